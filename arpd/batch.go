@@ -1,0 +1,128 @@
+package arpd
+
+import "proxyarpd/internal/wire"
+
+// batch takes the n frames that the socket has just received to their ends.
+func (r *Responder) batch(n int) {
+	snap := r.ports.snap.Load()
+	r.strays.sync(snap)
+	tap := r.tap.Load()
+	now := r.now()
+
+	staged := 0
+	for i := range n {
+		f := r.sock.frame(i)
+		e, v := r.entry(*snap, f.ifindex, now)
+		var size int
+		if v == NotSpecified {
+			size, v = r.answer(r.sock.reply(staged), f, e, now)
+		}
+		if v == Answered {
+			r.sock.stage(staged, size, f.ifindex)
+			r.sock.origin[staged] = origin{frame: i, entry: e}
+			staged++
+			continue
+		}
+		r.finish(f, e, nil, v, tap)
+	}
+	r.flush(staged, tap)
+}
+
+// entry finds what applies to an interface. The verdict is NotSpecified if there
+// is something.
+func (r *Responder) entry(snap snapshot, ifindex int, now int64) (*entry, Verdict) {
+	if e := snap[ifindex]; e != nil {
+		return e, NotSpecified
+	}
+	e, asked := r.strays.said[ifindex]
+	if !asked {
+		var known bool
+		if e, known = r.ask(ifindex, now); !known {
+			return nil, DropUnknownIf
+		}
+		r.strays.remember(ifindex, e)
+	}
+	if e == nil {
+		return nil, IgnoreNotWorkload
+	}
+	return e, NotSpecified
+}
+
+func (r *Responder) ask(ifindex int, now int64) (e *entry, known bool) {
+	if r.lookup == nil {
+		return nil, true
+	}
+	switch p, ok := r.lookup(ifindex); {
+	case !ok:
+		return nil, true
+	case p == nil:
+		return nil, false
+	default:
+		return &entry{policy: p, port: r.ports.port(ifindex, now)}, true
+	}
+}
+
+func (r *Responder) answer(reply []byte, f frame, e *entry, now int64) (int, Verdict) {
+	if tagged(f, e.policy) {
+		return 0, IgnoreVLAN
+	}
+	n, v := Answer(reply, f.data, e.policy)
+	if v == Answered && !e.port.bucket.take(r.ports.limit, now) {
+		return 0, DropRateLimit
+	}
+	return n, v
+}
+
+// tagged reports whether a frame bore an IEEE 802.1Q tag when it reached the
+// device: it is a station's of that VLAN, not ours (tag 0, a mere priority, is
+// none).
+//
+// The tag itself is gone. A frame whose VLAN has a device of its own comes from
+// that device; one whose VLAN has none is marked by __netif_receive_skb_core
+// (net/core/dev.c) as another host's before the tag is cleared and sockets of one
+// ethertype see it, so that PACKET_AUXDATA never has TP_STATUS_VLAN_VALID here
+// (it would if the kernel's order changed: that is looked at, too). No untagged
+// frame to a group address or to the device's MAC is another host's. One to
+// another MAC of ours (--keep-mac, before the tc program marks it) may be: it is
+// taken for untagged.
+func tagged(f frame, p *Policy) bool {
+	if f.vlan {
+		return true
+	}
+	eth := wire.Ethernet(f.data)
+	if !f.otherhost || !eth.Valid() {
+		return false
+	}
+	dst := eth.Dst()
+	return dst.IsMulticast() || dst == p.Own
+}
+
+// flush sends the staged replies. A reply that cannot be sent is lost alone.
+func (r *Responder) flush(staged int, tap *Tap) {
+	for sent := 0; sent < staged; {
+		n, v := r.sock.send(sent, staged)
+		if n == 0 { // the first of them is what failed
+			o := r.sock.origin[sent]
+			r.finish(r.sock.frame(o.frame), o.entry, nil, v, tap)
+			sent++
+			continue
+		}
+		for i := sent; i < sent+n; i++ {
+			o := r.sock.origin[i]
+			r.finish(r.sock.frame(o.frame), o.entry, r.sock.reply(i), Answered, tap)
+		}
+		sent += n
+	}
+	clear(r.sock.origin[:staged]) // keeps no policy alive while idle
+}
+
+// finish is the one place where a frame ends.
+func (r *Responder) finish(f frame, e *entry, reply []byte, v Verdict, tap *Tap) {
+	r.total[v].Add(1)
+	if e != nil {
+		e.port.counts[v].Add(1)
+	}
+	if tap != nil {
+		(*tap)(f.ifindex, f.data, reply, v)
+	}
+}

@@ -1,0 +1,136 @@
+package arpd
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mmsghdr is struct mmsghdr (recvmmsg(2)). The compiler pads it as C does, Msghdr
+// being aligned to a pointer.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+const (
+	sockaddrLen = unix.SizeofSockaddrLinklayer
+	// controlLen has room for one PACKET_AUXDATA message.
+	controlLen = (unix.SizeofCmsghdr + unix.SizeofTpacketAuxdata + 7) &^ 7
+)
+
+// rxBatch is what recvmmsg fills. The kernel writes through pointers that stay
+// the same for good; everything they point to is in the struct itself, so that it
+// lives as long.
+type rxBatch struct {
+	hdrs    [batchSize]mmsghdr
+	iovs    [batchSize]unix.Iovec
+	addrs   [batchSize]unix.RawSockaddrLinklayer
+	control [batchSize][controlLen / 8]uint64 // aligned as Cmsghdr
+	data    [batchSize][snapLen]byte
+	used    int // how many headers the last call changed
+}
+
+func newRxBatch() *rxBatch {
+	b := &rxBatch{used: batchSize}
+	for i := range b.hdrs {
+		b.iovs[i].Base = &b.data[i][0]
+		b.iovs[i].SetLen(snapLen)
+		h := &b.hdrs[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&b.addrs[i]))
+		h.Iov = &b.iovs[i]
+		h.SetIovlen(1)
+		h.Control = (*byte)(unsafe.Pointer(&b.control[i]))
+	}
+	b.reset()
+	return b
+}
+
+// reset makes room again where the kernel wrote how much it used.
+func (b *rxBatch) reset() {
+	for i := range b.used {
+		h := &b.hdrs[i].hdr
+		h.Namelen = sockaddrLen
+		h.SetControllen(controlLen)
+		h.Flags = 0
+	}
+	b.used = 0
+}
+
+func (b *rxBatch) recvmmsg(fd uintptr) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.hdrs[0])),
+		batchSize, unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	b.used = int(n)
+	return b.used, 0
+}
+
+// frame reads message i. Lengths are bounded: they are the kernel's, but a slice
+// beyond the buffer would be the end of everything.
+func (b *rxBatch) frame(i int) frame {
+	sa := &b.addrs[i]
+	f := frame{
+		data:      b.data[i][:min(b.hdrs[i].n, snapLen)],
+		ifindex:   int(sa.Ifindex),
+		otherhost: sa.Pkttype == unix.PACKET_OTHERHOST,
+	}
+	if b.hdrs[i].hdr.Controllen >= controlLen-7 {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&b.control[i]))
+		if h.Level == unix.SOL_PACKET && h.Type == unix.PACKET_AUXDATA {
+			aux := (*unix.TpacketAuxdata)(unsafe.Add(unsafe.Pointer(h), unix.SizeofCmsghdr))
+			f.vlan = aux.Status&unix.TP_STATUS_VLAN_VALID != 0 && aux.Vlan_tci&0x0fff != 0
+		}
+	}
+	return f
+}
+
+// txBatch is what sendmmsg reads, made like rxBatch.
+type txBatch struct {
+	hdrs  [batchSize]mmsghdr
+	iovs  [batchSize]unix.Iovec
+	addrs [batchSize]unix.RawSockaddrLinklayer
+	data  [batchSize][ReplyLen]byte
+}
+
+func newTxBatch() *txBatch {
+	b := new(txBatch)
+	for i := range b.hdrs {
+		b.iovs[i].Base = &b.data[i][0]
+		b.addrs[i] = unix.RawSockaddrLinklayer{
+			Family:   unix.AF_PACKET,
+			Protocol: htons(unix.ETH_P_ARP),
+			Halen:    6,
+		}
+		h := &b.hdrs[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&b.addrs[i]))
+		h.Namelen = sockaddrLen
+		h.Iov = &b.iovs[i]
+		h.SetIovlen(1)
+	}
+	return b
+}
+
+// stage addresses the reply that was written to data[i].
+func (b *txBatch) stage(i, size, ifindex int) {
+	b.iovs[i].SetLen(size)
+	b.addrs[i].Ifindex = int32(ifindex)
+	copy(b.addrs[i].Addr[:6], b.data[i][:6])
+}
+
+// sendmmsg gives the number sent before the first failure, or, if that is the
+// first one, its error.
+func (b *txBatch) sendmmsg(fd uintptr, from, to int) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.hdrs[from])),
+		uintptr(to-from), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+func htons(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}

@@ -1,0 +1,77 @@
+package arpd
+
+import (
+	"net/netip"
+	"slices"
+
+	"proxyarpd/internal/wire"
+)
+
+// ProxyDecision is what the routing table says of a target that is asked for.
+type ProxyDecision uint8
+
+// The decisions, as arp_process (net/ipv4/arp.c) tells them apart.
+const (
+	// ProxyNo: no route, one that is not unicast (blackhole, unreachable,
+	// prohibit, broadcast, ...), or one back out of the interface asked on.
+	ProxyNo ProxyDecision = iota
+	// ProxyLocal: the target is an address of this host. The kernel answers.
+	ProxyLocal
+	// ProxyYes: a unicast route through another interface.
+	ProxyYes
+)
+
+// Routes is the part of the routing table that the proxy rules need.
+//
+// Proxy is called on the hot path, from the goroutine of Responder.Run: it must
+// not block. The sender is 0.0.0.0 for an address probe. An implementation that
+// checks sources (the kernel's rp_filter gates answers, since it looks the route
+// up as seen from the sender) says ProxyNo where the check fails.
+type Routes interface {
+	Proxy(target, sender netip.Addr, ifindex int) ProxyDecision
+}
+
+// Policy says what is answered on one workload interface. It is immutable once
+// it was handed to Answer or Publish.
+type Policy struct {
+	Index int
+	Name  string // for people; nothing is decided by it
+
+	// Own is the MAC that the device has, Answer the one that replies give.
+	// They are the same unless --keep-mac is in force.
+	Own, Answer wire.MAC
+	// Alias holds further MACs that are ours, say those of a moment ago.
+	Alias []wire.MAC
+
+	// Gateways are answered always: there or not, routed or not, and also if
+	// one is an address of the host. The kernel then answers too, with the
+	// device's MAC; both answers are the same one unless --keep-mac is in force,
+	// and there ours is what the operator asked for.
+	Gateways []netip.Addr
+	// Proxy targets are answered if Routes says ProxyYes. A nil Routes never does.
+	Proxy  []netip.Prefix
+	Routes Routes
+}
+
+// ours reports whether m is a station address of this interface.
+func (p *Policy) ours(m wire.MAC) bool {
+	return m == p.Own || m == p.Answer || slices.Contains(p.Alias, m)
+}
+
+func (p *Policy) isGateway(a netip.Addr) bool { return slices.Contains(p.Gateways, a) }
+
+func (p *Policy) inProxy(a netip.Addr) bool {
+	for _, pfx := range p.Proxy {
+		if pfx.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Policy) route(target, sender netip.Addr) ProxyDecision {
+	if p.Routes == nil {
+		return ProxyNo
+	}
+	return p.Routes.Proxy(target, sender, p.Index)
+}

@@ -1,0 +1,146 @@
+package arpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Rate of answers per interface that is allowed unless Options says otherwise. A
+// pod that resolves its gateway needs one a minute.
+const (
+	DefaultRate  = 10000
+	DefaultBurst = 2000
+)
+
+// Options for Open. The zero value is usable once Publish was called.
+type Options struct {
+	// Lookup is asked, on Run's goroutine, about an interface that is not in
+	// the published set. It is expected to ask the kernel, since a frame may
+	// overtake the netlink event that tells of its interface.
+	//
+	// (policy, true): a workload. (nil, false): none; both are remembered until
+	// the next Publish, so Publish has to follow whenever that may have changed.
+	// (nil, true): it could not be found out, say because the interface is gone;
+	// not remembered. A nil Lookup knows no further interface.
+	Lookup func(ifindex int) (*Policy, bool)
+
+	// Attach, if set, replaces the classic filter of the socket, by an eBPF
+	// program that polices per interface, for instance. Without one a flood
+	// that outruns Run fills the socket's queue for all.
+	Attach func(fd uintptr) error
+
+	// RatePerSecond and Burst bound the answers per interface; 0 is
+	// the default, a negative rate no bound.
+	RatePerSecond, Burst int
+
+	// Logger takes what an operator should know. A nil one discards.
+	Logger *slog.Logger
+}
+
+// Tap sees each frame with its end: reply is nil unless v is Answered. The slices
+// are borrowed until it returns. It runs on the hot path and must not block.
+type Tap func(ifindex int, frame, reply []byte, v Verdict)
+
+// Responder answers the ARP requests of all workload interfaces of a network
+// namespace. Its methods may be called from any goroutine, Run from one at a time.
+type Responder struct {
+	lookup func(int) (*Policy, bool)
+	log    *slog.Logger
+	sock   *socket
+	ports  *ports
+	total  counters
+	tap    atomic.Pointer[Tap]
+	closed atomic.Bool
+	epoch  time.Time
+
+	strays strays // Run's alone
+}
+
+// Open makes the socket, in the network namespace of the calling thread. From
+// then on frames wait for Run. It needs CAP_NET_RAW.
+func Open(o Options) (*Responder, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.RatePerSecond == 0 {
+		o.RatePerSecond = DefaultRate
+	}
+	if o.Burst == 0 {
+		o.Burst = DefaultBurst
+	}
+	sock, err := openSocket(o.Attach)
+	if err != nil {
+		return nil, fmt.Errorf("ARP socket: %w", err)
+	}
+	return &Responder{
+		lookup: o.Lookup,
+		log:    o.Logger,
+		sock:   sock,
+		ports:  newPorts(newLimit(o.RatePerSecond, o.Burst)),
+		epoch:  time.Now(),
+		strays: strays{said: make(map[int]*entry)},
+	}, nil
+}
+
+// Publish replaces the set of workload interfaces, by ifindex. The map is not
+// kept; the policies are, and must not change any more. Counters of an interface
+// that was there before go on.
+func (r *Responder) Publish(policies map[int]*Policy) { r.ports.publish(policies, r.now()) }
+
+// SetTap makes t see every frame from the next batch on; nil ends that. A call of
+// the previous tap may still be under way when SetTap returns.
+func (r *Responder) SetTap(t Tap) {
+	if t == nil {
+		r.tap.Store(nil)
+		return
+	}
+	r.tap.Store(&t)
+}
+
+// Close releases the socket. Run returns os.ErrClosed.
+func (r *Responder) Close() error {
+	if r.closed.Swap(true) {
+		return nil
+	}
+	return r.sock.conn.Close()
+}
+
+// Run answers until ctx is done (nil) or the Responder is closed (os.ErrClosed).
+// No frame and no error of the socket ends it.
+func (r *Responder) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() {
+		_ = r.sock.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the read
+	})()
+	const minPause, maxPause = 10 * time.Millisecond, time.Second
+	pause := minPause
+	for {
+		n, err := r.sock.receive()
+		switch {
+		case r.closed.Load():
+			return os.ErrClosed
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			pause = minPause
+			r.batch(n)
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			_ = r.sock.conn.SetReadDeadline(time.Time{}) // of an earlier Run
+			continue
+		}
+		r.log.Warn("cannot read ARP frames, trying again", "error", err, "pause", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+func (r *Responder) now() int64 { return int64(time.Since(r.epoch)) }

@@ -1,0 +1,55 @@
+package arpd
+
+import "sync/atomic"
+
+// Counts is a number of frames for each Verdict.
+type Counts [NumVerdicts]uint64
+
+// InterfaceStats counts the frames of one workload interface.
+type InterfaceStats struct {
+	Requests  uint64 // well-formed requests, whatever became of them
+	Replies   uint64 // those that were answered
+	ByVerdict Counts
+}
+
+// Stats is a snapshot of the counters of a Responder. The counters move on while
+// it is taken; none ever goes back, but for an interface that was forgotten.
+type Stats struct {
+	// ByVerdict counts every frame since Open, also those of interfaces that
+	// are gone or no workloads. DropReceiveOverflow is known here only: the
+	// kernel counts it for the socket, not for an interface.
+	ByVerdict Counts
+	// Interfaces has the workload interfaces that are published, and those that
+	// Lookup told of and no Publish did yet, by ifindex.
+	Interfaces map[int]InterfaceStats
+}
+
+// counters has one writer at a time (Run) and any number of readers.
+type counters [NumVerdicts]atomic.Uint64
+
+func (c *counters) load() (out Counts) {
+	for v := range c {
+		out[v] = c[v].Load()
+	}
+	return out
+}
+
+func (c *counters) stats() InterfaceStats {
+	s := InterfaceStats{ByVerdict: c.load()}
+	for v, n := range s.ByVerdict {
+		if Verdict(v).Request() {
+			s.Requests += n
+		}
+	}
+	s.Replies = s.ByVerdict[Answered]
+	return s
+}
+
+// Stats takes a snapshot. It may be called at any time, also after Close.
+func (r *Responder) Stats() Stats {
+	// The kernel resets its counter when it is read.
+	if s, err := r.sock.conn.Stats(); err == nil {
+		r.total[DropReceiveOverflow].Add(uint64(s.Drops))
+	}
+	return Stats{ByVerdict: r.total.load(), Interfaces: r.ports.stats()}
+}

@@ -1,0 +1,120 @@
+package arpd
+
+// Verdict is how an ARP frame ended. Each frame has exactly one; the values
+// index the counters, name the metric and appear in captures.
+//
+// Where the meaning is the kernel's the name is the kernel's (enum
+// skb_drop_reason, include/net/dropreason-core.h), so that it greps the same in
+// perf, dropwatch and pwru; names of our own drops begin with PARP_.
+type Verdict uint8
+
+// The verdicts. NotSpecified is the zero value; its counter must stay 0.
+const (
+	NotSpecified Verdict = iota
+
+	Answered // a reply was handed to the interface
+	Local    // the target is an address of this host: the kernel answers
+
+	// Not for us, nothing wrong with it.
+	IgnoreNotWorkload // came from an interface that no --workload glob matches
+	IgnoreVLAN        // was tagged when it reached the untagged device
+	IgnoreOtherhost   // destination is another station's MAC
+	IgnoreReply       // ARP reply
+	IgnoreOperation   // neither request nor reply: RARP, InARP
+	IgnoreOwnFrame    // bears a MAC of ours as its sender: our echo, or a loop
+	IgnoreGratuitous  // asks for the sender's own address (RFC 5227 announcement)
+	IgnoreProbe       // address probe (RFC 5227) for a target that we do not own
+	IgnoreNotProxied  // neither a gateway nor a target that the proxy rules allow
+
+	// Malformed or hostile.
+	DropTooSmall        // shorter than an Ethernet header
+	DropTruncated       // shorter than the ARP packet that it announces
+	DropProtocol        // EtherType is not ARP
+	DropBadHeader       // hardware or protocol type or length not IPv4 over Ethernet
+	DropInvalidMAC      // sender MAC, Ethernet or ARP, is a group address or zero
+	DropInvalidSource   // sender IP is multicast, broadcast or in 0/8
+	DropInvalidTarget   // target IP is multicast, broadcast or in 0/8
+	DropLocalnet        // sender or target IP in 127/8
+	DropSpoof           // sender is not this endpoint's address; reserved
+	DropRateLimit       // the interface has had its share of answers
+	DropUnknownIf       // interface was gone before it could be asked about
+	DropIfDown          // interface went down or away before the reply was out
+	DropQdisc           // egress queue of the interface was full
+	DropSend            // the reply could not be sent for another reason
+	DropReceiveOverflow // queue of the socket was full; the kernel's count
+
+	NumVerdicts // how many there are
+)
+
+// Kind is the class of a Verdict, one of the words that captures and metrics use.
+type Kind uint8
+
+// The kinds. VPP shows answered ARP as dropped and gets bugs filed about it
+// (FDio/vpp#843): answered, ignored and dropped are kept apart here.
+const (
+	KindAnswer Kind = iota
+	KindLocal
+	KindIgnore
+	KindDrop
+)
+
+var kindNames = [...]string{KindAnswer: "answer", KindLocal: "local", KindIgnore: "ignore", KindDrop: "drop"}
+
+// String is the word itself.
+func (k Kind) String() string { return kindNames[k] }
+
+type verdictInfo struct {
+	kind    Kind
+	name    string
+	request bool // only a well-formed request on a workload interface ends so
+}
+
+var verdicts = [NumVerdicts]verdictInfo{
+	NotSpecified: {KindDrop, "PARP_NOT_SPECIFIED", false},
+
+	Answered: {KindAnswer, "answer", true},
+	Local:    {KindLocal, "local", true},
+
+	IgnoreNotWorkload: {KindIgnore, "not-workload", false},
+	IgnoreVLAN:        {KindIgnore, "vlan-tagged", false},
+	IgnoreOtherhost:   {KindIgnore, "OTHERHOST", true},
+	IgnoreReply:       {KindIgnore, "arp-reply", false},
+	IgnoreOperation:   {KindIgnore, "arp-operation", false},
+	IgnoreOwnFrame:    {KindIgnore, "own-frame", true},
+	IgnoreGratuitous:  {KindIgnore, "gratuitous", true},
+	IgnoreProbe:       {KindIgnore, "arp-probe-dad", true},
+	IgnoreNotProxied:  {KindIgnore, "arp-not-proxied", true},
+
+	DropTooSmall:        {KindDrop, "PKT_TOO_SMALL", false},
+	DropTruncated:       {KindDrop, "HDR_TRUNC", false},
+	DropProtocol:        {KindDrop, "UNHANDLED_PROTO", false},
+	DropBadHeader:       {KindDrop, "PARP_ARP_BADHDR", false},
+	DropInvalidMAC:      {KindDrop, "MAC_INVALID_SOURCE", true},
+	DropInvalidSource:   {KindDrop, "IP_INVALID_SOURCE", true},
+	DropInvalidTarget:   {KindDrop, "IP_INVALID_DEST", true},
+	DropLocalnet:        {KindDrop, "IP_LOCALNET", true},
+	DropSpoof:           {KindDrop, "PARP_ARP_SPOOF", true},
+	DropRateLimit:       {KindDrop, "PARP_RATE_LIMIT", true},
+	DropUnknownIf:       {KindDrop, "PARP_IF_UNKNOWN", false},
+	DropIfDown:          {KindDrop, "PARP_IF_DOWN", true},
+	DropQdisc:           {KindDrop, "QDISC_DROP", true},
+	DropSend:            {KindDrop, "PACKET_SOCK_ERROR", true},
+	DropReceiveOverflow: {KindDrop, "SOCKET_RCVBUFF", false},
+}
+
+// Kind is the class of v.
+func (v Verdict) Kind() Kind { return v.info().kind }
+
+// String is the reason's name.
+func (v Verdict) String() string { return v.info().name }
+
+// Request reports whether v can only be the end of a well-formed request that
+// came from a workload interface.
+func (v Verdict) Request() bool { return v.info().request }
+
+func (v Verdict) info() *verdictInfo {
+	if v >= NumVerdicts {
+		v = NotSpecified
+	}
+	return &verdicts[v]
+}
