@@ -1,0 +1,102 @@
+// Package hostpolicy finds what of the host's own rules forwarding in userspace would pass by.
+//
+// The kernel's packet goes through tc ingress, the netfilter hooks prerouting, forward and postrouting, the
+// IPsec policies and the egress qdisc of the way it takes (net/core/dev.c, net/ipv4/ip_forward.c). A packet that
+// a userspace forwarder carries from one interface to another meets few or none of them: a host that relied on
+// them is open without knowing it. [Inspect] names each such rule set, so that the daemon can refuse.
+//
+// It asks the kernel alone, by netlink, bpf(2) and getsockopt(2), never nft, iptables or tc, and it asks nothing
+// that would load a legacy iptables table. It fails closed: what may not be read (no CAP_NET_ADMIN, say) is an
+// error and not "nothing found"; only what this kernel cannot have at all is passed over.
+//
+// XDP programs run before the frame reaches any socket, so they are not bypassed and not reported. Input and
+// output hooks go on seeing the host's own packets. Rules of bridges and of IPv6 are not looked at.
+package hostpolicy
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An Interface is one that userspace forwarding would take packets from or send them to.
+type Interface struct {
+	Name  string
+	Index int
+}
+
+// Kinds of findings.
+const (
+	KindNFTables = "nftables"
+	KindIPTables = "iptables"
+	KindTC       = "tc"
+	KindQdisc    = "qdisc"
+	KindXFRM     = "xfrm"
+)
+
+// A Finding is one rule set of the host that would be bypassed.
+type Finding struct {
+	Kind string // one of the Kind constants
+	// What names it: table and chain, or interface and direction.
+	What string
+	// Count is the number of rules, filters, programs or policies in it. It is 0 for a chain that is there for
+	// its drop policy alone, and counts the rules of the named chain, not of chains that it jumps to.
+	Count int
+	// Interface is set where the finding belongs to one interface.
+	Interface string
+}
+
+// String returns the finding on one line.
+func (f Finding) String() string {
+	noun := ""
+	switch f.Kind {
+	case KindNFTables, KindIPTables:
+		noun = "rule"
+	case KindTC:
+		noun = "filter"
+		if strings.HasPrefix(f.What, "tcx") {
+			noun = "program"
+		}
+	case KindXFRM:
+		noun = "polic"
+	}
+	if noun == "" || f.Count == 0 {
+		return f.What
+	}
+	plural := "s"
+	switch {
+	case noun == "polic" && f.Count == 1:
+		plural = "y"
+	case noun == "polic":
+		plural = "ies"
+	case f.Count == 1:
+		plural = ""
+	}
+	return fmt.Sprintf("%s: %d %s%s", f.What, f.Count, noun, plural)
+}
+
+// ownPrefix begins the names of the tc programs of this project.
+const ownPrefix = "parp_"
+
+// An Option changes what [Inspect] looks for.
+type Option func(*inspector)
+
+// WithOwn tells which tc programs are the caller's own, hence no finding. name is empty where the kernel does not
+// give it: reading a program's name by its ID needs CAP_SYS_ADMIN. The default takes the names that begin with
+// "parp_"; a caller without CAP_SYS_ADMIN has to know its programs by ID.
+func WithOwn(own func(progID uint32, name string) bool) Option {
+	return func(i *inspector) { i.own = own }
+}
+
+type inspector struct {
+	ifs []Interface
+	own func(progID uint32, name string) bool
+}
+
+func (i *inspector) byName(name string) bool {
+	for _, ifc := range i.ifs {
+		if ifc.Name == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,62 @@
+package hostpolicy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Inspect returns everything in the network namespace of the calling thread that userspace forwarding on ifs
+// would bypass. Findings stand in a fixed order: nftables, iptables, tc, qdisc, xfrm, each as the kernel lists it.
+//
+// Where one source cannot be read the error names it, and what the others gave is returned beside it: the caller
+// must then refuse, and may show both. An interface that vanished meanwhile is not an error.
+func Inspect(ctx context.Context, ifs []Interface, opts ...Option) ([]Finding, error) {
+	in := &inspector{
+		ifs: ifs,
+		own: func(_ uint32, name string) bool { return strings.HasPrefix(name, ownPrefix) },
+	}
+	for _, o := range opts {
+		o(in)
+	}
+	// Every source opens sockets or files of the thread's namespace.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	var (
+		found []Finding
+		errs  []error
+	)
+	for _, source := range []struct {
+		name string
+		read func(context.Context) ([]Finding, error)
+	}{
+		{"nftables rules", in.nftables},
+		{"legacy iptables rules", in.iptables},
+		{"qdiscs and tc filters", in.qdiscs},
+		{"tcx programs", in.tcx},
+		{"IPsec policies", in.xfrm},
+	} {
+		if err := ctx.Err(); err != nil {
+			return found, err
+		}
+		f, err := source.read(ctx)
+		found = append(found, f...)
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			errs = append(errs, fmt.Errorf("hostpolicy: cannot read the %s: %w%s", source.name, err, hint(err)))
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// hint says what is missing where the kernel only says EPERM.
+func hint(err error) string {
+	if errors.Is(err, unix.EPERM) {
+		return " (CAP_NET_ADMIN is needed)"
+	}
+	return ""
+}

@@ -1,0 +1,77 @@
+package hostpolicy
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+)
+
+// attr builds one netlink attribute.
+func attr(typ uint16, parts ...[]byte) []byte {
+	v := slices.Concat(parts...)
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(v)))
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	b = append(b, v...)
+	return append(b, make([]byte, -len(v)&3)...)
+}
+
+func num(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
+
+// The test machine's kernel has no flowtables, and no chains with a prefix: the messages stand in for it.
+func TestFlowtable(t *testing.T) {
+	in := &inspector{ifs: []Interface{{"veth0", 2}}}
+	message := func(family byte, device string) []byte {
+		devices := attr(nftaFlowtableHookDevs, attr(nftaDeviceName, []byte(device+"\x00")))
+		return slices.Concat([]byte{family, 0, 0, 0}, attr(nftaFlowtableTable, []byte("t\x00")),
+			attr(nftaFlowtableName, []byte("ft\x00")), attr(nftaFlowtableHook|0x8000, devices))
+	}
+	f, ok := in.judgeFlowtable(message(1, "veth0"))
+	if want := "nft table inet t flowtable ft (device veth0)"; !ok || f.String() != want {
+		t.Errorf("got %q, %t, want %q", f, ok, want)
+	}
+	if f, ok := in.judgeFlowtable(message(1, "other")); ok {
+		t.Errorf("another device's flowtable is a finding: %s", f)
+	}
+	if f, ok := in.judgeFlowtable(message(10, "veth0")); ok {
+		t.Errorf("a flowtable of IPv6 is a finding: %s", f)
+	}
+}
+
+func TestDevicePrefix(t *testing.T) {
+	in := &inspector{ifs: []Interface{{"cali1", 2}, {"ens192", 3}, {"cali2", 4}}}
+	for name, device := range map[string][]byte{
+		"a name without NUL": attr(nftaDeviceName, []byte("cali")),
+		"a prefix attribute": attr(nftaDevicePrefix, []byte("cali\x00")),
+	} {
+		c := parseChain(slices.Concat([]byte{5, 0, 0, 0}, attr(1, []byte("t\x00")), attr(3, []byte("c\x00")),
+			attr(4|0x8000, attr(1, num(0)), attr(nftaHookDevs|0x8000, device)), attr(6, num(3))))
+		got := in.judgeChain(c)
+		if len(got) != 2 || got[0].Interface != "cali1" || got[1].Interface != "cali2" || got[0].Count != 3 {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte{5, 0, 0, 0, 8, 0, 1, 0, 't', 0, 0, 0})
+	f.Add(slices.Concat([]byte{1, 0, 0, 0}, attr(4, attr(1, num(0)), attr(4, attr(1, []byte("x"))))))
+	f.Add(slices.Concat(make([]byte, 8), []byte{1, 0, 0, 0}, make([]byte, 8), attr(1, []byte("bpf\x00")), attr(2, attr(11, num(1)))))
+	f.Fuzz(func(t *testing.T, m []byte) {
+		in := &inspector{ifs: []Interface{{"veth0", 2}}}
+		parseTable(m)
+		in.judgeChain(parseChain(m))
+		in.judgeFlowtable(m)
+		parseQdisc(m)
+		parseFilter(m)
+		policyDir(m)
+	})
+}
+
+func FuzzIPTables(f *testing.F) {
+	f.Add(make([]byte, iptInfoLen), make([]byte, 400))
+	f.Fuzz(func(t *testing.T, info, entries []byte) {
+		if i, err := parseIPTInfo(info); err == nil {
+			_, _ = judgeIPTTable("filter", i, entries)
+		}
+	})
+}

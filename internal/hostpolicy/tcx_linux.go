@@ -1,0 +1,67 @@
+package hostpolicy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// tcx reports programs that are not ours at the tcx hooks (6.6) of the interfaces.
+func (in *inspector) tcx(ctx context.Context) ([]Finding, error) {
+	var found []Finding
+	for _, ifc := range in.ifs {
+		if err := ctx.Err(); err != nil {
+			return found, err
+		}
+		for _, hook := range [...]struct {
+			name   string
+			attach uint32
+		}{{"ingress", bpfTCXIngress}, {"egress", bpfTCXEgress}} {
+			ids, err := queryTCX(ifc.Index, hook.attach)
+			switch {
+			case errors.Is(err, unix.ENODEV):
+				continue // gone since
+			case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
+				return found, nil // older than tcx, or no bpf(2)
+			case err != nil:
+				return found, fmt.Errorf("%s of %s: %w", hook.name, ifc.Name, err)
+			}
+			if f, ok := in.judgeTCX(ifc, hook.name, ids); ok {
+				found = append(found, f)
+			}
+		}
+	}
+	return found, nil
+}
+
+func (in *inspector) judgeTCX(ifc Interface, hook string, ids []uint32) (Finding, bool) {
+	var foreign []string
+	for _, id := range ids {
+		name := programName(id)
+		if in.own(id, name) {
+			continue
+		}
+		foreign = append(foreign, strings.TrimPrefix(fmt.Sprintf("%s id %d", name, id), " "))
+	}
+	return Finding{Kind: KindTC, Count: len(foreign), Interface: ifc.Name,
+		What: fmt.Sprintf("tcx %s of %s (%s)", hook, ifc.Name, strings.Join(foreign, ", "))}, len(foreign) > 0
+}
+
+// programName returns a program's name, empty if it has none or may not be read (BPF_PROG_GET_FD_BY_ID wants
+// CAP_SYS_ADMIN).
+func programName(id uint32) string {
+	p, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if err != nil {
+		return ""
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return ""
+	}
+	return info.Name
+}
