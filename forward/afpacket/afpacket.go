@@ -1,0 +1,214 @@
+// Package afpacket is the forward.Port over AF_PACKET: one receive ring for
+// all interfaces of the network namespace, and two sockets to send from, one
+// that passes by the queueing discipline and one that does not.
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/forward"
+	"proxyarpd/internal/pktring"
+)
+
+// Window tells the ring's filter how many frames of an interface have left
+// the ring, so that it can police each interface's share.
+type Window interface {
+	// Consume says that a frame of that slot has left the ring.
+	Consume(slot uint32)
+	// Resync says that the ring is empty: nothing admitted is still under way.
+	Resync()
+}
+
+// Config of a Port.
+type Config struct {
+	Ring   pktring.Config
+	Window Window // nil: nobody polices
+}
+
+// A frame that fits no slot of the ring is copied here. Copies are few at a
+// time, so that they stay in the CPU's cache between receipt and sending.
+const (
+	copyBuffers = 8
+	copySize    = 1<<16 + 256 // 64 KB, headers and the virtio_net_hdr
+)
+
+// Port moves frames by AF_PACKET. One goroutine uses it, but for Wake and Drops.
+type Port struct {
+	cfg     Config
+	sock    *pktring.Socket
+	direct  *pktring.Sender // PACKET_QDISC_BYPASS
+	queued  *pktring.Sender
+	copies  [copyBuffers][]byte
+	resync  bool
+	ahead   time.Time // since when an empty slot has stood before a filled one
+	skipped bool      // such a slot was passed over: the ring is to be replaced
+	rebuilt atomic.Uint64
+}
+
+var _ forward.Port = (*Port)(nil)
+
+// Open makes the sockets in the network namespace of the calling thread.
+func Open(cfg Config) (*Port, error) {
+	p := &Port{cfg: cfg}
+	var err error
+	if p.direct, err = pktring.OpenSender(true); err != nil {
+		return nil, err
+	}
+	if p.queued, err = pktring.OpenSender(false); err != nil {
+		return nil, errors.Join(err, p.direct.Close())
+	}
+	if p.sock, err = pktring.Open(cfg.Ring); err != nil {
+		return nil, errors.Join(err, p.direct.Close(), p.queued.Close())
+	}
+	for i := range p.copies {
+		p.copies[i] = make([]byte, copySize)
+	}
+	return p, nil
+}
+
+// Recv implements forward.Port.
+func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
+	b.N = 0
+	s := p.sock
+	if !s.Ready() {
+		if p.resync && p.cfg.Window != nil {
+			p.resync = false
+			p.cfg.Window.Resync()
+		}
+		if err := p.wait(wait); err != nil {
+			return err
+		}
+	}
+	copies := 0
+	var slot pktring.Slot
+	for b.N < len(b.Frames) && copies < copyBuffers && s.Next(&slot) {
+		f := &b.Frames[b.N]
+		*f = forward.Frame{Buf: slot.Data, Ifindex: slot.Ifindex, PktType: slot.PktType,
+			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged}
+		b.N++
+		switch {
+		case slot.Copied:
+			n, ok := s.ReadCopy(p.copies[copies])
+			if !ok {
+				f.Lost = forward.DropPktTooBig
+				continue
+			}
+			f.Buf = p.copies[copies][:n]
+			copies++
+		case slot.Bad:
+			f.Lost = forward.DropGSO
+		case slot.Cut:
+			f.Lost = forward.DropNoMem
+		}
+	}
+	return nil
+}
+
+// Release implements forward.Port.
+func (p *Port) Release(b *forward.Batch) {
+	p.sock.Release(b.N)
+	if w := p.cfg.Window; w != nil {
+		for i := range b.Frames[:b.N] {
+			w.Consume(b.Frames[i].Slot)
+		}
+		p.resync = true
+	}
+	b.N = 0
+}
+
+// Send implements forward.Port. Frames for the two sockets leave in the order
+// of out: a change of socket sends what the other holds first.
+func (p *Port) Send(out []forward.Out) {
+	for first := 0; first < len(out); {
+		s := p.queued
+		if out[first].Bypass {
+			s = p.direct
+		}
+		last := first
+		for last < len(out) && out[last].Bypass == out[first].Bypass && s.Len() < pktring.MaxBatch {
+			s.Add(out[last].Buf, out[last].Ifindex, unix.ETH_P_IP)
+			last++
+		}
+		for i, errno := range s.Flush() {
+			out[first+i].Err = verdict(errno)
+		}
+		first = last
+	}
+}
+
+// verdict names the errors of packet_snd (net/packet/af_packet.c).
+func verdict(errno syscall.Errno) forward.Verdict {
+	switch errno {
+	case 0:
+		return forward.Forward
+	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
+		return forward.DropIfDown
+	case unix.EMSGSIZE:
+		return forward.DropPktTooBig
+	case unix.ENOBUFS:
+		return forward.DropQdisc
+	case unix.EAGAIN, unix.ENOMEM:
+		return forward.DropNoMem
+	case unix.EINVAL:
+		return forward.DropGSO
+	}
+	return forward.DropPacketSockError
+}
+
+// Wake implements forward.Port.
+func (p *Port) Wake() { p.sock.Wake() }
+
+// Drops is how many frames found no free slot in the ring.
+func (p *Port) Drops() uint64 { return p.sock.Drops() }
+
+// Rebuilt is how often a ring had to be replaced because the kernel had
+// stopped it.
+func (p *Port) Rebuilt() uint64 { return p.rebuilt.Load() }
+
+// Close releases the sockets. Nothing may use the port any more.
+func (p *Port) Close() error {
+	return errors.Join(p.sock.Close(), p.direct.Close(), p.queued.Close())
+}
+
+// A TPACKET_V2 ring that receives a frame whose GSO type no virtio_net_hdr can
+// express takes a slot for it and never gives it back (net/packet/af_packet.c,
+// tpacket_rcv): one lap later the ring stops for good. The eBPF filter keeps
+// such frames out; where it can't be loaded or can't see the type, the lost
+// slot shows as an empty one before filled ones. It is skipped, and the ring
+// replaced as soon as it has been emptied.
+const lostSlotAfter = 2 * time.Millisecond
+
+func (p *Port) wait(wait time.Duration) error {
+	s := p.sock
+	if p.skipped {
+		return p.rebuild()
+	}
+	if err := s.Wait(wait); err != nil || s.Ready() {
+		return err
+	}
+	switch {
+	case !s.Ahead():
+		p.ahead = time.Time{}
+	case p.ahead.IsZero():
+		p.ahead = time.Now() // another CPU may still be filling the slot
+	case time.Since(p.ahead) > lostSlotAfter:
+		s.Skip()
+		p.skipped, p.ahead = true, time.Time{}
+	}
+	return nil
+}
+
+func (p *Port) rebuild() error {
+	if err := p.sock.Reopen(); err != nil {
+		return fmt.Errorf("replace the ring that the kernel stopped: %w", err)
+	}
+	p.skipped = false
+	p.rebuilt.Add(1)
+	return nil
+}

@@ -1,0 +1,294 @@
+package forward
+
+import (
+	"maps"
+	"math"
+	"net/netip"
+	"slices"
+)
+
+// Builder keeps the mutable state from which Tables are made. It belongs to
+// one goroutine; Tables that it has published stay as they were.
+type Builder struct {
+	transit bool
+	links   map[int32]*linkState
+	fibs    map[uint32]*fibState
+	rules   []Rule
+	routes  int
+
+	linksDirty, rulesDirty bool
+	table                  *Table
+}
+
+type linkState struct {
+	link       Link
+	neighbours map[netip.Addr]*Neighbour
+	dirty      bool
+	built      *Link
+}
+
+type fibState struct {
+	fib       *fib
+	published bool // readers hold this tree: change a copy
+}
+
+// Well-known tables (include/uapi/linux/rtnetlink.h).
+const (
+	TableDefault = 253
+	TableMain    = 254
+	TableLocal   = 255
+)
+
+// NewBuilder starts with nothing but the kernel's three default rules.
+// transit allows forwarding between uplinks.
+func NewBuilder(transit bool) *Builder {
+	b := &Builder{transit: transit, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}}
+	b.SetRules([]Rule{
+		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1},
+		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1},
+		{Priority: 32767, Action: RuleToTable, Table: TableDefault, SuppressPrefixLen: -1},
+	})
+	return b
+}
+
+// SetLink adds or changes an interface; its neighbours stay.
+func (b *Builder) SetLink(l Link) {
+	s := b.links[l.Ifindex]
+	if s == nil {
+		s = &linkState{neighbours: map[netip.Addr]*Neighbour{}}
+		b.links[l.Ifindex] = s
+	}
+	l.neighbours = nil
+	if s.built != nil && sameLink(s.link, l) {
+		return
+	}
+	s.link, s.dirty, b.linksDirty = l, true, true
+}
+
+// sameLink compares all but the neighbours, which SetLink leaves alone.
+func sameLink(a, b Link) bool {
+	return a.Ifindex == b.Ifindex && a.Name == b.Name && a.Flags == b.Flags && a.MAC == b.MAC &&
+		a.Aliases == b.Aliases && a.MTU == b.MTU && a.Slot == b.Slot && a.Address == b.Address
+}
+
+// DeleteLink forgets an interface and its neighbours.
+func (b *Builder) DeleteLink(ifindex int32) {
+	if b.links[ifindex] != nil {
+		delete(b.links, ifindex)
+		b.linksDirty = true
+	}
+}
+
+// HasLink reports whether SetLink named that interface.
+func (b *Builder) HasLink(ifindex int32) bool { return b.links[ifindex] != nil }
+
+// SetNeighbour adds or changes a neighbour on a known link; on others it is
+// not wanted.
+func (b *Builder) SetNeighbour(ifindex int32, addr netip.Addr, n *Neighbour) {
+	s := b.links[ifindex]
+	if s == nil {
+		return
+	}
+	if old := s.neighbours[addr]; old != nil {
+		if old.MAC == n.MAC && old.Valid == n.Valid && old.Stale == n.Stale && old.Failed == n.Failed && old.Fixed == n.Fixed {
+			return
+		}
+		n.touched.Store(old.touched.Load())
+	}
+	s.neighbours[addr] = n
+	s.dirty, b.linksDirty = true, true
+}
+
+// DeleteNeighbour forgets a neighbour.
+func (b *Builder) DeleteNeighbour(ifindex int32, addr netip.Addr) {
+	if s := b.links[ifindex]; s != nil && s.neighbours[addr] != nil {
+		delete(s.neighbours, addr)
+		s.dirty, b.linksDirty = true, true
+	}
+}
+
+// SetRoutes says what routes a table has for one prefix, in the kernel's order
+// of preference. None of them is the same as no route.
+func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
+	s := b.fibs[table]
+	if s == nil {
+		s = &fibState{fib: new(fib)}
+		b.fibs[table] = s
+		b.rulesDirty = true
+	}
+	best := usable(routes)
+	_, had := s.fib.Get(prefix)
+	switch {
+	case best == nil && !had:
+		return
+	case best == nil:
+		b.routes--
+		if s.published {
+			s.fib = s.fib.DeletePersist(prefix)
+		} else {
+			s.fib.Delete(prefix)
+		}
+	default:
+		if !had {
+			b.routes++
+		}
+		if s.published {
+			s.fib = s.fib.InsertPersist(prefix, best)
+		} else {
+			s.fib.Insert(prefix, best)
+		}
+	}
+	b.rulesDirty = true
+}
+
+// usable picks the route that the kernel would take and that has a way on.
+// Routes for one TOS only are not followed.
+func usable(routes []Route) *Route {
+	for i := range routes {
+		r := routes[i]
+		if r.TOS != 0 {
+			continue
+		}
+		if r.Type != RouteUnicast {
+			r.Nexthops = nil
+			return &r
+		}
+		if len(r.Nexthops) == 0 {
+			continue
+		}
+		r.Nexthops = slices.Clone(r.Nexthops)
+		balance(r.Nexthops)
+		return &r
+	}
+	return nil
+}
+
+// balance gives each nexthop its share of the hash space by weight
+// (net/ipv4/fib_semantics.c, fib_rebalance).
+func balance(nhs []Nexthop) {
+	total := uint64(0)
+	for i := range nhs {
+		total += uint64(max(nhs[i].Weight, 1))
+	}
+	sum := uint64(0)
+	for i := range nhs {
+		sum += uint64(max(nhs[i].Weight, 1))
+		nhs[i].upper = uint32((sum<<31+total/2)/total - 1)
+	}
+	nhs[len(nhs)-1].upper = math.MaxInt32
+}
+
+// SetRules replaces the policy rules.
+func (b *Builder) SetRules(rules []Rule) {
+	b.rules = slices.Clone(rules)
+	slices.SortStableFunc(b.rules, func(x, y Rule) int { return int(int64(x.Priority) - int64(y.Priority)) })
+	b.rulesDirty = true
+}
+
+// Dirty reports whether anything changed since the last Publish.
+func (b *Builder) Dirty() bool { return b.table == nil || b.linksDirty || b.rulesDirty }
+
+// Publish makes a Table of what is known now.
+func (b *Builder) Publish() *Table {
+	if !b.Dirty() {
+		return b.table
+	}
+	t := &Table{transit: b.transit, routes: b.routes}
+	if old := b.table; old != nil {
+		t.generation = old.generation + 1
+	}
+	if b.linksDirty || b.table == nil {
+		t.links, t.fallbackSource = b.buildLinks()
+	} else {
+		t.links, t.fallbackSource = b.table.links, b.table.fallbackSource
+	}
+	b.buildRules(t)
+	t.ports = len(b.links)
+	b.table, b.linksDirty, b.rulesDirty = t, false, false
+	return t
+}
+
+func (b *Builder) buildLinks() (links, netip.Addr) {
+	all := make(map[int32]*Link, len(b.links))
+	var source netip.Addr
+	first := int32(math.MaxInt32)
+	for index, s := range b.links {
+		if s.dirty {
+			l := s.link
+			l.neighbours = maps.Clone(s.neighbours)
+			s.built, s.dirty = &l, false
+		}
+		all[index] = s.built
+		if s.link.Address.IsValid() && index < first {
+			first, source = index, s.link.Address
+		}
+	}
+	return newLinks(all), source
+}
+
+func (b *Builder) fib(table uint32) *fib {
+	s := b.fibs[table]
+	if s == nil {
+		return new(fib)
+	}
+	s.published = true
+	return s.fib
+}
+
+func (b *Builder) buildRules(t *Table) {
+	t.local, t.main, t.fallback = b.fib(TableLocal), b.fib(TableMain), b.fib(TableDefault)
+	if t.simple = isDefault(b.rules); t.simple {
+		return
+	}
+	names := make(map[string]int32, len(b.links))
+	for index, s := range b.links {
+		names[s.link.Name] = index
+	}
+	names["lo"] = 1
+	t.rules = slices.Clone(b.rules)
+	for i := range t.rules {
+		r := &t.rules[i]
+		if r.Action == RuleToTable {
+			r.fib = b.fib(r.Table)
+		}
+		r.iif = names[r.IIF]
+		r.target = len(t.rules)
+		for j := i + 1; j < len(t.rules) && r.Action == RuleGoto; j++ {
+			if t.rules[j].Priority == r.Goto {
+				r.target = j
+				break
+			}
+		}
+	}
+}
+
+func isDefault(rules []Rule) bool {
+	if len(rules) != 3 {
+		return false
+	}
+	for i, table := range [3]uint32{TableLocal, TableMain, TableDefault} {
+		r := rules[i]
+		if r.Action != RuleToTable || r.Table != table || r.From.IsValid() || r.To.IsValid() || r.IIF != "" ||
+			r.TOS != 0 || r.Invert || r.Never || r.SuppressPrefixLen >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Size tells how much a table holds.
+func (t *Table) Size() (links, routes int) { return t.ports, t.routes }
+
+// Neighbours calls fn for each neighbour of a link.
+func (l *Link) Neighbours(fn func(netip.Addr, *Neighbour)) {
+	for a, n := range l.neighbours {
+		fn(a, n)
+	}
+}
+
+// touch reports whether the kernel is to be told of the use of a stale or
+// missing neighbour, at most once in interval. now is in ns.
+func (n *Neighbour) touch(now int64, interval int64) bool {
+	last := n.touched.Load()
+	return (last == 0 || now-last >= interval) && n.touched.CompareAndSwap(last, now)
+}

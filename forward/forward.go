@@ -1,0 +1,275 @@
+// Package forward is the datapath: it takes frames from a Port, decides by the
+// host's routing table, and sends them on as Linux's ip_forward would.
+//
+// One goroutine, Loop.Run, owns the way of a packet: receive a batch, step
+// each frame (parse, check, look up, rewrite), send the batch. Everything it
+// reads - routes, links, neighbours - is an immutable Table behind an atomic
+// pointer. The way of a forwarded packet has no lock, allocation, clock,
+// logger or system call of its own.
+package forward
+
+import (
+	"net/netip"
+
+	"proxyarpd/internal/wire"
+)
+
+// result is what step found out about a frame.
+type result struct {
+	verdict  Verdict
+	in, out  *Link
+	route    *Route
+	next     netip.Addr // neighbour to send to
+	neigh    *Neighbour
+	mtu      int       // of the way out, bytes at the network layer
+	icmp     icmpError // to be sent to the source, none if Type is 0
+	fragment bool      // verdict is Forward, but in pieces
+}
+
+type icmpError struct {
+	Type, Code uint8
+	Rest       uint32
+}
+
+func (r *result) drop(v Verdict) { r.verdict = v }
+
+func (r *result) dropWith(v Verdict, typ, code uint8, rest uint32) {
+	r.verdict, r.icmp = v, icmpError{Type: typ, Code: code, Rest: rest}
+}
+
+// step decides about one frame and, where the verdict is Forward or Queue,
+// rewrites it in place: padding cut off, TTL, checksum; MACs for Forward.
+// It does no I/O and knows no clock.
+func step(t *Table, f *Frame, r *result) {
+	*r = result{}
+	if f.Lost != NotSpecified {
+		r.verdict = f.Lost
+		return
+	}
+	if r.in = t.Link(f.Ifindex); r.in == nil {
+		r.drop(DropIfUnknown)
+		return
+	}
+	f.Slot = r.in.Slot
+	ip, ok := parse(f, r)
+	if !ok {
+		return
+	}
+	if !lookup(t, ip, r) || !checkForward(ip, f, r) {
+		return
+	}
+	finish(ip, f, r)
+}
+
+// parse takes the frame down to a sound IPv4 header (net/ipv4/ip_input.c,
+// ip_rcv_core) and cuts link-layer padding off.
+func parse(f *Frame, r *result) (wire.IPv4, bool) {
+	if f.Tagged {
+		r.drop(IgnoreTagged)
+		return nil, false
+	}
+	if f.Ethernet {
+		eth := f.ethernet()
+		if !eth.Valid() {
+			r.drop(DropPktTooSmall)
+			return nil, false
+		}
+		if eth.Type() != wire.EtherTypeIPv4 {
+			r.drop(IgnoreProto)
+			return nil, false
+		}
+		if f.PktType != packetHost {
+			if f.PktType != packetOtherHost {
+				r.drop(IgnoreType)
+				return nil, false
+			}
+			if dst := eth.Dst(); dst != r.in.MAC && dst != r.in.Aliases[0] && dst != r.in.Aliases[1] {
+				r.drop(DropOtherHost)
+				return nil, false
+			}
+		}
+	}
+	start := VnetLen + f.l2len()
+	ip := wire.IPv4(f.Buf[start:])
+	switch {
+	case !ip.Valid() || !ip.HeaderValid():
+		r.drop(DropIPInHdr)
+		return nil, false
+	case !ip.ChecksumOK():
+		r.drop(DropIPCsum)
+		return nil, false
+	}
+	total := ip.TotalLen()
+	if total == 0 && Vnet(f.Buf).gso() == gsoTCPv4 {
+		total = len(ip) // BIG TCP: include/linux/ip.h, iph_totlen
+	}
+	switch {
+	case total > len(ip):
+		r.drop(DropPktTooSmall)
+		return nil, false
+	case total < ip.HeaderLen():
+		r.drop(DropIPInHdr)
+		return nil, false
+	}
+	f.Buf = f.Buf[:start+total]
+	return ip[:total], true
+}
+
+// lookup checks the addresses and finds route and egress link
+// (net/ipv4/route.c, ip_route_input_slow and ip_error).
+func lookup(t *Table, ip wire.IPv4, r *result) bool {
+	src4, dst4 := ip.Src(), ip.Dst()
+	switch {
+	case src4[0]&0xf0 == 0xe0, src4 == [4]byte{255, 255, 255, 255}, src4[0] == 0:
+		r.drop(DropIPInvalidSource)
+		return false
+	case dst4[0] == 0:
+		r.drop(DropIPInvalidDest)
+		return false
+	case src4[0] == 127, dst4[0] == 127:
+		r.drop(DropIPLocalnet)
+		return false
+	case dst4[0]&0xf0 == 0xe0, dst4 == [4]byte{255, 255, 255, 255}:
+		r.drop(IgnoreType)
+		return false
+	}
+	src, dst := netip.AddrFrom4(src4), netip.AddrFrom4(dst4)
+	r.route = t.Lookup(dst, src, r.in.Ifindex, ip.TOS())
+	if r.route != nil && r.route.Type != RouteUnicast {
+		return noRoute(r)
+	}
+	if t.IsLocal(src) {
+		r.drop(DropIPLocalSource)
+		return false
+	}
+	if r.route == nil {
+		r.dropWith(DropIPInNoRoutes, wire.ICMPDestUnreachable, wire.ICMPNetUnreachable, 0)
+		return false
+	}
+	nh := r.route.Select(flowHash(src4, dst4))
+	if nh == nil {
+		r.drop(DropIPInNoRoutes)
+		return false
+	}
+	if r.out = t.Link(nh.Ifindex); r.out == nil {
+		r.drop(DropIfUnknown)
+		return false
+	}
+	if !t.transit && !r.in.Workload() && !r.out.Workload() {
+		r.drop(DropTransit)
+		return false
+	}
+	r.next = nh.Gateway
+	if !r.next.IsValid() {
+		r.next = dst
+	}
+	return true
+}
+
+// noRoute ends packets whose route is not unicast, with the kernel's ICMP
+// codes (net/ipv4/fib_semantics.c, fib_props; net/ipv4/route.c, ip_error).
+func noRoute(r *result) bool {
+	switch r.route.Type {
+	case RouteLocal, RouteBroadcast, RouteAnycast, RouteMulticast:
+		r.drop(DropLocalLate)
+	case RouteBlackhole:
+		r.drop(DropRouteBlackhole)
+	case RouteProhibit:
+		r.dropWith(DropRouteProhibit, wire.ICMPDestUnreachable, wire.ICMPPacketFiltered, 0)
+	case RouteUnreachable:
+		r.dropWith(DropRouteUnreachable, wire.ICMPDestUnreachable, wire.ICMPHostUnreachable, 0)
+	default:
+		r.dropWith(DropIPInNoRoutes, wire.ICMPDestUnreachable, wire.ICMPNetUnreachable, 0)
+	}
+	return false
+}
+
+// flowHash spreads flows over multipath nexthops by addresses
+// (fib_multipath_hash_policy 0). 31 bits, as the kernel's.
+func flowHash(src, dst [4]byte) uint32 {
+	h := uint64(src[0])<<56 | uint64(src[1])<<48 | uint64(src[2])<<40 | uint64(src[3])<<32 |
+		uint64(dst[0])<<24 | uint64(dst[1])<<16 | uint64(dst[2])<<8 | uint64(dst[3])
+	h *= 0x9e3779b97f4a7c15
+	h ^= h >> 32
+	h *= 0xd6e8feb86659fd93
+	return uint32(h >> 33)
+}
+
+// checkForward is ip_forward up to the decrement of the TTL
+// (net/ipv4/ip_forward.c).
+func checkForward(ip wire.IPv4, f *Frame, r *result) bool {
+	if ip.TTL() <= 1 {
+		r.dropWith(DropTTLExpired, wire.ICMPTimeExceeded, 0, 0)
+		return false
+	}
+	r.mtu = r.out.MTU
+	if r.route.MTU != 0 && r.route.MTU < r.mtu {
+		r.mtu = r.route.MTU
+	}
+	length := len(ip)
+	if vnet := Vnet(f.Buf); vnet.gso() != gsoNone {
+		if length = segmentLen(ip, vnet); length < 0 {
+			r.drop(DropGSO)
+			return false
+		}
+	}
+	if length > r.mtu {
+		if ip.DontFragment() {
+			r.dropWith(DropPktTooBig, wire.ICMPDestUnreachable, wire.ICMPFragNeeded, uint32(r.mtu)&0xffff)
+			return false
+		}
+		r.fragment = true
+	}
+	if !r.out.Up() {
+		r.drop(DropIfDown)
+		return false
+	}
+	return true
+}
+
+// segmentLen is the length at the network layer of the segments that a GSO
+// frame stands for (net/core/gso.c, skb_gso_network_seglen), or -1 if type and
+// packet don't fit together.
+func segmentLen(ip wire.IPv4, v Vnet) int {
+	hlen := ip.HeaderLen()
+	l4 := ip[hlen:]
+	if v.gsoSize() == 0 || ip.IsFragment() {
+		return -1
+	}
+	switch v.gso() {
+	case gsoTCPv4:
+		if ip.Protocol() == wire.ProtoTCP && len(l4) >= 20 {
+			if thl := int(l4[12]>>4) * 4; thl >= 20 && thl <= len(l4) {
+				return hlen + thl + v.gsoSize()
+			}
+		}
+	case gsoUDPL4:
+		if ip.Protocol() == wire.ProtoUDP && len(l4) >= 8 {
+			return hlen + 8 + v.gsoSize()
+		}
+	}
+	return -1
+}
+
+// finish resolves the next hop and rewrites the packet (net/ipv4/ip_output.c,
+// ip_finish_output2).
+func finish(ip wire.IPv4, f *Frame, r *result) {
+	ip.DecrementTTL()
+	if r.out.Flags&LinkEthernet == 0 || !f.Ethernet {
+		r.drop(DropNexthop)
+		return
+	}
+	n := r.out.Neighbour(r.next)
+	if n == nil || !n.Valid {
+		r.verdict = Queue
+		return
+	}
+	r.neigh = n
+	r.verdict = Forward
+	setMACs(f.ethernet(), n, r.out)
+}
+
+func setMACs(eth wire.Ethernet, n *Neighbour, out *Link) {
+	eth.SetDst(n.MAC)
+	eth.SetSrc(out.MAC)
+}

@@ -1,0 +1,94 @@
+package forward
+
+import (
+	"encoding/binary"
+	"time"
+
+	"proxyarpd/internal/wire"
+)
+
+// VnetLen is the length of the struct virtio_net_hdr before each frame, bytes.
+const VnetLen = 10
+
+// Frame is one received packet in a borrowed buffer.
+//
+// Buf is the virtio_net_hdr and then the frame from its link-layer header; it
+// belongs to the Port and may be read and rewritten until Port.Release.
+type Frame struct {
+	Buf      []byte
+	Ifindex  int32  // ingress
+	Slot     uint32 // of the ingress link, set by step; 0: not known
+	PktType  uint8  // PACKET_HOST, PACKET_OTHERHOST (include/uapi/linux/if_packet.h)
+	Ethernet bool   // there is an Ethernet header
+	Tagged   bool   // bore a VLAN tag that Buf no longer shows
+	Lost     Verdict
+}
+
+// Kernel packet types, PACKET_*.
+const (
+	packetHost      = 0
+	packetOtherHost = 3
+)
+
+// Vnet is a struct virtio_net_hdr (include/uapi/linux/virtio_net.h), in the
+// host's byte order: checksum and GSO state that travel with a frame.
+type Vnet []byte
+
+// The flags and types in a Vnet.
+const (
+	vnetNeedsCsum = 1
+	gsoNone       = 0
+	gsoTCPv4      = 1
+	gsoUDPL4      = 5
+	gsoECN        = 0x80
+)
+
+func (v Vnet) flags() uint8       { return v[0] }
+func (v Vnet) gso() uint8         { return v[1] &^ gsoECN }
+func (v Vnet) gsoSize() int       { return int(binary.NativeEndian.Uint16(v[4:])) }
+func (v Vnet) csumStart() int     { return int(binary.NativeEndian.Uint16(v[6:])) }
+func (v Vnet) csumOffset() int    { return int(binary.NativeEndian.Uint16(v[8:])) }
+func (v Vnet) setCsumStart(n int) { binary.NativeEndian.PutUint16(v[6:], uint16(n)) }
+
+// Batch is what one Recv gave.
+type Batch struct {
+	Frames [BatchSize]Frame
+	N      int
+}
+
+// BatchSize is how many frames are taken and sent at a time.
+const BatchSize = 64
+
+// Out is a frame to send: its virtio_net_hdr and the frame. The buffer is
+// borrowed from Queue until Flush has returned.
+type Out struct {
+	Buf     []byte
+	Ifindex int32
+	Bypass  bool // may pass by the queueing discipline
+	Err     Verdict
+}
+
+// Port is what moves frames; one serves all interfaces. It is used by one
+// goroutine, but for Wake.
+type Port interface {
+	// Recv waits until frames are there, wait is over (negative: never) or
+	// Wake was called, and fills b. Frames are borrowed until Release.
+	Recv(b *Batch, wait time.Duration) error
+	// Release gives b's frames back.
+	Release(b *Batch)
+	// Send sends in order and sets Err of each: Forward, or why not.
+	Send(out []Out)
+	// Wake makes Recv return. For any goroutine.
+	Wake()
+}
+
+// ethernet is the frame's link-layer header; only if f.Ethernet.
+func (f *Frame) ethernet() wire.Ethernet { return wire.Ethernet(f.Buf[VnetLen:]) }
+
+// l2len is the length of the link-layer header in bytes.
+func (f *Frame) l2len() int {
+	if f.Ethernet {
+		return wire.EthernetLen
+	}
+	return 0
+}

@@ -1,0 +1,335 @@
+package forward
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"proxyarpd/internal/wire"
+)
+
+// Options of a Loop.
+type Options struct {
+	// Resolve asks the kernel to resolve a neighbour, or tells it that a stale
+	// one is in use. It is called on the datapath: it must not block.
+	Resolve func(ifindex int32, addr netip.Addr)
+}
+
+// Loop is the datapath: one goroutine that runs a Port.
+type Loop struct {
+	port     Port
+	opts     Options
+	table    atomic.Pointer[Table]
+	counters Counters
+	waiting  atomic.Bool // packets wait for a next hop: Publish must wake the loop
+
+	batch   Batch
+	res     result
+	out     [BatchSize]Out
+	counted [BatchSize]Verdict // what out[i] counts as, if it is sent
+	nout    int
+	scratch []byte // frames made here, until the next flush
+	used    int
+	piece   []byte // segments and fragments before they are framed
+	queue   hopQueue
+	limiter icmpLimiter
+	seen    *Table
+	checked int64
+	start   time.Time
+	clock   int64 // ns since start, read at most once a batch; 0: not read
+	ident   uint16
+}
+
+const (
+	scratchSize = 1 << 18
+	pieceSize   = 1 << 16
+)
+
+// NewLoop makes a Loop over p. Publish a Table before Run.
+func NewLoop(p Port, o Options) *Loop {
+	if o.Resolve == nil {
+		o.Resolve = func(int32, netip.Addr) {}
+	}
+	l := &Loop{port: p, opts: o, start: time.Now()}
+	l.table.Store(NewBuilder(false).Publish())
+	return l
+}
+
+// Publish makes t the table for all further batches. For any goroutine.
+func (l *Loop) Publish(t *Table) {
+	l.table.Store(t)
+	if l.waiting.Load() {
+		l.port.Wake()
+	}
+}
+
+// Table is the table in use.
+func (l *Loop) Table() *Table { return l.table.Load() }
+
+// Counters are the loop's counters.
+func (l *Loop) Counters() *Counters { return &l.counters }
+
+// Run forwards until ctx ends (nil) or the port fails. The caller decides
+// about the thread it runs on.
+func (l *Loop) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, l.port.Wake)
+	defer stop()
+	for {
+		wait := time.Duration(-1)
+		if !l.queue.empty() {
+			wait = queueTick
+		}
+		if err := l.port.Recv(&l.batch, wait); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if ctx.Err() != nil {
+			l.port.Release(&l.batch)
+			return nil
+		}
+		l.once()
+	}
+}
+
+// once handles what one Recv gave.
+func (l *Loop) once() {
+	l.clock = 0
+	t := l.table.Load()
+	if !l.queue.empty() && (t != l.seen || l.now()-l.checked >= queueTick) {
+		l.retry(t)
+	}
+	l.seen = t
+	if l.batch.N > 0 {
+		l.process(t)
+		l.port.Release(&l.batch)
+	}
+}
+
+// now is a monotonic time in ns, the same within a batch and never 0.
+func (l *Loop) now() int64 {
+	if l.clock == 0 {
+		l.clock = int64(time.Since(l.start)) + 1
+	}
+	return l.clock
+}
+
+// process takes the batch through step and sends what is to be sent.
+func (l *Loop) process(t *Table) {
+	r := &l.res
+	for i := range l.batch.Frames[:l.batch.N] {
+		f := &l.batch.Frames[i]
+		step(t, f, r)
+		switch {
+		case r.verdict == Forward:
+			if r.neigh.Stale && r.neigh.touch(l.now(), 2*second) {
+				l.opts.Resolve(r.out.Ifindex, r.next)
+			}
+			if r.fragment {
+				l.sendPieces(f.Buf, r.neigh, r.out, r.mtu)
+			} else {
+				l.send(f.Buf, r.out, Forward)
+			}
+		case r.verdict == Queue:
+			l.hold(f, r)
+		default:
+			l.counters.verdicts[r.verdict].Add(1)
+			if r.icmp.Type != 0 {
+				l.report(t, wire.IPv4(f.Buf[VnetLen+f.l2len():]), f.PktType, r.icmp)
+			}
+		}
+	}
+	l.flush()
+	l.counters.in.Add(uint64(l.batch.N))
+	l.counters.batches.Add(1)
+}
+
+// send puts a frame on its way; buf is borrowed until the next flush.
+func (l *Loop) send(buf []byte, out *Link, as Verdict) {
+	o := &l.out[l.nout]
+	o.Buf, o.Ifindex = buf, out.Ifindex
+	o.Bypass = out.Flags&LinkBypass != 0 && Vnet(buf).gso() == gsoNone
+	l.counted[l.nout] = as
+	if l.nout++; l.nout == len(l.out) {
+		l.flush()
+	}
+}
+
+// flush sends what send collected and counts how it ended.
+func (l *Loop) flush() {
+	l.used = 0
+	if l.nout == 0 {
+		return
+	}
+	out := l.out[:l.nout]
+	l.port.Send(out)
+	sent, bytes, forwarded := 0, 0, 0
+	for i := range out {
+		o := &out[i]
+		switch {
+		case o.Err != Forward:
+			l.counters.verdicts[o.Err].Add(1)
+		case l.counted[i] == Forward:
+			forwarded++
+			fallthrough
+		default:
+			sent++
+			bytes += len(o.Buf) - VnetLen - wire.EthernetLen
+			if l.counted[i] != Forward && l.counted[i] != NotSpecified {
+				l.counters.verdicts[l.counted[i]].Add(1)
+			}
+		}
+		o.Buf = nil
+	}
+	l.nout = 0
+	l.counters.verdicts[Forward].Add(uint64(forwarded))
+	l.counters.out.Add(uint64(sent))
+	l.counters.bytesOut.Add(uint64(bytes))
+}
+
+// room gives n bytes of scratch that last until the next flush.
+func (l *Loop) room(n int) []byte {
+	if l.scratch == nil {
+		l.scratch = make([]byte, scratchSize)
+		l.piece = make([]byte, 2*pieceSize)
+	}
+	if l.used+n > len(l.scratch) {
+		l.flush()
+	}
+	b := l.scratch[l.used : l.used+n : l.used+n]
+	l.used += n
+	return b
+}
+
+// sendPieces sends a packet that is larger than mtu and may be fragmented: a
+// GSO packet is cut into its segments first. buf is as step left it.
+func (l *Loop) sendPieces(buf []byte, n *Neighbour, out *Link, mtu int) {
+	l.room(0)
+	ip, v := wire.IPv4(buf[VnetLen+wire.EthernetLen:]), Vnet(buf)
+	first := true
+	emit := func(p wire.IPv4) {
+		b := l.room(VnetLen + wire.EthernetLen + len(p))
+		clear(b[:VnetLen])
+		eth := wire.Ethernet(b[VnetLen:])
+		eth.SetType(wire.EtherTypeIPv4)
+		setMACs(eth, n, out)
+		copy(b[VnetLen+wire.EthernetLen:], p)
+		as := NotSpecified // one packet, one verdict: its first piece counts
+		if first {
+			as, first = Forward, false
+		}
+		l.send(b, out, as)
+	}
+	ok := true
+	if v.gso() != gsoNone {
+		segments(ip, v, l.piece[:pieceSize], func(seg wire.IPv4) {
+			if len(seg) > mtu {
+				ok = fragments(seg, mtu, l.piece[pieceSize:], emit) && ok
+			} else {
+				emit(seg)
+			}
+		})
+	} else {
+		ok = completeChecksum(ip, v, wire.EthernetLen) && fragments(ip, mtu, l.piece[pieceSize:], emit)
+	}
+	if !ok {
+		l.counters.verdicts[DropGSO].Add(1)
+	}
+}
+
+// report sends an ICMP error about ip to its source.
+func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, e icmpError) {
+	if !mayReport(ip, pktType) {
+		return
+	}
+	limited := e.Type != wire.ICMPDestUnreachable || e.Code != wire.ICMPFragNeeded
+	if limited && !l.limiter.allow(ip.Src(), l.now()) {
+		return
+	}
+	r := t.Lookup(ip.SrcAddr(), netip.Addr{}, 1, 0)
+	if r == nil || r.Type != RouteUnicast {
+		return
+	}
+	nh := r.Select(flowHash([4]byte{}, ip.Src()))
+	if nh == nil {
+		return
+	}
+	out := t.Link(nh.Ifindex)
+	if out == nil || !out.Up() {
+		return
+	}
+	l.ident++
+	b := l.room(VnetLen + wire.EthernetLen + icmpRoom)
+	n := putICMP(b, ip, e, t.sourceFor(r, out), l.ident)
+	f := Frame{Buf: b[:n], Ifindex: out.Ifindex, Ethernet: true}
+	next := nh.Gateway
+	if !next.IsValid() {
+		next = ip.SrcAddr()
+	}
+	if nb := out.Neighbour(next); nb != nil && nb.Valid {
+		setMACs(f.ethernet(), nb, out)
+		l.send(f.Buf, out, Originate)
+		return
+	}
+	l.hold(&f, &result{out: out, next: next, neigh: out.Neighbour(next)})
+}
+
+// hold keeps a frame until its next hop has a MAC.
+func (l *Loop) hold(f *Frame, r *result) {
+	key := hopKey{ifindex: r.out.Ifindex, addr: r.next}
+	ask, dropped := l.queue.add(key, f, r, r.out.Neighbour(r.next), l.now())
+	l.counters.verdicts[Queue].Add(1)
+	l.counters.verdicts[DropNeighQueueFull].Add(uint64(dropped))
+	if ask {
+		l.waiting.Store(true)
+		l.opts.Resolve(key.ifindex, key.addr)
+		if l.table.Load() != l.seen {
+			l.port.Wake() // a table came while nobody was known to wait
+		}
+	}
+}
+
+// retry looks at all packets that wait: a next hop may have an address now,
+// have failed, or be gone with its interface.
+func (l *Loop) retry(t *Table) {
+	now := l.now()
+	l.checked = now
+	for key, h := range l.queue.hops {
+		out, n, v := h.state(t, key, now)
+		switch v {
+		case Queue:
+			if now-h.asked >= queueRetry {
+				h.asked = now
+				l.opts.Resolve(key.ifindex, key.addr)
+			}
+			continue
+		case Forward:
+			for _, w := range h.packets {
+				l.release(w, n, out)
+			}
+		default:
+			for _, w := range h.packets {
+				l.counters.verdicts[v].Add(1)
+				if v == DropNeighFailed {
+					l.report(t, wire.IPv4(w.buf[VnetLen+wire.EthernetLen:]), packetHost, icmpError{Type: wire.ICMPDestUnreachable, Code: wire.ICMPHostUnreachable})
+				}
+			}
+		}
+		l.queue.remove(key, h)
+	}
+	l.flush()
+	if l.queue.empty() {
+		l.waiting.Store(false)
+	}
+}
+
+func (l *Loop) release(w waiting, n *Neighbour, out *Link) {
+	if w.mtu != 0 {
+		l.sendPieces(w.buf, n, out, w.mtu)
+		return
+	}
+	setMACs(wire.Ethernet(w.buf[VnetLen:]), n, out)
+	l.send(w.buf, out, Forward)
+}

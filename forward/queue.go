@@ -1,0 +1,108 @@
+package forward
+
+import (
+	"net/netip"
+)
+
+// Limits of the packets that wait for a next hop. The first is the kernel's
+// net.ipv4.neigh.*.unres_qlen_bytes; the others keep a scan of addresses from
+// growing the process.
+const (
+	queueBytesPerHop = 212992
+	queueBytesTotal  = 8 << 20
+	queueHops        = 4096
+	queueOverhead    = 256           // counted for each packet besides its bytes
+	queueRetry       = second        // an unanswered next hop is named to the kernel again
+	queueTimeout     = 10 * second   // if the kernel never tells how it ended
+	queueTick        = 100 * 1000000 // how often time-outs are looked at, ns
+)
+
+type hopKey struct {
+	ifindex int32
+	addr    netip.Addr
+}
+
+type waiting struct {
+	buf []byte // virtio_net_hdr and frame, TTL already decremented
+	in  int32  // ingress
+	mtu int    // 0: not to be fragmented
+}
+
+type hop struct {
+	packets []waiting
+	bytes   int
+	since   int64
+	asked   int64
+	known   *Neighbour // as it was when the first packet came
+}
+
+// hopQueue holds packets whose next hop has no MAC yet. It belongs to the loop.
+type hopQueue struct {
+	hops  map[hopKey]*hop
+	bytes int
+}
+
+func (q *hopQueue) empty() bool { return len(q.hops) == 0 }
+
+// add keeps a copy of the frame. ask is true when the kernel should be asked
+// to resolve the hop; dropped counts packets that had to give way: the oldest
+// of the same hop, as in the kernel, or this one.
+func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now int64) (ask bool, dropped int) {
+	h := q.hops[key]
+	size := len(f.Buf) + queueOverhead
+	if h == nil {
+		if len(q.hops) >= queueHops || q.bytes+size > queueBytesTotal {
+			return false, 1
+		}
+		h = &hop{since: now, asked: now, known: known}
+		if q.hops == nil {
+			q.hops = make(map[hopKey]*hop)
+		}
+		q.hops[key] = h
+		ask = true
+	}
+	for len(h.packets) > 0 && (h.bytes+size > queueBytesPerHop || q.bytes+size > queueBytesTotal) {
+		old := len(h.packets[0].buf) + queueOverhead
+		h.packets[0] = waiting{}
+		h.packets = h.packets[1:]
+		h.bytes -= old
+		q.bytes -= old
+		dropped++
+	}
+	if q.bytes+size > queueBytesTotal {
+		return ask, dropped + 1
+	}
+	w := waiting{buf: append([]byte(nil), f.Buf...), in: f.Ifindex}
+	if r.fragment {
+		w.mtu = r.mtu
+	}
+	h.packets = append(h.packets, w)
+	h.bytes += size
+	q.bytes += size
+	return ask, dropped
+}
+
+// state says what has become of a hop in t.
+func (h *hop) state(t *Table, key hopKey, now int64) (out *Link, n *Neighbour, v Verdict) {
+	out = t.Link(key.ifindex)
+	switch {
+	case out == nil:
+		return nil, nil, DropIfUnknown
+	case !out.Up():
+		return nil, nil, DropIfDown
+	}
+	n = out.Neighbour(key.addr)
+	switch {
+	case n != nil && n.Valid:
+		return out, n, Forward
+	case n != nil && n.Failed && n != h.known, now-h.since > queueTimeout:
+		return out, n, DropNeighFailed
+	}
+	return out, n, Queue
+}
+
+// remove takes a hop out of the queue.
+func (q *hopQueue) remove(key hopKey, h *hop) {
+	q.bytes -= h.bytes
+	delete(q.hops, key)
+}

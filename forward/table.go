@@ -1,0 +1,277 @@
+package forward
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/gaissmai/bart"
+
+	"proxyarpd/internal/wire"
+)
+
+// LinkFlags say what an interface is to the datapath.
+type LinkFlags uint8
+
+// The flags.
+const (
+	LinkUp       LinkFlags = 1 << iota // can send: IFF_UP and carrier
+	LinkWorkload                       // leads to a workload
+	LinkUplink                         // leads off the host
+	LinkBypass                         // has no queueing discipline and no egress program
+	LinkNoARP                          // has a link layer without resolution (IFF_NOARP)
+	LinkEthernet                       // frames bear an Ethernet header
+)
+
+// Link is an interface as the datapath sees it. It is immutable.
+type Link struct {
+	Ifindex int32
+	Name    string
+	Flags   LinkFlags
+	MAC     wire.MAC // source of frames sent here
+	// Aliases are further destination addresses that stand for this interface.
+	Aliases [2]wire.MAC
+	MTU     int    // bytes, network layer
+	Slot    uint32 // index in the ring filter's tables
+	// Address is the interface's address for packets that this host makes
+	// itself, invalid if it has none with more than link scope.
+	Address netip.Addr
+
+	neighbours map[netip.Addr]*Neighbour
+}
+
+// Workload reports whether the interface leads to a workload.
+func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
+
+// Up reports whether the interface can send.
+func (l *Link) Up() bool { return l.Flags&LinkUp != 0 }
+
+// Neighbour is a next hop on a link, as the kernel knows it.
+type Neighbour struct {
+	MAC   wire.MAC
+	Valid bool // NUD_VALID: MAC may be used
+	// Stale entries may be used, but the kernel has to be told of it so that
+	// it probes them (net/core/neighbour.c, __neigh_event_send).
+	Stale  bool
+	Failed bool // NUD_FAILED
+	// Fixed entries (PERMANENT, NOARP, EXT_LEARNED) are never to be touched.
+	Fixed bool
+
+	touched atomic.Int64 // time of the last call of Resolve, ns
+}
+
+// RouteType is the kind of a route (include/uapi/linux/rtnetlink.h, RTN_*).
+type RouteType uint8
+
+// The route types that can decide a packet's way.
+const (
+	RouteNone        RouteType = 0
+	RouteUnicast     RouteType = 1
+	RouteLocal       RouteType = 2
+	RouteBroadcast   RouteType = 3
+	RouteAnycast     RouteType = 4
+	RouteMulticast   RouteType = 5
+	RouteBlackhole   RouteType = 6
+	RouteUnreachable RouteType = 7
+	RouteProhibit    RouteType = 8
+	RouteThrow       RouteType = 9
+)
+
+// Nexthop is one way on.
+type Nexthop struct {
+	Ifindex int32
+	Gateway netip.Addr // invalid: the destination itself is the neighbour
+	Weight  int        // 1 and up
+
+	upper uint32 // upper bound of this nexthop's share of the 31-bit hash space
+}
+
+// Route is a usable route; it is immutable.
+type Route struct {
+	Table    uint32
+	Prefix   netip.Prefix
+	Type     RouteType
+	Protocol uint8
+	Scope    uint8
+	TOS      uint8
+	Metric   uint32
+	MTU      int        // bytes, 0: the device's
+	Source   netip.Addr // preferred source, invalid: none
+	Nexthops []Nexthop
+}
+
+// fib is one routing table: longest prefix match to the route of best metric.
+type fib = bart.Table[*Route]
+
+// RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
+type RuleAction uint8
+
+// The actions.
+const (
+	RuleToTable     RuleAction = 1
+	RuleGoto        RuleAction = 2
+	RuleNop         RuleAction = 3
+	RuleBlackhole   RuleAction = 6
+	RuleUnreachable RuleAction = 7
+	RuleProhibit    RuleAction = 8
+)
+
+// Rule is a policy rule as `ip rule` shows it. Packets have fwmark 0 here.
+type Rule struct {
+	Priority uint32
+	Action   RuleAction
+	Table    uint32
+	Goto     uint32       // priority to go on at
+	From, To netip.Prefix // invalid: any
+	IIF      string       // "": any
+	TOS      uint8
+	Invert   bool
+	// Never is set for a selector that no forwarded packet here can match
+	// (a mark, an oif, a uid).
+	Never bool
+	// SuppressPrefixLen drops results with a prefix of at most this length; -1: none.
+	SuppressPrefixLen int
+
+	fib    *fib
+	iif    int32
+	target int // index of the rule that Goto names, len(rules) if none
+}
+
+// Table is all that a forwarding decision needs. It is immutable but for the
+// time stamps in its neighbours; readers load it once a batch.
+type Table struct {
+	links links
+	rules []Rule
+	// simple: the rules are the kernel's three default ones.
+	simple                bool
+	local, main, fallback *fib
+	transit               bool
+	fallbackSource        netip.Addr
+	generation            uint64
+	routes, ports         int
+}
+
+// Link gives the interface with that index, or nil.
+func (t *Table) Link(ifindex int32) *Link { return t.links.get(ifindex) }
+
+// Neighbour gives what is known of addr on a link, or nil.
+func (l *Link) Neighbour(addr netip.Addr) *Neighbour { return l.neighbours[addr] }
+
+// Lookup finds the route for dst as the kernel's fib_lookup does: rules by
+// priority, the longest prefix in each rule's table. iif is the index of the
+// ingress link, 1 (lo) for what this host sends itself. The result is nil where
+// nothing matches; rules that end in an error give a Route of that type.
+func (t *Table) Lookup(dst, src netip.Addr, iif int32, tos uint8) *Route {
+	if t.simple {
+		if r, ok := t.local.Lookup(dst); ok && r.Type != RouteThrow {
+			return r
+		}
+		if r, ok := t.main.Lookup(dst); ok && r.Type != RouteThrow {
+			return r
+		}
+		if r, ok := t.fallback.Lookup(dst); ok && r.Type != RouteThrow {
+			return r
+		}
+		return nil
+	}
+	return t.lookupRules(dst, src, iif, tos)
+}
+
+var (
+	ruleUnreachable = &Route{Type: RouteUnreachable}
+	ruleProhibit    = &Route{Type: RouteProhibit}
+	ruleBlackhole   = &Route{Type: RouteBlackhole}
+)
+
+// lookupRules follows fib_rules_lookup (net/core/fib_rules.c).
+func (t *Table) lookupRules(dst, src netip.Addr, iif int32, tos uint8) *Route {
+	for i := 0; i < len(t.rules); i++ {
+		r := &t.rules[i]
+		if r.matches(dst, src, iif, tos) == r.Invert {
+			continue
+		}
+		switch r.Action {
+		case RuleGoto:
+			i = r.target - 1 // targets lie behind: the kernel refuses others
+			continue
+		case RuleNop:
+			continue
+		case RuleUnreachable:
+			return ruleUnreachable
+		case RuleProhibit:
+			return ruleProhibit
+		case RuleBlackhole:
+			return ruleBlackhole
+		}
+		if r.fib == nil {
+			continue
+		}
+		got, ok := r.fib.Lookup(dst)
+		if !ok || got.Type == RouteThrow || got.Prefix.Bits() <= r.SuppressPrefixLen {
+			continue
+		}
+		return got
+	}
+	return nil
+}
+
+func (r *Rule) matches(dst, src netip.Addr, iif int32, tos uint8) bool {
+	return !r.Never &&
+		(r.IIF == "" || (r.iif == iif && iif != 0)) &&
+		(!r.From.IsValid() || r.From.Contains(src)) &&
+		(!r.To.IsValid() || r.To.Contains(dst)) &&
+		(r.TOS == 0 || r.TOS == tos&0x1c)
+}
+
+// IsLocal reports whether addr is an address of this host.
+func (t *Table) IsLocal(addr netip.Addr) bool {
+	r, ok := t.local.Lookup(addr)
+	return ok && r.Type == RouteLocal
+}
+
+// Select picks the nexthop for a flow hash of 31 bits, by weight
+// (net/ipv4/fib_semantics.c, fib_select_multipath).
+func (r *Route) Select(hash uint32) *Nexthop {
+	if len(r.Nexthops) == 1 {
+		return &r.Nexthops[0]
+	}
+	for i := range r.Nexthops {
+		if hash <= r.Nexthops[i].upper {
+			return &r.Nexthops[i]
+		}
+	}
+	return nil
+}
+
+// links finds a Link by ifindex: an open-addressed table, since indices grow
+// without bound on a host whose pods come and go.
+type links struct {
+	slots []*Link
+	mask  uint32
+}
+
+func newLinks(all map[int32]*Link) links {
+	size := uint32(8)
+	for int(size) < 2*len(all) {
+		size *= 2
+	}
+	l := links{slots: make([]*Link, size), mask: size - 1}
+	for _, link := range all {
+		i := uint32(link.Ifindex) & l.mask
+		for l.slots[i] != nil {
+			i = (i + 1) & l.mask
+		}
+		l.slots[i] = link
+	}
+	return l
+}
+
+func (l *links) get(ifindex int32) *Link {
+	if len(l.slots) == 0 {
+		return nil
+	}
+	for i := uint32(ifindex) & l.mask; ; i = (i + 1) & l.mask {
+		if s := l.slots[i]; s == nil || s.Ifindex == ifindex {
+			return s
+		}
+	}
+}

@@ -1,0 +1,16 @@
+package pktring
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// recv is recvfrom(2) without the scheduler's share: with MSG_DONTWAIT it
+// can't block. With MSG_TRUNC the result may exceed len(b).
+func recv(fd int, b []byte, flags int) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+		uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(flags), 0, 0)
+	return int(n), errno
+}

@@ -1,0 +1,261 @@
+package pktring
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config says what ring to make. Zero values take the defaults.
+type Config struct {
+	Slots    int // number of slots, a power of two; default 4096
+	SlotSize int // bytes a slot, a power of two; default 2048
+	// Filter is called with the socket before it can receive: attach the
+	// socket filter here.
+	Filter func(fd int) error
+	// Queue is the size in bytes of the socket's queue, where frames wait that
+	// do not fit a slot; default 16 MB. Root may exceed net.core.rmem_max.
+	Queue int
+	// Spin is how long Wait looks at the ring before it sleeps.
+	Spin time.Duration
+}
+
+// Socket is a receive ring for all interfaces of the network namespace it was
+// opened in. One goroutine receives; Wake, Close and Drops are for any.
+type Socket struct {
+	*Ring
+	fd     int
+	wakeFD int
+	cfg    Config
+	mem    []byte
+	closed atomic.Bool
+	statMu sync.Mutex // guards fd against Reopen, and drops
+	drops  uint64
+}
+
+const (
+	defaultSlots    = 4096
+	defaultSlotSize = 2048
+	defaultQueue    = 16 << 20
+	blockSize       = 1 << 17
+)
+
+// Open makes a ring for IPv4 and all else that the filter lets through
+// (ETH_P_ALL, so that it sees frames before tc ingress), in the network
+// namespace of the calling thread.
+func Open(cfg Config) (*Socket, error) {
+	if cfg.Slots == 0 {
+		cfg.Slots = defaultSlots
+	}
+	if cfg.SlotSize == 0 {
+		cfg.SlotSize = defaultSlotSize
+	}
+	if cfg.Queue == 0 {
+		cfg.Queue = defaultQueue
+	}
+	s := &Socket{fd: -1, wakeFD: -1, cfg: cfg}
+	var err error
+	if s.wakeFD, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	if err := s.Reopen(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Reopen replaces the ring by a new one: for the receiving goroutine, with
+// nothing borrowed. Frames that wait in the old one are lost.
+func (s *Socket) Reopen() error {
+	fd, mem, err := s.cfg.open()
+	if err != nil {
+		return err
+	}
+	s.statMu.Lock()
+	defer s.statMu.Unlock()
+	err = s.closeRing()
+	s.fd, s.mem, s.Ring = fd, mem, NewRing(mem, s.cfg.SlotSize)
+	return err
+}
+
+func (c *Config) open() (fd int, mem []byte, err error) {
+	// Protocol 0: nothing is received before bind, hence nothing unfiltered.
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, nil, fmt.Errorf("packet socket: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}()
+	for _, o := range []struct {
+		name       string
+		opt, value int
+	}{
+		{"PACKET_VERSION", unix.PACKET_VERSION, unix.TPACKET_V2},
+		{"PACKET_VNET_HDR", unix.PACKET_VNET_HDR, 1},
+		{"PACKET_IGNORE_OUTGOING", unix.PACKET_IGNORE_OUTGOING, 1},
+		{"PACKET_COPY_THRESH", unix.PACKET_COPY_THRESH, 1},
+	} {
+		if err = unix.SetsockoptInt(fd, unix.SOL_PACKET, o.opt, o.value); err != nil {
+			return -1, nil, fmt.Errorf("packet socket: %s: %w", o.name, err)
+		}
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, c.Queue) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, c.Queue)
+	}
+	if c.Filter != nil {
+		if err = c.Filter(fd); err != nil {
+			return -1, nil, err
+		}
+	}
+	size := c.Slots * c.SlotSize
+	block := min(blockSize, size)
+	req := unix.TpacketReq{
+		Block_size: uint32(block), Block_nr: uint32(size / block),
+		Frame_size: uint32(c.SlotSize), Frame_nr: uint32(c.Slots),
+	}
+	if err = unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
+		return -1, nil, fmt.Errorf("packet socket: PACKET_RX_RING of %d bytes: %w", size, err)
+	}
+	mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return -1, nil, fmt.Errorf("packet socket: mmap of %d bytes: %w", size, err)
+	}
+	ll := unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL)}
+	if err = unix.Bind(fd, &ll); err != nil {
+		_ = unix.Munmap(mem)
+		return -1, nil, fmt.Errorf("packet socket: bind: %w", err)
+	}
+	return fd, mem, nil
+}
+
+func htons(v uint16) uint16 { return v<<8 | v>>8 }
+
+// Wait returns when a frame is there, after Wake or Close, or when timeout is
+// over (negative: never). It looks at the ring for the configured spin time
+// first, so that a packet that answers another finds the thread awake.
+func (s *Socket) Wait(timeout time.Duration) error {
+	if s.closed.Load() {
+		return os.ErrClosed
+	}
+	if s.Ready() {
+		return nil
+	}
+	if s.cfg.Spin > 0 && timeout != 0 {
+		for start, i := time.Now(), 0; ; i++ {
+			if s.Ready() {
+				return nil
+			}
+			if i&15 == 15 && time.Since(start) >= s.cfg.Spin {
+				break
+			}
+		}
+	}
+	if err := s.poll(timeout); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return os.ErrClosed
+	}
+	return nil
+}
+
+func (s *Socket) poll(timeout time.Duration) error {
+	fds := [2]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(s.wakeFD), Events: unix.POLLIN}}
+	var ts *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(int64(timeout))
+		ts = &t
+	}
+	_, err := unix.Ppoll(fds[:], ts, nil)
+	switch {
+	case errors.Is(err, unix.EINTR):
+		return nil
+	case err != nil:
+		return fmt.Errorf("packet socket: poll: %w", err)
+	}
+	if fds[1].Revents != 0 {
+		var b [8]byte
+		_, _ = unix.Read(s.wakeFD, b[:])
+	}
+	if fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
+		// ENETDOWN says that some interface went down; the ring goes on.
+		_, _ = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	}
+	return nil
+}
+
+// ReadCopy takes the frame that belongs to a slot marked Copied into b,
+// virtio_net_hdr first, and returns its length. ok is false when b is too
+// short (the frame is lost then) or the queue is empty.
+func (s *Socket) ReadCopy(b []byte) (n int, ok bool) {
+	n, errno := recv(s.fd, b, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+	if errno != 0 || n > len(b) || n < VnetLen {
+		return 0, false
+	}
+	return n, true
+}
+
+// Wake makes a Wait under way, or the next one, return.
+func (s *Socket) Wake() {
+	one := [8]byte{1}
+	if s.wakeFD >= 0 {
+		_, _ = unix.Write(s.wakeFD, one[:])
+	}
+}
+
+// Drops is how many frames the kernel could not give to the ring since Open:
+// no free slot (PACKET_STATISTICS tp_drops).
+func (s *Socket) Drops() uint64 {
+	s.statMu.Lock()
+	defer s.statMu.Unlock()
+	s.readDrops()
+	return s.drops
+}
+
+// readDrops collects the kernel's count, which reading resets.
+func (s *Socket) readDrops() {
+	if s.fd < 0 {
+		return
+	}
+	if st, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		s.drops += uint64(st.Drops)
+	}
+}
+
+// closeRing lets go of the ring; statMu is held.
+func (s *Socket) closeRing() error {
+	if s.fd < 0 {
+		return nil
+	}
+	s.readDrops()
+	err := errors.Join(unix.Munmap(s.mem), unix.Close(s.fd))
+	s.fd, s.mem, s.Ring = -1, nil, NewRing(nil, s.cfg.SlotSize)
+	return err
+}
+
+// Shut makes Wait return os.ErrClosed from now on. For any goroutine.
+func (s *Socket) Shut() {
+	s.closed.Store(true)
+	s.Wake()
+}
+
+// Close releases sockets and memory; nothing may use s any more.
+func (s *Socket) Close() error {
+	s.statMu.Lock()
+	defer s.statMu.Unlock()
+	s.closed.Store(true)
+	err := s.closeRing()
+	if s.wakeFD >= 0 {
+		err = errors.Join(err, unix.Close(s.wakeFD))
+		s.wakeFD = -1
+	}
+	return err
+}
