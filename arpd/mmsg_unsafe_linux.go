@@ -16,8 +16,9 @@ type mmsghdr struct {
 
 const (
 	sockaddrLen = unix.SizeofSockaddrLinklayer
-	// controlLen has room for one PACKET_AUXDATA message.
-	controlLen = (unix.SizeofCmsghdr + unix.SizeofTpacketAuxdata + 7) &^ 7
+	// auxLen is a control message with PACKET_AUXDATA, controlLen the room for it.
+	auxLen     = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.TpacketAuxdata{}))
+	controlLen = (auxLen + 7) &^ 7
 )
 
 // rxBatch is what recvmmsg fills. The kernel writes through pointers that stay
@@ -77,7 +78,7 @@ func (b *rxBatch) frame(i int) frame {
 		ifindex:   int(sa.Ifindex),
 		otherhost: sa.Pkttype == unix.PACKET_OTHERHOST,
 	}
-	if b.hdrs[i].hdr.Controllen >= controlLen-7 {
+	if int(b.hdrs[i].hdr.Controllen) >= auxLen {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&b.control[i]))
 		if h.Level == unix.SOL_PACKET && h.Type == unix.PACKET_AUXDATA {
 			aux := (*unix.TpacketAuxdata)(unsafe.Add(unsafe.Pointer(h), unix.SizeofCmsghdr))

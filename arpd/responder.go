@@ -121,14 +121,14 @@ func (r *Responder) Run(ctx context.Context) error {
 	for {
 		n, err := r.sock.receive()
 		switch {
-		case r.closed.Load():
-			return os.ErrClosed
-		case ctx.Err() != nil:
-			return nil
 		case err == nil:
 			pause = minPause
 			r.batch(n)
 			continue
+		case r.closed.Load():
+			return os.ErrClosed
+		case ctx.Err() != nil:
+			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			_ = r.sock.conn.SetReadDeadline(time.Time{}) // of an earlier Run
 			continue

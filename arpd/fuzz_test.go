@@ -1,0 +1,115 @@
+package arpd
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
+
+	"proxyarpd/internal/wire"
+)
+
+func seeds(f *testing.F) {
+	for _, q := range []request{
+		who(gatewayIP), who(remoteIP), who(localIP), who(outsideIP), who(podIP),
+		who(gatewayIP).with(func(r *request) { r.hlen = 255 }),
+		who(gatewayIP).with(func(r *request) { r.hlen, r.plen = 255, 255; r.trailer = 1100 }),
+		who(gatewayIP).with(func(r *request) { r.plen = 0 }),
+		who(gatewayIP).with(func(r *request) { r.etherType = wire.EtherTypeVLAN; r.trailer = 4 }),
+		who(gatewayIP).with(func(r *request) { r.trailer = 18 }),
+	} {
+		f.Add(q.bytes())
+	}
+	f.Add(who(gatewayIP).bytes()[:30])
+}
+
+// FuzzAnswer: no frame makes Answer panic or change the request; only a
+// well-formed request to us gets a reply, and three parsers read the same in it.
+func FuzzAnswer(f *testing.F) {
+	seeds(f)
+	p := testPolicy()
+	f.Fuzz(func(t *testing.T, req []byte) {
+		before := bytes.Clone(req)
+		reply := make([]byte, ReplyLen)
+		n, v := Answer(reply, req, p)
+		if !bytes.Equal(req, before) {
+			t.Fatal("request was changed")
+		}
+		if v == NotSpecified || v >= NumVerdicts {
+			t.Fatalf("verdict %d", v)
+		}
+		if (v == Answered) != (n == ReplyLen) || (v != Answered && n != 0) {
+			t.Fatalf("%v with %d bytes", v, n)
+		}
+		if v != Answered {
+			return
+		}
+		checkAnswered(t, req)
+		checkReply(t, reply[:n], req, answerMAC)
+		checkWithGopacket(t, reply[:n])
+		checkWithMdlayher(t, reply[:n])
+	})
+}
+
+// checkAnswered demands what a frame must have to be answered at all, read
+// without the code under test.
+func checkAnswered(t *testing.T, req []byte) {
+	t.Helper()
+	var fr ethernet.Frame
+	var q arp.Packet
+	if err := fr.UnmarshalBinary(req); err != nil {
+		t.Fatalf("answered a frame that is none: %v", err)
+	}
+	if err := q.UnmarshalBinary(fr.Payload); err != nil {
+		t.Fatalf("answered what is no ARP packet: %v", err)
+	}
+	switch {
+	case fr.EtherType != ethernet.EtherTypeARP, q.Operation != arp.OperationRequest,
+		q.HardwareAddrLength != 6, q.IPLength != 4, q.ProtocolType != 0x0800,
+		q.HardwareType != 1 && q.HardwareType != 6:
+		t.Fatalf("answered %+v", q)
+	case q.TargetIP != gatewayIP && q.TargetIP != remoteIP:
+		t.Fatalf("answered for %v", q.TargetIP)
+	case q.SenderIP.IsUnspecified() && q.TargetIP != gatewayIP:
+		t.Fatalf("answered a probe for %v", q.TargetIP)
+	case q.SenderIP == q.TargetIP:
+		t.Fatal("answered an announcement")
+	case q.SenderHardwareAddr[0]&1 != 0, fr.Source[0]&1 != 0:
+		t.Fatal("answered a group address")
+	}
+}
+
+func checkWithGopacket(t *testing.T, reply []byte) {
+	t.Helper()
+	pkt := gopacket.NewPacket(reply, layers.LayerTypeEthernet, gopacket.Default)
+	if e := pkt.ErrorLayer(); e != nil {
+		t.Fatal(e.Error())
+	}
+	g, ok := pkt.Layer(layers.LayerTypeARP).(*layers.ARP)
+	a := wire.ARP(reply[wire.EthernetLen:])
+	if !ok || g.Operation != layers.ARPReply ||
+		wire.MAC(g.SourceHwAddress) != a.SenderMAC() || wire.MAC(g.DstHwAddress) != a.TargetMAC() ||
+		[4]byte(g.SourceProtAddress) != a.SenderIP().As4() || [4]byte(g.DstProtAddress) != a.TargetIP().As4() {
+		t.Fatalf("gopacket reads %+v", g)
+	}
+}
+
+func checkWithMdlayher(t *testing.T, reply []byte) {
+	t.Helper()
+	var fr ethernet.Frame
+	var p arp.Packet
+	if err := fr.UnmarshalBinary(reply); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.UnmarshalBinary(fr.Payload); err != nil {
+		t.Fatal(err)
+	}
+	a := wire.ARP(reply[wire.EthernetLen:])
+	if p.Operation != arp.OperationReply || wire.MAC(p.SenderHardwareAddr) != a.SenderMAC() ||
+		wire.MAC(p.TargetHardwareAddr) != a.TargetMAC() || p.SenderIP != a.SenderIP() || p.TargetIP != a.TargetIP() {
+		t.Fatalf("mdlayher/arp reads %+v", p)
+	}
+}

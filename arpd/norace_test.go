@@ -1,0 +1,5 @@
+//go:build !race
+
+package arpd
+
+const raceEnabled = false
