@@ -197,12 +197,10 @@ func TestInspect(t *testing.T) {
 			tc qdisc add dev veth0 clsact
 			tc filter add dev veth0 ingress protocol ip u32 match u32 0 0
 			tc filter add dev veth0 ingress protocol ip u32 match u32 1 1
-			tc filter add dev veth0 egress protocol ip u32 match u32 0 0
 			tc qdisc add dev veth1 ingress
 			tc filter add dev veth1 parent ffff: protocol ip u32 match u32 0 0`,
 			[]string{
 				"tc: tc filters at clsact ingress of veth0 (u32): 2 filters",
-				"tc: tc filters at clsact egress of veth0 (u32): 1 filter",
 				"tc: tc filters at ingress ingress of veth1 (u32): 1 filter",
 			}},
 		{"IPsec", `
@@ -323,7 +321,11 @@ func TestBPFFilter(t *testing.T) {
 		t.Errorf("our own filter is a finding: %q", got)
 	}
 	add(program(t, "theirs"), 2, parentIngress)
-	if got, want := inspect(t, ifs), []string{"tc: tc filters at clsact ingress of veth0 (bpf theirs): 1 filter"}; !slices.Equal(got, want) {
+	add(program(t, "others"), 1, parentEgress)
+	if got, want := inspect(t, ifs), []string{
+		"tc: tc filters at clsact ingress of veth0 (bpf theirs): 1 filter",
+		"tc: tc filters at clsact egress of veth0 (bpf others): 1 filter",
+	}; !slices.Equal(got, want) {
 		t.Errorf("a foreign filter gives %q, want %q", got, want)
 	}
 }
