@@ -1,0 +1,165 @@
+package netstate
+
+import (
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// An outcome is what became of a message.
+type outcome uint8
+
+const (
+	applied outcome = iota
+	ignored
+	malformed
+)
+
+// apply takes one message of the event socket: the type and flags of its
+// header, and what follows it.
+func (s *State) apply(typ, flags uint16, b []byte) outcome {
+	var o outcome
+	switch typ {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		var l Link
+		if l, o = readLink(b); o == applied && typ == unix.RTM_NEWLINK {
+			s.setLink(l)
+		} else if o == applied {
+			s.deleteLink(l.Index)
+		}
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		var a Address
+		if a, o = readAddress(b); o == applied && typ == unix.RTM_NEWADDR {
+			s.setAddress(a)
+		} else if o == applied {
+			s.deleteAddress(a)
+		}
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		if o = readRoute(b, &s.route); o == applied && typ == unix.RTM_NEWROUTE {
+			s.setRoute(s.route, flags)
+		} else if o == applied {
+			s.deleteRoute(s.route)
+		}
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		var r Rule
+		if r, o = readRule(b); o == applied && typ == unix.RTM_NEWRULE {
+			s.setRules(insertRule(s.rules, r))
+		} else if o == applied {
+			s.setRules(removeRule(s.rules, r))
+		}
+	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
+		var n Neighbour
+		if n, o = readNeighbour(b); o == applied && typ == unix.RTM_NEWNEIGH {
+			s.setNeighbour(n)
+		} else if o == applied {
+			s.deleteNeighbour(n.key())
+		}
+	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
+		s.nexthopChanged(typ, flags)
+	default:
+		o = ignored
+	}
+	return o
+}
+
+func (s *State) setLink(l Link) {
+	old, had := s.links[l.Index]
+	if had && anotherLink(old, l) {
+		s.deleteLink(l.Index)
+		had = false
+	}
+	if !had || old != l {
+		s.links[l.Index] = l
+		s.tell(Event{Op: Set, Link: &l})
+	}
+	switch {
+	case !l.Up():
+		s.disableLink(l.Index, false)
+	case had && (!old.Up() || carrier(old) != carrier(l)):
+		s.stale = s.stale || s.routed(l.Index)
+	}
+}
+
+// anotherLink reports whether the index has been given to a new link. That the
+// old one went was lost in an overrun.
+func anotherLink(old, l Link) bool { return old.Kind != l.Kind || old.Type != l.Type }
+
+// carrier is the condition by which fib_netdev_event (net/ipv4/fib_frontend.c)
+// sets and clears RTNH_F_LINKDOWN.
+func carrier(l Link) bool { return l.Flags&(unix.IFF_RUNNING|unix.IFF_LOWER_UP) != 0 }
+
+// deleteLink forgets a link and, in case the kernel did not say so one by one,
+// all that was on it.
+func (s *State) deleteLink(index int) {
+	for k, n := range s.neighbours {
+		if k.index == index {
+			delete(s.neighbours, k)
+			s.tell(Event{Op: Delete, Neighbour: &n})
+		}
+	}
+	s.disableLink(index, true)
+	for k, a := range s.addresses {
+		if k.index == index {
+			delete(s.addresses, k)
+			s.tell(Event{Op: Delete, Address: &a})
+		}
+	}
+	if l, ok := s.links[index]; ok {
+		delete(s.links, index)
+		s.tell(Event{Op: Delete, Link: &l})
+	}
+}
+
+func (s *State) setAddress(a Address) {
+	if old, ok := s.addresses[a.key()]; ok && old == a {
+		return
+	}
+	s.addresses[a.key()] = a
+	s.tell(Event{Op: Set, Address: &a})
+	// fib_inetaddr_event: the first address of a link revives its nexthops.
+	s.stale = s.stale || s.bodies.match(func(r *Route) bool {
+		return slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool {
+			return nh.Index == a.Index && nh.Flags&unix.RTNH_F_DEAD != 0
+		})
+	}) != nil
+}
+
+// deleteAddress forgets an address and the routes that go with it: those
+// preferring it as source (fib_sync_down_addr, which looks at the main table
+// only, outside of VRFs) when no link has it any more, and those of the link
+// if it was the last (fib_inetaddr_event).
+func (s *State) deleteAddress(a Address) {
+	if old, ok := s.addresses[a.key()]; ok {
+		delete(s.addresses, a.key())
+		s.tell(Event{Op: Delete, Address: &old})
+	}
+	elsewhere, onLink := false, false
+	for k := range maps.Keys(s.addresses) {
+		elsewhere = elsewhere || k.local == a.Local
+		onLink = onLink || k.index == a.Index
+	}
+	preferring := s.bodies.match(func(r *Route) bool { return r.PrefSrc == a.Local })
+	s.stale = s.stale || preferring != nil || s.routed(a.Index)
+	if !elsewhere {
+		s.dropBodies(preferring, unix.RT_TABLE_MAIN)
+	}
+	if !onLink {
+		s.disableLink(a.Index, true)
+	}
+}
+
+func (s *State) setNeighbour(n Neighbour) {
+	if old, ok := s.neighbours[n.key()]; ok && old == n {
+		return
+	}
+	s.neighbours[n.key()] = n
+	s.tell(Event{Op: Set, Neighbour: &n})
+}
+
+func (s *State) deleteNeighbour(k neighbourKey) {
+	if n, ok := s.neighbours[k]; ok {
+		delete(s.neighbours, k)
+		s.tell(Event{Op: Delete, Neighbour: &n})
+	}
+}

@@ -1,0 +1,114 @@
+package netstate
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+func (s *State) setRoute(r Route, flags uint16) {
+	k := keyOf(r.Table, r.Dst)
+	s.putRoutes(k, insertAlias(s.routes.routes(k), r, flags))
+}
+
+func (s *State) deleteRoute(r Route) {
+	k := keyOf(r.Table, r.Dst)
+	rest, certain := removeAlias(s.routes.routes(k), r)
+	s.stale = s.stale || !certain
+	s.putRoutes(k, rest)
+}
+
+// putRoutes makes routes those of a destination, and tells if that is a change.
+func (s *State) putRoutes(k routeKey, routes []Route) {
+	s.before = s.routes.appendIDs(s.before[:0], k)
+	s.routes.put(k, routes)
+	s.after = s.routes.appendIDs(s.after[:0], k)
+	if !slices.Equal(s.before, s.after) {
+		s.tellRoutes(k)
+	}
+}
+
+// tellRoutes tells what a destination has now.
+func (s *State) tellRoutes(k routeKey) {
+	if s.emit == nil {
+		return
+	}
+	set := s.routes.set(k)
+	if len(set.Routes) == 0 {
+		s.emit(Event{Op: Delete, Routes: set})
+		return
+	}
+	s.emit(Event{Op: Set, Routes: set})
+}
+
+// routed reports whether any route goes over the link, or may: of a nexthop
+// object we may not know the links.
+func (s *State) routed(index int) bool {
+	return s.bodies.match(func(r *Route) bool {
+		return opaque(r) || slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Index == index })
+	}) != nil
+}
+
+func opaque(r *Route) bool { return r.NHID != 0 && len(r.Nexthops) == 0 }
+
+// disableLink is fib_sync_down_dev (net/ipv4/fib_semantics.c), which runs in
+// silence right after the message that leads here: nexthops over the link die,
+// and routes with no other nexthop are dropped. Without force, routes of scope
+// host (those to the machine's own addresses) stay.
+func (s *State) disableLink(index int, force bool) {
+	alive := func(nh Nexthop) bool { return nh.Flags&unix.RTNH_F_DEAD == 0 }
+	spared := func(r *Route) bool { return !force && r.Scope == unix.RT_SCOPE_HOST }
+	touched := s.bodies.match(func(r *Route) bool {
+		return opaque(r) || !spared(r) && slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool {
+			return nh.Index == index && alive(nh)
+		})
+	})
+	if touched == nil {
+		return
+	}
+	s.stale = true // of several nexthops some may be left: ask
+	for id := range touched {
+		r := &s.bodies.all[id].route
+		if opaque(r) || slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Index != index && alive(nh) }) {
+			delete(touched, id)
+		}
+	}
+	s.dropBodies(touched, 0)
+}
+
+// dropBodies removes all routes with these bodies, from one table or, with 0,
+// from all.
+func (s *State) dropBodies(gone map[uint32]bool, table uint32) {
+	if len(gone) == 0 {
+		return
+	}
+	var keys []routeKey
+	var ids []uint32
+	for k := range s.routes.sets {
+		ids = s.routes.appendIDs(ids[:0], k)
+		if (table == 0 || k.table == table) && slices.ContainsFunc(ids, func(id uint32) bool { return gone[id] }) {
+			keys = append(keys, k)
+		}
+	}
+	for _, k := range keys {
+		ids = s.routes.appendIDs(ids[:0], k)
+		var rest []Route
+		for i, r := range s.routes.routes(k) {
+			if !gone[ids[i]] {
+				rest = append(rest, r)
+			}
+		}
+		s.putRoutes(k, rest)
+	}
+}
+
+// nexthopChanged notes that a nexthop object went, with its routes, or became
+// another (remove_nexthop, replace_nexthop in net/ipv4/nexthop.c). A new one
+// has no routes yet.
+func (s *State) nexthopChanged(typ, flags uint16) {
+	const created = unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	if typ == unix.RTM_NEWNEXTHOP && flags&created == created {
+		return
+	}
+	s.stale = s.stale || s.bodies.match(func(r *Route) bool { return r.NHID != 0 }) != nil
+}

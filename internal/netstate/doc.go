@@ -1,0 +1,37 @@
+// Package netstate follows what the kernel knows of links, addresses, routes,
+// policy rules and neighbours of one network namespace, as typed events in the
+// kernel's own order.
+//
+// A [Watcher] holds one netlink socket subscribed to all the groups it needs.
+// One socket, because order between kinds matters (a route over a link arrives
+// after the link) and two sockets have no order between them. Dumps go through
+// a second socket; the subscription is older than any dump, so whatever
+// changes while a dump runs is waiting in the queue and is applied afterwards.
+// Applying a change that a dump already contained changes nothing.
+//
+// The kernel does not announce everything:
+//
+//   - fib_sync_down_dev and fib_sync_down_addr (net/ipv4/fib_semantics.c) drop
+//     IPv4 routes without RTM_DELROUTE when a link goes down, is deleted, or
+//     loses its last address, and (main table) when a preferred source goes;
+//   - the flags DEAD and LINKDOWN of a nexthop come and go silently;
+//   - a nexthop object takes its routes with it (fib_flush).
+//
+// The Watcher knows these rules: it drops at once what the kernel certainly
+// dropped, and then reads the routes again, behind a request that takes the
+// RTNL lock, so that the kernel has finished too. When the socket overruns
+// (ENOBUFS) everything is read again, and only the differences are reported.
+//
+// What is not followed, because the kernel says nothing at all: a root qdisc
+// replaced by tc, an XDP program attached through a bpf_link, and a change of
+// the sysctl ignore_routes_with_linkdown. The values of the last link message
+// or route dump stand. Neighbours enter the states INCOMPLETE and DELAY
+// without a message (net/core/neighbour.c), so those states are seen only by
+// chance.
+//
+// The types are neutral to the address family; the Watcher subscribes to IPv4
+// and ignores messages of other families.
+//
+// Parsing is separate from sockets: every parser takes the bytes of one
+// message and returns an error for anything that is not well formed.
+package netstate

@@ -1,0 +1,111 @@
+package netstate
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+const maxAddrLen = 32 // MAX_ADDR_LEN of include/linux/netdevice.h
+
+// Up reports whether the link is administratively up.
+func (l Link) Up() bool { return l.Flags&unix.IFF_UP != 0 }
+
+// Running reports whether the link is up and has a carrier.
+func (l Link) Running() bool {
+	return l.Up() && l.Flags&unix.IFF_RUNNING != 0
+}
+
+// parseLink reads what follows the netlink header of an RTM_NEWLINK or
+// RTM_DELLINK: struct ifinfomsg and attributes (rtnl_fill_ifinfo in
+// net/core/rtnetlink.c). The caller has looked at the family.
+func parseLink(b []byte) (Link, error) {
+	var l Link
+	if len(b) < unix.SizeofIfInfomsg {
+		return l, short("ifinfomsg", b)
+	}
+	l.Type = native.Uint16(b[2:])
+	index := int32(native.Uint32(b[4:]))
+	l.Flags = native.Uint32(b[8:])
+	if index <= 0 {
+		return l, fmt.Errorf("%w: link index %d", errMalformed, index)
+	}
+	l.Index = int(index)
+	a := attrs{rest: b[unix.SizeofIfInfomsg:]}
+	for a.next() {
+		parseLinkAttr(&l, &a)
+	}
+	if a.err == nil && l.Name == "" {
+		a.err = fmt.Errorf("%w: link %d has no name", errMalformed, index)
+	}
+	return l, a.err
+}
+
+func parseLinkAttr(l *Link, a *attrs) {
+	switch a.typ {
+	case unix.IFLA_IFNAME:
+		if l.Name = a.str(); len(l.Name) >= unix.IFNAMSIZ {
+			a.fail()
+		}
+	case unix.IFLA_ADDRESS:
+		if l.AddrLen = len(a.val); l.AddrLen > maxAddrLen {
+			a.fail()
+		} else if l.AddrLen == 6 {
+			l.MAC = [6]byte(a.val)
+		}
+	case unix.IFLA_MTU:
+		l.MTU = int(a.u32())
+	case unix.IFLA_MASTER:
+		l.Master = a.index()
+	case unix.IFLA_LINK:
+		l.ParentIndex = a.index()
+	case unix.IFLA_LINK_NETNSID:
+		l.ParentForeign = true
+	case unix.IFLA_OPERSTATE:
+		l.OperState = OperState(a.u8())
+	case unix.IFLA_NUM_TX_QUEUES:
+		l.NumTxQueues = int(a.u32())
+	case unix.IFLA_QDISC:
+		l.Qdisc = a.str()
+	case unix.IFLA_GSO_MAX_SIZE:
+		l.GSOMaxSize = a.u32()
+	case unix.IFLA_GSO_IPV4_MAX_SIZE:
+		l.GSOIPv4MaxSize = a.u32()
+	case unix.IFLA_LINKINFO:
+		for n := (attrs{rest: a.val}); n.next() || a.take(&n); {
+			if n.typ == unix.IFLA_INFO_KIND {
+				l.Kind = n.str()
+			}
+		}
+	case unix.IFLA_XDP:
+		for n := (attrs{rest: a.val}); n.next() || a.take(&n); {
+			if n.typ == unix.IFLA_XDP_ATTACHED {
+				l.XDP = n.u8() != 0
+			}
+		}
+	}
+}
+
+// take carries the error of a nested walk that has ended to the outer one. It
+// is always false, to stand at the end of a loop's condition.
+func (a *attrs) take(nested *attrs) bool {
+	if a.err == nil {
+		a.err = nested.err
+	}
+	return false
+}
+
+// isWireless reports whether the message is one of the wireless extensions'
+// (wireless_nlevent_flush in net/wireless/wext-core.c), which carry an event
+// and hardly anything of the link.
+func isWireless(b []byte) bool {
+	if len(b) < unix.SizeofIfInfomsg {
+		return false
+	}
+	for a := (attrs{rest: b[unix.SizeofIfInfomsg:]}); a.next(); {
+		if a.typ == unix.IFLA_WIRELESS {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,140 @@
+package netstate
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// A snapshot collects dumps, apart from the State until all are complete.
+type snapshot struct {
+	links      map[int]Link
+	addresses  map[addressKey]Address
+	rules      []Rule
+	neighbours map[neighbourKey]Neighbour
+	routes     *routeTable
+	route      Route
+}
+
+// begin forgets what an interrupted dump of one kind has told.
+func (n *snapshot) begin(typ uint16, s *State) {
+	switch typ {
+	case unix.RTM_GETLINK:
+		n.links = make(map[int]Link, len(s.links))
+	case unix.RTM_GETADDR:
+		n.addresses = make(map[addressKey]Address, len(s.addresses))
+	case unix.RTM_GETRULE:
+		n.rules = nil
+	case unix.RTM_GETNEIGH:
+		n.neighbours = make(map[neighbourKey]Neighbour, len(s.neighbours))
+	case unix.RTM_GETROUTE:
+		if n.routes != nil {
+			n.routes.clear()
+		}
+		n.routes = newRouteTable(&s.bodies, len(s.routes.sets))
+	}
+}
+
+// add takes one message of a dump.
+func (n *snapshot) add(typ uint16, b []byte) outcome {
+	o := ignored
+	switch typ {
+	case unix.RTM_NEWLINK:
+		var l Link
+		if l, o = readLink(b); o == applied {
+			n.links[l.Index] = l
+		}
+	case unix.RTM_NEWADDR:
+		var a Address
+		if a, o = readAddress(b); o == applied {
+			n.addresses[a.key()] = a
+		}
+	case unix.RTM_NEWRULE:
+		var r Rule
+		if r, o = readRule(b); o == applied {
+			n.rules = append(n.rules, r)
+		}
+	case unix.RTM_NEWNEIGH:
+		var nb Neighbour
+		if nb, o = readNeighbour(b); o == applied {
+			n.neighbours[nb.key()] = nb
+		}
+	case unix.RTM_NEWROUTE:
+		if o = readRoute(b, &n.route); o == applied {
+			n.routes.add(&n.route)
+		}
+	}
+	return o
+}
+
+// adopt makes a complete snapshot the State and tells the differences: first
+// what is gone, what refers before what is referred to; then what is new, the
+// other way round.
+func (s *State) adopt(n *snapshot) {
+	old := *s
+	s.links, s.addresses, s.neighbours = n.links, n.addresses, n.neighbours
+	s.routes, s.stale = n.routes, false
+	tellGone(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Delete, Neighbour: v} })
+	s.tellGoneRoutes(old.routes)
+	s.setRules(n.rules)
+	tellGone(s, old.addresses, s.addresses, func(v *Address) Event { return Event{Op: Delete, Address: v} })
+	for index, l := range old.links {
+		if now, ok := s.links[index]; !ok || anotherLink(l, now) {
+			s.tell(Event{Op: Delete, Link: &l})
+			delete(old.links, index)
+		}
+	}
+	tellNew(s, old.links, s.links, func(v *Link) Event { return Event{Op: Set, Link: v} })
+	tellNew(s, old.addresses, s.addresses, func(v *Address) Event { return Event{Op: Set, Address: v} })
+	s.tellNewRoutes(old.routes)
+	tellNew(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Set, Neighbour: v} })
+	old.routes.clear()
+}
+
+// adoptRoutes is adopt for the routes alone.
+func (s *State) adoptRoutes(t *routeTable) {
+	old := s.routes
+	s.routes, s.stale = t, false
+	s.tellGoneRoutes(old)
+	s.tellNewRoutes(old)
+	old.clear()
+}
+
+// tellGoneRoutes tells the destinations of old that are no more. Both tables
+// hold their bodies, so equal routes have equal numbers.
+func (s *State) tellGoneRoutes(old *routeTable) {
+	for k := range old.sets {
+		if _, ok := s.routes.sets[k]; !ok {
+			s.tellRoutes(k)
+		}
+	}
+}
+
+func (s *State) tellNewRoutes(old *routeTable) {
+	for k := range s.routes.sets {
+		if s.emit == nil {
+			return
+		}
+		s.before = old.appendIDs(s.before[:0], k)
+		s.after = s.routes.appendIDs(s.after[:0], k)
+		if !slices.Equal(s.before, s.after) {
+			s.tellRoutes(k)
+		}
+	}
+}
+
+func tellGone[K, V comparable](s *State, old, now map[K]V, event func(*V) Event) {
+	for k, v := range old {
+		if _, ok := now[k]; !ok {
+			s.tell(event(&v))
+		}
+	}
+}
+
+func tellNew[K, V comparable](s *State, old, now map[K]V, event func(*V) Event) {
+	for k, v := range now {
+		if was, ok := old[k]; !ok || was != v {
+			s.tell(event(&v))
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package netstate
+
+import "net/netip"
+
+// A Link is a network interface. Links compare with ==.
+type Link struct {
+	Index int
+	Name  string
+	Kind  string // IFLA_INFO_KIND: "veth", "bridge", "vxlan", "tun"; "" for hardware and lo
+
+	// MAC is the link-layer address when AddrLen is 6, else zero. AddrLen is
+	// 0 for links without addresses, such as tun.
+	MAC     [6]byte
+	AddrLen int
+
+	Type   uint16 // ARPHRD_*
+	Flags  uint32 // IFF_*
+	MTU    int
+	Master int // index of the bridge, bond or VRF it is a port of, or 0
+
+	// ParentIndex is IFLA_LINK: the lower link of a VLAN, the peer of a veth.
+	// When ParentForeign is set it is an index in another namespace.
+	ParentIndex   int
+	ParentForeign bool
+
+	OperState      OperState
+	NumTxQueues    int
+	Qdisc          string // as of the last link message; see the package comment
+	GSOMaxSize     uint32 // 0 if the kernel does not say
+	GSOIPv4MaxSize uint32 // 0 if the kernel does not say
+	XDP            bool   // an XDP program is attached, in any mode
+}
+
+// An Address is an address of a link. Addresses compare with ==.
+type Address struct {
+	Index     int
+	Local     netip.Addr
+	Prefix    netip.Prefix // the connected network, masked; of a peer address, the peer's
+	Peer      netip.Addr   // valid only if it differs from Local
+	Broadcast netip.Addr
+	Scope     Scope
+	Flags     uint32 // IFA_F_*
+	Label     string
+}
+
+// A RouteSet is everything one table holds for one destination, in the order
+// in which the kernel considers it: TOS descending, then priority ascending,
+// then the order among equals that NLM_F_APPEND and NLM_F_REPLACE left
+// (fib_find_alias in net/ipv4/fib_trie.c). Routes is empty when none is left.
+// It and all it refers to must not be modified.
+type RouteSet struct {
+	Table  uint32
+	Dst    netip.Prefix
+	Routes []Route
+}
+
+// A Route is one route ("fib alias").
+type Route struct {
+	Table     uint32
+	Dst       netip.Prefix
+	Type      RouteType
+	Protocol  Protocol
+	Scope     Scope
+	TOS       uint8
+	Priority  uint32
+	PrefSrc   netip.Addr
+	MTU       uint32 // RTAX_MTU, or 0
+	MTULocked bool
+	Flags     uint32 // RTM_F_* and, of a single nexthop, RTNH_F_*
+
+	// Nexthops is empty for blackholes and their like, and for a route of
+	// the nexthop object NHID when the sysctl nexthop_compat_mode is off.
+	Nexthops []Nexthop
+	NHID     uint32 // nexthop object, or 0
+}
+
+// A Nexthop is one way of a route.
+type Nexthop struct {
+	Index   int
+	Gateway netip.Addr // invalid if on link; may be IPv6 for an IPv4 route (RTA_VIA)
+	Flags   uint32     // RTNH_F_*
+	Weight  int        // 1 or more
+	Encap   uint16     // LWTUNNEL_ENCAP_*, or 0: frames need more than a MAC header
+}
+
+// A Rule is a policy routing rule. Rules compare with ==.
+type Rule struct {
+	Priority uint32
+	Table    uint32
+	Action   RuleAction
+	From, To netip.Prefix // invalid if any
+	IIF, OIF string
+	Mark     uint32
+	Mask     uint32
+	TOS      uint8
+	Invert   bool
+	Goto     uint32
+	Protocol Protocol
+
+	// SuppressPrefixLen discards results with a prefix no longer than this;
+	// -1 discards none.
+	SuppressPrefixLen int32
+
+	// Other names the selectors and suppressors that are not modelled, each
+	// with its bytes in hex: "ipproto=06 dport=00500050". A rule with
+	// any applies to less than the fields above say.
+	Other string
+}
+
+// Unsupported reports whether the rule has selectors that Rule does not model.
+func (r Rule) Unsupported() bool { return r.Other != "" }
+
+// A Neighbour is an entry of the ARP table. Neighbours compare with ==.
+type Neighbour struct {
+	Index    int
+	IP       netip.Addr
+	MAC      [6]byte
+	HasMAC   bool
+	State    NeighState
+	Flags    uint8  // NTF_*
+	ExtFlags uint32 // NTF_EXT_*
+}

@@ -1,0 +1,210 @@
+package netstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxBatch bounds the events of one call of apply.
+const MaxBatch = 4096
+
+// defaultReceiveBuffer holds about ten thousand messages: the kernel accounts
+// for the whole buffer of each, not for its length.
+const defaultReceiveBuffer = 8 << 20
+
+// A Config says how to watch. The zero Config is usable.
+type Config struct {
+	ReceiveBuffer int          // of the event socket, in bytes; 0 is 8 MiB
+	Logger        *slog.Logger // nil is none
+}
+
+// A Watcher follows one network namespace.
+type Watcher struct {
+	events *eventSocket
+	dumps  *conn
+	state  *State
+	log    *slog.Logger
+	stats  counters
+
+	batch    []Event
+	sink     func([]Event) error
+	sinkErr  error
+	overrun  bool
+	canceled <-chan struct{}
+}
+
+type counters struct {
+	messages, events, overruns, resyncs, routeDumps, malformed, ignored atomic.Uint64
+}
+
+// Open subscribes to the network namespace of the calling thread and reads
+// what is there. The Watcher stays with that namespace.
+func Open(cfg Config) (*Watcher, error) {
+	if cfg.ReceiveBuffer == 0 {
+		cfg.ReceiveBuffer = defaultReceiveBuffer
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	w := &Watcher{state: newState(), log: cfg.Logger}
+	var err error
+	if w.events, err = openEvents(cfg.ReceiveBuffer); err != nil {
+		return nil, fmt.Errorf("netstate: %w", err)
+	}
+	if w.dumps, err = dial(); err != nil {
+		w.events.Close()
+		return nil, fmt.Errorf("netstate: %w", err)
+	}
+	if err := w.load(); err != nil {
+		w.Close()
+		return nil, fmt.Errorf("netstate: %w", err)
+	}
+	return w, nil
+}
+
+// Run passes the whole State to apply as Set events, then Synced, and from
+// then on every change in the kernel's order, until ctx ends or the Watcher is
+// closed (os.ErrClosed) or apply fails. A batch is what one drain of the
+// socket gave, at most MaxBatch events; apply owns it until it returns, and
+// the slice is used again. Synced comes again whenever an overrun has been
+// made good. Only one Run at a time.
+func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
+	w.events.resume()
+	defer context.AfterFunc(ctx, w.events.interrupt)()
+	w.canceled, w.sink, w.sinkErr, w.state.emit = ctx.Done(), apply, nil, w.push
+	defer func() { w.state.emit, w.batch = nil, w.batch[:0] }()
+	for ev := range w.state.all() {
+		w.push(ev)
+	}
+	w.push(Event{Op: Synced})
+	for {
+		if err := w.flush(); err != nil {
+			return err
+		}
+		if err := w.step(); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("netstate: %w", err)
+		}
+	}
+}
+
+// step applies one drain of the socket, and asks the kernel where its messages
+// were not enough.
+func (w *Watcher) step() error {
+	if !w.overrun {
+		err := w.events.drain(MaxBatch, w.datagram)
+		if w.overrun = errors.Is(err, unix.ENOBUFS); err != nil && !w.overrun {
+			return err
+		}
+	}
+	if w.overrun {
+		return w.resync()
+	}
+	if !w.state.stale {
+		return nil
+	}
+	if w.flush() != nil {
+		return w.sinkErr
+	}
+	return w.reloadRoutes()
+}
+
+// datagram applies the messages of one datagram.
+func (w *Watcher) datagram(b []byte) {
+	for len(b) > 0 {
+		h, body, rest, ok := nextMessage(b)
+		w.stats.messages.Add(1)
+		if !ok {
+			w.count(malformed)
+			return
+		}
+		b = rest
+		w.count(w.state.apply(h.typ, h.flags, body))
+	}
+}
+
+func (w *Watcher) count(o outcome) {
+	switch o {
+	case malformed:
+		w.stats.malformed.Add(1)
+	case ignored:
+		w.stats.ignored.Add(1)
+	}
+}
+
+// resync makes an overrun good. What is still queued is older than the loss
+// and older than the dumps that follow.
+func (w *Watcher) resync() error {
+	w.stats.overruns.Add(1)
+	w.log.Warn("netlink events lost, reading everything again")
+	if err := w.events.discard(); err != nil {
+		return err
+	}
+	if err := w.load(); err != nil {
+		return err
+	}
+	w.overrun = false
+	w.stats.resyncs.Add(1)
+	w.push(Event{Op: Synced})
+	return nil
+}
+
+// push adds to the batch. An error of apply is kept for flush to return.
+func (w *Watcher) push(ev Event) {
+	if w.sinkErr != nil {
+		return
+	}
+	if w.batch = append(w.batch, ev); len(w.batch) >= MaxBatch {
+		_ = w.flush()
+	}
+}
+
+func (w *Watcher) flush() error {
+	if w.sinkErr == nil && len(w.batch) > 0 {
+		w.stats.events.Add(uint64(len(w.batch)))
+		w.sinkErr = w.sink(w.batch)
+		clear(w.batch)
+		w.batch = w.batch[:0]
+	}
+	return w.sinkErr
+}
+
+// State returns what the Watcher knows. It may be used while Run is not
+// running, and within apply, where it may be ahead of the events passed.
+func (w *Watcher) State() *State { return w.state }
+
+// Stats may be called at any time.
+func (w *Watcher) Stats() Stats {
+	c := &w.stats
+	return Stats{
+		Messages: c.messages.Load(), Events: c.events.Load(), Overruns: c.overruns.Load(),
+		Resyncs: c.resyncs.Load(), RouteDumps: c.routeDumps.Load(),
+		Malformed: c.malformed.Load(), Ignored: c.ignored.Load(),
+	}
+}
+
+// Close ends Run, which then returns os.ErrClosed.
+func (w *Watcher) Close() error {
+	return errors.Join(w.events.Close(), w.dumps.Close())
+}
+
+// isCanceled reports whether Run's context has ended.
+func (w *Watcher) isCanceled() error {
+	select {
+	case <-w.canceled:
+		return context.Canceled
+	default:
+	}
+	if w.events.closed.Load() {
+		return os.ErrClosed
+	}
+	return nil
+}
