@@ -235,7 +235,7 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 		__sync_fetch_and_add(&st->badgso, 1);
 		return 0;
 	}
-	if (st->admitted - *(volatile __u64 *)consumed >= p->quota) {
+	if ((__s64)(st->admitted - *(volatile __u64 *)consumed) >= (__s64)p->quota) {
 		__sync_fetch_and_add(&st->policed, 1);
 		return 0;
 	}

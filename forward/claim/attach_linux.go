@@ -1,0 +1,187 @@
+package claim
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Mode is how the tc program is attached.
+type Mode string
+
+// The modes. Auto is TCX where the kernel has it (6.6), else clsact.
+const (
+	Auto   Mode = "auto"
+	TCX    Mode = "tcx"
+	Clsact Mode = "clsact"
+	None   Mode = "none"
+)
+
+// programName is how our programs are known to tc and bpftool.
+const programName = "parp_claim"
+
+// attached is one interface's claim.
+type attached struct {
+	link   link.Link             // TCX
+	filter *netlink.BpfFilter    // clsact
+	qdisc  *netlink.GenericQdisc // clsact, if we made it
+}
+
+// SetMode chooses how Claim attaches. It must come before the first Claim.
+func (s *Set) SetMode(m Mode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mode = m
+}
+
+// Mode tells how claims are attached.
+func (s *Set) Mode() Mode {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mode
+}
+
+// Claim makes the kernel drop what the ring takes from an interface. It is
+// idempotent. The program stands at the head of the TCX chain: behind another
+// program's verdict it might never run.
+func (s *Set) Claim(ifindex int32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.claims[ifindex]; ok || s.mode == None {
+		return nil
+	}
+	if s.mode != Clsact {
+		l, err := link.AttachTCX(link.TCXOptions{
+			Interface: int(ifindex), Program: s.claim, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
+		})
+		if err == nil {
+			s.claims[ifindex] = attached{link: l}
+			s.mode = TCX
+			return nil
+		}
+		if s.mode == TCX || !(errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL)) {
+			return fmt.Errorf("tcx ingress: %w", err)
+		}
+	}
+	a, err := s.attachClsact(int(ifindex))
+	if err != nil {
+		return err
+	}
+	s.claims[ifindex] = a
+	s.mode = Clsact
+	return nil
+}
+
+// attachClsact is for kernels before 6.6. The lowest preference that is not
+// reserved puts the program before those of others.
+func (s *Set) attachClsact(ifindex int) (attached, error) {
+	var a attached
+	q := &netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+		QdiscType:  "clsact",
+	}
+	switch err := netlink.QdiscAdd(q); {
+	case err == nil:
+		a.qdisc = q
+	case errors.Is(err, unix.EEXIST):
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
+		return a, fmt.Errorf("clsact: %w: %w", ErrNotSupported, err)
+	default:
+		return a, fmt.Errorf("clsact: %w", err)
+	}
+	a.filter = &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS,
+			Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},
+		Fd: s.claim.FD(), Name: programName, DirectAction: true,
+	}
+	if err := netlink.FilterReplace(a.filter); err != nil {
+		if a.qdisc != nil {
+			err = errors.Join(err, netlink.QdiscDel(a.qdisc))
+		}
+		return a, fmt.Errorf("clsact filter: %w", err)
+	}
+	return a, nil
+}
+
+// Claimed reports whether an interface's originals are dropped.
+func (s *Set) Claimed(ifindex int32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.claims[ifindex]
+	return ok
+}
+
+// Release gives an interface back to the kernel.
+func (s *Set) Release(ifindex int32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.releaseLocked(ifindex)
+}
+
+// releaseLocked detaches. A clsact qdisc that we made goes only if nobody else
+// has put a filter into it meanwhile.
+func (s *Set) releaseLocked(ifindex int32) error {
+	a, ok := s.claims[ifindex]
+	if !ok {
+		return nil
+	}
+	delete(s.claims, ifindex)
+	if a.link != nil {
+		return gone(a.link.Close())
+	}
+	err := gone(netlink.FilterDel(a.filter))
+	if a.qdisc != nil {
+		err = errors.Join(err, removeIfEmpty(a.qdisc))
+	}
+	return err
+}
+
+func removeIfEmpty(q *netlink.GenericQdisc) error {
+	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: q.LinkIndex}}
+	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+		fs, err := netlink.FilterList(dev, parent)
+		if err != nil || len(fs) > 0 {
+			return gone(err)
+		}
+	}
+	return gone(netlink.QdiscDel(q))
+}
+
+// gone takes away the errors that say that the interface has vanished, and its
+// programs with it.
+func gone(err error) error {
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return err
+}
+
+// Sweep removes the clsact filters that a killed predecessor left on an
+// interface, and the qdisc if nothing else is in it. TCX links die with their
+// process.
+func Sweep(ifindex int) error {
+	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
+	fs, err := netlink.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return gone(err)
+	}
+	var errs []error
+	found := false
+	for _, f := range fs {
+		if b, ok := f.(*netlink.BpfFilter); ok && b.Name == programName {
+			found = true
+			errs = append(errs, gone(netlink.FilterDel(b)))
+		}
+	}
+	if found {
+		errs = append(errs, removeIfEmpty(&netlink.GenericQdisc{
+			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+			QdiscType:  "clsact",
+		}))
+	}
+	return errors.Join(errs...)
+}
