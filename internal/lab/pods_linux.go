@@ -238,30 +238,34 @@ func (l *Lab) otherHost(p Pod, do func(*netlink.Handle, *netlink.Route) error) e
 // Up brings up the host ends of pods that were made with PodOptions.Down,
 // several at a time.
 func (l *Lab) Up(ctx context.Context, pods ...Pod) error {
+	wanted := map[string]bool{}
+	for _, p := range pods {
+		wanted[p.Name] = true
+	}
 	return l.change(func() error {
-		return parallel(ctx, len(pods), func(i int) error {
-			at := slices.IndexFunc(l.pods, func(p Pod) bool { return p.Name == pods[i].Name })
-			if at < 0 || !l.pods[at].HostDown {
-				return nil
+		all := slices.Clone(l.pods)
+		var down []*Pod
+		for i := range all {
+			if p := &all[i]; p.HostDown && wanted[p.Name] {
+				down = append(down, p)
 			}
-			p := l.pods[at]
-			host, err := handleAt(l.nodes[p.Host].Netns)
+		}
+		err := parallel(ctx, len(down), func(i int) error {
+			host, err := handleAt(l.nodes[down[i].Host].Netns)
 			if err != nil {
 				return err
 			}
 			defer host.Close()
-			link, err := host.LinkByIndex(p.Index)
+			link, err := host.LinkByIndex(down[i].Index)
 			if err != nil {
-				return fmt.Errorf("lab: link %s: %w", p.Iface, err)
+				return fmt.Errorf("lab: link %s: %w", down[i].Iface, err)
 			}
-			if err := l.hostEndUp(ctx, host, link, &p); err != nil {
-				return err
-			}
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.pods[at] = p
-			return nil
+			return l.hostEndUp(ctx, host, link, down[i])
 		})
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.pods = all
+		return err
 	})
 }
 

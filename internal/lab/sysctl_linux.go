@@ -51,7 +51,7 @@ func sysctlPath(key string) (string, error) {
 	if !strings.Contains(key, "/") {
 		key = strings.ReplaceAll(key, ".", "/")
 	}
-	if !strings.HasPrefix(key, "net/") || !filepath.IsLocal(key) {
+	if !strings.HasPrefix(key, "net/") || filepath.Clean(key) != key {
 		return "", fmt.Errorf("lab: sysctl %s: only net.* belongs to a namespace", key)
 	}
 	return key, nil

@@ -1,0 +1,193 @@
+package labtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"proxyarpd/internal/lab"
+)
+
+// Process is a running `proxyarpd run`.
+type Process struct {
+	Control string // its control socket
+	Node    string
+	Cmd     *lab.Cmd
+
+	lab    *lab.Lab
+	stderr lockedBuffer
+	done   chan struct{} // closed when it has ended
+	err    error         // how, once done
+	ended  bool          // on the test's wish: Stop or Kill
+}
+
+// Daemon starts `proxyarpd run args...` in the node with a control socket of its
+// own, waits until it is ready and stops it with the test. Where PROXYARPD_BIN
+// is not set the program is built first, once a test process.
+func Daemon(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
+	t.Helper()
+	p := Start(t, l, node, args...)
+	p.AwaitReady(t)
+	return p
+}
+
+// Start is Daemon without the waiting, for a daemon that is to refuse, say.
+func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
+	t.Helper()
+	// Not t.TempDir: the test's name may be too long for a socket's path (108).
+	dir, err := os.MkdirTemp("", "parp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	p := &Process{Node: node, Control: filepath.Join(dir, "control.sock"), lab: l, done: make(chan struct{})}
+	args = append([]string{"run", "--control", p.Control}, args...)
+	p.Cmd = l.Command(context.WithoutCancel(t.Context()), node, Binary(t), args...)
+	p.Cmd.Stdout, p.Cmd.Stderr = &p.stderr, &p.stderr
+	if err := p.Cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.Cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		if !p.ended {
+			p.Stop(t)
+		}
+		if t.Failed() {
+			t.Logf("%s# proxyarpd %s\n%s", node, strings.Join(args, " "), p.Stderr())
+		}
+	})
+	return p
+}
+
+// AwaitReady waits until `status --wait` says that the daemon is ready.
+func (p *Process) AwaitReady(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	go func() { // no use to wait for a daemon that has ended
+		select {
+		case <-p.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	out, err := p.lab.Command(ctx, p.Node, Binary(t), "status", "--wait", "10s", "--control", p.Control).CombinedOutput()
+	if err != nil {
+		t.Fatalf("daemon in %s is not ready: status: %v\n%s%s", p.Node, err, out, p.Stderr())
+	}
+}
+
+// Status runs `proxyarpd status args...` against the daemon.
+func (p *Process) Status(t testing.TB, args ...string) string {
+	t.Helper()
+	return Run(t, p.lab, p.Node, Binary(t), append([]string{"status", "--control", p.Control}, args...)...)
+}
+
+// Stop ends the daemon as an operator would; the test fails unless it ends
+// cleanly, with status 0, in time.
+func (p *Process) Stop(t testing.TB) {
+	t.Helper()
+	p.ended = true
+	p.Cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended: seen below
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		p.Cmd.Process.Kill()
+		<-p.done
+		t.Errorf("daemon in %s: still there 10 s after SIGTERM\n%s", p.Node, p.Stderr())
+		return
+	}
+	if p.err != nil {
+		t.Errorf("daemon in %s: %v\n%s", p.Node, p.err, p.Stderr())
+	}
+}
+
+// Kill ends the daemon as kill -9 does, and returns when it is dead.
+func (p *Process) Kill() {
+	p.ended = true
+	p.Cmd.Process.Kill()
+	<-p.done
+}
+
+// Wait waits for the daemon to end by itself and returns how it did.
+func (p *Process) Wait(t testing.TB) error {
+	t.Helper()
+	p.ended = true
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(deadline):
+		p.Kill()
+		t.Fatalf("daemon in %s does not end by itself\n%s", p.Node, p.Stderr())
+		return nil
+	}
+}
+
+// Stderr returns what the daemon has logged so far.
+func (p *Process) Stderr() string { return p.stderr.String() }
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// Binary returns the path of the program under test: PROXYARPD_BIN, or one built
+// from the tree.
+func Binary(t testing.TB) string {
+	t.Helper()
+	if bin := os.Getenv("PROXYARPD_BIN"); bin != "" {
+		return bin
+	}
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// build keeps nothing but an open file, which the processes of this test reach
+// under /proc: no cleanup runs at the end of a test process.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "proxyarpd-build")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	bin := filepath.Join(dir, "proxyarpd")
+	cmd := exec.Command("go", "build", "-o", bin, "proxyarpd/cmd/proxyarpd")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build proxyarpd/cmd/proxyarpd: %w\n%s", err, out)
+	}
+	program, err = os.Open(bin)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), program.Fd()), nil
+})
+
+// program is never closed: a collected file would be.
+var program *os.File
