@@ -9,23 +9,21 @@ func (r *Responder) batch(n int) {
 	tap := r.tap.Load()
 	now := r.now()
 
-	staged := 0
 	for i := range n {
 		f := r.sock.frame(i)
 		e, v := r.entry(*snap, f.ifindex, now)
-		var size int
 		if v == NotSpecified {
-			size, v = r.answer(r.sock.reply(staged), f, e, now)
-		}
-		if v == Answered {
-			r.sock.stage(staged, size, f.ifindex)
-			r.sock.origin[staged] = origin{frame: i, entry: e}
-			staged++
-			continue
+			out := r.sock.via(e.policy)
+			var size int
+			if size, v = r.answer(out.next(), f, e, now); v == Answered {
+				out.stage(size, origin{frame: i, entry: e}, f.ifindex)
+				continue
+			}
 		}
 		r.finish(f, e, nil, v, tap)
 	}
-	r.flush(staged, tap)
+	r.flush(r.sock.queued, tap)
+	r.flush(r.sock.direct, tap)
 }
 
 // entry finds what applies to an interface. The verdict is NotSpecified if there
@@ -98,22 +96,22 @@ func tagged(f frame, p *Policy) bool {
 }
 
 // flush sends the staged replies. A reply that cannot be sent is lost alone.
-func (r *Responder) flush(staged int, tap *Tap) {
-	for sent := 0; sent < staged; {
-		n, v := r.sock.send(sent, staged)
+func (r *Responder) flush(out *sender, tap *Tap) {
+	for sent := 0; sent < out.staged; {
+		n, v := out.send(sent)
 		if n == 0 { // the first of them is what failed
-			o := r.sock.origin[sent]
+			o := out.origin[sent]
 			r.finish(r.sock.frame(o.frame), o.entry, nil, v, tap)
 			sent++
 			continue
 		}
 		for i := sent; i < sent+n; i++ {
-			o := r.sock.origin[i]
-			r.finish(r.sock.frame(o.frame), o.entry, r.sock.reply(i), Answered, tap)
+			o := out.origin[i]
+			r.finish(r.sock.frame(o.frame), o.entry, out.reply(i), Answered, tap)
 		}
 		sent += n
 	}
-	clear(r.sock.origin[:staged]) // keeps no policy alive while idle
+	out.reset()
 }
 
 // finish is the one place where a frame ends.

@@ -107,7 +107,7 @@ func (r *Responder) Close() error {
 	if r.closed.Swap(true) {
 		return nil
 	}
-	return r.sock.conn.Close()
+	return r.sock.close()
 }
 
 // Run answers until ctx is done (nil) or the Responder is closed (os.ErrClosed).

@@ -1,6 +1,7 @@
 package arpd
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -24,59 +25,72 @@ type frame struct {
 	vlan      bool // TP_STATUS_VLAN_VALID
 }
 
-// origin says which frame a staged reply answers.
-type origin struct {
-	frame int
-	entry *entry
-}
-
-// socket is one packet socket for all interfaces, with the buffers of a batch.
-// All but conn is for one goroutine.
+// socket is one packet socket for all interfaces, with the buffer of a batch. All
+// but conn is for one goroutine.
 type socket struct {
-	conn   *packet.Conn
-	raw    syscall.RawConn
-	rx     *rxBatch
-	tx     *txBatch
-	origin [batchSize]origin
+	conn *packet.Conn
+	raw  syscall.RawConn
+	rx   *rxBatch
 
-	// Arguments and results of the callbacks, which are made once: RawConn
-	// would make a closure escape on each call.
-	doReceive, doSend func(fd uintptr) bool
-	from, to, n       int
-	errno             unix.Errno
+	// queued sends on conn, direct on a second socket that passes by the
+	// queueing disciplines, for interfaces that have none yet.
+	queued, direct *sender
+
+	// Argument and results of the callback, which is made once: a closure
+	// would be made anew, and escape, on each call.
+	doReceive func(fd uintptr) bool
+	n         int
+	errno     unix.Errno
 }
 
-func openSocket(attach func(fd uintptr) error) (*socket, error) {
+func openSocket(attach func(fd uintptr) error) (_ *socket, err error) {
 	prog, err := bpf.Assemble(filter())
 	if err != nil {
 		return nil, err
 	}
+	s := &socket{rx: newRxBatch()}
+	s.doReceive = s.receiveOn
+	defer func() {
+		if err != nil {
+			_ = s.close()
+		}
+	}()
 	// Index 0 is every interface, also those to come (packet(7), sll_ifindex).
-	conn, err := packet.Listen(&net.Interface{Index: 0}, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: prog})
+	s.conn, err = packet.Listen(&net.Interface{}, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: prog})
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{conn: conn, rx: newRxBatch(), tx: newTxBatch()}
-	s.doReceive, s.doSend = s.receiveOn, s.sendOn
-	if s.raw, err = conn.SyscallConn(); err == nil {
-		err = setOptions(s.raw, attach)
-	}
-	if err != nil {
-		_ = conn.Close()
+	if s.raw, err = s.conn.SyscallConn(); err != nil {
 		return nil, err
 	}
-	return s, nil
+	if err = control(s.raw, func(fd int) error { return setReceiveOptions(fd, attach) }); err != nil {
+		return nil, err
+	}
+	s.queued = newSender(s.conn, s.raw)
+	s.direct, err = openDirect()
+	return s, err
 }
 
-func setOptions(raw syscall.RawConn, attach func(fd uintptr) error) (err error) {
-	ctlErr := raw.Control(func(fd uintptr) { err = setOptionsOn(int(fd), attach) })
-	if ctlErr != nil {
+// close wakes receive.
+func (s *socket) close() error {
+	var errs []error
+	if s.conn != nil {
+		errs = append(errs, s.conn.Close())
+	}
+	if s.direct != nil {
+		errs = append(errs, s.direct.conn.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func control(raw syscall.RawConn, f func(fd int) error) (err error) {
+	if ctlErr := raw.Control(func(fd uintptr) { err = f(int(fd)) }); ctlErr != nil {
 		return ctlErr
 	}
 	return err
 }
 
-func setOptionsOn(fd int, attach func(fd uintptr) error) error {
+func setReceiveOptions(fd int, attach func(fd uintptr) error) error {
 	// FORCE passes net.core.rmem_max and takes CAP_NET_ADMIN; without it the
 	// kernel gives what it allows.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
@@ -120,41 +134,12 @@ func (s *socket) receiveOn(fd uintptr) bool {
 	}
 }
 
-// send hands the replies from up to to to their interfaces. It never waits: one
-// interface whose queue is full must not stall the others. If none could be sent,
-// the verdict says why the first could not.
-func (s *socket) send(from, to int) (int, Verdict) {
-	s.from, s.to = from, to
-	if err := s.raw.Write(s.doSend); err != nil {
-		return 0, DropSend // closed
-	}
-	if s.errno != 0 {
-		return 0, sendVerdict(s.errno)
-	}
-	return s.n, Answered
-}
-
-func (s *socket) sendOn(fd uintptr) bool {
-	for {
-		if s.n, s.errno = s.tx.sendmmsg(fd, s.from, s.to); s.errno != unix.EINTR {
-			return true
-		}
-	}
-}
-
-// sendVerdict reads an error of packet_snd (net/packet/af_packet.c).
-func sendVerdict(errno unix.Errno) Verdict {
-	switch errno {
-	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
-		return DropIfDown
-	case unix.ENOBUFS:
-		return DropQdisc // net_xmit_errno
-	}
-	return DropSend
-}
-
 func (s *socket) frame(i int) frame { return s.rx.frame(i) }
 
-func (s *socket) reply(i int) []byte { return s.tx.data[i][:] }
-
-func (s *socket) stage(i, size, ifindex int) { s.tx.stage(i, size, ifindex) }
+// via gives the sender for an interface.
+func (s *socket) via(p *Policy) *sender {
+	if p.Settled {
+		return s.queued
+	}
+	return s.direct
+}
