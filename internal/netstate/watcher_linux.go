@@ -99,7 +99,7 @@ func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 // step applies one drain of the socket, and asks the kernel where its messages
 // were not enough.
 func (w *Watcher) step() error {
-	if !w.overrun {
+	if !w.overrun && !w.state.stale {
 		err := w.events.drain(MaxBatch, w.datagram)
 		if w.overrun = errors.Is(err, unix.ENOBUFS); err != nil && !w.overrun {
 			return err
@@ -112,7 +112,7 @@ func (w *Watcher) step() error {
 		return nil
 	}
 	if w.flush() != nil {
-		return w.sinkErr
+		return nil // Run's next flush returns it
 	}
 	return w.reloadRoutes()
 }

@@ -1,0 +1,140 @@
+package netstate
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// deadline bounds every wait of a test; none of them waits so long when the
+// code is right.
+const deadline = 20 * time.Second
+
+// A netns is a network namespace on a thread of its own. The thread is never
+// unlocked: it dies with its goroutine, and the namespace with it.
+type netns struct {
+	t     testing.TB
+	calls chan func()
+}
+
+func newNetns(t testing.TB) *netns {
+	t.Helper()
+	ns := &netns{t: t, calls: make(chan func())}
+	made := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		made <- unix.Unshare(unix.CLONE_NEWNET)
+		for f := range ns.calls {
+			f()
+		}
+	}()
+	err := <-made
+	t.Cleanup(func() { close(ns.calls) })
+	if err == unix.EPERM {
+		skip(t, "needs CAP_SYS_ADMIN+CAP_NET_ADMIN: unshare: "+err.Error())
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	ns.do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+	return ns
+}
+
+func skip(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("LAB_REQUIRED") == "1" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// do runs f in the namespace.
+func (ns *netns) do(f func() error) {
+	ns.t.Helper()
+	done := make(chan error)
+	ns.calls <- func() { done <- f() }
+	if err := <-done; err != nil {
+		ns.t.Fatal(err)
+	}
+}
+
+// veth makes a pair, up, and returns the index of the first.
+func (ns *netns) veth(a, b string) (index int) {
+	ns.t.Helper()
+	ns.do(func() error {
+		err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: a}, PeerName: b})
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{b, a} {
+			if err := ns.setUp(name); err != nil {
+				return err
+			}
+		}
+		l, err := netlink.LinkByName(a)
+		if err == nil {
+			index = l.Attrs().Index
+		}
+		return err
+	})
+	return index
+}
+
+// The following are for use within do.
+
+func (ns *netns) setUp(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(l)
+}
+
+func (ns *netns) setDown(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetDown(l)
+}
+
+func (ns *netns) addAddr(name, cidr string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	a, err := netlink.ParseAddr(cidr)
+	if err != nil {
+		return err
+	}
+	return netlink.AddrAdd(l, a)
+}
+
+func (ns *netns) delAddr(name, cidr string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	a, err := netlink.ParseAddr(cidr)
+	if err != nil {
+		return err
+	}
+	return netlink.AddrDel(l, a)
+}
+
+func (ns *netns) del(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkDel(l)
+}

@@ -1,0 +1,197 @@
+package netstate
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// These tests are about the routes that the kernel drops or changes without a
+// message.
+
+func (ns *netns) addRoute(r netlink.Route, dst string) {
+	ns.t.Helper()
+	_, r.Dst, _ = net.ParseCIDR(dst)
+	ns.do(func() error {
+		if err := netlink.RouteAppend(&r); err != nil {
+			return fmt.Errorf("route %s: %w", dst, err)
+		}
+		return nil
+	})
+}
+
+// twoLinks makes a namespace with two links, addresses and routes over each,
+// over both, and over none.
+func twoLinks(t *testing.T) (ns *netns, f *follower) {
+	ns = newNetns(t)
+	f = follow(t, ns, Config{})
+	a, b := ns.veth("a0", "a1"), ns.veth("b0", "b1")
+	ns.do(func() error {
+		return errors.Join(ns.addAddr("a0", "192.0.2.1/24"), ns.addAddr("b0", "198.51.100.1/24"), ns.addAddr("lo", "203.0.113.5/32"))
+	})
+	gwA, gwB := net.IPv4(192, 0, 2, 2), net.IPv4(198, 51, 100, 2)
+	ns.addRoute(netlink.Route{LinkIndex: a, Gw: gwA}, "10.1.0.0/16")
+	ns.addRoute(netlink.Route{LinkIndex: b, Gw: gwB, Table: 77, Priority: 5}, "10.2.0.0/16")
+	ns.addRoute(netlink.Route{LinkIndex: a, Scope: unix.RT_SCOPE_LINK}, "10.9.9.9/32")
+	ns.addRoute(netlink.Route{LinkIndex: b, Gw: gwB, Src: net.IPv4(203, 0, 113, 5)}, "10.3.0.0/16")
+	ns.addRoute(netlink.Route{LinkIndex: b, Gw: gwB, Src: net.IPv4(203, 0, 113, 5), Table: 88}, "10.3.0.0/16")
+	ns.addRoute(netlink.Route{Type: unix.RTN_BLACKHOLE}, "10.4.0.0/16")
+	ns.addRoute(netlink.Route{MultiPath: []*netlink.NexthopInfo{{LinkIndex: a, Gw: gwA}, {LinkIndex: b, Gw: gwB, Hops: 2}}}, "0.0.0.0/0")
+	f.awaitKernel(ns)
+	return ns, f
+}
+
+func TestRoutesGoWithTheLink(t *testing.T) {
+	for name, act := range map[string]func(ns *netns) error{
+		"down":         func(ns *netns) error { return ns.setDown("a0") },
+		"down and up":  func(ns *netns) error { return errors.Join(ns.setDown("a0"), ns.setUp("a0")) },
+		"both down":    func(ns *netns) error { return errors.Join(ns.setDown("a0"), ns.setDown("b0")) },
+		"deleted":      func(ns *netns) error { return ns.del("a0") },
+		"peer deleted": func(ns *netns) error { return ns.del("a1") },
+		"carrier lost": func(ns *netns) error { return ns.setDown("a1") },
+		"carrier lost and back": func(ns *netns) error {
+			return errors.Join(ns.setDown("a1"), ns.setUp("a1"))
+		},
+		"last address": func(ns *netns) error { return ns.delAddr("a0", "192.0.2.1/24") },
+		"last address replaced": func(ns *netns) error {
+			return errors.Join(ns.delAddr("b0", "198.51.100.1/24"), ns.addAddr("b0", "198.51.100.1/24"))
+		},
+		"preferred source": func(ns *netns) error { return ns.delAddr("lo", "203.0.113.5/32") },
+		"preferred source elsewhere": func(ns *netns) error {
+			return errors.Join(ns.addAddr("a0", "203.0.113.5/32"), ns.delAddr("lo", "203.0.113.5/32"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns, f := twoLinks(t)
+			ns.do(func() error { return act(ns) })
+			f.awaitKernel(ns)
+		})
+	}
+}
+
+func TestRoutesGoWithTheNexthopObject(t *testing.T) {
+	for _, compat := range []string{"1", "0"} {
+		t.Run("compat_mode "+compat, func(t *testing.T) {
+			ns := newNetns(t)
+			ns.do(func() error {
+				return os.WriteFile("/proc/sys/net/ipv4/nexthop_compat_mode", []byte(compat), 0)
+			})
+			f := follow(t, ns, Config{})
+			index := ns.veth("a0", "a1")
+			var r *Requester
+			ns.do(func() (err error) {
+				r, err = NewRequester()
+				return errors.Join(err, ns.addAddr("a0", "192.0.2.1/24"))
+			})
+			defer r.Close()
+			dst := netip.MustParsePrefix("10.5.0.0/16")
+			k := keyOf(unix.RT_TABLE_MAIN, dst)
+			gateway := func() string {
+				if rs := f.sets[k]; len(rs) == 1 && rs[0].NHID == 4 && len(rs[0].Nexthops) == 1 {
+					return rs[0].Nexthops[0].Gateway.String()
+				}
+				return ""
+			}
+			nexthop(t, r, unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 4, index, "192.0.2.2")
+			route := newMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
+				[]byte{unix.AF_INET, 16, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, 0, unix.RTN_UNICAST, 0, 0, 0, 0})
+			route = appendU32(appendAttr(route, unix.RTA_DST, dst.Addr().AsSlice()), rtaNHID, 4)
+			if err := r.c.request(route, nil); err != nil {
+				t.Fatal(err)
+			}
+			if compat == "0" {
+				f.await("the route, unexpanded", func() bool { rs := f.sets[k]; return len(rs) == 1 && rs[0].NHID == 4 && len(rs[0].Nexthops) == 0 })
+			} else {
+				f.await("the route", func() bool { return gateway() == "192.0.2.2" })
+				nexthop(t, r, unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, 4, index, "192.0.2.3")
+				f.await("the new gateway", func() bool { return gateway() == "192.0.2.3" })
+			}
+			nexthop(t, r, unix.RTM_DELNEXTHOP, 0, 4, 0, "")
+			f.await("the end of the route", func() bool { return len(f.sets[k]) == 0 })
+		})
+	}
+}
+
+// nexthop makes or deletes a nexthop object: struct nhmsg and NHA_ID, NHA_OIF,
+// NHA_GATEWAY of include/uapi/linux/nexthop.h.
+func nexthop(t *testing.T, r *Requester, typ, flags uint16, id uint32, index int, gateway string) {
+	t.Helper()
+	msg := newMessage(typ, flags, []byte{unix.AF_INET, 0, 0, 0, 0, 0, 0, 0})
+	if typ == unix.RTM_DELNEXTHOP {
+		msg[unix.SizeofNlMsghdr] = 0
+	}
+	msg = appendU32(msg, unix.NHA_ID, id)
+	if gateway != "" {
+		msg = appendAttr(appendU32(msg, 5, uint32(index)), 6, netip.MustParseAddr(gateway).AsSlice())
+	}
+	if err := r.c.request(msg, nil); errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skip("the kernel has no nexthop objects")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAliases makes routes that differ in TOS and priority or not at all in
+// what the kernel looks at, in every way of insertion.
+func TestAliases(t *testing.T) {
+	ns := newNetns(t)
+	f := follow(t, ns, Config{})
+	index := ns.veth("a0", "a1")
+	ns.do(func() error { return ns.addAddr("a0", "192.0.2.1/24") })
+	route := func(gw byte, priority, tos int) *netlink.Route {
+		_, dst, _ := net.ParseCIDR("10.6.0.0/16")
+		return &netlink.Route{LinkIndex: index, Dst: dst, Gw: net.IPv4(192, 0, 2, gw), Priority: priority, Tos: tos}
+	}
+	steps := []func() error{
+		func() error { return netlink.RouteAdd(route(10, 0, 0)) },
+		func() error { return netlink.RouteAppend(route(11, 0, 0)) },
+		func() error { return netlink.RouteAppend(route(12, 0, 0)) },
+		func() error { return netlink.RouteAdd(route(13, 5, 0)) },
+		func() error { return netlink.RouteAdd(route(14, 0, 8)) },
+		func() error { return netlink.RouteAdd(route(15, 3, 0)) },
+		func() error { return prepend(index, 16) },
+		func() error { return netlink.RouteReplace(route(17, 0, 0)) },
+		func() error { return netlink.RouteDel(route(11, 0, 0)) },
+		func() error { return netlink.RouteReplace(route(18, 3, 0)) },
+		func() error { return netlink.RouteDel(route(14, 0, 8)) },
+		func() error { return netlink.RouteDel(route(17, 0, 0)) },
+	}
+	for i, step := range steps {
+		ns.do(func() error {
+			if err := step(); err != nil {
+				return fmt.Errorf("step %d: %w", i, err)
+			}
+			return nil
+		})
+		f.awaitKernel(ns)
+	}
+	k := keyOf(unix.RT_TABLE_MAIN, netip.MustParsePrefix("10.6.0.0/16"))
+	var gateways []byte
+	for _, r := range f.sets[k] {
+		gateways = append(gateways, r.Nexthops[0].Gateway.As4()[3])
+	}
+	if !slices.Equal(gateways, []byte{10, 12, 18, 13}) {
+		t.Errorf("gateways %v", gateways)
+	}
+}
+
+// prepend is ip route prepend: NLM_F_CREATE alone.
+func prepend(index int, gw byte) error {
+	r, err := NewRequester()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	msg := newMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE,
+		[]byte{unix.AF_INET, 16, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, 0, unix.RTN_UNICAST, 0, 0, 0, 0})
+	msg = appendAttr(msg, unix.RTA_DST, []byte{10, 6, 0, 0})
+	msg = appendAttr(appendU32(msg, unix.RTA_OIF, uint32(index)), unix.RTA_GATEWAY, []byte{192, 0, 2, gw})
+	return r.c.request(msg, nil)
+}
