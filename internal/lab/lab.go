@@ -43,7 +43,7 @@ func newLab(spec Spec) *Lab {
 // is removed again. A half-made or orphaned lab of that name is removed first.
 func New(ctx context.Context, spec Spec) (_ *Lab, err error) {
 	spec = spec.withDefaults()
-	if err := spec.validate(); err != nil {
+	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
 	if spec.Name == "" {

@@ -201,7 +201,7 @@ func TestCloseKillsOnlyItsProcesses(t *testing.T) {
 		other.Process.Kill()
 		other.Wait()
 	})
-	if procs, err := l.Processes(); err != nil || len(procs["host0"]) != 2 || len(procs["ns0"]) != 1 {
+	if procs, err := lab.Processes(l.Name()); err != nil || len(procs["host0"]) != 2 || len(procs["ns0"]) != 1 {
 		t.Fatalf("processes %v, %v", procs, err)
 	}
 	if err := l.Close(); err != nil {

@@ -138,30 +138,23 @@ func (l *Lab) Exec(node string, argv, env []string) error {
 }
 
 // killProcesses ends what was started by Command and still lives, whatever else
-// runs in the namespaces. It returns when those processes are dead.
+// runs in the namespaces. It returns when the started processes are dead.
 func (l *Lab) killProcesses() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.running {
-		// Not reaped yet, else Wait would have taken it out: the number is ours.
-		unix.Kill(-c.Process.Pid, unix.SIGKILL)
-	}
-	for c := range l.running {
+		c.Process.Kill() // by pidfd: never a stranger
 		awaitDeath(c.Process.Pid)
 		l.forget(c)
 	}
-	// Members of a group whose leader is gone are told by group and namespace.
-	nodes, err := namespaces(l.spec.Name)
-	if err != nil {
-		return err
-	}
-	procs, err := processesIn(nodes)
+	// What they left is told by group and namespace, a group's number alone
+	// being free again once its last member has ended.
+	procs, err := Processes(l.spec.Name)
 	for _, pids := range procs {
 		for _, pid := range pids {
-			if group, err := unix.Getpgid(pid); err == nil {
-				if _, ours := l.groups[group]; ours {
-					unix.Kill(pid, unix.SIGKILL)
-				}
+			group, err := unix.Getpgid(pid)
+			if _, ours := l.groups[group]; err == nil && ours {
+				unix.Kill(pid, unix.SIGKILL)
 			}
 		}
 	}
@@ -174,9 +167,10 @@ func awaitDeath(pid int) {
 	}
 }
 
-// Processes tells which processes are in the lab's namespaces, by node.
-func (l *Lab) Processes() (map[string][]int, error) {
-	nodes, err := namespaces(l.spec.Name)
+// Processes tells which processes are in the namespaces of the lab called name,
+// by node, whoever started them.
+func Processes(name string) (map[string][]int, error) {
+	nodes, err := namespaces(name)
 	if err != nil {
 		return nil, err
 	}

@@ -119,7 +119,9 @@ func (s Spec) withDefaults() Spec {
 	return s
 }
 
-func (s Spec) validate() error {
+// Validate says what of the description cannot be.
+func (s Spec) Validate() error {
+	s = s.withDefaults()
 	switch {
 	case s.Name != "" && !nameRE.MatchString(s.Name):
 		return fmt.Errorf("lab: name %q: use letters, digits, '_', '.' and '-'", s.Name)
