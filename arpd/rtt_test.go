@@ -1,0 +1,124 @@
+package arpd
+
+import (
+	"net"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/wire"
+)
+
+// bareSocket is a blocking packet socket at the pod's end: what is measured is
+// the answer, not the Go scheduler on the asking side.
+func (s *station) bareSocket() int {
+	s.t.Helper()
+	var fd int
+	s.inPod(func() {
+		var err error
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		s.must(err)
+		s.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: s.link.Attrs().Index}))
+	})
+	s.t.Cleanup(func() { _ = unix.Close(fd) })
+	s.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}))
+	return fd
+}
+
+// BenchmarkRoundTrip is the time from a request to its answer on an idle
+// Responder, one request at a time, at the pod's socket. The pause lets the
+// Responder fall asleep, as it is between the requests of real pods.
+func BenchmarkRoundTrip(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		kernel  bool
+		settled bool
+		pause   time.Duration
+	}{
+		{"back-to-back/kernel", true, false, 0},
+		{"back-to-back/queued", false, true, 0},
+		{"back-to-back/direct", false, false, 0},
+		{"every-millisecond/kernel", true, false, time.Millisecond},
+		{"every-millisecond/queued", false, true, time.Millisecond},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s := newLab(b).veth("cali1")
+			s.awaitSettled()
+			if c.kernel {
+				s.must(s.hostLinks.AddrAdd(s.host, &netlink.Addr{IPNet: &net.IPNet{
+					IP: gatewayIP.AsSlice(), Mask: net.CIDRMask(32, 32),
+				}}))
+				s.must(s.hostLinks.RouteAdd(&netlink.Route{
+					LinkIndex: s.index, Scope: netlink.SCOPE_LINK,
+					Dst: &net.IPNet{IP: podIP.AsSlice(), Mask: net.CIDRMask(32, 32)},
+				}))
+			} else {
+				r := s.start(Options{RatePerSecond: -1})
+				p := s.policy()
+				p.Settled = c.settled
+				r.Publish(map[int]*Policy{s.index: p})
+			}
+			fd := s.bareSocket()
+			req, buf := s.who("169.254.1.1").bytes(), make([]byte, 128)
+			var took []time.Duration
+			for b.Loop() {
+				if c.pause > 0 {
+					ts := unix.NsecToTimespec(int64(c.pause))
+					_ = unix.Nanosleep(&ts, nil)
+				}
+				begin := time.Now()
+				s.must(sendBare(fd, req))
+				s.must(receiveBare(fd, buf))
+				took = append(took, time.Since(begin))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "p99-µs")
+		})
+	}
+}
+
+func sendBare(fd int, b []byte) error {
+	_, err := unix.Write(fd, b)
+	return err
+}
+
+func receiveBare(fd int, b []byte) error {
+	for {
+		if _, _, err := unix.Recvfrom(fd, b, 0); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// BenchmarkFlood is how many answers a second come out while one sender floods.
+func BenchmarkFlood(b *testing.B) {
+	s := newLab(b).veth("cali1")
+	s.awaitSettled()
+	r := s.start(Options{RatePerSecond: -1})
+	p := s.policy()
+	p.Settled = true
+	r.Publish(map[int]*Policy{s.index: p})
+	fd := s.bareSocket()
+	req := s.who("169.254.1.1").bytes()
+	tx := newTxBatch()
+	for i := range batchSize {
+		copy(tx.data[i][:], req)
+		tx.stage(i, len(req), s.link.Attrs().Index)
+		tx.addrs[i].Addr = [8]byte(append(wire.Broadcast[:], 0, 0))
+	}
+	begin := time.Now()
+	for b.Loop() {
+		if _, errno := tx.sendmmsg(uintptr(fd), 0, batchSize); errno != 0 {
+			b.Fatal(errno)
+		}
+	}
+	st := r.Stats()
+	b.ReportMetric(float64(st.ByVerdict[Answered])/time.Since(begin).Seconds(), "answers/s")
+	b.ReportMetric(float64(st.ByVerdict[DropReceiveOverflow])/time.Since(begin).Seconds(), "overflows/s")
+	runtime.KeepAlive(tx)
+}
