@@ -1,0 +1,117 @@
+package macs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Kernel is the rtnetlink of the calling thread's network namespace, for tests and tools: each call opens a socket.
+type Kernel struct{}
+
+// LinkMAC implements [Netlink].
+func (Kernel) LinkMAC(ifindex int) (string, MAC, error) {
+	l, err := netlink.LinkByIndex(ifindex)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		err = ErrNoLink
+	}
+	if err != nil {
+		return "", MAC{}, fmt.Errorf("RTM_GETLINK: %w", err)
+	}
+	a := l.Attrs()
+	if len(a.HardwareAddr) != len(MAC{}) {
+		return a.Name, MAC{}, fmt.Errorf("%s has no Ethernet address", a.Name)
+	}
+	return a.Name, MAC(a.HardwareAddr), nil
+}
+
+// SetMAC implements [Netlink].
+func (Kernel) SetMAC(ifindex int, mac MAC) error {
+	l := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
+	if err := netlink.LinkSetHardwareAddr(l, mac[:]); err != nil {
+		return fmt.Errorf("RTM_SETLINK: %w", err)
+	}
+	return nil
+}
+
+const sizeofNdmsg = 12
+
+// PermanentNeighbours implements [Netlink]. It reads the messages itself, since netlink.Neigh has no protocol.
+func (Kernel) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
+	const tries = 10
+	var err error
+	for range tries {
+		// A strict dump could filter by interface (4.20); older kernels ignore the index, so it is checked again.
+		req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
+		req.AddData(&netlink.Ndmsg{Index: uint32(ifindex)})
+		var msgs [][]byte
+		if msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH); errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue
+		}
+		if err != nil {
+			break
+		}
+		var out []Neighbour
+		for _, m := range msgs {
+			if n, ok := parseNeighbour(m); ok && n.Ifindex == ifindex {
+				out = append(out, n)
+			}
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("RTM_GETNEIGH: %w", err)
+}
+
+// parseNeighbour reads a struct ndmsg with its attributes, and says whether it is a permanent neighbour.
+func parseNeighbour(m []byte) (n Neighbour, ok bool) {
+	if len(m) < sizeofNdmsg || m[0] != unix.AF_INET && m[0] != unix.AF_INET6 {
+		return n, false
+	}
+	n.Ifindex = int(binary.NativeEndian.Uint32(m[4:]))
+	state := binary.NativeEndian.Uint16(m[8:])
+	n.Flags = m[10]
+	attrs, err := nl.ParseRouteAttr(m[sizeofNdmsg:])
+	if err != nil || state&netlink.NUD_PERMANENT == 0 || n.Flags&netlink.NTF_PROXY != 0 {
+		return n, false
+	}
+	hasMAC := false
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case netlink.NDA_DST:
+			n.IP, _ = netip.AddrFromSlice(a.Value)
+		case netlink.NDA_LLADDR:
+			if hasMAC = len(a.Value) == len(n.MAC); hasMAC {
+				copy(n.MAC[:], a.Value)
+			}
+		case netlink.NDA_PROTOCOL:
+			if len(a.Value) > 0 {
+				n.Protocol = a.Value[0]
+			}
+		}
+	}
+	return n, hasMAC && n.IP.IsValid()
+}
+
+// AddNeighbour implements [Netlink].
+func (Kernel) AddNeighbour(n Neighbour) error {
+	family := uint8(unix.AF_INET)
+	if n.IP.Is6() {
+		family = unix.AF_INET6
+	}
+	req := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+	req.AddData(&netlink.Ndmsg{Family: family, Index: uint32(n.Ifindex), State: netlink.NUD_PERMANENT, Flags: n.Flags})
+	req.AddData(nl.NewRtAttr(netlink.NDA_DST, n.IP.AsSlice()))
+	req.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, n.MAC[:]))
+	if n.Protocol != 0 {
+		req.AddData(nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{n.Protocol}))
+	}
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return fmt.Errorf("RTM_NEWNEIGH: %w", err)
+	}
+	return nil
+}

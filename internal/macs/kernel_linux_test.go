@@ -1,0 +1,168 @@
+package macs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func skip(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("LAB_REQUIRED") == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// namespace moves the calling test into a new network namespace. The test's goroutine stays locked to its thread,
+// so the thread ends with the test, and the namespace with the thread.
+func namespace(t testing.TB) {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		skip(t, "unshare(CLONE_NEWNET): %v (CAP_SYS_ADMIN is missing)", err)
+	}
+}
+
+func sh(t testing.TB, script string) string {
+	t.Helper()
+	var all strings.Builder
+	for line := range strings.Lines(script) {
+		args := strings.Fields(line)
+		if len(args) == 0 {
+			continue
+		}
+		if _, err := exec.LookPath(args[0]); err != nil {
+			skip(t, "%s is not installed", args[0])
+		}
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+		all.Write(out)
+	}
+	return all.String()
+}
+
+// shown is what iproute2 says of the interface.
+func shown(t testing.TB) string {
+	t.Helper()
+	lines := strings.Split(sh(t, `ip -o link show dev cali0
+		ip -4 neigh show dev cali0 nud permanent
+		ip -6 neigh show dev cali0 nud permanent`), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+func TestKernel(t *testing.T) {
+	namespace(t)
+	sh(t, `ip link add cali0 type veth peer name eth0
+		ip link set cali0 up
+		ip link set eth0 up
+		ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev cali0 nud permanent
+		ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev cali0 nud permanent proto bird
+		ip -6 neigh add fd00::1 lladdr 02:00:00:00:00:03 dev cali0 nud permanent router
+		ip neigh add proxy 10.0.0.3 dev cali0`)
+	l, err := netlink.LinkByName("cali0")
+	check(t, err)
+	index := l.Attrs().Index
+	found := shown(t)
+	original := MAC(l.Attrs().HardwareAddr)
+
+	// What all this is for: the kernel does flush them, even for the MAC that it has.
+	check(t, Kernel{}.SetMAC(index, original))
+	if n, err := (Kernel{}).PermanentNeighbours(index); err != nil || len(n) != 0 {
+		t.Errorf("after a change to the same MAC: %v, %v", n, err)
+	}
+	sh(t, `ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev cali0 nud permanent
+		ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev cali0 nud permanent proto bird
+		ip -6 neigh add fd00::1 lladdr 02:00:00:00:00:03 dev cali0 nud permanent router`)
+
+	dir := t.TempDir() + "/state"
+	k := open(t, dir, Kernel{})
+	check(t, k.Set(index, "cali0", original, ee))
+	want := strings.Replace(found, text(original), text(ee), 1)
+	if got := shown(t); got != want {
+		t.Errorf("after Set:\n%s\nwant:\n%s", got, want)
+	}
+	// Killed: the next one puts it back.
+	k = open(t, dir, Kernel{})
+	check(t, k.Restore(context.Background()))
+	if got := shown(t); got != found {
+		t.Errorf("after Restore:\n%s\nwant:\n%s", got, found)
+	}
+	check(t, k.Set(index, "cali0", original, ee))
+	check(t, k.Close())
+	if got := shown(t); got != found {
+		t.Errorf("after Close:\n%s\nwant:\n%s", got, found)
+	}
+	absent(t, dir)
+
+	// Down is fine too.
+	sh(t, `ip link set cali0 down
+		ip neigh add 10.0.0.9 lladdr 02:00:00:00:00:01 dev cali0 nud permanent`)
+	found = shown(t)
+	k = open(t, dir, Kernel{})
+	check(t, k.Set(index, "cali0", original, ee))
+	check(t, k.Close())
+	if got := shown(t); got != found {
+		t.Errorf("down, after Close:\n%s\nwant:\n%s", got, found)
+	}
+
+	// And gone.
+	k = open(t, dir, Kernel{})
+	check(t, k.Set(index, "cali0", original, ee))
+	sh(t, `ip link del cali0`)
+	check(t, k.Close())
+	absent(t, dir)
+}
+
+// An entry that the kernel has begun to resolve is replaced.
+func TestAddNeighbourReplaces(t *testing.T) {
+	namespace(t)
+	sh(t, `ip link add cali0 type veth peer name eth0
+		ip link set cali0 up
+		ip link set eth0 up
+		ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:09 dev cali0 nud stale`)
+	l, err := netlink.LinkByName("cali0")
+	check(t, err)
+	n := Neighbour{Ifindex: l.Attrs().Index, IP: netip.MustParseAddr("10.0.0.1"), MAC: other, Protocol: 4}
+	check(t, Kernel{}.AddNeighbour(n))
+	got, err := Kernel{}.PermanentNeighbours(n.Ifindex)
+	if err != nil || len(got) != 1 || got[0] != n {
+		t.Errorf("got %v, %v, want %v", got, err, n)
+	}
+	n.Ifindex = 4711
+	if err := (Kernel{}).AddNeighbour(n); err == nil || !strings.Contains(err.Error(), "no such device") {
+		t.Errorf("no such device: %v", err)
+	}
+	if _, _, err := (Kernel{}).LinkMAC(4711); err == nil {
+		t.Error("an interface that is not there has a MAC")
+	}
+}
+
+// BenchmarkHundreds changes 500 interfaces of a fake kernel and puts them back: what the record costs.
+func BenchmarkHundreds(b *testing.B) {
+	for b.Loop() {
+		f := newFake()
+		for i := 100; i < 600; i++ {
+			f.link(i, fmt.Sprintf("cali%d", i), random)
+		}
+		k, err := Open(b.TempDir()+"/state", 42, f, slog.New(slog.DiscardHandler))
+		check(b, err)
+		for i := 100; i < 600; i++ {
+			check(b, k.Set(i, f.links[i].name, random, ee))
+		}
+		check(b, k.Close())
+	}
+}

@@ -1,0 +1,248 @@
+package macs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+)
+
+const recordFile = "/netns-42.json"
+
+func absent(t *testing.T, dir string) {
+	t.Helper()
+	if _, err := os.Stat(dir + recordFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the record is still there: %v", err)
+	}
+}
+
+func TestSetAndClose(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	found := f.state()
+	k := open(t, dir, f)
+	check(t, k.Set(7, "cali7", random, ee))
+	check(t, k.Set(8, "cali8", other, other)) // nothing to do
+	if f.links[7].mac != ee || len(f.links[7].neighbours) != 2 {
+		t.Errorf("after Set: %+v", f.links[7])
+	}
+	if got, ok := k.Original(7); !ok || got != random {
+		t.Errorf("original %v, %t", got, ok)
+	}
+	if _, ok := k.Original(8); ok {
+		t.Error("an interface that was left alone has an original")
+	}
+	st, err := os.Stat(dir + recordFile)
+	check(t, err)
+	if st.Mode() != 0o600 {
+		t.Errorf("the record has mode %v", st.Mode())
+	}
+	check(t, k.Set(7, "cali7", ee, ee))
+	check(t, k.Set(7, "cali7", random, ee)) // the caller is behind
+	if f.calls != 1 {
+		t.Errorf("%d changes for one", f.calls)
+	}
+	check(t, k.Close())
+	check(t, k.Close())
+	if got := f.state(); got != found {
+		t.Errorf("after Close:\n%s\nfound:\n%s", got, found)
+	}
+	absent(t, dir)
+	if err := k.Set(7, "cali7", random, ee); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Set after Close: %v", err)
+	}
+}
+
+// Killed at every step of every operation, and again at every step of the restoring after it.
+func TestKillAtEveryStep(t *testing.T) {
+	for name, do := range map[string]func(*Keeper){
+		"set":         func(k *Keeper) { _ = k.Set(7, "cali7", random, ee) },
+		"set two":     func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Set(8, "cali8", other, ee) },
+		"set another": func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Set(7, "cali7", ee, other) },
+		"set back":    func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Set(7, "cali7", ee, random) },
+		"set, close":  func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cases := 0
+			for i, more := 0, true; more; i++ {
+				for j, again := 0, true; again; j++ {
+					f, dir := newFake(), t.TempDir()+"/state"
+					found := f.state()
+					more = f.killAt(i, func() { do(open(t, dir, f)) })
+					again = f.killAt(j, func() { _ = open(t, dir, f).Restore(context.Background()) })
+					k := open(t, dir, f)
+					check(t, k.Restore(context.Background()))
+					// Neighbours and MAC are back; without a kill nothing but a Close would have been needed.
+					if got := f.state(); got != found {
+						t.Fatalf("killed at step %d, then at step %d:\n%s\nfound:\n%s", i, j, got, found)
+					}
+					absent(t, dir)
+					cases++
+				}
+			}
+			t.Log(cases, "cases")
+		})
+	}
+}
+
+// A successor that takes over changes nothing, keeps what was found first, and adds what was lost.
+func TestTakeOver(t *testing.T) {
+	for i, more := 0, true; more; i++ {
+		f, dir := newFake(), t.TempDir()+"/state"
+		found := f.state()
+		more = f.killAt(i, func() { _ = open(t, dir, f).Set(7, "cali7", random, ee) })
+		k := open(t, dir, f)
+		calls := f.calls
+		check(t, k.Set(7, "cali7", f.links[7].mac, ee))
+		check(t, k.Restore(context.Background()))
+		if f.links[7].mac != ee || len(f.links[7].neighbours) != 2 {
+			t.Fatalf("killed at step %d: %+v", i, f.links[7])
+		}
+		if calls == 1 && f.calls != 1 {
+			t.Errorf("killed at step %d: set again", i)
+		}
+		check(t, k.Close())
+		if got := f.state(); got != found {
+			t.Fatalf("killed at step %d:\n%s\nfound:\n%s", i, got, found)
+		}
+		absent(t, dir)
+	}
+}
+
+// What is somebody else's by now is left alone, and the reason is logged.
+func TestLeftAlone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meanwhile func(*fake)
+		says      string
+	}{
+		"gone":         {func(f *fake) { delete(f.links, 7) }, "is gone"},
+		"another name": {func(f *fake) { f.links[7].name = "veth7" }, "veth7"},
+		"another MAC":  {func(f *fake) { f.links[7].mac = other }, text(other)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := newFake(), t.TempDir()+"/state"
+			check(t, open(t, dir, f).Set(7, "cali7", random, ee)) // and killed
+			tt.meanwhile(f)
+			before := f.state()
+			var said bytes.Buffer
+			k, err := Open(dir, 42, f, slog.New(slog.NewTextHandler(&said, nil)))
+			check(t, err)
+			check(t, k.Restore(context.Background()))
+			if got := f.state(); got != before {
+				t.Errorf("was\n%s\nis\n%s", before, got)
+			}
+			if !strings.Contains(said.String(), tt.says) || !strings.Contains(said.String(), "cali7") {
+				t.Errorf("log: %s", said.String())
+			}
+			absent(t, dir)
+		})
+	}
+}
+
+func TestWhileRunning(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	k := open(t, dir, f)
+	check(t, k.Set(7, "cali7", random, ee))
+	check(t, k.Set(8, "cali8", other, ee))
+	// Renamed: put back under the new name by a successor.
+	f.links[7].name = "cali70"
+	check(t, k.Set(7, "cali70", ee, ee))
+	// Somebody sets another one, and we insist: that one is put back.
+	f.links[8].mac = MAC{2, 0, 0, 0, 0, 0x33}
+	check(t, k.Set(8, "cali8", f.links[8].mac, ee))
+	k = open(t, dir, f) // killed
+	check(t, k.Restore(context.Background()))
+	if f.links[7].mac != random || len(f.links[7].neighbours) != 2 {
+		t.Errorf("renamed: %+v", f.links[7])
+	}
+	if f.links[8].mac != (MAC{2, 0, 0, 0, 0, 0x33}) {
+		t.Errorf("set by somebody else: %+v", f.links[8])
+	}
+	// Gone, and forgotten.
+	check(t, k.Set(7, "cali70", random, ee))
+	delete(f.links, 7)
+	k.Forget(7)
+	k.Forget(7)
+	absent(t, dir)
+	if err := k.Set(7, "cali70", random, ee); !errors.Is(err, ErrNoLink) || !strings.Contains(err.Error(), "cali70") {
+		t.Errorf("Set of an interface that is gone: %v", err)
+	}
+	// A neighbour deleted while we ran stays deleted, one that was added stays.
+	f.link(9, "cali9", random)
+	f.neighbour(9, "10.0.0.9", 9)
+	check(t, k.Set(9, "cali9", random, ee))
+	clear(f.links[9].neighbours)
+	f.neighbour(9, "10.0.0.10", 10)
+	want := f.links[9].neighbours
+	check(t, k.Close())
+	if got := f.links[9].neighbours; len(got) != 1 || len(want) != 1 {
+		t.Errorf("neighbours %v", got)
+	}
+	absent(t, dir)
+}
+
+func TestNothingChangesWithoutRecord(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	k := open(t, dir, f)
+	check(t, os.Mkdir(dir+recordFile, 0o700)) // rename(2) fails
+	found := f.state()
+	err := k.Set(7, "cali7", random, ee)
+	if err == nil || !strings.Contains(err.Error(), recordFile) || !strings.Contains(err.Error(), "cali7") {
+		t.Errorf("error %v", err)
+	}
+	if got := f.state(); got != found || f.calls != 0 {
+		t.Errorf("changed without record:\n%s", got)
+	}
+	if _, ok := k.Original(7); ok {
+		t.Error("an original is remembered")
+	}
+}
+
+func TestBadMAC(t *testing.T) {
+	f := newFake()
+	k := open(t, t.TempDir()+"/state", f)
+	for _, m := range []MAC{{}, {1}} {
+		if err := k.Set(7, "cali7", random, m); err == nil || f.calls != 0 {
+			t.Errorf("%v: %v, %d changes", m, err, f.calls)
+		}
+	}
+}
+
+func TestCorruptRecord(t *testing.T) {
+	good := `{"version":1,"netns":42,"entries":[{"ifindex":7,"name":"cali7","original":"02:00:00:00:00:11","set":"ee:ee:ee:ee:ee:ee"}]}`
+	for name, text := range map[string]string{
+		"empty":             "",
+		"cut short":         good[:60],
+		"not JSON":          "hello",
+		"another version":   `{"version":2,"new":true}`,
+		"another namespace": strings.Replace(good, "42", "43", 1),
+		"unknown field":     strings.Replace(good, `"name"`, `"nom"`, 1),
+		"no name":           strings.Replace(good, `cali7`, ``, 1),
+		"long name":         strings.Replace(good, `cali7`, `calicalicalicali`, 1),
+		"multicast":         strings.Replace(good, `02:00`, `03:00`, 1),
+		"zero":              strings.Replace(good, `02:00:00:00:00:11`, `00:00:00:00:00:00`, 1),
+		"long MAC":          strings.Replace(good, `02:00`, `02:00:00:00`, 1),
+		"index 0":           strings.Replace(good, `:7,`, `:0,`, 1),
+		"more after it":     good + good,
+		"huge":              good + strings.Repeat(" ", recordSize),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			check(t, os.Chmod(dir, 0o700))
+			check(t, os.WriteFile(dir+recordFile, []byte(text), 0o600))
+			_, err := Open(dir, 42, newFake(), slog.New(slog.DiscardHandler))
+			if err == nil || !strings.Contains(err.Error(), dir+recordFile) || !strings.Contains(err.Error(), "remove") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	dir := t.TempDir()
+	check(t, os.Chmod(dir, 0o700))
+	check(t, os.WriteFile(dir+"/elsewhere", []byte(good), 0o600))
+	check(t, os.Symlink(dir+"/elsewhere", dir+recordFile))
+	if _, err := Open(dir, 42, newFake(), slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a symbolic link is read")
+	}
+}

@@ -1,0 +1,151 @@
+package macs
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// recordVersion is written into the file. A daemon that finds another one does not guess.
+const recordVersion = 1
+
+// recordSize bounds the file: some ten thousand interfaces, a hundred times what a node has.
+const recordSize = 4 << 20
+
+// The file's form.
+type (
+	record struct {
+		Version int           `json:"version"`
+		Netns   uint64        `json:"netns"`
+		Entries []recordEntry `json:"entries"`
+	}
+	recordEntry struct {
+		Ifindex    int               `json:"ifindex"`
+		Name       string            `json:"name"`
+		Original   hexMAC            `json:"original"`
+		Set        hexMAC            `json:"set"`
+		Previous   *hexMAC           `json:"previous,omitempty"`
+		Neighbours []recordNeighbour `json:"neighbours,omitempty"` // flushed by a change under way
+	}
+	recordNeighbour struct {
+		IP       netip.Addr `json:"ip"`
+		MAC      hexMAC     `json:"mac"`
+		Flags    uint8      `json:"flags,omitempty"`
+		Protocol uint8      `json:"protocol,omitempty"`
+	}
+	hexMAC MAC
+)
+
+func (m hexMAC) MarshalText() ([]byte, error) { return []byte(text(MAC(m))), nil }
+
+func (m *hexMAC) UnmarshalText(b []byte) error {
+	hw, err := net.ParseMAC(string(b))
+	if err != nil || len(hw) != len(m) {
+		return fmt.Errorf("%q is no Ethernet address", b)
+	}
+	copy(m[:], hw)
+	return nil
+}
+
+func encodeRecord(netns uint64, entries map[int]*entry) ([]byte, error) {
+	r := record{Version: recordVersion, Netns: netns, Entries: []recordEntry{}}
+	for _, e := range slices.SortedFunc(maps.Values(entries), func(a, b *entry) int { return cmp.Compare(a.ifindex, b.ifindex) }) {
+		re := recordEntry{Ifindex: e.ifindex, Name: e.name, Original: hexMAC(e.original), Set: hexMAC(e.set)}
+		if e.previous != (MAC{}) {
+			p := hexMAC(e.previous)
+			re.Previous = &p
+		}
+		for _, n := range e.pending {
+			re.Neighbours = append(re.Neighbours, recordNeighbour{n.IP, hexMAC(n.MAC), n.Flags, n.Protocol})
+		}
+		r.Entries = append(r.Entries, re)
+	}
+	b, err := json.Marshal(r)
+	if err == nil && len(b) > recordSize {
+		return nil, fmt.Errorf("more than %d bytes for %d interfaces", recordSize, len(entries))
+	}
+	return append(b, '\n'), err
+}
+
+// decodeRecord reads a record and demands that it makes sense: the daemon sets what it says.
+func decodeRecord(b []byte, netns uint64) (map[int]*entry, error) {
+	var version struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(b, &version); err != nil {
+		return nil, err
+	}
+	if version.Version != recordVersion {
+		return nil, fmt.Errorf("version %d, this program knows %d", version.Version, recordVersion)
+	}
+	var r record
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("something follows the record")
+	}
+	if r.Netns != netns {
+		return nil, fmt.Errorf("is of network namespace %d", r.Netns)
+	}
+	entries := make(map[int]*entry, len(r.Entries))
+	for _, re := range r.Entries {
+		e, err := re.entry()
+		if err != nil {
+			return nil, fmt.Errorf("interface %d (%q): %w", re.Ifindex, re.Name, err)
+		}
+		if entries[e.ifindex] != nil {
+			return nil, fmt.Errorf("interface %d stands twice", e.ifindex)
+		}
+		entries[e.ifindex] = e
+	}
+	return entries, nil
+}
+
+func (re *recordEntry) entry() (*entry, error) {
+	e := &entry{ifindex: re.Ifindex, name: re.Name, original: MAC(re.Original), set: MAC(re.Set)}
+	if re.Previous != nil {
+		e.previous = MAC(*re.Previous)
+	}
+	for _, n := range re.Neighbours {
+		e.pending = append(e.pending, Neighbour{e.ifindex, n.IP, MAC(n.MAC), n.Flags, n.Protocol})
+	}
+	return e, e.check()
+}
+
+// check tells whether the entry can be recorded and read again.
+func (e *entry) check() error {
+	if e.ifindex < 1 || e.ifindex > 1<<31-1 {
+		return errors.New("no interface index")
+	}
+	// dev_valid_name in net/core/dev.c; JSON demands UTF-8.
+	if e.name == "" || len(e.name) > 15 || strings.ContainsAny(e.name, "/ \n\x00") || !utf8.ValidString(e.name) {
+		return fmt.Errorf("%q cannot be recorded as an interface's name", e.name)
+	}
+	macs := []MAC{e.original, e.set}
+	if e.previous != (MAC{}) {
+		macs = append(macs, e.previous)
+	}
+	for _, m := range macs {
+		if m == (MAC{}) || m[0]&1 != 0 { // is_valid_ether_addr
+			return fmt.Errorf("%s cannot be an interface's MAC", text(m))
+		}
+	}
+	for _, n := range e.pending {
+		if !n.IP.IsValid() || n.IP.Zone() != "" {
+			return errors.New("a neighbour without an address")
+		}
+	}
+	return nil
+}
