@@ -197,7 +197,7 @@ func (d *demo) ping() error {
 	case strings.Count(out, "ttl=62") != 3:
 		return errors.New("the answers have not ttl=62: they did not pass two hosts")
 	}
-	fmt.Fprintf(d.out, "(ttl=62: two hosts on the way. The first ping, with nothing resolved anywhere, took %s)\n", first[1])
+	fmt.Fprintf(d.out, "(ttl=62: two hosts on the way. The first ping, cold, took %s)\n", first[1])
 	return nil
 }
 
