@@ -83,7 +83,8 @@ func Run(t testing.TB, l *lab.Lab, node, name string, args ...string) string {
 // names the command and holds what it printed.
 func Output(t testing.TB, l *lab.Lab, node, name string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	// In a cleanup, t.Context is over.
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(t.Context()), deadline, fmt.Errorf("not done after %v", deadline))
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := l.Command(ctx, node, name, args...)
