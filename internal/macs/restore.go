@@ -36,7 +36,8 @@ func (k *Keeper) Close() error {
 	return errors.Join(err, k.store.Close())
 }
 
-func (k *Keeper) restore(ctx context.Context, which func(*entry) bool) error {
+func (k *Keeper) restore(ctx context.Context, which func(*entry) bool) (err error) {
+	defer func() { err = errors.Join(err, k.write()) }()
 	var errs []error
 	byIndex := slices.SortedFunc(maps.Values(k.entries), func(a, b *entry) int { return cmp.Compare(a.ifindex, b.ifindex) })
 	for _, e := range byIndex {
@@ -68,13 +69,14 @@ func (k *Keeper) restoreOne(e *entry) error {
 	}
 	if why != "" {
 		k.log.Info("a recorded MAC is not put back: "+why, "interface", e.name, "index", e.ifindex, "original", text(e.original))
-		k.drop(e)
+		delete(k.entries, e.ifindex)
 		return nil
 	}
 	return k.giveBack(e, actual)
 }
 
 // giveBack sets the original MAC, if the interface has another one, adds the neighbours again, and drops the entry.
+// The caller writes that, for many at once: an entry whose interface has its original MAC again does no harm.
 func (k *Keeper) giveBack(e *entry, actual MAC) error {
 	if actual != e.original {
 		neighbours, err := k.nl.PermanentNeighbours(e.ifindex)
@@ -97,7 +99,7 @@ func (k *Keeper) giveBack(e *entry, actual MAC) error {
 		return k.goneIsFine(e, err)
 	}
 	delete(k.entries, e.ifindex)
-	return k.write()
+	return nil
 }
 
 // goneIsFine drops the entry of an interface that vanished while it was put back.
@@ -108,6 +110,6 @@ func (k *Keeper) goneIsFine(e *entry, err error) error {
 	if _, _, lerr := k.nl.LinkMAC(e.ifindex); !errors.Is(lerr, ErrNoLink) {
 		return err
 	}
-	k.drop(e)
+	delete(k.entries, e.ifindex)
 	return nil
 }

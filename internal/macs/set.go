@@ -58,7 +58,8 @@ func (k *Keeper) set(e *entry, ifindex int, want MAC) error {
 		e.original = actual
 	}
 	if want == e.original {
-		return k.giveBack(e, actual)
+		err := k.giveBack(e, actual)
+		return errors.Join(err, k.write())
 	}
 	if actual != want {
 		return k.change(e, actual, want)
