@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"proxyarpd/internal/lab"
@@ -28,16 +25,8 @@ type demo struct {
 	out     io.Writer
 	l       *lab.Lab
 	bin     string
-	dir     string // of the control sockets
+	dir     string // of the control sockets and logs
 	daemons []*demoDaemon
-}
-
-type demoDaemon struct {
-	node string
-	cmd  *lab.Cmd
-	log  syncBuffer
-	done chan struct{} // closed when it has ended
-	err  error         // how, once done
 }
 
 func labDemo(ctx context.Context, args []string, out, errw io.Writer) error {
@@ -136,53 +125,6 @@ func (d *demo) sysctls() error {
 	return nil
 }
 
-func (d *demo) control(node string) string { return filepath.Join(d.dir, node+".sock") }
-
-func (d *demo) startDaemons() error {
-	for _, node := range []string{"host0", "host1"} {
-		args := []string{"run", "--workload", "veth*", "--uplink", "auto", "--proxy", "10.20.1.0/24", "--control", d.control(node)}
-		d.echo(node, "proxyarpd", append(args, "&")...)
-		// Not under d.ctx: it ends on SIGTERM, as it would elsewhere.
-		dm := &demoDaemon{node: node, done: make(chan struct{})}
-		dm.cmd = d.l.Command(context.WithoutCancel(d.ctx), node, d.bin, args...)
-		dm.cmd.Stdout, dm.cmd.Stderr = &dm.log, &dm.log
-		if err := dm.cmd.Start(); err != nil {
-			return err
-		}
-		go func() {
-			dm.err = dm.cmd.Wait()
-			close(dm.done)
-		}()
-		d.daemons = append(d.daemons, dm)
-	}
-	for _, dm := range d.daemons {
-		if err := d.awaitReady(dm); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// awaitReady waits for the daemon to be ready, or to end.
-func (d *demo) awaitReady(dm *demoDaemon) error {
-	ctx, cancel := context.WithCancel(d.ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-dm.done:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	_, err := d.runUntil(ctx, dm.node, "proxyarpd", "status", "--wait", "10s", "--control", d.control(dm.node))
-	select {
-	case <-dm.done:
-		return fmt.Errorf("proxyarpd run on %s has ended: %v", dm.node, dm.err)
-	default:
-		return err
-	}
-}
-
 var pingTime = regexp.MustCompile(`icmp_seq=1 .*time=([0-9.]+ ms)`)
 
 func (d *demo) ping() error {
@@ -224,24 +166,29 @@ func (d *demo) neighbours() error {
 func (d *demo) tcp() error {
 	// Under a context of its own, so that it is gone when the client has failed.
 	ctx, cancel := context.WithCancel(d.ctx)
-	server := d.l.Command(ctx, "ns1", "iperf3", "-s", "-1", "--forceflush")
-	listening := make(chan struct{})
-	server.Stdout = &awaitText{text: "Server listening", seen: listening}
-	d.echo("ns1", "iperf3", "-s", "-1", "&")
+	defer cancel()
+	args := []string{"-s", "-1", "--forceflush"}
+	d.echo("ns1", "iperf3", append(args, "&")...)
+	server := d.l.Command(ctx, "ns1", "iperf3", args...)
+	out, err := server.StdoutPipe()
+	if err != nil {
+		return err
+	}
 	if err := server.Start(); err != nil {
-		cancel()
 		return err
 	}
 	defer server.Wait()
 	defer cancel()
-	select {
-	case <-listening:
-	case <-time.After(5 * time.Second):
-		return errors.New("iperf3 -s does not listen")
-	case <-ctx.Done():
-		return ctx.Err()
+	late := time.AfterFunc(5*time.Second, cancel)
+	listening := false
+	for lines := bufio.NewScanner(out); !listening && lines.Scan(); {
+		listening = strings.Contains(lines.Text(), "Server listening")
 	}
-	_, err := d.run("ns0", "iperf3", "-c", "10.20.1.3", "-t", "3", "-i", "0")
+	if !late.Stop() || !listening {
+		return errors.New("iperf3 -s does not listen")
+	}
+	go io.Copy(io.Discard, out)
+	_, err = d.run("ns0", "iperf3", "-c", "10.20.1.3", "-t", "3", "-i", "0")
 	return err
 }
 
@@ -270,111 +217,4 @@ func (d *demo) status() error {
 		}
 	}
 	return nil
-}
-
-// echo shows a command as if it were typed in the node.
-func (d *demo) echo(node, name string, args ...string) {
-	line := name
-	for _, a := range args {
-		if strings.ContainsAny(a, "* ") {
-			a = "'" + a + "'"
-		}
-		line += " " + a
-	}
-	fmt.Fprintf(d.out, "%s# %s\n", node, line)
-}
-
-// run shows a command, runs it in the node and shows what it prints.
-func (d *demo) run(node, name string, args ...string) (string, error) {
-	return d.runUntil(d.ctx, node, name, args...)
-}
-
-func (d *demo) runUntil(ctx context.Context, node, name string, args ...string) (string, error) {
-	d.echo(node, name, args...)
-	path := name
-	if name == "proxyarpd" {
-		path = d.bin
-	}
-	var all bytes.Buffer
-	cmd := d.l.Command(ctx, node, path, args...)
-	both := io.MultiWriter(d.out, &all)
-	cmd.Stdout, cmd.Stderr = both, both // the same one, so written one at a time
-	if err := cmd.Run(); err != nil {
-		return all.String(), fmt.Errorf("%s# %s %s: %w", node, name, strings.Join(args, " "), err)
-	}
-	return all.String(), nil
-}
-
-func (d *demo) printLogs(errw io.Writer) {
-	const most = 15
-	for _, dm := range d.daemons {
-		lines := strings.Split(strings.TrimSpace(dm.log.String()), "\n")
-		fmt.Fprintf(errw, "proxyarpd: log of the daemon on %s:\n  %s\n", dm.node,
-			strings.Join(lines[max(0, len(lines)-most):], "\n  "))
-	}
-}
-
-// remove stops the daemons and removes all that the demo made.
-func (d *demo) remove() error {
-	var errs []error
-	for _, dm := range d.daemons {
-		dm.cmd.Process.Signal(syscall.SIGTERM)
-	}
-	for _, dm := range d.daemons {
-		select {
-		case <-dm.done:
-			if dm.err != nil {
-				errs = append(errs, fmt.Errorf("lab demo: proxyarpd run on %s: %w", dm.node, dm.err))
-			}
-		case <-time.After(5 * time.Second):
-			errs = append(errs, fmt.Errorf("lab demo: proxyarpd run on %s does not end on SIGTERM", dm.node))
-		}
-	}
-	if d.dir != "" {
-		errs = append(errs, os.RemoveAll(d.dir))
-	}
-	if d.l != nil {
-		err := d.l.Close()
-		if err == nil {
-			fmt.Fprintln(d.out, "The daemons, the namespaces and all that was in them are removed.")
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// syncBuffer is written by a process and read while that runs.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// awaitText closes seen once the text was written to it.
-type awaitText struct {
-	text string
-	seen chan struct{}
-	b    bytes.Buffer
-	done bool
-}
-
-func (a *awaitText) Write(p []byte) (int, error) {
-	if !a.done {
-		a.b.Write(p)
-		if a.done = strings.Contains(a.b.String(), a.text); a.done {
-			close(a.seen)
-		}
-	}
-	return len(p), nil
 }
