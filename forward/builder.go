@@ -10,11 +10,12 @@ import (
 // Builder keeps the mutable state from which Tables are made. It belongs to
 // one goroutine; Tables that it has published stay as they were.
 type Builder struct {
-	transit bool
-	links   map[int32]*linkState
-	fibs    map[uint32]*fibState
-	rules   []Rule
-	routes  int
+	policy Policy
+	links  map[int32]*linkState
+	fibs   map[uint32]*fibState
+	rules  []Rule
+	routes int
+	used   map[int32]int // routes that lead to an interface
 
 	linksDirty, rulesDirty bool
 	table                  *Table
@@ -22,6 +23,7 @@ type Builder struct {
 
 type linkState struct {
 	link       Link
+	wanted     bool // SetLink named it; neighbours are kept in any case
 	neighbours map[netip.Addr]*Neighbour
 	dirty      bool
 	built      *Link
@@ -39,10 +41,20 @@ const (
 	TableLocal   = 255
 )
 
+// Policy is what the operator decided about forwarding.
+type Policy struct {
+	// Transit allows forwarding from uplink to uplink.
+	Transit bool
+	// Copies says that the kernel keeps the originals of all frames: what is
+	// for the host itself, or in Punt, is then in good hands. Else the port
+	// takes frames from the kernel, and knows of those itself.
+	Copies bool
+	Punt   []netip.Prefix
+}
+
 // NewBuilder starts with nothing but the kernel's three default rules.
-// transit allows forwarding between uplinks.
-func NewBuilder(transit bool) *Builder {
-	b := &Builder{transit: transit, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}}
+func NewBuilder(p Policy) *Builder {
+	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}, used: map[int32]int{}}
 	b.SetRules([]Rule{
 		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1},
 		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1},
@@ -51,18 +63,23 @@ func NewBuilder(transit bool) *Builder {
 	return b
 }
 
-// SetLink adds or changes an interface; its neighbours stay.
-func (b *Builder) SetLink(l Link) {
-	s := b.links[l.Ifindex]
+func (b *Builder) state(ifindex int32) *linkState {
+	s := b.links[ifindex]
 	if s == nil {
 		s = &linkState{neighbours: map[netip.Addr]*Neighbour{}}
-		b.links[l.Ifindex] = s
+		b.links[ifindex] = s
 	}
+	return s
+}
+
+// SetLink adds or changes an interface; its neighbours stay.
+func (b *Builder) SetLink(l Link) {
+	s := b.state(l.Ifindex)
 	l.neighbours = nil
-	if s.built != nil && sameLink(s.link, l) {
+	if s.wanted && sameLink(s.link, l) {
 		return
 	}
-	s.link, s.dirty, b.linksDirty = l, true, true
+	s.link, s.wanted, s.dirty, b.linksDirty = l, true, true, true
 }
 
 // sameLink compares all but the neighbours, which SetLink leaves alone.
@@ -71,39 +88,62 @@ func sameLink(a, b Link) bool {
 		a.Aliases == b.Aliases && a.MTU == b.MTU && a.Slot == b.Slot && a.Address == b.Address
 }
 
-// DeleteLink forgets an interface and its neighbours.
+// DeleteLink takes an interface out of the tables. Its neighbours stay, for
+// SetLink may name it again.
 func (b *Builder) DeleteLink(ifindex int32) {
-	if b.links[ifindex] != nil {
-		delete(b.links, ifindex)
-		b.linksDirty = true
+	if s := b.links[ifindex]; s != nil && s.wanted {
+		s.wanted, b.linksDirty = false, true
 	}
 }
 
-// HasLink reports whether SetLink named that interface.
-func (b *Builder) HasLink(ifindex int32) bool { return b.links[ifindex] != nil }
+// ForgetLink is for an interface that is gone.
+func (b *Builder) ForgetLink(ifindex int32) {
+	b.DeleteLink(ifindex)
+	delete(b.links, ifindex)
+}
 
-// SetNeighbour adds or changes a neighbour on a known link; on others it is
-// not wanted.
-func (b *Builder) SetNeighbour(ifindex int32, addr netip.Addr, n *Neighbour) {
+// HasLink reports whether SetLink named that interface.
+func (b *Builder) HasLink(ifindex int32) bool {
 	s := b.links[ifindex]
-	if s == nil {
-		return
-	}
+	return s != nil && s.wanted
+}
+
+// SetNeighbour adds or changes a neighbour.
+func (b *Builder) SetNeighbour(ifindex int32, addr netip.Addr, n *Neighbour) {
+	s := b.state(ifindex)
 	if old := s.neighbours[addr]; old != nil {
-		if old.MAC == n.MAC && old.Valid == n.Valid && old.Stale == n.Stale && old.Failed == n.Failed && old.Fixed == n.Fixed {
+		// That one has failed again is news to the packets that wait for it.
+		if !n.Failed && old.MAC == n.MAC && old.Valid == n.Valid && old.Stale == n.Stale && !old.Failed && old.Fixed == n.Fixed {
 			return
 		}
 		n.touched.Store(old.touched.Load())
 	}
 	s.neighbours[addr] = n
-	s.dirty, b.linksDirty = true, true
+	s.dirty = true
+	b.linksDirty = b.linksDirty || s.wanted
 }
 
 // DeleteNeighbour forgets a neighbour.
 func (b *Builder) DeleteNeighbour(ifindex int32, addr netip.Addr) {
 	if s := b.links[ifindex]; s != nil && s.neighbours[addr] != nil {
 		delete(s.neighbours, addr)
-		s.dirty, b.linksDirty = true, true
+		s.dirty = true
+		b.linksDirty = b.linksDirty || s.wanted
+	}
+}
+
+// UsedLinks are the interfaces that routes lead to, those of the local table
+// aside. The map is the builder's: read it, don't keep it.
+func (b *Builder) UsedLinks() map[int32]int { return b.used }
+
+func (b *Builder) use(table uint32, r *Route, n int) {
+	if r == nil || table == TableLocal {
+		return
+	}
+	for _, nh := range r.Nexthops {
+		if b.used[nh.Ifindex] += n; b.used[nh.Ifindex] == 0 {
+			delete(b.used, nh.Ifindex)
+		}
 	}
 }
 
@@ -117,7 +157,9 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 		b.rulesDirty = true
 	}
 	best := usable(routes)
-	_, had := s.fib.Get(prefix)
+	old, had := s.fib.Get(prefix)
+	b.use(table, old, -1)
+	b.use(table, best, 1)
 	switch {
 	case best == nil && !had:
 		return
@@ -193,7 +235,7 @@ func (b *Builder) Publish() *Table {
 	if !b.Dirty() {
 		return b.table
 	}
-	t := &Table{transit: b.transit, routes: b.routes}
+	t := &Table{policy: b.policy, routes: b.routes}
 	if old := b.table; old != nil {
 		t.generation = old.generation + 1
 	}
@@ -203,7 +245,6 @@ func (b *Builder) Publish() *Table {
 		t.links, t.fallbackSource = b.table.links, b.table.fallbackSource
 	}
 	b.buildRules(t)
-	t.ports = len(b.links)
 	b.table, b.linksDirty, b.rulesDirty = t, false, false
 	return t
 }
@@ -213,7 +254,10 @@ func (b *Builder) buildLinks() (links, netip.Addr) {
 	var source netip.Addr
 	first := int32(math.MaxInt32)
 	for index, s := range b.links {
-		if s.dirty {
+		if !s.wanted {
+			continue
+		}
+		if s.dirty || s.built == nil {
 			l := s.link
 			l.neighbours = maps.Clone(s.neighbours)
 			s.built, s.dirty = &l, false
@@ -242,6 +286,9 @@ func (b *Builder) buildRules(t *Table) {
 	}
 	names := make(map[string]int32, len(b.links))
 	for index, s := range b.links {
+		if !s.wanted {
+			continue
+		}
 		names[s.link.Name] = index
 	}
 	names["lo"] = 1
@@ -277,7 +324,14 @@ func isDefault(rules []Rule) bool {
 }
 
 // Size tells how much a table holds.
-func (t *Table) Size() (links, routes int) { return t.ports, t.routes }
+func (t *Table) Size() (links, routes int) {
+	for _, l := range t.links.slots {
+		if l != nil {
+			links++
+		}
+	}
+	return links, t.routes
+}
 
 // Neighbours calls fn for each neighbour of a link.
 func (l *Link) Neighbours(fn func(netip.Addr, *Neighbour)) {

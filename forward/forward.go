@@ -136,7 +136,11 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 	src, dst := netip.AddrFrom4(src4), netip.AddrFrom4(dst4)
 	r.route = t.Lookup(dst, src, r.in.Ifindex, ip.TOS())
 	if r.route != nil && r.route.Type != RouteUnicast {
-		return noRoute(r)
+		return noRoute(t, r)
+	}
+	if t.policy.Copies && t.punted(dst) {
+		r.drop(Punt)
+		return false
 	}
 	if t.IsLocal(src) {
 		r.drop(DropIPLocalSource)
@@ -155,7 +159,7 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 		r.drop(DropIfUnknown)
 		return false
 	}
-	if !t.transit && !r.in.Workload() && !r.out.Workload() {
+	if !t.policy.Transit && !r.in.Workload() && !r.out.Workload() {
 		r.drop(DropTransit)
 		return false
 	}
@@ -168,10 +172,12 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 
 // noRoute ends packets whose route is not unicast, with the kernel's ICMP
 // codes (net/ipv4/fib_semantics.c, fib_props; net/ipv4/route.c, ip_error).
-func noRoute(r *result) bool {
+func noRoute(t *Table, r *result) bool {
 	switch r.route.Type {
 	case RouteLocal, RouteBroadcast, RouteAnycast, RouteMulticast:
-		r.drop(DropLocalLate)
+		if r.drop(DropLocalLate); t.policy.Copies {
+			r.drop(Local)
+		}
 	case RouteBlackhole:
 		r.drop(DropRouteBlackhole)
 	case RouteProhibit:
@@ -180,6 +186,16 @@ func noRoute(r *result) bool {
 		r.dropWith(DropRouteUnreachable, wire.ICMPDestUnreachable, wire.ICMPHostUnreachable, 0)
 	default:
 		r.dropWith(DropIPInNoRoutes, wire.ICMPDestUnreachable, wire.ICMPNetUnreachable, 0)
+	}
+	return false
+}
+
+// punted reports whether the operator left a destination to the kernel.
+func (t *Table) punted(dst netip.Addr) bool {
+	for _, p := range t.policy.Punt {
+		if p.Contains(dst) {
+			return true
+		}
 	}
 	return false
 }

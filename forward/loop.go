@@ -52,7 +52,7 @@ func NewLoop(p Port, o Options) *Loop {
 		o.Resolve = func(int32, netip.Addr) {}
 	}
 	l := &Loop{port: p, opts: o, start: time.Now()}
-	l.table.Store(NewBuilder(false).Publish())
+	l.table.Store(NewBuilder(Policy{}).Publish())
 	return l
 }
 

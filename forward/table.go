@@ -144,7 +144,7 @@ type Table struct {
 	// simple: the rules are the kernel's three default ones.
 	simple                bool
 	local, main, fallback *fib
-	transit               bool
+	policy                Policy
 	fallbackSource        netip.Addr
 	generation            uint64
 	routes, ports         int

@@ -24,6 +24,8 @@ type command struct {
 }
 
 var commands = []command{
+	runCommand,
+	statusCommand,
 	labCommand,
 	versionCommand,
 }

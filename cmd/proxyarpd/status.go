@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"proxyarpd/internal/daemon"
+)
+
+var statusCommand = command{
+	name:     "status",
+	synopsis: "tell what a running daemon does",
+	run: func(ctx context.Context, args []string, out, _ io.Writer) error {
+		fs := newFlags("status", "[flags]")
+		format := fs.String("o", "table", "`format`: table or json")
+		wait := fs.Duration("wait", 0, "wait that long for the daemon to appear and to be ready")
+		path := fs.String("control", daemon.DefaultControl, "`path` of the control socket")
+		if err := parseFlags(fs, args, out); err != nil {
+			return err
+		}
+		if err := noArguments(fs); err != nil {
+			return err
+		}
+		if *format != "table" && *format != "json" {
+			return usagef("status: -o %q: want table or json", *format)
+		}
+		if *wait < 0 {
+			return usagef("status: --wait %s: want a duration from 0 up", *wait)
+		}
+		s, err := daemon.Query(ctx, *path, *wait)
+		if err != nil {
+			return err
+		}
+		if *format == "json" {
+			enc := json.NewEncoder(out)
+			enc.SetIndent("", "  ")
+			err = enc.Encode(s)
+		} else {
+			err = printStatus(out, s)
+		}
+		if err != nil {
+			return err
+		}
+		if *wait > 0 && !s.Ready {
+			return fmt.Errorf("%s: not ready after %s: %s", *path, *wait, s.NotReady)
+		}
+		return nil
+	},
+}
+
+// printStatus writes the table.
+func printStatus(out io.Writer, s *daemon.Status) error {
+	state := "ready"
+	if !s.Ready {
+		state = "not ready: " + s.NotReady
+	}
+	fmt.Fprintf(out, "proxyarpd %s, engine %s, claim %s, up %s, %s\n\n", s.Version, s.Engine, s.Claim,
+		(time.Duration(s.Uptime * float64(time.Second))).Round(time.Second), state)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "INTERFACE\tINDEX\tROLE\tMAC\tANSWERS\tARP REQ\tARP REPLY\tRECEIVED\tPOLICED\tLOCAL\tPUNTED")
+	row := func(i daemon.Interface, role string) {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", i.Name, i.Index, role, i.MAC, dash(i.Answers),
+			i.ARPRequests, i.ARPReplies, i.Received, i.Policed, i.Local, i.Punted)
+	}
+	for _, i := range s.Workloads {
+		row(i, "workload")
+	}
+	for _, i := range s.Uplinks {
+		row(i, "uplink")
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
+		if i.Error != "" {
+			fmt.Fprintf(out, "%s: %s\n", i.Name, i.Error)
+		}
+	}
+	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out, %d bytes out, %d routes\n",
+		s.Forward.PacketsIn, s.Forward.PacketsOut, s.Forward.BytesOut, s.Forward.Routes)
+	printCounts(out, "verdicts", s.Forward.Verdicts)
+	printCounts(out, "drops", s.Forward.Drops)
+	printCounts(out, "arp", s.ARP.Verdicts)
+	return nil
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func printCounts(out io.Writer, title string, m map[string]uint64) {
+	if len(m) == 0 {
+		return
+	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%s %d", k, m[k]))
+	}
+	fmt.Fprintf(out, "%s: %s\n", title, strings.Join(parts, ", "))
+}

@@ -1,0 +1,79 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Query asks the daemon behind the control socket at path for its status. With
+// wait > 0 it waits that long for the daemon to appear and to be ready; a
+// status that is not ready is returned all the same.
+func Query(ctx context.Context, path string, wait time.Duration) (*Status, error) {
+	deadline := time.Now().Add(wait)
+	conn, err := dial(ctx, path, deadline)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	left := max(time.Until(deadline), 0)
+	_ = conn.SetDeadline(time.Now().Add(left + 2*controlDeadline))
+	if err := json.NewEncoder(conn).Encode(request{Op: "status", Wait: left}); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var rep reply
+	if err := json.NewDecoder(conn).Decode(&rep); err != nil {
+		return nil, fmt.Errorf("%s: no answer: %w", path, err)
+	}
+	if rep.Error != "" {
+		return nil, fmt.Errorf("%s: %s", path, rep.Error)
+	}
+	return rep.Status, nil
+}
+
+// dial connects, and where nobody listens waits until deadline for the socket
+// to be put in place: by the directory's events, not by asking again and again.
+func dial(ctx context.Context, path string, deadline time.Time) (net.Conn, error) {
+	w, err := watchDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		if err == nil {
+			return conn, nil
+		}
+		if errors.Is(err, unix.EACCES) {
+			return nil, fmt.Errorf("%s: %w: the control socket is root's", path, unix.EACCES)
+		}
+		if !time.Now().Before(deadline) {
+			return nil, fmt.Errorf("%s: no daemon listens (%w)", path, errors.Unwrap(errors.Unwrap(err)))
+		}
+		_ = w.SetReadDeadline(deadline)
+		var buf [4096]byte
+		if _, err := w.Read(buf[:]); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, fmt.Errorf("watch %s: %w", filepath.Dir(path), err)
+		}
+	}
+}
+
+// watchDir gives a file that can be read when a name appears in dir.
+func watchDir(dir string) (*os.File, error) {
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("inotify: %w", err)
+	}
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("watch %s: %w", dir, err)
+	}
+	return os.NewFile(uintptr(fd), "inotify"), nil
+}

@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func pid() int { return os.Getpid() }
+
+// Limits of the control socket: a client that says too much, too slowly or too
+// often is cut off.
+const (
+	controlClients  = 16
+	controlRequest  = 4096 // bytes
+	controlDeadline = 5 * time.Second
+	maxWait         = 10 * time.Minute
+)
+
+// request is one line of JSON from a client; the answer is one line too.
+type request struct {
+	Op   string        `json:"op"`             // "status"
+	Wait time.Duration `json:"wait,omitempty"` // ns: wait that long to be ready
+}
+
+type reply struct {
+	Error  string  `json:"error,omitempty"`
+	Status *Status `json:"status,omitempty"`
+}
+
+// control serves the socket at path.
+type control struct {
+	d    *Daemon
+	l    *net.UnixListener
+	path string
+	log  *slog.Logger
+	slot chan struct{}
+}
+
+// listen makes the control socket. It is bound under another name and renamed,
+// so that whoever sees it can connect.
+func (d *Daemon) listen() (*control, error) {
+	path := d.cfg.Control
+	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket == 0 {
+		return nil, fmt.Errorf("--control %s: is there and no socket", path)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("--control %s: another daemon listens there", path)
+	}
+	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if len(temp) > 107 {
+		return nil, fmt.Errorf("--control %s: path is too long", path)
+	}
+	_ = os.Remove(temp)
+	old := unix.Umask(0o177)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp, Net: "unix"})
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("--control: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := os.Rename(temp, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("--control: %w", err), l.Close(), os.Remove(temp))
+	}
+	return &control{d: d, l: l, path: path, log: d.log, slot: make(chan struct{}, controlClients)}, nil
+}
+
+// serve answers clients until ctx ends.
+func (c *control) serve(ctx context.Context) error {
+	defer func() { _ = os.Remove(c.path) }()
+	stop := context.AfterFunc(ctx, func() { _ = c.l.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		conn, err := c.l.AcceptUnix()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("control socket: %w", err)
+		}
+		select {
+		case c.slot <- struct{}{}:
+		default:
+			_ = conn.Close() // too many at once
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-c.slot }()
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			defer stop()
+			defer conn.Close()
+			c.client(ctx, conn)
+		})
+	}
+}
+
+func (c *control) client(ctx context.Context, conn *net.UnixConn) {
+	if err := c.allowed(conn); err != nil {
+		c.log.Warn("control client refused", "err", err)
+		return
+	}
+	_ = conn.SetDeadline(time.Now().Add(controlDeadline))
+	line, err := bufio.NewReader(io.LimitReader(conn, controlRequest)).ReadBytes('\n')
+	if err != nil {
+		return
+	}
+	var req request
+	var rep reply
+	if err := json.Unmarshal(line, &req); err != nil {
+		rep.Error = "request is not a line of JSON"
+	} else {
+		rep = c.answer(ctx, conn, &req)
+	}
+	_ = conn.SetDeadline(time.Now().Add(controlDeadline))
+	_ = json.NewEncoder(conn).Encode(&rep)
+}
+
+// allowed lets root in, and the user the daemon runs as.
+func (c *control) allowed(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if credErr != nil {
+		return credErr
+	}
+	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return fmt.Errorf("uid %d, pid %d", cred.Uid, cred.Pid)
+	}
+	return nil
+}
+
+func (c *control) answer(ctx context.Context, conn *net.UnixConn, req *request) reply {
+	if req.Op != "status" {
+		return reply{Error: fmt.Sprintf("unknown request %q", req.Op)}
+	}
+	if req.Wait > 0 {
+		wait := min(req.Wait, maxWait)
+		_ = conn.SetDeadline(time.Now().Add(wait + controlDeadline))
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-c.d.waitReady():
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	return reply{Status: c.d.status()}
+}

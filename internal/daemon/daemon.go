@@ -1,0 +1,244 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"proxyarpd/arpd"
+	"proxyarpd/forward"
+	"proxyarpd/forward/afpacket"
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/instance"
+	"proxyarpd/internal/macs"
+	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/pktring"
+)
+
+// spin is how long the datapath looks at an empty ring before it sleeps: a
+// reply to what it has just forwarded finds it awake.
+const spin = 30 * time.Microsecond
+
+// Daemon is the running program. mu guards everything that follows the
+// kernel's state; the datapath and the responder see snapshots.
+type Daemon struct {
+	cfg   Config
+	log   *slog.Logger
+	began time.Time
+
+	req   *netstate.Requester
+	watch *netstate.Watcher
+	claim *claim.Set // nil: no eBPF here
+	macs  *macs.Keeper
+	arp   *arpd.Responder
+	port  *afpacket.Port // nil with engine none
+	loop  *forward.Loop  // nil with engine none
+	hops  chan hop
+	asked hopStats
+
+	mu        sync.Mutex
+	synced    bool
+	ready     chan struct{} // closed, and made anew, whenever all is ready
+	announced bool
+	builder   *forward.Builder
+	proxy     proxyRoutes
+	links     map[int]*netstate.Link
+	addrs     map[int][]netstate.Address
+	rules     []netstate.Rule
+	local     map[netip.Prefix]claim.Destination
+	ports     map[int]*port
+	dirty     dirty
+}
+
+// dirty says what has to be looked at again after a batch of events.
+type dirty struct {
+	links   map[int]bool
+	roles   bool // which interfaces are uplinks may have changed
+	local   bool
+	rules   bool
+	publish bool
+}
+
+// port is an interface that we answer on or forward for.
+type port struct {
+	role     role
+	slot     uint32
+	aliases  [2]macAddr
+	policy   *arpd.Policy
+	forwards bool // claimed and known to the ring's filter
+	failed   error
+}
+
+// Run is the daemon. It returns when ctx ends (nil) or something fails.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if err := checkCapabilities(&cfg); err != nil {
+		return err
+	}
+	cookie, err := instance.NetnsCookie()
+	if err != nil {
+		return err
+	}
+	lock, err := instance.Acquire(cfg.RunDir, cookie, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+
+	d := &Daemon{
+		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{}, addrs: map[int][]netstate.Address{},
+		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{},
+		dirty: dirty{links: map[int]bool{}}, ready: make(chan struct{}), hops: make(chan hop, hopBacklog),
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if err := d.open(cookie); err != nil {
+		return err
+	}
+	return d.run(ctx)
+}
+
+// open makes everything that needs the kernel, in the order in which each part
+// needs the one before it. Frames are not touched before start.
+func (d *Daemon) open(cookie uint64) error {
+	var err error
+	if d.req, err = netstate.NewRequester(); err != nil {
+		return err
+	}
+	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macs.Kernel{}, d.log); err != nil {
+		return err
+	}
+	if err := d.openClaim(); err != nil {
+		return err
+	}
+	d.builder = forward.NewBuilder(forward.Policy{Transit: d.cfg.Transit, Copies: d.claim == nil, Punt: d.cfg.Punt})
+	if err := d.openARP(); err != nil {
+		return err
+	}
+	if d.cfg.Engine != EngineNone {
+		if err := d.openForward(); err != nil {
+			return err
+		}
+	}
+	d.watch, err = netstate.Open(netstate.Config{Logger: d.log})
+	return err
+}
+
+func (d *Daemon) openClaim() error {
+	set, err := claim.Load(claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst})
+	if err != nil {
+		if !errors.Is(err, claim.ErrNotSupported) {
+			return err
+		}
+		d.log.Warn("no eBPF: the kernel's forwarding setting decides who forwards, and a flood of one interface delays the others", "err", err)
+		return nil
+	}
+	set.SetMode(d.cfg.Claim)
+	d.claim = set
+	if !set.SeesGSOType() {
+		d.log.Warn("the eBPF filter can't see GSO types (needs Linux 6.2 and CAP_PERFMON): it goes by the IP protocol")
+	}
+	return nil
+}
+
+// Policing of ARP, per interface. A pod asks about once a minute.
+const (
+	arpPerSecond = 10000
+	arpBurst     = 2000
+)
+
+func (d *Daemon) openARP() error {
+	o := arpd.Options{Lookup: d.lookup, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
+	if d.claim != nil {
+		o.Attach = func(fd uintptr) error { return d.claim.AttachARP(int(fd)) }
+	}
+	var err error
+	d.arp, err = arpd.Open(o)
+	return err
+}
+
+func (d *Daemon) openForward() error {
+	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin}}
+	if runtime.NumCPU() == 1 {
+		cfg.Ring.Spin = 0 // the sender needs the CPU
+	}
+	if d.claim != nil {
+		cfg.Ring.Filter = d.claim.AttachRing
+		cfg.Window = d.claim.Window()
+	} else {
+		cfg.Ring.Filter = pktring.AttachIPv4
+	}
+	var err error
+	if d.port, err = afpacket.Open(cfg); err != nil {
+		return err
+	}
+	d.loop = forward.NewLoop(d.port, forward.Options{Resolve: d.resolve})
+	return nil
+}
+
+// run starts all goroutines and waits for the first that ends.
+func (d *Daemon) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	control, err := d.listen()
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return control.serve(ctx) })
+	g.Go(func() error {
+		err := d.watch.Run(ctx, d.apply)
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("follow the kernel's state: %w", err)
+	})
+	g.Go(func() error { return d.arp.Run(ctx) })
+	g.Go(func() error { d.resolveHops(ctx); return nil })
+	if d.loop != nil {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the datapath holds one while it spins
+		g.Go(func() error {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			return d.loop.Run(ctx)
+		})
+	}
+	err = g.Wait()
+	d.log.Info("stopping")
+	return err
+}
+
+// close lets go of everything in an order that loses nothing that the kernel
+// could have handled: first the claims, then MACs as they were found.
+func (d *Daemon) close() error {
+	var errs []error
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.claim != nil {
+		errs = append(errs, d.claim.Close())
+	}
+	if d.port != nil {
+		errs = append(errs, d.port.Close())
+	}
+	if d.arp != nil {
+		errs = append(errs, d.arp.Close())
+	}
+	if d.watch != nil {
+		errs = append(errs, d.watch.Close())
+	}
+	if d.macs != nil {
+		errs = append(errs, d.macs.Close())
+	}
+	if d.req != nil {
+		errs = append(errs, d.req.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,445 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/arpd"
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/wire"
+)
+
+type macAddr = wire.MAC
+
+// Shares of the ring's 4096 slots that one interface may hold: a flood of one
+// delays the others by at most that many packets, and never takes the last slot.
+const (
+	workloadQuota = 512
+	uplinkQuota   = 2048
+)
+
+// apply takes one batch of the kernel's events. It runs on the watcher's goroutine.
+func (d *Daemon) apply(events []netstate.Event) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first := false
+	for i := range events {
+		if events[i].Op == netstate.Synced {
+			first, d.synced = !d.synced, true
+			continue
+		}
+		d.note(&events[i])
+	}
+	if !d.synced {
+		return nil // half a picture would close and open ports at random
+	}
+	if first {
+		if err := d.start(); err != nil {
+			return err
+		}
+	}
+	if err := d.reconcile(); err != nil {
+		return err
+	}
+	if first {
+		return d.started()
+	}
+	return nil
+}
+
+// note keeps one event and marks what it touches.
+func (d *Daemon) note(e *netstate.Event) {
+	del := e.Op == netstate.Delete
+	switch {
+	case e.Link != nil:
+		d.noteLink(e.Link, del)
+	case e.Address != nil:
+		d.noteAddress(e.Address, del)
+	case e.Routes != nil:
+		d.noteRoutes(e.Routes)
+	case e.Rule != nil:
+		d.noteRule(e.Rule, del)
+	case e.Neighbour != nil:
+		n := e.Neighbour
+		if del {
+			d.builder.DeleteNeighbour(int32(n.Index), n.IP)
+		} else {
+			d.builder.SetNeighbour(int32(n.Index), n.IP, neighbour(n))
+		}
+	}
+}
+
+func (d *Daemon) noteLink(l *netstate.Link, del bool) {
+	d.dirty.links[l.Index] = true
+	if del {
+		delete(d.links, l.Index)
+		delete(d.addrs, l.Index)
+		return
+	}
+	d.links[l.Index] = l
+}
+
+func (d *Daemon) noteAddress(a *netstate.Address, del bool) {
+	d.dirty.links[a.Index] = true
+	list := slices.DeleteFunc(d.addrs[a.Index], func(o netstate.Address) bool {
+		return o.Local == a.Local && o.Prefix == a.Prefix
+	})
+	if !del {
+		list = append(list, *a)
+	}
+	d.addrs[a.Index] = list
+}
+
+func (d *Daemon) noteRoutes(set *netstate.RouteSet) {
+	if !set.Dst.Addr().Is4() {
+		return
+	}
+	d.builder.SetRoutes(set.Table, set.Dst, routes(set))
+	d.dirty.roles = true
+	if set.Table != unix.RT_TABLE_LOCAL {
+		return
+	}
+	d.dirty.local = true
+	delete(d.local, set.Dst)
+	for i := range set.Routes {
+		switch set.Routes[i].Type {
+		case unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST:
+			d.local[set.Dst] = claim.ToLocal
+		}
+	}
+}
+
+func (d *Daemon) noteRule(r *netstate.Rule, del bool) {
+	d.dirty.rules = true
+	d.rules = slices.DeleteFunc(d.rules, func(o netstate.Rule) bool { return o == *r })
+	if !del {
+		d.rules = append(d.rules, *r)
+	}
+}
+
+// reconcile brings ports, maps and tables up to date with what was noted.
+func (d *Daemon) reconcile() error {
+	var errs []error
+	if d.dirty.rules {
+		all := make([]forward.Rule, 0, len(d.rules))
+		for i := range d.rules {
+			all = append(all, rule(&d.rules[i]))
+		}
+		d.builder.SetRules(all)
+	}
+	if d.dirty.local && d.claim != nil {
+		errs = append(errs, d.setDestinations())
+	}
+	if d.dirty.roles {
+		for index, l := range d.links {
+			if p := d.ports[index]; (p == nil && d.roleOf(l) != roleNone) || (p != nil && p.role != d.roleOf(l)) {
+				d.dirty.links[index] = true
+			}
+		}
+	}
+	touched := slices.Collect(maps.Keys(d.dirty.links))
+	for _, index := range touched {
+		d.describe(index)
+	}
+	d.publish()
+	for _, index := range touched {
+		d.open1(index)
+	}
+	d.publish()
+	d.dirty = dirty{links: map[int]bool{}}
+	if err := errors.Join(errs...); err != nil {
+		d.log.Error("state not carried over", "err", err)
+	}
+	d.signalReady()
+	return nil
+}
+
+func (d *Daemon) setDestinations() error {
+	want := maps.Clone(d.local)
+	for _, p := range d.cfg.Punt {
+		if _, ok := want[p]; !ok {
+			want[p] = claim.ToPunt
+		}
+	}
+	return d.claim.SetDestinations(want)
+}
+
+// describe makes, changes or closes the port of one interface, as far as that
+// comes before the new tables are published.
+func (d *Daemon) describe(index int) {
+	l := d.links[index]
+	if l == nil {
+		d.closePort(index)
+		d.builder.ForgetLink(int32(index))
+		if d.macs != nil {
+			d.macs.Forget(index)
+		}
+		return
+	}
+	r := d.roleOf(l)
+	p := d.ports[index]
+	if p != nil && p.role != r {
+		d.closePort(index)
+		p = nil
+	}
+	if r == roleNone {
+		return
+	}
+	if p == nil {
+		p = &port{role: r}
+		d.ports[index] = p
+		d.log.Debug("interface", "name", l.Name, "index", index, "role", r)
+	}
+	if r == roleWorkload {
+		d.setMAC(l)
+		p.aliases = d.aliases(l)
+		d.setPolicy(l, p)
+	}
+	if d.loop == nil && d.claim == nil {
+		return
+	}
+	if d.claim != nil {
+		// The slot first: frames are counted by it from the first on.
+		slot, err := d.claim.SetPort(d.claimPort(l, p, p.forwards))
+		if err != nil {
+			d.fail(l, p, err)
+			return
+		}
+		p.slot = slot
+	}
+	d.builder.SetLink(d.link(l, p))
+}
+
+func (d *Daemon) claimPort(l *netstate.Link, p *port, forwards bool) claim.Port {
+	c := claim.Port{Ifindex: int32(l.Index), Forward: forwards, Workload: p.role == roleWorkload,
+		Quota: uplinkQuota, L2Len: wire.EthernetLen, Aliases: p.aliases}
+	if c.Workload {
+		c.Quota = workloadQuota
+	}
+	return c
+}
+
+// open1 lets frames of an interface in, now that the tables know it: first the
+// kernel's copies are claimed, then the ring takes the frames.
+func (d *Daemon) open1(index int) {
+	l, p := d.links[index], d.ports[index]
+	if l == nil || p == nil || p.failed != nil {
+		return
+	}
+	if d.claim != nil {
+		needClaim := d.loop != nil || p.aliases != [2]macAddr{}
+		if needClaim {
+			if err := d.claim.Claim(int32(index)); err != nil && !errors.Is(err, claim.ErrNotSupported) {
+				d.fail(l, p, err)
+				return
+			}
+		}
+	}
+	if d.loop == nil || p.forwards {
+		return
+	}
+	if err := d.kernelForwards(l); err != nil {
+		d.fail(l, p, err)
+		return
+	}
+	if d.claim != nil {
+		if _, err := d.claim.SetPort(d.claimPort(l, p, true)); err != nil {
+			d.fail(l, p, err)
+			return
+		}
+	}
+	p.forwards = true
+}
+
+// fail leaves an interface to the kernel and says why.
+func (d *Daemon) fail(l *netstate.Link, p *port, err error) {
+	if p.failed == nil || p.failed.Error() != err.Error() {
+		d.log.Error("interface is not forwarded for", "interface", l.Name, "err", err)
+	}
+	p.failed = err
+}
+
+func (d *Daemon) closePort(index int) {
+	p := d.ports[index]
+	if p == nil {
+		return
+	}
+	delete(d.ports, index)
+	d.builder.DeleteLink(int32(index))
+	d.dirty.publish = true
+	if d.claim != nil {
+		if err := d.claim.DeletePort(int32(index)); err != nil {
+			d.log.Error("interface not let go", "index", index, "err", err)
+		}
+	}
+}
+
+// aliases are the further MACs that mean a workload interface: the one that is
+// answered, if the device does not have it, and the one it had before.
+func (d *Daemon) aliases(l *netstate.Link) (a [2]macAddr) {
+	if d.answer(l) != macAddr(l.MAC) {
+		a[0] = d.answer(l)
+	}
+	if d.macs != nil {
+		if orig, ok := d.macs.Original(l.Index); ok && orig != l.MAC {
+			a[1] = orig
+		}
+	}
+	return a
+}
+
+// answer is the MAC that ARP replies give on an interface. Without a tc
+// program nobody makes frames to another MAC than the device's PACKET_HOST.
+func (d *Daemon) answer(l *netstate.Link) macAddr {
+	if d.cfg.KeepMAC && (d.claim == nil || d.cfg.Claim == claim.None) {
+		return l.MAC
+	}
+	return d.cfg.MAC
+}
+
+func (d *Daemon) setMAC(l *netstate.Link) {
+	if d.cfg.KeepMAC || l.MAC == d.cfg.MAC {
+		return
+	}
+	if err := d.macs.Set(l.Index, l.Name, l.MAC, d.cfg.MAC); err != nil {
+		if !errors.Is(err, unix.ENODEV) {
+			d.log.Warn("MAC not set: answers give it all the same", "interface", l.Name, "err", err)
+		}
+		return
+	}
+	changed := *l
+	changed.MAC = d.cfg.MAC
+	d.links[l.Index] = &changed
+	*l = changed
+}
+
+func (d *Daemon) setPolicy(l *netstate.Link, p *port) {
+	pol := &arpd.Policy{
+		Index: l.Index, Name: l.Name, Own: l.MAC, Answer: d.answer(l),
+		Gateways: d.cfg.Gateways, Proxy: d.cfg.Proxy, Routes: &d.proxy,
+	}
+	if p.aliases[1] != (macAddr{}) {
+		pol.Alias = []macAddr{p.aliases[1]}
+	}
+	if old := p.policy; old != nil && old.Name == pol.Name && old.Own == pol.Own && old.Answer == pol.Answer && slices.Equal(old.Alias, pol.Alias) {
+		return
+	}
+	p.policy = pol
+	d.dirty.publish = true
+}
+
+// publish hands new snapshots to responder and datapath.
+func (d *Daemon) publish() {
+	if d.builder.Dirty() {
+		t := d.builder.Publish()
+		d.proxy.table.Store(t)
+		if d.loop != nil {
+			d.loop.Publish(t)
+		}
+	}
+	if !d.dirty.publish {
+		return
+	}
+	d.dirty.publish = false
+	policies := make(map[int]*arpd.Policy, len(d.ports))
+	for index, p := range d.ports {
+		if p.policy != nil {
+			policies[index] = p.policy
+		}
+	}
+	d.arp.Publish(policies)
+}
+
+// lookup answers the responder about an interface whose event has not come
+// yet: the frame was faster. Everything that the workload needs is in place
+// before its first answer leaves.
+func (d *Daemon) lookup(ifindex int) (*arpd.Policy, bool) {
+	l, err := d.req.LinkByIndex(ifindex)
+	if err != nil {
+		return nil, true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.synced {
+		return nil, true
+	}
+	if d.roleOf(l) != roleWorkload {
+		return nil, false
+	}
+	if d.links[ifindex] == nil {
+		d.noteLink(l, false)
+		_ = d.reconcile()
+	}
+	if p := d.ports[ifindex]; p != nil && p.policy != nil {
+		return p.policy, true
+	}
+	return nil, true
+}
+
+// isReady: every workload interface that is up is answered and, unless the
+// engine is none, forwarded for.
+func (d *Daemon) isReady() (bool, string) {
+	if !d.synced {
+		return false, "reading the kernel's state"
+	}
+	for index, l := range d.links {
+		if d.roleOf(l) != roleWorkload || !l.Up() {
+			continue
+		}
+		p := d.ports[index]
+		switch {
+		case p == nil || p.policy == nil:
+			return false, l.Name + " is not answered"
+		case p.failed != nil:
+			return false, fmt.Sprintf("%s: %v", l.Name, p.failed)
+		case d.loop != nil && !p.forwards:
+			return false, l.Name + " is not forwarded for"
+		}
+	}
+	return true, ""
+}
+
+// signalReady wakes those who wait for readiness; what is ready may stop being
+// so when an interface appears.
+func (d *Daemon) signalReady() {
+	ok, _ := d.isReady()
+	if !ok {
+		return
+	}
+	if !d.announced {
+		d.announced = true
+		d.log.Info("ready", "workloads", d.countRole(roleWorkload), "uplinks", d.countRole(roleUplink),
+			"after", time.Since(d.began).Round(time.Millisecond))
+	}
+	close(d.ready)
+	d.ready = make(chan struct{})
+}
+
+// waitReady gives a channel that is closed when the daemon is ready, at once
+// if it is now.
+func (d *Daemon) waitReady() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ok, _ := d.isReady(); ok {
+		c := make(chan struct{})
+		close(c)
+		return c
+	}
+	return d.ready
+}
+
+func (d *Daemon) countRole(r role) (n int) {
+	for _, p := range d.ports {
+		if p.role == r {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/forward"
+	"proxyarpd/internal/netstate"
+)
+
+type role uint8
+
+const (
+	roleNone role = iota
+	roleWorkload
+	roleUplink
+)
+
+func (r role) String() string { return [...]string{"none", "workload", "uplink"}[r] }
+
+// roleOf says what an interface is to us. Ports of a bridge, bond or VRF are
+// left alone: their frames are the master's. Interfaces without an Ethernet
+// header are left to the kernel.
+func (d *Daemon) roleOf(l *netstate.Link) role {
+	if l.Flags&unix.IFF_LOOPBACK != 0 || l.Kind == "vrf" {
+		return roleNone
+	}
+	if l.Type != unix.ARPHRD_ETHER || l.AddrLen != 6 || l.Master != 0 {
+		return roleNone
+	}
+	if matches(d.cfg.Workloads, l.Name) {
+		return roleWorkload
+	}
+	if d.cfg.Engine == EngineNone {
+		return roleNone
+	}
+	if d.cfg.Uplinks[0] == UplinkAuto {
+		if d.builder.UsedLinks()[int32(l.Index)] > 0 {
+			return roleUplink
+		}
+		return roleNone
+	}
+	if matches(d.cfg.Uplinks, l.Name) {
+		return roleUplink
+	}
+	return roleNone
+}
+
+// address picks the address that the kernel would send from on an interface
+// (net/ipv4/devinet.c, inet_select_addr): the first primary one with more than
+// link scope.
+func (d *Daemon) address(ifindex int) netip.Addr {
+	for _, a := range d.addrs[ifindex] {
+		if a.Scope < unix.RT_SCOPE_LINK && a.Flags&unix.IFA_F_SECONDARY == 0 {
+			return a.Local
+		}
+	}
+	return netip.Addr{}
+}
+
+// link describes an interface to the datapath.
+func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
+	f := forward.Link{
+		Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
+		Aliases: p.aliases, Address: d.address(l.Index),
+	}
+	if l.Running() {
+		f.Flags |= forward.LinkUp
+	}
+	if p.role == roleWorkload {
+		f.Flags |= forward.LinkWorkload
+	} else {
+		f.Flags |= forward.LinkUplink
+	}
+	if l.Type == unix.ARPHRD_ETHER {
+		f.Flags |= forward.LinkEthernet
+	}
+	if l.Flags&unix.IFF_NOARP != 0 {
+		f.Flags |= forward.LinkNoARP
+	}
+	return f
+}

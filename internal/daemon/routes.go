@@ -1,0 +1,37 @@
+package daemon
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"proxyarpd/arpd"
+	"proxyarpd/forward"
+)
+
+// proxyRoutes answers arpd's question from the table that the datapath uses.
+type proxyRoutes struct{ table atomic.Pointer[forward.Table] }
+
+// Proxy implements arpd.Routes by the kernel's rules (net/ipv4/arp.c,
+// arp_process): the target needs a unicast route that leaves by another
+// interface; a local one is the kernel's to answer.
+func (p *proxyRoutes) Proxy(target, sender netip.Addr, ifindex int) arpd.ProxyDecision {
+	t := p.table.Load()
+	if t == nil {
+		return arpd.ProxyNo
+	}
+	r := t.Lookup(target, sender, int32(ifindex), 0)
+	switch {
+	case r == nil:
+		return arpd.ProxyNo
+	case r.Type == forward.RouteLocal:
+		return arpd.ProxyLocal
+	case r.Type != forward.RouteUnicast:
+		return arpd.ProxyNo
+	}
+	for _, nh := range r.Nexthops {
+		if nh.Ifindex != int32(ifindex) {
+			return arpd.ProxyYes
+		}
+	}
+	return arpd.ProxyNo
+}

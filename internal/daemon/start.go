@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/hostpolicy"
+	"proxyarpd/internal/netstate"
+)
+
+// checkCapabilities refuses early, and by name, what would fail later in the
+// middle of something.
+func checkCapabilities(cfg *Config) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	has := func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
+	if !has(unix.CAP_NET_RAW) {
+		return errors.New("CAP_NET_RAW is missing: packet sockets can't be opened; run as root or with that capability")
+	}
+	if has(unix.CAP_NET_ADMIN) {
+		return nil
+	}
+	switch {
+	case cfg.Engine != EngineNone:
+		return errors.New("CAP_NET_ADMIN is missing: neighbours can't be resolved, frames not be claimed; add it, or use --engine none --keep-mac")
+	case !cfg.KeepMAC:
+		return errors.New("CAP_NET_ADMIN is missing: the MAC of workload interfaces can't be set; add it, or use --keep-mac")
+	}
+	return nil
+}
+
+// start is called once all of the kernel's state is known and before anything
+// is changed.
+func (d *Daemon) start() error {
+	for index, l := range d.links {
+		if d.roleOf(l) == roleNone {
+			continue
+		}
+		if d.claim != nil {
+			if err := claim.Sweep(index); err != nil {
+				return fmt.Errorf("%s: remove the tc filter of a killed predecessor: %w", l.Name, err)
+			}
+		}
+	}
+	d.warnLeftAlone()
+	if d.loop == nil {
+		return nil
+	}
+	return d.checkPolicy()
+}
+
+// started is called after the first reconciliation.
+func (d *Daemon) started() error {
+	if err := d.macs.Restore(context.Background()); err != nil { // what a killed predecessor changed and we don't
+		d.log.Warn("not all MACs that a killed predecessor changed are back", "err", err)
+	}
+	for index, p := range d.ports {
+		if l := d.links[index]; l != nil && p.failed != nil {
+			return fmt.Errorf("%s: %w", l.Name, p.failed)
+		}
+	}
+	if d.loop != nil && d.claimMode() != string(claim.None) {
+		d.log.Info("originals are taken from the kernel", "by", d.claimMode())
+	}
+	return nil
+}
+
+func (d *Daemon) warnLeftAlone() {
+	for _, l := range d.links {
+		if matches(d.cfg.Workloads, l.Name) && d.roleOf(l) == roleNone {
+			d.log.Warn("matches --workload but is left alone: it is a port of another device, or no Ethernet", "interface", l.Name)
+		}
+		if l.Kind == "vrf" {
+			d.log.Warn("VRF: its packets are left to the kernel", "interface", l.Name)
+		}
+	}
+}
+
+// checkPolicy refuses to pass by the host's own rules.
+func (d *Daemon) checkPolicy() error {
+	var ifs []hostpolicy.Interface
+	for index, l := range d.links {
+		if d.roleOf(l) != roleNone {
+			ifs = append(ifs, hostpolicy.Interface{Name: l.Name, Index: index})
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	found, err := hostpolicy.Inspect(ctx, ifs)
+	if err != nil && !d.cfg.BypassPolicy {
+		return fmt.Errorf("can't tell whether rules of this host would be bypassed: %w (--bypass-policy forwards all the same)", err)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	all := make([]string, len(found))
+	for i, f := range found {
+		all[i] = f.String()
+	}
+	if d.cfg.BypassPolicy {
+		d.log.Warn("rules of this host do not apply to what is forwarded", "bypassed", strings.Join(all, "; "))
+		return nil
+	}
+	return fmt.Errorf("forwarding would bypass %s: use --bypass-policy to forward all the same, --punt for destinations that the kernel is to handle, or --engine none to answer ARP only",
+		strings.Join(all, "; "))
+}
+
+func (d *Daemon) claimMode() string {
+	if d.claim == nil {
+		return string(claim.None)
+	}
+	if m := d.claim.Mode(); m != "" {
+		return string(m)
+	}
+	return string(claim.Auto)
+}
+
+// kernelForwards is an error if the kernel would forward what we forward too:
+// no tc program takes the originals, and forwarding is on.
+func (d *Daemon) kernelForwards(l *netstate.Link) error {
+	if d.claim != nil && d.claim.Claimed(int32(l.Index)) {
+		return nil
+	}
+	path := "/proc/sys/net/ipv4/conf/" + l.Name + "/forwarding"
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && d.links[l.Index] == nil {
+		return nil // gone
+	}
+	if err != nil {
+		return fmt.Errorf("no tc program can take packets from the kernel, and whether it forwards is not to be read: %w", err)
+	}
+	if strings.TrimSpace(string(b)) != "0" {
+		return fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"proxyarpd/arpd"
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/netstate"
+)
+
+// Status is what `status -o json` prints.
+type Status struct {
+	Version   string        `json:"version"`
+	PID       int           `json:"pid"`
+	Engine    string        `json:"engine"`
+	Claim     string        `json:"claim"` // tcx, clsact, none
+	Ready     bool          `json:"ready"`
+	NotReady  string        `json:"not_ready,omitempty"` // why
+	Uptime    float64       `json:"uptime_seconds"`
+	Workloads []Interface   `json:"workloads"`
+	Uplinks   []Interface   `json:"uplinks"`
+	ARP       ARPStatus     `json:"arp"`
+	Forward   ForwardStatus `json:"forward"`
+	Kernel    KernelStatus  `json:"kernel"`
+}
+
+// Interface is one port. Answers is the MAC that ARP replies give there, empty
+// on uplinks.
+type Interface struct {
+	Name        string            `json:"name"`
+	Index       int               `json:"index"`
+	MAC         string            `json:"mac"`
+	Up          bool              `json:"up"`
+	Answers     string            `json:"answers,omitempty"`
+	Forwards    bool              `json:"forwards"`
+	Error       string            `json:"error,omitempty"`
+	ARPRequests uint64            `json:"arp_requests"`
+	ARPReplies  uint64            `json:"arp_replies"`
+	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
+	Received    uint64            `json:"received"` // frames given to the ring
+	Policed     uint64            `json:"policed"`  // frames refused: share of the ring in use
+	Local       uint64            `json:"local"`    // left to the kernel: for the host
+	Punted      uint64            `json:"punted"`   // left to the kernel: --punt
+}
+
+// ARPStatus counts ARP frames by verdict.
+type ARPStatus struct {
+	Verdicts map[string]uint64 `json:"verdicts"`
+}
+
+// ForwardStatus counts packets of the datapath.
+type ForwardStatus struct {
+	PacketsIn  uint64            `json:"packets_in"`
+	PacketsOut uint64            `json:"packets_out"`
+	BytesOut   uint64            `json:"bytes_out"`
+	Verdicts   map[string]uint64 `json:"verdicts"` // forward, queue, originate, local, punt, ignores
+	Drops      map[string]uint64 `json:"drops"`    // by reason
+	Routes     int               `json:"routes"`
+	Rebuilt    uint64            `json:"rings_rebuilt"`
+}
+
+// KernelStatus is how well the kernel's state is followed.
+type KernelStatus struct {
+	Events     uint64 `json:"events"`
+	Overruns   uint64 `json:"overruns"`
+	Resyncs    uint64 `json:"resyncs"`
+	Malformed  uint64 `json:"malformed"`
+	Resolved   uint64 `json:"neighbours_asked"`
+	Refused    uint64 `json:"neighbours_refused"`
+	NoneQueued uint64 `json:"neighbours_overflow"`
+}
+
+// status takes a snapshot.
+func (d *Daemon) status() *Status {
+	arp := d.arp.Stats()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := &Status{
+		Version: d.cfg.Version, PID: pid(), Engine: d.cfg.Engine, Claim: d.claimMode(),
+		Uptime:    time.Since(d.began).Round(time.Millisecond).Seconds(),
+		Workloads: []Interface{}, Uplinks: []Interface{},
+		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict)},
+	}
+	s.Ready, s.NotReady = d.isReady()
+	for index, p := range d.ports {
+		l := d.links[index]
+		if l == nil {
+			continue
+		}
+		i := d.interfaceStatus(l, p, arp.Interfaces[index])
+		if p.role == roleWorkload {
+			s.Workloads = append(s.Workloads, i)
+		} else {
+			s.Uplinks = append(s.Uplinks, i)
+		}
+	}
+	byName := func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(s.Workloads, byName)
+	slices.SortFunc(s.Uplinks, byName)
+	s.Forward = d.forwardStatus()
+	w := d.watch.Stats()
+	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
+		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load()}
+	return s
+}
+
+func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats) Interface {
+	i := Interface{Name: l.Name, Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.forwards}
+	if p.failed != nil {
+		i.Error = p.failed.Error()
+	}
+	if p.policy != nil {
+		i.Answers = p.policy.Answer.String()
+		i.ARPRequests, i.ARPReplies = a.Requests, a.Replies
+		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
+	}
+	if d.claim != nil {
+		c := d.claim.Counters(int32(l.Index))
+		i.Received, i.Policed, i.Local, i.Punted = c.Admitted, c.Policed, c.Local, c.Punted
+		if c.ARPPoliced > 0 && i.ARPVerdicts != nil {
+			i.ARPVerdicts[arpd.DropRateLimit.String()] += c.ARPPoliced
+		}
+	}
+	return i
+}
+
+func arpVerdicts(c arpd.Counts) map[string]uint64 {
+	m := map[string]uint64{}
+	for v, n := range c {
+		if n > 0 {
+			m[arpd.Verdict(v).String()] = n
+		}
+	}
+	return m
+}
+
+// forwardStatus adds what the ring's filter counted to what the datapath did.
+func (d *Daemon) forwardStatus() ForwardStatus {
+	f := ForwardStatus{Verdicts: map[string]uint64{}, Drops: map[string]uint64{}}
+	if d.loop == nil {
+		return f
+	}
+	s := d.loop.Counters().Read()
+	f.PacketsIn, f.PacketsOut, f.BytesOut = s.PacketsIn, s.PacketsOut, s.BytesOut
+	_, f.Routes = d.loop.Table().Size()
+	f.Rebuilt = d.port.Rebuilt()
+	var c claim.Counters
+	if d.claim != nil {
+		c = d.claim.Totals()
+	}
+	s.Verdicts[forward.DropRateLimit] += c.Policed
+	s.Verdicts[forward.DropGSO] += c.BadGSO
+	s.Verdicts[forward.Local] += c.Local
+	s.Verdicts[forward.Punt] += c.Punted
+	s.Verdicts[forward.DropFullRing] += d.port.Drops()
+	for v, n := range s.Verdicts {
+		switch {
+		case n == 0:
+		case v.IsDrop() || v == forward.NotSpecified:
+			f.Drops[v.String()] = n
+		default:
+			f.Verdicts[v.String()] = n
+		}
+	}
+	return f
+}

@@ -1,0 +1,44 @@
+package pktring
+
+import (
+	"fmt"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// ipv4Filter passes untagged IPv4 frames to this host's MACs, or to other
+// ones: userspace tells which those are. It is for hosts without eBPF: whose a
+// destination is, and whose share of the ring is used up, it can't tell.
+var ipv4Filter = []bpf.Instruction{
+	bpf.LoadExtension{Num: bpf.ExtProto},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IP, SkipTrue: 6},
+	bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 4},
+	bpf.LoadExtension{Num: bpf.ExtType},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_HOST, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 1},
+	bpf.RetConstant{Val: 0x7fffffff},
+	bpf.RetConstant{Val: 0},
+}
+
+// AttachIPv4 makes the socket take untagged IPv4 only, by classic BPF.
+func AttachIPv4(fd int) error {
+	raw, err := bpf.Assemble(ipv4Filter)
+	if err != nil {
+		return err
+	}
+	return setFilter(fd, raw)
+}
+
+func setFilter(fd int, raw []bpf.RawInstruction) error {
+	prog := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		prog[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}); err != nil {
+		return fmt.Errorf("SO_ATTACH_FILTER: %w", err)
+	}
+	return nil
+}
