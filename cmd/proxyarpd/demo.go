@@ -23,6 +23,7 @@ const demoLimit = 60 * time.Second
 type demo struct {
 	ctx     context.Context
 	out     io.Writer
+	spec    lab.Spec
 	l       *lab.Lab
 	bin     string
 	dir     string // of the control sockets and logs
@@ -30,12 +31,16 @@ type demo struct {
 }
 
 func labDemo(ctx context.Context, args []string, out, errw io.Writer) error {
-	fs := newFlags("lab demo", "")
+	fs, name := labFlags("demo", "[flags]", defaultLab+"-demo")
 	if err := parseFlags(fs, args, out); err != nil {
 		return err
 	}
 	if err := noArguments(fs); err != nil {
 		return err
+	}
+	spec := lab.Spec{Name: *name, Transient: true}
+	if err := spec.Validate(); err != nil || *name == "" {
+		return usagef("lab demo: --name %q cannot be a lab's name", *name)
 	}
 	if err := mayLab(); err != nil {
 		return err
@@ -47,7 +52,7 @@ func labDemo(ctx context.Context, args []string, out, errw io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, demoLimit, fmt.Errorf("not done after %v", demoLimit))
 	defer cancel()
-	d := &demo{ctx: ctx, out: out}
+	d := &demo{ctx: ctx, out: out, spec: spec}
 	err := d.show()
 	if err != nil {
 		d.printLogs(errw)
@@ -90,10 +95,10 @@ func (d *demo) makeLab() (err error) {
 	if _, err := os.Stat(d.bin); err != nil {
 		d.bin = "/proc/self/exe" // replaced or removed since it was started
 	}
-	if d.dir, err = os.MkdirTemp("", "parp-demo"); err != nil {
+	if d.dir, err = os.MkdirTemp("", "parp-"+d.spec.Name); err != nil {
 		return err
 	}
-	if d.l, err = lab.New(d.ctx, lab.Spec{Name: defaultLab + "-demo", Transient: true}); err != nil {
+	if d.l, err = lab.New(d.ctx, d.spec); err != nil {
 		return err
 	}
 	fmt.Fprintln(d.out, d.l.Topology())

@@ -44,13 +44,13 @@ func runLab(ctx context.Context, args []string, out, errw io.Writer) error {
 	return usagef("lab: no command %q: there are up, down, exec and demo", args[0])
 }
 
-func labFlags(name, usage string) (*flag.FlagSet, *string) {
+func labFlags(name, usage, lab string) (*flag.FlagSet, *string) {
 	fs := newFlags("lab "+name, usage)
-	return fs, fs.String("name", defaultLab, "`NAME` of the lab: its namespaces are called NAME-host0, NAME-ns0, ...")
+	return fs, fs.String("name", lab, "`NAME` of the lab: its namespaces are called NAME-host0, NAME-ns0, ...")
 }
 
 func labUp(ctx context.Context, args []string, out, _ io.Writer) error {
-	fs, name := labFlags("up", "[flags]")
+	fs, name := labFlags("up", "[flags]", defaultLab)
 	form := fs.String("form", string(lab.FormArticle), "`FORM` of the pods' wiring: article (/24 addresses), slash32 or calico")
 	pods := fs.Int("pods", 0, "`N` pods a host (default 1, with --form calico 2)")
 	if err := parseFlags(fs, args, out); err != nil {
@@ -139,7 +139,7 @@ func printLab(l *lab.Lab, out io.Writer) {
 }
 
 func labDown(_ context.Context, args []string, out, errw io.Writer) error {
-	fs, name := labFlags("down", "[flags]")
+	fs, name := labFlags("down", "[flags]", defaultLab)
 	if err := parseFlags(fs, args, out); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func labDown(_ context.Context, args []string, out, errw io.Writer) error {
 }
 
 func labExec(_ context.Context, args []string, out, _ io.Writer) error {
-	fs, name := labFlags("exec", "[flags] NODE [--] COMMAND [ARGUMENT...]")
+	fs, name := labFlags("exec", "[flags] NODE [--] COMMAND [ARGUMENT...]", defaultLab)
 	if err := parseFlags(fs, args, out); err != nil {
 		return err
 	}
