@@ -232,32 +232,45 @@ func TestSweepRemovesOrphansOnly(t *testing.T) {
 	}
 }
 
-func TestDaemonRecordsAreRemoved(t *testing.T) {
+func TestRecordsOfDeadDaemonsAreRemoved(t *testing.T) {
 	needLab(t)
 	l, err := New(t.Context(), Spec{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	cookie, err := netnsCookie(l.Nodes()[0].Netns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record := fmt.Sprintf("%s/netns-%d.json", stateDir, cookie)
-	stranger := fmt.Sprintf("%s/netns-%d0.json", stateDir, cookie)
-	for _, path := range []string{record, stranger} {
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
+	touch := func(node int, what string) *os.File {
+		cookie, err := netnsCookie(l.Nodes()[node].Netns)
+		if err != nil {
 			t.Fatal(err)
 		}
-		defer os.Remove(path)
+		f, err := os.Create(fmt.Sprintf("%s/netns-%d%s", stateDir, cookie, what))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			f.Close()
+			os.Remove(f.Name())
+		})
+		return f
+	}
+	const dead, living = 0, 1
+	gone := []*os.File{touch(dead, ".lock"), touch(dead, ".json")}
+	kept := []*os.File{touch(dead, "0.json"), touch(living, ".lock"), touch(living, ".json")}
+	if err := syscall.Flock(int(kept[1].Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(record); err == nil {
-		t.Error("the record of a killed daemon is left")
+	for _, f := range gone {
+		if _, err := os.Stat(f.Name()); err == nil {
+			t.Errorf("%s of a dead daemon is left", f.Name())
+		}
 	}
-	if _, err := os.Stat(stranger); err != nil {
-		t.Errorf("another namespace's record: %v", err)
+	for _, f := range kept {
+		if _, err := os.Stat(f.Name()); err != nil {
+			t.Errorf("a record of another, or of a living daemon: %v", err)
+		}
 	}
 }

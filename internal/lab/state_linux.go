@@ -72,7 +72,7 @@ func (s *state) complete() bool {
 
 // lockLab takes the lab's lock or says ErrBusy. Closing the file gives it back.
 func lockLab(name string) (*os.File, error) {
-	if err := os.MkdirAll(stateDir, 0o755); err != nil {
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
 	path := statePath(name, ".lock")
@@ -165,15 +165,20 @@ func removeNode(netns string, inUse bool) error {
 	return linksErr
 }
 
-// removeDaemonRecords removes netns-COOKIE and netns-COOKIE.…, best effort; the
-// cookie is never used again before the next boot, which empties /run.
+// removeDaemonRecords removes netns-COOKIE.lock and its like, best effort: the
+// cookie is never used again before the next boot, which empties /run. A daemon
+// that still lives holds the lock and removes its records itself.
 func removeDaemonRecords(cookie uint64) {
-	entries, _ := os.ReadDir(stateDir)
-	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), "netns-"+strconv.FormatUint(cookie, 10))
-		if ok && (rest == "" || strings.ContainsRune(".-_", rune(rest[0]))) {
-			os.RemoveAll(filepath.Join(stateDir, e.Name()))
+	prefix := filepath.Join(stateDir, "netns-"+strconv.FormatUint(cookie, 10)+".")
+	if f, err := os.Open(prefix + "lock"); err == nil {
+		defer f.Close()
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			return
 		}
+	}
+	records, _ := filepath.Glob(prefix + "*")
+	for _, path := range records {
+		os.Remove(path)
 	}
 }
 
