@@ -24,6 +24,10 @@ const (
 
 // allow takes a token for dst, if both buckets have one.
 func (l *icmpLimiter) allow(dst [4]byte, now int64) bool {
+	if l.peers == nil {
+		l.peers = make(map[[4]byte]icmpPeer)
+		l.credit, l.last = icmpBurst*second/icmpPerSec, now
+	}
 	l.credit = min(l.credit+(now-l.last), icmpBurst*second/icmpPerSec)
 	l.last = now
 	if l.credit < second/icmpPerSec {
@@ -42,9 +46,6 @@ func (l *icmpLimiter) allow(dst [4]byte, now int64) bool {
 	}
 	if !known && len(l.peers) >= maxPeers {
 		l.forget(now)
-	}
-	if l.peers == nil {
-		l.peers = make(map[[4]byte]icmpPeer)
 	}
 	l.peers[dst] = p
 	return ok

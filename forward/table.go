@@ -242,6 +242,11 @@ func (r *Route) Select(hash uint32) *Nexthop {
 	return nil
 }
 
+// SelectFor picks the nexthop of the flow between two IPv4 addresses.
+func (r *Route) SelectFor(src, dst netip.Addr) *Nexthop {
+	return r.Select(flowHash(src.As4(), dst.As4()))
+}
+
 // links finds a Link by ifindex: an open-addressed table, since indices grow
 // without bound on a host whose pods come and go.
 type links struct {

@@ -96,8 +96,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 	d := &Daemon{
 		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{}, addrs: map[int][]netstate.Address{},
-		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{},
-		dirty: dirty{links: map[int]bool{}}, ready: make(chan struct{}), hops: make(chan hop, hopBacklog),
+		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{}, egress: map[int]bool{},
+		dirty: dirty{links: map[int]bool{}}, ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(cookie); err != nil {
@@ -201,7 +201,14 @@ func (d *Daemon) run(ctx context.Context) error {
 		}
 		return fmt.Errorf("follow the kernel's state: %w", err)
 	})
-	g.Go(func() error { return d.arp.Run(ctx) })
+	g.Go(func() error { // frames that come before wait in the socket
+		select {
+		case <-d.firstSync:
+			return d.arp.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	if d.loop != nil {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the datapath holds one while it spins

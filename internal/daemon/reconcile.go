@@ -323,12 +323,12 @@ func (d *Daemon) setMAC(l *netstate.Link) {
 func (d *Daemon) setPolicy(l *netstate.Link, p *port) {
 	pol := &arpd.Policy{
 		Index: l.Index, Name: l.Name, Own: l.MAC, Answer: d.answer(l),
-		Gateways: d.cfg.Gateways, Proxy: d.cfg.Proxy, Routes: &d.proxy,
+		Settled: settled(l), Gateways: d.cfg.Gateways, Proxy: d.cfg.Proxy, Routes: &d.proxy,
 	}
 	if p.aliases[1] != (macAddr{}) {
 		pol.Alias = []macAddr{p.aliases[1]}
 	}
-	if old := p.policy; old != nil && old.Name == pol.Name && old.Own == pol.Own && old.Answer == pol.Answer && slices.Equal(old.Alias, pol.Alias) {
+	if old := p.policy; old != nil && old.Name == pol.Name && old.Settled == pol.Settled && old.Own == pol.Own && old.Answer == pol.Answer && slices.Equal(old.Alias, pol.Alias) {
 		return
 	}
 	p.policy = pol

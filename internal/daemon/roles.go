@@ -76,8 +76,18 @@ func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
 	if l.Type == unix.ARPHRD_ETHER {
 		f.Flags |= forward.LinkEthernet
 	}
+	if (l.Qdisc == "noqueue" || !settled(l)) && !d.egress[l.Index] {
+		f.Flags |= forward.LinkBypass
+	}
 	if l.Flags&unix.IFF_NOARP != 0 {
 		f.Flags |= forward.LinkNoARP
 	}
 	return f
+}
+
+// settled reports whether the interface has the queueing discipline that it is
+// to keep. One that has just come up has noop, which loses in silence what it
+// is given, until the kernel's linkwatch has replaced it (net/sched/sch_generic.c).
+func settled(l *netstate.Link) bool {
+	return l.Running() && l.Qdisc != "noop" && l.Qdisc != ""
 }

@@ -28,10 +28,8 @@ func (p *proxyRoutes) Proxy(target, sender netip.Addr, ifindex int) arpd.ProxyDe
 	case r.Type != forward.RouteUnicast:
 		return arpd.ProxyNo
 	}
-	for _, nh := range r.Nexthops {
-		if nh.Ifindex != int32(ifindex) {
-			return arpd.ProxyYes
-		}
+	if nh := r.SelectFor(sender, target); nh == nil || nh.Ifindex == int32(ifindex) {
+		return arpd.ProxyNo
 	}
-	return arpd.ProxyNo
+	return arpd.ProxyYes
 }

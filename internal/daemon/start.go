@@ -64,6 +64,7 @@ func (d *Daemon) started() error {
 	if err := d.macs.Restore(context.Background()); err != nil { // what a killed predecessor changed and we don't
 		d.log.Warn("not all MACs that a killed predecessor changed are back", "err", err)
 	}
+	close(d.firstSync)
 	for index, p := range d.ports {
 		if l := d.links[index]; l != nil && p.failed != nil {
 			return fmt.Errorf("%s: %w", l.Name, p.failed)
@@ -106,6 +107,7 @@ func (d *Daemon) checkPolicy() error {
 	all := make([]string, len(found))
 	for i, f := range found {
 		all[i] = f.String()
+		d.spare(f)
 	}
 	if d.cfg.BypassPolicy {
 		d.log.Warn("rules of this host do not apply to what is forwarded", "bypassed", strings.Join(all, "; "))
@@ -113,6 +115,16 @@ func (d *Daemon) checkPolicy() error {
 	}
 	return fmt.Errorf("forwarding would bypass %s: use --bypass-policy to forward all the same, --punt for destinations that the kernel is to handle, or --engine none to answer ARP only",
 		strings.Join(all, "; "))
+}
+
+// spare keeps frames to an interface with a shaping qdisc, a tc program or
+// netdev hooks on the ordinary way out, so that what can still apply does.
+func (d *Daemon) spare(f hostpolicy.Finding) {
+	for index, l := range d.links {
+		if l.Name == f.Interface || (f.Interface == "" && f.Kind == hostpolicy.KindNFTables) {
+			d.egress[index] = true
+		}
+	}
 }
 
 func (d *Daemon) claimMode() string {

@@ -1,0 +1,295 @@
+package forward_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"proxyarpd/forward"
+	"proxyarpd/forward/memport"
+	"proxyarpd/internal/wire"
+)
+
+type asked struct {
+	ifindex int32
+	addr    netip.Addr
+}
+
+func newLoop(t *testing.T) (*forward.Loop, *memport.Port, *forward.Builder, *[]asked) {
+	t.Helper()
+	p := memport.New()
+	var q []asked
+	l := forward.NewLoop(p, forward.Options{Resolve: func(i int32, a netip.Addr) { q = append(q, asked{i, a}) }})
+	b := forward.TestBuilder(forward.Policy{})
+	l.Publish(b.Publish())
+	return l, p, b, &q
+}
+
+func once(t *testing.T, l *forward.Loop) {
+	t.Helper()
+	if err := l.Once(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func counts(l *forward.Loop, v forward.Verdict) uint64 { return l.Counters().Read().Verdicts[v] }
+
+func ip(s memport.Sent) wire.IPv4 {
+	return wire.IPv4(wire.Ethernet(s.Buf[forward.VnetLen:]).Payload())
+}
+
+func TestLoopForwards(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	for range 200 { // more than a batch
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", 18))
+	}
+	for range 4 {
+		once(t, l)
+	}
+	sent := p.Sent()
+	if len(sent) != 200 || sent[0].Ifindex != forward.IfPod2 || counts(l, forward.Forward) != 200 {
+		t.Fatalf("%d sent, %d counted", len(sent), counts(l, forward.Forward))
+	}
+}
+
+func TestLoopCountsFailedSend(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	p.Fail = func(int32) forward.Verdict { return forward.DropIfDown }
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", 18))
+	once(t, l)
+	if counts(l, forward.DropIfDown) != 1 || counts(l, forward.Forward) != 0 {
+		t.Errorf("counters %v", l.Counters().Read().Verdicts)
+	}
+}
+
+// TestQueueReleased: packets to a next hop without MAC wait in order, the
+// kernel is asked once, and all leave when the answer is there.
+func TestQueueReleased(t *testing.T) {
+	l, p, b, q := newLoop(t)
+	for i := range 3 {
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 18+i))
+	}
+	once(t, l)
+	want := asked{forward.IfUplink, netip.MustParseAddr("192.168.1.77")}
+	if len(p.Sent()) != 0 || len(*q) != 1 || (*q)[0] != want {
+		t.Fatalf("asked %v", *q)
+	}
+	mac := wire.MAC{2, 7, 7, 7, 7, 7}
+	b.SetNeighbour(forward.IfUplink, want.addr, &forward.Neighbour{MAC: mac, Valid: true})
+	l.Publish(b.Publish())
+	once(t, l)
+	sent := p.Sent()
+	if len(sent) != 3 || counts(l, forward.Forward) != 3 || counts(l, forward.Queue) != 3 {
+		t.Fatalf("%d sent, counters %v", len(sent), l.Counters().Read().Verdicts)
+	}
+	for i, s := range sent {
+		if eth := wire.Ethernet(s.Buf[forward.VnetLen:]); eth.Dst() != mac || len(ip(s)) != 46+i || ip(s).TTL() != 63 {
+			t.Errorf("packet %d: to %s, %d bytes, TTL %d", i, eth.Dst(), len(ip(s)), ip(s).TTL())
+		}
+	}
+}
+
+// TestQueueFails: each packet that waited for a failed next hop is reported to
+// its source; a FAILED that was there before does not count.
+func TestQueueFails(t *testing.T) {
+	l, p, b, q := newLoop(t)
+	hop := netip.MustParseAddr("192.168.1.77")
+	b.SetNeighbour(forward.IfUplink, hop, &forward.Neighbour{Failed: true})
+	l.Publish(b.Publish())
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 18))
+	once(t, l)
+	once(t, l)
+	if len(*q) != 1 || counts(l, forward.DropNeighFailed) != 0 {
+		t.Fatalf("asked %v, counters %v", *q, l.Counters().Read().Verdicts)
+	}
+	b.SetNeighbour(forward.IfUplink, hop, &forward.Neighbour{Failed: true})
+	l.Publish(b.Publish())
+	once(t, l)
+	sent := p.Sent()
+	if counts(l, forward.DropNeighFailed) != 1 || len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 {
+		t.Fatalf("sent %v, counters %v", sent, l.Counters().Read().Verdicts)
+	}
+	if m := ip(sent[0]).Payload(); m[0] != 3 || m[1] != 1 {
+		t.Errorf("ICMP %d/%d, want 3/1", m[0], m[1])
+	}
+}
+
+// TestQueueTimesOut: the kernel may never tell; nothing waits for ever.
+func TestQueueTimesOut(t *testing.T) {
+	l, p, _, q := newLoop(t)
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 18))
+	once(t, l)
+	l.Age(1500 * time.Millisecond)
+	once(t, l)
+	if len(*q) != 2 {
+		t.Errorf("asked %d times in 1.5 s, want 2", len(*q))
+	}
+	l.Age(time.Minute)
+	once(t, l)
+	if counts(l, forward.DropNeighFailed) != 1 {
+		t.Errorf("counters %v", l.Counters().Read().Verdicts)
+	}
+}
+
+func TestQueueBounded(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	for range 2000 {
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 1400))
+	}
+	for range 40 {
+		once(t, l)
+	}
+	queued, full := counts(l, forward.Queue), counts(l, forward.DropNeighQueueFull)
+	if queued != 2000 || full < 1800 {
+		t.Errorf("queued %d, of which %d gave way", queued, full)
+	}
+}
+
+func TestQueueLinkGone(t *testing.T) {
+	l, p, b, _ := newLoop(t)
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 18))
+	once(t, l)
+	b.ForgetLink(forward.IfUplink)
+	l.Publish(b.Publish())
+	once(t, l)
+	if counts(l, forward.DropIfUnknown) != 1 {
+		t.Errorf("counters %v", l.Counters().Read().Verdicts)
+	}
+}
+
+// TestStaleTouched: the kernel hears that a stale neighbour is in use, now and
+// then; a fixed one is never touched.
+func TestStaleTouched(t *testing.T) {
+	l, p, b, q := newLoop(t)
+	b.SetNeighbour(forward.IfPod2, netip.MustParseAddr("10.65.0.2"), &forward.Neighbour{MAC: wire.MAC{2}, Valid: true, Stale: true})
+	l.Publish(b.Publish())
+	for range 3 {
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", 18))
+		once(t, l)
+	}
+	if len(*q) != 1 || counts(l, forward.Forward) != 3 {
+		t.Fatalf("asked %v, counters %v", *q, l.Counters().Read().Verdicts)
+	}
+	l.Age(3 * time.Second)
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", 18))
+	once(t, l)
+	if len(*q) != 2 {
+		t.Errorf("asked %d times after 3 s, want 2", len(*q))
+	}
+}
+
+func TestTimeExceeded(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	in := forward.Packet("10.65.0.1", "10.65.1.9", 600, forward.TTL(1))
+	quoted := append([]byte(nil), in[forward.VnetLen+14:]...)
+	p.Inject(forward.IfPod1, in)
+	once(t, l)
+	sent := p.Sent()
+	if len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 || counts(l, forward.Originate) != 1 {
+		t.Fatalf("sent %v", sent)
+	}
+	h := ip(sent[0])
+	m := h.Payload()
+	if h.SrcAddr() != netip.MustParseAddr("192.168.1.32") || h.DstAddr() != netip.MustParseAddr("10.65.0.1") || !h.ChecksumOK() {
+		t.Errorf("header %x", []byte(h[:20]))
+	}
+	if m[0] != 11 || m[1] != 0 || wire.Checksum(m) != 0 || len(h) != 576 {
+		t.Errorf("ICMP %d/%d, checksum %04x, %d bytes", m[0], m[1], wire.Checksum(m), len(h))
+	}
+	if string(m[8:]) != string(quoted[:548]) {
+		t.Error("the quote is not the packet as it came")
+	}
+}
+
+func TestICMPLimited(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	for range 50 {
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
+	}
+	once(t, l)
+	if n := len(p.Sent()); n != 6 {
+		t.Errorf("%d errors for 50 packets in one instant, want 6", n)
+	}
+}
+
+func TestFragments(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	in := forward.Packet("10.65.0.1", "10.66.0.2", 1400)
+	data := append([]byte(nil), in[forward.VnetLen+14+20:]...)
+	p.Inject(forward.IfPod1, in)
+	once(t, l)
+	var got []byte
+	sent := p.Sent()
+	for i, s := range sent {
+		h := ip(s)
+		if len(h) > 600 || !h.ChecksumOK() || h.ID() != 0x1234 || h.FragmentOffset() != len(got) {
+			t.Errorf("piece %d: %d bytes, offset %d, want %d", i, len(h), h.FragmentOffset(), len(got))
+		}
+		if more := h.Frag()&wire.IPv4MF != 0; more != (i < len(sent)-1) {
+			t.Errorf("piece %d: MF %v", i, more)
+		}
+		got = append(got, h.Payload()...)
+	}
+	if string(got) != string(data) || counts(l, forward.Forward) != 1 {
+		t.Errorf("%d bytes of %d arrived, counters %v", len(got), len(data), l.Counters().Read().Verdicts)
+	}
+}
+
+// TestGSOFragments: a super-packet whose segments are too long for the way out
+// and may be fragmented is cut twice.
+func TestGSOFragments(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	p.Inject(forward.IfPod1, forward.TCPGSO("10.65.0.1", "10.66.0.2", 4000, 1448, 0))
+	once(t, l)
+	ids := map[uint16]int{}
+	bytes := 0
+	for _, s := range p.Sent() {
+		h := ip(s)
+		ids[h.ID()]++
+		bytes += len(h) - 20
+		if len(h) > 600 || !h.ChecksumOK() {
+			t.Errorf("piece of %d bytes", len(h))
+		}
+	}
+	if len(ids) != 3 || bytes != 4000+3*20 {
+		t.Errorf("segments %v, %d bytes", ids, bytes)
+	}
+}
+
+// TestNoAllocations: the way of forwarded packets takes no memory.
+func TestNoAllocations(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	p.Discard = true
+	fresh := make([][]byte, 64)
+	for i := range fresh {
+		fresh[i] = forward.Packet("10.65.0.1", "10.65.1.9", 18)
+	}
+	f := forward.NewTestBatch(fresh, forward.IfPod1)
+	if n := testing.AllocsPerRun(100, func() {
+		f.Reset()
+		l.Process(f)
+	}); n != 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+	if counts(l, forward.Forward) == 0 {
+		t.Error("nothing was forwarded")
+	}
+}
+
+func BenchmarkProcess(b *testing.B) {
+	p := memport.New()
+	p.Discard = true
+	l := forward.NewLoop(p, forward.Options{})
+	l.Publish(forward.TestBuilder(forward.Policy{}).Publish())
+	fresh := make([][]byte, 64)
+	for i := range fresh {
+		fresh[i] = forward.Packet("10.65.0.1", "10.65.1.9", 18)
+	}
+	f := forward.NewTestBatch(fresh, forward.IfPod1)
+	b.ReportAllocs()
+	for b.Loop() {
+		f.Reset()
+		l.Process(f)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/packet")
+}
