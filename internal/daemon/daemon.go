@@ -45,6 +45,7 @@ type Daemon struct {
 
 	mu        sync.Mutex
 	synced    bool
+	firstSync chan struct{} // closed when the kernel's state is known
 	ready     chan struct{} // closed, and made anew, whenever all is ready
 	announced bool
 	builder   *forward.Builder
@@ -54,6 +55,7 @@ type Daemon struct {
 	rules     []netstate.Rule
 	local     map[netip.Prefix]claim.Destination
 	ports     map[int]*port
+	egress    map[int]bool // interfaces with egress rules that --bypass-policy spares
 	dirty     dirty
 }
 
