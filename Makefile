@@ -1,0 +1,114 @@
+# Targets of proxyarpd. `make` alone lists them.
+#
+# Everything that needs the kernel happens in network namespaces of its own;
+# test, demo and generate install what they lack on Debian and its relatives.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+GO          ?= go
+BIN         := bin/proxyarpd
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 20s
+# Packages in which goroutines share something.
+RACE        ?= ./arpd ./forward/... ./internal/daemon ./internal/instance ./internal/macs ./internal/netstate ./internal/pktring
+CLANG_FILE  := forward/claim/bpf/CLANG
+CLANG_WANT  := $(shell cat $(CLANG_FILE))
+GENERATED   := $(wildcard forward/claim/bpf_bpfe[bl].go forward/claim/bpf_bpfe[bl].o)
+ROOT        := $(shell [ "$$(id -u)" = 0 ] && echo yes)
+# sbin is not in everybody's PATH, but bird, nft and capsh live there.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## one static binary, bin/proxyarpd
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/proxyarpd
+
+.PHONY: demo
+demo: ## two hosts, their pods and proxyarpd in namespaces, shown in a minute (root)
+	@[ "$(ROOT)" = yes ] || { echo "make demo needs root: it makes network namespaces (try: sudo make demo)" >&2; exit 1; }
+	@scripts/need ip:iproute2 ping:iputils-ping iperf3:iperf3
+	@$(MAKE) build
+	$(BIN) lab demo
+
+.PHONY: test
+test: vet ## vet, unit tests, tests in namespaces (root), race detector
+ifeq ($(ROOT),yes)
+	@scripts/need ip:iproute2 ping:iputils-ping arping:iputils-arping iperf3:iperf3 tcpdump:tcpdump \
+		bird:bird2 nft:nftables iptables:iptables ethtool:ethtool traceroute:traceroute capsh:libcap2-bin gcc:gcc
+	@$(MAKE) test-all test-race LAB_REQUIRED=1
+	@echo "make test: all passed"
+else
+	@$(MAKE) test-all
+	@echo "make test: passed what runs without root; as root it also runs the tests in network namespaces and the race detector"
+endif
+
+# -p 1: two packages at once on two cores measure each other.
+.PHONY: test-all
+test-all: build
+	LAB_REQUIRED=$(LAB_REQUIRED) PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test -p 1 -count=1 -timeout 10m ./...
+
+.PHONY: test-race
+test-race: build
+	CGO_ENABLED=1 LAB_REQUIRED=$(LAB_REQUIRED) PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test -race -p 1 -count=1 -timeout 10m $(RACE)
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: vet ## gofmt, vet, and golangci-lint if it is installed, else staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt -w is due in:"; echo "$$out"; exit 1; }
+	@if command -v golangci-lint >/dev/null; then \
+		echo golangci-lint run; golangci-lint run; \
+	else \
+		echo $(GO) run $(STATICCHECK) ./...; $(GO) run $(STATICCHECK) ./...; \
+	fi
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@GO=$(GO) scripts/fuzz $(FUZZTIME)
+
+.PHONY: generate
+generate: ## compile the eBPF programs and their Go (clang)
+	@scripts/need clang:clang llvm-strip:llvm /usr/include/bpf/bpf_helpers.h:libbpf-dev
+	$(GO) generate ./forward/claim
+	@clang -dumpversion | cut -d. -f1 > $(CLANG_FILE)
+
+# Other versions of clang make other object files, so only the one that made
+# the files in the tree can tell whether they are up to date.
+.PHONY: check-generate
+check-generate: ## are the generated files what `make generate` makes?
+	@have=$$(clang -dumpversion 2>/dev/null | cut -d. -f1); \
+	if [ -z "$$have" ] && [ "$(ROOT)" = yes ]; then \
+		scripts/need clang:clang || true; have=$$(clang -dumpversion 2>/dev/null | cut -d. -f1); \
+	fi; \
+	if [ "$$have" != "$(CLANG_WANT)" ]; then \
+		echo "check-generate: skipped: the generated files are clang $(CLANG_WANT)'s, here is $${have:-none}"; exit 0; \
+	fi; \
+	$(MAKE) generate; \
+	git diff --exit-code --stat -- $(GENERATED) $(CLANG_FILE) || \
+		{ echo "check-generate: the files above are not what make generate makes: commit them"; exit 1; }
+
+.PHONY: figures
+figures: build ## measure, and print the figures of docs/PERFORMANCE.md (root)
+	@[ -d bench/figures ] || { echo "make figures: bench/figures is not in this tree" >&2; exit 1; }
+	@[ "$(ROOT)" = yes ] || { echo "make figures needs root: it makes network namespaces" >&2; exit 1; }
+	@scripts/need ip:iproute2 ping:iputils-ping iperf3:iperf3
+	PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench/figures $(FIGURES)
+
+.PHONY: tidy-check
+tidy-check: ## is go.mod tidy?
+	$(GO) mod tidy -diff
+
+.PHONY: clean
+clean: ## remove bin/ and what fuzzing has cached
+	rm -rf bin
+	$(GO) clean -fuzzcache
