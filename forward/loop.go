@@ -33,6 +33,7 @@ type Loop struct {
 	used    int
 	piece   []byte // segments and fragments before they are framed
 	queue   hopQueue
+	misses  missQueue
 	limiter icmpLimiter
 	seen    *Table
 	checked int64
@@ -77,7 +78,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer stop()
 	for {
 		wait := time.Duration(-1)
-		if !l.queue.empty() {
+		switch {
+		case !l.misses.empty():
+			wait = missHold / 4
+		case !l.queue.empty():
 			wait = queueTick
 		}
 		if err := l.port.Recv(&l.batch, wait); err != nil {
@@ -98,6 +102,9 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) once() {
 	l.clock = 0
 	t := l.table.Load()
+	if !l.misses.empty() {
+		l.retryMisses(t)
+	}
 	if !l.queue.empty() && (t != l.seen || l.now()-l.checked >= queueTick) {
 		l.retry(t)
 	}
@@ -118,32 +125,84 @@ func (l *Loop) now() int64 {
 
 // process takes the batch through step and sends what is to be sent.
 func (l *Loop) process(t *Table) {
-	r := &l.res
 	for i := range l.batch.Frames[:l.batch.N] {
-		f := &l.batch.Frames[i]
-		step(t, f, r)
-		switch {
-		case r.verdict == Forward:
-			if r.neigh.Stale && r.neigh.touch(l.now(), 2*second) {
-				l.opts.Resolve(r.out.Ifindex, r.next)
-			}
-			if r.fragment {
-				l.sendPieces(f.Buf, r.neigh, r.out, r.mtu)
-			} else {
-				l.send(f.Buf, r.out, Forward)
-			}
-		case r.verdict == Queue:
-			l.hold(f, r)
-		default:
-			l.counters.verdicts[r.verdict].Add(1)
-			if r.icmp.Type != 0 {
-				l.report(t, wire.IPv4(f.Buf[VnetLen+f.l2len():]), f.PktType, r.icmp)
-			}
-		}
+		l.handle(t, &l.batch.Frames[i], 0)
 	}
 	l.flush()
 	l.counters.in.Add(uint64(l.batch.N))
 	l.counters.batches.Add(1)
+}
+
+// handle takes one frame through step and does what it says. If there is no
+// way, the frame may be held until the tables have caught up; since is when
+// that began, 0 for a frame that is new.
+func (l *Loop) handle(t *Table, f *Frame, since int64) {
+	r := &l.res
+	step(t, f, r)
+	switch r.verdict {
+	case Forward:
+		if r.neigh.Stale && r.neigh.touch(l.now(), 2*second) {
+			l.opts.Resolve(r.out.Ifindex, r.next)
+		}
+		if r.fragment {
+			l.sendPieces(f.Buf, r.neigh, r.out, r.mtu)
+		} else {
+			l.send(f.Buf, r.out, Forward)
+		}
+		return
+	case Queue:
+		l.hold(f, r)
+		return
+	case DropIPInNoRoutes, DropIfUnknown:
+		if r.in != nil && l.holdMiss(f, since) {
+			return
+		}
+	}
+	l.counters.verdicts[r.verdict].Add(1)
+	if r.icmp.Type != 0 {
+		l.report(t, wire.IPv4(f.Buf[VnetLen+f.l2len():]), f.PktType, r.icmp)
+	}
+}
+
+// holdMiss keeps a frame that has no way yet.
+func (l *Loop) holdMiss(f *Frame, since int64) bool {
+	fresh := since == 0
+	if fresh {
+		since = l.now()
+	}
+	if l.now()-since >= missHold || !l.misses.add(f, since) {
+		return false
+	}
+	if fresh {
+		l.counters.verdicts[Queue].Add(1)
+	}
+	l.await()
+	return true
+}
+
+// retryMisses looks again for the way of packets that had none: with a new
+// table, or for the last time.
+func (l *Loop) retryMisses(t *Table) {
+	if t == l.seen && l.now()-l.misses.packets[0].since < missHold {
+		return
+	}
+	for _, m := range l.misses.take() {
+		f := Frame{Buf: m.buf, Ifindex: m.in, PktType: m.pktType, Ethernet: true}
+		l.handle(t, &f, m.since)
+	}
+	l.flush()
+	if l.misses.empty() && l.queue.empty() {
+		l.waiting.Store(false)
+	}
+}
+
+// await has Publish wake the loop from now on, and now if it has been called
+// since this batch began.
+func (l *Loop) await() {
+	l.waiting.Store(true)
+	if l.table.Load() != l.seen {
+		l.port.Wake()
+	}
 }
 
 // send puts a frame on its way; buf is borrowed until the next flush.
@@ -283,12 +342,9 @@ func (l *Loop) hold(f *Frame, r *result) {
 	l.counters.verdicts[Queue].Add(1)
 	l.counters.verdicts[DropNeighQueueFull].Add(uint64(dropped))
 	if ask {
-		l.waiting.Store(true)
 		l.opts.Resolve(key.ifindex, key.addr)
-		if l.table.Load() != l.seen {
-			l.port.Wake() // a table came while nobody was known to wait
-		}
 	}
+	l.await()
 }
 
 // retry looks at all packets that wait: a next hop may have an address now,
@@ -320,7 +376,7 @@ func (l *Loop) retry(t *Table) {
 		l.queue.remove(key, h)
 	}
 	l.flush()
-	if l.queue.empty() {
+	if l.misses.empty() && l.queue.empty() {
 		l.waiting.Store(false)
 	}
 }

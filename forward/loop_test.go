@@ -207,8 +207,45 @@ func TestICMPLimited(t *testing.T) {
 		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
 	}
 	once(t, l)
+	if n := len(p.Sent()); n != 0 {
+		t.Fatalf("%d errors before the tables had time to catch up", n)
+	}
+	l.Age(30 * time.Millisecond)
+	once(t, l)
 	if n := len(p.Sent()); n != 6 {
 		t.Errorf("%d errors for 50 packets in one instant, want 6", n)
+	}
+}
+
+// TestMissHeld: a packet may be faster than the news of the route it needs.
+func TestMissHeld(t *testing.T) {
+	l, p, b, _ := newLoop(t)
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
+	once(t, l)
+	prefix := netip.MustParsePrefix("172.16.0.1/32")
+	b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Prefix: prefix, Type: forward.RouteUnicast,
+		Nexthops: []forward.Nexthop{{Ifindex: forward.IfUplink, Gateway: netip.MustParseAddr("192.168.1.16"), Weight: 1}}}})
+	l.Publish(b.Publish())
+	once(t, l)
+	if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfUplink || counts(l, forward.Forward) != 1 {
+		t.Errorf("sent %v, counters %v", sent, l.Counters().Read().Verdicts)
+	}
+}
+
+// TestMissBounded: tables that change all the time don't hold a packet for ever.
+func TestMissBounded(t *testing.T) {
+	l, p, b, _ := newLoop(t)
+	for range 200 {
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
+	}
+	for i := range 40 {
+		b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.99"), &forward.Neighbour{MAC: wire.MAC{2, byte(i)}, Valid: true})
+		l.Publish(b.Publish())
+		once(t, l)
+		l.Age(time.Millisecond)
+	}
+	if counts(l, forward.DropIPInNoRoutes) != 200 || counts(l, forward.Queue) != 128 {
+		t.Errorf("counters %v", l.Counters().Read().Verdicts)
 	}
 }
 

@@ -106,3 +106,45 @@ func (q *hopQueue) remove(key hopKey, h *hop) {
 	q.bytes -= h.bytes
 	delete(q.hops, key)
 }
+
+// Limits of the packets that wait for a route: see missQueue.
+const (
+	missHold    = 20 * 1000000 // ns
+	missPackets = 128
+	missBytes   = 1 << 20
+)
+
+// missQueue holds packets for which there was no way, for a moment: the kernel
+// has routes and links an instant before its events have told of them, and a
+// packet to a pod that was just made must not be answered with "unreachable".
+// Only few are held, so that a flood to nowhere is decided at once.
+type missQueue struct {
+	packets []missed
+	bytes   int
+}
+
+type missed struct {
+	buf     []byte
+	in      int32
+	pktType uint8
+	since   int64
+}
+
+func (q *missQueue) empty() bool { return len(q.packets) == 0 }
+
+// add keeps a copy of a frame that step left as it was; false if it is full.
+func (q *missQueue) add(f *Frame, now int64) bool {
+	if len(q.packets) >= missPackets || q.bytes+len(f.Buf) > missBytes {
+		return false
+	}
+	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, since: now})
+	q.bytes += len(f.Buf)
+	return true
+}
+
+// take empties the queue.
+func (q *missQueue) take() []missed {
+	p := q.packets
+	q.packets, q.bytes = nil, 0
+	return p
+}

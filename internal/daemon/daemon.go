@@ -33,15 +33,16 @@ type Daemon struct {
 	log   *slog.Logger
 	began time.Time
 
-	req   *netstate.Requester
-	watch *netstate.Watcher
-	claim *claim.Set // nil: no eBPF here
-	macs  *macs.Keeper
-	arp   *arpd.Responder
-	port  *afpacket.Port // nil with engine none
-	loop  *forward.Loop  // nil with engine none
-	hops  chan hop
-	asked hopStats
+	req     *netstate.Requester
+	watch   *netstate.Watcher
+	claim   *claim.Set // nil: no eBPF here
+	macs    *macs.Keeper
+	arp     *arpd.Responder
+	port    *afpacket.Port // nil with engine none
+	loop    *forward.Loop  // nil with engine none
+	hops    chan hop
+	openNow chan struct{}
+	asked   hopStats
 
 	mu        sync.Mutex
 	synced    bool
@@ -55,6 +56,7 @@ type Daemon struct {
 	rules     []netstate.Rule
 	local     map[netip.Prefix]claim.Destination
 	ports     map[int]*port
+	toOpen    map[int]bool // ports that the opener has to look at
 	egress    map[int]bool // interfaces with egress rules that --bypass-policy spares
 	dirty     dirty
 }
@@ -70,12 +72,14 @@ type dirty struct {
 
 // port is an interface that we answer on or forward for.
 type port struct {
-	role     role
-	slot     uint32
-	aliases  [2]macAddr
-	policy   *arpd.Policy
-	forwards bool // claimed and known to the ring's filter
-	failed   error
+	role      role
+	slot      uint32
+	aliases   [2]macAddr
+	policy    *arpd.Policy
+	forwards  bool // the ring takes its frames
+	opened    bool // MAC set and originals claimed, as far as that is wanted
+	macFailed bool
+	failed    error
 }
 
 // Run is the daemon. It returns when ctx ends (nil) or something fails.
@@ -98,7 +102,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 	d := &Daemon{
 		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{}, addrs: map[int][]netstate.Address{},
-		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{}, egress: map[int]bool{},
+		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{}, egress: map[int]bool{}, toOpen: map[int]bool{}, openNow: make(chan struct{}, 1),
 		dirty: dirty{links: map[int]bool{}}, ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
@@ -212,6 +216,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
+	g.Go(func() error { d.opener(ctx); return nil })
 	if d.loop != nil {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the datapath holds one while it spins
 		g.Go(func() error {

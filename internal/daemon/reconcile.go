@@ -144,13 +144,12 @@ func (d *Daemon) reconcile() error {
 			}
 		}
 	}
-	touched := slices.Collect(maps.Keys(d.dirty.links))
-	for _, index := range touched {
+	for index := range d.dirty.links {
 		d.describe(index)
 	}
 	d.publish()
-	for _, index := range touched {
-		d.open1(index)
+	for index := range d.dirty.links {
+		d.admit(index)
 	}
 	d.publish()
 	d.dirty = dirty{links: map[int]bool{}}
@@ -198,27 +197,25 @@ func (d *Daemon) describe(index int) {
 		d.log.Debug("interface", "name", l.Name, "index", index, "role", r)
 	}
 	if r == roleWorkload {
-		d.setMAC(l)
 		p.aliases = d.aliases(l)
 		d.setPolicy(l, p)
 	}
-	if d.loop == nil && d.claim == nil {
-		return
-	}
 	if d.claim != nil {
 		// The slot first: frames are counted by it from the first on.
-		slot, err := d.claim.SetPort(d.claimPort(l, p, p.forwards))
+		slot, err := d.claim.SetPort(d.claimPort(l, p))
 		if err != nil {
 			d.fail(l, p, err)
 			return
 		}
 		p.slot = slot
 	}
-	d.builder.SetLink(d.link(l, p))
+	if d.loop != nil {
+		d.builder.SetLink(d.link(l, p))
+	}
 }
 
-func (d *Daemon) claimPort(l *netstate.Link, p *port, forwards bool) claim.Port {
-	c := claim.Port{Ifindex: int32(l.Index), Forward: forwards, Workload: p.role == roleWorkload,
+func (d *Daemon) claimPort(l *netstate.Link, p *port) claim.Port {
+	c := claim.Port{Ifindex: int32(l.Index), Forward: p.forwards, Workload: p.role == roleWorkload,
 		Quota: uplinkQuota, L2Len: wire.EthernetLen, Aliases: p.aliases}
 	if c.Workload {
 		c.Quota = workloadQuota
@@ -226,36 +223,36 @@ func (d *Daemon) claimPort(l *netstate.Link, p *port, forwards bool) claim.Port 
 	return c
 }
 
-// open1 lets frames of an interface in, now that the tables know it: first the
-// kernel's copies are claimed, then the ring takes the frames.
-func (d *Daemon) open1(index int) {
+// admit lets frames of an interface in, now that the tables know it. Where the
+// kernel does not forward this needs no lock of the kernel's and is done at
+// once, so that a new pod's first packet finds its way; the rest is the
+// opener's.
+func (d *Daemon) admit(index int) {
 	l, p := d.links[index], d.ports[index]
-	if l == nil || p == nil || p.failed != nil {
+	if l == nil || p == nil {
 		return
 	}
-	if d.claim != nil {
-		needClaim := d.loop != nil || p.aliases != [2]macAddr{}
-		if needClaim {
-			if err := d.claim.Claim(int32(index)); err != nil && !errors.Is(err, claim.ErrNotSupported) {
-				d.fail(l, p, err)
-				return
-			}
+	if d.loop != nil && !p.forwards && d.kernelForwards(l) == nil {
+		d.takeFrames(l, p)
+	}
+	if !p.opened || d.wantsMAC(l, p) {
+		d.toOpen[index] = true
+		select {
+		case d.openNow <- struct{}{}:
+		default:
 		}
 	}
-	if d.loop == nil || p.forwards {
-		return
-	}
-	if err := d.kernelForwards(l); err != nil {
-		d.fail(l, p, err)
-		return
-	}
-	if d.claim != nil {
-		if _, err := d.claim.SetPort(d.claimPort(l, p, true)); err != nil {
-			d.fail(l, p, err)
-			return
-		}
-	}
+}
+
+func (d *Daemon) takeFrames(l *netstate.Link, p *port) {
 	p.forwards = true
+	if d.claim == nil {
+		return
+	}
+	if _, err := d.claim.SetPort(d.claimPort(l, p)); err != nil {
+		p.forwards = false
+		d.fail(l, p, err)
+	}
 }
 
 // fail leaves an interface to the kernel and says why.
@@ -302,22 +299,6 @@ func (d *Daemon) answer(l *netstate.Link) macAddr {
 		return l.MAC
 	}
 	return d.cfg.MAC
-}
-
-func (d *Daemon) setMAC(l *netstate.Link) {
-	if d.cfg.KeepMAC || l.MAC == d.cfg.MAC {
-		return
-	}
-	if err := d.macs.Set(l.Index, l.Name, l.MAC, d.cfg.MAC); err != nil {
-		if !errors.Is(err, unix.ENODEV) {
-			d.log.Warn("MAC not set: answers give it all the same", "interface", l.Name, "err", err)
-		}
-		return
-	}
-	changed := *l
-	changed.MAC = d.cfg.MAC
-	d.links[l.Index] = &changed
-	*l = changed
 }
 
 func (d *Daemon) setPolicy(l *netstate.Link, p *port) {
@@ -399,8 +380,8 @@ func (d *Daemon) isReady() (bool, string) {
 			return false, l.Name + " is not answered"
 		case p.failed != nil:
 			return false, fmt.Sprintf("%s: %v", l.Name, p.failed)
-		case d.loop != nil && !p.forwards:
-			return false, l.Name + " is not forwarded for"
+		case !p.opened || (d.loop != nil && !p.forwards):
+			return false, l.Name + " is not forwarded for yet"
 		}
 	}
 	return true, ""

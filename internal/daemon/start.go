@@ -64,6 +64,7 @@ func (d *Daemon) started() error {
 	if err := d.macs.Restore(context.Background()); err != nil { // what a killed predecessor changed and we don't
 		d.log.Warn("not all MACs that a killed predecessor changed are back", "err", err)
 	}
+	d.openPorts()
 	close(d.firstSync)
 	for index, p := range d.ports {
 		if l := d.links[index]; l != nil && p.failed != nil {

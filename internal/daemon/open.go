@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/netstate"
+)
+
+// opener does what takes the kernel's RTNL lock, and may have to wait for it
+// while others make interfaces: claims and MACs. Routes and neighbours go on
+// being followed meanwhile.
+func (d *Daemon) opener(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.openNow:
+		}
+		d.mu.Lock()
+		d.openPorts()
+		d.mu.Unlock()
+	}
+}
+
+// openPorts empties toOpen. mu is held, but let go of around each request.
+func (d *Daemon) openPorts() {
+	for len(d.toOpen) > 0 {
+		for index := range d.toOpen {
+			delete(d.toOpen, index)
+			d.openPort(index)
+		}
+	}
+	d.publish()
+	d.signalReady()
+}
+
+// wantsMAC reports whether an interface is to be given the answered MAC.
+func (d *Daemon) wantsMAC(l *netstate.Link, p *port) bool {
+	return p.role == roleWorkload && !d.cfg.KeepMAC && !p.macFailed && l.MAC != d.cfg.MAC
+}
+
+// openPort claims the originals of an interface, gives it its MAC, and has the
+// ring take its frames if that had to wait.
+func (d *Daemon) openPort(index int) {
+	l, p := d.links[index], d.ports[index]
+	if l == nil || p == nil || !d.synced {
+		return
+	}
+	if d.claim != nil && (d.loop != nil || p.aliases != [2]macAddr{}) {
+		if err := d.unlocked(func() error { return d.claim.Claim(int32(index)) }); err != nil && !errors.Is(err, claim.ErrNotSupported) {
+			if !errors.Is(err, unix.ENODEV) {
+				d.fail(l, p, err)
+			}
+			return
+		}
+	}
+	if d.wantsMAC(l, p) {
+		err := d.unlocked(func() error { return d.macs.Set(index, l.Name, l.MAC, d.cfg.MAC) })
+		if err != nil && !errors.Is(err, unix.ENODEV) {
+			p.macFailed = true
+			d.log.Warn("MAC not set; answers give it all the same", "interface", l.Name, "err", err)
+		}
+		if now := d.links[index]; err == nil && now != nil && now.MAC == l.MAC {
+			changed := *now // the event that says so is under way
+			changed.MAC = d.cfg.MAC
+			d.links[index] = &changed
+		}
+	}
+	// While the lock was not held the interface may have gone, or changed.
+	if d.ports[index] != p || d.links[index] == nil {
+		if d.ports[index] == nil && d.claim != nil {
+			_ = d.claim.Release(int32(index))
+		}
+		return
+	}
+	l = d.links[index]
+	d.describe(index)
+	d.publish()
+	if d.loop != nil && !p.forwards {
+		if err := d.kernelForwards(l); err != nil {
+			d.fail(l, p, err)
+			return
+		}
+		d.takeFrames(l, p)
+	}
+	p.opened, p.failed = true, nil
+}
+
+// unlocked calls fn without mu.
+func (d *Daemon) unlocked(fn func() error) error {
+	d.mu.Unlock()
+	defer d.mu.Lock()
+	return fn()
+}
