@@ -64,24 +64,18 @@ func replaceAlias(list []Route, r Route, first, end, same int) []Route {
 }
 
 // removeAlias returns list, which it may modify, without the route that r
-// describes. It is not certain when several could have been meant, or none of
-// several fits: then the kernel must be asked.
-func removeAlias(list []Route, r Route) (rest []Route, certain bool) {
+// describes. If that is not there, but others with its TOS, priority and type
+// are, one of them may have changed since we heard of it: found is false.
+func removeAlias(list []Route, r Route) (rest []Route, found bool) {
 	first, end := aliasGroup(list, &r)
-	candidates, at := 0, -1
+	found = true
 	for i := first; i < end; i++ {
 		if sameRoute(&list[i], &r) {
 			return slices.Delete(list, i, i+1), true
 		}
-		if list[i].Type == r.Type {
-			candidates++
-			at = i
-		}
+		found = found && list[i].Type != r.Type
 	}
-	if candidates == 1 { // changed since we heard of it: nexthop object, metrics
-		return slices.Delete(list, at, at+1), end-first == 1
-	}
-	return list, candidates == 0
+	return list, found
 }
 
 // aliasGroup is the range of list with the TOS and priority of r, empty at the

@@ -8,24 +8,50 @@ import (
 
 func (s *State) setRoute(r Route, flags uint16) {
 	k := keyOf(r.Table, r.Dst)
-	s.putRoutes(k, insertAlias(s.routes.routes(k), r, flags))
+	list := insertAlias(s.routes.routes(k), r, flags)
+	changed := s.putRoutes(k, list)
+	if s.replay && len(list) > 1 {
+		s.stale = true
+	} else if s.replay && changed && flags&unix.NLM_F_REPLACE != 0 {
+		s.replaced[k] = true
+	}
 }
 
 func (s *State) deleteRoute(r Route) {
 	k := keyOf(r.Table, r.Dst)
-	rest, certain := removeAlias(s.routes.routes(k), r)
-	s.stale = s.stale || !certain
+	list := s.routes.routes(k)
+	several := len(list) > 1
+	rest, found := removeAlias(list, r)
+	if s.replay {
+		s.stale = s.stale || several || s.replaced[k]
+	} else {
+		s.stale = s.stale || !found
+	}
 	s.putRoutes(k, rest)
 }
 
+// beginReplay notes that a dump was taken: of the messages that follow, those
+// queued meanwhile may be older than what the dump said.
+//
+// To apply such a message again is harmless while a destination has one route:
+// the last message about it decides. It is not where the place among several
+// routes matters, nor where a route that replaced an unknown one goes. Then the
+// routes are read once more.
+func (s *State) beginReplay() { s.replay, s.replaced = true, make(map[routeKey]bool) }
+
+// endReplay notes that all those messages have been applied.
+func (s *State) endReplay() { s.replay, s.replaced = false, nil }
+
 // putRoutes makes routes those of a destination, and tells if that is a change.
-func (s *State) putRoutes(k routeKey, routes []Route) {
+func (s *State) putRoutes(k routeKey, routes []Route) (changed bool) {
 	s.before = s.routes.appendIDs(s.before[:0], k)
 	s.routes.put(k, routes)
 	s.after = s.routes.appendIDs(s.after[:0], k)
-	if !slices.Equal(s.before, s.after) {
-		s.tellRoutes(k)
+	if slices.Equal(s.before, s.after) {
+		return false
 	}
+	s.tellRoutes(k)
+	return true
 }
 
 // tellRoutes tells what a destination has now.

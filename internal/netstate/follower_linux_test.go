@@ -150,7 +150,9 @@ func (f *follower) link(name string) (Link, bool) {
 // when apply has been called, so cause an event first.
 func (f *follower) holdBack() (release func()) {
 	f.hold <- struct{}{}
-	return func() { f.hold <- struct{}{} }
+	release = sync.OnceFunc(func() { f.hold <- struct{}{} })
+	f.t.Cleanup(release)
+	return release
 }
 
 // awaitKernel waits until the picture is the kernel's. That is read again

@@ -74,6 +74,7 @@ func (s *State) adopt(n *snapshot) {
 	old := *s
 	s.links, s.addresses, s.neighbours = n.links, n.addresses, n.neighbours
 	s.routes, s.stale = n.routes, false
+	s.beginReplay()
 	tellGone(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Delete, Neighbour: v} })
 	s.tellGoneRoutes(old.routes)
 	s.setRules(n.rules)
@@ -95,6 +96,7 @@ func (s *State) adopt(n *snapshot) {
 func (s *State) adoptRoutes(t *routeTable) {
 	old := s.routes
 	s.routes, s.stale = t, false
+	s.beginReplay()
 	s.tellGoneRoutes(old)
 	s.tellNewRoutes(old)
 	old.clear()

@@ -66,14 +66,15 @@ func subscribe(fd, receiveBuffer int) error {
 	return nil
 }
 
-// drain waits for a datagram and then passes up to limit of them to each, as
-// many as there are. The bytes are good until each returns. It returns
-// unix.ENOBUFS if the socket has lost messages at this point,
-// os.ErrDeadlineExceeded after interrupt, and os.ErrClosed after Close.
-func (s *eventSocket) drain(limit int, each func([]byte)) error {
+// drain passes up to limit datagrams to each, as many as there are, and
+// reports whether it left none. If wait is set it waits for the first. The
+// bytes are good until each returns. It returns unix.ENOBUFS if the socket has
+// lost messages at this point, os.ErrDeadlineExceeded after interrupt, and
+// os.ErrClosed after Close.
+func (s *eventSocket) drain(limit int, wait bool, each func([]byte)) (empty bool, err error) {
 	var failed error
 	read := 0
-	err := s.raw.Read(func(fd uintptr) bool {
+	err = s.raw.Read(func(fd uintptr) bool {
 		for ; read < limit; read++ {
 			var b []byte
 			if b, failed = s.receive(int(fd)); failed != nil {
@@ -81,16 +82,16 @@ func (s *eventSocket) drain(limit int, each func([]byte)) error {
 			}
 			each(b)
 		}
-		if failed == unix.EAGAIN {
+		if empty = failed == unix.EAGAIN; empty {
 			failed = nil
-			return read > 0
+			return read > 0 || !wait
 		}
 		return true
 	})
 	if s.closed.Load() {
-		return os.ErrClosed
+		return empty, os.ErrClosed
 	}
-	return errors.Join(err, failed)
+	return empty, errors.Join(err, failed)
 }
 
 // discard reads until the queue is empty: only then does the kernel queue

@@ -18,6 +18,9 @@ type State struct {
 	emit  func(Event) // nil: nobody listens yet
 	stale bool        // the kernel may have dropped or changed routes silently
 
+	replay   bool              // messages may be older than the last dump
+	replaced map[routeKey]bool // by such a message
+
 	route         Route // storage for parseRoute
 	before, after []uint32
 }

@@ -100,7 +100,10 @@ func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 // were not enough.
 func (w *Watcher) step() error {
 	if !w.overrun && !w.state.stale {
-		err := w.events.drain(MaxBatch, w.datagram)
+		empty, err := w.events.drain(MaxBatch, !w.state.replay, w.datagram)
+		if empty {
+			w.state.endReplay()
+		}
 		if w.overrun = errors.Is(err, unix.ENOBUFS); err != nil && !w.overrun {
 			return err
 		}

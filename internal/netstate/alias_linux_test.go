@@ -1,0 +1,174 @@
+package netstate
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A fibMessage is what the kernel announced, with the list after it.
+type fibMessage struct {
+	typ, flags uint16
+	route      Route
+	after      []Route
+}
+
+// kernelInsert is fib_table_insert, from its text rather than from
+// insertAlias: it refuses what the kernel refuses.
+func kernelInsert(list []Route, r Route, request uint16) ([]Route, uint16, bool) {
+	first, end := aliasGroup(list, &r)
+	if first == end {
+		return slices.Insert(slices.Clone(list), first, r), unix.NLM_F_CREATE | unix.NLM_F_EXCL, true
+	}
+	if slices.ContainsFunc(list[first:end], func(o Route) bool { return sameRoute(&o, &r) }) {
+		return list, 0, false
+	}
+	list = slices.Clone(list)
+	switch request {
+	case unix.NLM_F_REPLACE:
+		list[first] = r
+		return list, unix.NLM_F_REPLACE, true
+	case unix.NLM_F_APPEND:
+		return slices.Insert(list, end, r), unix.NLM_F_CREATE | unix.NLM_F_APPEND, true
+	}
+	return slices.Insert(list, first, r), unix.NLM_F_CREATE, true
+}
+
+func history(rng *rand.Rand, n int) []fibMessage {
+	var list []Route
+	var out []fibMessage
+	for len(out) < n {
+		if len(list) > 0 && rng.IntN(5) < 2 {
+			i := rng.IntN(len(list))
+			m := fibMessage{typ: unix.RTM_DELROUTE, route: list[i]}
+			list = slices.Delete(slices.Clone(list), i, i+1)
+			m.after = list
+			out = append(out, m)
+			continue
+		}
+		r := Route{Type: unix.RTN_UNICAST, Priority: uint32(rng.IntN(2)), TOS: uint8(rng.IntN(2) * 8),
+			Nexthops: []Nexthop{{Index: 1 + rng.IntN(4), Weight: 1}}}
+		request := []uint16{unix.NLM_F_REPLACE, unix.NLM_F_APPEND, 0}[rng.IntN(3)]
+		if after, flags, ok := kernelInsert(list, r, request); ok {
+			list = after
+			out = append(out, fibMessage{unix.RTM_NEWROUTE, flags, r, after})
+		}
+	}
+	return out
+}
+
+func (m *fibMessage) apply(list []Route) []Route {
+	if m.typ == unix.RTM_NEWROUTE {
+		return insertAlias(list, m.route, m.flags)
+	}
+	list, _ = removeAlias(list, m.route)
+	return list
+}
+
+func equalRoutes(a, b []Route) bool {
+	return slices.EqualFunc(a, b, func(x, y Route) bool { return sameRoute(&x, &y) })
+}
+
+func TestAliasesFollowHistory(t *testing.T) {
+	for seed := range uint64(300) {
+		var list []Route
+		for i, m := range history(rand.New(rand.NewPCG(seed, 0)), 40) {
+			if list = m.apply(list); !equalRoutes(list, m.after) {
+				t.Fatalf("seed %d, message %d: %v, not %v", seed, i, list, m.after)
+			}
+		}
+	}
+}
+
+// TestReplay starts from a dump that is newer than the messages that follow
+// it, as it is whenever something changes while a dump runs. Either the routes
+// come out right or the State knows that it must ask again.
+func TestReplay(t *testing.T) {
+	asked := 0
+	for seed := range uint64(20000) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		h := history(rng, 20)
+		dumped := rng.IntN(len(h))
+		from := dumped - min(dumped, rng.IntN(6))
+		s := newState()
+		for _, r := range h[dumped].after {
+			s.routes.add(&r)
+		}
+		s.beginReplay()
+		for i := from; i < len(h); i++ {
+			if i > dumped {
+				s.endReplay()
+			}
+			if h[i].typ == unix.RTM_NEWROUTE {
+				s.setRoute(h[i].route, h[i].flags)
+			} else {
+				s.deleteRoute(h[i].route)
+			}
+		}
+		if !s.stale && !equalRoutes(s.Routes(0, netip.Prefix{}), h[len(h)-1].after) {
+			t.Fatalf("seed %d from %d to %d: %v, not %v", seed, from, dumped, s.Routes(0, netip.Prefix{}), h[len(h)-1].after)
+		}
+		if s.stale {
+			asked++
+		}
+	}
+	if asked == 20000 {
+		t.Error("never sure")
+	}
+	t.Logf("asked again %d times of 20000", asked)
+}
+
+func TestRouteTable(t *testing.T) {
+	var pool bodyPool
+	rt := newRouteTable(&pool, 0)
+	dst := func(i int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24)
+	}
+	route := func(i, gw int) Route {
+		return Route{Table: 254, Dst: dst(i), Type: unix.RTN_UNICAST,
+			Nexthops: []Nexthop{{Index: 2, Gateway: netip.AddrFrom4([4]byte{192, 0, 2, byte(gw)}), Weight: 1}}}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	want := map[netip.Prefix][]Route{}
+	for range 1000 {
+		i := rng.IntN(20)
+		var routes []Route
+		for gw := range rng.IntN(4) {
+			routes = append(routes, route(i, gw+rng.IntN(2)*10))
+		}
+		rt.put(keyOf(254, dst(i)), routes)
+		if want[dst(i)] = routes; len(routes) == 0 {
+			delete(want, dst(i))
+		}
+		n := 0
+		for d, rs := range want {
+			n += len(rs)
+			if got := rt.routes(keyOf(254, d)); fmt.Sprint(got) != fmt.Sprint(rs) {
+				t.Fatalf("%s: %v, not %v", d, got, rs)
+			}
+		}
+		if len(rt.sets) != len(want) || rt.count != n {
+			t.Fatalf("%d sets of %d routes, not %d of %d", len(rt.sets), rt.count, len(want), n)
+		}
+	}
+	rt.clear()
+	if len(pool.byKey) != 0 || rt.count != 0 {
+		t.Errorf("%d bodies and %d routes left", len(pool.byKey), rt.count)
+	}
+}
+
+func TestRouteKeyIsNeutralToFamily(t *testing.T) {
+	for _, s := range []string{"0.0.0.0/0", "::/0", "::ffff:0.0.0.0/96", "192.0.2.1/32", "2001:db8::/32"} {
+		p := netip.MustParsePrefix(s)
+		if got := keyOf(1, p).dst(); got != p {
+			t.Errorf("%s became %s", p, got)
+		}
+	}
+	if keyOf(1, netip.MustParsePrefix("0.0.0.0/0")) == keyOf(1, netip.MustParsePrefix("::ffff:0.0.0.0/0")) {
+		t.Error("families share a key")
+	}
+}

@@ -1,0 +1,117 @@
+package netstate
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+)
+
+// TestOverrun holds the consumer while far more routes change than the socket
+// has room for.
+func TestOverrun(t *testing.T) {
+	ns := newNetns(t)
+	f := follow(t, ns, Config{ReceiveBuffer: 4096})
+	index := ns.veth("a0", "a1")
+	ns.do(func() error { return ns.addAddr("a0", "192.0.2.1/24") })
+	route := func(i int) *netlink.Route {
+		dst := &net.IPNet{IP: net.IPv4(10, byte(i>>8), byte(i), 0).To4(), Mask: net.CIDRMask(24, 32)}
+		return &netlink.Route{LinkIndex: index, Dst: dst, Gw: net.IPv4(192, 0, 2, 2)}
+	}
+	for i := range 10 { // known before, gone after
+		ns.do(func() error { return netlink.RouteAdd(route(i)) })
+	}
+	f.awaitKernel(ns)
+
+	held := make(chan func())
+	go func() { held <- f.holdBack() }()
+	ns.do(func() error { return netlink.RouteAdd(route(5000)) })
+	release := <-held
+	before := f.w.Stats()
+	ns.do(func() error {
+		var all error
+		for i := range 10 {
+			all = errors.Join(all, netlink.RouteDel(route(i)))
+		}
+		for i := 100; i < 2100; i++ {
+			all = errors.Join(all, netlink.RouteAdd(route(i)))
+		}
+		return errors.Join(all, ns.del("a0"), netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "late"}, PeerName: "later"}))
+	})
+	synced := f.synced
+	release()
+	f.await("a new sync", func() bool { return f.synced > synced })
+	f.awaitKernel(ns)
+	after := f.w.Stats()
+	if after.Overruns == before.Overruns || after.Resyncs != after.Overruns {
+		t.Errorf("%+v", after)
+	}
+	if after.Messages-before.Messages > 1000 {
+		t.Errorf("%d messages in a buffer of 4096 bytes", after.Messages-before.Messages)
+	}
+	if _, ok := f.link("late"); !ok || len(f.links) != 3 {
+		t.Errorf("links %v", f.links)
+	}
+}
+
+// TestChurn changes everything at random, with a buffer that overruns now and
+// then, while dumps and events run into each other.
+func TestChurn(t *testing.T) {
+	for _, size := range []int{0, 4096} {
+		ns := newNetns(t)
+		f := follow(t, ns, Config{ReceiveBuffer: size})
+		rng := rand.New(rand.NewPCG(1, uint64(size)))
+		names := []string{"a0", "b0", "c0"}
+		for _, n := range names {
+			ns.veth(n, n+"x")
+		}
+		for range 6 {
+			ns.do(func() error {
+				for range 400 {
+					churn(ns, rng, names)
+				}
+				return nil
+			})
+			f.awaitKernel(ns)
+		}
+		t.Logf("buffer %d: %+v", size, f.w.Stats())
+	}
+}
+
+// churn does one thing that may well fail.
+func churn(ns *netns, rng *rand.Rand, names []string) {
+	name := names[rng.IntN(len(names))]
+	cidr := net.IPv4(192, 0, byte(rng.IntN(3)), 1).String() + "/24"
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return
+	}
+	r := &netlink.Route{LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, Priority: rng.IntN(2),
+		Dst:   &net.IPNet{IP: net.IPv4(10, 0, 0, byte(rng.IntN(8))).To4(), Mask: net.CIDRMask(32, 32)},
+		Table: []int{0, 50}[rng.IntN(2)], Protocol: netlink.RouteProtocol(3 + rng.IntN(2))}
+	switch n := rng.IntN(100); {
+	case n < 35:
+		_ = netlink.RouteAppend(r)
+	case n < 50:
+		_ = netlink.RouteReplace(r)
+	case n < 55:
+		_ = prepend(r.LinkIndex, byte(rng.IntN(5)))
+	case n < 70:
+		_ = netlink.RouteDel(r)
+	case n < 78:
+		_ = ns.addAddr(name, cidr)
+	case n < 84:
+		_ = ns.delAddr(name, cidr)
+	case n < 88:
+		_ = ns.setDown(name)
+	case n < 98:
+		_ = ns.setUp(name)
+	default:
+		_ = ns.del(name)
+		_ = netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "x"})
+		_ = ns.setUp(name)
+		_ = ns.setUp(name + "x")
+	}
+}
