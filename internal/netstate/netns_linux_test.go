@@ -138,3 +138,12 @@ func (ns *netns) del(name string) error {
 	}
 	return netlink.LinkDel(l)
 }
+
+// move gives a link to the namespace of a thread.
+func (ns *netns) move(name string, tid int) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetNsPid(l, tid)
+}

@@ -54,14 +54,7 @@ func TestWatcherLinkLeavesNamespace(t *testing.T) {
 	var tid int
 	other.do(func() error { tid = unix.Gettid(); return nil })
 	ns.do(func() error {
-		if err := ns.addAddr("a0", "192.0.2.1/24"); err != nil {
-			return err
-		}
-		l, err := netlink.LinkByName("a0")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetNsPid(l, tid)
+		return errors.Join(ns.addAddr("a0", "192.0.2.1/24"), ns.move("a0", tid))
 	})
 	f.await("departure of a0", func() bool {
 		_, there := f.link("a0")

@@ -1,0 +1,98 @@
+package netstate
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The fuzz targets look for panics, and for values that no kernel object has.
+
+func FuzzLink(f *testing.F) {
+	f.Add([]byte(linkBody()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		isWireless(b)
+		if l, err := parseLink(b); err == nil && (l.Index <= 0 || l.Name == "" || l.AddrLen > maxAddrLen) {
+			t.Errorf("%+v", l)
+		}
+	})
+}
+
+func FuzzAddress(f *testing.F) {
+	f.Add([]byte(addressBody()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if a, err := parseAddress(b); err == nil && (!a.Local.IsValid() || !a.Prefix.IsValid() || a.Index <= 0) {
+			t.Errorf("%+v", a)
+		}
+	})
+}
+
+func FuzzNeighbour(f *testing.F) {
+	f.Add([]byte(neighbourBody()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if n, err := parseNeighbour(b); err == nil && (!n.IP.IsValid() || n.Index < 0) {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+func FuzzRule(f *testing.F) {
+	f.Add([]byte(ruleBody()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := parseRule(b); err == nil && r != r {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func FuzzRoute(f *testing.F) {
+	for _, b := range routeBodies() {
+		f.Add([]byte(b))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var r Route
+		if err := parseRoute(b, &r); err != nil {
+			return
+		}
+		if !r.Dst.IsValid() || r.Dst != r.Dst.Masked() || keyOf(r.Table, r.Dst).dst() != r.Dst {
+			t.Errorf("%+v", r)
+		}
+		for _, nh := range r.Nexthops {
+			if nh.Index < 0 || nh.Weight < 1 {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
+}
+
+// FuzzApply feeds a datagram of messages to a State, twice: the second time
+// as a replay.
+func FuzzApply(f *testing.F) {
+	types := []uint16{unix.RTM_NEWLINK, unix.RTM_NEWADDR, unix.RTM_NEWROUTE, unix.RTM_NEWRULE, unix.RTM_NEWNEIGH}
+	for i, b := range []payload{linkBody(), addressBody(), routeBodies()["multipath"], ruleBody(), neighbourBody()} {
+		msg := newMessage(types[i], unix.NLM_F_CREATE, b)
+		native.PutUint32(msg, uint32(len(msg)))
+		gone := append([]byte(nil), msg...)
+		native.PutUint16(gone[4:], types[i]+1)
+		f.Add(msg)
+		f.Add(append(append([]byte(nil), msg...), gone...))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		w := &Watcher{state: newState()}
+		w.state.emit = func(ev Event) {
+			if ev.Routes != nil && (len(ev.Routes.Routes) == 0) != (ev.Op == Delete) {
+				t.Errorf("%+v", ev)
+			}
+		}
+		w.datagram(b)
+		w.state.beginReplay()
+		w.datagram(b)
+		for index := range 10 {
+			w.state.deleteLink(index)
+		}
+		w.state.routes.clear()
+		if n := len(w.state.bodies.byKey); n != 0 {
+			t.Errorf("%d bodies left", n)
+		}
+	})
+}

@@ -1,0 +1,110 @@
+package netstate
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func newRequester(t *testing.T, ns *netns) (r *Requester) {
+	ns.do(func() (err error) { r, err = NewRequester(); return err })
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func TestUseNeighbourResolves(t *testing.T) {
+	ns, other := newNetns(t), newNetns(t)
+	f := follow(t, ns, Config{})
+	index := ns.veth("a0", "b0")
+	r := newRequester(t, ns)
+	var tid int
+	other.do(func() error { tid = unix.Gettid(); return nil })
+	ns.do(func() error { return errors.Join(ns.addAddr("a0", "192.0.2.1/24"), ns.move("b0", tid)) })
+	other.do(func() error { return errors.Join(other.addAddr("b0", "192.0.2.2/24"), other.setUp("b0")) })
+	f.await("carrier", func() bool { l, _ := f.link("a0"); return l.Running() })
+	ip := netip.MustParseAddr("192.0.2.2")
+	if err := r.UseNeighbour(index, ip); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the neighbour's MAC", func() bool {
+		n := f.neighbours[neighbourKey{index, ip}]
+		return n.HasMAC && n.State.Valid()
+	})
+	if err := r.UseNeighbour(1<<20, ip); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("no such link: %v", err)
+	}
+}
+
+func TestPermanentNeighbours(t *testing.T) {
+	ns := newNetns(t)
+	index := ns.veth("a0", "b0")
+	r := newRequester(t, ns)
+	want := Neighbour{Index: index, IP: netip.MustParseAddr("192.0.2.7"), MAC: [6]byte{2, 0, 0, 0, 0, 7}, HasMAC: true, State: unix.NUD_PERMANENT}
+	stale := want
+	stale.IP, stale.State = netip.MustParseAddr("192.0.2.8"), unix.NUD_STALE
+	if err := errors.Join(r.AddNeighbour(want), r.AddNeighbour(stale)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		got, err := r.PermanentNeighbours(index)
+		if err != nil || !slices.Equal(got, []Neighbour{want}) {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		want.MAC[5]++
+		if err := r.AddNeighbour(want); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSetMAC(t *testing.T) {
+	ns := newNetns(t)
+	index := ns.veth("a0", "b0")
+	r := newRequester(t, ns)
+	mac := [6]byte{2, 1, 2, 3, 4, 5}
+	if err := r.SetMAC(index, mac); err != nil {
+		t.Fatal(err)
+	}
+	l, err := r.LinkByIndex(index)
+	if err != nil || l.MAC != mac || l.Name != "a0" || l.Kind != "veth" {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if err := r.SetMAC(index, [6]byte{1}); err == nil {
+		t.Error("a group address was accepted")
+	}
+	if _, err := r.LinkByIndex(1 << 20); !errors.Is(err, ErrNotFound) {
+		t.Errorf("no such link: %v", err)
+	}
+	if err := r.SetMAC(1<<20, mac); !errors.Is(err, ErrNotFound) {
+		t.Errorf("no such link: %v", err)
+	}
+}
+
+func TestRequesterIsConcurrentAndCloses(t *testing.T) {
+	ns := newNetns(t)
+	index := ns.veth("a0", "b0")
+	r := newRequester(t, ns)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				if l, err := r.LinkByIndex(index); err != nil || l.Index != index {
+					t.Errorf("%+v, %v", l, err)
+				}
+				if _, err := r.LinkByIndex(1 << 20); !errors.Is(err, ErrNotFound) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r.Close()
+	if _, err := r.LinkByIndex(index); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
