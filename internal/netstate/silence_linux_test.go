@@ -76,6 +76,21 @@ func TestRoutesGoWithTheLink(t *testing.T) {
 	}
 }
 
+// TestLinkdownFollowsCarrier: the flag comes and goes without a route message.
+func TestLinkdownFollowsCarrier(t *testing.T) {
+	ns, f := twoLinks(t)
+	flagged := func() bool {
+		rs := f.sets[keyOf(unix.RT_TABLE_MAIN, netip.MustParsePrefix("10.1.0.0/16"))]
+		return len(rs) == 1 && rs[0].Nexthops[0].Flags&unix.RTNH_F_LINKDOWN != 0
+	}
+	ns.do(func() error { return ns.setDown("a1") })
+	f.await("the flag", flagged)
+	f.awaitKernel(ns)
+	ns.do(func() error { return ns.setUp("a1") })
+	f.await("its end", func() bool { return !flagged() })
+	f.awaitKernel(ns)
+}
+
 func TestRoutesGoWithTheNexthopObject(t *testing.T) {
 	for _, compat := range []string{"1", "0"} {
 		t.Run("compat_mode "+compat, func(t *testing.T) {

@@ -3,9 +3,12 @@ package netstate
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -175,4 +178,26 @@ func TestRunEnds(t *testing.T) {
 	if err := <-run(context.Background(), ready); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("run after close: %v", err)
 	}
+}
+
+// TestEventsAndDumpsAgree compares every field of what events told with a
+// dump: a difference in any would be reported again after each dump.
+func TestEventsAndDumpsAgree(t *testing.T) {
+	ns, f := twoLinks(t)
+	f.await("carriers", func() bool {
+		a, _ := f.link("a0")
+		b, _ := f.link("b0")
+		return a.OperState == 6 && b.OperState == 6
+	})
+	var w *Watcher
+	ns.do(func() (err error) { w, err = Open(Config{}); return err })
+	defer w.Close()
+	f.await("the same as a dump tells", func() bool {
+		same := maps.Equal(f.links, w.state.links) && maps.Equal(f.addresses, w.state.addresses) &&
+			slices.Equal(f.rules, w.state.Rules()) && len(f.sets) == len(w.state.routes.sets)
+		for rs := range w.State().RouteSets() {
+			same = same && reflect.DeepEqual(f.sets[keyOf(rs.Table, rs.Dst)], rs.Routes)
+		}
+		return same
+	})
 }
