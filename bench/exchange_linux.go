@@ -1,0 +1,193 @@
+package bench
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/wire"
+)
+
+// Echo is a UDP server that sends back what it gets: one thread, one blocking
+// socket.
+type Echo struct {
+	fd   int
+	stop atomic.Bool
+	done sync.WaitGroup
+}
+
+// OpenEcho binds the echo port in the calling thread's namespace and serves it.
+func OpenEcho(addr netip.Addr) (*Echo, error) {
+	fd, err := udpSocket(netip.AddrPortFrom(addr, echoPort))
+	if err != nil {
+		return nil, err
+	}
+	e := &Echo{fd: fd}
+	e.done.Go(func() {
+		runtime.LockOSThread()
+		var from peer
+		buf := make([]byte, 2048)
+		for !e.stop.Load() {
+			n, errno := from.read(fd, buf)
+			if errno == 0 && n > 0 {
+				_ = from.write(fd, buf[:n])
+			}
+		}
+	})
+	return e, nil
+}
+
+// Close ends the server.
+func (e *Echo) Close() error {
+	e.stop.Store(true)
+	_ = unix.Shutdown(e.fd, unix.SHUT_RDWR) // says ENOTCONN, and wakes the reader
+	e.done.Wait()
+	return unix.Close(e.fd)
+}
+
+// Exchange is a closed loop: the next question follows the answer to the last.
+type Exchange struct {
+	Count   int
+	Pace    time.Duration // between the beginnings of two exchanges; 0: at once
+	Timeout time.Duration // until an answer counts as lost; at least 1 ms
+	CPU     int           // -1 leaves the thread to the kernel
+}
+
+// Exchanged is what came of it.
+type Exchanged struct {
+	Took []time.Duration // of the answered ones
+	Lost int
+}
+
+// asker sends question i and says whether b is the answer to it.
+type asker struct {
+	fd       int
+	question []byte
+	prepare  func(i uint64)
+	answers  func(i uint64, b []byte) bool
+}
+
+// openUDPAsker asks an Echo with 64 bytes of payload.
+func openUDPAsker(from, to netip.Addr) (*asker, error) {
+	fd, err := udpSocket(netip.AddrPortFrom(from, 0))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.As4(), Port: echoPort}); err != nil {
+		return nil, errors.Join(fmt.Errorf("bench: connect to %s: %w", to, err), unix.Close(fd))
+	}
+	q := make([]byte, 64)
+	return &asker{
+		fd: fd, question: q,
+		prepare: func(i uint64) { binary.BigEndian.PutUint64(q, i) },
+		answers: func(i uint64, b []byte) bool { return len(b) == len(q) && binary.BigEndian.Uint64(b) == i },
+	}, nil
+}
+
+// openARPAsker asks for target from a packet socket on one interface of the
+// calling thread's namespace. Answers bear no number: one that comes so late that
+// the next question is on its way is taken for the answer to that.
+func openARPAsker(ifindex int, request []byte) (*asker, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("bench: packet socket: %w", err)
+	}
+	err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: ifindex})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("bench: packet socket: %w", err), unix.Close(fd))
+	}
+	target := wire.ARP(request[wire.EthernetLen:]).TargetIP()
+	return &asker{
+		fd: fd, question: request,
+		prepare: func(uint64) {},
+		answers: func(_ uint64, b []byte) bool {
+			if len(b) < wire.EthernetLen+wire.ARPLen {
+				return false
+			}
+			a := wire.ARP(b[wire.EthernetLen:])
+			return a.Op() == wire.ARPReply && a.SenderIP() == target
+		},
+	}, nil
+}
+
+func (a *asker) Close() error { return unix.Close(a.fd) }
+
+func htons(v uint16) uint16 { return v<<8 | v>>8 }
+
+// run does the exchanges on a thread of its own.
+func (a *asker) run(x Exchange) (Exchanged, error) {
+	tv := unix.NsecToTimeval(int64(max(x.Timeout, time.Millisecond)))
+	if err := unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		return Exchanged{}, fmt.Errorf("bench: time-out: %w", err)
+	}
+	out := Exchanged{Took: make([]time.Duration, 0, x.Count)}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := pin(x.CPU)
+		if err == nil {
+			err = a.loop(x, &out)
+		}
+		done <- err
+	}()
+	err := <-done
+	return out, err
+}
+
+func (a *asker) loop(x Exchange, out *Exchanged) error {
+	buf, begin, lost := make([]byte, 2048), monotonic(), 0
+	for i := range x.Count {
+		if x.Pace > 0 {
+			sleepUntil(begin + int64(i)*int64(x.Pace))
+		}
+		if out.Lost > lost { // late answers must not be taken for those to come
+			lost = out.Lost
+			for _, _, err := unix.Recvfrom(a.fd, buf, unix.MSG_DONTWAIT); err == nil; {
+				_, _, err = unix.Recvfrom(a.fd, buf, unix.MSG_DONTWAIT)
+			}
+		}
+		a.prepare(uint64(i))
+		asked := time.Now()
+		if errno := rawWrite(a.fd, a.question); errno != 0 {
+			if !transient(errno) {
+				return fmt.Errorf("bench: exchange %d: send: %w", i, errno)
+			}
+			out.Lost++
+			continue
+		}
+		for {
+			n, errno := rawRead(a.fd, buf)
+			took := time.Since(asked)
+			if errno == 0 && a.answers(uint64(i), buf[:n]) {
+				out.Took = append(out.Took, took)
+				break
+			}
+			if errno != 0 && !transient(errno) {
+				return fmt.Errorf("bench: exchange %d: receive: %w", i, errno)
+			}
+			if took >= x.Timeout {
+				out.Lost++
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// transient tells what is the network's answer, not ours: nothing yet, or an
+// ICMP error.
+func transient(errno syscall.Errno) bool {
+	switch errno {
+	case unix.EINTR, unix.EAGAIN, unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENOBUFS:
+		return true
+	}
+	return false
+}
