@@ -105,7 +105,7 @@ func (r *Ring) Next(s *Slot) bool {
 	snap := int(binary.NativeEndian.Uint32(b[offSnaplen:]))
 	mac := int(binary.NativeEndian.Uint16(b[offMAC:]))
 	s.Cut = snap < length && !s.Copied
-	s.Bad = mac < minSlot+VnetLen || snap < 0 || mac+snap > len(b)
+	s.Bad = mac < minSlot+VnetLen || snap < 0 || snap > len(b)-mac
 	if s.Bad {
 		s.Data = nil
 		return true
