@@ -31,7 +31,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 enum { PORT_FORWARD = 1, PORT_WORKLOAD = 2, PORT_RETYPE = 4 };
 enum { TO_NOBODY = 0, TO_LOCAL = 1, TO_PUNT = 2 };
-enum { LEAVE = 0, TAKEN = 1, RETYPE = 2 };
+enum { LEAVE = 0, TAKEN = 1 };
 
 // What userspace says of an interface. Layout shared with maps_linux.go.
 struct port {
@@ -172,7 +172,7 @@ static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 static __always_inline bool alias_mac(struct __sk_buff *skb, const struct port *p)
 {
 	__u8 dst[8] = {};
-	if (!(p->flags & PORT_RETYPE) || p->l2len != ETH_HLEN ||
+	if (skb->pkt_type != PACKET_OTHERHOST || !(p->flags & PORT_RETYPE) || p->l2len != ETH_HLEN ||
 	    bpf_skb_load_bytes(skb, 0, dst, 6))
 		return false;
 	return same_mac(dst, p->alias[0]) || same_mac(dst, p->alias[1]);
@@ -200,11 +200,8 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 	if (!p || skb->vlan_present)
 		return 0;
-	if (skb->pkt_type != PACKET_HOST) {
-		if (skb->pkt_type != PACKET_OTHERHOST || !alias_mac(skb, p))
-			return 0;
-		*decision = RETYPE;
-	}
+	if (skb->pkt_type != PACKET_HOST && !alias_mac(skb, p))
+		return 0;
 	if (!(p->flags & PORT_FORWARD) || skb->protocol != bpf_htons(ETH_P_IP))
 		return 0;
 	if (bpf_skb_load_bytes(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, hdr, sizeof(hdr)))
@@ -278,7 +275,13 @@ int parp_claim(struct __sk_buff *skb)
 	*decision = LEAVE;
 	if (d == TAKEN)
 		return 2;
-	if (d == RETYPE)
+	if (skb->pkt_type != PACKET_OTHERHOST)
+		return -1;
+	// What the kernel keeps. Not by way of the slot: with engine none there is
+	// no ring that would fill it.
+	__u32 ifindex = skb->ifindex;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	if (p && !skb->vlan_present && alias_mac(skb, p))
 		bpf_skb_change_type(skb, PACKET_HOST);
 	return -1;
 }
