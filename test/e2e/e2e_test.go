@@ -1,0 +1,216 @@
+// Package e2e holds the tests that drive the whole program, in the labs of
+// internal/lab, with the tools that an operator would use: ping, arping,
+// iperf3, tcpdump, traceroute, nft, tc, BIRD.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
+)
+
+// patience is how long something that must happen is waited for.
+const patience = 10 * time.Second
+
+// Addresses and names that every lab has.
+const (
+	gateway   = "169.254.1.1"
+	answerMAC = "ee:ee:ee:ee:ee:ee"
+	host0IP   = "192.168.1.32"
+	host1IP   = "192.168.1.16"
+	uplink    = "ens192"
+)
+
+// world is a lab with a daemon in each host.
+type world struct {
+	*lab.Lab
+	d []*labtest.Process
+}
+
+// start makes a lab and starts a daemon with the same flags in each host.
+func start(t *testing.T, spec lab.Spec, args ...string) *world {
+	t.Helper()
+	w := &world{Lab: labtest.New(t, spec)}
+	w.daemons(t, args...)
+	return w
+}
+
+func (w *world) daemons(t *testing.T, args ...string) {
+	t.Helper()
+	for host := range w.Spec().Hosts {
+		w.d = append(w.d, labtest.Daemon(t, w.Lab, fmt.Sprintf("host%d", host), append(flags(w.Spec().Form), args...)...))
+	}
+}
+
+// flags are those that the form of a lab takes.
+func flags(f lab.Form) []string {
+	switch f {
+	case lab.FormArticle:
+		return []string{"--workload", "veth*", "--proxy", "10.20.1.0/24"}
+	case lab.FormSlash32:
+		return []string{"--workload", "veth*"}
+	}
+	return nil // cali* is the default
+}
+
+// pods are the pods of a host, in the order of their making.
+func pods(l *lab.Lab, host int) (all []lab.Pod) {
+	for _, p := range l.Pods() {
+		if p.Host == host {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func ip(p lab.Pod) string { return p.Addr.Addr().String() }
+
+// run runs a command, given as one line without quotes, in a node.
+func run(t testing.TB, l *lab.Lab, node, line string) string {
+	t.Helper()
+	args := strings.Fields(line)
+	return labtest.Run(t, l, node, args[0], args[1:]...)
+}
+
+// try is run for a command that may fail. It gives what was printed, both
+// outputs, and the exit code.
+func try(t testing.TB, l *lab.Lab, node, line string) (string, int) {
+	t.Helper()
+	args := strings.Fields(line)
+	out, errw, code := exec3(t, l, node, args[0], args[1:]...)
+	return out + errw, code
+}
+
+// exec3 runs a program in a node: its outputs and its exit code.
+func exec3(t testing.TB, l *lab.Lab, node, name string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+	defer cancel()
+	var out, errw bytes.Buffer
+	cmd := l.Command(ctx, node, name, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errw
+	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		t.Fatalf("%s# %s %s: %v", node, name, strings.Join(args, " "), err)
+	}
+	return out.String(), errw.String(), cmd.ProcessState.ExitCode()
+}
+
+var ttlRE = regexp.MustCompile(`bytes from .*icmp_seq=.* ttl=(\d+) `)
+
+// ping sends one echo request and returns the TTL of its reply; there has to
+// be one within the second.
+func ping(t testing.TB, l *lab.Lab, from, to string, options ...string) int {
+	t.Helper()
+	out := labtest.Run(t, l, from, "ping", append([]string{"-n", "-c1", "-W1", to}, options...)...)
+	m := ttlRE.FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("%s# ping %s: no reply in\n%s", from, to, out)
+	}
+	ttl, _ := strconv.Atoi(m[1])
+	return ttl
+}
+
+// wantTTL pings and checks how many routers the reply has met.
+func wantTTL(t testing.TB, l *lab.Lab, from, to string, want int) {
+	t.Helper()
+	if got := ping(t, l, from, to); got != want {
+		t.Errorf("%s# ping %s: ttl %d, want %d", from, to, got, want)
+	}
+}
+
+// await polls what changes without telling, counters above all.
+func await(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within %v: %s", patience, what)
+}
+
+type counts map[string]uint64
+
+// status is what scripts read of `status -o json`, and what is counted here.
+type status struct {
+	Version   string
+	Engine    string
+	Claim     string
+	Ready     bool
+	Workloads []port
+	Uplinks   []port
+	ARP       struct{ Verdicts counts }
+	Forward   struct {
+		PacketsIn  uint64 `json:"packets_in"`
+		PacketsOut uint64 `json:"packets_out"`
+		Verdicts   counts
+		Drops      counts
+	}
+}
+
+type port struct {
+	Name        string
+	Index       int
+	MAC         string
+	Answers     string
+	Up          bool
+	Forwards    bool
+	Error       string
+	ARPRequests uint64 `json:"arp_requests"`
+	ARPReplies  uint64 `json:"arp_replies"`
+	ARPVerdicts counts `json:"arp_verdicts"`
+	Received    uint64
+	Local       uint64
+	Punted      uint64
+}
+
+func statusOf(t testing.TB, p *labtest.Process) status {
+	t.Helper()
+	var s status
+	if err := json.Unmarshal([]byte(p.Status(t, "-o", "json")), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// port finds an interface by name.
+func (s *status) port(name string) *port {
+	for _, list := range [][]port{s.Workloads, s.Uplinks} {
+		if i := slices.IndexFunc(list, func(p port) bool { return p.Name == name }); i >= 0 {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// awaitDrops waits until a reason has been counted at least n times.
+func awaitDrops(t testing.TB, p *labtest.Process, reason string, n uint64) {
+	t.Helper()
+	var s status
+	await(t, fmt.Sprintf("%d %s; daemon in %s", n, reason, p.Node), func() bool {
+		s = statusOf(t, p)
+		return s.Forward.Drops[reason] >= n
+	})
+}
+
+// flushNeighbours makes every node forget what it has learnt.
+func flushNeighbours(t testing.TB, l *lab.Lab) {
+	t.Helper()
+	for _, n := range l.Nodes() {
+		run(t, l, n.Name, "ip neigh flush all")
+	}
+}
