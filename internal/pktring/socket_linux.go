@@ -89,9 +89,10 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 	if err != nil {
 		return -1, nil, fmt.Errorf("packet socket: %w", err)
 	}
+	opened := fd
 	defer func() {
 		if err != nil {
-			_ = unix.Close(fd)
+			_ = unix.Close(opened)
 		}
 	}()
 	for _, o := range []struct {
