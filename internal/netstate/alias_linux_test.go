@@ -122,6 +122,20 @@ func TestReplay(t *testing.T) {
 	t.Logf("asked again %d times of 20000", asked)
 }
 
+// TestDumpBetweenDeathAndFlush: fib_sync_down_dev marks nexthops first and
+// fib_flush drops the route later; a dump may fall between the two.
+func TestDumpBetweenDeathAndFlush(t *testing.T) {
+	s := newState()
+	dead := uint32(unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN)
+	s.routes.add(&Route{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: unix.RTN_UNICAST,
+		Nexthops: []Nexthop{{Index: 2, Flags: dead, Weight: 1}, {Index: 3, Flags: dead, Weight: 1}}})
+	s.beginReplay()
+	s.setLink(Link{Index: 3, Name: "b0"})
+	if s.RouteCount() != 0 || !s.stale {
+		t.Errorf("%d routes, stale %v", s.RouteCount(), s.stale)
+	}
+}
+
 func TestRouteTable(t *testing.T) {
 	var pool bodyPool
 	rt := newRouteTable(&pool, 0)

@@ -112,11 +112,12 @@ func (s *State) deleteLink(index int) {
 }
 
 func (s *State) setAddress(a Address) {
-	if old, ok := s.addresses[a.key()]; ok && old == a {
+	if old, ok := s.addresses[a.key()]; !ok || old != a {
+		s.addresses[a.key()] = a
+		s.tell(Event{Op: Set, Address: &a})
+	} else if !s.replay {
 		return
 	}
-	s.addresses[a.key()] = a
-	s.tell(Event{Op: Set, Address: &a})
 	// fib_inetaddr_event: the first address of a link revives its nexthops.
 	s.stale = s.stale || s.bodies.match(func(r *Route) bool {
 		return slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool {

@@ -80,13 +80,14 @@ func opaque(r *Route) bool { return r.NHID != 0 && len(r.Nexthops) == 0 }
 // disableLink is fib_sync_down_dev (net/ipv4/fib_semantics.c), which runs in
 // silence right after the message that leads here: nexthops over the link die,
 // and routes with no other nexthop are dropped. Without force, routes of scope
-// host (those to the machine's own addresses) stay.
+// host (those to the machine's own addresses) stay. Nexthops already dead are
+// old news, unless a dump fell between their death and the route's.
 func (s *State) disableLink(index int, force bool) {
 	alive := func(nh Nexthop) bool { return nh.Flags&unix.RTNH_F_DEAD == 0 }
 	spared := func(r *Route) bool { return !force && r.Scope == unix.RT_SCOPE_HOST }
 	touched := s.bodies.match(func(r *Route) bool {
 		return opaque(r) || !spared(r) && slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool {
-			return nh.Index == index && alive(nh)
+			return nh.Index == index && (s.replay || alive(nh))
 		})
 	})
 	if touched == nil {
