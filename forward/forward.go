@@ -42,15 +42,17 @@ func (r *result) dropWith(v Verdict, typ, code uint8, rest uint32) {
 // It does no I/O and knows no clock.
 func step(t *Table, f *Frame, r *result) {
 	*r = result{}
-	if f.Lost != NotSpecified {
-		r.verdict = f.Lost
-		return
+	if r.in = t.Link(f.Ifindex); r.in != nil {
+		f.Slot = r.in.Slot // whatever comes of the frame, the ring's filter counted it there
 	}
-	if r.in = t.Link(f.Ifindex); r.in == nil {
+	switch {
+	case f.Lost != NotSpecified:
+		r.drop(f.Lost)
+		return
+	case r.in == nil:
 		r.drop(DropIfUnknown)
 		return
 	}
-	f.Slot = r.in.Slot
 	ip, ok := parse(f, r)
 	if !ok {
 		return

@@ -23,6 +23,8 @@ type Window interface {
 	Consume(slot uint32)
 	// Resync says that the ring is empty: nothing admitted is still under way.
 	Resync()
+	// Reset says that the ring is a new one, and what was in the old one lost.
+	Reset()
 }
 
 // Config of a Port.
@@ -207,6 +209,9 @@ func (p *Port) wait(wait time.Duration) error {
 func (p *Port) rebuild() error {
 	if err := p.sock.Reopen(); err != nil {
 		return fmt.Errorf("replace the ring that the kernel stopped: %w", err)
+	}
+	if p.cfg.Window != nil {
+		p.cfg.Window.Reset()
 	}
 	p.skipped = false
 	p.rebuilt.Add(1)

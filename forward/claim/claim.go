@@ -116,6 +116,7 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 			return 0, fmt.Errorf("interface %d: all %d slots of the ring filter are in use", p.Ifindex, MaxPorts-1)
 		}
 		have.slot = s.free[len(s.free)-1]
+		s.window.top.Store(max(s.window.top.Load(), have.slot))
 	}
 	v := bpfPort{Slot: have.slot, Quota: p.Quota, L2len: p.L2Len}
 	if p.Forward {

@@ -18,6 +18,8 @@ type Window struct {
 	mem      [2][]byte
 	dirty    [MaxPorts]bool // slots consumed from since the last Resync
 	used     []uint32
+	left     uint32        // frames that have left the ring since the last Reset
+	top      atomic.Uint32 // the highest slot that an interface ever had
 }
 
 func newWindow(statsFD, consumedFD int) (*Window, error) {
@@ -42,12 +44,13 @@ func newWindow(statsFD, consumedFD int) (*Window, error) {
 }
 
 // Consume says that a frame of that slot has left the ring. It belongs to the
-// datapath's goroutine, as Resync does.
+// datapath's goroutine, as Resync and Reset do.
 func (w *Window) Consume(slot uint32) {
 	if slot >= MaxPorts {
 		return
 	}
-	atomic.StoreUint64(&w.consumed[slot], w.consumed[slot]+1)
+	atomic.AddUint64(&w.consumed[slot], 1)
+	w.left++
 	if !w.dirty[slot] {
 		w.dirty[slot] = true
 		w.used = append(w.used, slot)
@@ -55,13 +58,34 @@ func (w *Window) Consume(slot uint32) {
 }
 
 // Resync says that the ring is empty. What the filter admitted and the ring
-// then had no room for is written off here.
+// then had no room for is written off here: of those interfaces that a frame
+// came from meanwhile, and if so many came that the ring may have been full,
+// of all, since some may have been shut out altogether.
 func (w *Window) Resync() {
+	if w.left >= MaxPorts { // so that the sweep costs a frame one look at most
+		w.Reset()
+		return
+	}
 	for _, slot := range w.used {
-		atomic.StoreUint64(&w.consumed[slot], atomic.LoadUint64(&w.stats[slot].Admitted))
+		w.writeOff(slot)
 		w.dirty[slot] = false
 	}
 	w.used = w.used[:0]
+}
+
+// Reset says that the ring is empty and may have lost frames of any interface.
+func (w *Window) Reset() {
+	for slot := range w.top.Load() + 1 {
+		w.writeOff(slot)
+		w.dirty[slot] = false
+	}
+	w.used, w.left = w.used[:0], 0
+}
+
+func (w *Window) writeOff(slot uint32) {
+	if a := atomic.LoadUint64(&w.stats[slot].Admitted); a != atomic.LoadUint64(&w.consumed[slot]) {
+		atomic.StoreUint64(&w.consumed[slot], a)
+	}
 }
 
 func (w *Window) read(slot uint32) Counters {
@@ -74,16 +98,16 @@ func (w *Window) read(slot uint32) Counters {
 	}
 }
 
-// take reads the counters of a slot whose interface has left, and clears those
-// that its next interface is to start from zero. Admitted goes on: it is
-// compared with consumed.
+// take reads the counters of a slot whose interface has left and clears them:
+// the next interface starts from zero, with nothing in the ring. If the datapath
+// still consumes what the last one had there, it has a little more room until
+// the next Resync.
 func (w *Window) take(slot uint32) Counters {
 	c := w.read(slot)
 	s := &w.stats[slot]
-	for _, p := range []*uint64{&s.Policed, &s.Badgso, &s.Local, &s.Punted, &s.ArpPassed, &s.ArpPoliced} {
+	for _, p := range []*uint64{&s.Admitted, &s.Policed, &s.Badgso, &s.Local, &s.Punted, &s.ArpPassed, &s.ArpPoliced, &w.consumed[slot]} {
 		atomic.StoreUint64(p, 0)
 	}
-	c.Admitted = 0
 	return c
 }
 

@@ -1,0 +1,211 @@
+package claim
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/pktring"
+)
+
+// admitted sends n frames and says how many of them the filter let in.
+func admitted(t *testing.T, s *Set, e *end, n int) int {
+	t.Helper()
+	before := s.Counters(e.index)
+	e.put(t, repeat(n, packet(e.mac, "203.0.113.9"))...)
+	after := s.Counters(e.index)
+	in, refused := after.Admitted-before.Admitted, after.Policed-before.Policed
+	if in+refused != uint64(n) {
+		t.Errorf("%d frames: %d admitted, %d policed", n, in, refused)
+	}
+	return int(in)
+}
+
+// A reader that never reads, and an interface that never stops.
+func TestQuota(t *testing.T) {
+	namespace(t)
+	flooder, other, s := veth(t, "a"), veth(t, "b"), load(t)
+	r, k := openRing(t, s, 256), openKernel(t, flooder, unix.ETH_P_IP)
+	const quota = 100
+	slot := forward(t, s, flooder, quota)
+	otherSlot := forward(t, s, other, quota)
+	if n := admitted(t, s, flooder, 1000); n != quota {
+		t.Errorf("%d frames admitted, want %d", n, quota)
+	}
+	if n := len(k.got(t)); n != 0 { // the kernel must not forward what was policed
+		t.Errorf("the kernel got %d", n)
+	}
+	if n := admitted(t, s, other, 10); n != 10 {
+		t.Errorf("another interface: %d of 10 admitted", n)
+	}
+	// Each frame that leaves makes room for one.
+	var f pktring.Slot
+	for range 3 {
+		if !r.Next(&f) || f.Ifindex != flooder.index {
+			t.Fatalf("frame of interface %d", f.Ifindex)
+		}
+		r.Release(1)
+		s.Window().Consume(slot)
+	}
+	if n := admitted(t, s, flooder, 1000); n != 3 {
+		t.Errorf("3 have left, %d admitted", n)
+	}
+	for r.Next(&f) {
+		r.Release(1)
+		if f.Ifindex == other.index {
+			s.Window().Consume(otherSlot)
+		} else {
+			s.Window().Consume(slot)
+		}
+	}
+	if n := admitted(t, s, flooder, 1000); n != quota {
+		t.Errorf("all have left, %d admitted", n)
+	}
+	// A larger quota counts at once.
+	if _, err := s.SetPort(Port{Ifindex: flooder.index, Forward: true, Quota: quota + 7, L2Len: 14}); err != nil {
+		t.Fatal(err)
+	}
+	if n := admitted(t, s, flooder, 1000); n != 7 {
+		t.Errorf("quota raised by 7, %d admitted", n)
+	}
+}
+
+// What was admitted and then found no slot has not left the ring, nor will it.
+func TestResyncHealsFullRing(t *testing.T) {
+	namespace(t)
+	e, s := veth(t, "a"), load(t)
+	r := openRing(t, s, 64)
+	const quota = 100
+	slot := forward(t, s, e, quota)
+	for range 5 {
+		if n := admitted(t, s, e, 200); n != quota {
+			t.Fatalf("%d admitted, want %d", n, quota)
+		}
+		if n := drain(r, s, slot); n != 64 {
+			t.Fatalf("%d in the ring, want all its 64 slots", n)
+		}
+		s.Window().Resync()
+	}
+	if n := r.Drops(); n != 5*(quota-64) {
+		t.Errorf("%d drops, want %d", n, 5*(quota-64))
+	}
+}
+
+// The same for an interface of which not a single frame found a slot: others
+// had taken them all.
+func TestResyncHealsInterfaceThatWasShutOut(t *testing.T) {
+	namespace(t)
+	const slots, quota = 4096, 2048 // two interfaces fill the ring
+	s := load(t)
+	r := openRing(t, s, slots)
+	var ends [3]*end
+	slot := map[int32]uint32{}
+	for i := range ends {
+		ends[i] = veth(t, string(rune('a'+i)))
+		slot[ends[i].index] = forward(t, s, ends[i], quota)
+		admitted(t, s, ends[i], quota)
+	}
+	var f pktring.Slot
+	for r.Next(&f) {
+		if f.Ifindex == ends[2].index {
+			t.Fatal("the ring had room for the last one")
+		}
+		r.Release(1)
+		s.Window().Consume(slot[f.Ifindex])
+	}
+	s.Window().Resync()
+	for i, e := range ends {
+		if n := admitted(t, s, e, 10); n != 10 {
+			t.Errorf("interface %d: %d of 10 frames admitted to an empty ring", i, n)
+		}
+	}
+}
+
+// A ring that was replaced has lost what was in it.
+func TestReset(t *testing.T) {
+	namespace(t)
+	e, s := veth(t, "a"), load(t)
+	r := openRing(t, s, 256)
+	const quota = 100
+	forward(t, s, e, quota)
+	admitted(t, s, e, quota)
+	if err := r.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	s.Window().Reset()
+	if n := admitted(t, s, e, 2*quota); n != quota {
+		t.Errorf("%d admitted to a new ring, want %d", n, quota)
+	}
+}
+
+// The next interface starts from zero, whatever its slot's last one had under
+// way when it vanished.
+func TestSlotIsUsedAgain(t *testing.T) {
+	namespace(t)
+	e, s := veth(t, "a"), load(t)
+	openRing(t, s, 256)
+	const quota = 100
+	slot := forward(t, s, e, quota)
+	if n := admitted(t, s, e, 300); n != quota {
+		t.Fatalf("%d admitted", n)
+	}
+	before := s.Totals()
+	if err := s.DeletePort(e.index); err != nil {
+		t.Fatal(err)
+	}
+	if s.Claimed(e.index) || s.Slot(e.index) != 0 || s.Counters(e.index) != (Counters{}) {
+		t.Error("the interface is still known")
+	}
+	if err := s.DeletePort(e.index); err != nil {
+		t.Error(err)
+	}
+	if after := s.Totals(); after != before {
+		t.Errorf("totals %+v, %+v before it went", after, before)
+	}
+	next := veth(t, "b")
+	if again := forward(t, s, next, quota); again != slot {
+		t.Errorf("slot %d, want %d again", again, slot)
+	}
+	if c := s.Counters(next.index); c != (Counters{}) {
+		t.Errorf("the new interface begins with %+v", c)
+	}
+	if n := admitted(t, s, next, 300); n != quota {
+		t.Errorf("the new interface: %d admitted, want %d", n, quota)
+	}
+	if after := s.Totals(); after.Admitted != before.Admitted+quota || after.Policed != before.Policed+200 {
+		t.Errorf("totals %+v, %+v before", after, before)
+	}
+}
+
+func TestAllSlots(t *testing.T) {
+	namespace(t)
+	s := load(t)
+	seen := map[uint32]bool{0: true} // for interfaces not known yet
+	for i := int32(1); i < MaxPorts; i++ {
+		slot, err := s.SetPort(Port{Ifindex: i, Forward: true, Quota: 1})
+		if err != nil {
+			t.Fatalf("interface %d: %v", i, err)
+		}
+		if seen[slot] || slot >= MaxPorts {
+			t.Fatalf("interface %d: slot %d twice, or none", i, slot)
+		}
+		seen[slot] = true
+	}
+	for range 2 {
+		_, err := s.SetPort(Port{Ifindex: MaxPorts, Forward: true})
+		if err == nil || !strings.Contains(err.Error(), "4095 slots") || !strings.Contains(err.Error(), "4096") {
+			t.Fatalf("one too many: %v", err)
+		}
+	}
+	// The others are unharmed, and one that goes makes room.
+	if _, err := s.SetPort(Port{Ifindex: 7, Forward: false, Quota: 1}); err != nil {
+		t.Errorf("change of a known one: %v", err)
+	}
+	if err := s.DeletePort(9); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SetPort(Port{Ifindex: MaxPorts, Forward: true}); err != nil {
+		t.Errorf("after one has gone: %v", err)
+	}
+}
