@@ -1,0 +1,192 @@
+package internal_test
+
+import (
+	"bytes"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// module is this module's path, and root where it lies from here.
+const (
+	module = "proxyarpd"
+	root   = ".."
+)
+
+// mayImport says what the files of a package, but for its tests, import besides the standard library; see
+// docs/DESIGN.md. What ends in /... stands for the module or the directory.
+var mayImport = map[string][]string{
+	"internal/wire":    {},
+	"arpd":             {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "github.com/mdlayher/ethernet", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
+	"forward":          {"github.com/gaissmai/bart", "proxyarpd/internal/wire"},
+	"forward/memport":  {"proxyarpd/forward", "proxyarpd/internal/wire"},
+	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/internal/wire", "proxyarpd/internal/pktring"},
+	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire"},
+
+	"internal/pktring":     {"golang.org/x/net/bpf", unixPackage},
+	"internal/netstate":    {"github.com/vishvananda/netlink/nl", unixPackage},
+	"internal/instance":    {unixPackage},
+	"internal/macs":        {"github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/instance"},
+	"internal/hostpolicy":  {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage},
+	"internal/lab":         {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
+	"internal/lab/labtest": {"proxyarpd/internal/lab"},
+	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/forward/...",
+		"proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/macs",
+		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},
+	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/internal/daemon", labPackage},
+}
+
+const (
+	unixPackage = "golang.org/x/sys/unix"
+	labPackage  = "proxyarpd/internal/lab"
+)
+
+// unixAnywhere are the packages that name constants and errors of the kernel in any file: they turn its words into
+// ours. Elsewhere only files *_linux.go and *_unsafe.go do.
+var unixAnywhere = []string{"internal/daemon", "forward/afpacket"}
+
+// free are the directories that may import anything: they test and measure, they are not what runs.
+var free = []string{"bench", "internal", "test"}
+
+type goFile struct {
+	dir, name string
+	imports   []string
+}
+
+func (f goFile) path() string { return path.Join(f.dir, f.name) }
+
+func (f goFile) isTest() bool { return strings.HasSuffix(f.name, "_test.go") }
+
+// system reports whether the file's name says that it talks to the kernel.
+func (f goFile) system() bool {
+	return strings.HasSuffix(f.name, "_linux.go") || f.unsafe()
+}
+
+func (f goFile) unsafe() bool { return strings.Contains(f.name, "_unsafe") }
+
+func goFiles(t *testing.T) []goFile {
+	t.Helper()
+	var all []goFile
+	walk(t, func(file string) {
+		if path.Ext(file) != ".go" {
+			return
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, parser.ImportsOnly)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		f := goFile{dir: path.Dir(file), name: path.Base(file)}
+		for _, i := range parsed.Imports {
+			p, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				t.Error(err)
+			}
+			f.imports = append(f.imports, p)
+		}
+		all = append(all, f)
+	})
+	return all
+}
+
+// walk calls fn with the path, from the module's root, of each file that could be in the repository.
+func walk(t *testing.T, fn func(file string)) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(root), ".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && slices.Contains([]string{".git", "bin", "testdata"}, d.Name()):
+			return fs.SkipDir
+		case d.Type().IsRegular():
+			fn(file)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func standard(p string) bool {
+	first, _, _ := strings.Cut(p, "/")
+	return first != module && !strings.Contains(first, ".")
+}
+
+func allowed(rules []string, p string) bool {
+	return slices.ContainsFunc(rules, func(r string) bool {
+		dir, all := strings.CutSuffix(r, "/...")
+		return p == dir || all && strings.HasPrefix(p, dir+"/")
+	})
+}
+
+func within(dirs []string, dir string) bool {
+	return slices.ContainsFunc(dirs, func(d string) bool { return dir == d || d != "internal" && strings.HasPrefix(dir, d+"/") })
+}
+
+func TestImports(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.isTest() || within(free, f.dir) {
+			continue
+		}
+		rules, ok := mayImport[f.dir]
+		if !ok {
+			t.Errorf("%s: a new package: say in docs/DESIGN.md and in mayImport what it may import", f.path())
+			continue
+		}
+		for _, p := range f.imports {
+			if !standard(p) && !allowed(rules, p) {
+				t.Errorf("%s imports %s; %s may import %v (docs/DESIGN.md)", f.path(), p, f.dir, rules)
+			}
+		}
+	}
+}
+
+// Some imports belong to some files only.
+func TestImportsOfFiles(t *testing.T) {
+	for _, f := range goFiles(t) {
+		for _, p := range f.imports {
+			switch {
+			case p == "unsafe" && !f.unsafe() && !f.isTest():
+				t.Errorf("%s imports unsafe: only files *_unsafe.go do", f.path())
+			case p == "C":
+				t.Errorf("%s uses cgo: the binary is static", f.path())
+			case f.isTest() || within(free, f.dir):
+			case p == unixPackage && !f.system() && !within(unixAnywhere, f.dir):
+				t.Errorf("%s imports %s: only files *_linux.go and *_unsafe.go do", f.path(), p)
+			case p == labPackage && f.dir == "cmd/proxyarpd" && !strings.HasPrefix(f.name, "lab") && !strings.HasPrefix(f.name, "demo"):
+				t.Errorf("%s imports %s: only the subcommand lab does, never what runs as the daemon", f.path(), p)
+			case strings.HasPrefix(p, "github.com/google/gopacket"):
+				t.Errorf("%s imports %s: only tests do", f.path(), p)
+			}
+		}
+	}
+}
+
+// What is to be done stands in the issues, not in the files.
+func TestNothingLeftToDo(t *testing.T) {
+	words := [][]byte{[]byte("TO" + "DO"), []byte("FIX" + "ME")}
+	extensions := []string{".go", ".c", ".h", ".md", ".yml", ".yaml", ".service", ""}
+	walk(t, func(file string) {
+		if !slices.Contains(extensions, path.Ext(file)) {
+			return
+		}
+		b, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, w := range words {
+			if bytes.Contains(b, w) {
+				t.Errorf("%s: %s", file, w)
+			}
+		}
+	})
+}
