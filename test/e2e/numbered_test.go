@@ -1,0 +1,220 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
+)
+
+// fence is the number of the datagram behind the last one.
+const fence = ^uint32(0)
+
+// receiver counts how often each number arrives in a pod.
+type receiver struct {
+	t    testing.TB
+	conn *net.UDPConn
+	seen []int
+	bad  int // numbers that nobody sent
+	done chan struct{}
+	gap  time.Duration // longest time without a datagram
+	// through is closed when the first datagram is there.
+	through chan struct{}
+}
+
+// receive opens a receiver of the numbers 0 to n-1.
+func receive(t testing.TB, l *lab.Lab, to lab.Pod, n int) *receiver {
+	t.Helper()
+	r := &receiver{t: t, seen: make([]int, n), done: make(chan struct{}), through: make(chan struct{})}
+	err := l.Do(to.Node, func() (err error) {
+		r.conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr.Addr(), udpPort)))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.conn.Close(); <-r.done })
+	setsockopt(t, r.conn, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20)
+	go r.run()
+	return r
+}
+
+func (r *receiver) run() {
+	defer close(r.done)
+	var b [1 << 16]byte
+	var before time.Time
+	for {
+		n, _, err := r.conn.ReadFromUDPAddrPort(b[:])
+		if err != nil {
+			return
+		}
+		if n < 4 {
+			r.bad++
+			continue
+		}
+		now := time.Now()
+		if before.IsZero() {
+			close(r.through)
+		} else {
+			r.gap = max(r.gap, now.Sub(before))
+		}
+		before = now
+		switch i := binary.BigEndian.Uint32(b[:4]); {
+		case i == fence:
+			return
+		case int(i) >= len(r.seen):
+			r.bad++
+		default:
+			r.seen[i]++
+		}
+	}
+}
+
+// result waits for the fence, or for what is missing, and tells of how many
+// numbers there was none and more than one.
+func (r *receiver) result() (lost, doubled int) {
+	r.t.Helper()
+	if err := r.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil && !errors.Is(err, net.ErrClosed) {
+		r.t.Fatal(err)
+	}
+	<-r.done
+	r.conn.Close() // the port is free for the next one
+	for _, n := range r.seen {
+		switch {
+		case n == 0:
+			lost++
+		case n > 1:
+			doubled++
+		}
+	}
+	if r.bad > 0 {
+		r.t.Errorf("%d datagrams that nobody sent", r.bad)
+	}
+	return lost, doubled
+}
+
+// dial opens a UDP socket in a pod.
+func dial(t testing.TB, l *lab.Lab, from string, to lab.Pod) *net.UDPConn {
+	t.Helper()
+	var conn *net.UDPConn
+	err := l.Do(from, func() (err error) {
+		conn, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr.Addr(), udpPort)))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// sendNumbered sends the numbers from first up to n-1, so many a millisecond,
+// until stop is closed (nil: to the end), and returns how far it came.
+func sendNumbered(t testing.TB, conn *net.UDPConn, first, n, perMS, size int, stop <-chan struct{}) int {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	b := make([]byte, size)
+	for i := first; i < n; {
+		select {
+		case <-stop:
+			return i
+		case <-tick.C:
+		}
+		for end := min(i+perMS, n); i < end; i++ {
+			binary.BigEndian.PutUint32(b, uint32(i))
+			// An ICMP error about an earlier one is none about this one.
+			if _, err := conn.Write(b); err != nil && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH) {
+				t.Errorf("datagram %d: %v", i, err)
+				return i
+			}
+		}
+	}
+	return n
+}
+
+func sendFence(t testing.TB, conn *net.UDPConn) {
+	t.Helper()
+	if _, err := conn.Write(binary.BigEndian.AppendUint32(nil, fence)); err != nil {
+		t.Error(err)
+	}
+}
+
+// eachOnce sends n numbered datagrams from pod to pod and demands that each
+// arrives once.
+func eachOnce(t testing.TB, l *lab.Lab, from, to lab.Pod, n int) {
+	t.Helper()
+	r := receive(t, l, to, n)
+	conn := dial(t, l, from.Node, to)
+	sendNumbered(t, conn, 0, n, 20, 64, nil)
+	sendFence(t, conn)
+	if lost, doubled := r.result(); lost > 0 || doubled > 0 {
+		t.Errorf("%s to %s: of %d datagrams %d are lost and %d arrive more than once", from.Name, to.Name, n, lost, doubled)
+	}
+}
+
+func setsockopt(t testing.TB, conn syscall.Conn, level, option, value int) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cerr := raw.Control(func(fd uintptr) {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), level, option, value))
+	}); cerr != nil {
+		t.Fatal(cerr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUDPSegmentation sends super-packets of UDP (UDP_SEGMENT), as QUIC does,
+// over a wire that can carry them and over one that can't.
+func TestUDPSegmentation(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ethtool")
+	w := start(t, lab.Spec{Form: lab.FormSlash32, PodsPerHost: 2})
+	from, there, near := pods(w.Lab, 0)[0], pods(w.Lab, 1)[0], pods(w.Lab, 0)[1]
+	const size, per, packets = 1000, 50, 40
+	test := func(what string, to lab.Pod) {
+		t.Helper()
+		r := receive(t, w.Lab, to, per*packets)
+		conn := dial(t, w.Lab, from.Node, to)
+		setsockopt(t, conn, unix.IPPROTO_UDP, unix.UDP_SEGMENT, size)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		b := make([]byte, size*per)
+		for i := range packets {
+			for j := range per {
+				binary.BigEndian.PutUint32(b[j*size:], uint32(i*per+j))
+			}
+			if _, err := conn.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			<-tick.C
+		}
+		sendFence(t, conn)
+		if lost, doubled := r.result(); lost > 0 || doubled > 0 {
+			t.Errorf("%s: of %d datagrams %d are lost and %d arrive more than once", what, per*packets, lost, doubled)
+		}
+	}
+	test("one host", near)
+	test("across", there)
+	if s := statusOf(t, w.d[0]); s.port(from.Iface).Received > 4*packets {
+		t.Errorf("%d frames for %d super-packets: they were cut before the program saw them", s.port(from.Iface).Received, 2*packets)
+	}
+	for _, host := range []string{"host0", "host1"} {
+		run(t, w.Lab, host, "ethtool -K "+uplink+" tx off tso off gso off gro off sg off")
+	}
+	test("across a wire without offloads", there)
+}
