@@ -98,11 +98,11 @@ check-generate: ## are the generated files what `make generate` makes?
 		{ echo "check-generate: the files above are not what make generate makes: commit them"; exit 1; }
 
 .PHONY: figures
-figures: build ## measure, and print the figures of docs/PERFORMANCE.md (root)
-	@[ -d bench/figures ] || { echo "make figures: bench/figures is not in this tree" >&2; exit 1; }
-	@[ "$(ROOT)" = yes ] || { echo "make figures needs root: it makes network namespaces" >&2; exit 1; }
+figures: ## measure beside the kernel, in namespaces (root; FIGURES='-quick' passes flags)
+	@[ "$(ROOT)" = yes ] || { echo "make figures needs root: it makes network namespaces (try: sudo make figures)" >&2; exit 1; }
 	@scripts/need ip:iproute2 ping:iputils-ping iperf3:iperf3
-	PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench/figures $(FIGURES)
+	@$(MAKE) build
+	$(GO) run ./bench/figures -bin $(CURDIR)/$(BIN) $(FIGURES)
 
 .PHONY: tidy-check
 tidy-check: ## is go.mod tidy?

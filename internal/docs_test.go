@@ -1,0 +1,149 @@
+package internal_test
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+	"testing"
+
+	"proxyarpd/arpd"
+	"proxyarpd/forward"
+)
+
+// program returns the path of the daemon as `make build` makes it.
+func program(t *testing.T) string {
+	t.Helper()
+	if p := os.Getenv("PROXYARPD_BIN"); p != "" {
+		return p
+	}
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
+	p, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+var buildDir string
+
+var build = sync.OnceValues(func() (string, error) {
+	p := filepath.Join(buildDir, "proxyarpd")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", p, "proxyarpd/cmd/proxyarpd")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	return p, cmd.Run()
+})
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "proxyarpd")
+	if err != nil {
+		panic(err)
+	}
+	buildDir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// The binary runs where there is no C library: FROM scratch, or another one.
+func TestStaticBinary(t *testing.T) {
+	f, err := elf.Open(program(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("the binary has a %v segment: it is not static", p.Type)
+		}
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// firstColumn gives the code words that begin the rows of the tables in a part of a file.
+func firstColumn(t *testing.T, text, begin, end string) []string {
+	t.Helper()
+	part := regexp.MustCompile(`(?ms)^` + regexp.QuoteMeta(begin) + `$(.*?)(?:^` + end + `|\z)`).FindStringSubmatch(text)
+	if part == nil {
+		t.Fatalf("no heading %q", begin)
+	}
+	var words []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(part[1], -1) {
+		words = append(words, m[1])
+	}
+	return words
+}
+
+func sameSet(t *testing.T, what string, documented, inCode []string) {
+	t.Helper()
+	for _, w := range inCode {
+		if !slices.Contains(documented, w) {
+			t.Errorf("%s: %s is not documented", what, w)
+		}
+	}
+	for _, w := range documented {
+		if !slices.Contains(inCode, w) {
+			t.Errorf("%s: %s is documented, but not in the code", what, w)
+		}
+	}
+}
+
+// docs/VERDICTS.md explains each verdict that status can show, and no other, under the heading of its kind.
+func TestVerdictsDocumented(t *testing.T) {
+	text := read(t, "docs/VERDICTS.md")
+	packets := map[string][]string{}
+	for _, v := range forward.Verdicts() {
+		kind := "drop"
+		if !v.IsDrop() && v != forward.NotSpecified {
+			kind = "other"
+		}
+		packets[kind] = append(packets[kind], v.String())
+	}
+	sameSet(t, "packets", firstColumn(t, text, "## Packets", "##"), packets["other"])
+	sameSet(t, "packets dropped", firstColumn(t, text, "### Packets dropped", "##"), packets["drop"])
+
+	frames := map[arpd.Kind][]string{}
+	for v := range arpd.NumVerdicts {
+		kind := v.Kind()
+		if kind == arpd.KindLocal || kind == arpd.KindIgnore {
+			kind = arpd.KindAnswer
+		}
+		frames[kind] = append(frames[kind], v.String())
+	}
+	sameSet(t, "ARP", firstColumn(t, text, "## ARP frames", "##"), frames[arpd.KindAnswer])
+	sameSet(t, "ARP dropped", firstColumn(t, text, "### ARP frames dropped", "##"), frames[arpd.KindDrop])
+}
+
+// The README's table of flags is what `run --help` says.
+func TestFlagsDocumented(t *testing.T) {
+	help, err := exec.Command(program(t), "run", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flags []string
+	for _, m := range regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(string(help), -1) {
+		flags = append(flags, "--"+m[1])
+	}
+	if len(flags) == 0 {
+		t.Fatalf("no flag in\n%s", help)
+	}
+	var documented []string
+	for _, w := range firstColumn(t, read(t, "README.md"), "## Flags of `run`", "##") {
+		documented = append(documented, regexp.MustCompile(`^--[a-z-]+`).FindString(w))
+	}
+	sameSet(t, "flags", documented, flags)
+}
