@@ -60,3 +60,9 @@ func (l *Loop) Process(t *TestBatch) {
 	l.batch = t.batch
 	l.process(l.table.Load())
 }
+
+// Segments and PutL4Checksum are what a receiver of super-packets does.
+var (
+	Segments      = segments
+	PutL4Checksum = putL4Checksum
+)

@@ -63,6 +63,7 @@ const BatchSize = 64
 // borrowed from Queue until Flush has returned.
 type Out struct {
 	Buf     []byte
+	Tail    [][]byte // further pieces of the same frame
 	Ifindex int32
 	Bypass  bool // may pass by the queueing discipline
 	Err     Verdict

@@ -29,6 +29,8 @@ type Loop struct {
 	out     [BatchSize]Out
 	counted [BatchSize]Verdict // what out[i] counts as, if it is sent
 	nout    int
+	join    coalescer
+	loaded  bool   // enough frames came together to coalesce
 	scratch []byte // frames made here, until the next flush
 	used    int
 	piece   []byte // segments and fragments before they are framed
@@ -125,10 +127,12 @@ func (l *Loop) now() int64 {
 
 // process takes the batch through step and sends what is to be sent.
 func (l *Loop) process(t *Table) {
+	l.loaded = l.batch.N >= coalesceFrom
 	for i := range l.batch.Frames[:l.batch.N] {
 		l.handle(t, &l.batch.Frames[i], 0)
 	}
 	l.flush()
+	l.loaded = false
 	l.counters.in.Add(uint64(l.batch.N))
 	l.counters.batches.Add(1)
 }
@@ -147,6 +151,9 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		if r.fragment {
 			l.sendPieces(f.Buf, r.neigh, r.out, r.mtu)
 		} else {
+			if l.loaded && l.join.join(f.Buf, r.neigh, r.out, l.nout) {
+				return
+			}
 			l.send(f.Buf, r.out, Forward)
 		}
 		return
@@ -211,6 +218,7 @@ func (l *Loop) send(buf []byte, out *Link, as Verdict) {
 	o.Buf, o.Ifindex = buf, out.Ifindex
 	o.Bypass = out.Flags&LinkBypass != 0 && Vnet(buf).gso() == gsoNone
 	l.counted[l.nout] = as
+	l.join.alone(l.nout)
 	if l.nout++; l.nout == len(l.out) {
 		l.flush()
 	}
@@ -223,26 +231,37 @@ func (l *Loop) flush() {
 		return
 	}
 	out := l.out[:l.nout]
+	for i, tails := 0, 0; i < len(out); i++ {
+		if l.join.count[i] > 1 {
+			out[i].Tail = l.join.finish(i, out[i].Buf, tails)
+			out[i].Bypass = false
+			tails += len(out[i].Tail)
+		}
+	}
 	l.port.Send(out)
 	sent, bytes, forwarded := 0, 0, 0
 	for i := range out {
-		o := &out[i]
+		o, n := &out[i], l.join.count[i]
 		switch {
 		case o.Err != Forward:
-			l.counters.verdicts[o.Err].Add(1)
+			l.counters.verdicts[o.Err].Add(uint64(n))
 		case l.counted[i] == Forward:
-			forwarded++
+			forwarded += n
 			fallthrough
 		default:
-			sent++
+			sent += n
 			bytes += len(o.Buf) - VnetLen - wire.EthernetLen
+			if n > 1 {
+				bytes += l.join.groups[i].bytes - (len(o.Buf) - VnetLen - wire.EthernetLen) + (n-1)*(wire.IPv4MinLen+udpLen)
+			}
 			if l.counted[i] != Forward && l.counted[i] != NotSpecified {
 				l.counters.verdicts[l.counted[i]].Add(1)
 			}
 		}
-		o.Buf = nil
+		o.Buf, o.Tail = nil, nil
 	}
 	l.nout = 0
+	l.join.reset()
 	l.counters.verdicts[Forward].Add(uint64(forwarded))
 	l.counters.out.Add(uint64(sent))
 	l.counters.bytesOut.Add(uint64(bytes))

@@ -133,8 +133,8 @@ func (p *Port) Send(out []forward.Out) {
 			s = p.direct
 		}
 		last := first
-		for last < len(out) && out[last].Bypass == out[first].Bypass && s.Len() < pktring.MaxBatch {
-			s.Add(out[last].Buf, out[last].Ifindex, unix.ETH_P_IP)
+		for last < len(out) && out[last].Bypass == out[first].Bypass &&
+			s.AddPieces(out[last].Buf, out[last].Tail, out[last].Ifindex, unix.ETH_P_IP) {
 			last++
 		}
 		for i, errno := range s.Flush() {

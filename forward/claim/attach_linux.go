@@ -95,16 +95,27 @@ func (s *Set) attachClsact(ifindex int) (attached, error) {
 	}
 	a.filter = &netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS,
-			Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},
+			Protocol: unix.ETH_P_ALL, Priority: 1},
 		Fd: s.claim.FD(), Name: programName, DirectAction: true,
 	}
-	if err := netlink.FilterReplace(a.filter); err != nil {
+	if err := addFilter(a.filter); err != nil {
 		if a.qdisc != nil {
 			err = errors.Join(err, netlink.QdiscDel(a.qdisc))
 		}
 		return a, fmt.Errorf("clsact filter: %w", err)
 	}
 	return a, nil
+}
+
+// addFilter takes the first handle that nobody has: of the filters with one
+// preference the newest runs first.
+func addFilter(f *netlink.BpfFilter) (err error) {
+	for f.Handle = 1; f.Handle < 100; f.Handle++ {
+		if err = netlink.FilterAdd(f); !errors.Is(err, unix.EEXIST) {
+			break
+		}
+	}
+	return err
 }
 
 // Claimed reports whether an interface's originals are dropped.

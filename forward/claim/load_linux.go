@@ -18,7 +18,10 @@ type ARPPolice struct {
 
 // Load loads programs and maps. An error that is ErrNotSupported, by
 // errors.Is, says why this host can't: the kernel, or a missing capability.
-func Load(arp ARPPolice) (*Set, error) {
+func Load(arp ARPPolice) (*Set, error) { return loadSet(arp, true) }
+
+// loadSet loads the filter that sees GSO types only if exact is wanted.
+func loadSet(arp ARPPolice, exact bool) (*Set, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, err
@@ -31,7 +34,11 @@ func Load(arp ARPPolice) (*Set, error) {
 	}
 	basic := spec.Programs[bpfProgParpRingBasic]
 	delete(spec.Programs, bpfProgParpRingBasic)
-	coll, err := ebpf.NewCollection(spec)
+	var coll *ebpf.Collection
+	err = ErrNotSupported
+	if exact {
+		coll, err = ebpf.NewCollection(spec)
+	}
 	sees := err == nil
 	if err != nil {
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.

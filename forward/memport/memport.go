@@ -4,6 +4,7 @@ package memport
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -92,7 +93,7 @@ func (p *Port) Send(out []forward.Out) {
 			o.Err = p.Fail(o.Ifindex)
 		}
 		if o.Err == forward.Forward && !p.Discard {
-			p.sent = append(p.sent, Sent{Ifindex: o.Ifindex, Buf: append([]byte(nil), o.Buf...)})
+			p.sent = append(p.sent, Sent{Ifindex: o.Ifindex, Buf: slices.Concat(append([][]byte{o.Buf}, o.Tail...)...)})
 		}
 	}
 }

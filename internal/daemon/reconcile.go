@@ -21,8 +21,8 @@ type macAddr = wire.MAC
 // Shares of the ring's 4096 slots that one interface may hold: a flood of one
 // delays the others by at most that many packets, and never takes the last slot.
 const (
-	workloadQuota = 512
-	uplinkQuota   = 2048
+	workloadQuota = 1536
+	uplinkQuota   = 3072
 )
 
 // apply takes one batch of the kernel's events. It runs on the watcher's goroutine.

@@ -25,7 +25,8 @@ type Sender struct {
 	fd   int
 	n    int
 	msgs [MaxBatch]mmsghdr
-	iov  [MaxBatch]unix.Iovec
+	iov  [2 * MaxBatch]unix.Iovec
+	niov int
 	sll  [MaxBatch]unix.RawSockaddrLinklayer
 	errs [MaxBatch]syscall.Errno
 }
@@ -55,8 +56,6 @@ func OpenSender(bypass bool) (*Sender, error) {
 		s.sll[i] = unix.RawSockaddrLinklayer{Family: unix.AF_PACKET, Halen: 6}
 		s.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&s.sll[i]))
 		s.msgs[i].hdr.Namelen = unix.SizeofSockaddrLinklayer
-		s.msgs[i].hdr.Iov = &s.iov[i]
-		s.msgs[i].hdr.SetIovlen(1)
 	}
 	return s, nil
 }
@@ -66,14 +65,35 @@ func (s *Sender) Len() int { return s.n }
 
 // Add appends a frame: b is its virtio_net_hdr and the frame from its
 // link-layer header, protocol its EtherType in host byte order. At most
-// MaxBatch frames fit between two calls of Flush.
-func (s *Sender) Add(b []byte, ifindex int32, protocol uint16) {
+// MaxBatch frames fit between two calls of Flush; ok is false for one that
+// does not.
+func (s *Sender) Add(b []byte, ifindex int32, protocol uint16) (ok bool) {
+	return s.AddPieces(b, nil, ifindex, protocol)
+}
+
+// AddPieces is Add for a frame in pieces: tail follows b. There is room for
+// twice MaxBatch pieces.
+func (s *Sender) AddPieces(b []byte, tail [][]byte, ifindex int32, protocol uint16) (ok bool) {
 	i := s.n
-	s.iov[i].Base = &b[0]
-	s.iov[i].SetLen(len(b))
+	if i == MaxBatch || s.niov+1+len(tail) > len(s.iov) {
+		return false
+	}
+	s.msgs[i].hdr.Iov = &s.iov[s.niov]
+	s.msgs[i].hdr.SetIovlen(1 + len(tail))
+	s.piece(b)
+	for _, t := range tail {
+		s.piece(t)
+	}
 	s.sll[i].Ifindex = ifindex
 	s.sll[i].Protocol = htons(protocol)
 	s.n++
+	return true
+}
+
+func (s *Sender) piece(b []byte) {
+	s.iov[s.niov].Base = &b[0]
+	s.iov[s.niov].SetLen(len(b))
+	s.niov++
 }
 
 // Flush sends what was added, in order. Element i of the result is frame i's
@@ -96,10 +116,8 @@ func (s *Sender) Flush() []syscall.Errno {
 			s.errs[i] = 0
 		}
 	}
-	s.n = 0
-	for i := range n {
-		s.iov[i].Base = nil
-	}
+	clear(s.iov[:s.niov])
+	s.n, s.niov = 0, 0
 	return s.errs[:n]
 }
 
