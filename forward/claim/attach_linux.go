@@ -80,6 +80,9 @@ func (s *Set) Claim(ifindex int32) error {
 // reserved puts the program before those of others.
 func (s *Set) attachClsact(ifindex int) (attached, error) {
 	var a attached
+	if err := Sweep(ifindex); err != nil { // it may have become ours just now
+		return a, fmt.Errorf("clsact: %w", err)
+	}
 	q := &netlink.GenericQdisc{
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 		QdiscType:  "clsact",

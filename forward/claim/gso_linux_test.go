@@ -165,11 +165,11 @@ func TestKernelStopsRing(t *testing.T) {
 		write(packet(e.mac, "203.0.113.9"))
 	}
 	n, drops := drain(r, nil, 0), r.Drops()
-	t.Logf("after one UFO packet 3 others: %d in the ring, %d drops, a gap seen: %v", n, drops, r.Ahead())
-	if n == 3 && drops == 1 {
-		t.Skip("this kernel is mended")
-	}
-	if r.Ahead() == (drops == 4) {
-		t.Errorf("neither a gap nor drops tell that the ring has stopped")
+	switch {
+	case n == 3:
+		t.Log("this kernel's rings go on")
+	case n == 0 && drops == 4 && !r.Ahead(): // since 5.6: the slot is not passed over
+	default:
+		t.Errorf("3 frames after one of UFO: %d in the ring, %d drops, a gap: %v", n, drops, r.Ahead())
 	}
 }
