@@ -46,6 +46,7 @@ type Daemon struct {
 
 	mu        sync.Mutex
 	synced    bool
+	running   bool          // started has been through
 	firstSync chan struct{} // closed when the kernel's state is known
 	ready     chan struct{} // closed, and made anew, whenever all is ready
 	announced bool
@@ -79,6 +80,7 @@ type port struct {
 	forwards  bool // the ring takes its frames
 	opened    bool // MAC set and originals claimed, as far as that is wanted
 	macFailed bool
+	checked   bool // rules bound to it were looked for
 	failed    error
 }
 

@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward/claim"
+	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
 )
 
@@ -48,6 +50,10 @@ func (d *Daemon) wantsMAC(l *netstate.Link, p *port) bool {
 func (d *Daemon) openPort(index int) {
 	l, p := d.links[index], d.ports[index]
 	if l == nil || p == nil || !d.synced {
+		return
+	}
+	if err := d.checkNew(l, p); err != nil {
+		d.refuse(l, p, err)
 		return
 	}
 	if d.claim != nil && (d.loop != nil || p.aliases != [2]macAddr{}) {
@@ -95,4 +101,47 @@ func (d *Daemon) unlocked(fn func() error) error {
 	d.mu.Unlock()
 	defer d.mu.Lock()
 	return fn()
+}
+
+// checkNew asks whether forwarding for an interface that appeared after the
+// start would bypass rules that are bound to it.
+func (d *Daemon) checkNew(l *netstate.Link, p *port) error {
+	if d.loop == nil || p.checked {
+		return nil
+	}
+	p.checked = true
+	if !d.running {
+		return nil // start has asked for all
+	}
+	var found []hostpolicy.Finding
+	err := d.unlocked(func() (err error) {
+		ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
+		defer cancel()
+		found, err = hostpolicy.Inspect(ctx, []hostpolicy.Interface{{Name: l.Name, Index: l.Index}})
+		return err
+	})
+	if err != nil && !d.cfg.BypassPolicy {
+		return fmt.Errorf("can't tell whether rules of this host would be bypassed: %w", err)
+	}
+	for _, f := range found {
+		if f.Interface != l.Name {
+			continue // it was there, or not there, when the daemon started
+		}
+		if !d.cfg.BypassPolicy {
+			return fmt.Errorf("forwarding would bypass %s", f)
+		}
+		d.spare(f)
+	}
+	return nil
+}
+
+// refuse leaves a port's packets to the kernel.
+func (d *Daemon) refuse(l *netstate.Link, p *port, err error) {
+	p.forwards, p.opened = false, true
+	d.fail(l, p, err)
+	if d.claim != nil && d.ports[l.Index] == p {
+		if _, err := d.claim.SetPort(d.claimPort(l, p)); err != nil {
+			d.log.Error("interface not given back", "interface", l.Name, "err", err)
+		}
+	}
 }

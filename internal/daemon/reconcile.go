@@ -83,7 +83,20 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 		delete(d.addrs, l.Index)
 		return
 	}
+	if old := d.links[l.Index]; old != nil && old.Name != l.Name {
+		d.renamed(l)
+	}
 	d.links[l.Index] = l
+}
+
+// renamed keeps the record of a changed MAC true: it is by index and name.
+func (d *Daemon) renamed(l *netstate.Link) {
+	if _, changed := d.macs.Original(l.Index); !changed {
+		return
+	}
+	if err := d.macs.Set(l.Index, l.Name, l.MAC, l.MAC); err != nil && !errors.Is(err, unix.ENODEV) {
+		d.log.Warn("MAC will not be put back", "interface", l.Name, "err", err)
+	}
 }
 
 func (d *Daemon) noteAddress(a *netstate.Address, del bool) {
@@ -232,7 +245,7 @@ func (d *Daemon) admit(index int) {
 	if l == nil || p == nil {
 		return
 	}
-	if d.loop != nil && !p.forwards && d.kernelForwards(l) == nil {
+	if d.loop != nil && !p.forwards && p.failed == nil && d.kernelForwards(l) == nil {
 		d.takeFrames(l, p)
 	}
 	if !p.opened || d.wantsMAC(l, p) {

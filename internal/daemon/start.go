@@ -65,6 +65,7 @@ func (d *Daemon) started() error {
 		d.log.Warn("not all MACs that a killed predecessor changed are back", "err", err)
 	}
 	d.openPorts()
+	d.running = true
 	close(d.firstSync)
 	for index, p := range d.ports {
 		if l := d.links[index]; l != nil && p.failed != nil {
@@ -88,6 +89,8 @@ func (d *Daemon) warnLeftAlone() {
 	}
 }
 
+const inspectTimeout = 10 * time.Second
+
 // checkPolicy refuses to pass by the host's own rules.
 func (d *Daemon) checkPolicy() error {
 	var ifs []hostpolicy.Interface
@@ -96,7 +99,7 @@ func (d *Daemon) checkPolicy() error {
 			ifs = append(ifs, hostpolicy.Interface{Name: l.Name, Index: index})
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
 	found, err := hostpolicy.Inspect(ctx, ifs)
 	if err != nil && !d.cfg.BypassPolicy {

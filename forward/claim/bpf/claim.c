@@ -3,7 +3,8 @@
 // The three programs that stand between the kernel and proxyarpd's sockets:
 //
 //   parp_ring    socket filter of the forwarding ring: is this frame ours?
-//   parp_claim   tc ingress: drops the original of each frame that the ring took
+//   parp_claim   tc ingress: drops the original of each frame that the ring took,
+//                and makes frames to another MAC of the interface the host's
 //   parp_arp     socket filter of the ARP socket: polices each interface
 //
 // On receive the kernel runs taps of ETH_P_ALL first and tc ingress next, on
@@ -275,14 +276,12 @@ int parp_claim(struct __sk_buff *skb)
 	*decision = LEAVE;
 	if (d == TAKEN)
 		return 2;
-	if (skb->pkt_type != PACKET_OTHERHOST)
-		return -1;
-	// What the kernel keeps. Not by way of the slot: with engine none there is
-	// no ring that would fill it.
-	__u32 ifindex = skb->ifindex;
-	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-	if (p && !skb->vlan_present && alias_mac(skb, p))
-		bpf_skb_change_type(skb, PACKET_HOST);
+	if (skb->pkt_type == PACKET_OTHERHOST) {
+		__u32 ifindex = skb->ifindex;
+		struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+		if (p && alias_mac(skb, p))
+			bpf_skb_change_type(skb, PACKET_HOST);
+	}
 	return -1;
 }
 
