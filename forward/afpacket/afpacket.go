@@ -23,6 +23,8 @@ type Window interface {
 	Consume(slot uint32)
 	// Resync says that the ring is empty: nothing admitted is still under way.
 	Resync()
+	// SetLap says how many frames the ring holds.
+	SetLap(slots int)
 	// Reset says that the ring is a new one, and what was in the old one lost.
 	Reset()
 }
@@ -31,6 +33,9 @@ type Window interface {
 type Config struct {
 	Ring   pktring.Config
 	Window Window // nil: nobody polices
+	// Guarded says that the ring's filter keeps out every frame whose GSO type
+	// the kernel can't express: nothing can stop the ring.
+	Guarded bool
 }
 
 // A frame that fits no slot of the ring is copied here. Copies are few at a
@@ -47,9 +52,9 @@ type Port struct {
 	direct  *pktring.Sender // PACKET_QDISC_BYPASS
 	queued  *pktring.Sender
 	copies  [copyBuffers][]byte
-	resync  bool
 	ahead   time.Time // since when an empty slot has stood before a filled one
 	skipped bool      // such a slot was passed over: the ring is to be replaced
+	drops   uint64    // when the ring was last seen empty
 	rebuilt atomic.Uint64
 }
 
@@ -65,8 +70,15 @@ func Open(cfg Config) (*Port, error) {
 	if p.queued, err = pktring.OpenSender(false); err != nil {
 		return nil, errors.Join(err, p.direct.Close())
 	}
+	if w := cfg.Window; w != nil {
+		cfg.Ring.BeforeSleep = w.Resync
+		p.cfg = cfg
+	}
 	if p.sock, err = pktring.Open(cfg.Ring); err != nil {
 		return nil, errors.Join(err, p.direct.Close(), p.queued.Close())
+	}
+	if cfg.Window != nil {
+		cfg.Window.SetLap(p.sock.Slots())
 	}
 	for i := range p.copies {
 		p.copies[i] = make([]byte, copySize)
@@ -79,10 +91,6 @@ func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
 	b.N = 0
 	s := p.sock
 	if !s.Ready() {
-		if p.resync && p.cfg.Window != nil {
-			p.resync = false
-			p.cfg.Window.Resync()
-		}
 		if err := p.wait(wait); err != nil {
 			return err
 		}
@@ -119,7 +127,6 @@ func (p *Port) Release(b *forward.Batch) {
 		for i := range b.Frames[:b.N] {
 			w.Consume(b.Frames[i].Slot)
 		}
-		p.resync = true
 	}
 	b.N = 0
 }
@@ -180,21 +187,31 @@ func (p *Port) Close() error {
 
 // A TPACKET_V2 ring that receives a frame whose GSO type no virtio_net_hdr can
 // express takes a slot for it and never gives it back (net/packet/af_packet.c,
-// tpacket_rcv): one lap later the ring stops for good. The eBPF filter keeps
-// such frames out; where it can't be loaded or can't see the type, the lost
-// slot shows as an empty one before filled ones. It is skipped, and the ring
-// replaced as soon as it has been emptied.
-const lostSlotAfter = 2 * time.Millisecond
+// tpacket_rcv): the ring is stopped for good, and every further frame a drop.
+// Before Linux 5.6 it stops one lap later; until then the lost slot shows as an
+// empty one before filled ones. The eBPF filter keeps such frames out; where it
+// can't be loaded or can't see the type, the ring is looked at now and then. A
+// lost slot is skipped, and the ring replaced as soon as it has been emptied.
+const (
+	lostSlotAfter = 2 * time.Millisecond
+	lookAfter     = 20 * time.Millisecond
+)
 
 func (p *Port) wait(wait time.Duration) error {
 	s := p.sock
 	if p.skipped {
 		return p.rebuild()
 	}
+	look := !p.cfg.Guarded && (wait < 0 || wait >= lookAfter)
+	if look {
+		wait, p.drops = lookAfter, s.Drops()
+	}
 	if err := s.Wait(wait); err != nil || s.Ready() {
 		return err
 	}
 	switch {
+	case look && s.Drops() != p.drops && !s.Ready():
+		return p.rebuild() // empty all the time, and yet without room
 	case !s.Ahead():
 		p.ahead = time.Time{}
 	case p.ahead.IsZero():

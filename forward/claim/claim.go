@@ -90,6 +90,13 @@ type Set struct {
 type ported struct {
 	port Port
 	slot uint32
+	base uint64 // admitted of the slot before it was this interface's
+}
+
+func (s *Set) read(p ported) Counters {
+	c := s.window.read(p.slot)
+	c.Admitted -= p.base
+	return c
 }
 
 // Slot gives the index of an interface in the filter's tables.
@@ -116,7 +123,7 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 			return 0, fmt.Errorf("interface %d: all %d slots of the ring filter are in use", p.Ifindex, MaxPorts-1)
 		}
 		have.slot = s.free[len(s.free)-1]
-		s.window.top.Store(max(s.window.top.Load(), have.slot))
+		have.base = s.window.start(have.slot)
 	}
 	v := bpfPort{Slot: have.slot, Quota: p.Quota, L2len: p.L2Len}
 	if p.Forward {
@@ -142,6 +149,9 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 	}
 	have.port = p
 	s.ports[p.Ifindex] = have
+	if !known {
+		s.setActive()
+	}
 	return have.slot, nil
 }
 
@@ -159,9 +169,22 @@ func (s *Set) DeletePort(ifindex int32) error {
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		err = nil
 	}
-	s.gone.add(s.window.take(have.slot))
+	left := s.window.take(have.slot)
+	left.Admitted -= have.base
+	s.gone.add(left)
 	s.free = append(s.free, have.slot)
+	s.setActive()
 	return errors.Join(err, s.releaseLocked(ifindex))
+}
+
+// setActive tells the window which slots there are.
+func (s *Set) setActive() {
+	active := make([]uint32, 0, len(s.ports)+1)
+	active = append(active, 0)
+	for _, p := range s.ports {
+		active = append(active, p.slot)
+	}
+	s.window.active.Store(&active)
 }
 
 // Counters reads what the filters counted for an interface.
@@ -169,7 +192,7 @@ func (s *Set) Counters(ifindex int32) Counters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p, ok := s.ports[ifindex]; ok {
-		return s.window.read(p.slot)
+		return s.read(p)
 	}
 	return Counters{}
 }
@@ -181,7 +204,7 @@ func (s *Set) Totals() Counters {
 	t := s.gone
 	t.add(s.window.read(0))
 	for _, p := range s.ports {
-		t.add(s.window.read(p.slot))
+		t.add(s.read(p))
 	}
 	return t
 }

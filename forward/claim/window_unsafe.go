@@ -11,19 +11,29 @@ import (
 
 // Window shares two maps with the ring's filter: what it admitted of each
 // interface, which it writes, and what has left the ring, which the datapath
-// writes. The difference is what an interface has in the ring.
+// writes. The difference is what an interface has in the ring, and what its
+// quota is held against.
+//
+// A frame that was admitted may yet be lost: the ring had no free slot, or the
+// interface went. Such frames would count against the quota for ever, so
+// they are written off when the ring is empty, and after each lap of it: what
+// was admitted before the last lap began can't be in it any more.
 type Window struct {
 	stats    []bpfPortstat
 	consumed []uint64
 	mem      [2][]byte
-	dirty    [MaxPorts]bool // slots consumed from since the last Resync
-	used     []uint32
-	left     uint32        // frames that have left the ring since the last Reset
-	top      atomic.Uint32 // the highest slot that an interface ever had
+	active   atomic.Pointer[[]uint32] // slots in use
+	lap      uint32                   // frames in a lap of the ring
+	passed   uint32                   // frames consumed in this lap
+	before   [MaxPorts]uint64         // admitted when this lap began
 }
 
+// ringSlots is more than any ring has.
+const ringSlots = 1 << 14
+
 func newWindow(statsFD, consumedFD int) (*Window, error) {
-	w := &Window{used: make([]uint32, 0, MaxPorts)}
+	w := &Window{lap: ringSlots}
+	w.active.Store(new([]uint32))
 	page := unix.Getpagesize()
 	for i, m := range []struct {
 		fd, size, prot int
@@ -44,48 +54,50 @@ func newWindow(statsFD, consumedFD int) (*Window, error) {
 }
 
 // Consume says that a frame of that slot has left the ring. It belongs to the
-// datapath's goroutine, as Resync and Reset do.
+// datapath's goroutine, as Resync and SetLap do.
 func (w *Window) Consume(slot uint32) {
 	if slot >= MaxPorts {
 		return
 	}
-	atomic.AddUint64(&w.consumed[slot], 1)
-	w.left++
-	if !w.dirty[slot] {
-		w.dirty[slot] = true
-		w.used = append(w.used, slot)
+	atomic.StoreUint64(&w.consumed[slot], w.consumed[slot]+1)
+	if w.passed++; w.passed >= w.lap {
+		w.passed = 0
+		w.writeOff()
 	}
 }
 
-// Resync says that the ring is empty. What the filter admitted and the ring
-// then had no room for is written off here: of those interfaces that a frame
-// came from meanwhile, and if so many came that the ring may have been full,
-// of all, since some may have been shut out altogether.
+// SetLap says how many frames the ring holds.
+func (w *Window) SetLap(slots int) { w.lap = uint32(slots) }
+
+// writeOff is for the end of a lap.
+func (w *Window) writeOff() {
+	for _, slot := range *w.active.Load() {
+		if old := w.before[slot]; int64(old-w.consumed[slot]) > 0 {
+			atomic.StoreUint64(&w.consumed[slot], old)
+		}
+		w.before[slot] = atomic.LoadUint64(&w.stats[slot].Admitted)
+	}
+}
+
+// Resync says that the ring is empty.
 func (w *Window) Resync() {
-	if w.left >= MaxPorts { // so that the sweep costs a frame one look at most
-		w.Reset()
-		return
+	for _, slot := range *w.active.Load() {
+		atomic.StoreUint64(&w.consumed[slot], atomic.LoadUint64(&w.stats[slot].Admitted))
 	}
-	for _, slot := range w.used {
-		w.writeOff(slot)
-		w.dirty[slot] = false
-	}
-	w.used = w.used[:0]
 }
 
-// Reset says that the ring is empty and may have lost frames of any interface.
+// Reset says that the ring was replaced by an empty one.
 func (w *Window) Reset() {
-	for slot := range w.top.Load() + 1 {
-		w.writeOff(slot)
-		w.dirty[slot] = false
-	}
-	w.used, w.left = w.used[:0], 0
+	w.passed = 0
+	w.Resync()
 }
 
-func (w *Window) writeOff(slot uint32) {
-	if a := atomic.LoadUint64(&w.stats[slot].Admitted); a != atomic.LoadUint64(&w.consumed[slot]) {
-		atomic.StoreUint64(&w.consumed[slot], a)
-	}
+// start makes a slot its next interface's, with nothing in the ring, and gives
+// what the slot's former ones admitted.
+func (w *Window) start(slot uint32) uint64 {
+	admitted := atomic.LoadUint64(&w.stats[slot].Admitted)
+	atomic.StoreUint64(&w.consumed[slot], admitted)
+	return admitted
 }
 
 func (w *Window) read(slot uint32) Counters {
@@ -98,14 +110,12 @@ func (w *Window) read(slot uint32) Counters {
 	}
 }
 
-// take reads the counters of a slot whose interface has left and clears them:
-// the next interface starts from zero, with nothing in the ring. If the datapath
-// still consumes what the last one had there, it has a little more room until
-// the next Resync.
+// take reads the counters of a slot whose interface has left and clears them.
+// Admitted goes on, since the datapath may still compare it.
 func (w *Window) take(slot uint32) Counters {
 	c := w.read(slot)
 	s := &w.stats[slot]
-	for _, p := range []*uint64{&s.Admitted, &s.Policed, &s.Badgso, &s.Local, &s.Punted, &s.ArpPassed, &s.ArpPoliced, &w.consumed[slot]} {
+	for _, p := range []*uint64{&s.Policed, &s.Badgso, &s.Local, &s.Punted, &s.ArpPassed, &s.ArpPoliced} {
 		atomic.StoreUint64(p, 0)
 	}
 	return c

@@ -180,7 +180,7 @@ func (d *Daemon) openForward() error {
 	}
 	if d.claim != nil {
 		cfg.Ring.Filter = d.claim.AttachRing
-		cfg.Window = d.claim.Window()
+		cfg.Window, cfg.Guarded = d.claim.Window(), d.claim.SeesGSOType()
 	} else {
 		cfg.Ring.Filter = pktring.AttachIPv4
 	}

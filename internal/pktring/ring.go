@@ -75,6 +75,9 @@ func (r *Ring) Ready() bool {
 // Borrowed is the number of slots taken by Next and not yet released.
 func (r *Ring) Borrowed() int { return r.borrowed }
 
+// Slots is how many slots the ring has.
+func (r *Ring) Slots() int { return r.slots }
+
 func (r *Ring) slot(i int) []byte {
 	o := i * r.slotSize
 	return r.mem[o : o+r.slotSize : o+r.slotSize]

@@ -23,6 +23,9 @@ type Config struct {
 	Queue int
 	// Spin is how long Wait looks at the ring before it sleeps.
 	Spin time.Duration
+	// BeforeSleep, if set, is called when the ring is empty and Wait is about
+	// to sleep.
+	BeforeSleep func()
 }
 
 // Socket is a receive ring for all interfaces of the network namespace it was
@@ -158,6 +161,9 @@ func (s *Socket) Wait(timeout time.Duration) error {
 				break
 			}
 		}
+	}
+	if s.cfg.BeforeSleep != nil {
+		s.cfg.BeforeSleep()
 	}
 	if err := s.poll(timeout); err != nil {
 		return err
