@@ -124,7 +124,6 @@ type window struct {
 func (w *window) Consume(slot uint32) { w.consumed = append(w.consumed, slot) }
 func (w *window) Resync()             { w.resyncs++ }
 func (w *window) Reset()              { w.reset++ }
-func (w *window) SetLap(int)          {}
 func (w *window) SetLap(slots int)    { w.lap = slots }
 
 // tap is a device whose frames come from the test, with any virtio_net_hdr.
