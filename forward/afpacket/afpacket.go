@@ -42,7 +42,7 @@ type Config struct {
 // time, so that they stay in the CPU's cache between receipt and sending.
 const (
 	copyBuffers = 8
-	copySize    = 1<<16 + 256 // 64 KB, headers and the virtio_net_hdr
+	copySize    = 1<<19 + 256 // GSO_MAX_SIZE (BIG TCP), headers and the virtio_net_hdr
 )
 
 // Port moves frames by AF_PACKET. One goroutine uses it, but for Wake and Drops.

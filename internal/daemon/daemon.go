@@ -227,8 +227,9 @@ func (d *Daemon) run(ctx context.Context) error {
 			return d.loop.Run(ctx)
 		})
 	}
-	err = g.Wait()
-	d.log.Info("stopping")
+	if err = g.Wait(); err == nil {
+		d.log.Info("stopping")
+	}
 	return err
 }
 

@@ -57,11 +57,16 @@ func (d *Daemon) openPort(index int) {
 		return
 	}
 	if d.claim != nil && (d.loop != nil || p.aliases != [2]macAddr{}) {
-		if err := d.unlocked(func() error { return d.claim.Claim(int32(index)) }); err != nil && !errors.Is(err, claim.ErrNotSupported) {
-			if !errors.Is(err, unix.ENODEV) {
-				d.fail(l, p, err)
-			}
+		err := d.unlocked(func() error { return d.claim.Claim(int32(index)) })
+		switch {
+		case err == nil, errors.Is(err, claim.ErrNotSupported):
+		case errors.Is(err, unix.ENODEV):
+			return // gone; its event is under way
+		case d.kernelForwards(l) != nil:
+			d.fail(l, p, err)
 			return
+		default:
+			d.log.Warn("originals are not claimed; the kernel does not forward them", "interface", l.Name, "err", err)
 		}
 	}
 	if d.wantsMAC(l, p) {
