@@ -81,14 +81,17 @@ func (r *receiver) run() {
 
 // result waits for the fence, or for what is missing, and tells of how many
 // numbers there was none and more than one.
-func (r *receiver) result() (lost, doubled int) {
+func (r *receiver) result() (lost, doubled int) { return r.until(len(r.seen)) }
+
+// until is result for a sender that stopped after n.
+func (r *receiver) until(n int) (lost, doubled int) {
 	r.t.Helper()
 	if err := r.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil && !errors.Is(err, net.ErrClosed) {
 		r.t.Fatal(err)
 	}
 	<-r.done
 	r.conn.Close() // the port is free for the next one
-	for _, n := range r.seen {
+	for _, n := range r.seen[:n] {
 		switch {
 		case n == 0:
 			lost++
@@ -132,14 +135,49 @@ func sendNumbered(t testing.TB, conn *net.UDPConn, first, n, perMS, size int, st
 		}
 		for end := min(i+perMS, n); i < end; i++ {
 			binary.BigEndian.PutUint32(b, uint32(i))
-			// An ICMP error about an earlier one is none about this one.
-			if _, err := conn.Write(b); err != nil && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH) {
+			_, err := conn.Write(b)
+			if err != nil { // an ICMP error about an earlier one: this was not sent
+				_, err = conn.Write(b)
+			}
+			if err != nil {
 				t.Errorf("datagram %d: %v", i, err)
 				return i
 			}
 		}
 	}
 	return n
+}
+
+// flow is a sender of a thousand numbered datagrams a second and its receiver.
+type flow struct {
+	*receiver
+	conn *net.UDPConn
+	quit chan struct{}
+	sent chan int
+}
+
+// startFlow returns when the first datagram has arrived.
+func startFlow(t testing.TB, l *lab.Lab, from, to lab.Pod) *flow {
+	t.Helper()
+	const most = 60000 // a minute
+	f := &flow{receive(t, l, to, most), dial(t, l, from.Node, to), make(chan struct{}), make(chan int, 1)}
+	go func() { f.sent <- sendNumbered(t, f.conn, 0, most, 1, 64, f.quit) }()
+	select {
+	case <-f.through:
+	case <-time.After(patience):
+		t.Fatalf("%s to %s: nothing arrives", from.Name, to.Name)
+	}
+	return f
+}
+
+// stop ends the flow and counts.
+func (f *flow) stop() (sent, lost, doubled int) {
+	f.t.Helper()
+	close(f.quit)
+	sent = <-f.sent
+	sendFence(f.t, f.conn)
+	lost, doubled = f.until(sent)
+	return sent, lost, doubled
 }
 
 func sendFence(t testing.TB, conn *net.UDPConn) {

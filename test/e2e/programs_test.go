@@ -26,6 +26,7 @@ type program struct {
 
 	mu      sync.Mutex
 	out     bytes.Buffer
+	from    int           // where await begins to look
 	changed chan struct{} // closed and made anew with each output
 }
 
@@ -68,22 +69,32 @@ func (p *program) output() string {
 	return p.out.String()
 }
 
+// mark has await overlook what was printed so far.
+func (p *program) mark() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.from = p.out.Len()
+}
+
 // await waits until the output matches, and returns the match's groups.
 func (p *program) await(pattern string) []string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.After(patience)
-	for {
+	look := func() ([]string, <-chan struct{}) {
 		p.mu.Lock()
-		m, changed := re.FindStringSubmatch(p.out.String()), p.changed
-		p.mu.Unlock()
+		defer p.mu.Unlock()
+		return re.FindStringSubmatch(p.out.String()[p.from:]), p.changed
+	}
+	for {
+		m, changed := look()
 		if m != nil {
 			return m
 		}
 		select {
 		case <-changed:
 		case <-p.done:
-			if m := re.FindStringSubmatch(p.output()); m != nil {
+			if m, _ := look(); m != nil {
 				return m
 			}
 			p.t.Fatalf("%s ended without %q:\n%s", p.name, pattern, p.output())
