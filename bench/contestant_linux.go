@@ -108,6 +108,15 @@ func proxyDelays(b *bed, node string) (keys []string, err error) {
 	return keys, err
 }
 
+// newcomer prepares an interface made since start: the kernel gives new ones the
+// proxy_delay of the machine's first namespace, whatever the host's default says.
+func (k *kernel) newcomer(b *bed, node, iface string) error {
+	if k.delayed {
+		return nil
+	}
+	return b.SetSysctl(node, "net/ipv4/neigh/"+iface+"/proxy_delay", "0")
+}
+
 func (k *kernel) stop() error {
 	var errs []error
 	for i := len(k.undo) - 1; i >= 0; i-- {

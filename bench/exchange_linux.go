@@ -109,13 +109,18 @@ func openARPAsker(ifindex int, request []byte) (*asker, error) {
 		fd: fd, question: request,
 		prepare: func(uint64) {},
 		answers: func(_ uint64, b []byte) bool {
-			if len(b) < wire.EthernetLen+wire.ARPLen {
-				return false
-			}
-			a := wire.ARP(b[wire.EthernetLen:])
-			return a.Op() == wire.ARPReply && a.SenderIP() == target
+			return isReply(b) && wire.ARP(b[wire.EthernetLen:]).SenderIP() == target
 		},
 	}, nil
+}
+
+// isReply tells an ARP reply from everything else.
+func isReply(frame []byte) bool {
+	if len(frame) < wire.EthernetLen {
+		return false
+	}
+	a := wire.ARP(frame[wire.EthernetLen:])
+	return a.Valid() && a.Op() == wire.ARPReply
 }
 
 func (a *asker) Close() error { return unix.Close(a.fd) }

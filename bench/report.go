@@ -28,8 +28,9 @@ type Row struct {
 	Contestant string     `json:"contestant"`
 	Median     float64    `json:"median"`
 	Unit       string     `json:"unit"`
-	Spread     [2]float64 `json:"spread"` // lowest, highest
-	Ratio      *float64   `json:"ratio"`  // of the medians, to the kernel's; null where there is none
+	Spread     [2]float64 `json:"spread"`     // lowest, highest
+	Ratio      *float64   `json:"ratio"`      // of the medians, to the kernel's; null where there is none
+	Difference *float64   `json:"difference"` // of the medians, to the kernel's, in Unit
 	Samples    []float64  `json:"samples"`
 	Sent       uint64     `json:"sent"` // what loss, duplicated and reordered are of; 0: not counted
 	Loss       uint64     `json:"loss"`
@@ -113,13 +114,14 @@ func (r *Report) Finish() {
 		}
 	}
 	for _, row := range r.Rows {
-		row.Ratio = nil
+		row.Ratio, row.Difference = nil, nil
 		if len(row.Samples) == 0 {
 			continue
 		}
 		row.Median, row.Spread = Median(row.Samples), Spread(row.Samples)
 		if q := Ratio(row.Samples, base[row.Work]); !math.IsNaN(q) {
-			row.Ratio = &q
+			d := row.Median - Median(base[row.Work])
+			row.Ratio, row.Difference = &q, &d
 		}
 	}
 }
@@ -137,14 +139,14 @@ const noisy = 0.10
 // Text writes the table.
 func (r *Report) Text(w io.Writer) error {
 	c := r.Circumstances
-	fmt.Fprintf(w, "%s, %d CPUs (%s), Linux %s, %s, load before %s\n%s; %d rounds, interleaved; median, lowest to highest, ratio of medians to the kernel's\n",
+	fmt.Fprintf(w, "%s, %d CPUs (%s), Linux %s, %s, load before %s\n%s; %d rounds, interleaved; median, lowest to highest, ratio and difference of medians to the kernel's\n",
 		c.Began.Format(time.RFC3339), c.CPUs, c.Model, c.Kernel, c.Go, c.Load, c.Version, c.Rounds)
 	for name, v := range c.Versions {
 		fmt.Fprintf(w, "%s: %s\n", name, v)
 	}
 	fmt.Fprintln(w)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "WORK\tCONTESTANT\tMEDIAN\tUNIT\tLOWEST\tHIGHEST\tN\tRATIO\tLOST\tDUP\tREORD\tNOTE")
+	fmt.Fprintln(tw, "WORK\tCONTESTANT\tMEDIAN\tUNIT\tLOWEST\tHIGHEST\tN\tRATIO\tDIFF\tLOST\tDUP\tREORD\tNOTE")
 	work := ""
 	for _, row := range r.Rows {
 		name := row.Work
@@ -153,7 +155,7 @@ func (r *Report) Text(w io.Writer) error {
 		}
 		work = row.Work
 		if len(row.Samples) == 0 {
-			fmt.Fprintf(tw, "%s\t%s\t-\t\t\t\t0\t\t\t\t\tnot measured: %s\n", name, row.Contestant, row.Failed)
+			fmt.Fprintf(tw, "%s\t%s\t-\t\t\t\t0\t\t\t\t\t\tnot measured: %s\n", name, row.Contestant, row.Failed)
 			continue
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", name, row.Contestant, number(row.Median), row.Unit,
@@ -180,11 +182,20 @@ func (r *Report) hows(w io.Writer) {
 	}
 }
 
+// ratio is two columns, the ratio and the difference to the kernel.
 func (r *Row) ratio() string {
 	if r.Ratio == nil || r.Contestant == Kernel {
-		return ""
+		return "\t"
 	}
-	return fmt.Sprintf("%.2f", *r.Ratio)
+	ratio := fmt.Sprintf("%.2f", *r.Ratio)
+	if *r.Ratio < 0.1 {
+		ratio = fmt.Sprintf("%.2g", *r.Ratio)
+	}
+	sign := ""
+	if *r.Difference > 0 {
+		sign = "+"
+	}
+	return ratio + "\t" + sign + number(*r.Difference)
 }
 
 func (r *Row) counts() string {

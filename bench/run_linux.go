@@ -37,7 +37,8 @@ type work struct {
 }
 
 var works = []work{
-	{"rate", (*run).rate}, {"latency", (*run).latency}, {"tcp", (*run).tcp},
+	{"rate", (*run).rate}, {"latency", (*run).latency}, {"tcp", (*run).tcp}, {"cold", (*run).cold},
+	{"arp", (*run).arp}, {"flood", (*run).flood}, {"up", (*run).up}, {"mem", (*run).mem},
 }
 
 // Works lists what can be measured.
@@ -190,21 +191,31 @@ func (r *run) turn(b *bed, t turns, c contestant, round int) (err error) {
 			return err
 		}
 		noise := others().since(before, time.Since(began))
-		line := make([]string, len(values))
-		for i, v := range values {
-			line[i] = fmt.Sprintf("%s: %s %s", v.Work, number(v.X), v.Unit)
-		}
 		again := noise > noisy && calm && r.Calm > 0 && try < tries
 		verdict := ""
 		if again {
 			verdict = ", made again"
 		}
-		r.logf("round %d %s: %s (others: %.2f CPU%s)", round+1, c.name(), strings.Join(line, "; "), noise, verdict)
+		r.logf("round %d %s: %s (others: %.2f CPU%s)", round+1, c.name(), brief(values), noise, verdict)
 		if !again {
 			r.report.Add(c.name(), t.how, noise, values...)
 			return nil
 		}
 	}
+}
+
+// brief is a line of progress.
+func brief(values []Value) string {
+	const most = 4
+	var line []string
+	for i, v := range values {
+		if i == most {
+			line = append(line, fmt.Sprintf("and %d more", len(values)-most))
+			break
+		}
+		line = append(line, fmt.Sprintf("%s: %s %s", v.Work, number(v.X), v.Unit))
+	}
+	return strings.Join(line, "; ")
 }
 
 // interval is a measuring time, which the end of the run cuts short.

@@ -59,15 +59,16 @@ func (s *Sink) read() {
 			tv := unix.NsecToTimeval(int64(quiet / 10))
 			_ = unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
 		}
-		n, errno := rawRead(s.fd, buf)
+		// Not raw: the scheduler's signals to a raw call begin its time-out anew.
+		n, err := unix.Read(s.fd, buf)
 		switch {
-		case errno == unix.EINTR:
-		case errno == unix.EAGAIN:
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
 			if known {
 				s.done <- s.tally(total, corrupt)
 				return
 			}
-		case errno != 0:
+		case err != nil:
 			s.done <- s.tally(total, corrupt)
 			return
 		case !s.add(buf[:n]):

@@ -11,9 +11,11 @@ import (
 
 // The calls of the measuring loops. They are raw: the Go scheduler, which would
 // otherwise look after a thread in a system call, takes no part in what is
-// measured. A socket used so must have SO_RCVTIMEO, with which the signal that
-// asks a thread to stop for the garbage collector ends the call (signal(7)).
-// GOMAXPROCS must exceed the number of such threads.
+// measured. A socket used so must have SO_RCVTIMEO: with it the scheduler's signal,
+// which a thread gets after 10 ms in one place, ends the call (signal(7)), and the
+// thread can stop for the garbage collector. As each call begins its time-out
+// anew, the caller looks at the clock. GOMAXPROCS must exceed the number of such
+// threads.
 
 type mmsghdr struct {
 	hdr unix.Msghdr
