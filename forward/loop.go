@@ -375,8 +375,7 @@ func (l *Loop) retry(t *Table) {
 		out, n, v := h.state(t, key, now)
 		switch v {
 		case Queue:
-			if now-h.asked >= queueRetry {
-				h.asked = now
+			if h.again(out, now) {
 				l.opts.Resolve(key.ifindex, key.addr)
 			}
 			continue

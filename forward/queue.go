@@ -2,6 +2,8 @@ package forward
 
 import (
 	"net/netip"
+
+	"proxyarpd/internal/wire"
 )
 
 // Limits of the packets that wait for a next hop. The first is the kernel's
@@ -34,6 +36,7 @@ type hop struct {
 	since   int64
 	asked   int64
 	known   *Neighbour // as it was when the first packet came
+	mac     wire.MAC   // of the way out, when the kernel was asked
 }
 
 // hopQueue holds packets whose next hop has no MAC yet. It belongs to the loop.
@@ -54,7 +57,7 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 		if len(q.hops) >= queueHops || q.bytes+size > queueBytesTotal {
 			return false, 1
 		}
-		h = &hop{since: now, asked: now, known: known}
+		h = &hop{since: now, asked: now, known: known, mac: r.out.MAC}
 		if q.hops == nil {
 			q.hops = make(map[hopKey]*hop)
 		}
@@ -99,6 +102,17 @@ func (h *hop) state(t *Table, key hopKey, now int64) (out *Link, n *Neighbour, v
 		return out, n, DropNeighFailed
 	}
 	return out, n, Queue
+}
+
+// again reports whether the kernel is to be asked once more: it has not
+// answered, or has forgotten the question, as it does with all of an
+// interface's neighbours when that gets another MAC.
+func (h *hop) again(out *Link, now int64) bool {
+	if now-h.asked < queueRetry && out.MAC == h.mac {
+		return false
+	}
+	h.asked, h.mac = now, out.MAC
+	return true
 }
 
 // remove takes a hop out of the queue.
