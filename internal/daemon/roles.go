@@ -65,7 +65,9 @@ func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
 		Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
 		Aliases: p.aliases, Address: d.address(l.Index),
 	}
-	if l.Running() {
+	// Carrier, not IFF_RUNNING, for which the kernel's linkwatch takes its time:
+	// routes lead here already, and what passes by the qdisc gets through.
+	if l.Up() && l.Flags&unix.IFF_LOWER_UP != 0 {
 		f.Flags |= forward.LinkUp
 	}
 	if p.role == roleWorkload {
