@@ -41,6 +41,7 @@ func listen(t testing.TB, l *lab.Lab, node, name string, protocol int) *station 
 		t.Fatalf("%s: %s: %v", node, name, err)
 	}
 	t.Cleanup(func() { s.conn.Close() })
+	setsockopt(t, s.conn, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
 	return s
 }
 
