@@ -157,8 +157,11 @@ func (s *Socket) Wait(timeout time.Duration) error {
 			if s.Ready() {
 				return nil
 			}
-			if i&15 == 15 && time.Since(start) >= s.cfg.Spin {
-				break
+			if i&15 == 15 {
+				if time.Since(start) >= s.cfg.Spin {
+					break
+				}
+				yield()
 			}
 		}
 	}
