@@ -234,16 +234,18 @@ func (d *Daemon) run(ctx context.Context) error {
 }
 
 // close lets go of everything in an order that loses nothing that the kernel
-// could have handled: first the claims, then MACs as they were found.
+// could have handled: the ring first, since without it the claims drop nothing
+// and may take their time (RTNL and a grace period each); MACs as they were
+// found behind them.
 func (d *Daemon) close() error {
 	var errs []error
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.claim != nil {
-		errs = append(errs, d.claim.Close())
-	}
 	if d.port != nil {
 		errs = append(errs, d.port.Close())
+	}
+	if d.claim != nil {
+		errs = append(errs, d.claim.Close())
 	}
 	if d.arp != nil {
 		errs = append(errs, d.arp.Close())
