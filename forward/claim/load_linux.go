@@ -71,7 +71,10 @@ func loadSet(arp ARPPolice, exact bool) (*Set, error) {
 
 // unsupported wraps what a host without eBPF answers.
 func unsupported(err, first error) error {
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) || errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
+	if errors.Is(err, unix.EPERM) { // about which the library has a guess that is wrong since Linux 5.11
+		return fmt.Errorf("%w: CAP_BPF or CAP_NET_ADMIN is missing, or forbidden here", ErrNotSupported)
+	}
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS) || errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("%w: %w", ErrNotSupported, err)
 	}
 	return errors.Join(err, first)
