@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/lab"
-	"proxyarpd/internal/lab/labtest"
 )
 
 // fence is the number of the datagram behind the last one.
@@ -214,45 +213,4 @@ func setsockopt(t testing.TB, conn syscall.Conn, level, option, value int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// TestUDPSegmentation sends super-packets of UDP (UDP_SEGMENT), as QUIC does,
-// over a wire that can carry them and over one that can't.
-func TestUDPSegmentation(t *testing.T) {
-	t.Parallel()
-	labtest.Need(t, "ethtool")
-	w := start(t, lab.Spec{Form: lab.FormSlash32, PodsPerHost: 2})
-	from, there, near := pods(w.Lab, 0)[0], pods(w.Lab, 1)[0], pods(w.Lab, 0)[1]
-	const size, per, packets = 1000, 50, 40
-	test := func(what string, to lab.Pod) {
-		t.Helper()
-		r := receive(t, w.Lab, to, per*packets)
-		conn := dial(t, w.Lab, from.Node, to)
-		setsockopt(t, conn, unix.IPPROTO_UDP, unix.UDP_SEGMENT, size)
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		b := make([]byte, size*per)
-		for i := range packets {
-			for j := range per {
-				binary.BigEndian.PutUint32(b[j*size:], uint32(i*per+j))
-			}
-			if _, err := conn.Write(b); err != nil {
-				t.Fatal(err)
-			}
-			<-tick.C
-		}
-		sendFence(t, conn)
-		if lost, doubled := r.result(); lost > 0 || doubled > 0 {
-			t.Errorf("%s: of %d datagrams %d are lost and %d arrive more than once", what, per*packets, lost, doubled)
-		}
-	}
-	test("one host", near)
-	test("across", there)
-	if s := statusOf(t, w.d[0]); s.port(from.Iface).Received > 4*packets {
-		t.Errorf("%d frames for %d super-packets: they were cut before the program saw them", s.port(from.Iface).Received, 2*packets)
-	}
-	for _, host := range []string{"host0", "host1"} {
-		run(t, w.Lab, host, "ethtool -K "+uplink+" tx off tso off gso off gro off sg off")
-	}
-	test("across a wire without offloads", there)
 }
