@@ -193,7 +193,7 @@ func (p *Port) Close() error {
 // can't be loaded or can't see the type, the ring is looked at now and then. A
 // lost slot is skipped, and the ring replaced as soon as it has been emptied.
 const (
-	lostSlotAfter = 2 * time.Millisecond
+	lostSlotAfter = 50 * time.Millisecond
 	lookAfter     = 20 * time.Millisecond
 )
 
@@ -212,7 +212,7 @@ func (p *Port) wait(wait time.Duration) error {
 	switch {
 	case look && s.Drops() != p.drops && !s.Ready():
 		return p.rebuild() // empty all the time, and yet without room
-	case !s.Ahead():
+	case p.cfg.Guarded || !s.Ahead():
 		p.ahead = time.Time{}
 	case p.ahead.IsZero():
 		p.ahead = time.Now() // another CPU may still be filling the slot
