@@ -405,5 +405,5 @@ func (l *Loop) release(w waiting, n *Neighbour, out *Link) {
 		return
 	}
 	setMACs(wire.Ethernet(w.buf[VnetLen:]), n, out)
-	l.send(w.buf, out, Forward)
+	l.send(w.buf, out, w.as)
 }

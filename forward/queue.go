@@ -28,6 +28,7 @@ type waiting struct {
 	buf []byte // virtio_net_hdr and frame, TTL already decremented
 	in  int32  // ingress
 	mtu int    // 0: not to be fragmented
+	as  Verdict // what it counts as when it leaves
 }
 
 type hop struct {
@@ -75,7 +76,10 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 	if q.bytes+size > queueBytesTotal {
 		return ask, dropped + 1
 	}
-	w := waiting{buf: append([]byte(nil), f.Buf...), in: f.Ifindex}
+	w := waiting{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, as: Forward}
+	if r.in == nil {
+		w.as = Originate // ours: it came from nowhere
+	}
 	if r.fragment {
 		w.mtu = r.mtu
 	}
