@@ -25,9 +25,9 @@ type hopKey struct {
 }
 
 type waiting struct {
-	buf []byte // virtio_net_hdr and frame, TTL already decremented
-	in  int32  // ingress
-	mtu int    // 0: not to be fragmented
+	buf []byte  // virtio_net_hdr and frame, TTL already decremented
+	in  int32   // ingress
+	mtu int     // 0: not to be fragmented
 	as  Verdict // what it counts as when it leaves
 }
 
