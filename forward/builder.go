@@ -15,6 +15,7 @@ type Builder struct {
 	fibs   map[uint32]*fibState
 	rules  []Rule
 	routes int
+	host   HostConf
 	used   map[int32]int // routes that lead to an interface
 
 	linksDirty, rulesDirty bool
@@ -24,6 +25,7 @@ type Builder struct {
 type linkState struct {
 	link       Link
 	wanted     bool // SetLink named it; neighbours are kept in any case
+	addresses  []Address
 	neighbours map[netip.Addr]*Neighbour
 	dirty      bool
 	built      *Link
@@ -54,7 +56,7 @@ type Policy struct {
 
 // NewBuilder starts with nothing but the kernel's three default rules.
 func NewBuilder(p Policy) *Builder {
-	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}, used: map[int32]int{}}
+	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}, used: map[int32]int{}, host: DefaultHostConf}
 	b.SetRules([]Rule{
 		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1},
 		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1},
@@ -85,7 +87,25 @@ func (b *Builder) SetLink(l Link) {
 // sameLink compares all but the neighbours, which SetLink leaves alone.
 func sameLink(a, b Link) bool {
 	return a.Ifindex == b.Ifindex && a.Name == b.Name && a.Flags == b.Flags && a.MAC == b.MAC &&
-		a.Aliases == b.Aliases && a.MTU == b.MTU && a.Slot == b.Slot && a.Address == b.Address
+		a.Aliases == b.Aliases && a.MTU == b.MTU && a.Slot == b.Slot && a.Conf == b.Conf
+}
+
+// SetAddresses says what addresses an interface has, in the kernel's order. An
+// interface need not be forwarded for to lend its address to packets that the
+// host makes itself.
+func (b *Builder) SetAddresses(ifindex int32, all []Address) {
+	s := b.state(ifindex)
+	if slices.Equal(s.addresses, all) {
+		return
+	}
+	s.addresses, s.dirty, b.linksDirty = slices.Clone(all), true, true
+}
+
+// SetHost says what the host's settings are.
+func (b *Builder) SetHost(c HostConf) {
+	if b.host != c {
+		b.host, b.rulesDirty = c, true
+	}
 }
 
 // DeleteLink takes an interface out of the tables. Its neighbours stay, for
@@ -99,7 +119,10 @@ func (b *Builder) DeleteLink(ifindex int32) {
 // ForgetLink is for an interface that is gone.
 func (b *Builder) ForgetLink(ifindex int32) {
 	b.DeleteLink(ifindex)
-	delete(b.links, ifindex)
+	if b.links[ifindex] != nil {
+		delete(b.links, ifindex)
+		b.linksDirty = true // its addresses
+	}
 }
 
 // HasLink reports whether SetLink named that interface.
@@ -235,39 +258,37 @@ func (b *Builder) Publish() *Table {
 	if !b.Dirty() {
 		return b.table
 	}
-	t := &Table{policy: b.policy, routes: b.routes}
+	t := &Table{policy: b.policy, routes: b.routes, host: b.host}
 	if old := b.table; old != nil {
 		t.generation = old.generation + 1
 	}
 	if b.linksDirty || b.table == nil {
-		t.links, t.fallbackSource = b.buildLinks()
+		t.links, t.addresses = b.buildLinks()
 	} else {
-		t.links, t.fallbackSource = b.table.links, b.table.fallbackSource
+		t.links, t.addresses = b.table.links, b.table.addresses
 	}
 	b.buildRules(t)
 	b.table, b.linksDirty, b.rulesDirty = t, false, false
 	return t
 }
 
-func (b *Builder) buildLinks() (links, netip.Addr) {
+func (b *Builder) buildLinks() (links, []Address) {
 	all := make(map[int32]*Link, len(b.links))
-	var source netip.Addr
-	first := int32(math.MaxInt32)
-	for index, s := range b.links {
+	var addresses []Address
+	for _, index := range slices.Sorted(maps.Keys(b.links)) {
+		s := b.links[index]
+		addresses = append(addresses, s.addresses...)
 		if !s.wanted {
 			continue
 		}
 		if s.dirty || s.built == nil {
 			l := s.link
-			l.neighbours = maps.Clone(s.neighbours)
+			l.neighbours, l.addresses = maps.Clone(s.neighbours), s.addresses
 			s.built, s.dirty = &l, false
 		}
 		all[index] = s.built
-		if s.link.Address.IsValid() && index < first {
-			first, source = index, s.link.Address
-		}
 	}
-	return newLinks(all), source
+	return newLinks(all), addresses
 }
 
 func (b *Builder) fib(table uint32) *fib {
@@ -281,7 +302,8 @@ func (b *Builder) fib(table uint32) *fib {
 
 func (b *Builder) buildRules(t *Table) {
 	t.local, t.main, t.fallback = b.fib(TableLocal), b.fib(TableMain), b.fib(TableDefault)
-	if t.simple = isDefault(b.rules); t.simple {
+	t.customRules = !isDefault(b.rules)
+	if t.simple = !t.customRules; t.simple {
 		return
 	}
 	names := make(map[string]int32, len(b.links))

@@ -137,7 +137,7 @@ func TestCoalesceJoins(t *testing.T) {
 		{"no backlog", 4, count, 4},
 		{"fixed ID with DF", 64, fixed, 1},
 		{"fixed ID without DF", 64, func(forward.Vnet, wire.IPv4) {}, 64},
-		{"options", 20, func(_ forward.Vnet, ip wire.IPv4) { count(nil, ip); ip[0] = 0x46 }, 20},
+		{"options", 20, func(_ forward.Vnet, ip wire.IPv4) { count(nil, ip); ip[0] = 0x46; copy(ip[20:], "\x01\x01\x01\x01") }, 20},
 	}
 	for _, tt := range tests {
 		l, p, _, _ := newLoop(t)

@@ -27,8 +27,8 @@ func testBuilder(p Policy) *Builder {
 	flags := LinkUp | LinkEthernet
 	b.SetLink(Link{Ifindex: ifPod1, Name: "cali1", Flags: flags | LinkWorkload, MAC: macHost, MTU: 1500, Slot: 1})
 	b.SetLink(Link{Ifindex: ifPod2, Name: "cali2", Flags: flags | LinkWorkload, MAC: macHost, MTU: 1500, Slot: 2})
-	b.SetLink(Link{Ifindex: ifUplink, Name: "ens192", Flags: flags | LinkUplink, MAC: macUplink, MTU: 1500, Slot: 3,
-		Address: netip.MustParseAddr("192.168.1.32")})
+	b.SetLink(Link{Ifindex: ifUplink, Name: "ens192", Flags: flags | LinkUplink, MAC: macUplink, MTU: 1500, Slot: 3})
+	b.SetAddresses(ifUplink, []Address{{Local: netip.MustParseAddr("192.168.1.32"), Prefix: netip.MustParsePrefix("192.168.1.0/24")}})
 	b.SetLink(Link{Ifindex: ifSmall, Name: "ens193", Flags: flags | LinkUplink, MAC: macUplink, MTU: 600, Slot: 4})
 	unicast := func(prefix string, ifindex int32, via string) {
 		nh := Nexthop{Ifindex: ifindex, Weight: 1}

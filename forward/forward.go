@@ -16,10 +16,15 @@ import (
 
 // result is what step found out about a frame.
 type result struct {
+	clock    func() uint32 // ms since midnight UTC, for IP timestamps
 	verdict  Verdict
 	in, out  *Link
 	route    *Route
+	nexthop  *Nexthop
 	next     netip.Addr // neighbour to send to
+	options  ipOptions
+	compiled bool // options are those of the packet
+	redirect bool // the sender is to be told of a better way
 	neigh    *Neighbour
 	mtu      int       // of the way out, bytes at the network layer
 	icmp     icmpError // to be sent to the source, none if Type is 0
@@ -57,10 +62,39 @@ func step(t *Table, f *Frame, r *result) {
 	if !ok {
 		return
 	}
-	if !lookup(t, ip, r) || !checkForward(ip, f, r) {
+	if !lookup(t, ip, r) {
 		return
 	}
-	finish(ip, f, r)
+	if ip.HeaderLen() > wire.IPv4MinLen && !checkOptions(t, ip, r) {
+		return
+	}
+	if !checkForward(ip, f, r) {
+		return
+	}
+	finish(t, ip, f, r)
+}
+
+// checkOptions is what the kernel does with the options of a received packet
+// once it has a route (net/ipv4/ip_input.c, ip_rcv_options).
+func checkOptions(t *Table, ip wire.IPv4, r *result) bool {
+	r.compiled = true
+	r.options.compile(ip, &hostEnv{t: t, in: r.in, src: ip.SrcAddr(), tos: ip.TOS(), clock: r.clock})
+	switch {
+	case r.options.problem != 0:
+		r.dropWith(DropIPInHdr, wire.ICMPParamProblem, 0, uint32(r.options.problem)<<24)
+		return false
+	case r.options.srr == 0:
+		return true
+	case !r.in.Conf.AcceptSourceRoute:
+		r.drop(DropSourceRoute)
+		return false
+	case r.options.strict:
+		// The destination is not this host, so the route does not lead over it
+		// (net/ipv4/ip_options.c, ip_options_rcv_srr).
+		r.dropWith(DropIPInHdr, wire.ICMPParamProblem, 0, 16<<24)
+		return false
+	}
+	return true
 }
 
 // parse takes the frame down to a sound IPv4 header (net/ipv4/ip_input.c,
@@ -128,7 +162,7 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 	case dst4[0] == 0:
 		r.drop(DropIPInvalidDest)
 		return false
-	case src4[0] == 127, dst4[0] == 127:
+	case (src4[0] == 127 || dst4[0] == 127) && !r.in.Conf.RouteLocalnet:
 		r.drop(DropIPLocalnet)
 		return false
 	case dst4[0]&0xf0 == 0xe0, dst4 == [4]byte{255, 255, 255, 255}:
@@ -144,20 +178,19 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 		r.drop(Punt)
 		return false
 	}
-	if t.IsLocal(src) {
-		r.drop(DropIPLocalSource)
-		return false
-	}
 	if r.route == nil {
 		r.dropWith(DropIPInNoRoutes, wire.ICMPDestUnreachable, wire.ICMPNetUnreachable, 0)
 		return false
 	}
-	nh := r.route.Select(flowHash(src4, dst4))
-	if nh == nil {
+	if r.nexthop = r.route.Select(t.flowHash(ip)); r.nexthop == nil {
 		r.drop(DropIPInNoRoutes)
 		return false
 	}
-	if r.out = t.Link(nh.Ifindex); r.out == nil {
+	ok, onlink := t.validateSource(src, dst, r.in, r.nexthop.Ifindex, ip.TOS(), r)
+	if !ok {
+		return false
+	}
+	if r.out = t.Link(r.nexthop.Ifindex); r.out == nil {
 		r.drop(DropIfUnknown)
 		return false
 	}
@@ -165,10 +198,12 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 		r.drop(DropTransit)
 		return false
 	}
-	r.next = nh.Gateway
+	r.next = r.nexthop.Gateway
 	if !r.next.IsValid() {
 		r.next = dst
 	}
+	r.redirect = onlink && r.in == r.out && r.out.Conf.SendRedirects &&
+		(r.out.Conf.SharedMedia || r.out.onSubnet(src, r.nexthop.Gateway))
 	return true
 }
 
@@ -202,9 +237,25 @@ func (t *Table) punted(dst netip.Addr) bool {
 	return false
 }
 
-// flowHash spreads flows over multipath nexthops by addresses
-// (fib_multipath_hash_policy 0). 31 bits, as the kernel's.
-func flowHash(src, dst [4]byte) uint32 {
+// flowHash spreads flows over multipath nexthops, by addresses, or with ports
+// and protocol where fib_multipath_hash_policy is 1 (net/ipv4/route.c,
+// fib_multipath_hash). It need not be the kernel's: that one is keyed at random.
+func (t *Table) flowHash(ip wire.IPv4) uint32 {
+	src, dst := ip.Src(), ip.Dst()
+	if t.host.HashPolicy != 1 || ip.IsFragment() {
+		return addressHash(src, dst)
+	}
+	l4 := ip.Payload()
+	h := addressHash(src, dst) ^ uint32(ip.Protocol())*0x9e3779b1
+	if p := ip.Protocol(); (p == wire.ProtoTCP || p == wire.ProtoUDP || p == wire.ProtoSCTP) && len(l4) >= 4 {
+		h ^= (uint32(l4[0])<<24 | uint32(l4[1])<<16 | uint32(l4[2])<<8 | uint32(l4[3])) * 0x85ebca6b
+	}
+	h = (h ^ h>>15) * 0x2c1b3c6d
+	return (h ^ h>>13) & (1<<31 - 1)
+}
+
+// addressHash is 31 bits, as the kernel's hashes are.
+func addressHash(src, dst [4]byte) uint32 {
 	h := uint64(src[0])<<56 | uint64(src[1])<<48 | uint64(src[2])<<40 | uint64(src[3])<<32 |
 		uint64(dst[0])<<24 | uint64(dst[1])<<16 | uint64(dst[2])<<8 | uint64(dst[3])
 	h *= 0x9e3779b97f4a7c15
@@ -220,9 +271,8 @@ func checkForward(ip wire.IPv4, f *Frame, r *result) bool {
 		r.dropWith(DropTTLExpired, wire.ICMPTimeExceeded, 0, 0)
 		return false
 	}
-	r.mtu = r.out.MTU
-	if r.route.MTU != 0 && r.route.MTU < r.mtu {
-		r.mtu = r.route.MTU
+	if r.mtu = r.out.MTU; r.route.MTU != 0 {
+		r.mtu = r.route.MTU // counts alone (include/net/ip.h, ip_dst_mtu_maybe_forward)
 	}
 	length := len(ip)
 	if vnet := Vnet(f.Buf); vnet.gso() != gsoNone {
@@ -271,8 +321,11 @@ func segmentLen(ip wire.IPv4, v Vnet) int {
 
 // finish resolves the next hop and rewrites the packet (net/ipv4/ip_output.c,
 // ip_finish_output2).
-func finish(ip wire.IPv4, f *Frame, r *result) {
+func finish(t *Table, ip wire.IPv4, f *Frame, r *result) {
 	ip.DecrementTTL()
+	if r.compiled {
+		r.options.forward(ip, addr4(t.sourceFor(r.route, r.nexthop, r.out)))
+	}
 	if r.out.Flags&LinkEthernet == 0 || !f.Ethernet {
 		r.drop(DropNexthop)
 		return

@@ -8,7 +8,6 @@ import (
 
 // What Linux uses for the ICMP errors that it makes itself.
 const (
-	icmpTTL      = 64  // net.ipv4.ip_default_ttl
 	icmpRoom     = 576 // net/ipv4/icmp.c: "RFC says return as much as we can without exceeding 576 bytes"
 	precInternet = 0xc0
 )
@@ -35,36 +34,53 @@ func mayReport(ip wire.IPv4, pktType uint8) bool {
 	return true
 }
 
-// appendICMP writes an ICMP error about ip behind a virtio_net_hdr and room
-// for an Ethernet header, into b, and gives its length; 0 if b is too short.
-// src is this host's address.
-func putICMP(b []byte, ip wire.IPv4, e icmpError, src [4]byte, id uint16) int {
-	quote := min(len(ip), icmpRoom-wire.IPv4MinLen-wire.ICMPLen)
-	total := wire.IPv4MinLen + wire.ICMPLen + quote
+// icmpReport is an ICMP error under construction.
+type icmpReport struct {
+	icmpError
+	about   wire.IPv4 // the packet as the kernel would quote it
+	options []byte    // of the answer, a multiple of 4 bytes
+	source  [4]byte
+	ttl     uint8
+	id      uint16
+}
+
+// put writes the error behind a virtio_net_hdr and room for an Ethernet
+// header, into b, and gives its length; 0 if nothing can be said
+// (net/ipv4/icmp.c, __icmp_send).
+func (e *icmpReport) put(b []byte) int {
+	header := wire.IPv4MinLen + len(e.options)
+	room := icmpRoom - header - wire.ICMPLen
+	if room <= wire.IPv4MinLen {
+		return 0
+	}
+	quote := min(len(e.about), room)
+	total := header + wire.ICMPLen + quote
 	start := VnetLen + wire.EthernetLen
 	if len(b) < start+total {
 		return 0
 	}
 	clear(b[:start])
 	wire.Ethernet(b[VnetLen:]).SetType(wire.EtherTypeIPv4)
-	out := b[start : start+total]
-	tos := ip.TOS()&0x1e | precInternet
-	wire.PutIPv4(out, tos, total, id, 0, icmpTTL, wire.ProtoICMP, src, ip.Src())
-	msg := out[wire.IPv4MinLen:]
-	copy(msg[wire.ICMPLen:], ip[:quote])
+	out := wire.IPv4(b[start : start+total])
+	tos := e.about.TOS()&0x1e | precInternet
+	wire.PutIPv4(out, tos, total, e.id, 0, e.ttl, wire.ProtoICMP, e.source, e.about.Src())
+	if len(e.options) > 0 {
+		out[0] = 4<<4 | byte(header/4)
+		copy(out[wire.IPv4MinLen:], e.options)
+		out.UpdateHeaderChecksum()
+	}
+	msg := out[header:]
+	copy(msg[wire.ICMPLen:], e.about[:quote])
 	wire.PutICMP(msg, e.Type, e.Code, e.Rest)
 	return start + total
 }
 
-// sourceFor is the address from which this host reports an error that goes
-// out by a route (net/ipv4/fib_semantics.c, fib_result_prefsrc;
-// net/ipv4/devinet.c, inet_select_addr): the route's preferred source, an
-// address of the egress link, or any address that is valid beyond a link.
-func (t *Table) sourceFor(r *Route, out *Link) [4]byte {
-	for _, a := range []netip.Addr{r.Source, out.Address, t.fallbackSource} {
-		if a.Is4() {
-			return a.As4()
-		}
+// sourceFor is the address of this host for packets by a route (net/ipv4/
+// fib_semantics.c, fib_result_prefsrc): the route's preferred source, or the
+// kernel's choice.
+func (t *Table) sourceFor(r *Route, nh *Nexthop, out *Link) netip.Addr {
+	if r.Source.IsValid() {
+		return r.Source
 	}
-	return dummySource
+	return t.selectAddr(out, nh.Gateway, r.Scope)
 }

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"encoding/binary"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -24,24 +25,26 @@ type Loop struct {
 	counters Counters
 	waiting  atomic.Bool // packets wait for a next hop: Publish must wake the loop
 
-	batch   Batch
-	res     result
-	out     [BatchSize]Out
-	counted [BatchSize]Verdict // what out[i] counts as, if it is sent
-	nout    int
-	join    coalescer
-	loaded  bool   // enough frames came together to coalesce
-	scratch []byte // frames made here, until the next flush
-	used    int
-	piece   []byte // segments and fragments before they are framed
-	queue   hopQueue
-	misses  missQueue
-	limiter icmpLimiter
-	seen    *Table
-	checked int64
-	start   time.Time
-	clock   int64 // ns since start, read at most once a batch; 0: not read
-	ident   uint16
+	batch      Batch
+	res        result
+	out        [BatchSize]Out
+	counted    [BatchSize]Verdict // what out[i] counts as, if it is sent
+	nout       int
+	join       coalescer
+	loaded     bool   // enough frames came together to coalesce
+	scratch    []byte // frames made here, until the next flush
+	used       int
+	piece      []byte // segments and fragments before they are framed
+	queue      hopQueue
+	misses     missQueue
+	limiter    icmpLimiter
+	redirects  redirectLimiter
+	optionsBuf [40]byte
+	seen       *Table
+	checked    int64
+	start      time.Time
+	clock      int64 // ns since start, read at most once a batch; 0: not read
+	ident      uint16
 }
 
 const (
@@ -55,9 +58,13 @@ func NewLoop(p Port, o Options) *Loop {
 		o.Resolve = func(int32, netip.Addr) {}
 	}
 	l := &Loop{port: p, opts: o, start: time.Now()}
+	l.res.clock = midnight
 	l.table.Store(NewBuilder(Policy{}).Publish())
 	return l
 }
+
+// midnight gives the ms since midnight UTC that IP timestamps bear (RFC 791).
+func midnight() uint32 { return uint32(time.Now().UnixMilli() % (24 * 3600 * 1000)) }
 
 // Publish makes t the table for all further batches. For any goroutine.
 func (l *Loop) Publish(t *Table) {
@@ -148,6 +155,9 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		if r.neigh.Stale && r.neigh.touch(l.now(), 2*second) {
 			l.opts.Resolve(r.out.Ifindex, r.next)
 		}
+		if r.redirect {
+			l.sendRedirect(t, f, r)
+		}
 		if r.fragment {
 			l.sendPieces(f.Buf, r.neigh, r.out, r.mtu)
 		} else {
@@ -158,6 +168,9 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		}
 		return
 	case Queue:
+		if r.redirect {
+			l.sendRedirect(t, f, r)
+		}
 		l.hold(f, r)
 		return
 	case DropIPInNoRoutes, DropIfUnknown:
@@ -166,9 +179,14 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		}
 	}
 	l.counters.verdicts[r.verdict].Add(1)
-	if r.icmp.Type != 0 {
-		l.report(t, wire.IPv4(f.Buf[VnetLen+f.l2len():]), f.PktType, r.icmp)
+	if r.icmp.Type == 0 {
+		return
 	}
+	ip := wire.IPv4(f.Buf[VnetLen+f.l2len():])
+	if !r.compiled && ip.HeaderLen() > wire.IPv4MinLen && !checkOptions(t, ip, r) && r.icmp.Type != wire.ICMPParamProblem {
+		return // source routed: dropped before its route would be found missing
+	}
+	l.report(t, ip, f.PktType, r)
 }
 
 // holdMiss keeps a frame that has no way yet.
@@ -317,20 +335,16 @@ func (l *Loop) sendPieces(buf []byte, n *Neighbour, out *Link, mtu int) {
 	}
 }
 
-// report sends an ICMP error about ip to its source.
-func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, e icmpError) {
-	if !mayReport(ip, pktType) {
+// report sends the ICMP error in r about ip to its source.
+func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
+	if !mayReport(ip, pktType) || !l.mayReportNow(t, ip, r.icmp) {
 		return
 	}
-	limited := e.Type != wire.ICMPDestUnreachable || e.Code != wire.ICMPFragNeeded
-	if limited && !l.limiter.allow(ip.Src(), l.now()) {
+	route := t.Lookup(ip.SrcAddr(), netip.Addr{}, loopbackIfindex, 0)
+	if route == nil || route.Type != RouteUnicast {
 		return
 	}
-	r := t.Lookup(ip.SrcAddr(), netip.Addr{}, 1, 0)
-	if r == nil || r.Type != RouteUnicast {
-		return
-	}
-	nh := r.Select(flowHash([4]byte{}, ip.Src()))
+	nh := route.Select(addressHash([4]byte{}, ip.Src()))
 	if nh == nil {
 		return
 	}
@@ -339,8 +353,26 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, e icmpError) {
 		return
 	}
 	l.ident++
+	e := icmpReport{icmpError: r.icmp, about: ip, ttl: t.host.DefaultTTL, id: l.ident}
+	source := t.sourceFor(route, nh, out)
+	if t.host.ICMPFromInbound && r.in != nil {
+		source = t.selectAddr(r.in, ip.SrcAddr(), scopeLink)
+	}
+	if e.source = addr4(source); !source.IsValid() {
+		e.source = dummySource
+	}
+	if r.compiled && r.options.problem == 0 {
+		n := r.options.echo(l.optionsBuf[:], ip, &hostEnv{t: t, in: r.in, src: ip.SrcAddr(), tos: ip.TOS(), clock: r.clock}, e.source)
+		if n < 0 {
+			return
+		}
+		e.options = l.optionsBuf[:n]
+	}
 	b := l.room(VnetLen + wire.EthernetLen + icmpRoom)
-	n := putICMP(b, ip, e, t.sourceFor(r, out), l.ident)
+	n := e.put(b)
+	if n == 0 {
+		return
+	}
 	f := Frame{Buf: b[:n], Ifindex: out.Ifindex, Ethernet: true}
 	next := nh.Gateway
 	if !next.IsValid() {
@@ -351,7 +383,30 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, e icmpError) {
 		l.send(f.Buf, out, Originate)
 		return
 	}
-	l.hold(&f, &result{out: out, next: next, neigh: out.Neighbour(next)})
+	l.hold(&f, &result{out: out, next: next})
+}
+
+// mayReportNow asks the rate limits.
+func (l *Loop) mayReportNow(t *Table, ip wire.IPv4, e icmpError) bool {
+	if e.Type == wire.ICMPDestUnreachable && e.Code == wire.ICMPFragNeeded {
+		return true // path MTU discovery is never limited
+	}
+	if e.Type < 32 && t.host.ICMPRateMask>>e.Type&1 == 0 {
+		return true
+	}
+	return l.limiter.allow(ip.Src(), l.now(), &t.host)
+}
+
+// sendRedirect tells the sender of a packet that leaves by the link it came in
+// on of the better way (net/ipv4/route.c, ip_rt_send_redirect).
+func (l *Loop) sendRedirect(t *Table, f *Frame, r *result) {
+	ip := wire.IPv4(f.Buf[VnetLen+f.l2len():])
+	if r.options.srr != 0 || !r.next.Is4() || !l.redirects.allow(ip.Src(), l.now()) {
+		return
+	}
+	about := *r
+	about.icmp = icmpError{Type: wire.ICMPRedirect, Code: 1, Rest: binary.BigEndian.Uint32(r.next.AsSlice())}
+	l.report(t, ip, f.PktType, &about)
 }
 
 // hold keeps a frame until its next hop has a MAC.
@@ -387,7 +442,8 @@ func (l *Loop) retry(t *Table) {
 			for _, w := range h.packets {
 				l.counters.verdicts[v].Add(1)
 				if v == DropNeighFailed {
-					l.report(t, wire.IPv4(w.buf[VnetLen+wire.EthernetLen:]), packetHost, icmpError{Type: wire.ICMPDestUnreachable, Code: wire.ICMPHostUnreachable})
+					l.report(t, wire.IPv4(w.buf[VnetLen+wire.EthernetLen:]), packetHost,
+						&result{clock: l.res.clock, in: t.Link(w.in), icmp: icmpError{Type: wire.ICMPDestUnreachable, Code: wire.ICMPHostUnreachable}})
 				}
 			}
 		}

@@ -126,7 +126,7 @@ func FuzzStep(f *testing.F) {
 			}
 		}
 		fr := Frame{Buf: buf, Ifindex: ifPod1, Ethernet: true, PktType: pktType % 4}
-		var r result
+		r := result{clock: midnight}
 		step(table, &fr, &r)
 		if r.verdict == NotSpecified {
 			t.Fatal("no verdict")
@@ -140,7 +140,7 @@ func FuzzStep(f *testing.F) {
 		if r.icmp.Type != 0 {
 			out := make([]byte, VnetLen+wire.EthernetLen+icmpRoom)
 			if ip := wire.IPv4(fr.Buf[VnetLen+wire.EthernetLen:]); mayReport(ip, fr.PktType) {
-				if n := putICMP(out, ip, r.icmp, [4]byte{192, 168, 1, 32}, 1); n == 0 {
+				if e := (icmpReport{icmpError: r.icmp, about: ip, ttl: 64}); e.put(out) == 0 {
 					t.Fatal("no room for an ICMP error")
 				}
 			}

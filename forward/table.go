@@ -32,12 +32,46 @@ type Link struct {
 	Aliases [2]wire.MAC
 	MTU     int    // bytes, network layer
 	Slot    uint32 // index in the ring filter's tables
-	// Address is the interface's address for packets that this host makes
-	// itself, invalid if it has none with more than link scope.
-	Address netip.Addr
+	Conf    LinkConf
 
+	addresses  []Address
 	neighbours map[netip.Addr]*Neighbour
 }
+
+// LinkConf are the settings of /proc/sys/net/ipv4/conf/* that count for an
+// interface, with those of "all" already taken into account.
+type LinkConf struct {
+	RPFilter          uint8 // 0 off, 1 strict, 2 loose (RFC 3704)
+	SendRedirects     bool
+	SharedMedia       bool
+	AcceptSourceRoute bool
+	AcceptLocal       bool
+	RouteLocalnet     bool
+}
+
+// Address is an address of this host.
+type Address struct {
+	Local     netip.Addr
+	Prefix    netip.Prefix
+	Scope     uint8 // RT_SCOPE_*
+	Secondary bool
+}
+
+// HostConf are the settings of /proc/sys/net/ipv4 that count for all packets.
+type HostConf struct {
+	DefaultTTL      uint8  // ip_default_ttl
+	HashPolicy      uint8  // fib_multipath_hash_policy
+	ICMPRateLimit   int    // icmp_ratelimit, ms
+	ICMPRateMask    uint32 // icmp_ratemask
+	ICMPPerSecond   int    // icmp_msgs_per_sec
+	ICMPBurst       int    // icmp_msgs_burst
+	ICMPFromInbound bool   // icmp_errors_use_inbound_ifaddr
+	QueueBytes      int    // neigh/default/unres_qlen_bytes
+}
+
+// DefaultHostConf is what a kernel starts with.
+var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask: 6168,
+	ICMPPerSecond: 1000, ICMPBurst: 50, QueueBytes: 212992}
 
 // Workload reports whether the interface leads to a workload.
 func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
@@ -145,9 +179,11 @@ type Table struct {
 	simple                bool
 	local, main, fallback *fib
 	policy                Policy
-	fallbackSource        netip.Addr
+	host                  HostConf
+	addresses             []Address // of all interfaces, by index
+	customRules           bool
 	generation            uint64
-	routes, ports         int
+	routes                int
 }
 
 // Link gives the interface with that index, or nil.
@@ -242,9 +278,49 @@ func (r *Route) Select(hash uint32) *Nexthop {
 	return nil
 }
 
+// selectAddr is the kernel's choice of a source address (net/ipv4/devinet.c,
+// inet_select_addr): a primary address of the link, rather one whose subnet
+// dst is in; else one of any link that is valid beyond its link.
+func (t *Table) selectAddr(l *Link, dst netip.Addr, scope uint8) (best netip.Addr) {
+	if l != nil {
+		for i := range l.addresses {
+			a := &l.addresses[i]
+			if a.Secondary || min(a.Scope, scopeLink) > scope {
+				continue
+			}
+			if !dst.IsValid() || a.Prefix.Contains(dst) {
+				return a.Local
+			}
+			if !best.IsValid() {
+				best = a.Local
+			}
+		}
+	}
+	if best.IsValid() {
+		return best
+	}
+	for i := range t.addresses {
+		if a := &t.addresses[i]; !a.Secondary && a.Scope != scopeLink && a.Scope <= scope {
+			return a.Local
+		}
+	}
+	return netip.Addr{}
+}
+
+// loopbackIfindex is lo's in every namespace; the kernel looks up routes of what
+// a host sends itself as if it had come from there (LOOPBACK_IFINDEX).
+const loopbackIfindex = 1
+
+// Scopes (include/uapi/linux/rtnetlink.h, RT_SCOPE_*).
+const (
+	scopeUniverse = 0
+	scopeLink     = 253
+	scopeHost     = 254
+)
+
 // SelectFor picks the nexthop of the flow between two IPv4 addresses.
 func (r *Route) SelectFor(src, dst netip.Addr) *Nexthop {
-	return r.Select(flowHash(src.As4(), dst.As4()))
+	return r.Select(addressHash(src.As4(), dst.As4()))
 }
 
 // links finds a Link by ifindex: an open-addressed table, since indices grow

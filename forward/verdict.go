@@ -29,6 +29,8 @@ const (
 	DropIPInvalidDest                       // destination 0/8
 	DropIPLocalnet                          // 127/8 on the wire
 	DropIPLocalSource                       // source is an address of this host
+	DropIPRPFilter                          // source is not routed to the interface it came from
+	DropSourceRoute                         // source routed, and accept_source_route is 0
 	DropIPInNoRoutes                        // no route
 	DropRouteBlackhole                      // route of type blackhole
 	DropRouteUnreachable                    // route of type unreachable
@@ -59,7 +61,8 @@ var verdictNames = [numVerdicts]string{
 	IgnoreProto: "not-ipv4", IgnoreTagged: "vlan-tagged", IgnoreType: "multicast-not-forwarded",
 	DropOtherHost: "OTHERHOST", DropPktTooSmall: "PKT_TOO_SMALL", DropIPInHdr: "IP_INHDR",
 	DropIPCsum: "IP_CSUM", DropIPInvalidSource: "IP_INVALID_SOURCE", DropIPInvalidDest: "IP_INVALID_DEST",
-	DropIPLocalnet: "IP_LOCALNET", DropIPLocalSource: "IP_LOCAL_SOURCE", DropIPInNoRoutes: "IP_INNOROUTES",
+	DropIPLocalnet: "IP_LOCALNET", DropIPLocalSource: "IP_LOCAL_SOURCE",
+	DropIPRPFilter: "IP_RPFILTER", DropSourceRoute: "PARP_SOURCE_ROUTE", DropIPInNoRoutes: "IP_INNOROUTES",
 	DropRouteBlackhole: "PARP_ROUTE_BLACKHOLE", DropRouteUnreachable: "PARP_ROUTE_UNREACHABLE",
 	DropRouteProhibit: "PARP_ROUTE_PROHIBIT", DropTTLExpired: "PARP_TTL_EXPIRED",
 	DropPktTooBig: "PKT_TOO_BIG", DropGSO: "SKB_GSO_SEG", DropNeighFailed: "NEIGH_FAILED",

@@ -73,6 +73,7 @@ func parseRun(cfg *daemon.Config, args []string, out io.Writer) (verbose bool, e
 	fs.Var(&list[netip.Prefix]{values: &cfg.Proxy, parse: netip.ParsePrefix}, "proxy", "further targets to answer, a `prefix`, by the kernel's proxy_arp rules (repeatable)")
 	fs.TextVar(&cfg.MAC, "mac", cfg.MAC, "the `MAC` that is answered")
 	fs.StringVar(&cfg.Engine, "engine", cfg.Engine, "auto, af_packet: every packet through userspace, or none: answer ARP only")
+	fs.IntVar(&cfg.RPFilter, "rp-filter", cfg.RPFilter, "source validation on workload interfaces: 0 off, 1 strict, 2 loose, as the kernel's rp_filter")
 	fs.Var(&list[netip.Prefix]{values: &cfg.Punt, parse: netip.ParsePrefix}, "punt", "destinations left to the kernel, a `prefix` (repeatable)")
 	fs.BoolVar(&cfg.KeepMAC, "keep-mac", false, "leave the MAC of workload interfaces as found")
 	fs.StringVar(&cfg.Control, "control", cfg.Control, "`path` of the control socket")

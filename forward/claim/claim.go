@@ -26,8 +26,6 @@ var ErrNotSupported = errors.New("not supported")
 // are not known yet.
 const MaxPorts = 4096
 
-const maxLocal = 16384
-
 // Port is what the programs know of an interface.
 type Port struct {
 	Ifindex  int32

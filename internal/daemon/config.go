@@ -36,6 +36,7 @@ type Config struct {
 	Engine       string
 	Punt         []netip.Prefix
 	KeepMAC      bool
+	RPFilter     int    // on workloads: 0, 1 strict, 2 loose
 	Control      string // path of the control socket
 	BypassPolicy bool
 	Claim        claim.Mode // how the tc program is attached
@@ -56,6 +57,7 @@ func Default() Config {
 		Gateways:  []netip.Addr{netip.MustParseAddr("169.254.1.1")},
 		MAC:       wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee},
 		Engine:    EngineAuto,
+		RPFilter:  1,
 		Control:   DefaultControl,
 		Claim:     claim.Auto,
 		RunDir:    DefaultRunDir,
@@ -96,6 +98,9 @@ func (c *Config) Validate() error {
 		if !p.IsValid() || !p.Addr().Is4() || p.Masked() != p {
 			return fmt.Errorf("--proxy or --punt %s is not an IPv4 prefix without host bits", p)
 		}
+	}
+	if c.RPFilter < 0 || c.RPFilter > 2 {
+		return fmt.Errorf("--rp-filter %d: want 0, 1 or 2", c.RPFilter)
 	}
 	if c.MAC.IsZero() || c.MAC.IsMulticast() {
 		return fmt.Errorf("--mac %s can't be an interface's address", c.MAC)

@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"net/netip"
-
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
@@ -52,6 +50,3 @@ func rule(r *netstate.Rule) forward.Rule {
 		SuppressPrefixLen: int(r.SuppressPrefixLen),
 	}
 }
-
-// single gives the prefix of one address.
-func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -81,6 +81,7 @@ type port struct {
 	opened    bool // MAC set and originals claimed, as far as that is wanted
 	macFailed bool
 	checked   bool // rules bound to it were looked for
+	conf      forward.LinkConf
 	failed    error
 }
 
@@ -203,8 +204,15 @@ func (d *Daemon) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return control.serve(ctx) })
 	g.Go(func() error {
-		err := d.watch.Run(ctx, d.apply)
-		if ctx.Err() != nil {
+		var refused error
+		err := d.watch.Run(ctx, func(events []netstate.Event) error {
+			refused = d.apply(events)
+			return refused
+		})
+		switch {
+		case refused != nil:
+			return refused
+		case ctx.Err() != nil:
 			return nil
 		}
 		return fmt.Errorf("follow the kernel's state: %w", err)

@@ -89,6 +89,7 @@ func (d *Daemon) openPort(index int) {
 		return
 	}
 	l = d.links[index]
+	p.conf = d.readConf(l.Name, p.role)
 	d.describe(index)
 	d.publish()
 	if d.loop != nil && !p.forwards {

@@ -108,6 +108,7 @@ func (d *Daemon) noteAddress(a *netstate.Address, del bool) {
 		list = append(list, *a)
 	}
 	d.addrs[a.Index] = list
+	d.builder.SetAddresses(int32(a.Index), d.addresses(a.Index))
 }
 
 func (d *Daemon) noteRoutes(set *netstate.RouteSet) {
@@ -205,7 +206,7 @@ func (d *Daemon) describe(index int) {
 		return
 	}
 	if p == nil {
-		p = &port{role: r}
+		p = &port{role: r, conf: d.defaultConf(r)}
 		d.ports[index] = p
 		d.log.Debug("interface", "name", l.Name, "index", index, "role", r)
 	}

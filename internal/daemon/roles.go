@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"net/netip"
-
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
@@ -47,23 +45,21 @@ func (d *Daemon) roleOf(l *netstate.Link) role {
 	return roleNone
 }
 
-// address picks the address that the kernel would send from on an interface
-// (net/ipv4/devinet.c, inet_select_addr): the first primary one with more than
-// link scope.
-func (d *Daemon) address(ifindex int) netip.Addr {
+// addresses gives the addresses of an interface as the datapath wants them.
+func (d *Daemon) addresses(ifindex int) []forward.Address {
+	all := make([]forward.Address, 0, len(d.addrs[ifindex]))
 	for _, a := range d.addrs[ifindex] {
-		if a.Scope < unix.RT_SCOPE_LINK && a.Flags&unix.IFA_F_SECONDARY == 0 {
-			return a.Local
-		}
+		all = append(all, forward.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
+			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
 	}
-	return netip.Addr{}
+	return all
 }
 
 // link describes an interface to the datapath.
 func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
 	f := forward.Link{
 		Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
-		Aliases: p.aliases, Address: d.address(l.Index),
+		Aliases: p.aliases, Conf: p.conf,
 	}
 	// Carrier, not IFF_RUNNING, for which the kernel's linkwatch takes its time:
 	// routes lead here already, and what passes by the qdisc gets through.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -53,6 +54,7 @@ func (d *Daemon) start() error {
 		}
 	}
 	d.warnLeftAlone()
+	d.builder.SetHost(readHostConf())
 	if d.loop == nil {
 		return nil
 	}
@@ -105,7 +107,7 @@ func (d *Daemon) checkPolicy() error {
 	if err != nil && !d.cfg.BypassPolicy {
 		return fmt.Errorf("can't tell whether rules of this host would be bypassed: %w (--bypass-policy forwards all the same)", err)
 	}
-	if len(found) == 0 {
+	if len(found) == 0 || puntsAll(d.cfg.Punt) {
 		return nil
 	}
 	all := make([]string, len(found))
@@ -117,8 +119,22 @@ func (d *Daemon) checkPolicy() error {
 		d.log.Warn("rules of this host do not apply to what is forwarded", "bypassed", strings.Join(all, "; "))
 		return nil
 	}
-	return fmt.Errorf("forwarding would bypass %s: use --bypass-policy to forward all the same, --punt for destinations that the kernel is to handle, or --engine none to answer ARP only",
+	return fmt.Errorf("forwarding would bypass %s: use --engine none to answer ARP only, or --bypass-policy to forward all the same, with --punt for destinations that the kernel is to handle",
 		strings.Join(all, "; "))
+}
+
+// puntsAll reports whether every destination is left to the kernel.
+func puntsAll(punt []netip.Prefix) bool {
+	halves := 0
+	for _, p := range punt {
+		switch p.Bits() {
+		case 0:
+			return true
+		case 1:
+			halves++
+		}
+	}
+	return halves == 2
 }
 
 // spare keeps frames to an interface with a shaping qdisc, a tc program or

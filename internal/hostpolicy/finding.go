@@ -91,12 +91,3 @@ type inspector struct {
 	ifs []Interface
 	own func(progID uint32, name string) bool
 }
-
-func (i *inspector) byName(name string) bool {
-	for _, ifc := range i.ifs {
-		if ifc.Name == name {
-			return true
-		}
-	}
-	return false
-}

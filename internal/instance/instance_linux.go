@@ -102,7 +102,7 @@ func (l *Lock) lockFile() error {
 			continue
 		}
 		l.file = f
-		if err := f.Truncate(0); err == nil {
+		if err = f.Truncate(0); err == nil {
 			_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 		}
 		if err != nil {

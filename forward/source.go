@@ -1,0 +1,67 @@
+package forward
+
+import "net/netip"
+
+// validateSource is net/ipv4/fib_frontend.c, fib_validate_source, for a packet
+// that came in on a link and leaves by another: it may not bear an address of
+// this host, and with rp_filter the way back has to lead where it came from. ok
+// is false if it may not pass; onlink, that its source is a neighbour on the
+// link, for which alone redirects are sent.
+func (t *Table) validateSource(src, dst netip.Addr, in *Link, oif int32, tos uint8, r *result) (ok, onlink bool) {
+	mode := in.Conf.RPFilter
+	if mode == 0 && (in.Ifindex != oif || !in.Conf.SendRedirects) {
+		if in.Conf.AcceptLocal || t.customRules || !t.IsLocal(src) {
+			if !t.customRules || in.Conf.AcceptLocal {
+				return true, false
+			}
+			// With rules of its own the host looks the source up in full.
+		} else {
+			r.drop(DropIPLocalSource)
+			return false, false
+		}
+	}
+	back := t.Lookup(src, dst, oif, tos)
+	switch {
+	case back == nil || back.Type == RouteBlackhole || back.Type == RouteUnreachable || back.Type == RouteProhibit:
+		if mode != 0 {
+			r.drop(DropIPRPFilter)
+		}
+		return mode == 0, false
+	case back.Type == RouteLocal && in.Conf.AcceptLocal:
+	case back.Type == RouteLocal:
+		r.drop(DropIPLocalSource)
+		return false, false
+	case back.Type != RouteUnicast:
+		r.drop(DropIPInvalidSource)
+		return false, false
+	}
+	for i := range back.Nexthops {
+		if nh := &back.Nexthops[i]; nh.Ifindex == in.Ifindex {
+			return true, !nh.Gateway.IsValid()
+		}
+	}
+	switch {
+	case len(in.addresses) == 0 && mode != 0, mode == 1:
+		r.drop(DropIPRPFilter)
+		return false, false
+	}
+	return true, false
+}
+
+// Routed reports whether rp_filter of a link lets a sender in: for ARP.
+func (t *Table) Routed(src, dst netip.Addr, in *Link, oif int32) bool {
+	var r result
+	ok, _ := t.validateSource(src, dst, in, oif, 0, &r)
+	return ok
+}
+
+// onSubnet reports whether two addresses are in one subnet of the link
+// (net/ipv4/devinet.c, inet_addr_onlink).
+func (l *Link) onSubnet(a, b netip.Addr) bool {
+	for i := range l.addresses {
+		if p := l.addresses[i].Prefix; p.Contains(a) {
+			return !b.IsValid() || p.Contains(b)
+		}
+	}
+	return false
+}
