@@ -210,7 +210,7 @@ func TestICMPLimited(t *testing.T) {
 	if n := len(p.Sent()); n != 0 {
 		t.Fatalf("%d errors before the tables had time to catch up", n)
 	}
-	l.Age(30 * time.Millisecond)
+	l.Age(150 * time.Millisecond)
 	once(t, l)
 	if n := len(p.Sent()); n != 6 {
 		t.Errorf("%d errors for 50 packets in one instant, want 6", n)
@@ -242,7 +242,7 @@ func TestMissBounded(t *testing.T) {
 		b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.99"), &forward.Neighbour{MAC: wire.MAC{2, byte(i)}, Valid: true})
 		l.Publish(b.Publish())
 		once(t, l)
-		l.Age(time.Millisecond)
+		l.Age(5 * time.Millisecond)
 	}
 	if counts(l, forward.DropIPInNoRoutes) != 200 || counts(l, forward.Queue) != 128 {
 		t.Errorf("counters %v", l.Counters().Read().Verdicts)

@@ -127,7 +127,7 @@ func (q *hopQueue) remove(key hopKey, h *hop) {
 
 // Limits of the packets that wait for a route: see missQueue.
 const (
-	missHold    = 20 * 1000000 // ns
+	missHold    = 100 * 1000000 // ns: how far the events are behind where others take the CPUs
 	missPackets = 128
 	missBytes   = 1 << 20
 )
