@@ -13,6 +13,8 @@ const (
 	queueBytesPerHop = 212992
 	queueBytesTotal  = 8 << 20
 	queueHops        = 4096
+	shareHops        = 512                 // of one ingress interface: half of net.ipv4.neigh.default.gc_thresh3
+	shareBytes       = queueBytesTotal / 4 // of one ingress interface
 	queueOverhead    = 256           // counted for each packet besides its bytes
 	queueRetry       = second        // an unanswered next hop is named to the kernel again
 	queueTimeout     = 10 * second   // if the kernel never tells how it ended
@@ -34,6 +36,7 @@ type waiting struct {
 type hop struct {
 	packets []waiting
 	bytes   int
+	in      int32 // ingress of the packet that made it
 	since   int64
 	asked   int64
 	known   *Neighbour // as it was when the first packet came
@@ -42,8 +45,30 @@ type hop struct {
 
 // hopQueue holds packets whose next hop has no MAC yet. It belongs to the loop.
 type hopQueue struct {
-	hops  map[hopKey]*hop
-	bytes int
+	hops   map[hopKey]*hop
+	bytes  int
+	shares map[int32]*share // by ingress
+}
+
+// share is what the packets of one ingress interface have of the queue.
+type share struct{ hops, bytes int }
+
+// shareOf gives the share of an interface; 0 is for what is made here.
+func (q *hopQueue) shareOf(ifindex int32) *share {
+	s := q.shares[ifindex]
+	if s == nil {
+		s = new(share)
+		q.shares[ifindex] = s
+	}
+	return s
+}
+
+// give says that a packet has left a hop.
+func (q *hopQueue) give(h *hop, w waiting) {
+	size := len(w.buf) + queueOverhead
+	h.bytes -= size
+	q.bytes -= size
+	q.shareOf(w.in).bytes -= size
 }
 
 func (q *hopQueue) empty() bool { return len(q.hops) == 0 }
@@ -54,38 +79,43 @@ func (q *hopQueue) empty() bool { return len(q.hops) == 0 }
 func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now int64) (ask bool, dropped int) {
 	h := q.hops[key]
 	size := len(f.Buf) + queueOverhead
+	if q.hops == nil {
+		q.hops, q.shares = make(map[hopKey]*hop), make(map[int32]*share)
+	}
+	w := waiting{in: f.Ifindex, as: Forward}
+	if r.in == nil {
+		w.in, w.as = 0, Originate // ours: it came from nowhere
+	}
+	s := q.shareOf(w.in)
+	if s.bytes+size > shareBytes {
+		return false, 1
+	}
 	if h == nil {
-		if len(q.hops) >= queueHops || q.bytes+size > queueBytesTotal {
+		if len(q.hops) >= queueHops || s.hops >= shareHops || q.bytes+size > queueBytesTotal {
 			return false, 1
 		}
-		h = &hop{since: now, asked: now, known: known, mac: r.out.MAC}
-		if q.hops == nil {
-			q.hops = make(map[hopKey]*hop)
-		}
+		h = &hop{in: w.in, since: now, asked: now, known: known, mac: r.out.MAC}
 		q.hops[key] = h
+		s.hops++
 		ask = true
 	}
 	for len(h.packets) > 0 && (h.bytes+size > queueBytesPerHop || q.bytes+size > queueBytesTotal) {
-		old := len(h.packets[0].buf) + queueOverhead
+		q.give(h, h.packets[0])
 		h.packets[0] = waiting{}
 		h.packets = h.packets[1:]
-		h.bytes -= old
-		q.bytes -= old
 		dropped++
 	}
 	if q.bytes+size > queueBytesTotal {
 		return ask, dropped + 1
 	}
-	w := waiting{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, as: Forward}
-	if r.in == nil {
-		w.as = Originate // ours: it came from nowhere
-	}
+	w.buf = append([]byte(nil), f.Buf...)
 	if r.fragment {
 		w.mtu = r.mtu
 	}
 	h.packets = append(h.packets, w)
 	h.bytes += size
 	q.bytes += size
+	s.bytes += size
 	return ask, dropped
 }
 
@@ -121,8 +151,14 @@ func (h *hop) again(out *Link, now int64) bool {
 
 // remove takes a hop out of the queue.
 func (q *hopQueue) remove(key hopKey, h *hop) {
-	q.bytes -= h.bytes
+	for _, w := range h.packets {
+		q.give(h, w)
+	}
+	q.shareOf(h.in).hops--
 	delete(q.hops, key)
+	if len(q.hops) == 0 {
+		clear(q.shares) // interfaces come and go
+	}
 }
 
 // Limits of the packets that wait for a route: see missQueue.

@@ -1,0 +1,52 @@
+package forward_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"proxyarpd/forward"
+)
+
+// TestScanLeavesRoom: one pod that scans a subnet must not keep others from
+// waiting for a next hop, in numbers or in bytes.
+func TestScanLeavesRoom(t *testing.T) {
+	for name, payload := range map[string]int{"many next hops": 18, "many bytes": 1400} {
+		l, p, b, q := newLoop(t)
+		subnet := netip.MustParsePrefix("10.90.0.0/16")
+		b.SetRoutes(forward.TableMain, subnet, []forward.Route{{Table: forward.TableMain, Prefix: subnet, Type: forward.RouteUnicast,
+			Nexthops: []forward.Nexthop{{Ifindex: forward.IfUplink, Weight: 1}}}})
+		l.Publish(b.Publish())
+		const scanned = 6000
+		for i := range scanned {
+			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", fmt.Sprintf("10.90.%d.%d", i>>8, i&255), payload))
+		}
+		for range scanned/forward.BatchSize + 1 {
+			once(t, l)
+		}
+		held := scanned - int(counts(l, forward.DropNeighQueueFull))
+		if held == 0 || held > 1024 || len(*q) != held {
+			t.Errorf("%s: %d packets of a scan wait, the kernel was asked for %d", name, held, len(*q))
+		}
+		for i := range 10 {
+			p.Inject(forward.IfPod2, forward.Packet("10.65.0.2", fmt.Sprintf("10.90.200.%d", i), payload))
+		}
+		once(t, l)
+		if n := len(*q) - held; n != 10 {
+			t.Errorf("%s: of 10 next hops of another pod the kernel was asked for %d", name, n)
+		}
+		// When it is over the scanner may begin anew.
+		l.Age(11 * time.Second)
+		once(t, l)
+		if n := counts(l, forward.DropNeighFailed); n != uint64(held)+10 {
+			t.Errorf("%s: %d timed out, want %d", name, n, held+10)
+		}
+		before := len(*q)
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.90.1.1", payload))
+		once(t, l)
+		if len(*q) != before+1 {
+			t.Errorf("%s: no room after all have timed out", name)
+		}
+	}
+}
