@@ -15,10 +15,10 @@ const (
 	queueHops        = 4096
 	shareHops        = 512                 // of one ingress interface: half of net.ipv4.neigh.default.gc_thresh3
 	shareBytes       = queueBytesTotal / 4 // of one ingress interface
-	queueOverhead    = 256           // counted for each packet besides its bytes
-	queueRetry       = second        // an unanswered next hop is named to the kernel again
-	queueTimeout     = 10 * second   // if the kernel never tells how it ended
-	queueTick        = 100 * 1000000 // how often time-outs are looked at, ns
+	queueOverhead    = 256                 // counted for each packet besides its bytes
+	queueRetry       = second              // an unanswered next hop is named to the kernel again
+	queueTimeout     = 10 * second         // if the kernel never tells how it ended
+	queueTick        = 100 * 1000000       // how often time-outs are looked at, ns
 )
 
 type hopKey struct {
