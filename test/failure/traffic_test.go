@@ -55,7 +55,8 @@ func startPing(t testing.TB, l *lab.Lab, from lab.Pod, to string, every time.Dur
 	return p
 }
 
-// stop ends the pings. One that is under way at that moment is not lost.
+// stop ends the pings. Those behind the last that was answered are not lost but
+// under way.
 func (p *pinger) stop(t testing.TB) (r pings) {
 	t.Helper()
 	p.cmd.Process.Signal(os.Interrupt)
@@ -88,8 +89,8 @@ func (p *pinger) stop(t testing.TB) (r pings) {
 	}
 	line := p.out.String()[:at]
 	r.sent, _ = strconv.Atoi(line[strings.LastIndexAny(line, "\n ")+1:])
-	if r.sent == last+1 {
-		r.sent = last
+	if r.sent > last { // the rest is under way, unless that is all
+		r.sent = max(last, 1)
 	}
 	r.lost = r.sent - len(seen)
 	slices.Sort(r.rtt)
