@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,31 @@ type control struct {
 	path string
 	log  *slog.Logger
 	slot chan struct{}
+
+	mu   sync.Mutex
+	idle []*net.UnixConn // oldest first: we wait for the client, not it for us
+}
+
+// setIdle says whether the client is the one who is waited for.
+func (c *control) setIdle(conn *net.UnixConn, idle bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = slices.DeleteFunc(c.idle, func(o *net.UnixConn) bool { return o == conn })
+	if idle {
+		c.idle = append(c.idle, conn)
+	}
+}
+
+// evict hangs up on the client that is idle longest, if one is.
+func (c *control) evict() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.idle) == 0 {
+		return false
+	}
+	_ = c.idle[0].Close()
+	c.idle = slices.Delete(c.idle, 0, 1)
+	return true
 }
 
 // listen makes the control socket. It is bound under another name and renamed,
@@ -94,11 +120,16 @@ func (c *control) serve(ctx context.Context) error {
 		select {
 		case c.slot <- struct{}{}:
 		default:
-			_ = conn.Close() // too many at once
-			continue
+			if !c.evict() {
+				_ = conn.Close() // too many at once
+				continue
+			}
+			c.slot <- struct{}{} // as soon as it has gone
 		}
+		c.setIdle(conn, true)
 		wg.Go(func() {
 			defer func() { <-c.slot }()
+			defer c.setIdle(conn, false)
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer stop()
 			defer conn.Close()
@@ -117,6 +148,7 @@ func (c *control) client(ctx context.Context, conn *net.UnixConn) {
 	if err != nil {
 		return
 	}
+	c.setIdle(conn, false)
 	var req request
 	var rep reply
 	if err := json.Unmarshal(line, &req); err != nil {
@@ -124,6 +156,7 @@ func (c *control) client(ctx context.Context, conn *net.UnixConn) {
 	} else {
 		rep = c.answer(ctx, conn, &req)
 	}
+	c.setIdle(conn, true)
 	_ = conn.SetDeadline(time.Now().Add(controlDeadline))
 	_ = json.NewEncoder(conn).Encode(&rep)
 }
