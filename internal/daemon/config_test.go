@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/forward"
+	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/wire"
+)
+
+func TestValidate(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*Config)
+		want string // part of the error, "" for none
+	}{
+		{"defaults", func(*Config) {}, ""},
+		{"engine", func(c *Config) { c.Engine = "dpdk" }, "--engine"},
+		{"claim", func(c *Config) { c.Claim = "xdp" }, "--claim"},
+		{"no workload", func(c *Config) { c.Workloads = nil }, "--workload"},
+		{"bad glob", func(c *Config) { c.Workloads = []string{"cali["} }, "not a glob"},
+		{"auto and more", func(c *Config) { c.Uplinks = []string{"auto", "eth0"} }, "--uplink auto"},
+		{"IPv6 gateway", func(c *Config) { c.Gateways = []netip.Addr{netip.IPv6LinkLocalAllNodes()} }, "--gateway"},
+		{"host bits", func(c *Config) { c.Proxy = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")} }, "host bits"},
+		{"group MAC", func(c *Config) { c.MAC = wire.Broadcast }, "--mac"},
+		{"rp-filter", func(c *Config) { c.RPFilter = 3 }, "--rp-filter"},
+		{"control", func(c *Config) { c.Control = strings.Repeat("x", 108) }, "--control"},
+	}
+	for _, tt := range tests {
+		c := Default()
+		tt.edit(&c)
+		err := c.Validate()
+		if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestRoles(t *testing.T) {
+	cfg := Default()
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	d := &Daemon{cfg: cfg, builder: forward.NewBuilder(forward.Policy{})}
+	p := netip.MustParsePrefix("10.0.0.0/8")
+	d.builder.SetRoutes(forward.TableMain, p, []forward.Route{{Prefix: p, Type: forward.RouteUnicast,
+		Nexthops: []forward.Nexthop{{Ifindex: 7}, {Ifindex: 8}, {Ifindex: 9}}}})
+	eth := func(index int, name string) netstate.Link {
+		return netstate.Link{Index: index, Name: name, Type: unix.ARPHRD_ETHER, AddrLen: 6, Flags: unix.IFF_UP}
+	}
+	port, tun, lo := eth(8, "eth1"), eth(9, "tun0"), eth(7, "lo")
+	port.Master = 3
+	tun.Type, tun.AddrLen = unix.ARPHRD_NONE, 0
+	lo.Flags |= unix.IFF_LOOPBACK
+	for _, tt := range []struct {
+		link netstate.Link
+		want role
+	}{
+		{eth(2, "cali1"), roleWorkload}, {eth(7, "eth0"), roleUplink}, {eth(6, "eth9"), roleNone},
+		{port, roleNone}, {tun, roleNone}, {lo, roleNone},
+	} {
+		if got := d.roleOf(&tt.link); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.link.Name, got, tt.want)
+		}
+	}
+}
+
+func TestConvertNeighbour(t *testing.T) {
+	for state, want := range map[netstate.NeighState]forward.Neighbour{
+		unix.NUD_REACHABLE:  {Valid: true},
+		unix.NUD_STALE:      {Valid: true, Stale: true},
+		unix.NUD_PERMANENT:  {Valid: true, Fixed: true},
+		unix.NUD_FAILED:     {Failed: true},
+		unix.NUD_INCOMPLETE: {},
+	} {
+		n := neighbour(&netstate.Neighbour{State: state, HasMAC: true})
+		if n.Valid != want.Valid || n.Stale != want.Stale || n.Failed != want.Failed || n.Fixed != want.Fixed {
+			t.Errorf("%s: %+v", state, n)
+		}
+	}
+	if n := neighbour(&netstate.Neighbour{State: unix.NUD_STALE, HasMAC: true, Flags: unix.NTF_EXT_LEARNED}); !n.Fixed {
+		t.Error("a learned neighbour may not be touched")
+	}
+}
+
+func TestConvertRoutes(t *testing.T) {
+	set := &netstate.RouteSet{Routes: []netstate.Route{{Type: unix.RTN_UNICAST, Nexthops: []netstate.Nexthop{
+		{Index: 1, Flags: unix.RTNH_F_DEAD}, {Index: 2, Gateway: netip.MustParseAddr("fe80::1")}, {Index: 3, Encap: 1}, {Index: 4, Weight: 1},
+	}}}}
+	r := routes(set)
+	if len(r) != 1 || len(r[0].Nexthops) != 1 || r[0].Nexthops[0].Ifindex != 4 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestPuntsAll(t *testing.T) {
+	for list, want := range map[string]bool{"": false, "0.0.0.0/0": true, "0.0.0.0/1": false, "0.0.0.0/1 128.0.0.0/1": true, "10.96.0.0/12": false} {
+		var p []netip.Prefix
+		for _, f := range strings.Fields(list) {
+			p = append(p, netip.MustParsePrefix(f))
+		}
+		if puntsAll(p) != want {
+			t.Errorf("%q: %v", list, !want)
+		}
+	}
+}
