@@ -199,6 +199,26 @@ func (r *running) awaitReady(ctx context.Context, b *bed) error {
 	return nil
 }
 
+// state tells what each host knows, for when nothing passes.
+func (d *daemon) state(ctx context.Context, b *bed) string {
+	var text strings.Builder
+	for _, r := range d.runs {
+		out, err := b.Command(ctx, r.node, b.bin, "status", "--control", r.control).CombinedOutput()
+		fmt.Fprintf(&text, "%s: status (%v):\n%s\nneighbours:\n", r.node, err, out)
+		err = b.Do(r.node, func() error {
+			neighbours, err := netlink.NeighList(0, netlink.FAMILY_V4)
+			for _, n := range neighbours {
+				fmt.Fprintf(&text, "  %s link %d %s state %#x flags %#x %#x\n", n.IP, n.LinkIndex, n.HardwareAddr, n.State, n.Flags, n.FlagsExt)
+			}
+			return err
+		})
+		if err != nil {
+			fmt.Fprintln(&text, err)
+		}
+	}
+	return text.String()
+}
+
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)
 	return s[strings.LastIndexByte(s, '\n')+1:]
