@@ -46,7 +46,7 @@ func (r *result) dropWith(v Verdict, typ, code uint8, rest uint32) {
 // rewrites it in place: padding cut off, TTL, checksum; MACs for Forward.
 // It does no I/O and knows no clock.
 func step(t *Table, f *Frame, r *result) {
-	*r = result{}
+	*r = result{clock: r.clock}
 	if r.in = t.Link(f.Ifindex); r.in != nil {
 		f.Slot = r.in.Slot // whatever comes of the frame, the ring's filter counted it there
 	}
