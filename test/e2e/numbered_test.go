@@ -90,11 +90,13 @@ func (r *receiver) until(n int) (lost, doubled int) {
 	}
 	<-r.done
 	r.conn.Close() // the port is free for the next one
-	for _, n := range r.seen[:n] {
+	for i, times := range r.seen[:n] {
 		switch {
-		case n == 0:
-			lost++
-		case n > 1:
+		case times == 0:
+			if lost++; lost == 1 {
+				r.t.Logf("number %d is the first that is lost", i)
+			}
+		case times > 1:
 			doubled++
 		}
 	}

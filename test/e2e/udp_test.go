@@ -15,7 +15,7 @@ import (
 // over a wire that can carry them and over one that can't.
 func TestUDPSegmentation(t *testing.T) {
 	t.Parallel()
-	labtest.Need(t, "ethtool")
+	labtest.Need(t, "ethtool", "ping")
 	w := start(t, lab.Spec{Form: lab.FormSlash32, PodsPerHost: 2})
 	from, there, near := pods(w.Lab, 0)[0], pods(w.Lab, 1)[0], pods(w.Lab, 0)[1]
 	const size, per, packets = 1000, 50, 40
@@ -38,9 +38,12 @@ func TestUDPSegmentation(t *testing.T) {
 		}
 		sendFence(t, conn)
 		if lost, doubled := r.result(); lost > 0 || doubled > 0 {
-			t.Errorf("%s: of %d datagrams %d are lost and %d arrive more than once", what, per*packets, lost, doubled)
+			t.Errorf("%s: of %d datagrams %d are lost and %d arrive more than once; drops %v, %v", what, per*packets, lost, doubled,
+				statusOf(t, w.d[0]).Forward.Drops, statusOf(t, w.d[1]).Forward.Drops)
 		}
 	}
+	wantTTL(t, w.Lab, from.Node, ip(near), 63) // so many don't wait for a MAC
+	wantTTL(t, w.Lab, from.Node, ip(there), 62)
 	test("one host", near)
 	test("across", there)
 	if s := statusOf(t, w.d[0]); s.port(from.Iface).Received > 4*packets {
