@@ -66,3 +66,12 @@ var (
 	Segments      = segments
 	PutL4Checksum = putL4Checksum
 )
+
+// What the tests of links without a link layer need.
+var (
+	MACHost = macHost
+	MACPod1 = macPod1
+)
+
+func (v Vnet) NeedsCsum() bool   { return v.flags()&vnetNeedsCsum != 0 }
+func (v Vnet) MoveHeaders(n int) { v.moveHeaders(n) }

@@ -24,6 +24,7 @@ type result struct {
 	next     netip.Addr // neighbour to send to
 	options  ipOptions
 	compiled bool // options are those of the packet
+	relink   bool // the way out has another link layer than the way in, or none
 	redirect bool // the sender is to be told of a better way
 	neigh    *Neighbour
 	mtu      int       // of the way out, bytes at the network layer
@@ -326,10 +327,11 @@ func finish(t *Table, ip wire.IPv4, f *Frame, r *result) {
 	if r.compiled {
 		r.options.forward(ip, addr4(t.sourceFor(r.route, r.nexthop, r.out)))
 	}
-	if r.out.Flags&LinkEthernet == 0 || !f.Ethernet {
-		r.drop(DropNexthop)
+	if !r.out.ethernet() {
+		r.relink, r.verdict = true, Forward // nobody to resolve
 		return
 	}
+	r.relink = !f.Ethernet
 	n := r.out.Neighbour(r.next)
 	if n == nil || !n.Valid {
 		r.verdict = Queue
@@ -337,7 +339,9 @@ func finish(t *Table, ip wire.IPv4, f *Frame, r *result) {
 	}
 	r.neigh = n
 	r.verdict = Forward
-	setMACs(f.ethernet(), n, r.out)
+	if !r.relink {
+		setMACs(f.ethernet(), n, r.out)
+	}
 }
 
 func setMACs(eth wire.Ethernet, n *Neighbour, out *Link) {

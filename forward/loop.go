@@ -30,6 +30,7 @@ type Loop struct {
 	out        [BatchSize]Out
 	counted    [BatchSize]Verdict // what out[i] counts as, if it is sent
 	nout       int
+	l2len      [BatchSize]int // of out[i]
 	join       coalescer
 	loaded     bool   // enough frames came together to coalesce
 	scratch    []byte // frames made here, until the next flush
@@ -152,24 +153,30 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 	step(t, f, r)
 	switch r.verdict {
 	case Forward:
-		if r.neigh.Stale && r.neigh.touch(l.now(), 2*second) {
+		if r.neigh != nil && r.neigh.Stale && r.neigh.touch(l.now(), 2*second) {
 			l.opts.Resolve(r.out.Ifindex, r.next)
 		}
 		if r.redirect {
 			l.sendRedirect(t, f, r)
 		}
-		if r.fragment {
-			l.sendPieces(f.Buf, r.neigh, r.out, r.mtu)
-		} else {
-			if l.loaded && l.join.join(f.Buf, r.neigh, r.out, l.nout) {
-				return
-			}
-			l.send(f.Buf, r.out, Forward)
+		buf := f.Buf
+		if r.relink {
+			buf = l.relink(f, r)
+		}
+		switch {
+		case r.fragment:
+			l.sendPieces(buf, r.neigh, r.out, r.mtu)
+		case l.loaded && !r.relink && l.join.join(buf, r.neigh, r.out, l.nout):
+		default:
+			l.send(buf, r.out, Forward)
 		}
 		return
 	case Queue:
 		if r.redirect {
 			l.sendRedirect(t, f, r)
+		}
+		if r.relink {
+			f.Buf, f.Ethernet = l.relink(f, r), true
 		}
 		l.hold(f, r)
 		return
@@ -187,6 +194,27 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		return // source routed: dropped before its route would be found missing
 	}
 	l.report(t, ip, f.PktType, r)
+}
+
+// relink gives a frame the link-layer header of its way out where the one it
+// came with is of another kind. It lasts until the next flush.
+func (l *Loop) relink(f *Frame, r *result) []byte {
+	ip := f.Buf[VnetLen+f.l2len():]
+	l2len := r.out.l2len()
+	b := l.room(VnetLen + l2len + len(ip))
+	copy(b, f.Buf[:VnetLen])
+	clear(b[VnetLen : VnetLen+l2len])
+	copy(b[VnetLen+l2len:], ip)
+	if v := Vnet(b); v.flags()&vnetNeedsCsum != 0 || v.gso() != gsoNone {
+		v.moveHeaders(l2len - f.l2len())
+	}
+	if eth := wire.Ethernet(b[VnetLen:]); r.out.ethernet() {
+		eth.SetType(wire.EtherTypeIPv4)
+		if r.neigh != nil {
+			setMACs(eth, r.neigh, r.out)
+		}
+	}
+	return b
 }
 
 // holdMiss keeps a frame that has no way yet.
@@ -212,7 +240,7 @@ func (l *Loop) retryMisses(t *Table) {
 		return
 	}
 	for _, m := range l.misses.take() {
-		f := Frame{Buf: m.buf, Ifindex: m.in, PktType: m.pktType, Ethernet: true}
+		f := Frame{Buf: m.buf, Ifindex: m.in, PktType: m.pktType, Ethernet: m.ethernet}
 		l.handle(t, &f, m.since)
 	}
 	l.flush()
@@ -234,6 +262,7 @@ func (l *Loop) await() {
 func (l *Loop) send(buf []byte, out *Link, as Verdict) {
 	o := &l.out[l.nout]
 	o.Buf, o.Ifindex = buf, out.Ifindex
+	l.l2len[l.nout] = out.l2len()
 	o.Bypass = out.Flags&LinkBypass != 0 && Vnet(buf).gso() == gsoNone
 	l.counted[l.nout] = as
 	l.join.alone(l.nout)
@@ -268,7 +297,7 @@ func (l *Loop) flush() {
 			fallthrough
 		default:
 			sent += n
-			bytes += len(o.Buf) - VnetLen - wire.EthernetLen
+			bytes += len(o.Buf) - VnetLen - l.l2len[i]
 			if n > 1 {
 				bytes += l.join.groups[i].bytes - (len(o.Buf) - VnetLen - wire.EthernetLen) + (n-1)*(wire.IPv4MinLen+udpLen)
 			}
@@ -303,15 +332,18 @@ func (l *Loop) room(n int) []byte {
 // GSO packet is cut into its segments first. buf is as step left it.
 func (l *Loop) sendPieces(buf []byte, n *Neighbour, out *Link, mtu int) {
 	l.room(0)
-	ip, v := wire.IPv4(buf[VnetLen+wire.EthernetLen:]), Vnet(buf)
+	l2len := out.l2len()
+	ip, v := wire.IPv4(buf[VnetLen+l2len:]), Vnet(buf)
 	first := true
 	emit := func(p wire.IPv4) {
-		b := l.room(VnetLen + wire.EthernetLen + len(p))
+		b := l.room(VnetLen + l2len + len(p))
 		clear(b[:VnetLen])
-		eth := wire.Ethernet(b[VnetLen:])
-		eth.SetType(wire.EtherTypeIPv4)
-		setMACs(eth, n, out)
-		copy(b[VnetLen+wire.EthernetLen:], p)
+		if out.ethernet() {
+			eth := wire.Ethernet(b[VnetLen:])
+			eth.SetType(wire.EtherTypeIPv4)
+			setMACs(eth, n, out)
+		}
+		copy(b[VnetLen+l2len:], p)
 		as := NotSpecified // one packet, one verdict: its first piece counts
 		if first {
 			as, first = Forward, false
@@ -328,7 +360,7 @@ func (l *Loop) sendPieces(buf []byte, n *Neighbour, out *Link, mtu int) {
 			}
 		})
 	} else {
-		ok = completeChecksum(ip, v, wire.EthernetLen) && fragments(ip, mtu, l.piece[pieceSize:], emit)
+		ok = completeChecksum(ip, v, l2len) && fragments(ip, mtu, l.piece[pieceSize:], emit)
 	}
 	if !ok {
 		l.counters.verdicts[DropGSO].Add(1)
@@ -371,6 +403,11 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 	b := l.room(VnetLen + wire.EthernetLen + icmpRoom)
 	n := e.put(b)
 	if n == 0 {
+		return
+	}
+	if !out.ethernet() {
+		clear(b[wire.EthernetLen:][:VnetLen])
+		l.send(b[wire.EthernetLen:n], out, Originate)
 		return
 	}
 	f := Frame{Buf: b[:n], Ifindex: out.Ifindex, Ethernet: true}

@@ -330,3 +330,64 @@ func BenchmarkProcess(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/packet")
 }
+
+// TestRelink: links without a link-layer header, as TUN devices are, on either
+// side, with what a sender left to its device.
+func TestRelink(t *testing.T) {
+	const ifTun = 30
+	setup := func() (*forward.Loop, *memport.Port) {
+		l, p, b, _ := newLoop(t)
+		b.SetLink(forward.Link{Ifindex: ifTun, Name: "tun0", Flags: forward.LinkUp | forward.LinkUplink, MTU: 1500, Slot: 9})
+		prefix := netip.MustParsePrefix("10.80.0.0/16")
+		b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Prefix: prefix, Type: forward.RouteUnicast, Nexthops: []forward.Nexthop{{Ifindex: ifTun, Weight: 1}}}})
+		l.Publish(b.Publish())
+		return l, p
+	}
+	bare := func(b []byte) []byte { // the frame as a TUN device gives it
+		h := append([]byte(nil), b[:forward.VnetLen]...)
+		if forward.Vnet(h).NeedsCsum() {
+			forward.Vnet(h).MoveHeaders(-14)
+		}
+		return append(h, b[forward.VnetLen+14:]...)
+	}
+	for _, gso := range []bool{false, true} {
+		make := func(src, dst string) []byte {
+			if gso {
+				return forward.TCPGSO(src, dst, 4000, 1448, wire.IPv4DF)
+			}
+			return forward.Packet(src, dst, 30)
+		}
+		l, p := setup()
+		p.Inject(forward.IfPod1, make("10.65.0.1", "10.80.0.9"))
+		once(t, l)
+		want := make("10.65.0.1", "10.80.0.9")
+		wire.IPv4(want[forward.VnetLen+14:]).DecrementTTL()
+		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != ifTun || string(sent[0].Buf) != string(bare(want)) {
+			t.Errorf("GSO %v, to a TUN device: %x", gso, sent)
+		}
+		l, p = setup()
+		p.InjectBare(ifTun, bare(make("10.80.0.9", "10.65.0.1")))
+		once(t, l)
+		want = make("10.80.0.9", "10.65.0.1")
+		wire.IPv4(want[forward.VnetLen+14:]).DecrementTTL()
+		eth := wire.Ethernet(want[forward.VnetLen:])
+		eth.SetSrc(forward.MACHost)
+		eth.SetDst(forward.MACPod1)
+		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 || string(sent[0].Buf) != string(want) {
+			t.Errorf("GSO %v, from a TUN device: %x", gso, sent)
+		}
+		l, p = setup()
+		big := forward.Packet("10.80.0.9", "10.66.0.9", 900) // neither is a workload
+		p.InjectBare(ifTun, bare(big))
+		once(t, l)
+		if counts(l, forward.DropTransit) != 1 {
+			t.Errorf("counters %v", l.Counters().Read().Verdicts)
+		}
+		l, p = setup()
+		p.InjectBare(ifTun, bare(forward.Packet("10.80.0.9", "10.65.0.1", 30, forward.TTL(1))))
+		once(t, l)
+		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != ifTun || wire.IPv4(sent[0].Buf[forward.VnetLen:]).DstAddr() != netip.MustParseAddr("10.80.0.9") {
+			t.Errorf("time exceeded to a TUN device: %x", sent)
+		}
+	}
+}

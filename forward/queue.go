@@ -178,10 +178,11 @@ type missQueue struct {
 }
 
 type missed struct {
-	buf     []byte
-	in      int32
-	pktType uint8
-	since   int64
+	buf      []byte
+	in       int32
+	pktType  uint8
+	ethernet bool
+	since    int64
 }
 
 func (q *missQueue) empty() bool { return len(q.packets) == 0 }
@@ -191,7 +192,7 @@ func (q *missQueue) add(f *Frame, now int64) bool {
 	if len(q.packets) >= missPackets || q.bytes+len(f.Buf) > missBytes {
 		return false
 	}
-	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, since: now})
+	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, ethernet: f.Ethernet, since: now})
 	q.bytes += len(f.Buf)
 	return true
 }

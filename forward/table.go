@@ -76,6 +76,16 @@ var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask
 // Workload reports whether the interface leads to a workload.
 func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
 
+func (l *Link) ethernet() bool { return l.Flags&LinkEthernet != 0 }
+
+// l2len is the length of the link-layer header of frames sent here, in bytes.
+func (l *Link) l2len() int {
+	if l.ethernet() {
+		return wire.EthernetLen
+	}
+	return 0
+}
+
 // Up reports whether the interface can send.
 func (l *Link) Up() bool { return l.Flags&LinkUp != 0 }
 

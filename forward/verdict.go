@@ -49,7 +49,6 @@ const (
 	DropQdisc                               // the egress queueing discipline or device refused it
 	DropPacketSockError                     // sending failed otherwise
 	DropLocalLate                           // for this host, but taken before the filter knew the address
-	DropNexthop                             // gateway or link layer that this engine can't serve
 
 	numVerdicts
 )
@@ -69,7 +68,7 @@ var verdictNames = [numVerdicts]string{
 	DropNeighQueueFull: "NEIGH_QUEUEFULL", DropIfDown: "PARP_IF_DOWN", DropIfUnknown: "PARP_IF_UNKNOWN",
 	DropTransit: "PARP_TRANSIT", DropRateLimit: "PARP_RATE_LIMIT", DropFullRing: "FULL_RING",
 	DropNoMem: "NOMEM", DropQdisc: "QDISC_DROP", DropPacketSockError: "PACKET_SOCK_ERROR",
-	DropLocalLate: "PARP_LOCAL_LATE", DropNexthop: "PARP_NEXTHOP",
+	DropLocalLate: "PARP_LOCAL_LATE",
 }
 
 // String is the reason of a drop or an ignore, and the kind of all else.

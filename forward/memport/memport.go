@@ -50,6 +50,14 @@ func (p *Port) Inject(ifindex int32, buf []byte) {
 	p.cond.Signal()
 }
 
+// InjectBare is Inject for a link without a link-layer header.
+func (p *Port) InjectBare(ifindex int32, buf []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.in = append(p.in, forward.Frame{Buf: buf, Ifindex: ifindex})
+	p.cond.Signal()
+}
+
 // Sent gives the frames that left since the last call.
 func (p *Port) Sent() []Sent {
 	p.mu.Lock()

@@ -61,7 +61,7 @@ func TestRoles(t *testing.T) {
 		want role
 	}{
 		{eth(2, "cali1"), roleWorkload}, {eth(7, "eth0"), roleUplink}, {eth(6, "eth9"), roleNone},
-		{port, roleNone}, {tun, roleNone}, {lo, roleNone},
+		{port, roleNone}, {tun, roleUplink}, {lo, roleNone},
 	} {
 		if got := d.roleOf(&tt.link); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.link.Name, got, tt.want)

@@ -230,7 +230,10 @@ func (d *Daemon) describe(index int) {
 
 func (d *Daemon) claimPort(l *netstate.Link, p *port) claim.Port {
 	c := claim.Port{Ifindex: int32(l.Index), Forward: p.forwards, Workload: p.role == roleWorkload,
-		Quota: uplinkQuota, L2Len: wire.EthernetLen, Aliases: p.aliases}
+		Quota: uplinkQuota, Aliases: p.aliases}
+	if l.Type == unix.ARPHRD_ETHER {
+		c.L2Len = wire.EthernetLen
+	}
 	if c.Workload {
 		c.Quota = workloadQuota
 	}

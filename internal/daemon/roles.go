@@ -24,10 +24,14 @@ func (d *Daemon) roleOf(l *netstate.Link) role {
 	if l.Flags&unix.IFF_LOOPBACK != 0 || l.Kind == "vrf" {
 		return roleNone
 	}
-	if l.Type != unix.ARPHRD_ETHER || l.AddrLen != 6 || l.Master != 0 {
+	ethernet := l.Type == unix.ARPHRD_ETHER && l.AddrLen == 6
+	if l.Master != 0 || !(ethernet || l.Type == unix.ARPHRD_NONE) {
 		return roleNone
 	}
 	if matches(d.cfg.Workloads, l.Name) {
+		if !ethernet {
+			return roleNone // there is no ARP to answer
+		}
 		return roleWorkload
 	}
 	if d.cfg.Engine == EngineNone {
