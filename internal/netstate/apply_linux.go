@@ -55,6 +55,8 @@ func (s *State) apply(typ, flags uint16, b []byte) outcome {
 		} else if o == applied {
 			s.deleteNeighbour(n.key())
 		}
+	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC:
+		o = s.setQdisc(typ, b)
 	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
 		s.nexthopChanged(typ, flags)
 	default:

@@ -22,9 +22,9 @@
 // RTNL lock, so that the kernel has finished too. When the socket overruns
 // (ENOBUFS) everything is read again, and only the differences are reported.
 //
-// What is not followed, because the kernel says nothing at all: a root qdisc
-// replaced by tc, an XDP program attached through a bpf_link, and a change of
-// the sysctl ignore_routes_with_linkdown. The values of the last link message
+// What is not followed, because the kernel says nothing at all: an XDP program
+// attached through a bpf_link, and a change of the sysctl
+// ignore_routes_with_linkdown. The values of the last link message
 // or route dump stand. Neighbours enter the states INCOMPLETE and DELAY
 // without a message (net/core/neighbour.c), so those states are seen only by
 // chance.

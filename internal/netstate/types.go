@@ -25,7 +25,7 @@ type Link struct {
 
 	OperState      OperState
 	NumTxQueues    int
-	Qdisc          string // as of the last link message; see the package comment
+	Qdisc          string // at the root; or QdiscDefault
 	GSOMaxSize     uint32 // 0 if the kernel does not say
 	GSOIPv4MaxSize uint32 // 0 if the kernel does not say
 	XDP            bool   // an XDP program is attached, in any mode

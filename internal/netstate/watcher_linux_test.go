@@ -50,6 +50,23 @@ func TestWatcherFollowsLinks(t *testing.T) {
 	f.await("the loss of carrier", func() bool { l, _ := f.link("c0"); return l.Up() && !l.Running() })
 }
 
+// TestWatcherFollowsQdiscs: no link message tells of what tc does.
+func TestWatcherFollowsQdiscs(t *testing.T) {
+	ns := newNetns(t)
+	f := follow(t, ns, Config{})
+	ns.veth("a0", "b0")
+	f.await("the qdisc of a veth", func() bool { l, _ := f.link("a0"); return l.Qdisc == "noqueue" })
+	bfifo := func(index int) netlink.Qdisc {
+		return &netlink.GenericQdisc{QdiscType: "bfifo", QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}}
+	}
+	l, _ := f.link("a0")
+	ns.do(func() error { return netlink.QdiscAdd(bfifo(l.Index)) })
+	f.await("bfifo", func() bool { l, _ := f.link("a0"); return l.Qdisc == "bfifo" })
+	ns.do(func() error { return netlink.QdiscDel(bfifo(l.Index)) })
+	f.await("its end", func() bool { l, _ := f.link("a0"); return l.Qdisc == QdiscDefault })
+}
+
 func TestWatcherLinkLeavesNamespace(t *testing.T) {
 	ns, other := newNetns(t), newNetns(t)
 	f := follow(t, ns, Config{})
