@@ -180,7 +180,7 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		}
 		l.hold(f, r)
 		return
-	case DropIPInNoRoutes, DropIfUnknown:
+	case DropIPInNoRoutes, DropIPRPFilter, DropIfUnknown:
 		if r.in != nil && l.holdMiss(f, since) {
 			return
 		}

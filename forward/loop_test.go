@@ -244,7 +244,7 @@ func TestMissBounded(t *testing.T) {
 		once(t, l)
 		l.Age(5 * time.Millisecond)
 	}
-	if counts(l, forward.DropIPInNoRoutes) != 200 || counts(l, forward.Queue) != 128 {
+	if counts(l, forward.DropIPInNoRoutes) != 200 || counts(l, forward.Queue) != 64 {
 		t.Errorf("counters %v", l.Counters().Read().Verdicts)
 	}
 }

@@ -165,6 +165,7 @@ func (q *hopQueue) remove(key hopKey, h *hop) {
 const (
 	missHold    = 100 * 1000000 // ns: how far the events are behind where others take the CPUs
 	missPackets = 128
+	missShare   = missPackets / 2 // of one interface
 	missBytes   = 1 << 20
 )
 
@@ -175,6 +176,7 @@ const (
 type missQueue struct {
 	packets []missed
 	bytes   int
+	shares  map[int32]int // packets by ingress
 }
 
 type missed struct {
@@ -189,9 +191,13 @@ func (q *missQueue) empty() bool { return len(q.packets) == 0 }
 
 // add keeps a copy of a frame that step left as it was; false if it is full.
 func (q *missQueue) add(f *Frame, now int64) bool {
-	if len(q.packets) >= missPackets || q.bytes+len(f.Buf) > missBytes {
+	if len(q.packets) >= missPackets || q.bytes+len(f.Buf) > missBytes || q.shares[f.Ifindex] >= missShare {
 		return false
 	}
+	if q.shares == nil {
+		q.shares = make(map[int32]int)
+	}
+	q.shares[f.Ifindex]++
 	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, ethernet: f.Ethernet, since: now})
 	q.bytes += len(f.Buf)
 	return true
@@ -201,5 +207,6 @@ func (q *missQueue) add(f *Frame, now int64) bool {
 func (q *missQueue) take() []missed {
 	p := q.packets
 	q.packets, q.bytes = nil, 0
+	clear(q.shares)
 	return p
 }

@@ -1,0 +1,54 @@
+package forward_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"proxyarpd/forward"
+)
+
+// strict is a workload interface with source validation.
+func strict(ifindex int32, name string) forward.Link {
+	l := forward.Link{Ifindex: ifindex, Name: name, Flags: forward.LinkUp | forward.LinkEthernet | forward.LinkWorkload, MTU: 1500, Slot: 9}
+	l.Conf.RPFilter = 1
+	return l
+}
+
+// TestSourceMissHeld: a new workload's first packet may be faster than the news
+// of the route to it, by which its source is judged.
+func TestSourceMissHeld(t *testing.T) {
+	l, p, b, _ := newLoop(t)
+	b.SetLink(strict(30, "cali30"))
+	l.Publish(b.Publish())
+	p.Inject(30, forward.Packet("10.65.0.30", "10.65.0.2", 18))
+	once(t, l)
+	if n := len(p.Sent()); n != 0 || counts(l, forward.DropIPRPFilter) != 0 {
+		t.Fatalf("%d sent, counters %v", n, l.Counters().Read().Verdicts)
+	}
+	prefix := netip.MustParsePrefix("10.65.0.30/32")
+	b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Table: forward.TableMain, Prefix: prefix, Type: forward.RouteUnicast,
+		Nexthops: []forward.Nexthop{{Ifindex: 30, Weight: 1}}}})
+	l.Publish(b.Publish())
+	once(t, l)
+	if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfPod2 {
+		t.Errorf("%d sent, counters %v", len(sent), l.Counters().Read().Verdicts)
+	}
+}
+
+// TestMissesLeaveRoom: a flood of packets without a way must not keep those of
+// others from being held.
+func TestMissesLeaveRoom(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	for range 500 {
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
+	}
+	for range 500/forward.BatchSize + 1 {
+		once(t, l)
+	}
+	before := counts(l, forward.Queue)
+	p.Inject(forward.IfPod2, forward.Packet("10.65.0.2", "172.16.0.1", 18))
+	once(t, l)
+	if after := counts(l, forward.Queue); after != before+1 {
+		t.Errorf("%d held before, %d after", before, after)
+	}
+}
