@@ -37,7 +37,10 @@ func TestVanishMidPacket(t *testing.T) {
 		}
 		// Each new interface has the ring slot of one that vanished with its
 		// quota in use. It must get through nevertheless.
-		run(t, l, pair[0].Node, "ping -n -c1 -W2 "+ip(pair[1]))
+		if out, err := labtest.Output(t, l, pair[0].Node, "ping", "-n", "-c1", "-W2", ip(pair[1])); err != nil {
+			s := status(t, p)
+			t.Fatalf("round %d: a new pod is not heard: %v\n%s\n%+v\n%+v", round, err, out, s.Forward, s.Workloads)
+		}
 		f := startFlood(t, l, pair[0], datagram(t, pair[0], ip(pair[1])))
 		await(t, "a flood", func() bool { return f.sent.Load() > 20000 })
 		gone := []string{pair[round%2].Name, pair[1-round%2].Name} // source or sink first
