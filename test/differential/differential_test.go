@@ -1,0 +1,144 @@
+package differential
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	seedFlag   = flag.Uint64("seed", 0, "of the frames; 0: another one each time")
+	framesFlag = flag.Int("frames", 1200, "how many frames, for each world")
+	worldFlag  = flag.String("world", "", "only this one")
+	replayFlag = flag.String("replay", "", "CLASS:INDEX of one frame to send alone")
+	showFlag   = flag.Int("show", 20, "how many differing frames to show")
+)
+
+func TestDifferential(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano()) & 0xffffffff
+	}
+	t.Logf("seed %d", seed)
+	for i := range worlds {
+		w := &worlds[i]
+		if *worldFlag != "" && *worldFlag != w.name {
+			continue
+		}
+		t.Run(w.name, func(t *testing.T) {
+			p := setUp(t, w)
+			runtime.LockOSThread() // and the thread ends with the test
+			if err := pin(); err != nil {
+				t.Fatal(err)
+			}
+			frames := schedule(seed, w, *framesFlag)
+			if *replayFlag != "" {
+				frames = []*Frame{replayed(t, seed, w)}
+			}
+			compare(t, p, seed, frames)
+		})
+	}
+}
+
+func replayed(t *testing.T, seed uint64, w *world) *Frame {
+	name, number, _ := strings.Cut(*replayFlag, ":")
+	index, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatalf("-replay %s: want CLASS:INDEX", *replayFlag)
+	}
+	for _, c := range classes {
+		if c.name == name {
+			return generate(seed, w, c, index)
+		}
+	}
+	t.Fatalf("-replay %s: no such class", *replayFlag)
+	return nil
+}
+
+func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
+	x := newExchange(p)
+	began := time.Now()
+	results, err := x.run(frames)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(began)
+	type tally struct{ frames, equal, out, excused int }
+	counts := map[string]*tally{}
+	excuses := map[string]int{}
+	all, shown := tally{}, 0
+	for _, r := range results {
+		c := counts[r.frame.Class]
+		if c == nil {
+			c = &tally{}
+			counts[r.frame.Class] = c
+		}
+		c.frames++
+		c.out += len(r.kernel)
+		name, ok := "", false
+		switch {
+		case r.equal():
+			c.equal++
+		default:
+			if name, ok = excused(p.w, r); ok {
+				c.excused++
+				excuses[name]++
+				break
+			}
+			t.Fail()
+			if shown++; shown <= *showFlag {
+				t.Logf("differs: -seed %d -world %s -replay %s:%d\n%s", seed, p.w.name, r.frame.Class, r.frame.Index, show(r, *replayFlag != ""))
+			}
+		}
+		if *replayFlag != "" {
+			t.Logf("%s", show(r, true))
+		}
+	}
+	var b strings.Builder
+	for _, c := range classes {
+		if n := counts[c.name]; n != nil {
+			fmt.Fprintf(&b, "  %-12s %6d frames %6d out %6d equal %4d listed %4d differ\n", c.name, n.frames, n.out, n.equal, n.excused, n.frames-n.equal-n.excused)
+			all.frames, all.out, all.equal, all.excused = all.frames+n.frames, all.out+n.out, all.equal+n.equal, all.excused+n.excused
+		}
+	}
+	t.Logf("seed %d, world %s, %v\n%s  %d frames, %d packets out, %.3f %% equal, %d listed %v, %d differ", seed, p.w.name, took.Round(time.Millisecond), b.String(),
+		all.frames, all.out, 100*float64(all.equal)/float64(all.frames), all.excused, excuses, all.frames-all.equal-all.excused)
+	for i, s := range x.strays {
+		if i < *showFlag {
+			t.Errorf("from nowhere: %s", s)
+		}
+	}
+	for a, n := range x.answers {
+		if n != 0 {
+			t.Errorf("answers of the hosts themselves: %+d by the kernel's: %s", n, a)
+		}
+	}
+}
+
+func show(r *result, dump bool) string {
+	var b strings.Builder
+	line := func(who string, port int, frame []byte) {
+		name := "refused"
+		if port >= 0 {
+			name = ports[port].name
+		}
+		fmt.Fprintf(&b, "    %-6s %s: %s\n", who, name, describe(frame))
+		if dump {
+			fmt.Fprint(&b, hex.Dump(frame[:min(len(frame), 200)]))
+		}
+	}
+	line("in", r.frame.Port, r.frame.Bytes)
+	fmt.Fprintf(&b, "           id %#04x vnet %x\n", r.frame.ID, r.frame.Vnet)
+	for _, o := range r.kernel {
+		line("kernel", o.port, o.frame)
+	}
+	for _, o := range r.ours {
+		line("ours", o.port, o.frame)
+	}
+	return b.String()
+}

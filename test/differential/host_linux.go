@@ -1,0 +1,91 @@
+package differential
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
+)
+
+// host is one of the two, with its stations.
+type host struct {
+	name     string
+	stations []*station
+}
+
+// pair is the two hosts of a world.
+type pair struct {
+	w            *world
+	kernel, ours *host
+	own          map[addr]bool // addresses that only the hosts themselves send from
+}
+
+const node = "host0"
+
+// setUp makes both hosts and starts proxyarpd in one of them.
+func setUp(t testing.TB, w *world) *pair {
+	t.Helper()
+	labtest.Need(t, "ip")
+	single := lab.Spec{Hosts: 1, PodsPerHost: lab.NoPods}
+	far := labtest.New(t, single)
+	p := &pair{w: w, own: map[addr]bool{}}
+	for _, a := range append(hostOwn, far.Nodes()[0].Addr.Addr().As4(), ip("192.0.0.8")) {
+		p.own[a] = true
+	}
+	p.kernel = makeHost(t, w, labtest.New(t, single), far, "k", true)
+	l := labtest.New(t, single)
+	p.ours = makeHost(t, w, l, far, "o", false)
+	labtest.Daemon(t, l, node, "--workload", "cali*", "--uplink", "up*", "--transit", "--rp-filter", strconv.Itoa(w.rpFilter))
+	return p
+}
+
+func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards bool) *host {
+	t.Helper()
+	netns := far.Nodes()[0].Netns
+	ipBatch(t, l, w.batch(netns, prefix))
+	var up strings.Builder
+	for _, p := range ports {
+		fmt.Fprintf(&up, "link set %s%s up\n", prefix, p.name)
+	}
+	ipBatch(t, far, up.String())
+	for _, s := range w.settings(forwards) {
+		key, value, _ := strings.Cut(s, "=")
+		if err := l.SetSysctl(node, key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &host{name: prefix}
+	err := far.Do(node, func() error {
+		for _, p := range ports {
+			i, err := net.InterfaceByName(prefix + p.name)
+			if err != nil {
+				return err
+			}
+			s, err := openStation(i.Index)
+			if err != nil {
+				return err
+			}
+			h.stations = append(h.stations, s)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func ipBatch(t testing.TB, l *lab.Lab, text string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "batch")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Run(t, l, node, "ip", "-batch", file)
+}

@@ -1,0 +1,225 @@
+package differential
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"proxyarpd/internal/wire"
+)
+
+// result is what both hosts made of a frame.
+type result struct {
+	frame        *Frame
+	kernel, ours []output
+}
+
+// equal compares outputs port by port; the order at a port counts.
+func (r *result) equal() bool { return slices.EqualFunc(sorted(r.kernel), sorted(r.ours), sameOutput) }
+
+func sorted(all []output) []output {
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b output) int { return a.port - b.port })
+	return all
+}
+
+func sameOutput(a, b output) bool { return a.port == b.port && bytes.Equal(a.frame, b.frame) }
+
+// Fences are datagrams that any router forwards: when they have come out, so
+// has all that went in before them.
+const (
+	fencePort = 65014
+	firstID   = 16 // IP IDs below are those of fences
+	batchSize = 256
+	patience  = 10 * time.Second
+	grace     = 200 * time.Millisecond // what proxyarpd holds back for the news of a route
+)
+
+// exchange sends frames into both hosts of a pair.
+type exchange struct {
+	p       *pair
+	next    uint32             // IP ID, counting on
+	byID    map[uint16]*result // of this batch and the one before
+	old     []uint16
+	strays  []string
+	buf     []byte
+	answers map[string]int
+}
+
+func newExchange(p *pair) *exchange {
+	return &exchange{p: p, next: firstID, byID: map[uint16]*result{}, buf: make([]byte, 1<<18), answers: map[string]int{}}
+}
+
+// run gives what both hosts made of the frames.
+func (x *exchange) run(frames []*Frame) ([]*result, error) {
+	var all []*result
+	for batch := range slices.Chunk(frames, batchSize) {
+		results, err := x.batch(batch)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, results...)
+	}
+	return all, x.settle()
+}
+
+func (x *exchange) batch(frames []*Frame) ([]*result, error) {
+	var results []*result
+	var used []uint16
+	for _, f := range frames {
+		if x.next&0xffff+uint32(f.Span) > 0xffff {
+			x.next = firstID
+		}
+		id := uint16(x.next)
+		f.mark(id)
+		r := &result{frame: f}
+		for n := range f.Span {
+			x.byID[id+uint16(n)] = r
+			used = append(used, id+uint16(n))
+		}
+		x.next += uint32(f.Span)
+		results = append(results, r)
+	}
+	if err := x.through(x.p.kernel, results, func(r *result, o output) { r.kernel = append(r.kernel, o) }); err != nil {
+		return nil, err
+	}
+	toOurs := func(r *result, o output) { r.ours = append(r.ours, o) }
+	if err := x.through(x.p.ours, results, toOurs); err != nil {
+		return nil, err
+	}
+	late := func() bool {
+		return slices.ContainsFunc(results, func(r *result) bool { return len(r.ours) < len(r.kernel) })
+	}
+	for end := time.Now().Add(grace); late() && time.Now().Before(end); {
+		await(x.p.ours.stations, time.Until(end))
+		if _, err := x.collect(x.p.ours, toOurs, nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range x.old {
+		if r := x.byID[id]; !slices.Contains(results, r) {
+			delete(x.byID, id)
+		}
+	}
+	x.old = used
+	return results, nil
+}
+
+// settle waits for what comes when nothing was expected any more.
+func (x *exchange) settle() error {
+	time.Sleep(grace)
+	stray := func(h *host) error {
+		_, err := x.collect(h, func(r *result, o output) {
+			x.strays = append(x.strays, fmt.Sprintf("%s, late, for %s:%d: %s", h.name, r.frame.Class, r.frame.Index, describe(o.frame)))
+		}, nil)
+		return err
+	}
+	if err := stray(x.p.kernel); err != nil {
+		return err
+	}
+	if err := stray(x.p.ours); err != nil {
+		return err
+	}
+	for _, h := range []*host{x.p.kernel, x.p.ours} {
+		for i, s := range h.stations {
+			if n := s.drops(); n != 0 {
+				return fmt.Errorf("station %s of %s lost %d frames", ports[i].name, h.name, n)
+			}
+		}
+	}
+	return nil
+}
+
+// through sends the frames into one host and takes what comes out.
+func (x *exchange) through(h *host, results []*result, got func(*result, output)) error {
+	for _, r := range results {
+		frame := append(r.frame.Vnet[:], r.frame.Bytes...)
+		if err := h.stations[r.frame.Port].send(frame); err != nil {
+			got(r, output{port: -1, frame: []byte(err.Error())}) // the generator made what no device sends
+		}
+	}
+	for i := range ports {
+		if err := h.stations[i].send(fence(i)); err != nil {
+			return err
+		}
+	}
+	seen := 0
+	for end := time.Now().Add(patience); seen < len(ports); {
+		if time.Now().After(end) {
+			return fmt.Errorf("of %d fences %d came through %s", len(ports), seen, h.name)
+		}
+		await(h.stations, time.Second)
+		n, err := x.collect(h, got, fence)
+		if err != nil {
+			return err
+		}
+		seen += n
+	}
+	_, err := x.collect(h, got, nil)
+	return err
+}
+
+// collect takes what waits at the stations and gives how many fences were among it.
+func (x *exchange) collect(h *host, got func(*result, output), _ func(int) []byte) (fences int, err error) {
+	for i, s := range h.stations {
+		err := s.receive(x.buf, func(buf []byte) {
+			onWire(buf, func(frame []byte) {
+				k, id := classify(frame, x.p.own)
+				switch {
+				case k == foreign:
+				case isFence(frame):
+					fences++
+				case k == answer:
+					sign := 1
+					if h == x.p.ours {
+						sign = -1
+					}
+					x.answers[fmt.Sprintf("%s %x", ports[i].name, normalise(frame, k))] += sign
+				case x.byID[id] == nil:
+					x.strays = append(x.strays, fmt.Sprintf("%s at %s: %s", h.name, ports[i].name, describe(frame)))
+				default:
+					got(x.byID[id], output{i, normalise(frame, k)})
+				}
+			})
+		})
+		if err != nil {
+			return fences, err
+		}
+	}
+	return fences, nil
+}
+
+// fence is the datagram that goes in last at a port.
+func fence(i int) []byte {
+	from := [...]addr{podAddrs[pod0][0], podAddrs[pod1][0], ip("10.66.0.254"), ip("10.67.0.254")}
+	to := [...]addr{podAddrs[pod1][0], podAddrs[pod0][0], podAddrs[pod0][0], podAddrs[pod1][0]}
+	p := packet{port: i, src: from[i], dst: to[i], ttl: 64, proto: wire.ProtoUDP, l4: udp(fencePort, fencePort, make([]byte, 16)), l4sum: 6}
+	f := p.frame("fence", i)
+	f.mark(uint16(1 + i))
+	return append(f.Vnet[:], f.Bytes...)
+}
+
+func isFence(frame []byte) bool {
+	h := wire.IPv4(frame[14:])
+	return h.ID() < firstID && h.Protocol() == wire.ProtoUDP && h[0] == 0x45 && len(h) >= 24 && binary.BigEndian.Uint16(h[20:]) == fencePort
+}
+
+// schedule deals frames out to the classes by weight, in an order of the seed's.
+func schedule(seed uint64, w *world, n int) []*Frame {
+	total := 0
+	for _, c := range classes {
+		total += c.weight
+	}
+	var all []*Frame
+	for _, c := range classes {
+		for i := range max(1, n*c.weight/total) {
+			all = append(all, generate(seed, w, c, i))
+		}
+	}
+	r := rand.New(rand.NewPCG(seed, uint64(n)))
+	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}

@@ -1,0 +1,101 @@
+package differential
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const vnetLen = 10
+
+// station is the far end of a port: it sends and receives whole frames, with
+// the virtio_net_hdr before them, and has no IP stack of its own.
+type station struct{ fd int }
+
+func htons(v uint16) uint16 { return v<<8 | v>>8 }
+
+func openStation(ifindex int) (*station, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("packet socket: %w", err)
+	}
+	for _, o := range [][3]int{
+		{unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1},
+		{unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1},
+		{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64 << 20},
+		{unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 16 << 20},
+	} {
+		if err == nil {
+			err = unix.SetsockoptInt(fd, o[0], o[1], o[2])
+		}
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifindex})
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("packet socket: %w", err)
+	}
+	return &station{fd}, nil
+}
+
+// send gives the kernel's errno: a frame that it refuses is none for both hosts.
+func (s *station) send(frame []byte) error {
+	for {
+		_, err := unix.Write(s.fd, frame)
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// receive takes what is there.
+func (s *station) receive(buf []byte, got func(frame []byte)) error {
+	for {
+		n, err := unix.Read(s.fd, buf)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return fmt.Errorf("receive: %w", err)
+		case n >= vnetLen+14:
+			got(buf[:n])
+		}
+	}
+}
+
+func (s *station) drops() uint32 {
+	st, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return 0
+	}
+	return st.Drops
+}
+
+// await waits until one of the stations has something, or the time is over.
+func await(all []*station, timeout time.Duration) {
+	fds := make([]unix.PollFd, len(all))
+	for i, s := range all {
+		fds[i] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}
+	}
+	unix.Poll(fds, max(int(timeout.Milliseconds()), 0))
+}
+
+// pin keeps the calling thread on one CPU: what it sends is received in order.
+func pin() error {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return err
+	}
+	for cpu := range 1024 {
+		if set.IsSet(cpu) {
+			set.Zero()
+			set.Set(cpu)
+			return unix.SchedSetaffinity(0, &set)
+		}
+	}
+	return nil
+}

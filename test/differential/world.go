@@ -1,0 +1,183 @@
+package differential
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// port is an interface of the host under test, and the station behind it.
+type port struct {
+	name string
+	mac  [6]byte
+	mtu  int
+	pod  bool
+}
+
+// The interfaces. Names are those of Calico's pods and of plain uplinks.
+var ports = [...]port{
+	{"cali0", [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, 4000, true},
+	{"cali1", [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, 1500, true},
+	{"up0", [6]byte{2, 0xaa, 0, 0, 0, 1}, 1500, false},
+	{"up1", [6]byte{2, 0xaa, 0, 0, 0, 2}, 1000, false},
+}
+
+const (
+	pod0 = iota
+	pod1
+	up0
+	up1
+)
+
+// world is one setting in which both hosts are compared.
+type world struct {
+	name     string
+	rpFilter int
+	noRoute  bool     // there is no default route
+	inbound  bool     // ICMP errors bear the address of the interface that the packet came in by
+	sysctls  []string // further settings of both hosts, key=value
+}
+
+var worlds = []world{
+	{name: "strict", rpFilter: 1},
+	{name: "off", rpFilter: 0, noRoute: true},
+	{name: "loose", rpFilter: 2, inbound: true, sysctls: []string{"net/ipv4/ip_default_ttl=77"}},
+}
+
+// Addresses that the generator speaks of.
+var (
+	podAddrs = [][]addr{pod0: {ip("10.65.0.10"), ip("10.65.0.11")}, pod1: {ip("10.65.0.20"), ip("10.65.0.21")}}
+	hostOwn  = []addr{ip("10.1.0.1"), ip("10.2.0.1"), ip("10.2.0.9"), ip("10.2.5.1"), ip("10.65.0.1")}
+)
+
+type addr = [4]byte
+
+func ip(s string) addr { return netip.MustParseAddr(s).As4() }
+
+// gatewayNet is the subnet of up0. All its stations are known neighbours, so
+// that each frame that deserves a redirect can come from one that has not had any.
+const (
+	up0Hosts   = 4096
+	up0Subnet  = "10.1.0.0/20"
+	poolBegins = 256 // stations below are spoken of by all classes
+)
+
+func up0Station(n int) addr { return addr{10, 1, byte(n >> 8), byte(n)} }
+
+// routes is what `ip route add` gets.
+var routes = []string{
+	"10.65.0.10/32 dev cali0 scope link",
+	"10.65.0.11/32 dev cali0 scope link",
+	"10.65.0.20/32 dev cali1 scope link",
+	"10.65.0.21/32 dev cali1 scope link mtu 1200",
+	"10.66.0.0/16 via 10.1.0.2 dev up0",
+	"10.66.128.0/17 via 10.1.0.3 dev up0",
+	"10.67.0.0/16 via 10.2.0.2 dev up1",
+	"10.68.0.0/24 via 10.1.0.2 dev up0 mtu 600",
+	"10.68.1.0/24 via 10.1.0.3 dev up0 mtu lock 800",
+	"10.68.2.0/24 via 10.1.0.2 dev up0 mtu 68",
+	"blackhole 10.69.0.0/24",
+	"unreachable 10.69.1.0/24",
+	"prohibit 10.69.2.0/24",
+	"throw 10.69.3.0/24",
+	"10.70.0.0/24 via 10.1.0.2 dev up0 src 10.2.0.1",
+	"172.16.0.0/12 via 10.2.0.2 dev up1",
+}
+
+// Prefixes by what their route is.
+var (
+	remoteA  = []addr{ip("10.66.1.0"), ip("10.66.200.0"), ip("10.70.0.0")} // by up0
+	remoteB  = []addr{ip("10.67.1.0"), ip("172.16.9.0")}                   // by up1
+	narrow   = []addr{ip("10.68.0.0"), ip("10.68.1.0"), ip("10.68.2.0")}   // by up0, with an MTU
+	unrouted = []addr{ip("10.69.0.0"), ip("10.69.1.0"), ip("10.69.2.0"), ip("10.69.3.0"), ip("198.51.100.0")}
+)
+
+// batch is what `ip -batch` gets to make the host, its stations in the
+// namespace stations under names that begin with prefix.
+func (w *world) batch(stations, prefix string) string {
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	for _, p := range ports {
+		say("link add name %s mtu %d address %s type veth peer name %s%s mtu 65535 netns %s",
+			p.name, p.mtu, macString(p.mac), prefix, p.name, stations)
+	}
+	say("addr add 10.65.0.1/32 dev lo")
+	say("addr add 10.1.0.1/20 dev up0")
+	say("addr add 10.2.0.1/24 dev up1")
+	say("addr add 10.2.0.9/24 dev up1")
+	say("addr add 10.2.5.1/24 dev up1")
+	for _, p := range ports {
+		say("link set %s up", p.name)
+	}
+	for _, r := range routes {
+		say("route add %s", r)
+	}
+	if !w.noRoute {
+		say("route add default via 10.1.0.2 dev up0")
+	}
+	for i, addrs := range podAddrs {
+		for _, a := range addrs {
+			neighbour(say, i, a)
+		}
+	}
+	for n := range up0Hosts - 1 {
+		if n != 1 {
+			neighbour(say, up0, up0Station(n))
+		}
+	}
+	for n := range 255 {
+		if n != 1 && n != 9 {
+			neighbour(say, up1, addr{10, 2, 0, byte(n)})
+		}
+		if n != 1 {
+			neighbour(say, up1, addr{10, 2, 5, byte(n)})
+		}
+	}
+	return b.String()
+}
+
+func neighbour(say func(string, ...any), port int, a addr) {
+	say("neigh add %s lladdr %s dev %s nud permanent", netip.AddrFrom4(a), macString(stationMAC(port, a)), ports[port].name)
+}
+
+// stationMAC is the link-layer address of whoever has an address.
+func stationMAC(port int, a addr) [6]byte { return [6]byte{2, byte(port), a[0], a[1], a[2], a[3]} }
+
+func macString(m [6]byte) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// settings are the sysctls of a host, in the order in which they are written.
+func (w *world) settings(forwards bool) []string {
+	forwarding := "0"
+	if forwards {
+		forwarding = "1"
+	}
+	all := []string{
+		"net/ipv4/ip_forward=" + forwarding,
+		"net/ipv4/icmp_ratelimit=0",
+		"net/ipv4/icmp_msgs_per_sec=10000000",
+		"net/ipv4/icmp_msgs_burst=10000000",
+		"net/ipv4/ip_default_ttl=64",
+		fmt.Sprintf("net/ipv4/icmp_errors_use_inbound_ifaddr=%d", bit(w.inbound)),
+		"net/ipv4/conf/all/rp_filter=0",
+	}
+	for _, which := range []string{"all", "default"} {
+		for _, s := range []string{"send_redirects=1", "shared_media=1", "accept_source_route=0", "accept_local=0", "route_localnet=0", "log_martians=0"} {
+			all = append(all, "net/ipv4/conf/"+which+"/"+s)
+		}
+	}
+	for _, p := range ports {
+		base := "net/ipv4/conf/" + p.name + "/"
+		all = append(all, base+"forwarding="+forwarding, fmt.Sprintf("%srp_filter=%d", base, w.rpFilter),
+			base+"send_redirects=1", base+"shared_media=1", base+"accept_source_route=0")
+	}
+	return append(all, w.sysctls...)
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
