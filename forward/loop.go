@@ -15,6 +15,10 @@ type Options struct {
 	// Resolve asks the kernel to resolve a neighbour, or tells it that a stale
 	// one is in use. It is called on the datapath: it must not block.
 	Resolve func(ifindex int32, addr netip.Addr)
+	// Behind reports whether the kernel has told of changes that no Table has
+	// yet. A packet that has no way is held while that is so, for a moment. nil
+	// is always.
+	Behind func() bool
 }
 
 // Loop is the datapath: one goroutine that runs a Port.
@@ -58,6 +62,9 @@ func NewLoop(p Port, o Options) *Loop {
 	if o.Resolve == nil {
 		o.Resolve = func(int32, netip.Addr) {}
 	}
+	if o.Behind == nil {
+		o.Behind = func() bool { return true }
+	}
 	l := &Loop{port: p, opts: o, start: time.Now()}
 	l.res.clock = midnight
 	l.table.Store(NewBuilder(Policy{}).Publish())
@@ -90,7 +97,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		wait := time.Duration(-1)
 		switch {
 		case !l.misses.empty():
-			wait = missHold / 4
+			wait = missTick
 		case !l.queue.empty():
 			wait = queueTick
 		}
@@ -112,13 +119,14 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) once() {
 	l.clock = 0
 	t := l.table.Load()
+	changed := t != l.seen
+	l.seen = t
 	if !l.misses.empty() {
-		l.retryMisses(t)
+		l.retryMisses(t, changed)
 	}
-	if !l.queue.empty() && (t != l.seen || l.now()-l.checked >= queueTick) {
+	if !l.queue.empty() && (changed || l.now()-l.checked >= queueTick) {
 		l.retry(t)
 	}
-	l.seen = t
 	if l.batch.N > 0 {
 		l.process(t)
 		l.port.Release(&l.batch)
@@ -223,7 +231,13 @@ func (l *Loop) holdMiss(f *Frame, since int64) bool {
 	if fresh {
 		since = l.now()
 	}
-	if l.now()-since >= missHold || !l.misses.add(f, since) {
+	if l.now()-since >= missHold {
+		return false
+	}
+	if !l.opts.Behind() && l.table.Load() == l.seen {
+		return false // what is known is all there is
+	}
+	if !l.misses.add(f, since) {
 		return false
 	}
 	if fresh {
@@ -234,9 +248,9 @@ func (l *Loop) holdMiss(f *Frame, since int64) bool {
 }
 
 // retryMisses looks again for the way of packets that had none: with a new
-// table, or for the last time.
-func (l *Loop) retryMisses(t *Table) {
-	if t == l.seen && l.now()-l.misses.packets[0].since < missHold {
+// table, or for the last time, because nothing more is to come.
+func (l *Loop) retryMisses(t *Table, changed bool) {
+	if !changed && l.now()-l.misses.packets[0].since < missHold && l.opts.Behind() {
 		return
 	}
 	for _, m := range l.misses.take() {

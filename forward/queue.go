@@ -164,6 +164,7 @@ func (q *hopQueue) remove(key hopKey, h *hop) {
 // Limits of the packets that wait for a route: see missQueue.
 const (
 	missHold    = 100 * 1000000 // ns: how far the events are behind where others take the CPUs
+	missTick    = 2 * 1000000   // ns: how often it is asked whether they have come
 	missPackets = 128
 	missShare   = missPackets / 2 // of one interface
 	missBytes   = 1 << 20

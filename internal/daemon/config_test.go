@@ -70,7 +70,7 @@ func TestRoles(t *testing.T) {
 }
 
 func TestConvertNeighbour(t *testing.T) {
-	for state, want := range map[netstate.NeighState]forward.Neighbour{
+	for state, want := range map[netstate.NeighState]*forward.Neighbour{
 		unix.NUD_REACHABLE:  {Valid: true},
 		unix.NUD_STALE:      {Valid: true, Stale: true},
 		unix.NUD_PERMANENT:  {Valid: true, Fixed: true},

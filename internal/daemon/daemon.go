@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,6 +48,7 @@ type Daemon struct {
 	mu        sync.Mutex
 	synced    bool
 	running   bool          // started has been through
+	caughtUp  atomic.Bool   // firstSync is closed
 	firstSync chan struct{} // closed when the kernel's state is known
 	ready     chan struct{} // closed, and made anew, whenever all is ready
 	announced bool
@@ -189,7 +191,7 @@ func (d *Daemon) openForward() error {
 	if d.port, err = afpacket.Open(cfg); err != nil {
 		return err
 	}
-	d.loop = forward.NewLoop(d.port, forward.Options{Resolve: d.resolve})
+	d.loop = forward.NewLoop(d.port, forward.Options{Resolve: d.resolve, Behind: d.behind})
 	return nil
 }
 

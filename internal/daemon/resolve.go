@@ -31,6 +31,9 @@ func (d *Daemon) resolve(ifindex int32, addr netip.Addr) {
 	}
 }
 
+// behind is called on the datapath about a packet that has no way.
+func (d *Daemon) behind() bool { return !d.caughtUp.Load() || d.watch.Behind() }
+
 // resolveHops has the kernel resolve what the datapath asks for, without
 // traffic of ours (NTF_USE): its ARP, its timers, its neighbour table.
 func (d *Daemon) resolveHops(ctx context.Context) {

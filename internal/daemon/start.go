@@ -68,6 +68,7 @@ func (d *Daemon) started() error {
 	}
 	d.openPorts()
 	d.running = true
+	d.caughtUp.Store(true)
 	close(d.firstSync)
 	for index, p := range d.ports {
 		if l := d.links[index]; l != nil && p.failed != nil {

@@ -26,6 +26,7 @@ type eventSocket struct {
 	raw    syscall.RawConn
 	buf    []byte
 	closed atomic.Bool
+	busy   atomic.Bool // what was read may not have been applied yet
 }
 
 func openEvents(receiveBuffer int) (*eventSocket, error) {
@@ -75,6 +76,7 @@ func (s *eventSocket) drain(limit int, wait bool, each func([]byte)) (empty bool
 	var failed error
 	read := 0
 	err = s.raw.Read(func(fd uintptr) bool {
+		s.busy.Store(true)
 		for ; read < limit; read++ {
 			var b []byte
 			if b, failed = s.receive(int(fd)); failed != nil {
@@ -84,6 +86,7 @@ func (s *eventSocket) drain(limit int, wait bool, each func([]byte)) (empty bool
 		}
 		if empty = failed == unix.EAGAIN; empty {
 			failed = nil
+			s.busy.Store(read > 0)
 			return read > 0 || !wait
 		}
 		return true
@@ -92,6 +95,19 @@ func (s *eventSocket) drain(limit int, wait bool, each func([]byte)) (empty bool
 		return empty, os.ErrClosed
 	}
 	return empty, errors.Join(err, failed)
+}
+
+// behind reports whether messages wait to be read or applied. What was read
+// before this call is applied once it says no, since busy is set before the
+// first read and cleared by one that found nothing.
+func (s *eventSocket) behind() bool {
+	waiting := false
+	err := s.raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		waiting = n > 0 && err == nil
+	})
+	return waiting && err == nil || s.busy.Load()
 }
 
 // discard reads until the queue is empty: only then does the kernel queue

@@ -96,6 +96,10 @@ func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 	}
 }
 
+// Behind reports whether the kernel has told of changes that apply has not
+// been through yet. It may be called from any goroutine while Run runs.
+func (w *Watcher) Behind() bool { return w.events.behind() }
+
 // step applies one drain of the socket, and asks the kernel where its messages
 // were not enough.
 func (w *Watcher) step() error {

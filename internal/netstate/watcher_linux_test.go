@@ -60,10 +60,11 @@ func TestWatcherFollowsQdiscs(t *testing.T) {
 		return &netlink.GenericQdisc{QdiscType: "bfifo", QdiscAttrs: netlink.QdiscAttrs{
 			LinkIndex: index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}}
 	}
-	l, _ := f.link("a0")
-	ns.do(func() error { return netlink.QdiscAdd(bfifo(l.Index)) })
+	index := 0
+	f.await("a0", func() bool { l, ok := f.link("a0"); index = l.Index; return ok })
+	ns.do(func() error { return netlink.QdiscAdd(bfifo(index)) })
 	f.await("bfifo", func() bool { l, _ := f.link("a0"); return l.Qdisc == "bfifo" })
-	ns.do(func() error { return netlink.QdiscDel(bfifo(l.Index)) })
+	ns.do(func() error { return netlink.QdiscDel(bfifo(index)) })
 	f.await("its end", func() bool { l, _ := f.link("a0"); return l.Qdisc == QdiscDefault })
 }
 
