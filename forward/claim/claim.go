@@ -200,7 +200,9 @@ func (s *Set) Totals() Counters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.gone
-	t.add(s.window.read(0))
+	unknown := s.window.read(0)
+	unknown.Admitted = 0 // there it counts all
+	t.add(unknown)
 	for _, p := range s.ports {
 		t.add(s.read(p))
 	}

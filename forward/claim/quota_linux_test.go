@@ -96,7 +96,7 @@ func TestResyncHealsFullRing(t *testing.T) {
 // had taken them all.
 func TestResyncHealsInterfaceThatWasShutOut(t *testing.T) {
 	namespace(t)
-	const slots, quota = 4096, 2048 // two interfaces fill the ring
+	const slots, quota = 256, 128 // two interfaces fill the ring
 	s := load(t)
 	r := openRing(t, s, slots)
 	var ends [3]*end
@@ -119,6 +119,45 @@ func TestResyncHealsInterfaceThatWasShutOut(t *testing.T) {
 		if n := admitted(t, s, e, 10); n != 10 {
 			t.Errorf("interface %d: %d of 10 frames admitted to an empty ring", i, n)
 		}
+	}
+}
+
+// However many flood together, and whatever their quotas add up to, there is
+// room for who does not.
+func TestManyFloodersLeaveRoom(t *testing.T) {
+	namespace(t)
+	const slots, quota, flooders = 4096, 3072, 6 // slots: what the filter reckons with
+	s := load(t)
+	r := openRing(t, s, slots)
+	quiet := veth(t, "quiet")
+	slot := forward(t, s, quiet, quota)
+	var ends []*end
+	total := 0
+	for i := range flooders {
+		e := veth(t, string(rune('a'+i)))
+		forward(t, s, e, quota)
+		ends = append(ends, e)
+	}
+	for round := range 5 {
+		for i, e := range ends {
+			n := admitted(t, s, e, slots)
+			if total += n; round == 0 && n == 0 {
+				t.Errorf("interface %d gets nothing", i)
+			}
+		}
+	}
+	if n := admitted(t, s, quiet, 30); n != 30 {
+		t.Errorf("%d floods have %d of the ring's %d slots, and of 30 frames of another interface %d are admitted", flooders, total, slots, n)
+	}
+	if r.Drops() != 0 {
+		t.Errorf("%d drops: the ring was full", r.Drops())
+	}
+	if n := drain(r, s, slot); n != total+30 {
+		t.Errorf("%d frames in the ring, %d were admitted", n, total+30)
+	}
+	s.Window().Resync()
+	if n := admitted(t, s, ends[0], slots); n < slots/2 {
+		t.Errorf("alone: %d admitted", n)
 	}
 }
 

@@ -26,7 +26,12 @@ type Window struct {
 	lap      uint32                   // frames in a lap of the ring
 	passed   uint32                   // frames consumed in this lap
 	before   [MaxPorts]uint64         // admitted when this lap began
+	unsaid   uint64                   // consumed, and not yet in consumed[0]
 }
+
+// Slot 0 of both maps is that of all interfaces together. It need not be exact:
+// what was consumed is told every so many frames.
+const sayAfter = 32
 
 // ringSlots is more than any ring has.
 const ringSlots = 1 << 14
@@ -59,7 +64,13 @@ func (w *Window) Consume(slot uint32) {
 	if slot >= MaxPorts {
 		return
 	}
-	atomic.StoreUint64(&w.consumed[slot], w.consumed[slot]+1)
+	if slot != 0 {
+		atomic.StoreUint64(&w.consumed[slot], w.consumed[slot]+1)
+	}
+	if w.unsaid++; w.unsaid == sayAfter {
+		atomic.StoreUint64(&w.consumed[0], w.consumed[0]+sayAfter)
+		w.unsaid = 0
+	}
 	if w.passed++; w.passed >= w.lap {
 		w.passed = 0
 		w.writeOff()
@@ -81,6 +92,7 @@ func (w *Window) writeOff() {
 
 // Resync says that the ring is empty.
 func (w *Window) Resync() {
+	w.unsaid = 0
 	for _, slot := range *w.active.Load() {
 		atomic.StoreUint64(&w.consumed[slot], atomic.LoadUint64(&w.stats[slot].Admitted))
 	}

@@ -115,3 +115,32 @@ func scan(make func(n int) []byte) (all [][]byte) {
 	}
 	return all
 }
+
+// TestManyFlooders: several pods flood together, with more than one of them
+// may have of the ring.
+func TestManyFlooders(t *testing.T) {
+	const flooders = 4
+	l := labtest.New(t, lab.Spec{Form: lab.FormCalico, Hosts: 1, PodsPerHost: flooders + 3})
+	all := pods(l, 0)
+	sink, from, to := all[flooders], all[flooders+1], all[flooders+2]
+	p := labtest.Daemon(t, l, "host0")
+	run(t, l, from.Node, "ping -n -c1 -W2 "+ip(to))
+	var floods []*flood
+	for _, pod := range all[:flooders] {
+		floods = append(floods, startFlood(t, l, pod, datagram(t, pod, ip(sink))))
+	}
+	ping := startPing(t, l, from, ip(to), 2*time.Millisecond)
+	timer := time.NewTimer(2 * time.Second)
+	<-timer.C
+	seen := ping.stop(t)
+	var sent uint64
+	for _, f := range floods {
+		sent += f.stop()
+	}
+	drops := status(t, p).Forward.Drops
+	undisturbed(t, fmt.Sprintf("beside %d floods of %d kpps together", flooders, sent/2000), seen)
+	if drops["PARP_RATE_LIMIT"] == 0 || drops["FULL_RING"] > 0 {
+		t.Errorf("drops %v", drops)
+	}
+	balanced(t, p)
+}

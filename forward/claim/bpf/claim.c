@@ -26,6 +26,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_PORTS 4096
 #define MAX_LOCAL 16384
 #define TAKE_ALL 0x7fffffff
+#define RING_SLOTS 4096 // internal/pktring's default
+#define RING_RESERVE 512 // of them for interfaces that have few
+#define FEW 32
 #define IPV4_DST 16
 #define IPV4_PROTO 9
 #define IPV4_MIN 20
@@ -200,6 +203,11 @@ static __always_inline __u32 destination(__be32 dst)
 	return to ? *to : TO_NOBODY;
 }
 
+static __always_inline __s64 in_ring(struct portstat *st, __u64 *consumed)
+{
+	return (__s64)(st->admitted - *(volatile __u64 *)consumed);
+}
+
 // Sets *decision for parp_claim and returns the socket filter's answer.
 static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool see_type)
 {
@@ -219,7 +227,10 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	__u32 slot = p->slot;
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
-	if (!st || !consumed)
+	__u32 zero = 0; // the place of all interfaces together
+	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
+	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
+	if (!st || !consumed || !all || !all_consumed)
 		return 0;
 
 	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
@@ -242,10 +253,17 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 		count(st->badgso);
 		return 0;
 	}
-	if ((__s64)(st->admitted - *(volatile __u64 *)consumed) >= (__s64)p->quota) {
+	// A quota, and beyond the first few frames never more than twice what is
+	// free: however many flood together, each gets less the more there are, and
+	// there is room for who does not (dynamic thresholds, Choudhury and Hahne
+	// 1998).
+	__s64 have = in_ring(st, consumed);
+	__s64 free = RING_SLOTS - RING_RESERVE - in_ring(all, all_consumed);
+	if (have >= (__s64)p->quota || (have >= FEW && have >= 2 * free)) {
 		count(st->policed);
 		return 0;
 	}
+	count(all->admitted);
 	count(st->admitted);
 	return TAKE_ALL;
 }
