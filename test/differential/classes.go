@@ -30,7 +30,24 @@ func generate(seed uint64, w *world, c class, index int) *Frame {
 		return mutated(g)
 	}
 	p := c.make(g)
+	g.spare(&p)
 	return p.frame(c.name, index)
+}
+
+// spare has those speak who have not had many errors, where one is due.
+func (g *gen) spare(p *packet) {
+	for _, a := range unrouted {
+		if p.dst[0] == a[0] && p.dst[1] == a[1] || p.dst[0] < 10 || p.dst[0] == 203 {
+			for _, own := range podAddrs {
+				if p.src == own[0] || p.src == own[1] {
+					p.src = g.wide(behind[p.src[3]/20])
+				}
+			}
+			if p.src[0] == 10 && p.src[1] == 2 && p.src != hostOwn[1] && p.src[3] != 255 {
+				p.src = g.wide(remoteB[1])
+			}
+		}
+	}
 }
 
 func pick[T any](g *gen, all ...T) T { return all[g.IntN(len(all))] }
@@ -49,18 +66,27 @@ func (g *gen) within(a addr) addr {
 	return a
 }
 
+// wide gives an address of a block of 2^15 or more.
+func (g *gen) wide(a addr) addr {
+	a[2] |= byte(g.IntN(128))
+	return g.within(a)
+}
+
 // source gives an address that may speak at a port under any rp_filter.
 func (g *gen) source(port int) addr {
 	switch port {
 	case pod0, pod1:
-		return pick(g, podAddrs[port]...)
+		if g.IntN(3) == 0 {
+			return pick(g, podAddrs[port]...)
+		}
+		return g.wide(behind[port])
 	case up0:
-		return g.within(pick(g, remoteA...))
+		return g.wide(pick(g, remoteA...))
 	}
 	if g.IntN(4) == 0 {
 		return addr{10, 2, pick[byte](g, 0, 5), byte(16 + g.IntN(200))}
 	}
-	return g.within(pick(g, remoteB...))
+	return g.wide(pick(g, remoteB...))
 }
 
 // destination gives an address that is reached by another port.
@@ -77,7 +103,7 @@ func (g *gen) destination(from int) addr {
 			}
 		case 4:
 			if from != up0 {
-				return g.within(pick(g, remoteA...))
+				return g.wide(pick(g, remoteA...))
 			}
 		case 5:
 			if from != up0 {
@@ -85,7 +111,7 @@ func (g *gen) destination(from int) addr {
 			}
 		case 6:
 			if from != up1 {
-				return g.within(pick(g, remoteB...))
+				return g.wide(pick(g, remoteB...))
 			}
 		case 7:
 			if from != up1 {
@@ -267,7 +293,7 @@ func redirect(g *gen) packet {
 	switch n := g.index % 8; {
 	case n < 5 && poolBegins+g.index < up0Hosts-1:
 		p.port, p.src = up0, up0Station(poolBegins+g.index)
-		p.dst = pick(g, g.within(pick(g, remoteA...)), up0Station(4+g.IntN(200)), g.within(ip("10.66.200.0")))
+		p.dst = pick(g, g.wide(pick(g, remoteA...)), up0Station(4+g.IntN(200)), g.within(ip("10.66.200.0")))
 		if g.IntN(8) == 0 {
 			p.opts = []byte{7, 7, 4, 0, 0, 0, 0, 0}
 		}
@@ -278,7 +304,7 @@ func redirect(g *gen) packet {
 			p.ttl = 1
 		}
 	default:
-		p.port, p.src, p.dst = up0, g.within(pick(g, remoteA...)), g.within(pick(g, remoteA...))
+		p.port, p.src, p.dst = up0, g.wide(pick(g, remoteA...)), g.wide(pick(g, remoteA...))
 	}
 	return p
 }
@@ -287,7 +313,7 @@ func redirect(g *gen) packet {
 func spoof(g *gen) packet {
 	p := g.plain()
 	p.ttl = pick[byte](g, 1, 64, 64, 64)
-	p.src = pick(g, podAddrs[pod0][0], podAddrs[pod1][0], g.within(pick(g, remoteA...)), g.within(pick(g, remoteB...)), g.within(pick(g, unrouted...)),
+	p.src = pick(g, podAddrs[pod0][0], podAddrs[pod1][0], g.wide(pick(g, remoteA...)), g.wide(pick(g, remoteB...)), g.within(pick(g, unrouted...)),
 		g.within(pick(g, narrow...)), pick(g, hostOwn...), addr{10, 2, 0, byte(16 + g.IntN(100))}, ip("8.8.4.4"), ip("10.65.0.77"))
 	if g.IntN(4) == 0 {
 		p.dst = g.within(pick(g, unrouted...))
@@ -328,6 +354,7 @@ func icmpError(g *gen) packet {
 func mutated(g *gen) *Frame {
 	c := classes[g.IntN(len(classes)-1)]
 	p := c.make(g)
+	g.spare(&p)
 	f := p.frame("mutated", g.index)
 	end := min(len(f.Bytes), 14+60)
 	if end <= 14+20 {

@@ -70,6 +70,8 @@ var routes = []string{
 	"10.65.0.11/32 dev cali0 scope link",
 	"10.65.0.20/32 dev cali1 scope link",
 	"10.65.0.21/32 dev cali1 scope link mtu 1200",
+	"10.72.0.0/16 via 10.65.0.10 dev cali0 onlink",
+	"10.73.0.0/16 via 10.65.0.20 dev cali1 onlink",
 	"10.66.0.0/16 via 10.1.0.2 dev up0",
 	"10.66.128.0/17 via 10.1.0.3 dev up0",
 	"10.67.0.0/16 via 10.2.0.2 dev up1",
@@ -80,14 +82,17 @@ var routes = []string{
 	"unreachable 10.69.1.0/24",
 	"prohibit 10.69.2.0/24",
 	"throw 10.69.3.0/24",
-	"10.70.0.0/24 via 10.1.0.2 dev up0 src 10.2.0.1",
+	"10.70.0.0/16 via 10.1.0.2 dev up0 src 10.2.0.1",
 	"172.16.0.0/12 via 10.2.0.2 dev up1",
 }
 
-// Prefixes by what their route is.
+// Prefixes by what their route is. Those of senders are wide: the kernel
+// allows each sender but a few errors a second (net.ipv4.route.error_cost),
+// whatever the settings of ICMP say.
 var (
-	remoteA  = []addr{ip("10.66.1.0"), ip("10.66.200.0"), ip("10.70.0.0")} // by up0
-	remoteB  = []addr{ip("10.67.1.0"), ip("172.16.9.0")}                   // by up1
+	behind   = []addr{pod0: ip("10.72.0.0"), pod1: ip("10.73.0.0")}
+	remoteA  = []addr{ip("10.66.0.0"), ip("10.66.128.0"), ip("10.70.0.0")} // by up0
+	remoteB  = []addr{ip("10.67.0.0"), ip("172.16.0.0")}                   // by up1
 	narrow   = []addr{ip("10.68.0.0"), ip("10.68.1.0"), ip("10.68.2.0")}   // by up0, with an MTU
 	unrouted = []addr{ip("10.69.0.0"), ip("10.69.1.0"), ip("10.69.2.0"), ip("10.69.3.0"), ip("198.51.100.0")}
 )
@@ -156,6 +161,7 @@ func (w *world) settings(forwards bool) []string {
 	all := []string{
 		"net/ipv4/ip_forward=" + forwarding,
 		"net/ipv4/icmp_ratelimit=0",
+		"net/ipv4/icmp_ratemask=0",
 		"net/ipv4/icmp_msgs_per_sec=10000000",
 		"net/ipv4/icmp_msgs_burst=10000000",
 		"net/ipv4/ip_default_ttl=64",
