@@ -50,7 +50,14 @@ func start(t *testing.T, spec lab.Spec, args ...string) *world {
 func (w *world) daemons(t *testing.T, args ...string) {
 	t.Helper()
 	for host := range w.Spec().Hosts {
-		w.d = append(w.d, labtest.Daemon(t, w.Lab, fmt.Sprintf("host%d", host), append(flags(w.Spec().Form), args...)...))
+		p := labtest.Daemon(t, w.Lab, fmt.Sprintf("host%d", host), append(flags(w.Spec().Form), args...)...)
+		w.d = append(w.d, p)
+		t.Cleanup(func() { // before its end
+			if t.Failed() {
+				out, errw, _ := exec3(t, w.Lab, p.Node, labtest.Binary(t), "status", "--control", p.Control)
+				t.Logf("%s# proxyarpd status\n%s%s", p.Node, out, errw)
+			}
+		})
 	}
 }
 
