@@ -157,10 +157,10 @@ func parse(f *Frame, r *result) (wire.IPv4, bool) {
 func lookup(t *Table, ip wire.IPv4, r *result) bool {
 	src4, dst4 := ip.Src(), ip.Dst()
 	switch {
-	case src4[0]&0xf0 == 0xe0, src4 == [4]byte{255, 255, 255, 255}, src4[0] == 0:
+	case src4[0]&0xf0 == 0xe0, src4 == [4]byte{255, 255, 255, 255}, src4 == [4]byte{}: // 0/8 is unicast since Linux 5.3, but for 0.0.0.0
 		r.drop(DropIPInvalidSource)
 		return false
-	case dst4[0] == 0:
+	case dst4 == [4]byte{}:
 		r.drop(DropIPInvalidDest)
 		return false
 	case (src4[0] == 127 || dst4[0] == 127) && !r.in.Conf.RouteLocalnet:
@@ -324,8 +324,8 @@ func segmentLen(ip wire.IPv4, v Vnet) int {
 // ip_finish_output2).
 func finish(t *Table, ip wire.IPv4, f *Frame, r *result) {
 	ip.DecrementTTL()
-	if r.compiled {
-		r.options.forward(ip, addr4(t.sourceFor(r.route, r.nexthop, r.out)))
+	if r.compiled && !r.redirect { // else a redirect quotes it first
+		r.stamp(t, ip)
 	}
 	if !r.out.ethernet() {
 		r.relink, r.verdict = true, Forward // nobody to resolve
@@ -342,6 +342,11 @@ func finish(t *Table, ip wire.IPv4, f *Frame, r *result) {
 	if !r.relink {
 		setMACs(f.ethernet(), n, r.out)
 	}
+}
+
+// stamp fills in what a router fills in of IP options on the way out.
+func (r *result) stamp(t *Table, ip wire.IPv4) {
+	r.options.forward(ip, addr4(t.sourceFor(r.route, r.nexthop, r.out)))
 }
 
 func setMACs(eth wire.Ethernet, n *Neighbour, out *Link) {

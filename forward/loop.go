@@ -449,9 +449,13 @@ func (l *Loop) mayReportNow(t *Table, ip wire.IPv4, e icmpError) bool {
 }
 
 // sendRedirect tells the sender of a packet that leaves by the link it came in
-// on of the better way (net/ipv4/route.c, ip_rt_send_redirect).
+// on of the better way (net/ipv4/route.c, ip_rt_send_redirect). What it quotes
+// is the packet before its options are stamped.
 func (l *Loop) sendRedirect(t *Table, f *Frame, r *result) {
 	ip := wire.IPv4(f.Buf[VnetLen+f.l2len():])
+	if r.compiled {
+		defer r.stamp(t, ip)
+	}
 	if r.options.srr != 0 || !r.next.Is4() || !l.redirects.allow(ip.Src(), l.now()) {
 		return
 	}

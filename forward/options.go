@@ -300,7 +300,7 @@ func addr4(a netip.Addr) (b [4]byte) {
 func (e *hostEnv) unicast(a [4]byte) bool {
 	addr := netip.AddrFrom4(a)
 	switch {
-	case a[0] == 0, a == [4]byte{255, 255, 255, 255}, addr.IsMulticast():
+	case a == [4]byte{}, a == [4]byte{255, 255, 255, 255}, addr.IsMulticast():
 		return false
 	}
 	r, ok := e.t.local.Lookup(addr)

@@ -26,14 +26,13 @@ const (
 )
 
 // ICMPIsError reports whether an ICMP type is an error message: no error may
-// be sent about one (RFC 1122 section 3.2.2). Unknown types count as errors, as
-// Linux's icmp_pointers table has it.
+// be sent about one (RFC 1122 section 3.2.2). Unknown types, and those that
+// Linux knows but does not handle (1, 2, 6, 7, 9, 10), count as errors, as its
+// icmp_pointers table has it.
 func ICMPIsError(typ uint8) bool {
-	switch typ {
-	case ICMPDestUnreachable, ICMPSourceQuench, ICMPRedirect, ICMPTimeExceeded, ICMPParamProblem:
-		return true
-	}
-	return typ > ICMPTypes
+	const errors = 1<<1 | 1<<2 | 1<<ICMPDestUnreachable | 1<<ICMPSourceQuench | 1<<ICMPRedirect | 1<<6 | 1<<7 |
+		1<<9 | 1<<10 | 1<<ICMPTimeExceeded | 1<<ICMPParamProblem
+	return typ > ICMPTypes || errors>>typ&1 != 0
 }
 
 // PutICMP writes an ICMP message at b: header, then the quoted bytes that the
