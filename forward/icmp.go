@@ -40,6 +40,8 @@ type icmpReport struct {
 	about   wire.IPv4 // the packet as the kernel would quote it
 	options []byte    // of the answer, a multiple of 4 bytes
 	source  [4]byte
+	dest    [4]byte
+	mtu     int // of the way back
 	ttl     uint8
 	id      uint16
 }
@@ -49,7 +51,7 @@ type icmpReport struct {
 // (net/ipv4/icmp.c, __icmp_send).
 func (e *icmpReport) put(b []byte) int {
 	header := wire.IPv4MinLen + len(e.options)
-	room := icmpRoom - header - wire.ICMPLen
+	room := min(icmpRoom, e.mtu) - header - wire.ICMPLen
 	if room <= wire.IPv4MinLen {
 		return 0
 	}
@@ -63,7 +65,7 @@ func (e *icmpReport) put(b []byte) int {
 	wire.Ethernet(b[VnetLen:]).SetType(wire.EtherTypeIPv4)
 	out := wire.IPv4(b[start : start+total])
 	tos := e.about.TOS()&0x1e | precInternet
-	wire.PutIPv4(out, tos, total, e.id, 0, e.ttl, wire.ProtoICMP, e.source, e.about.Src())
+	wire.PutIPv4(out, tos, total, e.id, 0, e.ttl, wire.ProtoICMP, e.source, e.dest)
 	if len(e.options) > 0 {
 		out[0] = 4<<4 | byte(header/4)
 		copy(out[wire.IPv4MinLen:], e.options)

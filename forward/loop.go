@@ -386,11 +386,16 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 	if !mayReport(ip, pktType) || !l.mayReportNow(t, ip, r.icmp) {
 		return
 	}
-	route := t.Lookup(ip.SrcAddr(), netip.Addr{}, loopbackIfindex, 0)
+	dest := ip.Src()
+	if r.compiled {
+		dest = r.options.answerTo(ip)
+	}
+	to := netip.AddrFrom4(dest)
+	route := t.Lookup(to, netip.Addr{}, loopbackIfindex, 0)
 	if route == nil || route.Type != RouteUnicast {
 		return
 	}
-	nh := route.Select(addressHash([4]byte{}, ip.Src()))
+	nh := route.Select(addressHash([4]byte{}, dest))
 	if nh == nil {
 		return
 	}
@@ -399,7 +404,10 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 		return
 	}
 	l.ident++
-	e := icmpReport{icmpError: r.icmp, about: ip, ttl: t.host.DefaultTTL, id: l.ident}
+	e := icmpReport{icmpError: r.icmp, about: ip, dest: dest, mtu: out.MTU, ttl: t.host.DefaultTTL, id: l.ident}
+	if route.MTU != 0 {
+		e.mtu = route.MTU
+	}
 	source := t.sourceFor(route, nh, out)
 	if t.host.ICMPFromInbound && r.in != nil {
 		source = t.selectAddr(r.in, ip.SrcAddr(), scopeLink)
@@ -407,7 +415,7 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 	if e.source = addr4(source); !source.IsValid() {
 		e.source = dummySource
 	}
-	if r.compiled && r.options.problem == 0 {
+	if r.compiled { // as far as the options were sound
 		n := r.options.echo(l.optionsBuf[:], ip, &hostEnv{t: t, in: r.in, src: ip.SrcAddr(), tos: ip.TOS(), clock: r.clock}, e.source)
 		if n < 0 {
 			return
@@ -427,7 +435,7 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 	f := Frame{Buf: b[:n], Ifindex: out.Ifindex, Ethernet: true}
 	next := nh.Gateway
 	if !next.IsValid() {
-		next = ip.SrcAddr()
+		next = to
 	}
 	if nb := out.Neighbour(next); nb != nil && nb.Valid {
 		setMACs(f.ethernet(), nb, out)

@@ -13,6 +13,7 @@ const (
 	optNop         = 1
 	optRecordRoute = 7
 	optTimestamp   = 68
+	optCIPSO       = 134
 	optLSRR        = 131
 	optSSRR        = 137
 	optRouterAlert = 148
@@ -33,6 +34,7 @@ const (
 type ipOptions struct {
 	length      int
 	srr, rr, ts int
+	cipso       int
 	strict      bool
 	routerAlert bool
 	changed     bool
@@ -104,6 +106,17 @@ func (o *ipOptions) compileOne(opt []byte, at int, env optionsEnv) int {
 		return o.compileRR(opt, at, env)
 	case optTimestamp:
 		return o.compileTS(opt, at, env)
+	case optCIPSO:
+		// A kernel with NetLabel knows no domain of interpretation unless told
+		// (net/ipv4/cipso_ipv4.c, cipso_v4_validate).
+		if o.cipso != 0 {
+			return 0
+		}
+		o.cipso = at
+		if len(opt) < 8 {
+			return 1
+		}
+		return 2
 	case optRouterAlert:
 		if len(opt) < 4 {
 			return 1
@@ -200,8 +213,8 @@ func (o *ipOptions) forward(ip wire.IPv4, source [4]byte) {
 
 // echo writes to b the options of an answer to a packet with options o, as
 // net/ipv4/ip_options.c, __ip_options_echo and ip_options_build, do, and gives
-// their length, a multiple of 4; -1 if there can be no answer. Source routes
-// never get this far. source is the address that the answer goes out with.
+// their length, a multiple of 4; -1 if there can be no answer. source is the
+// address that the answer goes out with.
 func (o *ipOptions) echo(b []byte, ip wire.IPv4, env optionsEnv, source [4]byte) int {
 	n := 0
 	if o.rr != 0 {
@@ -224,10 +237,53 @@ func (o *ipOptions) echo(b []byte, ip wire.IPv4, env optionsEnv, source [4]byte)
 		}
 		n += length
 	}
+	if length, _ := o.echoSRR(b[n:], ip); length > 0 {
+		n += length
+	}
+	if o.cipso != 0 {
+		n += copy(b[n:], ip[o.cipso:][:ip[o.cipso+1]])
+	}
 	for ; n&3 != 0; n++ {
 		b[n] = optEnd
 	}
 	return n
+}
+
+// answerTo is where an answer to a packet goes first: its source, or the last
+// hop of the source route that led it here.
+func (o *ipOptions) answerTo(ip wire.IPv4) [4]byte {
+	var scratch [40]byte
+	if n, first := o.echoSRR(scratch[:], ip); n > 0 {
+		return first
+	}
+	return ip.Src()
+}
+
+// echoSRR writes the way back along a source route, which ends at the source,
+// and gives its length, 0 if there is none, and its first hop.
+func (o *ipOptions) echoSRR(b []byte, ip wire.IPv4) (n int, first [4]byte) {
+	if o.srr == 0 {
+		return 0, first
+	}
+	opt := ip[o.srr:]
+	at := min(int(opt[2]), int(opt[1])+1) - 4
+	if at <= 3 {
+		return 0, first
+	}
+	first = [4]byte(opt[at-1:])
+	for at, n = at-4, 4; at > 3; at, n = at-4, n+4 {
+		copy(b[n-1:], opt[at-1:at+3])
+	}
+	src := ip.Src()
+	if [4]byte(opt[at+3:]) == src {
+		n -= 4
+	}
+	if n <= 3 {
+		return 0, first
+	}
+	b[0], b[1], b[2] = opt[0], byte(n+3), 4
+	copy(b[n-1:], src[:])
+	return n + 3, first
 }
 
 func (o *ipOptions) echoTS(b []byte, ip wire.IPv4, env optionsEnv, source [4]byte) int {
