@@ -99,13 +99,33 @@ func (d *Daemon) renamed(l *netstate.Link) {
 	}
 }
 
+// addressPlace is where the kernel has a new address among those of its link
+// (net/ipv4/devinet.c, __inet_insert_ifa).
+func addressPlace(list []netstate.Address, a *netstate.Address) int {
+	if a.Flags&unix.IFA_F_SECONDARY != 0 {
+		return len(list)
+	}
+	place := 0
+	for i := range list {
+		if list[i].Flags&unix.IFA_F_SECONDARY == 0 && a.Scope <= list[i].Scope {
+			place = i + 1
+		}
+	}
+	return place
+}
+
 func (d *Daemon) noteAddress(a *netstate.Address, del bool) {
 	d.dirty.links[a.Index] = true
-	list := slices.DeleteFunc(d.addrs[a.Index], func(o netstate.Address) bool {
-		return o.Local == a.Local && o.Prefix == a.Prefix
-	})
-	if !del {
-		list = append(list, *a)
+	list := d.addrs[a.Index]
+	at := slices.IndexFunc(list, func(o netstate.Address) bool { return o.Local == a.Local && o.Prefix == a.Prefix })
+	switch {
+	case del && at >= 0:
+		list = slices.Delete(list, at, at+1)
+	case del:
+	case at >= 0:
+		list[at] = *a
+	default:
+		list = slices.Insert(list, addressPlace(list, a), *a)
 	}
 	d.addrs[a.Index] = list
 	d.builder.SetAddresses(int32(a.Index), d.addresses(a.Index))

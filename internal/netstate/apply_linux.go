@@ -103,7 +103,7 @@ func (s *State) deleteLink(index int) {
 	s.disableLink(index, true)
 	for k, a := range s.addresses {
 		if k.index == index {
-			delete(s.addresses, k)
+			s.forgetAddress(k)
 			s.tell(Event{Op: Delete, Address: &a})
 		}
 	}
@@ -115,6 +115,9 @@ func (s *State) deleteLink(index int) {
 
 func (s *State) setAddress(a Address) {
 	if old, ok := s.addresses[a.key()]; !ok || old != a {
+		if !ok {
+			s.order = append(s.order, a.key())
+		}
 		s.addresses[a.key()] = a
 		s.tell(Event{Op: Set, Address: &a})
 	} else if !s.replay {
@@ -128,13 +131,18 @@ func (s *State) setAddress(a Address) {
 	}) != nil
 }
 
+func (s *State) forgetAddress(k addressKey) {
+	delete(s.addresses, k)
+	s.order = slices.DeleteFunc(s.order, func(o addressKey) bool { return o == k })
+}
+
 // deleteAddress forgets an address and the routes that go with it: those
 // preferring it as source (fib_sync_down_addr, which looks at the main table
 // only, outside of VRFs) when no link has it any more, and those of the link
 // if it was the last (fib_inetaddr_event).
 func (s *State) deleteAddress(a Address) {
 	if old, ok := s.addresses[a.key()]; ok {
-		delete(s.addresses, a.key())
+		s.forgetAddress(a.key())
 		s.tell(Event{Op: Delete, Address: &old})
 	}
 	elsewhere, onLink := false, false

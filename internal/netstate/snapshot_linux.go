@@ -10,6 +10,7 @@ import (
 type snapshot struct {
 	links      map[int]Link
 	addresses  map[addressKey]Address
+	order      []addressKey
 	rules      []Rule
 	neighbours map[neighbourKey]Neighbour
 	routes     *routeTable
@@ -22,7 +23,7 @@ func (n *snapshot) begin(typ uint16, s *State) {
 	case unix.RTM_GETLINK:
 		n.links = make(map[int]Link, len(s.links))
 	case unix.RTM_GETADDR:
-		n.addresses = make(map[addressKey]Address, len(s.addresses))
+		n.addresses, n.order = make(map[addressKey]Address, len(s.addresses)), nil
 	case unix.RTM_GETRULE:
 		n.rules = nil
 	case unix.RTM_GETNEIGH:
@@ -47,6 +48,9 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 	case unix.RTM_NEWADDR:
 		var a Address
 		if a, o = readAddress(b); o == applied {
+			if _, ok := n.addresses[a.key()]; !ok {
+				n.order = append(n.order, a.key())
+			}
 			n.addresses[a.key()] = a
 		}
 	case unix.RTM_NEWRULE:
@@ -72,7 +76,7 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 // other way round.
 func (s *State) adopt(n *snapshot) {
 	old := *s
-	s.links, s.addresses, s.neighbours = n.links, n.addresses, n.neighbours
+	s.links, s.addresses, s.order, s.neighbours = n.links, n.addresses, n.order, n.neighbours
 	s.routes, s.stale = n.routes, false
 	s.beginReplay()
 	tellGone(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Delete, Neighbour: v} })
@@ -86,7 +90,11 @@ func (s *State) adopt(n *snapshot) {
 		}
 	}
 	tellNew(s, old.links, s.links, func(v *Link) Event { return Event{Op: Set, Link: v} })
-	tellNew(s, old.addresses, s.addresses, func(v *Address) Event { return Event{Op: Set, Address: v} })
+	for a := range s.Addresses() {
+		if was, ok := old.addresses[a.key()]; !ok || was != a {
+			s.tell(Event{Op: Set, Address: &a})
+		}
+	}
 	s.tellNewRoutes(old.routes)
 	tellNew(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Set, Neighbour: v} })
 	old.routes.clear()

@@ -10,7 +10,8 @@ import (
 type State struct {
 	links      map[int]Link
 	addresses  map[addressKey]Address
-	rules      []Rule // in the kernel's order, duplicates included
+	order      []addressKey // of the addresses, as the kernel told of them
+	rules      []Rule       // in the kernel's order, duplicates included
 	neighbours map[neighbourKey]Neighbour
 	routes     *routeTable
 	bodies     bodyPool
@@ -66,8 +67,17 @@ func (s *State) Link(index int) (Link, bool) {
 // Links yields all links, in no order.
 func (s *State) Links() iter.Seq[Link] { return values(s.links) }
 
-// Addresses yields all addresses, in no order.
-func (s *State) Addresses() iter.Seq[Address] { return values(s.addresses) }
+// Addresses yields all addresses, those of a link in the kernel's order, by
+// which it chooses among them (inet_select_addr in net/ipv4/devinet.c).
+func (s *State) Addresses() iter.Seq[Address] {
+	return func(yield func(Address) bool) {
+		for _, k := range s.order {
+			if !yield(s.addresses[k]) {
+				return
+			}
+		}
+	}
+}
 
 // Neighbours yields all neighbours, in no order.
 func (s *State) Neighbours() iter.Seq[Neighbour] { return values(s.neighbours) }
@@ -108,7 +118,7 @@ func (s *State) all() iter.Seq[Event] {
 				return
 			}
 		}
-		for _, a := range s.addresses {
+		for a := range s.Addresses() {
 			if !yield(Event{Op: Set, Address: &a}) {
 				return
 			}
