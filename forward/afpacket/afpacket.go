@@ -21,8 +21,9 @@ import (
 type Window interface {
 	// Consume says that a frame of that slot has left the ring.
 	Consume(slot uint32)
-	// Resync says that the ring is empty: nothing admitted is still under way.
-	Resync()
+	// Resync is told how to see whether the ring is empty: if it is, nothing
+	// that was admitted before is still under way.
+	Resync(empty func() bool)
 	// SetLap says how many frames the ring holds.
 	SetLap(slots int)
 	// Reset says that the ring is a new one, and what was in the old one lost.
@@ -71,7 +72,8 @@ func Open(cfg Config) (*Port, error) {
 		return nil, errors.Join(err, p.direct.Close())
 	}
 	if w := cfg.Window; w != nil {
-		cfg.Ring.BeforeSleep = w.Resync
+		empty := func() bool { return !p.sock.Ready() }
+		cfg.Ring.BeforeSleep = func() { w.Resync(empty) }
 		p.cfg = cfg
 	}
 	if p.sock, err = pktring.Open(cfg.Ring); err != nil {

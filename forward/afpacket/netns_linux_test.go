@@ -122,7 +122,13 @@ type window struct {
 }
 
 func (w *window) Consume(slot uint32) { w.consumed = append(w.consumed, slot) }
-func (w *window) Resync()             { w.resyncs++ }
+
+func (w *window) Resync(empty func() bool) {
+	if empty() {
+		w.resyncs++
+	}
+}
+
 func (w *window) Reset()              { w.reset++ }
 func (w *window) SetLap(slots int)    { w.lap = slots }
 

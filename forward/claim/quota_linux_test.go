@@ -22,6 +22,27 @@ func admitted(t *testing.T, s *Set, e *end, n int) int {
 	return int(in)
 }
 
+func resync(s *Set, r *pktring.Socket) { s.Window().Resync(func() bool { return !r.Ready() }) }
+
+// What comes while the datapath makes up its mind stays counted.
+func TestResyncIsNotLate(t *testing.T) {
+	namespace(t)
+	e, s := veth(t, "a"), load(t)
+	r := openRing(t, s, 256)
+	const quota = 100
+	slot := forward(t, s, e, quota)
+	admitted(t, s, e, 10)
+	drain(r, nil, slot) // consumed, and not told
+	s.Window().Resync(func() bool { return admitted(t, s, e, quota) > 0 && drain(r, nil, slot) > 0 })
+	if n := admitted(t, s, e, 2*quota); n != 10 {
+		t.Errorf("%d admitted, want the 10 that were written off", n)
+	}
+	s.Window().Resync(func() bool { return false })
+	if n := admitted(t, s, e, 2*quota); n != 0 {
+		t.Errorf("%d admitted though the ring was not empty", n)
+	}
+}
+
 // A reader that never reads, and an interface that never stops.
 func TestQuota(t *testing.T) {
 	namespace(t)
@@ -85,7 +106,7 @@ func TestResyncHealsFullRing(t *testing.T) {
 		if n := drain(r, s, slot); n != 64 {
 			t.Fatalf("%d in the ring, want all its 64 slots", n)
 		}
-		s.Window().Resync()
+		resync(s, r)
 	}
 	if n := r.Drops(); n != 5*(quota-64) {
 		t.Errorf("%d drops, want %d", n, 5*(quota-64))
@@ -114,7 +135,7 @@ func TestResyncHealsInterfaceThatWasShutOut(t *testing.T) {
 		r.Release(1)
 		s.Window().Consume(slot[f.Ifindex])
 	}
-	s.Window().Resync()
+	resync(s, r)
 	for i, e := range ends {
 		if n := admitted(t, s, e, 10); n != 10 {
 			t.Errorf("interface %d: %d of 10 frames admitted to an empty ring", i, n)
@@ -155,7 +176,7 @@ func TestManyFloodersLeaveRoom(t *testing.T) {
 	if n := drain(r, s, slot); n != total+30 {
 		t.Errorf("%d frames in the ring, %d were admitted", n, total+30)
 	}
-	s.Window().Resync()
+	resync(s, r)
 	if n := admitted(t, s, ends[0], slots); n < slots/2 {
 		t.Errorf("alone: %d admitted", n)
 	}

@@ -27,6 +27,7 @@ type Window struct {
 	passed   uint32                   // frames consumed in this lap
 	before   [MaxPorts]uint64         // admitted when this lap began
 	unsaid   uint64                   // consumed, and not yet in consumed[0]
+	seen     [MaxPorts]uint64         // Resync's
 }
 
 // Slot 0 of both maps is that of all interfaces together. It need not be exact:
@@ -90,18 +91,26 @@ func (w *Window) writeOff() {
 	}
 }
 
-// Resync says that the ring is empty.
-func (w *Window) Resync() {
+// Resync writes off everything if the ring is empty. What comes between the
+// reading of the counters and the look at the ring stays counted.
+func (w *Window) Resync(empty func() bool) {
+	slots := *w.active.Load()
+	for _, slot := range slots {
+		w.seen[slot] = atomic.LoadUint64(&w.stats[slot].Admitted)
+	}
+	if !empty() {
+		return
+	}
 	w.unsaid = 0
-	for _, slot := range *w.active.Load() {
-		atomic.StoreUint64(&w.consumed[slot], atomic.LoadUint64(&w.stats[slot].Admitted))
+	for _, slot := range slots {
+		atomic.StoreUint64(&w.consumed[slot], w.seen[slot])
 	}
 }
 
 // Reset says that the ring was replaced by an empty one.
 func (w *Window) Reset() {
 	w.passed = 0
-	w.Resync()
+	w.Resync(func() bool { return true })
 }
 
 // start makes a slot its next interface's, with nothing in the ring, and gives
