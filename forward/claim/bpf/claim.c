@@ -235,7 +235,7 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 
 	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
 	__u8 first = bpf_ntohl(dst) >> 24;
-	if (first == 0 || first == 127 || (first & 0xf0) == 0xe0 || dst == 0xffffffff) {
+	if (!dst || first == 127 || (first & 0xf0) == 0xe0 || dst == 0xffffffff) {
 		count(st->local); // multicast, broadcast, this host
 		return 0;
 	}
