@@ -115,7 +115,7 @@ func TestKillAtLoad(t *testing.T) {
 		s.progress(t, 5000)
 		sent, lost, doubled, gap := s.stop(t)
 		t.Logf("%s: kill -9 with 20 packets a ms: of %d %d lost, %d doubled, longest silence %v", mode, sent, lost, doubled, gap)
-		if lost > 20*20 || doubled > 0 {
+		if lost > 20*100 || doubled > 0 { // 100 ms, for a kernel that has other work than to end a process
 			t.Errorf("%s: %d packets lost, %d doubled", mode, lost, doubled)
 		}
 		if tcx := programs(t, l, "host0"); len(tcx) > 0 {
