@@ -43,7 +43,6 @@ type Loop struct {
 	queue      hopQueue
 	misses     missQueue
 	limiter    icmpLimiter
-	redirects  redirectLimiter
 	optionsBuf [40]byte
 	seen       *Table
 	checked    int64
@@ -200,6 +199,9 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 	ip := wire.IPv4(f.Buf[VnetLen+f.l2len():])
 	if !r.compiled && ip.HeaderLen() > wire.IPv4MinLen && !checkOptions(t, ip, r) && r.icmp.Type != wire.ICMPParamProblem {
 		return // source routed: dropped before its route would be found missing
+	}
+	if r.icmp.Type == wire.ICMPDestUnreachable && r.icmp.Code != wire.ICMPFragNeeded && !l.limiter.allowError(ip.Src(), l.now()) {
+		return
 	}
 	l.report(t, ip, f.PktType, r)
 }
@@ -464,7 +466,7 @@ func (l *Loop) sendRedirect(t *Table, f *Frame, r *result) {
 	if r.compiled {
 		defer r.stamp(t, ip)
 	}
-	if r.options.srr != 0 || !r.next.Is4() || !l.redirects.allow(ip.Src(), l.now()) {
+	if r.options.srr != 0 || !r.next.Is4() || !l.limiter.allowRedirect(ip.Src(), l.now()) {
 		return
 	}
 	about := *r

@@ -1,28 +1,39 @@
 package forward
 
-// icmpLimiter bounds the ICMP errors that this host sends as the kernel's
-// settings say (net/ipv4/icmp.c): so many a second in all (icmp_msgs_per_sec,
-// icmp_msgs_burst), and per destination one in icmp_ratelimit ms with up to six
-// saved (XRLIM_BURST_FACTOR). Times are in ns of a monotonic clock.
+// icmpLimiter bounds the ICMP messages that this host sends as the kernel does:
+// so many a second in all (icmp_msgs_per_sec, icmp_msgs_burst), and for each
+// peer what net/ipv4/icmp.c, route.c and inetpeer.c allow it out of one bucket.
+// Times are in ns of a monotonic clock.
 type icmpLimiter struct {
 	credit, last int64
 	peers        map[[4]byte]icmpPeer
 }
 
-type icmpPeer struct{ tokens, last int64 }
+// icmpPeer is the kernel's struct inet_peer (include/net/inetpeer.h).
+type icmpPeer struct {
+	tokens, last int64
+	redirects    int
+}
 
 const (
-	second    = int64(1e9)
-	peerBurst = 6    // XRLIM_BURST_FACTOR
-	maxPeers  = 4096 // destinations remembered
+	second     = int64(1e9)
+	peerBurst  = 6           // XRLIM_BURST_FACTOR
+	peerIdle   = 60 * second // what a new peer is taken to have been silent
+	maxPeers   = 4096        // remembered
+	errorCost  = second      // net.ipv4.route.error_cost
+	errorBurst = 5 * second  // net.ipv4.route.error_burst
+
+	redirectLoad    = second / 50                          // net.ipv4.route.redirect_load
+	redirectNumber  = 9                                    // net.ipv4.route.redirect_number
+	redirectSilence = redirectLoad << (redirectNumber + 1) // net.ipv4.route.redirect_silence
 )
 
-// allow takes a token for dst, if both buckets have one.
+// allow is icmp_global_allow and icmpv4_xrlim_allow (net/ipv4/icmp.c): one
+// message to dst in icmp_ratelimit ms, with up to six saved.
 func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *HostConf) bool {
 	cost := second / int64(max(conf.ICMPPerSecond, 1))
 	burst := cost * int64(conf.ICMPBurst)
-	if l.peers == nil {
-		l.peers = make(map[[4]byte]icmpPeer)
+	if l.last == 0 {
 		l.credit, l.last = burst, now
 	}
 	l.credit = min(l.credit+(now-l.last), burst)
@@ -31,72 +42,78 @@ func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *HostConf) bool {
 		return false
 	}
 	peerCost := int64(conf.ICMPRateLimit) * second / 1000
-	full := peerCost * peerBurst
-	p, known := l.peers[dst]
-	if !known {
-		p = icmpPeer{tokens: full, last: now}
+	p := l.peer(dst, now)
+	if now != p.last {
+		p.tokens = min(p.tokens+(now-p.last), peerCost*peerBurst)
+		p.last = now
 	}
-	p.tokens = min(p.tokens+(now-p.last), full)
-	p.last = now
 	ok := p.tokens >= peerCost
 	if ok {
 		p.tokens -= peerCost
 		l.credit -= cost
 	}
-	if !known && len(l.peers) >= maxPeers {
-		l.forget(now, full)
-	}
 	l.peers[dst] = p
 	return ok
 }
 
-// forget drops destinations whose bucket is full again, and if there are none
-// of those all: a flood of addresses must not grow the map.
-func (l *icmpLimiter) forget(now, full int64) {
+// allowError is the limit of errors about packets that have no way
+// (net/ipv4/route.c, ip_error), which comes before that of ICMP.
+func (l *icmpLimiter) allowError(src [4]byte, now int64) bool {
+	p := l.peer(src, now)
+	p.tokens = min(p.tokens+(now-p.last), errorBurst)
+	p.last = now
+	ok := p.tokens >= errorCost
+	if ok {
+		p.tokens -= errorCost
+	}
+	l.peers[src] = p
+	return ok
+}
+
+// allowRedirect has one who ignores redirects get fewer and fewer of them, and
+// none after the ninth until it has been silent for a while (net/ipv4/route.c,
+// ip_rt_send_redirect).
+func (l *icmpLimiter) allowRedirect(src [4]byte, now int64) bool {
+	p := l.peer(src, now)
+	if now-p.last > redirectSilence {
+		p.tokens, p.redirects = 0, 0
+	}
+	ok := p.redirects < redirectNumber && (p.redirects == 0 || now-p.last > redirectLoad<<p.redirects)
+	switch {
+	case ok:
+		p.redirects++
+		p.last = now
+	case p.redirects >= redirectNumber:
+		p.last = now
+	}
+	l.peers[src] = p
+	return ok
+}
+
+// peer gives what is remembered of an address.
+func (l *icmpLimiter) peer(addr [4]byte, now int64) icmpPeer {
+	if l.peers == nil {
+		l.peers = make(map[[4]byte]icmpPeer)
+	}
+	p, known := l.peers[addr]
+	if !known {
+		if len(l.peers) >= maxPeers {
+			l.forget(now)
+		}
+		p = icmpPeer{last: now - peerIdle}
+	}
+	return p
+}
+
+// forget drops peers that have been silent as long as a new one, and if there
+// are none of those all: a flood of addresses must not grow the map.
+func (l *icmpLimiter) forget(now int64) {
 	for a, p := range l.peers {
-		if p.tokens+(now-p.last) >= full {
+		if now-p.last >= peerIdle {
 			delete(l.peers, a)
 		}
 	}
 	if len(l.peers) >= maxPeers {
 		clear(l.peers)
 	}
-}
-
-// redirectLimiter sends fewer and fewer redirects to one that ignores them, and
-// none after the ninth until it has been silent for a while (net/ipv4/route.c,
-// ip_rt_send_redirect; the settings are those of HZ 50).
-type redirectLimiter struct {
-	peers map[[4]byte]redirectPeer
-}
-
-type redirectPeer struct {
-	sent int
-	last int64
-}
-
-const (
-	redirectLoad    = second / 50                          // net.ipv4.route.redirect_load
-	redirectNumber  = 9                                    // net.ipv4.route.redirect_number
-	redirectSilence = redirectLoad << (redirectNumber + 1) // net.ipv4.route.redirect_silence
-)
-
-func (l *redirectLimiter) allow(src [4]byte, now int64) bool {
-	p, known := l.peers[src]
-	if known && now-p.last > redirectSilence {
-		p.sent = 0
-	}
-	ok := p.sent < redirectNumber && (p.sent == 0 || now-p.last > redirectLoad<<p.sent)
-	switch {
-	case ok:
-		p.sent++
-		p.last = now
-	case p.sent >= redirectNumber:
-		p.last = now
-	}
-	if l.peers == nil || (!known && len(l.peers) >= maxPeers) {
-		l.peers = make(map[[4]byte]redirectPeer)
-	}
-	l.peers[src] = p
-	return ok
 }
