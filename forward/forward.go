@@ -148,6 +148,10 @@ func parse(f *Frame, r *result) (wire.IPv4, bool) {
 		r.drop(DropIPInHdr)
 		return nil, false
 	}
+	if v := Vnet(f.Buf); total < len(ip) && v.flags()&vnetNeedsCsum != 0 && v.csumStart()+v.csumOffset()+2 > f.l2len()+total {
+		r.drop(DropPktTooSmall) // pskb_trim_rcsum: the checksum to be filled in is cut off
+		return nil, false
+	}
 	f.Buf = f.Buf[:start+total]
 	return ip[:total], true
 }
@@ -302,7 +306,7 @@ func checkForward(ip wire.IPv4, f *Frame, r *result) bool {
 func segmentLen(ip wire.IPv4, v Vnet) int {
 	hlen := ip.HeaderLen()
 	l4 := ip[hlen:]
-	if v.gsoSize() == 0 || ip.IsFragment() {
+	if v.gsoSize() == 0 {
 		return -1
 	}
 	switch v.gso() {

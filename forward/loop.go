@@ -193,12 +193,15 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		}
 	}
 	l.counters.verdicts[r.verdict].Add(1)
-	if r.icmp.Type == 0 {
+	if r.icmp.Type == 0 && r.verdict != DropRouteBlackhole {
 		return
 	}
 	ip := wire.IPv4(f.Buf[VnetLen+f.l2len():])
 	if !r.compiled && ip.HeaderLen() > wire.IPv4MinLen && !checkOptions(t, ip, r) && r.icmp.Type != wire.ICMPParamProblem {
 		return // source routed: dropped before its route would be found missing
+	}
+	if r.icmp.Type == 0 {
+		return
 	}
 	if r.icmp.Type == wire.ICMPDestUnreachable && r.icmp.Code != wire.ICMPFragNeeded && !l.limiter.allowError(ip.Src(), l.now()) {
 		return

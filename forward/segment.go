@@ -124,7 +124,7 @@ func fragments(ip wire.IPv4, mtu int, scratch []byte, emit func(wire.IPv4)) bool
 		piece.SetTotalLen(len(piece))
 		piece.UpdateHeaderChecksum()
 		emit(piece)
-		if done == 0 {
+		if done == 0 && offset == 0 { // else they are blank already, says the kernel
 			blankUncopied(header[wire.IPv4MinLen:hlen])
 		}
 		done += n
