@@ -34,16 +34,17 @@ type Daemon struct {
 	log   *slog.Logger
 	began time.Time
 
-	req     *netstate.Requester
-	watch   *netstate.Watcher
-	claim   *claim.Set // nil: no eBPF here
-	macs    *macs.Keeper
-	arp     *arpd.Responder
-	port    *afpacket.Port // nil with engine none
-	loop    *forward.Loop  // nil with engine none
-	hops    chan hop
-	openNow chan struct{}
-	asked   hopStats
+	req       *netstate.Requester
+	watch     *netstate.Watcher
+	claim     *claim.Set // nil: no eBPF here
+	macs      *macs.Keeper
+	arp       *arpd.Responder
+	port      *afpacket.Port // nil with engine none
+	loop      *forward.Loop  // nil with engine none
+	hops      chan hop
+	openNow   chan struct{}
+	claimSoon chan struct{}
+	asked     hopStats
 
 	mu        sync.Mutex
 	synced    bool
@@ -60,6 +61,7 @@ type Daemon struct {
 	local     map[netip.Prefix]claim.Destination
 	ports     map[int]*port
 	toOpen    map[int]bool // ports that the opener has to look at
+	toClaim   map[int]bool // ports whose claim can wait
 	egress    map[int]bool // interfaces with egress rules that --bypass-policy spares
 	dirty     dirty
 }
@@ -75,16 +77,17 @@ type dirty struct {
 
 // port is an interface that we answer on or forward for.
 type port struct {
-	role      role
-	slot      uint32
-	aliases   [2]macAddr
-	policy    *arpd.Policy
-	forwards  bool // the ring takes its frames
-	opened    bool // MAC set and originals claimed, as far as that is wanted
-	macFailed bool
-	checked   bool // rules bound to it were looked for
-	conf      forward.LinkConf
-	failed    error
+	role        role
+	slot        uint32
+	aliases     [2]macAddr
+	policy      *arpd.Policy
+	forwards    bool // the ring takes its frames
+	opened      bool // MAC set and originals claimed, as far as that is wanted
+	macFailed   bool
+	unclaimable bool // the tc program could not be attached
+	checked     bool // rules bound to it were looked for
+	conf        forward.LinkConf
+	failed      error
 }
 
 // Run is the daemon. It returns when ctx ends (nil) or something fails.
@@ -107,7 +110,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 	d := &Daemon{
 		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{}, addrs: map[int][]netstate.Address{},
-		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{}, egress: map[int]bool{}, toOpen: map[int]bool{}, openNow: make(chan struct{}, 1),
+		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
 		dirty: dirty{links: map[int]bool{}}, ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
@@ -229,6 +232,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.opener(ctx); return nil })
+	g.Go(func() error { d.claimer(ctx); return nil })
 	if d.loop != nil {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the datapath holds one while it spins
 		g.Go(func() error {

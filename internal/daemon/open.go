@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,17 +57,13 @@ func (d *Daemon) openPort(index int) {
 		d.refuse(l, p, err)
 		return
 	}
-	if d.claim != nil && (d.loop != nil || p.aliases != [2]macAddr{}) {
-		err := d.unlocked(func() error { return d.claim.Claim(int32(index)) })
-		switch {
-		case err == nil, errors.Is(err, claim.ErrNotSupported):
-		case errors.Is(err, unix.ENODEV):
-			return // gone; its event is under way
-		case d.kernelForwards(l) != nil:
-			d.fail(l, p, err)
-			return
-		default:
-			d.log.Warn("originals are not claimed; the kernel does not forward them", "interface", l.Name, "err", err)
+	if d.wantsClaim(index, p) {
+		if d.claimHurries(l, p) {
+			if !d.claimPortNow(l, p) {
+				return
+			}
+		} else {
+			d.claimLater(index)
 		}
 	}
 	if d.wantsMAC(l, p) {
@@ -100,6 +97,91 @@ func (d *Daemon) openPort(index int) {
 		d.takeFrames(l, p)
 	}
 	p.opened, p.failed = true, nil
+}
+
+// wantsClaim reports whether the tc program is to be attached to a port.
+func (d *Daemon) wantsClaim(index int, p *port) bool {
+	return d.claim != nil && d.cfg.Claim != claim.None && !p.unclaimable && !d.claim.Claimed(int32(index)) &&
+		(d.loop != nil || p.aliases != [2]macAddr{})
+}
+
+// claimHurries reports whether nothing works without the claim: the kernel
+// would forward too, or drop what is for the host because of its MAC. Also the
+// first one is made at once, to know how.
+func (d *Daemon) claimHurries(l *netstate.Link, p *port) bool {
+	return d.loop == nil || d.cfg.KeepMAC || d.claimMode() == string(claim.Auto) || d.kernelForwards(l) != nil
+}
+
+// claimPortNow attaches the tc program. It is false if the port can't be opened.
+func (d *Daemon) claimPortNow(l *netstate.Link, p *port) bool {
+	err := d.unlocked(func() error { return d.claim.Claim(int32(l.Index)) })
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, unix.ENODEV):
+		return false // gone; its event is under way
+	case d.kernelForwards(l) != nil && !errors.Is(err, claim.ErrNotSupported):
+		d.fail(l, p, err)
+		return false
+	}
+	p.unclaimable = true
+	d.log.Warn("originals are not claimed; the kernel drops them where its forwarding is 0", "interface", l.Name, "err", err)
+	return true
+}
+
+// claimLater has claimer attach the tc program to a port that works without.
+func (d *Daemon) claimLater(index int) {
+	d.toClaim[index] = true
+	select {
+	case d.claimSoon <- struct{}{}:
+	default:
+	}
+}
+
+// claimer attaches the tc programs that can wait. Each attachment to a TCX
+// hook holds the kernel's RTNL lock for an RCU grace period, some 10 ms
+// (kernel/bpf/tcx.c, include/net/tcx.h: tcx_entry_sync), so it leaves twice
+// that time to others in between.
+func (d *Daemon) claimer(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.claimSoon:
+		}
+		for {
+			began := time.Now()
+			if !d.claimOne() {
+				break
+			}
+			pause := time.NewTimer(2 * time.Since(began))
+			select {
+			case <-ctx.Done():
+				pause.Stop()
+				return
+			case <-pause.C:
+			}
+		}
+	}
+}
+
+// claimOne attaches to one of those that wait, if there is one.
+func (d *Daemon) claimOne() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for index := range d.toClaim {
+		delete(d.toClaim, index)
+		l, p := d.links[index], d.ports[index]
+		if l == nil || p == nil || !d.wantsClaim(index, p) {
+			continue
+		}
+		d.claimPortNow(l, p)
+		if d.ports[index] == nil {
+			_ = d.claim.Release(int32(index)) // it went meanwhile
+		}
+		return true
+	}
+	return false
 }
 
 // unlocked calls fn without mu.
