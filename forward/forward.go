@@ -152,6 +152,9 @@ func parse(f *Frame, r *result) (wire.IPv4, bool) {
 		r.drop(DropPktTooSmall) // pskb_trim_rcsum: the checksum to be filled in is cut off
 		return nil, false
 	}
+	if v := Vnet(f.Buf); v.headerLen() > f.l2len()+total {
+		v.setHeaderLen(f.l2len() + total) // a hint, but one that packet_snd checks
+	}
 	f.Buf = f.Buf[:start+total]
 	return ip[:total], true
 }
