@@ -43,13 +43,13 @@ const (
 	gsoECN        = 0x80
 )
 
-func (v Vnet) flags() uint8    { return v[0] }
-func (v Vnet) gso() uint8      { return v[1] &^ gsoECN }
+func (v Vnet) flags() uint8       { return v[0] }
+func (v Vnet) gso() uint8         { return v[1] &^ gsoECN }
 func (v Vnet) headerLen() int     { return int(binary.NativeEndian.Uint16(v[2:])) }
 func (v Vnet) setHeaderLen(n int) { binary.NativeEndian.PutUint16(v[2:], uint16(n)) }
-func (v Vnet) gsoSize() int    { return int(binary.NativeEndian.Uint16(v[4:])) }
-func (v Vnet) csumStart() int  { return int(binary.NativeEndian.Uint16(v[6:])) }
-func (v Vnet) csumOffset() int { return int(binary.NativeEndian.Uint16(v[8:])) }
+func (v Vnet) gsoSize() int       { return int(binary.NativeEndian.Uint16(v[4:])) }
+func (v Vnet) csumStart() int     { return int(binary.NativeEndian.Uint16(v[6:])) }
+func (v Vnet) csumOffset() int    { return int(binary.NativeEndian.Uint16(v[8:])) }
 
 // moveHeaders says that the network header stands n bytes further on.
 func (v Vnet) moveHeaders(n int) {

@@ -396,6 +396,9 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 		dest = r.options.answerTo(ip)
 	}
 	to := netip.AddrFrom4(dest)
+	if to.IsMulticast() {
+		return // the last hop of a source route; for a source it is not accepted
+	}
 	route := t.Lookup(to, netip.Addr{}, loopbackIfindex, 0)
 	if route == nil || route.Type != RouteUnicast {
 		return
