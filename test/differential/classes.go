@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 
 	"proxyarpd/internal/wire"
 )
@@ -34,20 +35,29 @@ func generate(seed uint64, w *world, c class, index int) *Frame {
 	return p.frame(c.name, index)
 }
 
-// spare has those speak who have not had many errors, where one is due.
+// spare has those speak who have not had many errors, where one may be due.
 func (g *gen) spare(p *packet) {
-	for _, a := range unrouted {
-		if p.dst[0] == a[0] && p.dst[1] == a[1] || p.dst[0] < 10 || p.dst[0] == 203 {
-			for _, own := range podAddrs {
-				if p.src == own[0] || p.src == own[1] {
-					p.src = g.wide(behind[p.src[3]/20])
-				}
-			}
-			if p.src[0] == 10 && p.src[1] == 2 && p.src != hostOwn[1] && p.src[3] != 255 {
-				p.src = g.wide(remoteB[1])
-			}
+	if g.likely(p.dst) {
+		return
+	}
+	for i, own := range podAddrs {
+		if p.src == own[0] || p.src == own[1] {
+			p.src = g.wide(behind[i])
 		}
 	}
+	if p.src[0] == 10 && p.src[1] == 2 && p.src[3] >= 16 && p.src[3] != 255 {
+		p.src = g.wide(remoteB[1])
+	}
+}
+
+// likely reports whether a destination has a route in every world.
+func (g *gen) likely(a addr) bool {
+	for _, known := range slices.Concat(podAddrs[pod0], podAddrs[pod1], remoteA, remoteB, narrow, hostOwn) {
+		if a == known || known[3] == 0 && a[0] == known[0] && a[1] == known[1] {
+			return true
+		}
+	}
+	return a[0] == 10 && (a[1] == 1 && a[2] < 16 || a[1] == 2 && (a[2] == 0 || a[2] == 5))
 }
 
 func pick[T any](g *gen, all ...T) T { return all[g.IntN(len(all))] }
@@ -251,8 +261,11 @@ func martian(g *gen) packet {
 		p.src = a
 	case 1:
 		p.dst = a
-	default:
-		p.src = a
+	default: // where not the source decides, but that there is no route
+		p.src = pick(g, addr{0}, addr{127}, addr{224}, addr{240}, addr{250}, addr{10, 1, 15, 255}, addr{255, 255, 255, 255})
+		if p.src[3] == 0 {
+			copy(p.src[1:], g.data(3))
+		}
 		p.dst = pick(g, unrouted...)
 	}
 	return p
@@ -354,7 +367,9 @@ func icmpError(g *gen) packet {
 func mutated(g *gen) *Frame {
 	c := classes[g.IntN(len(classes)-1)]
 	p := c.make(g)
-	g.spare(&p)
+	if g.spare(&p); p.src == podAddrs[p.port/2][0] || p.port < up0 {
+		p.src = g.wide(behind[p.port%2])
+	}
 	f := p.frame("mutated", g.index)
 	end := min(len(f.Bytes), 14+60)
 	if end <= 14+20 {
@@ -363,18 +378,18 @@ func mutated(g *gen) *Frame {
 	h := f.Bytes[14:]
 	for range 1 + g.IntN(3) {
 		at := g.IntN(end - 14)
-		if at == 4 || at == 5 || f.Vnet[1] != 0 && at >= 20 {
-			continue
+		if at == 4 || at == 5 || f.Vnet[1] != 0 && (at >= 20 || at == 2 || at == 3) {
+			continue // no device makes super-packets whose parts do not fit together
 		}
 		h[at] ^= 1 << g.IntN(8)
 	}
 	if g.IntN(4) != 0 {
 		repair(h)
 	}
-	if unknownStation(addr(h[16:20])) || unknownStation(addr(h[12:16])) {
-		copy(h[16:20], podAddrs[pod0][0][:])
-		copy(h[12:16], p.src[:])
-		repair(h)
+	if hlen := int(f.Bytes[14]&15) * 4; f.Vnet[0] != 0 && hlen == 20+(len(p.opts)+3)&^3 && len(h) >= hlen+p.l4sum+2 {
+		// What a sender leaves to a device it leaves in a state to be completed.
+		at, length := hlen+p.l4sum, len(h)-hlen
+		binary.BigEndian.PutUint16(h[at:], ^wire.Fold(wire.PseudoSum4(addr(h[12:]), addr(h[16:]), p.proto, length)))
 	}
 	return f
 }
@@ -387,6 +402,3 @@ func repair(h []byte) {
 	binary.BigEndian.PutUint16(h[10:], 0)
 	binary.BigEndian.PutUint16(h[10:], wire.Checksum(h[:hlen]))
 }
-
-// unknownStation tells addresses for which a host would have to ask by ARP.
-func unknownStation(a addr) bool { return false }

@@ -96,7 +96,7 @@ func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
 			}
 		}
 		if *replayFlag != "" {
-			t.Logf("%s", show(r, true))
+			t.Logf("%s\n%s", show(r, true), p.daemon.Status(t, "-o", "json"))
 		}
 	}
 	var b strings.Builder

@@ -24,6 +24,7 @@ type pair struct {
 	w            *world
 	kernel, ours *host
 	own          map[addr]bool // addresses that only the hosts themselves send from
+	daemon       *labtest.Process
 }
 
 const node = "host0"
@@ -41,7 +42,7 @@ func setUp(t testing.TB, w *world) *pair {
 	p.kernel = makeHost(t, w, labtest.New(t, single), far, "k", true)
 	l := labtest.New(t, single)
 	p.ours = makeHost(t, w, l, far, "o", false)
-	labtest.Daemon(t, l, node, "--workload", "cali*", "--uplink", "up*", "--transit", "--rp-filter", strconv.Itoa(w.rpFilter))
+	p.daemon = labtest.Daemon(t, l, node, "--workload", "cali*", "--uplink", "up*", "--transit", "--rp-filter", strconv.Itoa(w.rpFilter))
 	return p
 }
 
