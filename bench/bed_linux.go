@@ -21,6 +21,8 @@ type bed struct {
 	*lab.Lab
 	bin string // of proxyarpd
 	dir string // of control sockets and logs
+
+	gateways map[string]net.HardwareAddr // what each pod last learned of its gateway
 }
 
 // pod finds pod n of a host.
@@ -47,7 +49,8 @@ func (b *bed) end(p lab.Pod) (index int, mac net.HardwareAddr, err error) {
 }
 
 // path is how frames go from one pod to another: by the MAC that the pod has
-// learned for its gateway. The pods must have been settled.
+// learned for its gateway. The pods must have been settled, if only by the
+// contestant before: while all is dropped a pod may forget its gateway.
 func (b *bed) path(from, to lab.Pod) (index int, p Path, err error) {
 	index, mac, err := b.end(from)
 	if err != nil {
@@ -62,8 +65,15 @@ func (b *bed) path(from, to lab.Pod) (index int, p Path, err error) {
 		for _, n := range neighbours {
 			if a, _ := netip.AddrFromSlice(n.IP); a.Unmap() == gateway && len(n.HardwareAddr) == 6 {
 				p.ToMAC = n.HardwareAddr
+				if b.gateways == nil {
+					b.gateways = map[string]net.HardwareAddr{}
+				}
+				b.gateways[from.Name] = p.ToMAC
 				return nil
 			}
+		}
+		if p.ToMAC = b.gateways[from.Name]; p.ToMAC != nil {
+			return nil
 		}
 		return fmt.Errorf("bench: %s has no neighbour %s", from.Name, gateway)
 	})

@@ -197,7 +197,12 @@ func TestDropperLetsNothingPass(t *testing.T) {
 	if want := (Tally{Sent: 500, Lost: 500}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	must(t, b.forget(from))
+	if _, path, err := b.path(from, to); err != nil || path.ToMAC == nil {
+		t.Errorf("the path is forgotten with the pod's neighbours: %v, %v", path, err)
+	}
 	must(t, d.stop())
+	must(t, b.reach(t.Context(), from, to))
 	got, _, err = b.numbered(from, to, 1, 5000, 500)
 	must(t, err)
 	if want := (Tally{Sent: 500, Received: 500}); got != want {
