@@ -19,7 +19,7 @@ const (
 	second     = int64(1e9)
 	peerBurst  = 6           // XRLIM_BURST_FACTOR
 	peerIdle   = 60 * second // what a new peer is taken to have been silent
-	maxPeers   = 4096        // remembered
+	maxPeers   = 65536       // remembered, about as many as by the kernel (inet_peer_threshold)
 	errorCost  = second      // net.ipv4.route.error_cost
 	errorBurst = 5 * second  // net.ipv4.route.error_burst
 
@@ -106,14 +106,17 @@ func (l *icmpLimiter) peer(addr [4]byte, now int64) icmpPeer {
 }
 
 // forget drops peers that have been silent as long as a new one, and if there
-// are none of those all: a flood of addresses must not grow the map.
+// are too few of those others: a flood of addresses must not grow the map.
 func (l *icmpLimiter) forget(now int64) {
 	for a, p := range l.peers {
 		if now-p.last >= peerIdle {
 			delete(l.peers, a)
 		}
 	}
-	if len(l.peers) >= maxPeers {
-		clear(l.peers)
+	for a := range l.peers {
+		if len(l.peers) <= maxPeers/2 {
+			return
+		}
+		delete(l.peers, a)
 	}
 }
