@@ -87,26 +87,38 @@ func (l *Loop) Table() *Table { return l.table.Load() }
 // Counters are the loop's counters.
 func (l *Loop) Counters() *Counters { return &l.counters }
 
-// Run forwards until ctx ends (nil) or the port fails. The caller decides
-// about the thread it runs on.
+// drainTime bounds how long Run goes on after its end was asked for.
+const drainTime = 100 * time.Millisecond
+
+// Run forwards until ctx ends and the port has nothing more (nil), or the port
+// fails. The caller decides about the thread it runs on.
 func (l *Loop) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, l.port.Wake)
+	var ending atomic.Bool
+	stop := context.AfterFunc(ctx, func() {
+		ending.Store(true)
+		l.port.Wake()
+	})
 	defer stop()
+	var deadline time.Time
 	for {
 		wait := time.Duration(-1)
 		switch {
+		case ending.Load():
+			if wait = 0; deadline.IsZero() {
+				deadline = time.Now().Add(drainTime)
+			}
 		case !l.misses.empty():
 			wait = missTick
 		case !l.queue.empty():
 			wait = queueTick
 		}
 		if err := l.port.Recv(&l.batch, wait); err != nil {
-			if ctx.Err() != nil {
+			if ending.Load() {
 				return nil
 			}
 			return err
 		}
-		if ctx.Err() != nil {
+		if wait == 0 && (l.batch.N == 0 || time.Now().After(deadline)) {
 			l.port.Release(&l.batch)
 			return nil
 		}

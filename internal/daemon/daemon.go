@@ -235,16 +235,41 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.claimer(ctx); return nil })
 	if d.loop != nil {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the datapath holds one while it spins
+		// First the kernel gets its frames back, then the ring is emptied.
+		loopCtx, endLoop := context.WithCancel(context.Background())
+		defer endLoop()
+		stop := context.AfterFunc(ctx, func() {
+			d.giveBack()
+			endLoop()
+		})
+		defer stop()
 		g.Go(func() error {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			return d.loop.Run(ctx)
+			return d.loop.Run(loopCtx)
 		})
 	}
 	if err = g.Wait(); err == nil {
 		d.log.Info("stopping")
 	}
 	return err
+}
+
+// giveBack has the ring's filter take no more frames.
+func (d *Daemon) giveBack() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.synced = false // nothing is opened from now on
+	for index, p := range d.ports {
+		l := d.links[index]
+		if l == nil || !p.forwards || d.claim == nil {
+			continue
+		}
+		p.forwards = false
+		if _, err := d.claim.SetPort(d.claimPort(l, p)); err != nil {
+			d.log.Error("interface not given back", "interface", l.Name, "err", err)
+		}
+	}
 }
 
 // close lets go of everything in an order that loses nothing that the kernel

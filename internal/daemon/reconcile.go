@@ -21,7 +21,7 @@ type macAddr = wire.MAC
 // Shares of the ring's 4096 slots that one interface may hold: a flood of one
 // delays the others by at most that many packets, and never takes the last slot.
 const (
-	workloadQuota = 1536
+	workloadQuota = 1024
 	uplinkQuota   = 3072
 )
 
