@@ -311,10 +311,10 @@ func redirect(g *gen) packet {
 			p.opts = []byte{7, 7, 4, 0, 0, 0, 0, 0}
 		}
 	case n == 5:
-		p.port = g.IntN(2) // a pod to itself, and to its other address
-		p.src, p.dst = podAddrs[p.port][0], podAddrs[p.port][0]
-		if g.IntN(2) == 0 {
-			p.ttl = 1
+		p.port = g.IntN(2) // a pod to itself, or to what is behind it
+		p.src, p.dst = g.wide(behind[p.port]), podAddrs[p.port][g.IntN(2)]
+		if g.IntN(4) == 0 && g.index < 64 { // the kernel sends a few redirects to one who ignores them
+			p.src = podAddrs[p.port][0]
 		}
 	default:
 		p.port, p.src, p.dst = up0, g.wide(pick(g, remoteA...)), g.wide(pick(g, remoteA...))
@@ -330,6 +330,7 @@ func spoof(g *gen) packet {
 		g.within(pick(g, narrow...)), pick(g, hostOwn...), addr{10, 2, 0, byte(16 + g.IntN(100))}, ip("8.8.4.4"), ip("10.65.0.77"))
 	if g.IntN(4) == 0 {
 		p.dst = g.within(pick(g, unrouted...))
+		p.src = pick(g, g.wide(pick(g, remoteA...)), g.wide(pick(g, remoteB...)), g.wide(behind[pod0]), g.wide(behind[pod1]), addr{8, byte(g.Uint32()), byte(g.Uint32()), 4})
 	}
 	return p
 }
