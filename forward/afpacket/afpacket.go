@@ -24,6 +24,8 @@ type Window interface {
 	// Resync is told how to see whether the ring is empty: if it is, nothing
 	// that was admitted before is still under way.
 	Resync(empty func() bool)
+	// Press says that the ring has not been empty for a lap, or that it is again.
+	Press(on bool) error
 	// SetLap says how many frames the ring holds.
 	SetLap(slots int)
 	// Reset says that the ring is a new one, and what was in the old one lost.
@@ -52,6 +54,8 @@ type Port struct {
 	sock    *pktring.Socket
 	direct  *pktring.Sender // PACKET_QDISC_BYPASS
 	queued  *pktring.Sender
+	backlog int  // frames in full batches without a break
+	pressed bool // the filter has been told of it
 	copies  [copyBuffers][]byte
 	ahead   time.Time // since when an empty slot has stood before a filled one
 	skipped bool      // such a slot was passed over: the ring is to be replaced
@@ -71,9 +75,8 @@ func Open(cfg Config) (*Port, error) {
 	if p.queued, err = pktring.OpenSender(false); err != nil {
 		return nil, errors.Join(err, p.direct.Close())
 	}
-	if w := cfg.Window; w != nil {
-		empty := func() bool { return !p.sock.Ready() }
-		cfg.Ring.BeforeSleep = func() { w.Resync(empty) }
+	if cfg.Window != nil {
+		cfg.Ring.BeforeSleep = p.idle
 		p.cfg = cfg
 	}
 	if p.sock, err = pktring.Open(cfg.Ring); err != nil {
@@ -86,6 +89,23 @@ func Open(cfg Config) (*Port, error) {
 		p.copies[i] = make([]byte, copySize)
 	}
 	return p, nil
+}
+
+// idle is called when the ring has been empty for a while.
+func (p *Port) idle() {
+	p.cfg.Window.Resync(func() bool { return !p.sock.Ready() })
+	p.backlog = 0
+	if p.pressed {
+		p.pressed = p.cfg.Window.Press(false) != nil
+	}
+}
+
+// busy counts the frames that came without the ring having been idle.
+func (p *Port) busy(n int) {
+	if p.backlog += n; p.backlog < p.sock.Slots() || p.pressed || p.cfg.Window == nil {
+		return
+	}
+	p.pressed = p.cfg.Window.Press(true) == nil
 }
 
 // Recv implements forward.Port.
@@ -124,6 +144,11 @@ func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
 
 // Release implements forward.Port.
 func (p *Port) Release(b *forward.Batch) {
+	if b.N == len(b.Frames) {
+		p.busy(b.N)
+	} else {
+		p.backlog = 0
+	}
 	p.sock.Release(b.N)
 	if w := p.cfg.Window; w != nil {
 		for i := range b.Frames[:b.N] {

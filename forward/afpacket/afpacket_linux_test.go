@@ -191,3 +191,31 @@ func TestWakeAndClose(t *testing.T) {
 		t.Errorf("no filter: %v", err)
 	}
 }
+
+// A ring that has not been empty for a lap is pressed, until it has been idle.
+func TestPress(t *testing.T) {
+	namespace(t)
+	from, _ := wire(t, "a")
+	w := &window{}
+	p := open(t, Config{Window: w, Ring: pktring.Config{Slots: 128}})
+	var b forward.Batch
+	b.N = len(b.Frames)
+	for range 2 {
+		if w.pressed {
+			t.Fatal("pressed before a lap was over")
+		}
+		p.busy(b.N)
+	}
+	if !w.pressed {
+		t.Fatal("not pressed after a lap without a break")
+	}
+	p.Send([]forward.Out{{Buf: frame(0, 60), Ifindex: from}})
+	recv(t, p, &b)
+	p.Release(&b)
+	if err := p.Recv(&b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if w.pressed {
+		t.Error("still pressed though the ring was idle")
+	}
+}

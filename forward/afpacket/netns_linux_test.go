@@ -118,6 +118,7 @@ type window struct {
 	consumed []uint32
 	resyncs  int
 	reset    int
+	pressed  bool
 	lap      int
 }
 
@@ -129,8 +130,9 @@ func (w *window) Resync(empty func() bool) {
 	}
 }
 
-func (w *window) Reset()           { w.reset++ }
-func (w *window) SetLap(slots int) { w.lap = slots }
+func (w *window) Reset()              { w.reset++ }
+func (w *window) Press(on bool) error { w.pressed = on; return nil }
+func (w *window) SetLap(slots int)    { w.lap = slots }
 
 // tap is a device whose frames come from the test, with any virtio_net_hdr.
 func tap(t testing.TB) (ifindex int32, write func([]byte)) {

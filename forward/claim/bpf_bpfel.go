@@ -65,6 +65,7 @@ const (
 	bpfVarArpBurstNs     = "arp_burst_ns"
 	bpfVarArpCostNs      = "arp_cost_ns"
 	bpfVarPrefixes       = "prefixes"
+	bpfVarPressed        = "pressed"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -135,6 +136,7 @@ type bpfVariableSpecs struct {
 	ArpBurstNs *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
 	ArpCostNs  *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
 	Prefixes   *ebpf.VariableSpec `ebpf:"prefixes"`
+	Pressed    *ebpf.VariableSpec `ebpf:"pressed"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -185,6 +187,7 @@ type bpfVariables struct {
 	ArpBurstNs *ebpf.Variable `ebpf:"arp_burst_ns"`
 	ArpCostNs  *ebpf.Variable `ebpf:"arp_cost_ns"`
 	Prefixes   *ebpf.Variable `ebpf:"prefixes"`
+	Pressed    *ebpf.Variable `ebpf:"pressed"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

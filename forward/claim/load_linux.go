@@ -66,6 +66,7 @@ func loadSet(arp ARPPolice, exact bool) (*Set, error) {
 	if s.window, err = newWindow(s.objs.ParpStats.FD(), s.objs.ParpConsumed.FD()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
 	return s, nil
 }
 

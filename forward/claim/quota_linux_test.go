@@ -197,3 +197,24 @@ func TestReset(t *testing.T) {
 		t.Errorf("%d admitted to a new ring, want %d", n, quota)
 	}
 }
+
+// While the ring has a standing queue no interface gets more than a little of it.
+func TestPress(t *testing.T) {
+	namespace(t)
+	e, s := veth(t, "a"), load(t)
+	r := openRing(t, s, 1024)
+	slot := forward(t, s, e, 600)
+	for _, pressed := range []bool{false, true, false} {
+		if err := s.Window().Press(pressed); err != nil {
+			t.Fatal(err)
+		}
+		want := 600
+		if pressed {
+			want = pressedQuota
+		}
+		if n := admitted(t, s, e, 1000); n != want {
+			t.Errorf("pressed %v: %d admitted, want %d", pressed, n, want)
+		}
+		drain(r, s, slot)
+	}
+}

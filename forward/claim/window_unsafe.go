@@ -27,7 +27,8 @@ type Window struct {
 	passed   uint32                   // frames consumed in this lap
 	before   [MaxPorts]uint64         // admitted when this lap began
 	unsaid   uint64                   // consumed, and not yet in consumed[0]
-	seen     [MaxPorts]uint64         // Resync's
+	press    func(uint32) error
+	seen     [MaxPorts]uint64 // Resync's
 }
 
 // Slot 0 of both maps is that of all interfaces together. It need not be exact:
@@ -105,6 +106,18 @@ func (w *Window) Resync(empty func() bool) {
 	for _, slot := range slots {
 		atomic.StoreUint64(&w.consumed[slot], w.seen[slot])
 	}
+}
+
+// pressedQuota is what an interface may have in a ring that does not get empty.
+const pressedQuota = 128
+
+// Press says that the ring has not been empty for long, or that it is again. A
+// burst may fill an interface's quota; a flood only makes everybody wait.
+func (w *Window) Press(on bool) error {
+	if on {
+		return w.press(pressedQuota)
+	}
+	return w.press(0)
 }
 
 // Reset says that the ring was replaced by an empty one.

@@ -126,6 +126,10 @@ struct {
 // Number of entries in parp_prefixes: the trie is not walked while it is empty.
 volatile __u32 prefixes;
 
+// While the ring has a standing queue: what an interface may have in it, so
+// that the others do not wait behind a flood. 0 while it has none.
+volatile __u32 pressed;
+
 // Policing of ARP: ns that one frame costs, and ns of credit at most.
 volatile const __u64 arp_cost_ns = 100000;
 volatile const __u64 arp_burst_ns = 200000000;
@@ -259,7 +263,10 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	// 1998).
 	__s64 have = in_ring(st, consumed);
 	__s64 free = RING_SLOTS - RING_RESERVE - in_ring(all, all_consumed);
-	if (have >= (__s64)p->quota || (have >= FEW && have >= 2 * free)) {
+	__s64 quota = p->quota;
+	if (pressed && quota > pressed)
+		quota = pressed;
+	if (have >= quota || (have >= FEW && have >= 2 * free)) {
 		count(st->policed);
 		return 0;
 	}
