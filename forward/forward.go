@@ -228,7 +228,11 @@ func noRoute(t *Table, r *result) bool {
 	case RouteProhibit:
 		r.dropWith(DropRouteProhibit, wire.ICMPDestUnreachable, wire.ICMPPacketFiltered, 0)
 	case RouteUnreachable:
-		r.dropWith(DropRouteUnreachable, wire.ICMPDestUnreachable, wire.ICMPHostUnreachable, 0)
+		code := uint8(wire.ICMPHostUnreachable)
+		if r.route == ruleUnreachable {
+			code = wire.ICMPNetUnreachable // net/ipv4/fib_rules.c, fib4_rule_action
+		}
+		r.dropWith(DropRouteUnreachable, wire.ICMPDestUnreachable, code, 0)
 	default:
 		r.dropWith(DropIPInNoRoutes, wire.ICMPDestUnreachable, wire.ICMPNetUnreachable, 0)
 	}

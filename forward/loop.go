@@ -209,8 +209,10 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		return
 	}
 	ip := wire.IPv4(f.Buf[VnetLen+f.l2len():])
-	if !r.compiled && ip.HeaderLen() > wire.IPv4MinLen && !checkOptions(t, ip, r) && r.icmp.Type != wire.ICMPParamProblem {
-		return // source routed: dropped before its route would be found missing
+	if !r.compiled && ip.HeaderLen() > wire.IPv4MinLen {
+		if checkOptions(t, ip, r); r.options.srr != 0 && r.options.problem == 0 {
+			return // source routed: dropped before its route would be found missing
+		}
 	}
 	if r.icmp.Type == 0 {
 		return
@@ -411,7 +413,7 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 	if to.IsMulticast() {
 		return // the last hop of a source route; for a source it is not accepted
 	}
-	route := t.Lookup(to, netip.Addr{}, loopbackIfindex, 0)
+	route := t.Lookup(to, netip.Addr{}, loopbackIfindex, ip.TOS()&0x1e|precInternet)
 	if route == nil || route.Type != RouteUnicast {
 		return
 	}
