@@ -1,6 +1,11 @@
 package differential
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+
+	"proxyarpd/internal/wire"
+)
 
 // difference is one that is known, and may stay.
 type difference struct {
@@ -17,6 +22,16 @@ var known = []difference{
 			"by broadcast, if a packet claims to come from there. RFC 1122 section 3.2.2 forbids it, and it is of use to nobody but an attacker.",
 		is: func(_ *world, r *result) bool {
 			return len(r.ours) == 0 && len(r.kernel) == 1 && bytes.Equal(r.kernel[0].frame[:6], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+		},
+	},
+	{
+		name: "source-route-over-host",
+		reason: "A packet that is to go over this host by its source route bears the host's own address, and packets to that are the kernel's, " +
+			"which drops them if its forwarding is off. It does so with forwarding on, too, but for accept_source_route=1, which is not the default.",
+		is: func(w *world, r *result) bool {
+			h := wire.IPv4(r.frame.Bytes[14:])
+			return w.sourceRoutes && len(r.ours) == 0 && h.Valid() && h.HeaderValid() && slices.Contains(hostOwn, h.Dst()) &&
+				(bytes.IndexByte(h.Options(), 131) >= 0 || bytes.IndexByte(h.Options(), 137) >= 0)
 		},
 	},
 	{

@@ -1,7 +1,6 @@
 package differential
 
 import (
-	"encoding/hex"
 	"flag"
 	"fmt"
 	"runtime"
@@ -118,27 +117,4 @@ func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
 			t.Errorf("answers of the hosts themselves: %+d by the kernel's: %s", n, a)
 		}
 	}
-}
-
-func show(r *result, dump bool) string {
-	var b strings.Builder
-	line := func(who string, port int, frame []byte) {
-		name := "refused"
-		if port >= 0 {
-			name = ports[port].name
-		}
-		fmt.Fprintf(&b, "    %-6s %s: %s\n", who, name, describe(frame))
-		if dump {
-			fmt.Fprint(&b, hex.Dump(frame[:min(len(frame), 200)]))
-		}
-	}
-	line("in", r.frame.Port, r.frame.Bytes)
-	fmt.Fprintf(&b, "           id %#04x vnet %x\n", r.frame.ID, r.frame.Vnet)
-	for _, o := range r.kernel {
-		line("kernel", o.port, o.frame)
-	}
-	for _, o := range r.ours {
-		line("ours", o.port, o.frame)
-	}
-	return b.String()
 }

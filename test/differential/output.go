@@ -3,7 +3,9 @@ package differential
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"proxyarpd/internal/wire"
@@ -195,4 +197,28 @@ func describe(frame []byte) string {
 		}
 	}
 	return s
+}
+
+// show tells in lines what both hosts made of a frame.
+func show(r *result, dump bool) string {
+	var b strings.Builder
+	line := func(who string, port int, frame []byte) {
+		name := "refused"
+		if port >= 0 {
+			name = ports[port].name
+		}
+		fmt.Fprintf(&b, "    %-6s %s: %s\n", who, name, describe(frame))
+		if dump {
+			fmt.Fprint(&b, hex.Dump(frame[:min(len(frame), 200)]))
+		}
+	}
+	line("in", r.frame.Port, r.frame.Bytes)
+	fmt.Fprintf(&b, "           id %#04x vnet %x\n", r.frame.ID, r.frame.Vnet)
+	for _, o := range r.kernel {
+		line("kernel", o.port, o.frame)
+	}
+	for _, o := range r.ours {
+		line("ours", o.port, o.frame)
+	}
+	return b.String()
 }

@@ -53,8 +53,37 @@ func newExchange(p *pair) *exchange {
 	return &exchange{p: p, next: firstID, byID: map[uint16]*result{}, buf: make([]byte, 1<<18), answers: map[string]int{}}
 }
 
+// begin waits until the kernel of our host leaves all ports' frames alone: where
+// it does not forward, proxyarpd begins before that. A bad option tells, about
+// which a host complains before it asks whether it forwards.
+func (x *exchange) begin() error {
+	for end := time.Now().Add(patience); ; {
+		var probes []*result
+		for i := range ports {
+			from := [...]addr{ip("10.72.255.1"), ip("10.73.255.1"), ip("10.66.255.1"), ip("10.67.255.1")}[i]
+			p := packet{port: i, src: from, dst: podAddrs[(i+1)%2][0], opts: []byte{7, 3, 0, 0}, ttl: 64, proto: wire.ProtoUDP, l4: udp(9, 9, nil), l4sum: 6}
+			f := p.frame("probe", i)
+			f.mark(uint16(5 + i))
+			x.byID[f.ID] = &result{frame: f}
+			probes = append(probes, x.byID[f.ID])
+		}
+		if err := x.through(x.p.ours, probes, func(r *result, o output) { r.ours = append(r.ours, o) }); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(probes, func(r *result) bool { return len(r.ours) != 1 }) {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the kernel of %s handles frames too: %s", x.p.ours.name, show(probes[0], false))
+		}
+	}
+}
+
 // run gives what both hosts made of the frames.
 func (x *exchange) run(frames []*Frame) ([]*result, error) {
+	if err := x.begin(); err != nil {
+		return nil, err
+	}
 	var all []*result
 	for batch := range slices.Chunk(frames, batchSize) {
 		results, err := x.batch(batch)

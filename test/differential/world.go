@@ -31,17 +31,44 @@ const (
 
 // world is one setting in which both hosts are compared.
 type world struct {
-	name     string
-	rpFilter int
-	noRoute  bool     // there is no default route
-	inbound  bool     // ICMP errors bear the address of the interface that the packet came in by
-	sysctls  []string // further settings of both hosts, key=value
+	name         string
+	rpFilter     int
+	noRoute      bool     // there is no default route
+	inbound      bool     // ICMP errors bear the address of the interface that the packet came in by
+	sourceRoutes bool     // are accepted at some interfaces
+	sysctls      []string // further settings of both hosts, key=value
+	lines        []string // for `ip -batch`, after all others
 }
 
 var worlds = []world{
 	{name: "strict", rpFilter: 1},
 	{name: "off", rpFilter: 0, noRoute: true},
 	{name: "loose", rpFilter: 2, inbound: true, sysctls: []string{"net/ipv4/ip_default_ttl=77"}},
+	{name: "settings", rpFilter: 0, sourceRoutes: true, sysctls: []string{
+		"net/ipv4/conf/all/send_redirects=0", "net/ipv4/conf/cali0/send_redirects=0", "net/ipv4/conf/all/shared_media=0",
+		"net/ipv4/conf/up0/shared_media=0", "net/ipv4/conf/cali1/route_localnet=1", "net/ipv4/conf/all/accept_source_route=1",
+		"net/ipv4/conf/cali0/accept_source_route=1", "net/ipv4/conf/up0/accept_source_route=1", "net/ipv4/conf/up1/accept_local=1"}},
+	{name: "bare", rpFilter: 1, lines: []string{"addr flush dev lo scope global"}},
+	{name: "rules", rpFilter: 1, lines: []string{
+		"rule add pref 100 from 10.72.0.0/17 lookup 100",
+		"rule add pref 110 iif cali1 to 10.66.0.0/17 lookup 101",
+		"rule add pref 120 to 10.66.128.0/18 prohibit",
+		"rule add pref 130 from 10.73.0.0/18 to 10.67.0.0/16 blackhole",
+		"rule add pref 140 from 10.70.0.0/17 unreachable",
+		"rule add pref 150 tos 0x10 lookup 102",
+		"rule add pref 160 iif up1 goto 200",
+		"rule add pref 170 to 10.68.0.0/24 lookup 101",
+		"rule add pref 180 fwmark 7 prohibit",
+		"rule add pref 190 not from 10.0.0.0/8 lookup 103",
+		"rule add pref 200 lookup main suppress_prefixlength 16",
+		"rule add pref 210 iif up0 lookup 102",
+		"route add 10.67.0.0/17 via 10.1.0.3 dev up0 table 100",
+		"route add throw 10.67.128.0/17 table 100",
+		"route add unreachable 10.66.0.0/18 table 100",
+		"route add default via 10.2.0.2 dev up1 table 101",
+		"route add default via 10.1.0.3 dev up0 mtu 900 table 102",
+		"route add 10.65.0.20 dev cali1 table 102",
+		"route add blackhole 10.65.0.11 table 103"}},
 }
 
 // Addresses that the generator speaks of.
@@ -137,6 +164,9 @@ func (w *world) batch(stations, prefix string) string {
 		if n != 1 {
 			neighbour(say, up1, addr{10, 2, 5, byte(n)})
 		}
+	}
+	for _, line := range w.lines {
+		say("%s", line)
 	}
 	return b.String()
 }
