@@ -10,7 +10,7 @@ import "net/netip"
 func (t *Table) validateSource(src, dst netip.Addr, in *Link, oif int32, tos uint8, r *result) (ok, onlink bool) {
 	mode := in.Conf.RPFilter
 	if mode == 0 && (in.Ifindex != oif || !in.Conf.SendRedirects) {
-		if in.Conf.AcceptLocal || t.customRules || !t.IsLocal(src) {
+		if in.Conf.AcceptLocal || t.customRules || !t.isAddress(src) {
 			if !t.customRules || in.Conf.AcceptLocal {
 				return true, false
 			}

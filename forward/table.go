@@ -274,6 +274,15 @@ func (t *Table) IsLocal(addr netip.Addr) bool {
 	return ok && r.Type == RouteLocal
 }
 
+// isAddress is inet_lookup_ifaddr_rcu (net/ipv4/devinet.c): IsLocal, but for
+// the rest of a subnet of lo, which the kernel makes local on its own. Where
+// others have made routes local it looks them up in full.
+func (t *Table) isAddress(addr netip.Addr) bool {
+	const protoKernel = 2 // RTPROT_KERNEL
+	r, ok := t.local.Lookup(addr)
+	return ok && r.Type == RouteLocal && (r.Prefix.IsSingleIP() || r.Protocol != protoKernel)
+}
+
 // Select picks the nexthop for a flow hash of 31 bits, by weight
 // (net/ipv4/fib_semantics.c, fib_select_multipath).
 func (r *Route) Select(hash uint32) *Nexthop {
