@@ -36,7 +36,7 @@ func setUp(t testing.TB, w *world) *pair {
 	single := lab.Spec{Hosts: 1, PodsPerHost: lab.NoPods}
 	far := labtest.New(t, single)
 	p := &pair{w: w, own: map[addr]bool{}}
-	for _, a := range append(hostOwn, far.Nodes()[0].Addr.Addr().As4(), ip("192.0.0.8")) {
+	for _, a := range append(hostOwn, far.Nodes()[0].Addr.Addr().As4(), ip("192.0.0.8"), ip("127.0.0.1")) {
 		p.own[a] = true
 	}
 	p.kernel = makeHost(t, w, labtest.New(t, single), far, "k", true)
