@@ -292,6 +292,9 @@ func checkForward(ip wire.IPv4, f *Frame, r *result) bool {
 			r.drop(DropGSO)
 			return false
 		}
+		if vnet.gso() == gsoUDPL4 && vnet.flags()&vnetNeedsCsum == 0 {
+			partialChecksum(ip, vnet, f.l2len())
+		}
 	}
 	if length > r.mtu {
 		if ip.DontFragment() {

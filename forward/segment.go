@@ -72,6 +72,18 @@ func putL4Checksum(ip wire.IPv4, l4 []byte, off int) {
 	binary.BigEndian.PutUint16(l4[off:], sum)
 }
 
+// partialChecksum leaves the checksums of a UDP super-packet's segments to who
+// cuts it. Those that a device put together with rx-gro-list (net/ipv4/udp_offload.c,
+// udp4_gro_complete) come without that wish, and no packet socket takes them so
+// (include/linux/virtio_net.h, __virtio_net_hdr_to_skb).
+func partialChecksum(ip wire.IPv4, v Vnet, l2len int) {
+	udp := ip[ip.HeaderLen():]
+	v[0] = vnetNeedsCsum
+	v.setCsumStart(l2len + ip.HeaderLen())
+	binary.NativeEndian.PutUint16(v[8:], 6)
+	binary.BigEndian.PutUint16(udp[6:], ^wire.Fold(wire.PseudoSum4(ip.Src(), ip.Dst(), wire.ProtoUDP, len(udp))))
+}
+
 // completeChecksum does what the sender left to a device: it fills in the
 // checksum that v describes, and clears the wish (net/core/dev.c,
 // skb_checksum_help). l2len is the length of the link-layer header. It reports
