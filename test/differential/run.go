@@ -47,6 +47,7 @@ type exchange struct {
 	strays  []string
 	buf     []byte
 	answers map[string]int
+	begun   bool
 }
 
 func newExchange(p *pair) *exchange {
@@ -70,10 +71,10 @@ func (x *exchange) begin() error {
 		if err := x.through(x.p.ours, probes, func(r *result, o output) { r.ours = append(r.ours, o) }); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(probes, func(r *result) bool { return len(r.ours) != 1 }) {
+		if !slices.ContainsFunc(probes, func(r *result) bool { return len(r.ours) > 1 }) {
 			return nil
 		}
-		if time.Now().After(end) {
+		if time.Sleep(time.Millisecond); time.Now().After(end) {
 			return fmt.Errorf("the kernel of %s handles frames too: %s", x.p.ours.name, show(probes[0], false))
 		}
 	}
@@ -81,8 +82,11 @@ func (x *exchange) begin() error {
 
 // run gives what both hosts made of the frames.
 func (x *exchange) run(frames []*Frame) ([]*result, error) {
-	if err := x.begin(); err != nil {
-		return nil, err
+	if !x.begun {
+		if err := x.begin(); err != nil {
+			return nil, err
+		}
+		x.begun = true
 	}
 	var all []*result
 	for batch := range slices.Chunk(frames, batchSize) {
