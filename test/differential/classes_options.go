@@ -1,7 +1,5 @@
 package differential
 
-import "encoding/binary"
-
 // errorTTL makes some of the datagrams be answered with an error.
 func (g *gen) errorTTL(p *packet) { p.ttl = pick[byte](g, 1, 2, 64, 64, 64) }
 
@@ -157,5 +155,3 @@ func optError(g *gen) packet {
 	}
 	return p
 }
-
-var _ = binary.BigEndian

@@ -128,7 +128,7 @@ func (x *exchange) batch(frames []*Frame) ([]*result, error) {
 	}
 	for end := time.Now().Add(grace); late() && time.Now().Before(end); {
 		await(x.p.ours.stations, time.Until(end))
-		if _, err := x.collect(x.p.ours, toOurs, nil); err != nil {
+		if _, err := x.collect(x.p.ours, toOurs); err != nil {
 			return nil, err
 		}
 	}
@@ -147,7 +147,7 @@ func (x *exchange) settle() error {
 	stray := func(h *host) error {
 		_, err := x.collect(h, func(r *result, o output) {
 			x.strays = append(x.strays, fmt.Sprintf("%s, late, for %s:%d: %s", h.name, r.frame.Class, r.frame.Index, describe(o.frame)))
-		}, nil)
+		})
 		return err
 	}
 	if err := stray(x.p.kernel); err != nil {
@@ -185,18 +185,18 @@ func (x *exchange) through(h *host, results []*result, got func(*result, output)
 			return fmt.Errorf("of %d fences %d came through %s", len(ports), seen, h.name)
 		}
 		await(h.stations, time.Second)
-		n, err := x.collect(h, got, fence)
+		n, err := x.collect(h, got)
 		if err != nil {
 			return err
 		}
 		seen += n
 	}
-	_, err := x.collect(h, got, nil)
+	_, err := x.collect(h, got)
 	return err
 }
 
 // collect takes what waits at the stations and gives how many fences were among it.
-func (x *exchange) collect(h *host, got func(*result, output), _ func(int) []byte) (fences int, err error) {
+func (x *exchange) collect(h *host, got func(*result, output)) (fences int, err error) {
 	for i, s := range h.stations {
 		err := s.receive(x.buf, func(buf []byte) {
 			onWire(buf, func(frame []byte) {

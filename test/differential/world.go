@@ -195,6 +195,7 @@ func (w *world) settings(forwards bool) []string {
 		"net/ipv4/icmp_msgs_per_sec=10000000",
 		"net/ipv4/icmp_msgs_burst=10000000",
 		"net/ipv4/ip_default_ttl=64",
+		"net/ipv4/ipfrag_time=3600", // no errors about fragments for the host, half a minute later
 		fmt.Sprintf("net/ipv4/icmp_errors_use_inbound_ifaddr=%d", bit(w.inbound)),
 		"net/ipv4/conf/all/rp_filter=0",
 	}
