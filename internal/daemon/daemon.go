@@ -86,6 +86,7 @@ type port struct {
 	macFailed   bool
 	unclaimable bool // the tc program could not be attached
 	checked     bool // rules bound to it were looked for
+	refused     bool // and found: its packets are the kernel's
 	conf        forward.LinkConf
 	failed      error
 }

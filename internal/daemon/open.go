@@ -55,7 +55,6 @@ func (d *Daemon) openPort(index int) {
 	}
 	if err := d.checkNew(l, p); err != nil {
 		d.refuse(l, p, err)
-		return
 	}
 	if d.wantsClaim(index, p) {
 		if d.claimHurries(l, p) {
@@ -89,6 +88,10 @@ func (d *Daemon) openPort(index int) {
 	p.conf = d.readConf(l.Name, p.role)
 	d.describe(index)
 	d.publish()
+	if p.refused {
+		p.opened = true // it is answered, with the MAC that goes with that
+		return
+	}
 	if d.loop != nil && !p.forwards {
 		if err := d.kernelForwards(l); err != nil {
 			d.fail(l, p, err)
@@ -102,7 +105,7 @@ func (d *Daemon) openPort(index int) {
 // wantsClaim reports whether the tc program is to be attached to a port.
 func (d *Daemon) wantsClaim(index int, p *port) bool {
 	return d.claim != nil && d.cfg.Claim != claim.None && !p.unclaimable && !d.claim.Claimed(int32(index)) &&
-		(d.loop != nil || p.aliases != [2]macAddr{})
+		(d.loop != nil && !p.refused || p.aliases != [2]macAddr{})
 }
 
 // claimHurries reports whether nothing works without the claim: the kernel
@@ -225,7 +228,7 @@ func (d *Daemon) checkNew(l *netstate.Link, p *port) error {
 
 // refuse leaves a port's packets to the kernel.
 func (d *Daemon) refuse(l *netstate.Link, p *port, err error) {
-	p.forwards, p.opened = false, true
+	p.forwards, p.refused = false, true
 	d.fail(l, p, err)
 	if d.claim != nil && d.ports[l.Index] == p {
 		if _, err := d.claim.SetPort(d.claimPort(l, p)); err != nil {
