@@ -269,7 +269,13 @@ func (d *Daemon) admit(index int) {
 	if l == nil || p == nil {
 		return
 	}
-	if d.loop != nil && !p.forwards && p.failed == nil && d.kernelForwards(l) == nil {
+	switch {
+	case d.loop == nil:
+	case p.forwards && d.kernelForwards(l) != nil:
+		// Somebody has turned forwarding on: claimed at once, or not ours.
+		p.forwards, p.opened = false, false
+		d.describe(index)
+	case !p.forwards && p.failed == nil && d.kernelForwards(l) == nil:
 		d.takeFrames(l, p)
 	}
 	if !p.opened || d.wantsMAC(l, p) {

@@ -17,7 +17,8 @@ const datagramSize = 64 << 10
 
 // groups are what an event socket subscribes to.
 var groups = []int{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR,
-	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_TC, unix.RTNLGRP_NEXTHOP}
+	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_TC, unix.RTNLGRP_IPV4_NETCONF,
+	unix.RTNLGRP_NEXTHOP}
 
 // An eventSocket receives notifications. It waits in the runtime's poller, so
 // that a deadline or Close ends the wait.
