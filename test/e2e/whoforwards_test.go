@@ -102,6 +102,40 @@ func TestNoClaimWhereKernelForwards(t *testing.T) {
 	labtest.Daemon(t, l, "host0", "--claim", "none", "--engine", "none")
 }
 
+// TestForwardingTurnedOn has somebody write the sysctl while the program runs.
+func TestForwardingTurnedOn(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ping")
+	for _, claim := range []string{"none", "auto"} {
+		w := start(t, lab.Spec{Hosts: 1, Form: lab.FormSlash32, PodsPerHost: 2}, "--claim", claim)
+		from, to := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+		wantTTL(t, w.Lab, from.Node, ip(to), 63)
+		forwarding := func(value string) {
+			t.Helper()
+			if err := w.SetSysctl("host0", "net.ipv4.ip_forward", value); err != nil {
+				t.Fatal(err)
+			}
+			kernels := value == "1" && claim == "none"
+			await(t, "forwarding "+value+" is noticed", func() bool {
+				s := statusOf(t, w.d[0])
+				i, j := s.port(from.Iface), s.port(to.Iface)
+				return i.Forwards != kernels && j.Forwards != kernels
+			})
+		}
+		for range 3 {
+			forwarding("1")
+			eachOnce(t, w.Lab, from, to, 1000)
+			s := statusOf(t, w.d[0])
+			if message := s.port(from.Iface).Error; (claim == "none") != strings.Contains(message, ".forwarding=0") {
+				t.Errorf("--claim %s: error %q", claim, message)
+			}
+			forwarding("0")
+			eachOnce(t, w.Lab, from, to, 1000)
+			w.d[0].AwaitReady(t)
+		}
+	}
+}
+
 // errorLine is the one line in which a program says why it ended.
 func errorLine(t testing.TB, stderr string) string {
 	t.Helper()
