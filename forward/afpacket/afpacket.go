@@ -48,6 +48,9 @@ const (
 	copySize    = 1<<19 + 256 // GSO_MAX_SIZE (BIG TCP), headers and the virtio_net_hdr
 )
 
+// loadedFrom is how many frames at a time make a load.
+const loadedFrom = 8
+
 // Port moves frames by AF_PACKET. One goroutine uses it, but for Wake and Drops.
 type Port struct {
 	cfg     Config
@@ -144,6 +147,7 @@ func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
 
 // Release implements forward.Port.
 func (p *Port) Release(b *forward.Batch) {
+	p.sock.Loaded = b.N >= loadedFrom
 	if b.N == len(b.Frames) {
 		p.busy(b.N)
 	} else {

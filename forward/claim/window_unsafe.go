@@ -109,7 +109,7 @@ func (w *Window) Resync(empty func() bool) {
 }
 
 // pressedQuota is what an interface may have in a ring that does not get empty.
-const pressedQuota = 128
+const pressedQuota = 256
 
 // Press says that the ring has not been empty for long, or that it is again. A
 // burst may fill an interface's quota; a flood only makes everybody wait.

@@ -108,11 +108,14 @@ func (d *Daemon) wantsClaim(index int, p *port) bool {
 		(d.loop != nil && !p.refused || p.aliases != [2]macAddr{})
 }
 
+// fewPorts are claimed at once: the lock is not held for long.
+const fewPorts = 16
+
 // claimHurries reports whether nothing works without the claim: the kernel
 // would forward too, or drop what is for the host because of its MAC. Also the
 // first one is made at once, to know how.
 func (d *Daemon) claimHurries(l *netstate.Link, p *port) bool {
-	return d.loop == nil || d.cfg.KeepMAC || d.claimMode() == string(claim.Auto) || d.kernelForwards(l) != nil
+	return len(d.ports) <= fewPorts || d.loop == nil || d.cfg.KeepMAC || d.claimMode() == string(claim.Auto) || d.kernelForwards(l) != nil
 }
 
 // claimPortNow attaches the tc program. It is false if the port can't be opened.

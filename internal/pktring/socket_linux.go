@@ -32,6 +32,9 @@ type Config struct {
 // opened in. One goroutine receives; Wake, Close and Drops are for any.
 type Socket struct {
 	*Ring
+	// Loaded is set by the reader while many frames come at a time: Wait then
+	// keeps the CPU that a busy sender would not give back soon.
+	Loaded bool
 	fd     int
 	wakeFD int
 	cfg    Config
@@ -161,7 +164,9 @@ func (s *Socket) Wait(timeout time.Duration) error {
 				if time.Since(start) >= s.cfg.Spin {
 					break
 				}
-				yield()
+				if !s.Loaded {
+					yield()
+				}
 			}
 		}
 	}
