@@ -163,12 +163,6 @@ func (g *gen) layer4(p *packet, n int) {
 	}
 }
 
-// to gives the datagram another destination.
-func (p packet) to(a addr) packet {
-	p.dst = a
-	return p
-}
-
 var classes = []class{
 	{"plain", 10, (*gen).plain},
 	{"protocol", 4, func(g *gen) packet {

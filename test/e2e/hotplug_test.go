@@ -61,7 +61,6 @@ func TestInterfaceChanges(t *testing.T) {
 func testInterfaceChanges(t *testing.T, keep bool) {
 	w := start(t, lab.Spec{Form: lab.FormSlash32, PodsPerHost: 2}, fmt.Sprintf("--keep-mac=%v", keep))
 	pod := pods(w.Lab, 0)[0]
-	found := pod.MAC
 	alive := func(what string) {
 		t.Helper()
 		t.Log(what)
@@ -80,7 +79,7 @@ func testInterfaceChanges(t *testing.T, keep bool) {
 	const other = "02:00:5e:00:53:02"
 	run(t, w.Lab, "host0", "ip link set veth0 address "+other)
 	alive("with a MAC that somebody set")
-	found = other // what there would be without us
+	found := other // what there would be without us
 	run(t, w.Lab, "host0", "ip link set veth0 address "+answerMAC)
 	alive("with the answered MAC that somebody set")
 	if keep {
