@@ -194,7 +194,7 @@ func eachOnce(t testing.TB, l *lab.Lab, from, to lab.Pod, n int) {
 	t.Helper()
 	r := receive(t, l, to, n)
 	conn := dial(t, l, from.Node, to)
-	sendNumbered(t, conn, 0, n, 20, 64, nil)
+	sendNumbered(t, conn, 0, n, 10, 64, nil)
 	sendFence(t, conn)
 	if lost, doubled := r.result(); lost > 0 || doubled > 0 {
 		t.Errorf("%s to %s: of %d datagrams %d are lost and %d arrive more than once", from.Name, to.Name, n, lost, doubled)
