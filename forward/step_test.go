@@ -140,7 +140,7 @@ func FuzzStep(f *testing.F) {
 		if r.icmp.Type != 0 {
 			out := make([]byte, VnetLen+wire.EthernetLen+icmpRoom)
 			if ip := wire.IPv4(fr.Buf[VnetLen+wire.EthernetLen:]); mayReport(ip, fr.PktType) {
-				if e := (icmpReport{icmpError: r.icmp, about: ip, ttl: 64}); e.put(out) == 0 {
+				if e := (icmpReport{icmpError: r.icmp, about: ip, ttl: 64, mtu: 1500}); e.put(out) == 0 {
 					t.Fatal("no room for an ICMP error")
 				}
 			}
