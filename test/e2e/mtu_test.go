@@ -55,11 +55,11 @@ func TestMTU(t *testing.T) {
 
 func testMTU(t *testing.T, w *world, from, to lab.Pod, router string, counted int) {
 	// DF clear: cut into pieces on the way, and put together by the pod.
-	pieces := tcpdump(t, w.Lab, to.Node, to.Peer, "-Q in icmp")
+	pieces := tcpdump(t, w.Lab, to.Node, to.Peer, "-c 6 -Q in icmp")
 	for range 3 {
 		ping(t, w.Lab, from.Node, ip(to), "-M", "dont", "-s", "1472")
 	}
-	text := pieces.stop("-v")
+	text := pieces.read("-v")
 	if n := strings.Count(text, "flags [+]"); n < 3 || strings.Contains(text, "bad cksum") {
 		t.Errorf("%d first pieces came:\n%s", n, text)
 	}

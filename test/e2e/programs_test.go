@@ -132,10 +132,17 @@ func tcpdump(t testing.TB, l *lab.Lab, node, name, args string) *capture {
 	return &capture{p, l, file}
 }
 
-// stop ends the capture and reads it with tcpdump's own eyes.
+// stop ends the capture, of which the last frames may be lost, and reads it.
 func (c *capture) stop(options string) string {
 	c.t.Helper()
 	c.cmd.Process.Signal(syscall.SIGINT)
+	return c.read(options)
+}
+
+// read waits until the capture has all that it was to count (-c), and reads it
+// with tcpdump's own eyes.
+func (c *capture) read(options string) string {
+	c.t.Helper()
 	c.end()
 	if st, err := os.Stat(c.file); err != nil || st.Size() == 0 {
 		c.t.Fatalf("%s wrote nothing (%v):\n%s", c.name, err, c.output())
