@@ -24,7 +24,7 @@ type Window interface {
 	// Resync is told how to see whether the ring is empty: if it is, nothing
 	// that was admitted before is still under way.
 	Resync(empty func() bool)
-	// Press says that the ring has not been empty for a lap, or that it is again.
+	// Press says that the ring has not been empty for long, or that it is again.
 	Press(on bool) error
 	// SetLap says how many frames the ring holds.
 	SetLap(slots int)
@@ -47,6 +47,10 @@ const (
 	copyBuffers = 8
 	copySize    = 1<<19 + 256 // GSO_MAX_SIZE (BIG TCP), headers and the virtio_net_hdr
 )
+
+// standingLaps is for how many laps of the ring without a break a queue has to
+// stand. One that only came while others had the CPU is gone sooner.
+const standingLaps = 8
 
 // loadedFrom is how many frames at a time make a load.
 const loadedFrom = 8
@@ -105,7 +109,7 @@ func (p *Port) idle() {
 
 // busy counts the frames that came without the ring having been idle.
 func (p *Port) busy(n int) {
-	if p.backlog += n; p.backlog < p.sock.Slots() || p.pressed || p.cfg.Window == nil {
+	if p.backlog += n; p.backlog < standingLaps*p.sock.Slots() || p.pressed || p.cfg.Window == nil {
 		return
 	}
 	p.pressed = p.cfg.Window.Press(true) == nil

@@ -192,7 +192,7 @@ func TestWakeAndClose(t *testing.T) {
 	}
 }
 
-// A ring that has not been empty for a lap is pressed, until it has been idle.
+// A ring that has not been empty for some laps is pressed, until it has been idle.
 func TestPress(t *testing.T) {
 	namespace(t)
 	from, _ := wire(t, "a")
@@ -200,14 +200,14 @@ func TestPress(t *testing.T) {
 	p := open(t, Config{Window: w, Ring: pktring.Config{Slots: 128}})
 	var b forward.Batch
 	b.N = len(b.Frames)
-	for range 2 {
+	for range 2 * standingLaps {
 		if w.pressed {
-			t.Fatal("pressed before a lap was over")
+			t.Fatal("pressed too early")
 		}
 		p.busy(b.N)
 	}
 	if !w.pressed {
-		t.Fatal("not pressed after a lap without a break")
+		t.Fatal("not pressed after so many laps without a break")
 	}
 	p.Send([]forward.Out{{Buf: frame(0, 60), Ifindex: from}})
 	recv(t, p, &b)
