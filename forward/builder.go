@@ -125,12 +125,6 @@ func (b *Builder) ForgetLink(ifindex int32) {
 	}
 }
 
-// HasLink reports whether SetLink named that interface.
-func (b *Builder) HasLink(ifindex int32) bool {
-	s := b.links[ifindex]
-	return s != nil && s.wanted
-}
-
 // SetNeighbour adds or changes a neighbour.
 func (b *Builder) SetNeighbour(ifindex int32, addr netip.Addr, n *Neighbour) {
 	s := b.state(ifindex)
@@ -259,9 +253,6 @@ func (b *Builder) Publish() *Table {
 		return b.table
 	}
 	t := &Table{policy: b.policy, routes: b.routes, host: b.host}
-	if old := b.table; old != nil {
-		t.generation = old.generation + 1
-	}
 	if b.linksDirty || b.table == nil {
 		t.links, t.addresses = b.buildLinks()
 	} else {

@@ -20,9 +20,6 @@ type Stats struct {
 	Verdicts   map[Verdict]uint64 // those that occurred
 }
 
-// Add counts n packets that ended in v elsewhere, in the ring's filter for instance.
-func (c *Counters) Add(v Verdict, n uint64) { c.verdicts[v].Add(n) }
-
 // Read takes a reading.
 func (c *Counters) Read() Stats {
 	s := Stats{PacketsIn: c.in.Load(), PacketsOut: c.out.Load(), BytesOut: c.bytesOut.Load(),

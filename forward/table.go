@@ -192,7 +192,6 @@ type Table struct {
 	host                  HostConf
 	addresses             []Address // of all interfaces, by index
 	customRules           bool
-	generation            uint64
 	routes                int
 }
 

@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"internal/hostpolicy":  {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage},
 	"internal/lab":         {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
 	"internal/lab/labtest": {"proxyarpd/internal/lab"},
+	"internal/nstest":      {"github.com/vishvananda/netlink", unixPackage},
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/forward/...",
 		"proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/macs",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},

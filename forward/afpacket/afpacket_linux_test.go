@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/pktring"
 )
 
@@ -20,7 +21,7 @@ import (
 // takes, and come in that order, whether they fit a slot or not.
 func TestOrder(t *testing.T) {
 	namespace(t)
-	from, to := wire(t, "a")
+	from, to := nstest.Veth(t, "a", "a"+"p")
 	w := &window{}
 	p := open(t, Config{Window: w})
 	random := rand.New(rand.NewPCG(1, 2))
@@ -77,7 +78,7 @@ func TestOrder(t *testing.T) {
 // the ring's size before all else.
 func TestResync(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a")
+	from, _ := nstest.Veth(t, "a", "a"+"p")
 	w := &window{}
 	p := open(t, Config{Window: w})
 	if w.lap != p.sock.Slots() {
@@ -113,9 +114,9 @@ func TestVerdicts(t *testing.T) {
 // What the kernel says in earnest.
 func TestVerdictsOfTheKernel(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a")
-	down, _ := wire(t, "b")
-	full, _ := wire(t, "c")
+	from, _ := nstest.Veth(t, "a", "a"+"p")
+	down, _ := nstest.Veth(t, "b", "b"+"p")
+	full, _ := nstest.Veth(t, "c", "c"+"p")
 	if err := netlink.LinkSetDown(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: int(down)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func TestWakeAndClose(t *testing.T) {
 // A ring that has not been empty for some laps is pressed, until it has been idle.
 func TestPress(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a")
+	from, _ := nstest.Veth(t, "a", "a"+"p")
 	w := &window{}
 	p := open(t, Config{Window: w, Ring: pktring.Config{Slots: 128}})
 	var b forward.Batch

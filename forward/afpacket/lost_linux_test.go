@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/pktring"
 )
 
@@ -14,7 +15,7 @@ import (
 // the order of the others alone.
 func TestNoRoomForCopies(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a")
+	from, _ := nstest.Veth(t, "a", "a"+"p")
 	p := open(t, Config{Ring: pktring.Config{Queue: 100 << 10}, Guarded: true})
 	const rounds = 3 * copyBuffers
 	var want []uint32
@@ -64,8 +65,8 @@ func TestNoRoomForCopies(t *testing.T) {
 // and all goes on but for what came meanwhile.
 func TestStoppedRingIsReplaced(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a")
-	tapped, write := tap(t)
+	from, _ := nstest.Veth(t, "a", "a"+"p")
+	tapped, write := nstest.Tap(t)
 	w := &window{}
 	p := open(t, Config{Window: w, Ring: pktring.Config{Filter: pktring.AttachIPv4}})
 	const udp = 3 // VIRTIO_NET_HDR_GSO_UDP
@@ -132,7 +133,7 @@ func TestStoppedRingIsReplaced(t *testing.T) {
 // An idle ring, and one that was full, are not taken for stopped.
 func TestRingThatOnlyWasFull(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a")
+	from, _ := nstest.Veth(t, "a", "a"+"p")
 	p := open(t, Config{Ring: pktring.Config{Slots: 64}})
 	var b forward.Batch
 	for round := range 5 {

@@ -2,64 +2,25 @@ package afpacket
 
 import (
 	"encoding/binary"
-	"os"
-	"runtime"
 	"testing"
 	"time"
-	"unsafe"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/internal/nstest"
 )
 
 // patience bounds every wait; none lasts so long when the code is right.
 const patience = 10 * time.Second
 
 // namespace moves the calling test into a network namespace of its own, on one
-// CPU. The goroutine stays locked, so that the thread ends with the test and
-// the namespace with the thread.
+// CPU.
 func namespace(t testing.TB) {
 	t.Helper()
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		if os.Getenv("LAB_REQUIRED") == "1" {
-			t.Fatalf("LAB_REQUIRED=1, but unshare(CLONE_NEWNET): %v", err)
-		}
-		t.Skipf("needs CAP_SYS_ADMIN and CAP_NET_ADMIN: unshare(CLONE_NEWNET): %v", err)
-	}
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-	var one unix.CPUSet
-	one.Set(0)
-	_ = unix.SchedSetaffinity(0, &one)
-}
-
-// wire makes a pair of veths, both in the test's namespace and up: what is sent
-// on the one is received on the other.
-func wire(t testing.TB, name string) (from, to int32) {
-	t.Helper()
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "p"}); err != nil {
-		t.Fatal(err)
-	}
-	var index [2]int32
-	for i, n := range []string{name, name + "p"} {
-		l, err := netlink.LinkByName(n)
-		if err == nil {
-			err = netlink.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		index[i] = int32(l.Attrs().Index)
-	}
-	for deadline := time.Now().Add(patience); ; { // asking has the kernel give it its queue
-		if l, err := netlink.LinkByIndex(int(index[0])); err != nil || time.Now().After(deadline) {
-			t.Fatalf("%s does not come up: %v", name, err)
-		} else if l.Attrs().OperState == netlink.OperUp {
-			return index[0], index[1]
-		}
-	}
+	nstest.Enter(t)
+	nstest.NoIPv6()
+	nstest.OneCPU(t)
 }
 
 // frame is a virtio_net_hdr and a broadcast IPv4 frame that bears a number; if
@@ -133,36 +94,3 @@ func (w *window) Resync(empty func() bool) {
 func (w *window) Reset()              { w.reset++ }
 func (w *window) Press(on bool) error { w.pressed = on; return nil }
 func (w *window) SetLap(slots int)    { w.lap = slots }
-
-// tap is a device whose frames come from the test, with any virtio_net_hdr.
-func tap(t testing.TB) (ifindex int32, write func([]byte)) {
-	t.Helper()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("needs /dev/net/tun: %v", err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	var ifr struct {
-		name  [16]byte
-		flags uint16
-		_     [22]byte
-	}
-	copy(ifr.name[:], "tap")
-	ifr.flags = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TUNSETIFF, uintptr(unsafe.Pointer(&ifr))); errno != 0 {
-		t.Fatalf("TUNSETIFF: %v", errno)
-	}
-	l, err := netlink.LinkByName("tap")
-	if err == nil {
-		err = netlink.LinkSetUp(l)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return int32(l.Attrs().Index), func(f []byte) {
-		t.Helper()
-		if _, err := unix.Write(fd, f); err != nil {
-			t.Fatalf("write to tap: %v", err)
-		}
-	}
-}

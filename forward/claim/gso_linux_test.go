@@ -3,12 +3,11 @@ package claim
 import (
 	"encoding/binary"
 	"testing"
-	"unsafe"
 
 	"github.com/cilium/ebpf/asm"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
@@ -21,34 +20,11 @@ func returns(v int32) asm.Instructions {
 // tap is a device whose frames come from the test, with any virtio_net_hdr.
 func tap(t testing.TB) (e *end, write func(...[]byte)) {
 	t.Helper()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("needs /dev/net/tun: %v", err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	var ifr struct {
-		name  [16]byte
-		flags uint16
-		_     [22]byte
-	}
-	copy(ifr.name[:], "tap")
-	ifr.flags = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TUNSETIFF, uintptr(unsafe.Pointer(&ifr))); errno != 0 {
-		t.Fatalf("TUNSETIFF: %v", errno)
-	}
-	l, err := netlink.LinkByName("tap")
-	if err == nil {
-		err = netlink.LinkSetUp(l)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &end{index: int32(l.Attrs().Index), mac: wire.MAC(l.Attrs().HardwareAddr)}, func(frames ...[]byte) {
+	index, one := nstest.Tap(t)
+	return &end{index: index, mac: macOf(t, index)}, func(frames ...[]byte) {
 		t.Helper()
 		for _, f := range frames {
-			if _, err := unix.Write(fd, f); err != nil {
-				t.Fatalf("write to tap: %v", err)
-			}
+			one(f)
 		}
 	}
 }

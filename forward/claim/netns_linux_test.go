@@ -3,14 +3,13 @@ package claim
 import (
 	"encoding/binary"
 	"net/netip"
-	"os"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
@@ -19,32 +18,12 @@ import (
 const patience = 10 * time.Second
 
 // namespace moves the calling test into a network namespace of its own, on one
-// CPU: what is sent is then received in the same order, by all who listen. The
-// goroutine stays locked, so that the thread ends with the test and the
-// namespace with the thread.
+// CPU.
 func namespace(t testing.TB) {
 	t.Helper()
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		if os.Getenv("LAB_REQUIRED") == "1" {
-			t.Fatalf("LAB_REQUIRED=1, but unshare(CLONE_NEWNET): %v", err)
-		}
-		t.Skipf("needs CAP_SYS_ADMIN and CAP_NET_ADMIN: unshare(CLONE_NEWNET): %v", err)
-	}
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-	var cpus, one unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &cpus); err != nil {
-		t.Fatal(err)
-	}
-	for cpu := 0; ; cpu++ {
-		if cpus.IsSet(cpu) {
-			one.Set(cpu)
-			break
-		}
-	}
-	if err := unix.SchedSetaffinity(0, &one); err != nil {
-		t.Fatal(err)
-	}
+	nstest.Enter(t)
+	nstest.NoIPv6()
+	nstest.OneCPU(t)
 }
 
 // end is one end of a veth pair: what the test sends on its other end is
@@ -59,34 +38,24 @@ type end struct {
 // veth makes a pair, both ends in the test's namespace and up.
 func veth(t testing.TB, name string) *end {
 	t.Helper()
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "p"}); err != nil {
-		t.Fatal(err)
-	}
 	e := &end{}
-	for _, n := range []string{name + "p", name} {
-		l, err := netlink.LinkByName(n)
-		if err == nil {
-			err = netlink.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		e.other, e.index = e.index, int32(l.Attrs().Index)
-		e.mac = wire.MAC(l.Attrs().HardwareAddr)
-	}
-	for deadline := time.Now().Add(patience); ; { // asking has the kernel give it its queue
-		if l, err := netlink.LinkByIndex(int(e.other)); err != nil || time.Now().After(deadline) {
-			t.Fatalf("%s does not come up: %v", name, err)
-		} else if l.Attrs().OperState == netlink.OperUp {
-			break
-		}
-	}
+	e.index, e.other = nstest.Veth(t, name, name+"p")
+	e.mac = macOf(t, e.index)
 	var err error
 	if e.send, err = pktring.OpenSender(false); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.send.Close() })
 	return e
+}
+
+func macOf(t testing.TB, index int32) wire.MAC {
+	t.Helper()
+	l, err := netlink.LinkByIndex(int(index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wire.MAC(l.Attrs().HardwareAddr)
 }
 
 // put sends frames to the interface.

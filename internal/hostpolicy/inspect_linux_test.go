@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,26 +15,9 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
-
-// skip skips, or fails where the lab is required.
-func skip(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("LAB_REQUIRED") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
-// namespace moves the calling test into a new network namespace. A test's goroutine is locked to its thread and
-// never unlocked, so the thread ends with the test, and the namespace with the thread.
-func namespace(t testing.TB) {
-	t.Helper()
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		skip(t, "unshare(CLONE_NEWNET): %v (CAP_SYS_ADMIN is missing)", err)
-	}
-}
 
 // sh runs commands, one a line, in the test's namespace, and skips if a program is missing.
 func sh(t testing.TB, script string) {
@@ -46,7 +28,7 @@ func sh(t testing.TB, script string) {
 			continue
 		}
 		if _, err := exec.LookPath(args[0]); err != nil {
-			skip(t, "%s is not installed", args[0])
+			nstest.Skip(t, "%s is not installed", args[0])
 		}
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", strings.TrimSpace(line), err, out)
@@ -214,7 +196,7 @@ func TestInspect(t *testing.T) {
 			[]string{"xfrm: IPsec (ip xfrm policy) default fwd block"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			namespace(t)
+			nstest.Enter(t)
 			ifs := veths(t)
 			sh(t, tt.script)
 			if got := inspect(t, ifs); !sameSet(got, tt.want) {
@@ -237,7 +219,7 @@ func program(t *testing.T, name string) *ebpf.Program {
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
 	})
 	if errors.Is(err, unix.EPERM) {
-		skip(t, "loading a program: %v (CAP_BPF is missing)", err)
+		nstest.Skip(t, "loading a program: %v (CAP_BPF is missing)", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -247,12 +229,12 @@ func program(t *testing.T, name string) *ebpf.Program {
 }
 
 func TestTCXProgram(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	ifs := veths(t)
 	attach := func(p *ebpf.Program, ifc Interface, at ebpf.AttachType) {
 		l, err := link.AttachTCX(link.TCXOptions{Interface: ifc.Index, Program: p, Attach: at})
 		if errors.Is(err, ebpf.ErrNotSupported) {
-			skip(t, "tcx: %v (Linux 6.6 is needed)", err)
+			nstest.Skip(t, "tcx: %v (Linux 6.6 is needed)", err)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -275,7 +257,7 @@ func TestTCXProgram(t *testing.T) {
 
 // Without CAP_NET_ADMIN nothing may be said to be absent.
 func TestPermissionIsAnError(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	ifs := veths(t)
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
@@ -304,7 +286,7 @@ func TestPermissionIsAnError(t *testing.T) {
 
 // clsact filters of kind bpf: our own by the program's name, a foreign one named in the finding.
 func TestBPFFilter(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	ifs := veths(t)
 	sh(t, "tc qdisc add dev veth0 clsact")
 	add := func(p *ebpf.Program, prio uint16, parent uint32) {
@@ -331,7 +313,7 @@ func TestBPFFilter(t *testing.T) {
 }
 
 func TestCancelledAndVanished(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	veths(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -345,7 +327,7 @@ func TestCancelledAndVanished(t *testing.T) {
 
 // A legacy table that nobody opened must stay unopened.
 func TestNoTableIsLoaded(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	ifs := veths(t)
 	inspect(t, ifs)
 	b, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
@@ -358,7 +340,7 @@ func TestNoTableIsLoaded(t *testing.T) {
 }
 
 func BenchmarkInspect(b *testing.B) {
-	namespace(b)
+	nstest.Enter(b)
 	ifs := veths(b)
 	for b.Loop() {
 		if found, err := Inspect(context.Background(), ifs); err != nil || len(found) != 0 {

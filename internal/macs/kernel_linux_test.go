@@ -5,34 +5,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
-
-func skip(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("LAB_REQUIRED") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
-// namespace moves the calling test into a new network namespace. The test's goroutine stays locked to its thread,
-// so the thread ends with the test, and the namespace with the thread.
-func namespace(t testing.TB) {
-	t.Helper()
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		skip(t, "unshare(CLONE_NEWNET): %v (CAP_SYS_ADMIN is missing)", err)
-	}
-}
 
 func sh(t testing.TB, script string) string {
 	t.Helper()
@@ -43,7 +24,7 @@ func sh(t testing.TB, script string) string {
 			continue
 		}
 		if _, err := exec.LookPath(args[0]); err != nil {
-			skip(t, "%s is not installed", args[0])
+			nstest.Skip(t, "%s is not installed", args[0])
 		}
 		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 		if err != nil {
@@ -65,7 +46,7 @@ func shown(t testing.TB) string {
 }
 
 func TestKernel(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	sh(t, `ip link add cali0 type veth peer name eth0
 		ip link set cali0 up
 		ip link set eth0 up
@@ -129,7 +110,7 @@ func TestKernel(t *testing.T) {
 
 // An entry that the kernel has begun to resolve is replaced.
 func TestAddNeighbourReplaces(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	sh(t, `ip link add cali0 type veth peer name eth0
 		ip link set cali0 up
 		ip link set eth0 up

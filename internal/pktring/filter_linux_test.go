@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // ethtool is SIOCETHTOOL with an ethtool_value (include/uapi/linux/ethtool.h).
@@ -49,7 +51,7 @@ func to(b []byte, mac [6]byte, protocol uint16) []byte {
 // TestIPv4Filter: what the classic filter leaves to the kernel alone.
 func TestIPv4Filter(t *testing.T) {
 	namespace(t)
-	from, at := wire(t, "a", "b")
+	from, at := nstest.Veth(t, "a", "b")
 	l, err := netlink.LinkByIndex(int(at))
 	if err != nil {
 		t.Fatal(err)

@@ -4,68 +4,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+	"proxyarpd/internal/nstest"
 )
 
 // patience bounds every wait; none lasts so long when the code is right.
 const patience = 10 * time.Second
 
-// namespace moves the calling test into a network namespace of its own. The
-// goroutine stays locked, so that the thread ends with the test and the
-// namespace with the thread.
+// namespace moves the calling test into a network namespace of its own.
 func namespace(t testing.TB) {
 	t.Helper()
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		if os.Getenv("LAB_REQUIRED") == "1" {
-			t.Fatalf("LAB_REQUIRED=1, but unshare(CLONE_NEWNET): %v", err)
-		}
-		t.Skipf("needs CAP_SYS_ADMIN and CAP_NET_ADMIN: unshare(CLONE_NEWNET): %v", err)
-	}
-	// What comes over a wire is then what the test sends.
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-}
-
-// wire makes a pair of veths, both in the test's namespace and up: what is sent
-// on the one is received on the other.
-func wire(t testing.TB, a, b string) (from, to int32) {
-	t.Helper()
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: a}, PeerName: b}); err != nil {
-		t.Fatal(err)
-	}
-	indices := [2]int32{}
-	for i, name := range []string{a, b} {
-		l, err := netlink.LinkByName(name)
-		if err == nil {
-			err = netlink.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		indices[i] = int32(l.Attrs().Index)
-	}
-	// Asking for a link has the kernel give it its queue (linkwatch_sync_dev).
-	for _, index := range indices {
-		for deadline := time.Now().Add(patience); ; {
-			l, err := netlink.LinkByIndex(int(index))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if l.Attrs().OperState == netlink.OperUp {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s does not come up", l.Attrs().Name)
-			}
-			runtime.Gosched()
-		}
-	}
-	return indices[0], indices[1]
+	nstest.Enter(t)
+	nstest.NoIPv6()
 }
 
 // ethernet makes a virtio_net_hdr and a frame to everybody with payload n bytes

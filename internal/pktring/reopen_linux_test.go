@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 func remove(t testing.TB, ifindex int32) {
@@ -18,7 +20,7 @@ func remove(t testing.TB, ifindex int32) {
 
 func TestDropsAndReopen(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
+	from, _ := nstest.Veth(t, "a", "b")
 	filters := 0
 	r := openRing(t, Config{Slots: 64, Filter: func(int) error { filters++; return nil }})
 	s := openSender(t, false)
@@ -66,7 +68,7 @@ func TestDropsAndReopen(t *testing.T) {
 // A Reopen that fails leaves the ring that there was.
 func TestReopenFails(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
+	from, _ := nstest.Veth(t, "a", "b")
 	refuse := error(nil)
 	r := openRing(t, Config{Filter: func(int) error { return refuse }})
 	files := openFiles(t)

@@ -9,14 +9,16 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // A frame that can't be sent must not hold up those behind it, wherever it
 // stands in the batch and however many there are.
 func TestFailingFrames(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
-	down, _ := wire(t, "c", "d")
+	from, _ := nstest.Veth(t, "a", "b")
+	down, _ := nstest.Veth(t, "c", "d")
 	l, err := netlink.LinkByIndex(int(down))
 	if err == nil {
 		err = netlink.LinkSetDown(l)
@@ -82,7 +84,7 @@ func TestFailingFrames(t *testing.T) {
 // The result of one Flush says nothing of the one before.
 func TestErrorsAreNotKept(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
+	from, _ := nstest.Veth(t, "a", "b")
 	s := openSender(t, true)
 	for i := range 6 {
 		ifindex := from
@@ -101,7 +103,7 @@ func TestErrorsAreNotKept(t *testing.T) {
 // that can't segment.
 func TestSegmentedOnTheWay(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
+	from, _ := nstest.Veth(t, "a", "b")
 	noOffloads(t, "a")
 	r, s := openRing(t, Config{}), openSender(t, false)
 	send(t, s, from, gsoTCP(0, 10*1000, 1000))
@@ -125,7 +127,7 @@ func TestSegmentedOnTheWay(t *testing.T) {
 
 func TestNoAllocations(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
+	from, _ := nstest.Veth(t, "a", "b")
 	r, s := openRing(t, Config{}), openSender(t, true)
 	var frames [MaxBatch][]byte
 	for i := range frames {

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 const testProto = 0x88b5 // for experiments (IEEE 802)
 
 func TestReceive(t *testing.T) {
 	namespace(t)
-	from, to := wire(t, "a", "b")
+	from, to := nstest.Veth(t, "a", "b")
 	r := openRing(t, Config{})
 	s := openSender(t, false)
 	for i := range uint32(3) {
@@ -67,7 +69,7 @@ func gsoTCP(number uint32, payload, mss int) []byte {
 // not change places with those that do.
 func TestSuperPacketsKeepOrder(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
+	from, _ := nstest.Veth(t, "a", "b")
 	r := openRing(t, Config{Slots: 256})
 	s := openSender(t, false)
 	var frames [][]byte
@@ -105,8 +107,8 @@ func TestSuperPacketsKeepOrder(t *testing.T) {
 // What came out of the ring goes back out of it, header and all.
 func TestForwardOutOfRing(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
-	out, _ := wire(t, "c", "d")
+	from, _ := nstest.Veth(t, "a", "b")
+	out, _ := nstest.Veth(t, "c", "d")
 	first, second := openRing(t, Config{}), openRing(t, Config{})
 	s := openSender(t, false)
 	small := gsoTCP(2, 100, 0)
@@ -130,7 +132,7 @@ func TestForwardOutOfRing(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	namespace(t)
-	from, _ := wire(t, "a", "b")
+	from, _ := nstest.Veth(t, "a", "b")
 	for _, spin := range []time.Duration{0, 50 * time.Microsecond} {
 		r := openRing(t, Config{Spin: spin})
 		if err := r.Wait(time.Millisecond); err != nil || r.Ready() {
@@ -169,8 +171,8 @@ func TestWait(t *testing.T) {
 // all interfaces must go on either way.
 func TestInterfaceGoesDown(t *testing.T) {
 	namespace(t)
-	from, to := wire(t, "a", "b")
-	other, _ := wire(t, "c", "d")
+	from, to := nstest.Veth(t, "a", "b")
+	other, _ := nstest.Veth(t, "c", "d")
 	r, s := openRing(t, Config{}), openSender(t, false)
 	send(t, s, from, ethernet(testProto, 1, 46))
 	remove(t, to)

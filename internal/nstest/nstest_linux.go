@@ -1,0 +1,122 @@
+// Package nstest gives a test a network namespace of its own, and devices in
+// it whose frames it sends and receives itself. Whole labs are internal/lab's.
+package nstest
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds every wait; none lasts so long when the code is right.
+const patience = 10 * time.Second
+
+// Skip skips a test for want of what the reason names. With LAB_REQUIRED=1, as
+// in CI, that is a failure.
+func Skip(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("LAB_REQUIRED") == "1" {
+		t.Fatalf("LAB_REQUIRED=1, but "+format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// Enter moves the calling test into a new network namespace. The goroutine
+// stays locked, so that the thread ends with the test and the namespace with
+// the thread.
+func Enter(t testing.TB) {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		Skip(t, "needs CAP_SYS_ADMIN and CAP_NET_ADMIN: unshare(CLONE_NEWNET): %v", err)
+	}
+}
+
+// NoIPv6 keeps devices made from now on from speaking by themselves: what comes
+// over a wire is then what the test sends.
+func NoIPv6() {
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+}
+
+// OneCPU keeps the test's thread on one CPU: what is sent is then received in
+// the same order, by all who listen.
+func OneCPU(t testing.TB) {
+	t.Helper()
+	var cpus, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &cpus); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := 0; ; cpu++ {
+		if cpus.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Veth makes a pair of veths, both in the test's namespace and up: what is sent
+// on the one is received on the other.
+func Veth(t testing.TB, a, b string) (from, to int32) {
+	t.Helper()
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: a}, PeerName: b}); err != nil {
+		t.Fatal(err)
+	}
+	from, to = up(t, a), up(t, b)
+	for _, index := range []int32{from, to} {
+		// Asking for a link has the kernel give it its queue (linkwatch_sync_dev).
+		for deadline := time.Now().Add(patience); ; {
+			l, err := netlink.LinkByIndex(int(index))
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("%s and %s do not come up: %v", a, b, err)
+			}
+			if l.Attrs().OperState == netlink.OperUp {
+				break
+			}
+		}
+	}
+	return from, to
+}
+
+// Tap makes a device called tap whose frames come from the test, each with any
+// virtio_net_hdr before it.
+func Tap(t testing.TB) (ifindex int32, write func([]byte)) {
+	t.Helper()
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		Skip(t, "needs /dev/net/tun: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	ifr, err := unix.NewIfreq("tap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		t.Fatalf("TUNSETIFF: %v", err)
+	}
+	return up(t, "tap"), func(f []byte) {
+		t.Helper()
+		if _, err := unix.Write(fd, f); err != nil {
+			t.Fatalf("write to tap: %v", err)
+		}
+	}
+}
+
+func up(t testing.TB, name string) int32 {
+	t.Helper()
+	l, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkSetUp(l)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int32(l.Attrs().Index)
+}
