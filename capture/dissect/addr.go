@@ -1,0 +1,60 @@
+package dissect
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// addr prints an address of 4 or 16 bytes, or the name of the host.
+func (p *Printer) addr(a []byte) {
+	if p.opt.Numeric == 0 && p.opt.HostName != nil {
+		if name := p.opt.HostName(a); name != "" {
+			if p.opt.NoDomain {
+				name, _, _ = strings.Cut(name, ".")
+			}
+			p.safe([]byte(name))
+			return
+		}
+	}
+	if len(a) == 4 {
+		for i, c := range a {
+			if i > 0 {
+				p.char('.')
+			}
+			p.dec(uint64(c))
+		}
+		return
+	}
+	p.addr6(a)
+}
+
+// addr6 prints 16 bytes as RFC 5952 says. tcpdump prints IPv4-mapped and IPv4-compatible ones with a dotted quad, as
+// inet_ntop does.
+func (p *Printer) addr6(a []byte) {
+	ip, ok := netip.AddrFromSlice(a)
+	if !ok {
+		return
+	}
+	p.out = ip.AppendTo(p.out)
+}
+
+// mac prints an address of the link level, in colons.
+func (p *Printer) mac(a []byte) {
+	for i, c := range a {
+		if i > 0 {
+			p.char(':')
+		}
+		p.hex(uint64(c), 2)
+	}
+}
+
+// port prints a port of "tcp" or "udp", or the name of the service.
+func (p *Printer) port(protocol string, n uint16) {
+	if p.opt.Numeric == 0 && p.opt.PortName != nil {
+		if name := p.opt.PortName(protocol, n); name != "" {
+			p.safe([]byte(name))
+			return
+		}
+	}
+	p.dec(uint64(n))
+}
