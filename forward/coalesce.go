@@ -57,6 +57,7 @@ type coalescer struct {
 	used    int
 	buckets [groupBuckets]int16 // place + 1 of the newest group of a flow
 	tails   [BatchSize][]byte
+	joined  int // place of the group that the last datagram joined
 }
 
 func (c *coalescer) reset() {
@@ -142,6 +143,7 @@ func (c *coalescer) append(g *group, at int, ip wire.IPv4, payload int) bool {
 	}
 	c.last[at] = int16(c.used)
 	c.count[at]++
+	c.joined = at
 	return true
 }
 

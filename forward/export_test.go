@@ -57,6 +57,7 @@ func (t *TestBatch) Reset() {
 // Process runs a batch through the loop without a port's Recv.
 func (l *Loop) Process(t *TestBatch) {
 	l.clock = 0
+	l.taps.begin(l.wanted.Load())
 	l.batch = t.batch
 	l.process(l.table.Load())
 }

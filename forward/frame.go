@@ -22,6 +22,9 @@ type Frame struct {
 	Ethernet bool   // there is an Ethernet header
 	Tagged   bool   // bore a VLAN tag that Buf no longer shows
 	Lost     Verdict
+	Received int64 // ns since 1970, when the kernel took it in; 0: not known
+
+	id uint64 // event id, where somebody looks
 }
 
 // Kernel packet types, PACKET_*.

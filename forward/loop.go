@@ -49,6 +49,8 @@ type Loop struct {
 	start      time.Time
 	clock      int64 // ns since start, read at most once a batch; 0: not read
 	ident      uint16
+	wanted     atomic.Pointer[Tap]
+	taps       tapping
 }
 
 const (
@@ -129,6 +131,7 @@ func (l *Loop) Run(ctx context.Context) error {
 // once handles what one Recv gave.
 func (l *Loop) once() {
 	l.clock = 0
+	l.taps.begin(l.wanted.Load())
 	t := l.table.Load()
 	changed := t != l.seen
 	l.seen = t
@@ -168,8 +171,22 @@ func (l *Loop) process(t *Table) {
 // way, the frame may be held until the tables have caught up; since is when
 // that began, 0 for a frame that is new.
 func (l *Loop) handle(t *Table, f *Frame, since int64) {
+	if l.taps.tap == nil {
+		l.decide(t, f, since)
+		return
+	}
+	l.taps.arrive(f)
+	l.taps.settle(l.decide(t, f, since))
+}
+
+// decide is handle without a look at the outcome: Forward for what is to be
+// sent by the next flush, Queue for what waits.
+func (l *Loop) decide(t *Table, f *Frame, since int64) Verdict {
 	r := &l.res
 	step(t, f, r)
+	if l.taps.tap != nil {
+		l.taps.decided(t, r)
+	}
 	switch r.verdict {
 	case Forward:
 		if r.neigh != nil && r.neigh.Stale && r.neigh.touch(l.now(), 2*second) {
@@ -186,10 +203,13 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		case r.fragment:
 			l.sendPieces(buf, r.neigh, r.out, r.mtu)
 		case l.loaded && !r.relink && l.join.join(buf, r.neigh, r.out, l.nout):
+			if l.taps.tap != nil {
+				l.taps.leave(l.join.joined, buf, r.out, Forward)
+			}
 		default:
 			l.send(buf, r.out, Forward)
 		}
-		return
+		return Forward
 	case Queue:
 		if r.redirect {
 			l.sendRedirect(t, f, r)
@@ -197,14 +217,19 @@ func (l *Loop) handle(t *Table, f *Frame, since int64) {
 		if r.relink {
 			f.Buf, f.Ethernet = l.relink(f, r), true
 		}
-		l.hold(f, r)
-		return
+		return l.hold(f, r)
 	case DropIPInNoRoutes, DropIPRPFilter, DropIfUnknown:
 		if r.in != nil && l.holdMiss(f, since) {
-			return
+			return Queue
 		}
 	}
 	l.counters.verdicts[r.verdict].Add(1)
+	l.explain(t, f, r)
+	return r.verdict
+}
+
+// explain sends the ICMP error that a dropped packet deserves, if it does.
+func (l *Loop) explain(t *Table, f *Frame, r *result) {
 	if r.icmp.Type == 0 && r.verdict != DropRouteBlackhole {
 		return
 	}
@@ -273,7 +298,7 @@ func (l *Loop) retryMisses(t *Table, changed bool) {
 		return
 	}
 	for _, m := range l.misses.take() {
-		f := Frame{Buf: m.buf, Ifindex: m.in, PktType: m.pktType, Ethernet: m.ethernet}
+		f := Frame{Buf: m.buf, Ifindex: m.in, PktType: m.pktType, Ethernet: m.ethernet, Received: m.received, id: m.id}
 		l.handle(t, &f, m.since)
 	}
 	l.flush()
@@ -299,6 +324,9 @@ func (l *Loop) send(buf []byte, out *Link, as Verdict) {
 	o.Bypass = out.Flags&LinkBypass != 0 && Vnet(buf).gso() == gsoNone
 	l.counted[l.nout] = as
 	l.join.alone(l.nout)
+	if l.taps.tap != nil {
+		l.taps.leave(l.nout, buf, out, as)
+	}
 	if l.nout++; l.nout == len(l.out) {
 		l.flush()
 	}
@@ -319,6 +347,9 @@ func (l *Loop) flush() {
 		}
 	}
 	l.port.Send(out)
+	if l.taps.tap != nil {
+		l.taps.flushed(out)
+	}
 	sent, bytes, forwarded := 0, 0, 0
 	for i := range out {
 		o, n := &out[i], l.join.count[i]
@@ -449,12 +480,13 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 	if n == 0 {
 		return
 	}
+	l.taps.report(r.icmp)
 	if !out.ethernet() {
 		clear(b[wire.EthernetLen:][:VnetLen])
 		l.send(b[wire.EthernetLen:n], out, Originate)
 		return
 	}
-	f := Frame{Buf: b[:n], Ifindex: out.Ifindex, Ethernet: true}
+	f := Frame{Buf: b[:n], Ifindex: out.Ifindex, Ethernet: true, id: l.taps.id()}
 	next := nh.Gateway
 	if !next.IsValid() {
 		next = to
@@ -495,15 +527,33 @@ func (l *Loop) sendRedirect(t *Table, f *Frame, r *result) {
 }
 
 // hold keeps a frame until its next hop has a MAC.
-func (l *Loop) hold(f *Frame, r *result) {
+func (l *Loop) hold(f *Frame, r *result) Verdict {
 	key := hopKey{ifindex: r.out.Ifindex, addr: r.next}
-	ask, dropped := l.queue.add(key, f, r, r.out.Neighbour(r.next), l.now())
+	ask, kept := l.queue.add(key, f, r, r.out.Neighbour(r.next), l.now())
 	l.counters.verdicts[Queue].Add(1)
-	l.counters.verdicts[DropNeighQueueFull].Add(uint64(dropped))
+	l.await()
+	for i := range l.queue.evicted {
+		l.evict(&l.queue.evicted[i], key, r.out)
+	}
+	clear(l.queue.evicted)
 	if ask {
 		l.opts.Resolve(key.ifindex, key.addr)
 	}
-	l.await()
+	if !kept {
+		l.counters.verdicts[DropNeighQueueFull].Add(1)
+		return DropNeighQueueFull
+	}
+	return Queue
+}
+
+// evict ends a packet that gave way to a later one.
+func (l *Loop) evict(w *waiting, key hopKey, out *Link) {
+	l.counters.verdicts[DropNeighQueueFull].Add(1)
+	if l.taps.tap != nil {
+		defer l.taps.back(l.taps.current)
+		l.taps.resume(l.seen, w, key, out, nil)
+		l.taps.failed(w, DropNeighQueueFull)
+	}
 }
 
 // retry looks at all packets that wait: a next hop may have an address now,
@@ -520,15 +570,25 @@ func (l *Loop) retry(t *Table) {
 			}
 			continue
 		case Forward:
-			for _, w := range h.packets {
-				l.release(w, n, out)
+			for i := range h.packets {
+				if l.taps.tap != nil {
+					l.taps.resume(t, &h.packets[i], key, out, n)
+				}
+				l.release(h.packets[i], n, out)
 			}
 		default:
-			for _, w := range h.packets {
+			for i := range h.packets {
+				w := &h.packets[i]
 				l.counters.verdicts[v].Add(1)
+				if l.taps.tap != nil {
+					l.taps.resume(t, w, key, out, n)
+				}
 				if v == DropNeighFailed {
 					l.report(t, wire.IPv4(w.buf[VnetLen+wire.EthernetLen:]), packetHost,
 						&result{clock: l.res.clock, in: t.Link(w.in), icmp: icmpError{Type: wire.ICMPDestUnreachable, Code: wire.ICMPHostUnreachable}})
+				}
+				if l.taps.tap != nil {
+					l.taps.failed(w, v)
 				}
 			}
 		}

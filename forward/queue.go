@@ -31,6 +31,10 @@ type waiting struct {
 	in  int32   // ingress
 	mtu int     // 0: not to be fragmented
 	as  Verdict // what it counts as when it leaves
+
+	id       uint64
+	received int64 // ns since 1970
+	route    *Route
 }
 
 type hop struct {
@@ -48,6 +52,8 @@ type hopQueue struct {
 	hops   map[hopKey]*hop
 	bytes  int
 	shares map[int32]*share // by ingress
+
+	evicted []waiting // by the last add: the caller's until the next
 }
 
 // share is what the packets of one ingress interface have of the queue.
@@ -73,26 +79,27 @@ func (q *hopQueue) give(h *hop, w waiting) {
 
 func (q *hopQueue) empty() bool { return len(q.hops) == 0 }
 
-// add keeps a copy of the frame. ask is true when the kernel should be asked
-// to resolve the hop; dropped counts packets that had to give way: the oldest
-// of the same hop, as in the kernel, or this one.
-func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now int64) (ask bool, dropped int) {
+// add keeps a copy of the frame, if there is room. ask is true when the kernel
+// should be asked to resolve the hop. The oldest packets of the same hop may
+// have to give way, as in the kernel: they are in evicted.
+func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now int64) (ask, kept bool) {
+	q.evicted = q.evicted[:0]
 	h := q.hops[key]
 	size := len(f.Buf) + queueOverhead
 	if q.hops == nil {
 		q.hops, q.shares = make(map[hopKey]*hop), make(map[int32]*share)
 	}
-	w := waiting{in: f.Ifindex, as: Forward}
+	w := waiting{in: f.Ifindex, as: Forward, id: f.id, received: f.Received, route: r.route}
 	if r.in == nil {
 		w.in, w.as = 0, Originate // ours: it came from nowhere
 	}
 	s := q.shareOf(w.in)
 	if s.bytes+size > shareBytes {
-		return false, 1
+		return false, false
 	}
 	if h == nil {
 		if len(q.hops) >= queueHops || s.hops >= shareHops || q.bytes+size > queueBytesTotal {
-			return false, 1
+			return false, false
 		}
 		h = &hop{in: w.in, since: now, asked: now, known: known, mac: r.out.MAC}
 		q.hops[key] = h
@@ -101,12 +108,12 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 	}
 	for len(h.packets) > 0 && (h.bytes+size > queueBytesPerHop || q.bytes+size > queueBytesTotal) {
 		q.give(h, h.packets[0])
+		q.evicted = append(q.evicted, h.packets[0])
 		h.packets[0] = waiting{}
 		h.packets = h.packets[1:]
-		dropped++
 	}
 	if q.bytes+size > queueBytesTotal {
-		return ask, dropped + 1
+		return ask, false
 	}
 	w.buf = append([]byte(nil), f.Buf...)
 	if r.fragment {
@@ -116,7 +123,7 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 	h.bytes += size
 	q.bytes += size
 	s.bytes += size
-	return ask, dropped
+	return ask, true
 }
 
 // state says what has become of a hop in t.
@@ -186,6 +193,8 @@ type missed struct {
 	pktType  uint8
 	ethernet bool
 	since    int64
+	received int64 // ns since 1970
+	id       uint64
 }
 
 func (q *missQueue) empty() bool { return len(q.packets) == 0 }
@@ -199,7 +208,8 @@ func (q *missQueue) add(f *Frame, now int64) bool {
 		q.shares = make(map[int32]int)
 	}
 	q.shares[f.Ifindex]++
-	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, ethernet: f.Ethernet, since: now})
+	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, ethernet: f.Ethernet, since: now,
+		received: f.Received, id: f.id})
 	q.bytes += len(f.Buf)
 	return true
 }

@@ -129,7 +129,7 @@ func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
 	for b.N < len(b.Frames) && copies < copyBuffers && s.Next(&slot) {
 		f := &b.Frames[b.N]
 		*f = forward.Frame{Buf: slot.Data, Ifindex: slot.Ifindex, PktType: slot.PktType,
-			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged}
+			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged, Received: slot.Time}
 		b.N++
 		switch {
 		case slot.Copied:

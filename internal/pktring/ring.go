@@ -31,6 +31,8 @@ const (
 	offLen     = 4
 	offSnaplen = 8
 	offMAC     = 12
+	offSec     = 16
+	offNsec    = 20
 	offSLL     = 32 // TPACKET_ALIGN(sizeof(struct tpacket2_hdr))
 	offIfindex = offSLL + 4
 	offHatype  = offSLL + 8
@@ -43,6 +45,7 @@ type Slot struct {
 	// Data is the virtio_net_hdr and, from VnetLen on, the frame from its
 	// link-layer header. It lies in the ring: borrowed until Release.
 	Data    []byte
+	Time    int64 // when the kernel took it in, ns since 1970
 	Ifindex int32
 	Hatype  uint16 // ARPHRD_* of the device
 	PktType uint8  // PACKET_HOST, PACKET_OTHERHOST, ...
@@ -99,6 +102,7 @@ func (r *Ring) Next(s *Slot) bool {
 	}
 	r.borrowed++
 
+	s.Time = int64(binary.NativeEndian.Uint32(b[offSec:]))*1e9 + int64(binary.NativeEndian.Uint32(b[offNsec:]))
 	s.Ifindex = int32(binary.NativeEndian.Uint32(b[offIfindex:]))
 	s.Hatype = binary.NativeEndian.Uint16(b[offHatype:])
 	s.PktType = b[offPkttype]

@@ -1,0 +1,219 @@
+package forward
+
+import (
+	"net/netip"
+
+	"proxyarpd/internal/wire"
+)
+
+// Look is what a Tap is shown: a packet where it came in or where it left, and
+// what became of it. It and all it points to is the loop's: Buf is borrowed
+// until Tap.Look returns; Table, links, routes and neighbours are immutable.
+type Look struct {
+	ID       uint64 // the same for a packet, its copies, its wait and its ICMP error
+	Received int64  // ns since 1970: when the kernel took the packet in
+	Out      bool   // as it left; else as it came
+	Buf      []byte // virtio_net_hdr and frame
+	Ifindex  int32  // where it came in, or left
+	PktType  uint8  // PACKET_*, of a packet that came in
+	Ethernet bool
+
+	Verdict   Verdict
+	ICMPType  uint8 // of the error that was sent about it; 0: none
+	ICMPCode  uint8
+	Table     *Table
+	From, To  *Link // nil where it got no further
+	Route     *Route
+	Next      netip.Addr // neighbour to send to
+	Neighbour *Neighbour
+}
+
+// Tap is shown every packet while one is set: as it came with its verdict, and
+// each frame that left. It runs on the datapath and must not block.
+type Tap interface {
+	// ID gives a new event id, never 0.
+	ID() uint64
+	Look(*Look)
+}
+
+// SetTap makes t see all packets from the next batch on; nil ends that. A call
+// may still be under way when SetTap returns.
+func (l *Loop) SetTap(t Tap) {
+	if t == nil {
+		l.wanted.Store(nil)
+		return
+	}
+	l.wanted.Store(&t)
+}
+
+// tapHead is how much of a frame the datapath rewrites in place: the
+// virtio_net_hdr, an Ethernet header, an IPv4 header with options.
+const tapHead = VnetLen + wire.EthernetLen + 60
+
+// tapping is what the loop remembers of the packets of a batch for its Tap.
+// Frames are rewritten where they lie, so what is kept is the head that they
+// came with.
+type tapping struct {
+	tap     Tap // nil: nobody looks
+	notes   []note
+	current int       // place in notes of the packet that is handled, -1: none
+	leaving []leaving // what flush is to show
+	look    Look
+}
+
+// note is a packet that came in, or had been waiting.
+type note struct {
+	look  Look
+	head  [tapHead]byte
+	shown bool // as it came: nothing is left to tell but where it went
+}
+
+// leaving is a frame that send or the coalescer took.
+type leaving struct {
+	place   int // in Loop.out
+	note    int
+	buf     []byte
+	head    [tapHead]byte // joining rewrites the first frame's
+	out     *Link
+	verdict Verdict
+}
+
+// begin asks once a batch whether somebody looks.
+func (p *tapping) begin(wanted *Tap) {
+	switch {
+	case wanted != nil:
+		p.tap = *wanted
+		p.notes, p.leaving, p.current = p.notes[:0], p.leaving[:0], -1
+	case p.tap != nil:
+		*p = tapping{current: -1} // keeps no table alive
+	}
+}
+
+// arrive notes a frame before it is rewritten.
+func (p *tapping) arrive(f *Frame) {
+	if f.id == 0 {
+		f.id = p.tap.ID()
+	}
+	p.current = len(p.notes)
+	p.notes = append(p.notes, note{look: Look{ID: f.id, Received: f.Received, Buf: f.Buf, Ifindex: f.Ifindex,
+		PktType: f.PktType, Ethernet: f.Ethernet}})
+	copy(p.notes[p.current].head[:], f.Buf)
+}
+
+// decided notes what step found out about the current packet.
+func (p *tapping) decided(t *Table, r *result) {
+	k := &p.notes[p.current].look
+	k.Table, k.From, k.To, k.Route, k.Next, k.Neighbour = t, r.in, r.out, r.route, r.next, r.neigh
+}
+
+// settle notes how the current packet ended. Unless it is on its way out, that
+// is all there is to tell.
+func (p *tapping) settle(v Verdict) {
+	if n := &p.notes[p.current]; v != Forward {
+		n.look.Verdict = v
+		p.show(n)
+	}
+	p.current = -1
+}
+
+// resume makes a packet that has been waiting the current one. What is known of
+// it is the packet as it would leave.
+func (p *tapping) resume(t *Table, w *waiting, key hopKey, out *Link, nb *Neighbour) {
+	p.current = len(p.notes)
+	if w.id == 0 {
+		w.id = p.tap.ID()
+	}
+	p.notes = append(p.notes, note{shown: true, look: Look{ID: w.id, Received: w.received, Buf: w.buf, Ifindex: w.in,
+		Ethernet: true, Table: t, From: t.Link(w.in), To: out, Route: w.route, Next: key.addr, Neighbour: nb}})
+}
+
+// failed shows a packet whose wait was in vain, with the TTL that it came with.
+func (p *tapping) failed(w *waiting, v Verdict) {
+	n := &p.notes[p.current]
+	p.current = -1
+	if w.as != Forward {
+		n.look.Out = true
+		n.look.Ifindex = n.look.To.index()
+	} else {
+		ip := wire.IPv4(w.buf[VnetLen+wire.EthernetLen:])
+		ip[8]++
+		ip.UpdateHeaderChecksum()
+	}
+	n.look.Verdict = v
+	p.tap.Look(&n.look)
+}
+
+func (l *Link) index() int32 {
+	if l == nil {
+		return 0
+	}
+	return l.Ifindex
+}
+
+// show shows a packet as it came.
+func (p *tapping) show(n *note) {
+	n.shown = true
+	b := n.look.Buf
+	size := min(len(b), tapHead)
+	var now [tapHead]byte
+	copy(now[:], b[:size])
+	copy(b, n.head[:size])
+	p.tap.Look(&n.look)
+	copy(b, now[:size])
+}
+
+// leave notes a frame of the current packet that goes to place in Loop.out.
+func (p *tapping) leave(place int, buf []byte, out *Link, as Verdict) {
+	i := len(p.leaving)
+	p.leaving = append(p.leaving, leaving{place: place, note: p.current, buf: buf, out: out, verdict: as})
+	copy(p.leaving[i].head[:], buf)
+}
+
+// id is that of the current packet, 0 if nobody looks.
+func (p *tapping) id() uint64 {
+	if p.tap == nil || p.current < 0 {
+		return 0
+	}
+	return p.notes[p.current].look.ID
+}
+
+// back makes the packet at that place the current one again.
+func (p *tapping) back(place int) { p.current = place }
+
+// report notes the ICMP error that goes out about the current packet.
+func (p *tapping) report(e icmpError) {
+	if p.tap != nil && p.current >= 0 {
+		p.notes[p.current].look.ICMPType, p.notes[p.current].look.ICMPCode = e.Type, e.Code
+	}
+}
+
+// flushed shows what was sent, or why it was not.
+func (p *tapping) flushed(out []Out) {
+	for i := range p.leaving {
+		e := &p.leaving[i]
+		v := out[e.place].Err
+		k := &p.look
+		*k = Look{}
+		if e.note >= 0 {
+			n := &p.notes[e.note]
+			if !n.shown && e.verdict != Originate {
+				n.look.Verdict = v
+				p.show(n)
+			}
+			*k = n.look
+		}
+		if e.verdict == Originate {
+			k.From, k.Route, k.Next, k.Neighbour, k.ICMPType, k.ICMPCode = nil, nil, netip.Addr{}, nil, 0, 0
+			if v == Forward {
+				v = Originate
+			}
+		} else if v != Forward {
+			continue // told where it came in
+		}
+		k.Out, k.Buf, k.Ifindex, k.To, k.Ethernet, k.Verdict = true, e.buf, e.out.Ifindex, e.out, e.out.ethernet(), v
+		copy(e.buf, e.head[:min(len(e.buf), tapHead)])
+		p.tap.Look(k)
+		e.buf = nil
+	}
+	p.leaving = p.leaving[:0]
+}

@@ -1,0 +1,200 @@
+package forward_test
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+
+	"proxyarpd/forward"
+	"proxyarpd/internal/wire"
+)
+
+// looked is what a Tap was shown, with bytes of its own.
+type looked struct {
+	forward.Look
+	frame []byte
+}
+
+type recorder struct {
+	ids  uint64
+	seen []looked
+}
+
+func (r *recorder) ID() uint64 { r.ids++; return r.ids }
+
+func (r *recorder) Look(l *forward.Look) {
+	r.seen = append(r.seen, looked{*l, bytes.Clone(l.Buf)})
+}
+
+// TestTapForward: a packet is shown as it came and as it left, under one id.
+func TestTapForward(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	tap := &recorder{}
+	l.SetTap(tap)
+	frame := forward.Packet("10.65.0.1", "10.65.1.9", 18)
+	original := bytes.Clone(frame)
+	p.Inject(forward.IfPod1, frame)
+	once(t, l)
+	sent := p.Sent()
+	if len(tap.seen) != 2 || len(sent) != 1 {
+		t.Fatalf("shown %d, sent %d", len(tap.seen), len(sent))
+	}
+	in, out := tap.seen[0], tap.seen[1]
+	if in.Out || in.Ifindex != forward.IfPod1 || in.Verdict != forward.Forward || !bytes.Equal(in.frame, original) {
+		t.Errorf("as it came: %+v", in)
+	}
+	if in.From.Name != "cali1" || in.To.Name != "ens192" || in.Next != netip.MustParseAddr("192.168.1.16") || in.Route.Prefix.String() != "10.65.1.0/24" {
+		t.Errorf("decided: %+v", in)
+	}
+	if !out.Out || out.Ifindex != forward.IfUplink || out.ID != in.ID || !bytes.Equal(out.frame, sent[0].Buf) {
+		t.Errorf("as it left: %+v", out)
+	}
+	l.SetTap(nil)
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.1.9", 18))
+	if once(t, l); len(tap.seen) != 2 {
+		t.Error("shown although nobody looks")
+	}
+}
+
+// TestTapFailedSend: why a frame could not be sent is told where it came in,
+// padding and all.
+func TestTapFailedSend(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	tap := &recorder{}
+	l.SetTap(tap)
+	p.Fail = func(int32) forward.Verdict { return forward.DropQdisc }
+	padded := append(forward.Packet("10.65.0.1", "10.65.1.9", 1), make([]byte, 17)...)
+	original := bytes.Clone(padded)
+	p.Inject(forward.IfPod1, padded)
+	once(t, l)
+	if len(tap.seen) != 1 || tap.seen[0].Verdict != forward.DropQdisc || !bytes.Equal(tap.seen[0].frame, original) {
+		t.Fatalf("shown: %+v", tap.seen)
+	}
+}
+
+// TestTapError: a dropped packet and the ICMP error about it bear one id.
+func TestTapError(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	tap := &recorder{}
+	l.SetTap(tap)
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.71.0.1", 18))
+	once(t, l)
+	if len(tap.seen) != 2 {
+		t.Fatalf("shown: %+v", tap.seen)
+	}
+	in, out := tap.seen[0], tap.seen[1]
+	if in.Verdict != forward.DropRouteUnreachable || in.ICMPType != 3 || in.ICMPCode != 1 || in.Out {
+		t.Errorf("as it came: %+v", in)
+	}
+	if out.Verdict != forward.Originate || !out.Out || out.ID != in.ID || out.Ifindex != forward.IfPod1 {
+		t.Errorf("the error: %+v", out)
+	}
+}
+
+// TestTapQueue: a packet that waits, and how that ends.
+func TestTapQueue(t *testing.T) {
+	l, p, b, _ := newLoop(t)
+	tap := &recorder{}
+	l.SetTap(tap)
+	original := forward.Packet("10.65.0.1", "10.67.0.1", 18)
+	p.Inject(forward.IfPod1, bytes.Clone(original))
+	once(t, l)
+	if len(tap.seen) != 1 || tap.seen[0].Verdict != forward.Queue || !bytes.Equal(tap.seen[0].frame, original) {
+		t.Fatalf("shown: %+v", tap.seen)
+	}
+	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &forward.Neighbour{Failed: true})
+	l.Publish(b.Publish())
+	l.Age(200 * time.Millisecond)
+	once(t, l)
+	if len(tap.seen) != 3 {
+		t.Fatalf("shown: %+v", tap.seen)
+	}
+	end, icmp := tap.seen[1], tap.seen[2]
+	if end.Verdict != forward.DropNeighFailed || end.ID != tap.seen[0].ID || end.Out || end.ICMPCode != 1 || !bytes.Equal(end.frame, original) {
+		t.Errorf("the end: %+v\n%x\n%x", end.Look, end.frame, original)
+	}
+	if icmp.Verdict != forward.Originate || icmp.ID != end.ID {
+		t.Errorf("the error: %+v", icmp.Look)
+	}
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.1", 18))
+	once(t, l)
+	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &forward.Neighbour{Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}})
+	l.Publish(b.Publish())
+	once(t, l)
+	last := tap.seen[len(tap.seen)-1]
+	if last.Verdict != forward.Forward || !last.Out || last.ID != tap.seen[len(tap.seen)-2].ID || last.Next != netip.MustParseAddr("192.168.1.77") {
+		t.Errorf("resolved: %+v", last.Look)
+	}
+}
+
+// TestTapCoalesced: datagrams that leave as one frame are shown each.
+func TestTapCoalesced(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	tap := &recorder{}
+	l.SetTap(tap)
+	const n = 20
+	for i := range n {
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.1.9", 18, func(_ forward.Vnet, ip wire.IPv4) {
+			ip[4], ip[5] = 0, byte(i)
+		}))
+	}
+	once(t, l)
+	if sent := p.Sent(); len(sent) != 1 {
+		t.Fatalf("%d sent", len(sent))
+	}
+	if len(tap.seen) != 2*n {
+		t.Fatalf("shown: %d", len(tap.seen))
+	}
+	for i := range n {
+		in, out := tap.seen[2*i], tap.seen[2*i+1]
+		ipIn, ipOut := wire.IPv4(in.frame[forward.VnetLen+14:]), wire.IPv4(out.frame[forward.VnetLen+14:])
+		if in.Out || !out.Out || in.ID != out.ID || len(in.frame) != len(out.frame) || ipIn.ID() != uint16(i) ||
+			ipOut.ID() != uint16(i) || ipIn.TTL() != 64 || ipOut.TTL() != 63 || !ipOut.ChecksumOK() || ipOut.TotalLen() != len(ipOut) {
+			t.Fatalf("%d: %+v %+v\n%x\n%x", i, in.Look, out.Look, in.frame, out.frame)
+		}
+	}
+}
+
+// TestTapFragments: each piece is shown as it leaves.
+func TestTapFragments(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	tap := &recorder{}
+	l.SetTap(tap)
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.66.0.9", 1400, func(_ forward.Vnet, ip wire.IPv4) { ip[6], ip[7] = 0, 0 }))
+	once(t, l)
+	sent := p.Sent()
+	if len(sent) != 3 || len(tap.seen) != 4 {
+		t.Fatalf("%d sent, %d shown", len(sent), len(tap.seen))
+	}
+	for i, s := range sent {
+		if k := tap.seen[i+1]; !k.Out || k.ID != tap.seen[0].ID || !bytes.Equal(k.frame, s.Buf) {
+			t.Errorf("piece %d: %+v", i, k.Look)
+		}
+	}
+}
+
+type blind struct{ ids uint64 }
+
+func (b *blind) ID() uint64         { b.ids++; return b.ids }
+func (b *blind) Look(*forward.Look) {}
+
+// TestTapNoAllocations: nor does a look at them.
+func TestTapNoAllocations(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	p.Discard = true
+	l.SetTap(&blind{})
+	for _, dst := range []string{"10.65.1.9", "10.70.0.1"} {
+		fresh := make([][]byte, 64)
+		for i := range fresh {
+			fresh[i] = forward.Packet("10.65.0.1", dst, 18)
+		}
+		f := forward.NewTestBatch(fresh, forward.IfPod1)
+		if n := testing.AllocsPerRun(100, func() {
+			f.Reset()
+			l.Process(f)
+		}); n != 0 {
+			t.Errorf("%s: %v allocations a batch", dst, n)
+		}
+	}
+}
