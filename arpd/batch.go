@@ -4,26 +4,45 @@ import "proxyarpd/internal/wire"
 
 // batch takes the n frames that the socket has just received to their ends.
 func (r *Responder) batch(n int) {
-	snap := r.ports.snap.Load()
-	r.strays.sync(snap)
-	tap := r.tap.Load()
+	snap, tap := r.begin()
 	now := r.now()
+	r.news = newsUnasked
 
 	for i := range n {
 		f := r.sock.frame(i)
 		e, v := r.entry(*snap, f.ifindex, now)
 		if v == NotSpecified {
-			out := r.sock.via(e.policy)
-			var size int
-			if size, v = r.answer(out.next(), f, e, now); v == Answered {
-				out.stage(size, origin{frame: i, entry: e}, f.ifindex)
-				continue
+			v = r.judge(f, e, now)
+			if v == IgnoreNotProxied && e.policy.mayBeProxied(f.data) {
+				if r.hold(f, e, now) {
+					continue
+				}
+				v = r.judge(f, e, now) // what is known now is all there is
 			}
 		}
-		r.finish(f, e, nil, v, tap)
+		if v != Answered {
+			r.finish(f, e, nil, v, tap)
+		}
 	}
-	r.flush(r.sock.queued, tap)
-	r.flush(r.sock.direct, tap)
+	r.flushAll(tap)
+}
+
+// begin gives what is in force for a batch.
+func (r *Responder) begin() (*snapshot, *Tap) {
+	snap := r.ports.snap.Load()
+	r.strays.sync(snap)
+	return snap, r.tap.Load()
+}
+
+// judge decides about a frame. With Answered the reply is staged, and the frame
+// must stay as it is until flushAll.
+func (r *Responder) judge(f frame, e *entry, now int64) Verdict {
+	out := r.sock.via(e.policy)
+	size, v := r.answer(out.next(), f, e, now)
+	if v == Answered {
+		out.stage(size, origin{frame: f, entry: e})
+	}
+	return v
 }
 
 // entry finds what applies to an interface. The verdict is NotSpecified if there
@@ -68,6 +87,10 @@ func (r *Responder) answer(reply []byte, f frame, e *entry, now int64) (int, Ver
 	if v == Answered && !e.port.bucket.take(r.ports.limit, now) {
 		return 0, DropRateLimit
 	}
+	if p := e.policy; v == Answered && p.fromUnrouted(f.data) && !r.stillBehind() && p.fromUnrouted(f.data) {
+		e.port.unrouted.Add(1)
+		r.unrouted.Add(1)
+	}
 	return n, v
 }
 
@@ -95,19 +118,25 @@ func tagged(f frame, p *Policy) bool {
 	return dst.IsMulticast() || dst == p.Own
 }
 
+// flushAll sends the replies of a batch.
+func (r *Responder) flushAll(tap *Tap) {
+	r.flush(r.sock.queued, tap)
+	r.flush(r.sock.direct, tap)
+}
+
 // flush sends the staged replies. A reply that cannot be sent is lost alone.
 func (r *Responder) flush(out *sender, tap *Tap) {
 	for sent := 0; sent < out.staged; {
 		n, v := out.send(sent)
 		if n == 0 { // the first of them is what failed
 			o := out.origin[sent]
-			r.finish(r.sock.frame(o.frame), o.entry, nil, v, tap)
+			r.finish(o.frame, o.entry, nil, v, tap)
 			sent++
 			continue
 		}
 		for i := sent; i < sent+n; i++ {
 			o := out.origin[i]
-			r.finish(r.sock.frame(o.frame), o.entry, out.reply(i), Answered, tap)
+			r.finish(o.frame, o.entry, out.reply(i), Answered, tap)
 		}
 		sent += n
 	}
@@ -116,11 +145,15 @@ func (r *Responder) flush(out *sender, tap *Tap) {
 
 // finish is the one place where a frame ends.
 func (r *Responder) finish(f frame, e *entry, reply []byte, v Verdict, tap *Tap) {
+	r.count(e, v)
+	if tap != nil {
+		(*tap)(f.ifindex, f.data, reply, v)
+	}
+}
+
+func (r *Responder) count(e *entry, v Verdict) {
 	r.total[v].Add(1)
 	if e != nil {
 		e.port.counts[v].Add(1)
-	}
-	if tap != nil {
-		(*tap)(f.ifindex, f.data, reply, v)
 	}
 }

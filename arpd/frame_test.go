@@ -83,6 +83,9 @@ func (f routesFunc) Proxy(target, sender netip.Addr, ifindex int) ProxyDecision 
 	return f(target, sender, ifindex)
 }
 
+// Routed knows podIP alone.
+func (f routesFunc) Routed(sender netip.Addr, _ int) bool { return sender == podIP }
+
 func testRoutes(target, _ netip.Addr, _ int) ProxyDecision {
 	switch target {
 	case remoteIP, outsideIP:

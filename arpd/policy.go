@@ -29,6 +29,10 @@ const (
 // up as seen from the sender) says ProxyNo where the check fails.
 type Routes interface {
 	Proxy(target, sender netip.Addr, ifindex int) ProxyDecision
+	// Routed reports whether a unicast route to sender leads to the interface. It
+	// decides nothing: a gateway is answered all the same, and counted. It is
+	// called as Proxy is.
+	Routed(sender netip.Addr, ifindex int) bool
 }
 
 // Policy says what is answered on one workload interface. It is immutable once

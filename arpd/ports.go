@@ -9,6 +9,7 @@ import (
 // its share of answers. It belongs to an ifindex.
 type port struct {
 	counts    counters
+	unrouted  atomic.Uint64
 	bucket    bucket // Run's alone
 	published bool   // under ports.mu
 }
@@ -97,7 +98,7 @@ func (p *ports) stats() map[int]InterfaceStats {
 	defer p.mu.Unlock()
 	out := make(map[int]InterfaceStats, len(p.known))
 	for ifindex, pt := range p.known {
-		out[ifindex] = pt.counts.stats()
+		out[ifindex] = pt.stats()
 	}
 	return out
 }

@@ -29,6 +29,12 @@ type Options struct {
 	// not remembered. A nil Lookup knows no further interface.
 	Lookup func(ifindex int) (*Policy, bool)
 
+	// Behind reports whether the kernel has told of changes that Routes does
+	// not know yet. A request for a target of Policy.Proxy that Routes refuses is
+	// held while that is so, for at most a tenth of a second. It is called on
+	// Run's goroutine and must not block. nil is never.
+	Behind func() bool
+
 	// Attach, if set, replaces the classic filter of the socket, by an eBPF
 	// program that polices per interface, for instance. Without one a flood
 	// that outruns Run fills the socket's queue for all.
@@ -49,16 +55,21 @@ type Tap func(ifindex int, frame, reply []byte, v Verdict)
 // Responder answers the ARP requests of all workload interfaces of a network
 // namespace. Its methods may be called from any goroutine, Run from one at a time.
 type Responder struct {
-	lookup func(int) (*Policy, bool)
-	log    *slog.Logger
-	sock   *socket
-	ports  *ports
-	total  counters
-	tap    atomic.Pointer[Tap]
-	closed atomic.Bool
-	epoch  time.Time
+	lookup   func(int) (*Policy, bool)
+	behind   func() bool
+	log      *slog.Logger
+	sock     *socket
+	ports    *ports
+	total    counters
+	unrouted atomic.Uint64
+	tap      atomic.Pointer[Tap]
+	closed   atomic.Bool
+	epoch    time.Time
 
-	strays strays // Run's alone
+	// Run's alone.
+	strays strays
+	held   holder
+	news   news
 }
 
 // Open makes the socket, in the network namespace of the calling thread. From
@@ -73,12 +84,16 @@ func Open(o Options) (*Responder, error) {
 	if o.Burst == 0 {
 		o.Burst = DefaultBurst
 	}
+	if o.Behind == nil {
+		o.Behind = func() bool { return false }
+	}
 	sock, err := openSocket(o.Attach)
 	if err != nil {
 		return nil, fmt.Errorf("ARP socket: %w", err)
 	}
 	return &Responder{
 		lookup: o.Lookup,
+		behind: o.Behind,
 		log:    o.Logger,
 		sock:   sock,
 		ports:  newPorts(newLimit(o.RatePerSecond, o.Burst)),
@@ -118,7 +133,16 @@ func (r *Responder) Run(ctx context.Context) error {
 	})()
 	const minPause, maxPause = 10 * time.Millisecond, time.Second
 	pause := minPause
+	timed := true // an earlier Run may have left a deadline
 	for {
+		r.retry()
+		if held := r.held.n > 0; held || timed {
+			timed = held
+			r.setDeadline(held)
+			if ctx.Err() != nil { // its deadline may have been overwritten
+				return nil
+			}
+		}
 		n, err := r.sock.receive()
 		switch {
 		case err == nil:
@@ -130,7 +154,7 @@ func (r *Responder) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			_ = r.sock.conn.SetReadDeadline(time.Time{}) // of an earlier Run
+			timed = true
 			continue
 		}
 		r.log.Warn("cannot read ARP frames, trying again", "error", err, "pause", pause)
@@ -141,6 +165,15 @@ func (r *Responder) Run(ctx context.Context) error {
 		}
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// setDeadline has receive return in time for what is held.
+func (r *Responder) setDeadline(held bool) {
+	var at time.Time
+	if held {
+		at = time.Now().Add(holdTick)
+	}
+	_ = r.sock.conn.SetReadDeadline(at)
 }
 
 func (r *Responder) now() int64 { return int64(time.Since(r.epoch)) }

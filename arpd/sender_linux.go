@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// origin says which frame of the batch a reply answers.
+// origin says what a reply answers. The frame is borrowed until the reply is sent.
 type origin struct {
-	frame int
+	frame frame
 	entry *entry
 }
 
@@ -59,15 +59,15 @@ func openDirect() (*sender, error) {
 // next is the room for the next reply, stage keeps what was written there.
 func (s *sender) next() []byte { return s.tx.data[s.staged][:] }
 
-func (s *sender) stage(size int, o origin, ifindex int) {
-	s.tx.stage(s.staged, size, ifindex)
+func (s *sender) stage(size int, o origin) {
+	s.tx.stage(s.staged, size, o.frame.ifindex)
 	s.origin[s.staged] = o
 	s.staged++
 }
 
 func (s *sender) reply(i int) []byte { return s.tx.data[i][:] }
 
-// reset forgets what was staged, and keeps no policy alive while idle.
+// reset forgets what was staged, and keeps no frame and no policy alive while idle.
 func (s *sender) reset() {
 	clear(s.origin[:s.staged])
 	s.staged = 0

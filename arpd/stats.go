@@ -7,8 +7,12 @@ type Counts [NumVerdicts]uint64
 
 // InterfaceStats counts the frames of one workload interface.
 type InterfaceStats struct {
-	Requests  uint64 // well-formed requests, whatever became of them
-	Replies   uint64 // those that were answered
+	Requests uint64 // well-formed requests, whatever became of them
+	Replies  uint64 // those that were answered
+	// Unrouted counts those of the answered requests for a gateway whose sender
+	// has an address that is not routed to this interface. Requests that are
+	// answered while the kernel's news of routes is behind are not looked at.
+	Unrouted  uint64
 	ByVerdict Counts
 }
 
@@ -19,6 +23,7 @@ type Stats struct {
 	// are gone or no workloads. DropReceiveOverflow is known here only: the
 	// kernel counts it for the socket, not for an interface.
 	ByVerdict Counts
+	Unrouted  uint64 // as in InterfaceStats, of all interfaces
 	// Interfaces has the workload interfaces that are published, and those that
 	// Lookup told of and no Publish did yet, by ifindex.
 	Interfaces map[int]InterfaceStats
@@ -34,8 +39,8 @@ func (c *counters) load() (out Counts) {
 	return out
 }
 
-func (c *counters) stats() InterfaceStats {
-	s := InterfaceStats{ByVerdict: c.load()}
+func (p *port) stats() InterfaceStats {
+	s := InterfaceStats{ByVerdict: p.counts.load(), Unrouted: p.unrouted.Load()}
 	for v, n := range s.ByVerdict {
 		if Verdict(v).Request() {
 			s.Requests += n
@@ -51,5 +56,5 @@ func (r *Responder) Stats() Stats {
 	if s, err := r.sock.conn.Stats(); err == nil {
 		r.total[DropReceiveOverflow].Add(uint64(s.Drops))
 	}
-	return Stats{ByVerdict: r.total.load(), Interfaces: r.ports.stats()}
+	return Stats{ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Interfaces: r.ports.stats()}
 }

@@ -1,7 +1,7 @@
 package arpd
 
-// Verdict is how an ARP frame ended. Each frame has exactly one; the values
-// index the counters, name the metric and appear in captures.
+// Verdict is how an ARP frame ended. Each frame has exactly one, but for those
+// that were Queued before; the values index the counters, name the metric and appear in captures.
 //
 // Where the meaning is the kernel's the name is the kernel's (enum
 // skb_drop_reason, include/net/dropreason-core.h), so that it greps the same in
@@ -13,6 +13,7 @@ const (
 	NotSpecified Verdict = iota
 
 	Answered // a reply was handed to the interface
+	Queued   // waited for the news of a route; the request ends in a second verdict
 	Local    // the target is an address of this host: the kernel answers
 
 	// Not for us, nothing wrong with it.
@@ -53,12 +54,13 @@ type Kind uint8
 // (FDio/vpp#843): answered, ignored and dropped are kept apart here.
 const (
 	KindAnswer Kind = iota
+	KindQueue
 	KindLocal
 	KindIgnore
 	KindDrop
 )
 
-var kindNames = [...]string{KindAnswer: "answer", KindLocal: "local", KindIgnore: "ignore", KindDrop: "drop"}
+var kindNames = [...]string{KindAnswer: "answer", KindQueue: "queue", KindLocal: "local", KindIgnore: "ignore", KindDrop: "drop"}
 
 // String is the word itself.
 func (k Kind) String() string { return kindNames[k] }
@@ -73,6 +75,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	NotSpecified: {KindDrop, "PARP_NOT_SPECIFIED", false},
 
 	Answered: {KindAnswer, "answer", true},
+	Queued:   {KindQueue, "queue", false},
 	Local:    {KindLocal, "local", true},
 
 	IgnoreNotWorkload: {KindIgnore, "not-workload", false},

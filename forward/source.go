@@ -1,6 +1,9 @@
 package forward
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // validateSource is net/ipv4/fib_frontend.c, fib_validate_source, for a packet
 // that came in on a link and leaves by another: it may not bear an address of
@@ -53,6 +56,14 @@ func (t *Table) Routed(src, dst netip.Addr, in *Link, oif int32) bool {
 	var r result
 	ok, _ := t.validateSource(src, dst, in, oif, 0, &r)
 	return ok
+}
+
+// LeadsTo reports whether packets of this host to an address may leave by an
+// interface.
+func (t *Table) LeadsTo(addr netip.Addr, ifindex int32) bool {
+	r := t.Lookup(addr, netip.Addr{}, loopbackIfindex, 0)
+	return r != nil && r.Type == RouteUnicast &&
+		slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Ifindex == ifindex })
 }
 
 // onSubnet reports whether two addresses are in one subnet of the link

@@ -64,10 +64,10 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	fmt.Fprintf(out, "proxyarpd %s, engine %s, claim %s, up %s, %s\n\n", s.Version, s.Engine, s.Claim,
 		(time.Duration(s.Uptime * float64(time.Second))).Round(time.Second), state)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "INTERFACE\tINDEX\tROLE\tMAC\tANSWERS\tARP REQ\tARP REPLY\tRECEIVED\tPOLICED\tLOCAL\tPUNTED")
+	fmt.Fprintln(w, "INTERFACE\tINDEX\tROLE\tMAC\tANSWERS\tARP REQ\tARP REPLY\tUNROUTED\tRECEIVED\tPOLICED\tLOCAL\tPUNTED")
 	row := func(i daemon.Interface, role string) {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", i.Name, i.Index, role, i.MAC, dash(i.Answers),
-			i.ARPRequests, i.ARPReplies, i.Received, i.Policed, i.Local, i.Punted)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", i.Name, i.Index, role, i.MAC, dash(i.Answers),
+			i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Received, i.Policed, i.Local, i.Punted)
 	}
 	for _, i := range s.Workloads {
 		row(i, "workload")

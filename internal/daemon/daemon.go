@@ -171,7 +171,7 @@ const (
 )
 
 func (d *Daemon) openARP() error {
-	o := arpd.Options{Lookup: d.lookup, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
+	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
 	if d.claim != nil {
 		o.Attach = func(fd uintptr) error { return d.claim.AttachARP(int(fd)) }
 	}

@@ -243,9 +243,7 @@ func (d *Daemon) describe(index int) {
 		}
 		p.slot = slot
 	}
-	if d.loop != nil {
-		d.builder.SetLink(d.link(l, p))
-	}
+	d.builder.SetLink(d.link(l, p)) // with engine none too: --rp-filter gates answers
 }
 
 func (d *Daemon) claimPort(l *netstate.Link, p *port) claim.Port {

@@ -31,7 +31,8 @@ func (d *Daemon) resolve(ifindex int32, addr netip.Addr) {
 	}
 }
 
-// behind is called on the datapath about a packet that has no way.
+// behind is asked about a packet that has no way, or a target that is not to be
+// proxied: on the datapath, and by the responder.
 func (d *Daemon) behind() bool { return !d.caughtUp.Load() || d.watch.Behind() }
 
 // resolveHops has the kernel resolve what the datapath asks for, without

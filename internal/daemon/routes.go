@@ -11,6 +11,13 @@ import (
 // proxyRoutes answers arpd's question from the table that the datapath uses.
 type proxyRoutes struct{ table atomic.Pointer[forward.Table] }
 
+// Routed implements arpd.Routes. The route is the one that packets of this host
+// to the sender would take.
+func (p *proxyRoutes) Routed(sender netip.Addr, ifindex int) bool {
+	t := p.table.Load()
+	return t != nil && t.LeadsTo(sender, int32(ifindex))
+}
+
 // Proxy implements arpd.Routes by the kernel's rules (net/ipv4/arp.c,
 // arp_process): the target needs a unicast route that leaves by another
 // interface; a local one is the kernel's to answer.
@@ -30,7 +37,7 @@ func (p *proxyRoutes) Proxy(target, sender netip.Addr, ifindex int) arpd.ProxyDe
 	}
 	if nh := r.SelectFor(sender, target); nh == nil || nh.Ifindex == int32(ifindex) {
 		return arpd.ProxyNo
-	} else if in := t.Link(int32(ifindex)); in != nil && !t.Routed(sender, target, in, nh.Ifindex) {
+	} else if in := t.Link(int32(ifindex)); in == nil || !t.Routed(sender, target, in, nh.Ifindex) {
 		return arpd.ProxyNo // rp_filter gates answers, as in the kernel
 	}
 	return arpd.ProxyYes

@@ -39,6 +39,7 @@ type Interface struct {
 	Error       string            `json:"error,omitempty"`
 	ARPRequests uint64            `json:"arp_requests"`
 	ARPReplies  uint64            `json:"arp_replies"`
+	ARPUnrouted uint64            `json:"arp_unrouted"` // answered, though the sender is not routed to here
 	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
 	Received    uint64            `json:"received"` // frames given to the ring
 	Policed     uint64            `json:"policed"`  // frames refused: share of the ring in use
@@ -49,6 +50,7 @@ type Interface struct {
 // ARPStatus counts ARP frames by verdict.
 type ARPStatus struct {
 	Verdicts map[string]uint64 `json:"verdicts"`
+	Unrouted uint64            `json:"unrouted"` // as Interface.ARPUnrouted
 }
 
 // ForwardStatus counts packets of the datapath.
@@ -82,7 +84,7 @@ func (d *Daemon) status() *Status {
 		Version: d.cfg.Version, PID: pid(), Engine: d.cfg.Engine, Claim: d.claimMode(),
 		Uptime:    time.Since(d.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{},
-		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict)},
+		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted},
 	}
 	s.Ready, s.NotReady = d.isReady()
 	for index, p := range d.ports {
@@ -114,7 +116,7 @@ func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStat
 	}
 	if p.policy != nil {
 		i.Answers = p.policy.Answer.String()
-		i.ARPRequests, i.ARPReplies = a.Requests, a.Replies
+		i.ARPRequests, i.ARPReplies, i.ARPUnrouted = a.Requests, a.Replies, a.Unrouted
 		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
 	}
 	if d.claim != nil {

@@ -160,7 +160,10 @@ type status struct {
 	Ready     bool
 	Workloads []port
 	Uplinks   []port
-	ARP       struct{ Verdicts counts }
+	ARP       struct {
+		Verdicts counts
+		Unrouted uint64
+	}
 	Forward   struct {
 		PacketsIn  uint64 `json:"packets_in"`
 		PacketsOut uint64 `json:"packets_out"`
@@ -179,6 +182,7 @@ type port struct {
 	Error       string
 	ARPRequests uint64 `json:"arp_requests"`
 	ARPReplies  uint64 `json:"arp_replies"`
+	ARPUnrouted uint64 `json:"arp_unrouted"`
 	ARPVerdicts counts `json:"arp_verdicts"`
 	Received    uint64
 	Local       uint64

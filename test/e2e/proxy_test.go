@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/wire"
+)
+
+// answers reports whether a request for the target by an address has a reply
+// before an address probe for the gateway has.
+func (s *station) answers(target, tell string) bool {
+	s.t.Helper()
+	const fence = "0.0.0.0"
+	ask := s.whoHas(target, tell)
+	s.send(ask.frame())
+	behind := s.whoHas(gateway, fence)
+	s.send(behind.frame())
+	answered := false
+	for {
+		f := s.next(patience, func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply })
+		if f == nil {
+			s.t.Fatalf("who-has %s tell %s: not even the request behind it is answered", target, tell)
+		}
+		if wire.ARP(f.Payload()).TargetIP().String() == fence {
+			return answered
+		}
+		answered = true
+	}
+}
+
+// TestProxySenders: a target of --proxy is answered to whom rp_filter lets in, a
+// gateway to everybody, and those who are not routed to their interface are counted.
+func TestProxySenders(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ip")
+	for _, engine := range []string{"af_packet", "none"} {
+		for filter, spoofed := range []bool{0: true, 1: false, 2: false} { // loose is strict where the interface has no address
+			w := start(t, lab.Spec{PodsPerHost: 2}, "--engine", engine, "--rp-filter", fmt.Sprint(filter))
+			pod := listen(t, w.Lab, "ns0", "eth0", unix.ETH_P_ARP)
+			for _, c := range []struct {
+				name, target, sender string
+				want                 bool
+			}{
+				{"its own", "10.20.1.3", "10.20.1.2", true},
+				{"routed to another pod", "10.20.1.3", "10.20.1.4", spoofed},
+				{"routed to the uplink", "10.20.1.4", "10.20.1.3", spoofed},
+				{"the host's", "10.20.1.3", host0IP, false},
+				{"gateway, its own", gateway, "10.20.1.2", true},
+				{"gateway, routed to another pod", gateway, "10.20.1.4", true},
+				{"gateway, not routed", gateway, "10.99.0.1", true},
+				{"gateway, the host's", gateway, host0IP, true},
+			} {
+				if got := pod.answers(c.target, c.sender); got != c.want {
+					t.Errorf("engine %s, --rp-filter %d: %s: answered %t", engine, filter, c.name, got)
+				}
+			}
+			s := statusOf(t, w.d[0])
+			if got := s.port("veth0").ARPUnrouted; got != 3 || s.ARP.Unrouted != 3 {
+				t.Errorf("engine %s, --rp-filter %d: %d requests of senders that are not routed here, in all %d, want 3", engine, filter, got, s.ARP.Unrouted)
+			}
+		}
+	}
+}
+
+// TestProxyRace asks for a target in the instant in which its route appears,
+// while other routes come and go. None has to be asked for twice.
+func TestProxyRace(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ip")
+	w := start(t, lab.Spec{}, "--proxy", "10.20.9.0/24")
+	pod := listen(t, w.Lab, "ns0", "eth0", unix.ETH_P_ARP)
+	var routes *netlink.Handle
+	if err := w.Do("host0", func() (err error) { routes, err = netlink.NewHandle(unix.NETLINK_ROUTE); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer routes.Close()
+	route := func(dst netip.Prefix) *netlink.Route {
+		return &netlink.Route{Gw: net.ParseIP(host1IP), Dst: &net.IPNet{IP: dst.Addr().AsSlice(), Mask: net.CIDRMask(dst.Bits(), 32)}}
+	}
+	const targets, others = 200, 50
+	for i := range targets {
+		for j := range others {
+			other := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 30, byte(i), byte(j)}), 32)
+			if err := routes.RouteAdd(route(other)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		target := netip.AddrFrom4([4]byte{10, 20, 9, byte(i)})
+		if err := routes.RouteAdd(route(netip.PrefixFrom(target, 32))); err != nil {
+			t.Fatal(err)
+		}
+		ask := pod.whoHas(target.String(), "10.20.1.2")
+		pod.send(ask.frame())
+	}
+	answered := map[netip.Addr]bool{}
+	for len(answered) < targets {
+		f := pod.next(time.Second, func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply })
+		if f == nil {
+			break
+		}
+		answered[wire.ARP(f.Payload()).SenderIP()] = true
+	}
+	s := statusOf(t, w.d[0])
+	p := s.port("veth0")
+	t.Logf("%d of %d answered; %v", len(answered), targets, p.ARPVerdicts)
+	if len(answered) != targets || p.ARPVerdicts["arp-not-proxied"] != 0 {
+		t.Errorf("%d of %d requests answered; %v", len(answered), targets, p.ARPVerdicts)
+	}
+}
