@@ -119,7 +119,7 @@ func TestVerdictsDocumented(t *testing.T) {
 	frames := map[arpd.Kind][]string{}
 	for v := range arpd.NumVerdicts {
 		kind := v.Kind()
-		if kind == arpd.KindLocal || kind == arpd.KindIgnore {
+		if kind != arpd.KindDrop {
 			kind = arpd.KindAnswer
 		}
 		frames[kind] = append(frames[kind], v.String())

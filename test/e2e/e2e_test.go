@@ -164,7 +164,7 @@ type status struct {
 		Verdicts counts
 		Unrouted uint64
 	}
-	Forward   struct {
+	Forward struct {
 		PacketsIn  uint64 `json:"packets_in"`
 		PacketsOut uint64 `json:"packets_out"`
 		Verdicts   counts
