@@ -13,6 +13,7 @@ type Builder struct {
 	policy Policy
 	links  map[int32]*linkState
 	fibs   map[uint32]*fibState
+	pool   routePool
 	rules  []Rule
 	routes int
 	host   HostConf
@@ -32,8 +33,8 @@ type linkState struct {
 }
 
 type fibState struct {
-	fib       *fib
-	published bool // readers hold this tree: change a copy
+	fib       fib
+	published *fib // nil: it has changed since
 }
 
 // Well-known tables (include/uapi/linux/rtnetlink.h).
@@ -165,59 +166,49 @@ func (b *Builder) use(table uint32, r *Route, n int) {
 }
 
 // SetRoutes says what routes a table has for one prefix, in the kernel's order
-// of preference. None of them is the same as no route.
+// of preference. None of them is the same as no route. The prefix is IPv4.
 func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 	s := b.fibs[table]
 	if s == nil {
-		s = &fibState{fib: new(fib)}
+		s = new(fibState)
 		b.fibs[table] = s
 		b.rulesDirty = true
 	}
-	best := usable(routes)
+	prefix = prefix.Masked()
 	old, had := s.fib.Get(prefix)
+	var best *Route
+	if r := usable(routes); r != nil {
+		best = b.pool.hold(r, uint8(prefix.Bits()))
+	}
+	if had {
+		b.pool.release(old)
+	}
+	if best == old {
+		return
+	}
 	b.use(table, old, -1)
 	b.use(table, best, 1)
 	switch {
-	case best == nil && !had:
-		return
 	case best == nil:
 		b.routes--
-		if s.published {
-			s.fib = s.fib.DeletePersist(prefix)
-		} else {
-			s.fib.Delete(prefix)
-		}
+		s.fib.Delete(prefix)
+	case !had:
+		b.routes++
+		fallthrough
 	default:
-		if !had {
-			b.routes++
-		}
-		if s.published {
-			s.fib = s.fib.InsertPersist(prefix, best)
-		} else {
-			s.fib.Insert(prefix, best)
-		}
+		s.fib.Insert(prefix, best)
 	}
-	b.rulesDirty = true
+	s.published, b.rulesDirty = nil, true
 }
 
 // usable picks the route that the kernel would take and that has a way on.
 // Routes for one TOS only are not followed.
 func usable(routes []Route) *Route {
 	for i := range routes {
-		r := routes[i]
-		if r.TOS != 0 {
-			continue
+		r := &routes[i]
+		if r.TOS == 0 && (r.Type != RouteUnicast || len(r.Nexthops) > 0) {
+			return r
 		}
-		if r.Type != RouteUnicast {
-			r.Nexthops = nil
-			return &r
-		}
-		if len(r.Nexthops) == 0 {
-			continue
-		}
-		r.Nexthops = slices.Clone(r.Nexthops)
-		balance(r.Nexthops)
-		return &r
 	}
 	return nil
 }
@@ -287,8 +278,10 @@ func (b *Builder) fib(table uint32) *fib {
 	if s == nil {
 		return new(fib)
 	}
-	s.published = true
-	return s.fib
+	if s.published == nil {
+		s.published = s.fib.snapshot()
+	}
+	return s.published
 }
 
 func (b *Builder) buildRules(t *Table) {

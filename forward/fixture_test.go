@@ -36,11 +36,11 @@ func testBuilder(p Policy) *Builder {
 			nh.Gateway = netip.MustParseAddr(via)
 		}
 		p := netip.MustParsePrefix(prefix)
-		b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Prefix: p, Type: RouteUnicast, Nexthops: []Nexthop{nh}}})
+		b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: RouteUnicast, Nexthops: []Nexthop{nh}}})
 	}
 	typed := func(table uint32, prefix string, t RouteType) {
 		p := netip.MustParsePrefix(prefix)
-		b.SetRoutes(table, p, []Route{{Table: table, Prefix: p, Type: t}})
+		b.SetRoutes(table, p, []Route{{Table: table, Type: t}})
 	}
 	unicast("10.65.0.1/32", ifPod1, "")
 	unicast("10.65.0.2/32", ifPod2, "")

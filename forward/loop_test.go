@@ -225,7 +225,7 @@ func TestMissHeld(t *testing.T) {
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
 	once(t, l)
 	prefix := netip.MustParsePrefix("172.16.0.1/32")
-	b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Prefix: prefix, Type: forward.RouteUnicast,
+	b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Type: forward.RouteUnicast,
 		Nexthops: []forward.Nexthop{{Ifindex: forward.IfUplink, Gateway: netip.MustParseAddr("192.168.1.16"), Weight: 1}}}})
 	l.Publish(b.Publish())
 	once(t, l)
@@ -341,7 +341,7 @@ func TestRelink(t *testing.T) {
 		l, p, b, _ := newLoop(t)
 		b.SetLink(forward.Link{Ifindex: ifTun, Name: "tun0", Flags: forward.LinkUp | forward.LinkUplink, MTU: 1500, Slot: 9})
 		prefix := netip.MustParsePrefix("10.80.0.0/16")
-		b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Prefix: prefix, Type: forward.RouteUnicast, Nexthops: []forward.Nexthop{{Ifindex: ifTun, Weight: 1}}}})
+		b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Type: forward.RouteUnicast, Nexthops: []forward.Nexthop{{Ifindex: ifTun, Weight: 1}}}})
 		l.Publish(b.Publish())
 		return l, p
 	}

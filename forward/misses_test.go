@@ -26,7 +26,7 @@ func TestSourceMissHeld(t *testing.T) {
 		t.Fatalf("%d sent, counters %v", n, l.Counters().Read().Verdicts)
 	}
 	prefix := netip.MustParsePrefix("10.65.0.30/32")
-	b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Table: forward.TableMain, Prefix: prefix, Type: forward.RouteUnicast,
+	b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Table: forward.TableMain, Type: forward.RouteUnicast,
 		Nexthops: []forward.Nexthop{{Ifindex: 30, Weight: 1}}}})
 	l.Publish(b.Publish())
 	once(t, l)

@@ -15,7 +15,7 @@ func TestScanLeavesRoom(t *testing.T) {
 	for name, payload := range map[string]int{"many next hops": 18, "many bytes": 1400} {
 		l, p, b, q := newLoop(t)
 		subnet := netip.MustParsePrefix("10.90.0.0/16")
-		b.SetRoutes(forward.TableMain, subnet, []forward.Route{{Table: forward.TableMain, Prefix: subnet, Type: forward.RouteUnicast,
+		b.SetRoutes(forward.TableMain, subnet, []forward.Route{{Table: forward.TableMain, Type: forward.RouteUnicast,
 			Nexthops: []forward.Nexthop{{Ifindex: forward.IfUplink, Weight: 1}}}})
 		l.Publish(b.Publish())
 		const scanned = 6000

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"sync/atomic"
 
-	"github.com/gaissmai/bart"
-
 	"proxyarpd/internal/wire"
 )
 
@@ -129,10 +127,11 @@ type Nexthop struct {
 	upper uint32 // upper bound of this nexthop's share of the 31-bit hash space
 }
 
-// Route is a usable route; it is immutable.
+// Route is a usable route; it is immutable. Destinations whose routes differ in
+// nothing else share one.
 type Route struct {
 	Table    uint32
-	Prefix   netip.Prefix
+	Bits     uint8 // length of the destination's prefix; Builder.SetRoutes sets it
 	Type     RouteType
 	Protocol uint8
 	Scope    uint8
@@ -142,9 +141,6 @@ type Route struct {
 	Source   netip.Addr // preferred source, invalid: none
 	Nexthops []Nexthop
 }
-
-// fib is one routing table: longest prefix match to the route of best metric.
-type fib = bart.Table[*Route]
 
 // RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
 type RuleAction uint8
@@ -251,7 +247,7 @@ func (t *Table) lookupRules(dst, src netip.Addr, iif int32, tos uint8) *Route {
 			continue
 		}
 		got, ok := r.fib.Lookup(dst)
-		if !ok || got.Type == RouteThrow || got.Prefix.Bits() <= r.SuppressPrefixLen {
+		if !ok || got.Type == RouteThrow || int(got.Bits) <= r.SuppressPrefixLen {
 			continue
 		}
 		return got
@@ -279,7 +275,7 @@ func (t *Table) IsLocal(addr netip.Addr) bool {
 func (t *Table) isAddress(addr netip.Addr) bool {
 	const protoKernel = 2 // RTPROT_KERNEL
 	r, ok := t.local.Lookup(addr)
-	return ok && r.Type == RouteLocal && (r.Prefix.IsSingleIP() || r.Protocol != protoKernel)
+	return ok && r.Type == RouteLocal && (r.Bits == 32 || r.Protocol != protoKernel)
 }
 
 // Select picks the nexthop for a flow hash of 31 bits, by weight

@@ -25,7 +25,7 @@ const (
 var mayImport = map[string][]string{
 	"internal/wire":    {},
 	"arpd":             {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "github.com/mdlayher/ethernet", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
-	"forward":          {"github.com/gaissmai/bart", "proxyarpd/internal/wire"},
+	"forward":          {"proxyarpd/internal/wire"},
 	"forward/memport":  {"proxyarpd/forward", "proxyarpd/internal/wire"},
 	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/internal/wire", "proxyarpd/internal/pktring"},
 	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire"},
@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/hostpolicy":  {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage},
 	"internal/lab":         {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
 	"internal/lab/labtest": {"proxyarpd/internal/lab"},
+	"internal/fulltable":   {},
 	"internal/nstest":      {"github.com/vishvananda/netlink", unixPackage},
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/forward/...",
 		"proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/macs",

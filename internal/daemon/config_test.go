@@ -47,7 +47,7 @@ func TestRoles(t *testing.T) {
 	}
 	d := &Daemon{cfg: cfg, builder: forward.NewBuilder(forward.Policy{})}
 	p := netip.MustParsePrefix("10.0.0.0/8")
-	d.builder.SetRoutes(forward.TableMain, p, []forward.Route{{Prefix: p, Type: forward.RouteUnicast,
+	d.builder.SetRoutes(forward.TableMain, p, []forward.Route{{Type: forward.RouteUnicast,
 		Nexthops: []forward.Nexthop{{Ifindex: 7}, {Ifindex: 8}, {Ifindex: 9}}}})
 	eth := func(index int, name string) netstate.Link {
 		return netstate.Link{Index: index, Name: name, Type: unix.ARPHRD_ETHER, AddrLen: 6, Flags: unix.IFF_UP}

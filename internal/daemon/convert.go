@@ -26,7 +26,7 @@ func routes(set *netstate.RouteSet) []forward.Route {
 	for i := range set.Routes {
 		r := &set.Routes[i]
 		f := forward.Route{
-			Table: r.Table, Prefix: r.Dst, Type: forward.RouteType(r.Type), Protocol: uint8(r.Protocol),
+			Table: r.Table, Type: forward.RouteType(r.Type), Protocol: uint8(r.Protocol),
 			Scope: uint8(r.Scope), TOS: r.TOS, Metric: r.Priority, MTU: int(r.MTU), Source: r.PrefSrc,
 		}
 		for _, nh := range r.Nexthops {

@@ -1,0 +1,185 @@
+package forward
+
+import (
+	"math/bits"
+	"net/netip"
+	"slices"
+)
+
+// fib is one routing table: longest prefix match to the route of best metric.
+// It is a trie of eight bits a level whose nodes hold their routes and their
+// children packed, so that a route costs little more than the pointer to it.
+//
+// Snapshots share nodes with the fib that they were taken of. That one belongs
+// to a goroutine, which changes in place what it has made since the last
+// snapshot and copies the rest: of a burst of changes, each node once.
+type fib struct {
+	root fibNode
+	edit uint64 // nodes of this number are in no snapshot
+}
+
+// fibNode decides about one octet of an address. Bit 1<<n|o>>(8-n) of has
+// stands for the route to the first n bits of octet o, n from 0 (the root's
+// default route) to 8.
+type fibNode struct {
+	has    [8]uint64
+	kids   [4]uint64
+	edit   uint64
+	routes []*Route   // in the order of the bits of has
+	nodes  []*fibNode // in the order of the bits of kids
+}
+
+// Lookup finds the route for an IPv4 address.
+func (f *fib) Lookup(addr netip.Addr) (r *Route, ok bool) {
+	if !addr.Is4() {
+		return nil, false
+	}
+	var way [4]*fibNode
+	a, last := addr.As4(), 0
+	way[0] = &f.root
+	for last < 3 {
+		kid := way[last].kid(a[last])
+		if kid == nil {
+			break
+		}
+		last++
+		way[last] = kid
+	}
+	for ; last >= 0; last-- {
+		if r := way[last&3].match(a[last&3]); r != nil {
+			return r, true
+		}
+	}
+	return nil, false
+}
+
+// match finds the longest prefix of an octet that has a route.
+func (n *fibNode) match(octet byte) *Route {
+	o := uint(octet)
+	if i := 256 | o; n.has[i>>6]>>(i&63)&1 != 0 {
+		return n.routes[rank(n.has[:], i)]
+	}
+	if i := 128 | o>>1; n.has[i>>6]>>(i&63)&1 != 0 {
+		return n.routes[rank(n.has[:], i)]
+	}
+	if i := 64 | o>>2; n.has[1]>>(i&63)&1 != 0 {
+		return n.routes[rank(n.has[:], i)]
+	}
+	shorter := uint64(1<<1 | 1<<(2|o>>7) | 1<<(4|o>>6) | 1<<(8|o>>5) | 1<<(16|o>>4) | 1<<(32|o>>3))
+	if found := n.has[0] & shorter; found != 0 {
+		return n.routes[rank(n.has[:], uint(bits.Len64(found)-1))]
+	}
+	return nil
+}
+
+// kid is the node below an octet, or nil.
+func (n *fibNode) kid(octet byte) *fibNode {
+	o := uint(octet)
+	if n.kids[o>>6]>>(o&63)&1 == 0 {
+		return nil
+	}
+	return n.nodes[rank(n.kids[:], o)]
+}
+
+// rank counts the bits below bit i.
+func rank(set []uint64, i uint) int {
+	n := bits.OnesCount64(set[i>>6] & (1<<(i&63) - 1))
+	for _, w := range set[:i>>6] {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// Get finds the route to exactly a prefix, which must be masked, as in Insert
+// and Delete.
+func (f *fib) Get(p netip.Prefix) (r *Route, ok bool) {
+	a, length := p.Addr().As4(), p.Bits()
+	n := &f.root
+	for depth := 0; n != nil; depth++ {
+		if length <= 8 {
+			if i := baseIndex(a[depth], length); n.has[i>>6]>>(i&63)&1 != 0 {
+				return n.routes[rank(n.has[:], i)], true
+			}
+			return nil, false
+		}
+		n, length = n.kid(a[depth]), length-8
+	}
+	return nil, false
+}
+
+// baseIndex is the bit in fibNode.has for the first n bits of an octet.
+func baseIndex(octet byte, n int) uint { return 1<<n | uint(octet)>>(8-n) }
+
+// Insert makes r the route to a prefix.
+func (f *fib) Insert(p netip.Prefix, r *Route) {
+	a, length := p.Addr().As4(), p.Bits()
+	n := f.own(&f.root)
+	for depth := 0; ; depth++ {
+		if length <= 8 {
+			n.insert(baseIndex(a[depth], length), r)
+			return
+		}
+		n, length = f.below(n, a[depth]), length-8
+	}
+}
+
+func (n *fibNode) insert(i uint, r *Route) {
+	at := rank(n.has[:], i)
+	if n.has[i>>6]>>(i&63)&1 != 0 {
+		n.routes[at] = r
+		return
+	}
+	n.has[i>>6] |= 1 << (i & 63)
+	n.routes = slices.Insert(n.routes, at, r)
+}
+
+// below gives the node below an octet of n, made if it is not there, to change.
+// n itself must be ours.
+func (f *fib) below(n *fibNode, octet byte) *fibNode {
+	o := uint(octet)
+	at := rank(n.kids[:], o)
+	if n.kids[o>>6]>>(o&63)&1 == 0 {
+		n.kids[o>>6] |= 1 << (o & 63)
+		n.nodes = slices.Insert(n.nodes, at, &fibNode{edit: f.edit})
+	} else if n.nodes[at].edit != f.edit {
+		c := *n.nodes[at]
+		n.nodes[at] = f.own(&c)
+	}
+	return n.nodes[at]
+}
+
+// own makes what a copied node refers to its own as well.
+func (f *fib) own(n *fibNode) *fibNode {
+	if n.edit != f.edit {
+		n.edit, n.routes, n.nodes = f.edit, slices.Clone(n.routes), slices.Clone(n.nodes)
+	}
+	return n
+}
+
+// Delete removes the route to a prefix, which must be there.
+func (f *fib) Delete(p netip.Prefix) {
+	a, length := p.Addr().As4(), p.Bits()
+	var way [4]*fibNode
+	depth := 0
+	for way[0] = f.own(&f.root); length > 8; depth, length = depth+1, length-8 {
+		way[depth+1] = f.below(way[depth], a[depth])
+	}
+	i, n := baseIndex(a[depth], length), way[depth]
+	at := rank(n.has[:], i)
+	n.has[i>>6] &^= 1 << (i & 63)
+	n.routes = slices.Delete(n.routes, at, at+1)
+	for depth > 0 && len(way[depth].routes) == 0 && len(way[depth].nodes) == 0 {
+		depth--
+		n, o := way[depth], uint(a[depth])
+		at := rank(n.kids[:], o)
+		n.kids[o>>6] &^= 1 << (o & 63)
+		n.nodes = slices.Delete(n.nodes, at, at+1)
+	}
+}
+
+// snapshot gives the table as it is now; later changes of f don't touch it.
+func (f *fib) snapshot() *fib {
+	s := *f
+	f.edit++
+	return &s
+}

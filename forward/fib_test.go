@@ -1,0 +1,107 @@
+package forward
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/gaissmai/bart"
+)
+
+// TestFIBSame changes a fib and another's trie alike, and has snapshots looked
+// up in while the changes go on: they stay what they were.
+func TestFIBSame(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	// Few bits vary, so that prefixes meet at all lengths.
+	addr := func() netip.Addr {
+		a := [4]byte{10, byte(rng.UintN(4)) << 6, byte(rng.UintN(8)), byte(rng.UintN(256))}
+		if rng.UintN(8) == 0 {
+			a = [4]byte{byte(rng.UintN(256)), byte(rng.UintN(256)), 0, 0}
+		}
+		return netip.AddrFrom4(a)
+	}
+	var f fib
+	model := new(bart.Table[*Route])
+	same := func(f *fib, model *bart.Table[*Route]) {
+		t.Helper()
+		for range 50 {
+			a := addr()
+			got, ok := f.Lookup(a)
+			want, wanted := model.Lookup(a)
+			if got != want || ok != wanted {
+				t.Fatalf("%v: %v, %v; want %v, %v", a, got, ok, want, wanted)
+			}
+		}
+	}
+	type pair struct {
+		fib   *fib
+		model *bart.Table[*Route]
+	}
+	var old []pair
+	for i := range 20000 {
+		p := netip.PrefixFrom(addr(), rng.IntN(33)).Masked()
+		got, ok := f.Get(p)
+		if want, wanted := model.Get(p); got != want || ok != wanted {
+			t.Fatalf("%v: %v, %v; want %v, %v", p, got, ok, want, wanted)
+		}
+		switch {
+		case ok && (rng.UintN(2) == 0 || i%4000 > 2500):
+			f.Delete(p)
+			model = model.DeletePersist(p)
+		case i%4000 <= 2500:
+			r := new(Route)
+			f.Insert(p, r)
+			model = model.InsertPersist(p, r)
+		}
+		if rng.UintN(20) == 0 {
+			same(&f, model)
+			old = append(old, pair{f.snapshot(), model})
+			o := old[rng.IntN(len(old))]
+			same(o.fib, o.model)
+		}
+	}
+	for p := range model.All() {
+		f.Delete(p)
+	}
+	if f.root.has != [8]uint64{} || f.root.kids != [4]uint64{} {
+		t.Error("something is left")
+	}
+	for _, o := range old {
+		same(o.fib, o.model)
+	}
+	if _, ok := f.Lookup(netip.Addr{}); ok {
+		t.Error("no address has a route")
+	}
+}
+
+// TestRoutesShared: equal routes are one, and go with the last that uses them.
+func TestRoutesShared(t *testing.T) {
+	b := NewBuilder(Policy{})
+	prefixes := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.0.0/16"), netip.MustParsePrefix("10.3.0.0/24")}
+	for _, p := range prefixes {
+		setVia(b, p, 1)
+	}
+	table := b.Publish()
+	at := func(dst string) *Route { return table.Lookup(netip.MustParseAddr(dst), netip.Addr{}, 1, 0) }
+	if a, b, c := at("10.1.0.1"), at("10.2.0.1"), at("10.3.0.1"); a != b || a == c || a.Bits != 16 || c.Bits != 24 {
+		t.Errorf("%+v, %+v, %+v", a, b, c)
+	}
+	if n := len(b.pool.byKey); n != 2 {
+		t.Errorf("%d different routes, want 2", n)
+	}
+	setVia(b, prefixes[0], 1) // the same again
+	if b.Dirty() {
+		t.Error("no change is a change")
+	}
+	for _, p := range prefixes {
+		setVia(b, p, 2)
+		b.SetRoutes(TableMain, p, nil)
+		b.SetRoutes(TableMain, p, nil)
+	}
+	if len(b.pool.byKey) != 0 || len(b.UsedLinks()) != 0 || b.Publish().routes != 0 {
+		t.Errorf("left: %v, links %v, %d routes", b.pool.byKey, b.UsedLinks(), b.routes)
+	}
+	if r := at("10.3.0.1"); r == nil || r.Nexthops[0].Gateway != netip.AddrFrom4([4]byte{192, 168, 1, 2}) {
+		t.Errorf("the published table has changed: %+v", r)
+	}
+}
