@@ -142,6 +142,12 @@ type Route struct {
 	Nexthops []Nexthop
 }
 
+// PrefixOf is the destination of the route that Lookup found for dst.
+func (r *Route) PrefixOf(dst netip.Addr) netip.Prefix {
+	p, _ := dst.Prefix(int(r.Bits)) // fails for more bits than an address has, which none has
+	return p
+}
+
 // RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
 type RuleAction uint8
 
