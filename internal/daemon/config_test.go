@@ -91,7 +91,7 @@ func TestConvertRoutes(t *testing.T) {
 	set := &netstate.RouteSet{Routes: []netstate.Route{{Type: unix.RTN_UNICAST, Nexthops: []netstate.Nexthop{
 		{Index: 1, Flags: unix.RTNH_F_DEAD}, {Index: 2, Gateway: netip.MustParseAddr("fe80::1")}, {Index: 3, Encap: 1}, {Index: 4, Weight: 1},
 	}}}}
-	r := routes(set)
+	r := new(routeScratch).convert(set)
 	if len(r) != 1 || len(r[0].Nexthops) != 1 || r[0].Nexthops[0].Ifindex != 4 {
 		t.Errorf("%+v", r)
 	}

@@ -18,26 +18,34 @@ func neighbour(n *netstate.Neighbour) *forward.Neighbour {
 	}
 }
 
-// routes gives a table's routes for one prefix without nexthops that the
-// kernel would not use. Nexthops with an IPv6 gateway or an encapsulation are
-// not the datapath's either: such a route is unusable here.
-func routes(set *netstate.RouteSet) []forward.Route {
-	all := make([]forward.Route, 0, len(set.Routes))
+// routeScratch is what routes are turned in, again and again: a full table is
+// a million of them, and the builder keeps copies.
+type routeScratch struct {
+	routes   []forward.Route
+	nexthops []forward.Nexthop
+}
+
+// convert gives a table's routes for one prefix, until the next call, without
+// nexthops that the kernel would not use. Nexthops with an IPv6 gateway or an
+// encapsulation are not the datapath's either: such a route is unusable here.
+func (s *routeScratch) convert(set *netstate.RouteSet) []forward.Route {
+	s.routes, s.nexthops = s.routes[:0], s.nexthops[:0]
 	for i := range set.Routes {
 		r := &set.Routes[i]
-		f := forward.Route{
-			Table: r.Table, Type: forward.RouteType(r.Type), Protocol: uint8(r.Protocol),
-			Scope: uint8(r.Scope), TOS: r.TOS, Metric: r.Priority, MTU: int(r.MTU), Source: r.PrefSrc,
-		}
+		first := len(s.nexthops)
 		for _, nh := range r.Nexthops {
 			if nh.Flags&unix.RTNH_F_DEAD != 0 || nh.Encap != 0 || (nh.Gateway.IsValid() && !nh.Gateway.Is4()) {
 				continue
 			}
-			f.Nexthops = append(f.Nexthops, forward.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight})
+			s.nexthops = append(s.nexthops, forward.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight})
 		}
-		all = append(all, f)
+		s.routes = append(s.routes, forward.Route{
+			Table: r.Table, Type: forward.RouteType(r.Type), Protocol: uint8(r.Protocol),
+			Scope: uint8(r.Scope), TOS: r.TOS, Metric: r.Priority, MTU: int(r.MTU), Source: r.PrefSrc,
+			Nexthops: s.nexthops[first:],
+		})
 	}
-	return all
+	return s.routes
 }
 
 // rule says of a policy rule what the datapath needs. Forwarded packets bear

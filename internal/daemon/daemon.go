@@ -54,6 +54,7 @@ type Daemon struct {
 	ready     chan struct{} // closed, and made anew, whenever all is ready
 	announced bool
 	builder   *forward.Builder
+	scratch   routeScratch
 	proxy     proxyRoutes
 	links     map[int]*netstate.Link
 	addrs     map[int][]netstate.Address

@@ -135,7 +135,7 @@ func (d *Daemon) noteRoutes(set *netstate.RouteSet) {
 	if !set.Dst.Addr().Is4() {
 		return
 	}
-	d.builder.SetRoutes(set.Table, set.Dst, routes(set))
+	d.builder.SetRoutes(set.Table, set.Dst, d.scratch.convert(set))
 	d.dirty.roles = true
 	if set.Table != unix.RT_TABLE_LOCAL {
 		return

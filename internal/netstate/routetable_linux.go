@@ -18,24 +18,19 @@ type routeTable struct {
 
 const listBit = 1 << 31
 
+// routeKey is a destination in a table. All are IPv4; see readRoute.
 type routeKey struct {
-	addr  [16]byte
+	addr  [4]byte
 	table uint32
 	bits  uint8
-	is4   bool
 }
 
 func keyOf(table uint32, dst netip.Prefix) routeKey {
-	ip := dst.Addr()
-	return routeKey{addr: ip.As16(), table: table, bits: uint8(dst.Bits()), is4: ip.Is4()}
+	return routeKey{addr: dst.Addr().As4(), table: table, bits: uint8(dst.Bits())}
 }
 
 func (k routeKey) dst() netip.Prefix {
-	ip := netip.AddrFrom16(k.addr)
-	if k.is4 {
-		ip = ip.Unmap()
-	}
-	return netip.PrefixFrom(ip, int(k.bits))
+	return netip.PrefixFrom(netip.AddrFrom4(k.addr), int(k.bits))
 }
 
 func newRouteTable(bodies *bodyPool, sizeHint int) *routeTable {

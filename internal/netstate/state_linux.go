@@ -93,6 +93,9 @@ func (s *State) Rules() []Rule { return distinct(s.rules) }
 
 // Routes returns the routes of a table to exactly dst, in the kernel's order.
 func (s *State) Routes(table uint32, dst netip.Prefix) []Route {
+	if !dst.Addr().Is4() {
+		return nil
+	}
 	return s.routes.routes(keyOf(table, dst))
 }
 
