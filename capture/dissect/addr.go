@@ -16,16 +16,21 @@ func (p *Printer) addr(a []byte) {
 			return
 		}
 	}
-	if len(a) == 4 {
-		for i, c := range a {
-			if i > 0 {
-				p.char('.')
-			}
-			p.dec(uint64(c))
-		}
+	p.addrNumber(a)
+}
+
+// addrNumber prints an address of 4 or 16 bytes, never a name.
+func (p *Printer) addrNumber(a []byte) {
+	if len(a) != 4 {
+		p.addr6(a)
 		return
 	}
-	p.addr6(a)
+	for i, c := range a {
+		if i > 0 {
+			p.char('.')
+		}
+		p.dec(uint64(c))
+	}
 }
 
 // addr6 prints 16 bytes as RFC 5952 says. tcpdump prints IPv4-mapped and IPv4-compatible ones with a dotted quad, as

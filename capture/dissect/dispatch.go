@@ -10,26 +10,149 @@ type ipHeader struct {
 	direct   bool   // the IP header itself names the transport: there are no extension headers between
 }
 
+// frame is what the printers above the link level may need of it.
+type frame struct {
+	src, dst []byte // MAC addresses; nil if the link level has none
+}
+
 // link prints a frame by the capture's link type.
 func (p *Printer) link(pkt *Packet) {
+	b, length := pkt.Data, pkt.Len
 	switch pkt.LinkType {
+	case LinkEthernet:
+		p.linkLen = p.ethernet(b, length)
+	case LinkNull, LinkLoop:
+		p.linkLen = p.null(b, length)
+	case LinkRaw, LinkIPv4, LinkIPv6, dltRaw, dltRawOpenBSD:
+		p.raw(b, length)
+	case LinkSLL:
+		p.linkLen = p.sll(b, length)
+	case LinkSLL2:
+		p.linkLen = p.sll2(b, length, pkt.Interface)
 	default:
-		p.unknown(pkt.Data)
+		p.proto = "unsupported"
+		p.unknown(b)
 	}
 }
+
+// What libpcap calls LINKTYPE_RAW in memory, and some files have.
+const (
+	dltRaw        = 12
+	dltRawOpenBSD = 14
+)
+
+// etherType prints the payload of an Ethernet type and says whether it knows the type.
+func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
+	switch t {
+	case typeIPv4:
+		p.ipv4(b, length)
+	case typeARP, typeRARP:
+		p.arp(b, length)
+	default:
+		return false
+	}
+	return true
+}
+
+// grePayload prints the payload of GRE and says whether it knows the protocol.
+func (p *Printer) grePayload(proto uint16, b []byte, length int) bool {
+	switch proto {
+	case typeIPv4, typeIPv6:
+		return p.etherType(proto, b, length, frame{})
+	case typeTEB:
+		p.ethernet(b, length)
+	default:
+		return false
+	}
+	return true
+}
+
+// IP protocols.
+const (
+	protoICMP = 1
+	protoIGMP = 2
+	protoIPIP = 4
+	protoTCP  = 6
+	protoUDP  = 17
+	protoDCCP = 33
+	protoIPv6 = 41
+	protoGRE  = 47
+	protoSCTP = 132
+)
 
 // ipProtocol prints the payload of an IP protocol.
 func (p *Printer) ipProtocol(proto uint8, b []byte, length int, h *ipHeader) {
 	switch proto {
+	case protoTCP:
+		p.tcp(b, length, h)
+	case protoUDP:
+		p.udp(b, length, h)
+	case protoICMP:
+		if p.onlyIn(4, proto, h) {
+			p.icmp(b, length, h)
+		}
+	case protoIGMP:
+		if p.onlyIn(4, proto, h) {
+			p.igmp(b, length)
+		}
+	case protoIPIP:
+		p.ipv4(b, length)
+	case protoGRE:
+		p.gre(b, length)
 	default:
-		p.str(" ip-proto-")
-		p.dec(uint64(proto))
+		p.protocolNumber(proto)
 		p.char(' ')
 		p.num(length)
 	}
 }
 
+// onlyIn says whether a protocol goes with the version of IP that it is in, and prints it if not.
+func (p *Printer) onlyIn(version int, proto uint8, h *ipHeader) bool {
+	if h.version == version {
+		return true
+	}
+	p.printf("[%s requires IPv%d]", tokStr(ipProtocols, "unknown", uint32(proto)), version)
+	p.invalid()
+	return false
+}
+
 // udpPort prints the payload of UDP by its ports, in tcpdump's order, and says whether it knows them.
 func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bool {
-	return false
+	port := func(n uint16) bool { return src == n || dst == n }
+	switch {
+	case port(portSIP):
+		p.textProtocol("sip", b, length, &sipCommands)
+	case port(portOTV):
+		p.otv(b, length)
+	case port(portVXLAN):
+		p.vxlan(b, length)
+	case dst == portGeneve:
+		p.geneve(b, length)
+	default:
+		return false
+	}
+	return true
+}
+
+// tcpPort prints the payload of TCP by its ports, in tcpdump's order.
+func (p *Printer) tcpPort(src, dst uint16, b []byte, length int, h *ipHeader) {
+	port := func(n uint16) bool { return src == n || dst == n }
+	text := func(name string, commands *textCommands) {
+		p.str(": ")
+		p.textProtocol(name, b, length, commands)
+	}
+	switch {
+	case port(portSMTP):
+		text("smtp", nil)
+	case port(portWhois):
+		text("whois", nil)
+	case port(portSSH):
+		p.ssh(b, length)
+	case port(portFTP):
+		text("ftp", nil)
+	case port(portHTTP), port(portHTTPAlt):
+		text("http", &httpCommands)
+	case port(portRTSP), port(portRTSPAlt):
+		text("rtsp", &rtspCommands)
+	}
 }

@@ -86,10 +86,10 @@ type Printer struct {
 	out     []byte // what is printed so far, after the caller's own
 	proto   string // whose header is read: what stands in [|proto]
 	linkLen int    // length of the link-level header, which -x, -X and -A skip
-	depth   int    // how many headers enclose the one that is read
 
 	count int
 	then  time.Time // of the packet that -ttt and -ttttt reckon from
+	flows flows
 }
 
 // New gives a printer that has seen nothing.
@@ -102,7 +102,7 @@ func New(o Options) *Printer {
 
 // Append appends pkt's lines to dst and returns the extended slice.
 func (p *Printer) Append(dst []byte, pkt *Packet) []byte {
-	p.out, p.proto, p.linkLen, p.depth = dst, "", 0, 0
+	p.out, p.proto, p.linkLen = dst, "", 0
 	p.count++
 	if p.opt.Number {
 		p.printf("%5d  ", p.count)
@@ -144,9 +144,8 @@ func (p *Printer) header(pkt *Packet) bool {
 	}
 	if sep == "," {
 		p.char(']')
-		return false
 	}
-	return true
+	return sep != ","
 }
 
 // maxSnap is tcpdump's MAXIMUM_SNAPLEN.

@@ -19,18 +19,10 @@ func (p *Printer) dump(b []byte) {
 	}
 }
 
-// unknown dumps a payload that nothing here knows, as tcpdump's ND_DEFAULTPRINT does.
+// unknown dumps a payload that nothing here knows, unless the packet is dumped anyway.
 func (p *Printer) unknown(b []byte) {
-	switch {
-	case len(b) == 0:
-	case p.opt.HexASCII > 0:
+	if p.opt.HexASCII == 0 && p.opt.Hex == 0 && p.opt.ASCII == 0 {
 		p.hexASCII("\n\t", b, 0)
-	case p.opt.Hex > 0:
-		p.hexLines("\n\t", b, 0)
-	case p.opt.ASCII > 0:
-		p.ascii(b)
-	default:
-		p.hexLines("\n\t", b, 0)
 	}
 }
 

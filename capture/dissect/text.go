@@ -195,3 +195,27 @@ func (p *Printer) safeChar(c byte) {
 	}
 	p.char(c)
 }
+
+// hexBytes prints two digits a byte.
+func (p *Printer) hexBytes(b []byte) {
+	for _, c := range b {
+		p.hex(uint64(c), 2)
+	}
+}
+
+// timeUnits are the units of relativeTime, in seconds.
+var timeUnits = []tok{{31536000, "y"}, {604800, "w"}, {86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}}
+
+// relativeTime prints seconds as years, weeks, days and so on: 1y2w3d4h5m6s.
+func (p *Printer) relativeTime(secs uint32) {
+	if secs == 0 {
+		p.str("0s")
+	}
+	for _, unit := range timeUnits {
+		if n := secs / unit.v; n > 0 {
+			p.dec(uint64(n))
+			p.str(unit.s)
+			secs -= n * unit.v
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package dissect
+
+// Ethernet types that the printers name.
+const (
+	typeIPv4      = 0x0800
+	typeARP       = 0x0806
+	typeTrail     = 0x1000
+	typeTEB       = 0x6558 // transparent Ethernet bridging
+	typeRARP      = 0x8035
+	typeVLAN      = 0x8100 // IEEE 802.1Q
+	typePPP       = 0x880b
+	typeIPv6      = 0x86dd
+	typeMPLS      = 0x8847
+	typeMPLSMulti = 0x8848
+	typeJumbo     = 0x8870
+	typeQinQ      = 0x88a8 // IEEE 802.1ad
+	typeVLAN9100  = 0x9100
+	typeVLAN9200  = 0x9200
+	typeLoopback  = 0x9000
+	typeLLDP      = 0x88cc
+)
+
+// maxLength is the greatest value of the type field that is a length (IEEE 802.3, 3.2.6).
+const maxLength = 1500
+
+// etherTypes are the names that tcpdump gives to Ethernet types.
+var etherTypes = []tok{
+	{typeIPv4, "IPv4"}, {typeMPLS, "MPLS unicast"}, {typeMPLSMulti, "MPLS multicast"}, {typeIPv6, "IPv6"},
+	{typeVLAN, "802.1Q"}, {typeVLAN9100, "802.1Q-9100"}, {typeQinQ, "802.1Q-QinQ"}, {typeVLAN9200, "802.1Q-9200"},
+	{0x0200, "PUP"}, {typeARP, "ARP"}, {typeRARP, "Reverse ARP"}, {0x0600, "NS"}, {0x0500, "Sprite"},
+	{typeTrail, "Trail"}, {0x6001, "MOP DL"}, {0x6002, "MOP RC"}, {0x6003, "DN"}, {0x6004, "LAT"}, {0x6007, "SCA"},
+	{typeTEB, "TEB"}, {0x8038, "Lanbridge"}, {0x803c, "DEC DNS"}, {0x803e, "DEC DTS"}, {0x805b, "VEXP"},
+	{0x805c, "VPROD"}, {0x8148, "ARISTA"}, {0x809b, "Appletalk"}, {0x80f3, "Appletalk ARP"}, {0x8137, "IPX"},
+	{typePPP, "PPP"}, {0x8808, "MPCP"}, {0x8809, "Slow Protocols"}, {0x8863, "PPPoE D"}, {0x8864, "PPPoE S"},
+	{0x888e, "EAPOL"}, {0x8899, "RRCP"}, {0x886f, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {0x894f, "NSH"},
+	{typeLoopback, "Loopback"}, {0x00fe, "OSI"}, {0x7165, "GRE-OSI"}, {0x8902, "CFM"}, {0x893a, "IEEE1905.1"},
+	{typeLLDP, "LLDP"}, {0x88ca, "TIPC"}, {0x0707, "GeoNet (old)"}, {0x8947, "GeoNet"}, {0x04e0, "CALM FAST"},
+	{0x88a2, "AoE"}, {0x880c, "PTP"},
+}
+
+// ethernet prints a frame and returns the length of its header.
+func (p *Printer) ethernet(b []byte, length int) int {
+	p.proto = "ether"
+	if len(b) < 14 {
+		p.trunc()
+		return len(b)
+	}
+	if length < 14 {
+		p.trunc()
+		return length
+	}
+	f := frame{src: b[6:12], dst: b[:6]}
+	if p.opt.Link {
+		p.etherAddresses(f)
+	}
+	whole, header := length, 14
+	t := p.u16(b, 12)
+	b, length = b[14:], length-14
+	printed := false
+	for isVLAN(t) {
+		if len(b) < 4 || length < 4 {
+			p.proto = "vlan"
+			p.trunc()
+			return header + min(len(b), length)
+		}
+		if p.opt.Link {
+			p.etherTypeName(t)
+			p.lengthOnce(&printed, whole)
+			p.vlanTag(p.u16(b, 0))
+		}
+		t = p.u16(b, 2)
+		b, length, header = b[4:], length-4, header+4
+	}
+	if t <= maxLength {
+		return header + p.ieee8023(b, length, int(t), printed, f)
+	}
+	if p.opt.Link {
+		p.etherTypeName(t)
+		p.lengthOnce(&printed, whole)
+	}
+	if t == typeJumbo {
+		return header + p.llcOrUnknown(b, length, f)
+	}
+	if !p.etherType(t, b, length, f) {
+		if !p.opt.Link {
+			p.etherAddresses(f)
+			p.etherTypeName(t)
+			p.printf(", length %d: ", whole)
+		}
+		p.unknown(b)
+	}
+	return header
+}
+
+// ieee8023 prints what follows a length field instead of a type. n is that length: what lies beyond it is padding.
+func (p *Printer) ieee8023(b []byte, length, n int, printed bool, f frame) int {
+	length = min(length, n)
+	b = upto(b, length)
+	if p.opt.Link {
+		p.str("802.3")
+		p.lengthOnce(&printed, length)
+	}
+	return p.llcOrUnknown(b, length, f)
+}
+
+func isVLAN(t uint16) bool {
+	return t == typeVLAN || t == typeVLAN9100 || t == typeVLAN9200 || t == typeQinQ
+}
+
+func (p *Printer) etherAddresses(f frame) {
+	p.mac(f.src)
+	p.str(" > ")
+	p.mac(f.dst)
+	p.str(", ")
+}
+
+func (p *Printer) etherTypeName(t uint16) {
+	if p.opt.Quiet > 0 {
+		p.str(tokStr(etherTypes, "Unknown Ethertype (0x%04x)", uint32(t)))
+		return
+	}
+	p.str("ethertype ")
+	p.str(tokStr(etherTypes, "Unknown", uint32(t)))
+	p.str(" (0x")
+	p.hex(uint64(t), 4)
+	p.char(')')
+}
+
+// lengthOnce prints the frame's length after the first type, and a comma after the others.
+func (p *Printer) lengthOnce(printed *bool, length int) {
+	p.str(", ")
+	if *printed {
+		return
+	}
+	*printed = true
+	p.str("length ")
+	p.num(length)
+	p.str(": ")
+}
+
+// vlanTag prints the TCI of a VLAN tag (IEEE 802.1Q, 9.6).
+func (p *Printer) vlanTag(tci uint16) {
+	p.str("vlan ")
+	p.dec(uint64(tci & 0xfff))
+	p.str(", p ")
+	p.dec(uint64(tci >> 13))
+	if tci&0x1000 != 0 {
+		p.str(", DEI")
+	}
+	p.str(", ")
+}

@@ -1,0 +1,209 @@
+package dissect
+
+// Service access points of IEEE 802.2 that lead on.
+const (
+	sapIP     = 0x06
+	sapSTP    = 0x42
+	sapSNAP   = 0xaa
+	sapIPX    = 0xe0
+	sapISO    = 0xfe
+	sapGlobal = 0xff
+)
+
+var llcSAPs = []tok{
+	{0x00, "Null"}, {sapGlobal, "Global"}, {0x02, "802.1B I"}, {0x03, "802.1B G"}, {sapIP, "IP"}, {0x04, "SNA"},
+	{0x0e, "ProWay NM"}, {sapSTP, "STP"}, {0x4e, "RS511"}, {0x7e, "ISO8208"}, {0x8e, "ProWay"}, {sapSNAP, "SNAP"},
+	{sapIPX, "IPX"}, {0xf0, "NetBeui"}, {sapISO, "OSI"}, {0xbc, "VINES"},
+}
+
+var llcCommands = []tok{
+	{0x03, "ui"}, {0xe3, "test"}, {llcXID, "xid"}, {0x63, "ua"}, {0x43, "disc"}, {0x0f, "dm"}, {0x6f, "sabme"},
+	{0x87, "frmr"},
+}
+
+var llcFlags = []tok{
+	{0, "Command"}, {llcResponse, "Response"}, {llcUPoll, "Poll"}, {llcResponse | llcUPoll, "Final"},
+	{llcISPoll, "Poll"}, {llcResponse | llcISPoll, "Final"},
+}
+
+var llcSupervisory = []tok{{0, "Receiver Ready"}, {1, "Reject"}, {2, "Receiver not Ready"}}
+
+// Bits of the control field and of the source SAP.
+const (
+	llcUnnumbered  = 0x03
+	llcSupervisor  = 0x01
+	llcUPoll       = 0x10
+	llcISPoll      = 0x0100
+	llcResponse    = 0x01
+	llcXID         = 0xaf
+	llcXIDFormatID = 0x81
+)
+
+// llcOrUnknown prints an LLC frame, and dumps it if nothing here knows what it carries; it returns the length of the
+// headers.
+func (p *Printer) llcOrUnknown(b []byte, length int, f frame) int {
+	n, known := p.llc(b, length, f)
+	if !known {
+		p.unknown(b)
+	}
+	return n
+}
+
+// llc prints an LLC frame (IEEE 802.2) and returns the length of its headers, and whether the payload is known.
+func (p *Printer) llc(b []byte, length int, f frame) (int, bool) {
+	p.proto = "llc"
+	have := min(len(b), length)
+	if have < 3 {
+		p.trunc()
+		p.hexASCII("\n\t", b, 0)
+		return have, true
+	}
+	dsapField, ssapField, control := b[0], b[1], uint32(b[2])
+	header := 3
+	unnumbered := control&llcUnnumbered == llcUnnumbered
+	if !unnumbered {
+		if have < 4 {
+			p.trunc()
+			p.hexASCII("\n\t", b, 0)
+			return have, true
+		}
+		control |= uint32(b[3]) << 8
+		header = 4
+	}
+	if dsapField == sapGlobal && ssapField == sapGlobal {
+		if p.opt.Link {
+			p.str("IPX 802.3: ")
+		}
+		return 0, false
+	}
+	dsap, ssap := dsapField&^1, ssapField&^1
+	if p.opt.Link {
+		p.llcHeader(dsapField, ssapField, control, header)
+	}
+	body, rest := b[header:], length-header
+	if ssap == dsap && control == llcUnnumbered {
+		switch ssap {
+		case sapSNAP:
+			return header + 5, p.snap(body, rest, f)
+		case sapSTP:
+			p.stp(body, rest)
+			return header, true
+		case sapIP:
+			p.ipv4(body, rest)
+			return header, true
+		}
+	}
+	if !p.opt.Link {
+		p.llcAddresses(dsap, ssap, f)
+	}
+	return header, p.llcControl(body, rest, ssapField, control, header)
+}
+
+func (p *Printer) llcHeader(dsap, ssap uint8, control uint32, header int) {
+	group, response := "Individual", "Command"
+	if dsap&1 != 0 {
+		group = "Group"
+	}
+	if ssap&1 != 0 {
+		response = "Response"
+	}
+	p.printf("LLC, dsap %s (0x%02x) %s, ssap %s (0x%02x) %s, ctrl 0x%0*x: ",
+		tokStr(llcSAPs, "Unknown", uint32(dsap&^1)), dsap&^1, group,
+		tokStr(llcSAPs, "Unknown", uint32(ssap&^1)), ssap&^1, response, 2*(header-2), control)
+}
+
+// llcAddresses prints who sends to whom if the link-level header was not printed.
+func (p *Printer) llcAddresses(dsap, ssap uint8, f frame) {
+	if f.src != nil {
+		p.mac(f.src)
+		p.char(' ')
+	}
+	if dsap != ssap {
+		p.str(tokStr(llcSAPs, "Unknown SSAP 0x%02x", uint32(ssap)))
+		p.char(' ')
+	}
+	if f.src != nil || dsap != ssap {
+		p.str("> ")
+	}
+	if f.dst != nil {
+		p.mac(f.dst)
+		p.char(' ')
+	}
+	p.str(tokStr(llcSAPs, "Unknown DSAP 0x%02x", uint32(dsap)))
+	p.char(' ')
+}
+
+// llcControl prints the control field, and says whether there is nothing more to print.
+func (p *Printer) llcControl(b []byte, length int, ssap uint8, control uint32, header int) bool {
+	response := uint32(ssap & llcResponse)
+	switch {
+	case control&llcUnnumbered == llcUnnumbered:
+		command := control &^ llcUPoll
+		p.printf("Unnumbered, %s, Flags [%s], length %d", tokStr(llcCommands, "%02x", command),
+			tokStr(llcFlags, "?", response|control&llcUPoll), length+header)
+		return command == llcXID && p.xid(b, length)
+	case control&llcSupervisor == llcSupervisor:
+		p.printf("Supervisory, %s, rcv seq %d, Flags [%s], length %d",
+			tokStr(llcSupervisory, "?", control>>2&3), control>>9&0x7f,
+			tokStr(llcFlags, "?", response|control&llcISPoll), length+header)
+		return true
+	default:
+		p.printf("Information, send seq %d, rcv seq %d, Flags [%s], length %d", control>>1&0x7f, control>>9&0x7f,
+			tokStr(llcFlags, "?", response|control&llcISPoll), length+header)
+		return false
+	}
+}
+
+// xid prints the information field of an XID frame, and says whether there is nothing more to print.
+func (p *Printer) xid(b []byte, length int) bool {
+	if length == 0 {
+		return true
+	}
+	if p.u8(b, 0) == llcXIDFormatID {
+		p.need(b, 3)
+		p.printf(": %02x %02x", b[1], b[2])
+	}
+	return false
+}
+
+// Organizations that SNAP and OUIs name.
+const ouiCisco90 = 0x0000f8
+
+// snap prints what follows a SNAP header (RFC 1042), and says whether the payload is known.
+func (p *Printer) snap(b []byte, length int, f frame) bool {
+	if len(b) < 5 || length < 5 {
+		p.trunc()
+		return true
+	}
+	org, t := p.u24(b, 0), p.u16(b, 3)
+	types := etherTypes
+	kind := "ethertype"
+	if org != 0 {
+		kind = "pid"
+		if org != ouiCisco90 {
+			types = nil
+		}
+	}
+	name := tokStr(types, "Unknown", uint32(t))
+	b, length = b[5:], length-5
+	if p.opt.Link {
+		p.printf("oui %s (0x%06x), %s %s (0x%04x), length %d: ", ouiName(org), org, kind, name, t, length)
+	}
+	if (org == 0 || org == ouiCisco90) && p.etherType(t, b, length, f) {
+		return true
+	}
+	if !p.opt.Link {
+		if f.src != nil {
+			p.mac(f.src)
+			p.str(" > ")
+			p.mac(f.dst)
+			p.char(' ')
+		}
+		if org == 0 {
+			p.printf("SNAP, ethertype %s (0x%04x), length %d: ", name, t, length)
+		} else {
+			p.printf("SNAP, oui %s (0x%06x), pid %s (0x%04x), length %d: ", ouiName(org), org, name, t, length)
+		}
+	}
+	return false
+}
