@@ -30,7 +30,8 @@ var mayImport = map[string][]string{
 	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/internal/wire", "proxyarpd/internal/pktring"},
 	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire"},
 
-	"capture/dissect": {},
+	"capture/dissect":  {},
+	"capture/pcapfile": {},
 
 	"internal/pktring":     {"golang.org/x/net/bpf", unixPackage},
 	"internal/netstate":    {"github.com/vishvananda/netlink/nl", unixPackage},
