@@ -528,6 +528,10 @@ func (l *Loop) sendRedirect(t *Table, f *Frame, r *result) {
 
 // hold keeps a frame until its next hop has a MAC.
 func (l *Loop) hold(f *Frame, r *result) Verdict {
+	if r.out.Conf.NoSolicit { // net/core/neighbour.c, __neigh_event_send
+		l.counters.verdicts[DropNeighFailed].Add(1)
+		return DropNeighFailed
+	}
 	key := hopKey{ifindex: r.out.Ifindex, addr: r.next}
 	ask, kept := l.queue.add(key, f, r, r.out.Neighbour(r.next), l.now())
 	l.counters.verdicts[Queue].Add(1)
@@ -584,8 +588,7 @@ func (l *Loop) retry(t *Table) {
 					l.taps.resume(t, w, key, out, n)
 				}
 				if v == DropNeighFailed {
-					l.report(t, wire.IPv4(w.buf[VnetLen+wire.EthernetLen:]), packetHost,
-						&result{clock: l.res.clock, in: t.Link(w.in), icmp: icmpError{Type: wire.ICMPDestUnreachable, Code: wire.ICMPHostUnreachable}})
+					l.reportFailed(t, w, out)
 				}
 				if l.taps.tap != nil {
 					l.taps.failed(w, v)
@@ -598,6 +601,22 @@ func (l *Loop) retry(t *Table) {
 	if l.misses.empty() && l.queue.empty() {
 		l.waiting.Store(false)
 	}
+}
+
+// reportFailed tells the sender of a packet that its next hop has failed
+// (net/ipv4/route.c, ipv4_send_dest_unreach): its options are compiled anew, as
+// if it had come in by the interface that it was to leave by.
+func (l *Loop) reportFailed(t *Table, w *waiting, out *Link) {
+	ip := wire.IPv4(w.buf[VnetLen+wire.EthernetLen:])
+	r := result{clock: l.res.clock, in: t.Link(w.in), icmp: icmpError{Type: wire.ICMPDestUnreachable, Code: wire.ICMPHostUnreachable}}
+	if ip.HeaderLen() > wire.IPv4MinLen {
+		r.compiled = true
+		r.options.compile(ip, &hostEnv{t: t, in: out, src: ip.SrcAddr(), tos: ip.TOS(), clock: r.clock})
+		if r.options.problem != 0 {
+			return
+		}
+	}
+	l.report(t, ip, packetHost, &r)
 }
 
 func (l *Loop) release(w waiting, n *Neighbour, out *Link) {

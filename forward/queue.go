@@ -1,24 +1,22 @@
 package forward
 
 import (
+	"math/bits"
 	"net/netip"
 
 	"proxyarpd/internal/wire"
 )
 
-// Limits of the packets that wait for a next hop. The first is the kernel's
-// net.ipv4.neigh.*.unres_qlen_bytes; the others keep a scan of addresses from
-// growing the process.
+// Limits of the packets that wait for a next hop, besides LinkConf.QueueBytes:
+// they keep a scan of addresses from growing the process.
 const (
-	queueBytesPerHop = 212992
-	queueBytesTotal  = 8 << 20
-	queueHops        = 4096
-	shareHops        = 512                 // of one ingress interface: half of net.ipv4.neigh.default.gc_thresh3
-	shareBytes       = queueBytesTotal / 4 // of one ingress interface
-	queueOverhead    = 256                 // counted for each packet besides its bytes
-	queueRetry       = second              // an unanswered next hop is named to the kernel again
-	queueTimeout     = 10 * second         // if the kernel never tells how it ended
-	queueTick        = 100 * 1000000       // how often time-outs are looked at, ns
+	queueBytesTotal = 8 << 20
+	queueHops       = 4096
+	shareHops       = 512                 // of one ingress interface: half of net.ipv4.neigh.default.gc_thresh3
+	shareBytes      = queueBytesTotal / 4 // of one ingress interface
+	queueRetry      = second              // an unanswered next hop is named to the kernel again
+	queueGrace      = 2 * second          // beyond LinkConf.ResolveTime, if the kernel never tells how it ended
+	queueTick       = 100 * 1000000       // how often time-outs are looked at, ns
 )
 
 type hopKey struct {
@@ -71,7 +69,7 @@ func (q *hopQueue) shareOf(ifindex int32) *share {
 
 // give says that a packet has left a hop.
 func (q *hopQueue) give(h *hop, w waiting) {
-	size := len(w.buf) + queueOverhead
+	size := truesize(len(w.buf))
 	h.bytes -= size
 	q.bytes -= size
 	q.shareOf(w.in).bytes -= size
@@ -79,13 +77,34 @@ func (q *hopQueue) give(h *hop, w waiting) {
 
 func (q *hopQueue) empty() bool { return len(q.hops) == 0 }
 
+// truesize is what the kernel counts for a packet in such a queue: the memory
+// of a buffer that a socket or a driver has made (include/linux/skbuff.h,
+// SKB_TRUESIZE), struct sk_buff and skb_shared_info included. size is that of
+// virtio_net_hdr and frame, in bytes.
+func truesize(size int) int {
+	const (
+		skb, sharedInfo = 256, 320
+		pad             = 64  // NET_SKB_PAD
+		smallHead       = 576 // net/core/skbuff.c, SKB_SMALL_HEAD_CACHE_SIZE
+		bySlab          = 8192
+	)
+	head := size - VnetLen + pad + sharedInfo
+	switch {
+	case head <= smallHead:
+		return skb + smallHead
+	case head <= bySlab:
+		return skb + 1<<bits.Len(uint(head-1))
+	}
+	return skb + head
+}
+
 // add keeps a copy of the frame, if there is room. ask is true when the kernel
 // should be asked to resolve the hop. The oldest packets of the same hop may
 // have to give way, as in the kernel: they are in evicted.
 func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now int64) (ask, kept bool) {
 	q.evicted = q.evicted[:0]
 	h := q.hops[key]
-	size := len(f.Buf) + queueOverhead
+	size, limit := truesize(len(f.Buf)), r.out.Conf.queueBytes()
 	if q.hops == nil {
 		q.hops, q.shares = make(map[hopKey]*hop), make(map[int32]*share)
 	}
@@ -106,7 +125,7 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 		s.hops++
 		ask = true
 	}
-	for len(h.packets) > 0 && (h.bytes+size > queueBytesPerHop || q.bytes+size > queueBytesTotal) {
+	for len(h.packets) > 0 && (h.bytes+size > limit || q.bytes+size > queueBytesTotal) {
 		q.give(h, h.packets[0])
 		q.evicted = append(q.evicted, h.packets[0])
 		h.packets[0] = waiting{}
@@ -139,7 +158,7 @@ func (h *hop) state(t *Table, key hopKey, now int64) (out *Link, n *Neighbour, v
 	switch {
 	case n != nil && n.Valid:
 		return out, n, Forward
-	case n != nil && n.Failed && n != h.known, now-h.since > queueTimeout:
+	case n != nil && n.Failed && n != h.known, now-h.since > out.Conf.resolveTime()+queueGrace:
 		return out, n, DropNeighFailed
 	}
 	return out, n, Queue

@@ -37,7 +37,7 @@ type Link struct {
 }
 
 // LinkConf are the settings of /proc/sys/net/ipv4/conf/* that count for an
-// interface, with those of "all" already taken into account.
+// interface, with those of "all" already taken into account, and of neigh/*.
 type LinkConf struct {
 	RPFilter          uint8 // 0 off, 1 strict, 2 loose (RFC 3704)
 	SendRedirects     bool
@@ -45,6 +45,27 @@ type LinkConf struct {
 	AcceptSourceRoute bool
 	AcceptLocal       bool
 	RouteLocalnet     bool
+
+	// Of /proc/sys/net/ipv4/neigh/*.
+	QueueBytes  int   // unres_qlen_bytes; 0: the kernel's default
+	ResolveTime int64 // (mcast_solicit + app_solicit) * retrans_time, ns; 0: the kernel's default
+	NoSolicit   bool  // mcast_solicit + app_solicit is 0: a next hop without MAC fails at once
+}
+
+// queueBytes is how much may wait for one next hop, in bytes of memory.
+func (c *LinkConf) queueBytes() int {
+	if c.QueueBytes == 0 {
+		return 212992
+	}
+	return c.QueueBytes
+}
+
+// resolveTime is how long the kernel tries to resolve a next hop, in ns.
+func (c *LinkConf) resolveTime() int64 {
+	if c.ResolveTime == 0 {
+		return 3 * second
+	}
+	return c.ResolveTime
 }
 
 // Address is an address of this host.
@@ -64,12 +85,11 @@ type HostConf struct {
 	ICMPPerSecond   int    // icmp_msgs_per_sec
 	ICMPBurst       int    // icmp_msgs_burst
 	ICMPFromInbound bool   // icmp_errors_use_inbound_ifaddr
-	QueueBytes      int    // neigh/default/unres_qlen_bytes
 }
 
 // DefaultHostConf is what a kernel starts with.
 var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask: 6168,
-	ICMPPerSecond: 1000, ICMPBurst: 50, QueueBytes: 212992}
+	ICMPPerSecond: 1000, ICMPBurst: 50}
 
 // Workload reports whether the interface leads to a workload.
 func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }

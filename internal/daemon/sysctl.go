@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"proxyarpd/forward"
 )
@@ -51,6 +52,11 @@ func (d *Daemon) readConf(name string, r role) forward.LinkConf {
 	if r == roleWorkload {
 		c.RPFilter = uint8(d.cfg.RPFilter)
 	}
+	neigh := func(key string, unknown int) int { return sysctl("neigh/"+name+"/"+key, unknown) }
+	c.QueueBytes = max(neigh("unres_qlen_bytes", 212992), 1) // one packet waits in any case
+	solicits := neigh("mcast_solicit", 3) + neigh("app_solicit", 0)
+	c.NoSolicit = solicits == 0
+	c.ResolveTime = int64(solicits) * int64(neigh("retrans_time_ms", 1000)) * int64(time.Millisecond)
 	return c
 }
 
@@ -64,6 +70,5 @@ func readHostConf() forward.HostConf {
 	c.ICMPPerSecond = sysctl("icmp_msgs_per_sec", c.ICMPPerSecond)
 	c.ICMPBurst = sysctl("icmp_msgs_burst", c.ICMPBurst)
 	c.ICMPFromInbound = sysctl("icmp_errors_use_inbound_ifaddr", 0) != 0
-	c.QueueBytes = sysctl("neigh/default/unres_qlen_bytes", c.QueueBytes)
 	return c
 }

@@ -163,7 +163,8 @@ func (s *State) deleteAddress(a Address) {
 }
 
 func (s *State) setNeighbour(n Neighbour) {
-	if old, ok := s.neighbours[n.key()]; ok && old == n {
+	// That one has failed again is news: the states in between are not told.
+	if old, ok := s.neighbours[n.key()]; ok && old == n && n.State&unix.NUD_FAILED == 0 {
 		return
 	}
 	s.neighbours[n.key()] = n

@@ -108,3 +108,29 @@ func TestRequesterIsConcurrentAndCloses(t *testing.T) {
 		t.Errorf("closed: %v", err)
 	}
 }
+
+// A neighbour that fails again is told of again: somebody has asked anew.
+func TestNeighbourFailsAgain(t *testing.T) {
+	ns := newNetns(t)
+	f := follow(t, ns, Config{})
+	index := ns.veth("a0", "b0")
+	r := newRequester(t, ns)
+	ns.do(func() error {
+		return errors.Join(ns.addAddr("a0", "192.0.2.1/24"), os.WriteFile("/proc/sys/net/ipv4/neigh/a0/retrans_time_ms", []byte("10"), 0))
+	})
+	f.await("carrier", func() bool { l, _ := f.link("a0"); return l.Running() })
+	for times := 1; times <= 3; times++ {
+		if err := r.UseNeighbour(index, netip.MustParseAddr("192.0.2.9")); err != nil {
+			t.Fatal(err)
+		}
+		f.await("failure", func() bool {
+			n := 0
+			for _, line := range f.log {
+				if line == "set neighbour 192.0.2.9" {
+					n++
+				}
+			}
+			return n == times
+		})
+	}
+}

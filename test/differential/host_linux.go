@@ -24,6 +24,7 @@ type pair struct {
 	w            *world
 	kernel, ours *host
 	own          map[addr]bool // addresses that only the hosts themselves send from
+	labs         []*lab.Lab    // of kernel and ours
 	daemon       *labtest.Process
 }
 
@@ -39,8 +40,9 @@ func setUp(t testing.TB, w *world) *pair {
 	for _, a := range append(hostOwn, far.Nodes()[0].Addr.Addr().As4(), ip("192.0.0.8"), ip("127.0.0.1")) {
 		p.own[a] = true
 	}
-	p.kernel = makeHost(t, w, labtest.New(t, single), far, "k", true)
-	l := labtest.New(t, single)
+	kernel, l := labtest.New(t, single), labtest.New(t, single)
+	p.labs = []*lab.Lab{kernel, l}
+	p.kernel = makeHost(t, w, kernel, far, "k", true)
 	p.ours = makeHost(t, w, l, far, "o", false)
 	p.daemon = labtest.Daemon(t, l, node, "--workload", "cali*", "--uplink", "up*", "--transit", "--rp-filter", strconv.Itoa(w.rpFilter))
 	return p

@@ -36,6 +36,7 @@ type world struct {
 	noRoute      bool     // there is no default route
 	inbound      bool     // ICMP errors bear the address of the interface that the packet came in by
 	sourceRoutes bool     // are accepted at some interfaces
+	dynamic      bool     // no neighbours are known in 10.1.15.0/24 and 10.2.5.0/24
 	sysctls      []string // further settings of both hosts, key=value
 	lines        []string // for `ip -batch`, after all others
 }
@@ -153,7 +154,7 @@ func (w *world) batch(stations, prefix string) string {
 		}
 	}
 	for n := range up0Hosts - 1 {
-		if n != 1 {
+		if n != 1 && !(w.dynamic && n>>8 == 15) {
 			neighbour(say, up0, up0Station(n))
 		}
 	}
@@ -161,7 +162,7 @@ func (w *world) batch(stations, prefix string) string {
 		if n != 1 && n != 9 {
 			neighbour(say, up1, addr{10, 2, 0, byte(n)})
 		}
-		if n != 1 {
+		if n != 1 && !w.dynamic {
 			neighbour(say, up1, addr{10, 2, 5, byte(n)})
 		}
 	}
