@@ -16,12 +16,6 @@ func TestNewPods(t *testing.T) {
 		t.Run(string(form), func(t *testing.T) {
 			w := start(t, lab.Spec{Form: form})
 			old := pods(w.Lab, 1)[0]
-			patient := "-W1"
-			if form == lab.FormArticle {
-				// Pods ask for each other here. A question that is faster than
-				// the news of the route is asked again after a second.
-				patient = "-W3"
-			}
 			for i := range 20 {
 				p, err := w.AddPod(t.Context(), 0, lab.PodOptions{})
 				if err != nil {
@@ -31,7 +25,7 @@ func TestNewPods(t *testing.T) {
 				if i%2 == 1 {
 					from, to = old, p
 				}
-				if ttl := ping(t, w.Lab, from.Node, ip(to), patient); ttl != 62 {
+				if ttl := ping(t, w.Lab, from.Node, ip(to)); ttl != 62 {
 					t.Errorf("%s to %s: ttl %d, want 62", from.Name, to.Name, ttl)
 				}
 			}
