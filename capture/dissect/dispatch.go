@@ -46,6 +46,8 @@ func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
 	switch t {
 	case typeIPv4:
 		p.ipv4(b, length)
+	case typeIPv6:
+		p.ip6(b, length)
 	case typeARP, typeRARP:
 		p.arp(b, length)
 	default:
@@ -69,15 +71,21 @@ func (p *Printer) grePayload(proto uint16, b []byte, length int) bool {
 
 // IP protocols.
 const (
-	protoICMP = 1
-	protoIGMP = 2
-	protoIPIP = 4
-	protoTCP  = 6
-	protoUDP  = 17
-	protoDCCP = 33
-	protoIPv6 = 41
-	protoGRE  = 47
-	protoSCTP = 132
+	protoICMP   = 1
+	protoIGMP   = 2
+	protoIPIP   = 4
+	protoTCP    = 6
+	protoUDP    = 17
+	protoDCCP   = 33
+	protoIPv6   = 41
+	protoGRE    = 47
+	protoESP    = 50
+	protoAH     = 51
+	protoICMPv6 = 58
+	protoNone   = 59
+	protoIPComp = 108
+	protoVRRP   = 112
+	protoSCTP   = 132
 )
 
 // ipProtocol prints the payload of an IP protocol.
@@ -97,8 +105,26 @@ func (p *Printer) ipProtocol(proto uint8, b []byte, length int, h *ipHeader) {
 		}
 	case protoIPIP:
 		p.ipv4(b, length)
+	case protoIPv6:
+		p.ip6(b, length)
 	case protoGRE:
 		p.gre(b, length)
+	case protoESP:
+		p.esp(b, length)
+	case protoAH:
+		p.ah(b, length, h)
+	case protoICMPv6:
+		if p.onlyIn(6, proto, h) {
+			p.icmp6(b, length, h)
+		}
+	case protoNone:
+		p.str("no next header")
+	case protoIPComp:
+		p.ipComp(b)
+	case protoVRRP:
+		p.vrrp(b, length, h)
+	case protoSCTP:
+		p.sctp(b, length, h)
 	default:
 		p.protocolNumber(proto)
 		p.char(' ')
@@ -120,8 +146,41 @@ func (p *Printer) onlyIn(version int, proto uint8, h *ipHeader) bool {
 func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bool {
 	port := func(n uint16) bool { return src == n || dst == n }
 	switch {
+	case port(portDomain):
+		p.domain(b, length, false)
+	case port(portMDNS):
+		p.domain(b, length, true)
+	case port(portTFTP):
+		p.tftp(b, length)
+	case port(portBOOTPServer), port(portBOOTPClient):
+		p.bootp(b, length)
+	case port(portRIP):
+		p.rip(b, length)
+	case port(portIKE):
+		p.ike(b, h)
+	case port(portIKENAT):
+		p.ikeNAT(b, length, h)
+	case port(portIKEUser1), port(portIKEUser2):
+		p.ike(b, h)
+	case port(portSNMP), port(portSNMPTrap):
+		p.snmp(b, length)
+	case port(portNTP):
+		p.ntp(b, length)
+	case port(portRIPng):
+		p.ripng(b, length)
+	case port(portDHCP6Client), port(portDHCP6Server):
+		p.dhcp6(b)
+	case port(portRADIUS), port(portRADIUSNew), port(portRADIUSAcct), port(portRADIUSNewAcct),
+		port(portRADIUSCiscoCoA), port(portRADIUSCoA):
+		p.radius(b, length)
+	case dst == portBFD, dst == portBFDMultihop, dst == portBFDLAG, dst == portBFDEcho:
+		p.bfd(b, length, dst)
+	case port(portSFlow):
+		p.sflow(b, length)
 	case port(portSIP):
 		p.textProtocol("sip", b, length, &sipCommands)
+	case port(portSyslog):
+		p.syslog(b, length)
 	case port(portOTV):
 		p.otv(b, length)
 	case port(portVXLAN):
@@ -148,11 +207,15 @@ func (p *Printer) tcpPort(src, dst uint16, b []byte, length int, h *ipHeader) {
 		text("whois", nil)
 	case port(portSSH):
 		p.ssh(b, length)
+	case port(portBGP):
+		p.bgp(b)
 	case port(portFTP):
 		text("ftp", nil)
 	case port(portHTTP), port(portHTTPAlt):
 		text("http", &httpCommands)
 	case port(portRTSP), port(portRTSPAlt):
 		text("rtsp", &rtspCommands)
+	case port(portDomain):
+		p.domainTCP(b, length)
 	}
 }

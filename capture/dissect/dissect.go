@@ -90,6 +90,8 @@ type Printer struct {
 	count int
 	then  time.Time // of the packet that -ttt and -ttttt reckon from
 	flows flows
+
+	ikeCache ikeCache
 }
 
 // New gives a printer that has seen nothing.

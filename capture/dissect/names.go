@@ -6,8 +6,7 @@ var ipProtocols = []tok{
 	{9, "IGRP"}, {protoUDP, "UDP"}, {protoDCCP, "DCCP"}, {protoIPv6, "IPv6"}, {43, "Routing"}, {44, "Fragment"},
 	{46, "RSVP"}, {protoGRE, "GRE"}, {50, "ESP"}, {51, "AH"}, {55, "Mobile IP"}, {58, "ICMPv6"},
 	{62, "Mobile IP (old)"}, {88, "EIGRP"}, {89, "OSPF"}, {103, "PIM"}, {108, "Compressed IP"}, {112, "VRRP"},
-	{113, "PGM"}, {protoSCTP, "SCTP"}, {135, "Mobility"}, {143, "Ethernet"}, {59, "No next header"}, {54, "NHRP"},
-	{77, "Sun ND"}, {60, "Destination options"},
+	{113, "PGM"}, {protoSCTP, "SCTP"}, {135, "Mobility"}, {143, "Ethernet"},
 }
 
 // ouiNames are the organizations that tcpdump knows.
