@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
@@ -136,5 +139,61 @@ func rename(t *testing.T, l *lab.Lab, from, to string) {
 		run(t, l, "host0", "ip link set "+from+" name "+to)
 		run(t, l, "host0", "ip link set "+to+" up")
 		run(t, l, "host0", "ip route add 10.20.1.2 dev "+to+" scope link")
+	}
+}
+
+// TestAddressReused gives a pod's address to the next pod, behind another
+// interface or one of the same name and with another MAC each time, while
+// somebody goes on sending to it. The first ping reaches the new one.
+func TestAddressReused(t *testing.T) {
+	labtest.Need(t, "ping")
+	for _, form := range []lab.Form{lab.FormSlash32, lab.FormCalico} {
+		t.Run(string(form), func(t *testing.T) {
+			w := start(t, lab.Spec{Form: form, PodsPerHost: 2})
+			asker, other := pods(w.Lab, 1)[0], pods(w.Lab, 1)[1]
+			sender := listen(t, w.Lab, other.Node, "eth0", unix.ETH_P_IP)
+			var addr string
+			macs := map[string]bool{}
+			for i := range 12 {
+				var o lab.PodOptions
+				if i%2 == 1 {
+					o.Iface = map[lab.Form]string{lab.FormSlash32: "veth-b", lab.FormCalico: "cali-b"}[form]
+				}
+				p, err := w.AddPod(t.Context(), 0, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i == 0 {
+					addr = ip(p)
+					stop := make(chan struct{})
+					ended := make(chan struct{})
+					frame := datagram(mac(t, answerMAC), sender.mac, ip(other), addr, 1, 18)
+					go func() {
+						defer close(ended)
+						for tick := time.NewTicker(10 * time.Millisecond); ; {
+							select {
+							case <-stop:
+								return
+							case <-tick.C:
+								sender.send(frame)
+							}
+						}
+					}()
+					defer func() { close(stop); <-ended }()
+				}
+				if ip(p) != addr || macs[p.PeerMAC] {
+					t.Fatalf("pod %s has %s and %s", p.Name, ip(p), p.PeerMAC)
+				}
+				macs[p.PeerMAC] = true
+				// The kernel's first question may have come too early for the pod's
+				// end to send the answer: its queueing discipline was noop still.
+				if ttl := ping(t, w.Lab, asker.Node, addr, "-W3"); ttl != 62 {
+					t.Errorf("ttl %d", ttl)
+				}
+				if err := w.DelPod(p.Name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }
