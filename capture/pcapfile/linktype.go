@@ -6,11 +6,12 @@ import "strconv"
 // link-layer header that packets begin with.
 type LinkType uint16
 
-// The link types that Linux's interfaces and their relatives have.
+// The link types of Ethernet, IP and loopback interfaces.
 const (
 	LinkTypeNull      LinkType = 0
 	LinkTypeEthernet  LinkType = 1
 	LinkTypeRaw       LinkType = 101 // IPv4 or IPv6
+	LinkTypeLoop      LinkType = 108
 	LinkTypeLinuxSLL  LinkType = 113
 	LinkTypeIPv4      LinkType = 228
 	LinkTypeIPv6      LinkType = 229
@@ -21,6 +22,7 @@ var linkTypeNames = map[LinkType]string{
 	LinkTypeNull:      "NULL (BSD loopback)",
 	LinkTypeEthernet:  "EN10MB (Ethernet)",
 	LinkTypeRaw:       "RAW (Raw IP)",
+	LinkTypeLoop:      "LOOP (OpenBSD loopback)",
 	LinkTypeLinuxSLL:  "LINUX_SLL (Linux cooked v1)",
 	LinkTypeIPv4:      "IPV4 (Raw IPv4)",
 	LinkTypeIPv6:      "IPV6 (Raw IPv6)",

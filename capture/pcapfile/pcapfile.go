@@ -31,7 +31,9 @@ const (
 	HasDropCount                 // epb_dropcount
 )
 
-// Packet is a captured packet and what the file says of it.
+// Packet is a captured packet and what the file says of it. Texts, here and in
+// the other types, are as they stand in the file: who prints them must mind
+// control characters.
 type Packet struct {
 	// Time is in nanoseconds since 1970-01-01 00:00 UTC.
 	Time int64
@@ -40,7 +42,8 @@ type Packet struct {
 	// Data are the captured bytes, from the link-layer header on. What
 	// Reader.Next gives is the Reader's and valid until the next call.
 	Data []byte
-	// Len is the packet's length on the wire, in bytes; Data may be shorter.
+	// Len is the packet's length on the wire, in bytes; Data may be shorter, and
+	// is longer only if the file is wrong.
 	Len      uint32
 	LinkType LinkType
 	// Interface is where the packet was captured. A Reader always sets it; for

@@ -53,8 +53,8 @@ func AppendInterface(dst []byte, i *Interface) []byte {
 
 // AppendEnhancedPacket appends an Enhanced Packet Block to dst for a packet of
 // the section's interface number id, which must have been described by
-// AppendInterface. It writes Time, Data, Len, what p.Has says and the comments;
-// a time before 1970 becomes 1970. It allocates nothing if dst has room.
+// AppendInterface. It writes Time, all of Data, Len, what p.Has says and the
+// comments; a time before 1970 becomes 1970. It allocates nothing if dst has room.
 func AppendEnhancedPacket(dst []byte, id uint32, p *Packet) []byte {
 	dst, start := beginBlock(dst, blockEnhancedPacket)
 	dst = append32(dst, id)

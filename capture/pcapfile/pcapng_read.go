@@ -1,11 +1,11 @@
 package pcapfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strings"
 )
 
 // Bounds on what a section may make the Reader remember.
@@ -93,7 +93,7 @@ func (r *ngReader) beginSection(b []byte) error {
 }
 
 // text returns a string option. Some programs end it with a zero byte.
-func text(b []byte) string { return strings.TrimRight(string(b), "\x00") }
+func text(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
 
 func (r *ngReader) addInterface(b []byte) error {
 	if len(b) < interfaceLen {

@@ -22,7 +22,10 @@ func (f Format) String() string {
 	return "pcap"
 }
 
-// Reader reads a capture file or stream.
+// Reader reads a capture file or stream. It refuses packets of a pcap file of
+// more than MaxSnapLen bytes, pcapng blocks of more than 16 MiB and sections of
+// more than 65536 interfaces, and gives at most 256 comments of a packet. It
+// needs no more memory than a few times the largest block.
 type Reader struct {
 	format Format
 	source source

@@ -16,30 +16,37 @@ import (
 	"time"
 )
 
-// Everything that a pcapng file can say of packets, in both byte orders and two
-// sections, byte by byte.
+// everything adds a section with all that a pcapng file can say of packets.
+func everything(b *builder) {
+	b.section(b.option(shbHardware, "hw"), b.option(shbOS, "os"), b.option(shbUserAppl, "appl"), b.option(optComment, "on the file"))
+	b.block(4, uint16(1), uint16(8), "\x0a\x00\x00\x01pod\x00", 0) // Name Resolution Block
+	b.block(0x0a, 0x544c534b, 4, "none")                           // Decryption Secrets Block
+	b.block(0x4711, "from the future")
+	b.iface(1, 100, b.option(ifName, "cali1"), b.option(ifDescription, "default/web\x00"), b.option(ifFilter, "\x00arp"),
+		b.option(ifTSResol, uint8(9)), b.option(ifMACAddr, "\x02\x00\x00\x00\x00\x01"), b.option(ifOS, "Linux"), b.option(optEnd))
+	b.iface(276, 0, b.option(ifTSResol, uint8(0x80|20)), b.option(ifTSOffset, int64(-3600)), b.option(ifFilter, "\x01programs"))
+	b.packet(0, 1_700_000_000_123_456_789, "frame", b.option(optComment, "verdict=drop"), b.option(optComment, "2nd"),
+		b.option(epbFlags, MakeFlags(Outbound, Broadcast)), b.option(epbDropCount, uint64(7)),
+		b.option(epbPacketID, uint64(1<<40)), b.option(epbQueue, 3), b.option(epbHash, "\x02abcd"), b.option(optEnd), "behind the end")
+	const half = 1_700_003_600<<20 | 1<<19
+	ticks := b.words(uint32(half>>32), uint32(half&math.MaxUint32))
+	b.packet(1, half, "")
+	b.block(blockPacket, uint16(1), uint16(5), ticks, 3, 60, "abc\x00", b.option(epbFlags, 1), b.option(epbPacketID, uint64(9)))
+	b.block(blockPacket, uint16(1), uint16(unknownDropCount), ticks, 0, 0)
+	b.block(blockSimplePacket, 104, strings.Repeat("s", 100))
+	b.block(blockStatistics, 0, 0, 99, b.option(isbIfRecv, uint64(1)))
+	b.block(blockStatistics, 0, 0, 100, b.option(isbStartTime, 0, 1), b.option(isbEndTime, 0, 2), b.option(isbIfRecv, uint64(3)),
+		b.option(isbIfDrop, uint64(4)), b.option(isbFilterAccept, uint64(5)), b.option(isbOSDrop, uint64(6)), b.option(isbUsrDeliv, uint64(7)))
+	b.block(blockStatistics, 77, 0, 100)
+}
+
+// It is read, in both byte orders and two sections, byte by byte.
 func TestReadPcapng(t *testing.T) {
 	var file []byte
 	for _, order := range orders {
 		b := &builder{ByteOrder: order}
-		b.section(b.option(shbHardware, "hw"), b.option(shbOS, "os"), b.option(shbUserAppl, "appl"), b.option(optComment, "on the file"))
-		b.block(4, "names")          // Name Resolution Block
+		everything(b)
 		b.block(0x0bad, 1, "custom") // Custom Block
-		b.block(0x4711, "from the future")
-		b.iface(1, 100, b.option(ifName, "cali1"), b.option(ifDescription, "default/web\x00"), b.option(ifFilter, "\x00arp"),
-			b.option(ifTSResol, uint8(9)), b.option(ifMACAddr, "\x02\x00\x00\x00\x00\x01"), b.option(ifOS, "Linux"), b.option(optEnd))
-		b.iface(276, 0, b.option(ifTSResol, uint8(0x80|20)), b.option(ifTSOffset, int64(-3600)), b.option(ifFilter, "\x01program"))
-		b.packet(0, 1_700_000_000_123_456_789, "frame", b.option(optComment, "verdict=drop"), b.option(optComment, "2nd"),
-			b.option(epbFlags, MakeFlags(Outbound, Broadcast)), b.option(epbDropCount, uint64(7)),
-			b.option(epbPacketID, uint64(1<<40)), b.option(epbQueue, 3), b.option(epbHash, "\x02abcd"), b.option(optEnd), "behind the end")
-		b.packet(1, 1_700_003_600<<20|1<<19, "")
-		b.block(blockPacket, uint16(1), uint16(5), 0, 0, 3, 60, "abc\x00", b.option(epbFlags, 1), b.option(epbPacketID, uint64(9)))
-		b.block(blockPacket, uint16(1), uint16(unknownDropCount), 0, 0, 0, 0)
-		b.block(blockSimplePacket, 104, strings.Repeat("s", 100))
-		b.block(blockStatistics, 0, 0, 99, b.option(isbIfRecv, uint64(1)))
-		b.block(blockStatistics, 0, 0, 100, b.option(isbStartTime, 0, 1), b.option(isbEndTime, 0, 2), b.option(isbIfRecv, uint64(3)),
-			b.option(isbIfDrop, uint64(4)), b.option(isbFilterAccept, uint64(5)), b.option(isbOSDrop, uint64(6)), b.option(isbUsrDeliv, uint64(7)))
-		b.block(blockStatistics, 77, 0, 100)
 		file = append(file, b.buf...)
 	}
 
@@ -52,9 +59,9 @@ func TestReadPcapng(t *testing.T) {
 			Has: HasTime | HasFlags | HasDropCount | HasPacketID | HasQueue, Flags: 2 | 3<<2, DropCount: 7, PacketID: 1 << 40, Queue: 3,
 			Comments: [][]byte{[]byte("verdict=drop"), []byte("2nd")}},
 		{Time: 1_700_000_000_500_000_000, Nanoseconds: true, Data: []byte{}, LinkType: LinkTypeLinuxSLL2, Interface: other, Has: HasTime},
-		{Time: -3600e9, Nanoseconds: true, Data: []byte("abc"), Len: 60, LinkType: LinkTypeLinuxSLL2, Interface: other,
+		{Time: 1_700_000_000_500_000_000, Nanoseconds: true, Data: []byte("abc"), Len: 60, LinkType: LinkTypeLinuxSLL2, Interface: other,
 			Has: HasTime | HasFlags | HasDropCount, Flags: 1, DropCount: 5},
-		{Time: -3600e9, Nanoseconds: true, Data: []byte{}, LinkType: LinkTypeLinuxSLL2, Interface: other, Has: HasTime},
+		{Time: 1_700_000_000_500_000_000, Nanoseconds: true, Data: []byte{}, LinkType: LinkTypeLinuxSLL2, Interface: other, Has: HasTime},
 		{Nanoseconds: true, Data: bytes.Repeat([]byte("s"), 100), Len: 104, LinkType: LinkTypeEthernet, Interface: cali},
 	}
 	want = append(want, want...)

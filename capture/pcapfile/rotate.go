@@ -17,19 +17,19 @@ var ErrFileLimit = errors.New("maximum file limit reached")
 // Rotation says how packets are spread over files, as tcpdump does with -w, -C,
 // -W and -G. Whatever has a file's name is overwritten.
 type Rotation struct {
-	// Name is the file's name. With Period it goes through strftime(3) with the
+	// Name is the file's name. With Seconds it goes through strftime(3) with the
 	// local time at which the period began.
 	Name string
 	// Size in bytes (-C): if a file is larger before a packet is written, the
 	// packet goes into the next, which has a number behind its name. 0: no limit.
 	Size int64
 	// Count (-W): with Size, so many files take turns, and are numbered from 0
-	// with leading zeros. With Period alone, there are no more than so many. 0:
+	// with leading zeros. With Seconds alone, there are no more than so many. 0:
 	// no limit.
 	Count int
-	// Period (-G), in whole seconds: the first packet when it is over goes into
-	// a new file. 0: no limit. With Size, the numbers start again.
-	Period time.Duration
+	// Seconds (-G) are a period: the first packet after it goes into a new file.
+	// With Size, the numbers start again with each period. 0: no limit.
+	Seconds int64
 
 	// New begins a file.
 	New func(io.Writer) PacketWriter
@@ -68,7 +68,7 @@ func (o Rotation) Open() (*Rotator, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Name == "-" && (o.Size > 0 || o.Period > 0) {
+	if o.Name == "-" && (o.Size > 0 || o.Seconds > 0) {
 		return nil, errors.New("standard output is no file that could be rotated")
 	}
 	r := &Rotator{rotation: o, digits: digits(o.Count), began: o.Now()}
@@ -90,7 +90,7 @@ func digits(count int) int {
 // name returns that of the current file.
 func (r *Rotator) name() (string, error) {
 	name := r.rotation.Name
-	if r.rotation.Period > 0 {
+	if r.rotation.Seconds > 0 {
 		var err error
 		if name, err = strftime(name, r.began); err != nil {
 			return "", err
@@ -136,8 +136,8 @@ func (r *Rotator) WritePacket(p *Packet) error {
 
 // rotate opens the next file if it is time.
 func (r *Rotator) rotate() error {
-	if r.rotation.Period > 0 {
-		if now := r.rotation.Now(); now.Unix()-r.began.Unix() >= int64(r.rotation.Period/time.Second) {
+	if r.rotation.Seconds > 0 {
+		if now := r.rotation.Now(); now.Unix()-r.began.Unix() >= r.rotation.Seconds {
 			return r.nextPeriod(now)
 		}
 	}

@@ -98,10 +98,10 @@ func TestRotateAsTcpdump(t *testing.T) {
 		{"ring of 101", []string{"-C", "1", "-W", "101"}, Rotation{Size: 1e6, Count: 101}},
 		{"count alone", []string{"-W", "3"}, Rotation{Count: 3}},
 		{"percent", []string{"-C", "1"}, Rotation{Name: "%Y%%", Size: 1e6}},
-		{"period", []string{"-G", "86400"}, Rotation{Name: "x-%Y%%", Period: 24 * time.Hour}},
-		{"period and size", []string{"-G", "86400", "-C", "1"}, Rotation{Name: "x-%y-", Period: 24 * time.Hour, Size: 1e6}},
-		{"all", []string{"-G", "86400", "-C", "1", "-W", "3"}, Rotation{Name: "x", Period: 24 * time.Hour, Size: 1e6, Count: 3}},
-		{"all of 12", []string{"-G", "86400", "-C", "1", "-W", "12"}, Rotation{Name: "x", Period: 24 * time.Hour, Size: 1e6, Count: 12}},
+		{"period", []string{"-G", "86400"}, Rotation{Name: "x-%Y%%", Seconds: 86400}},
+		{"period and size", []string{"-G", "86400", "-C", "1"}, Rotation{Name: "x-%y-", Seconds: 86400, Size: 1e6}},
+		{"all", []string{"-G", "86400", "-C", "1", "-W", "3"}, Rotation{Name: "x", Seconds: 86400, Size: 1e6, Count: 3}},
+		{"all of 12", []string{"-G", "86400", "-C", "1", "-W", "12"}, Rotation{Name: "x", Seconds: 86400, Size: 1e6, Count: 12}},
 	} {
 		if c.o.Name == "" {
 			c.o.Name = "x"
@@ -155,13 +155,13 @@ func TestRotateByTime(t *testing.T) {
 		want    []string
 		err     error
 	}{
-		{"period", Rotation{Name: "x_%F_%T.pcap", Period: 2 * time.Second}, 5,
+		{"period", Rotation{Name: "x_%F_%T.pcap", Seconds: 2}, 5,
 			[]string{"x_2024-02-29_23:59:57.pcap: 1040", "x_2024-02-29_23:59:59.pcap: 2056", "x_2024-03-01_00:00:01.pcap: 2056"}, nil},
-		{"the same name", Rotation{Name: "x", Period: 2 * time.Second}, 5, []string{"x: 2056"}, nil},
-		{"limit", Rotation{Name: "x%S", Period: 2 * time.Second, Count: 2}, 5, []string{"x57: 1040", "x59: 2056"}, ErrFileLimit},
-		{"sizes", Rotation{Name: "x%S-", Period: 4 * time.Second, Size: 1000}, 7,
+		{"the same name", Rotation{Name: "x", Seconds: 2}, 5, []string{"x: 2056"}, nil},
+		{"limit", Rotation{Name: "x%S", Seconds: 2, Count: 2}, 5, []string{"x57: 1040", "x59: 2056"}, ErrFileLimit},
+		{"sizes", Rotation{Name: "x%S-", Seconds: 4, Size: 1000}, 7,
 			[]string{"x01-1: 1040", "x01-2: 1040", "x01-3: 1040", "x01-: 1040", "x57-1: 1040", "x57-2: 1040", "x57-: 1040"}, nil},
-		{"ring of sizes", Rotation{Name: "x%S-", Period: 4 * time.Second, Size: 1000, Count: 2}, 7,
+		{"ring of sizes", Rotation{Name: "x%S-", Seconds: 4, Size: 1000, Count: 2}, 7,
 			[]string{"x01-0: 1040", "x01-1: 1040", "x57-0: 1040", "x57-1: 1040"}, nil},
 	} {
 		dir := t.TempDir()
@@ -226,11 +226,11 @@ func TestRotateErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, o := range []Rotation{
 		{Name: "-", Size: 1e6},
-		{Name: "-", Period: time.Second},
+		{Name: "-", Seconds: 1},
 		{Name: ""},
 		{Name: filepath.Join(dir, "no", "x")},
-		{Name: filepath.Join(dir, "%Q"), Period: time.Second},
-		{Name: filepath.Join(dir, "%"), Period: time.Second},
+		{Name: filepath.Join(dir, "%Q"), Seconds: 1},
+		{Name: filepath.Join(dir, "%"), Seconds: 1},
 	} {
 		o.New = newPcap
 		if w, err := o.Open(); err == nil {
