@@ -83,6 +83,7 @@ const (
 	protoAH     = 51
 	protoICMPv6 = 58
 	protoNone   = 59
+	protoND     = 77
 	protoIPComp = 108
 	protoVRRP   = 112
 	protoSCTP   = 132
@@ -125,6 +126,9 @@ func (p *Printer) ipProtocol(proto uint8, b []byte, length int, h *ipHeader) {
 		p.vrrp(b, length, h)
 	case protoSCTP:
 		p.sctp(b, length, h)
+	case protoND:
+		p.str(" nd ")
+		p.num(length)
 	default:
 		p.protocolNumber(proto)
 		p.char(' ')

@@ -48,6 +48,8 @@ type Options struct {
 	// that there is none. They are not asked if Numeric is set; nil knows no names.
 	HostName func(addr []byte) string
 	PortName func(protocol string, port uint16) string
+	// InterfaceName gives the name of an interface by its index; "" is that there is none.
+	InterfaceName func(index uint32) string
 }
 
 // Link types, as the registry of pcap names them; see https://www.tcpdump.org/linktypes.html.
@@ -70,7 +72,7 @@ type Packet struct {
 	Len  int
 	// LinkType says what Data begins with; one of the Link constants.
 	LinkType uint16
-	// Interface is the name of the interface that LINUX_SLL2 frames show; if it is empty, so is the column.
+	// Interface is the name of the interface that LINUX_SLL2 frames show; if it is empty, it is asked for by index.
 	Interface string
 	// Suffix is put at the end of the text's last line, before any dump.
 	Suffix []byte

@@ -2,26 +2,25 @@ package dissect
 
 // dump prints the bytes of the packet as -X, -x or -A say.
 func (p *Printer) dump(b []byte) {
-	body := from(b, p.linkLen)
-	choose := func(level int) []byte {
+	body := func(level int) []byte {
 		if level > 1 {
 			return b
 		}
-		return body
+		return from(b, p.linkLen)
 	}
 	switch {
 	case p.opt.HexASCII > 0:
-		p.hexASCII("\n\t", choose(p.opt.HexASCII), 0)
+		p.hexASCII("\n\t", body(p.opt.HexASCII), 0)
 	case p.opt.Hex > 0:
-		p.hexLines("\n\t", choose(p.opt.Hex), 0)
+		p.hexLines("\n\t", body(p.opt.Hex), 0)
 	case p.opt.ASCII > 0:
-		p.ascii(choose(p.opt.ASCII))
+		p.ascii(body(p.opt.ASCII))
 	}
 }
 
-// unknown dumps a payload that nothing here knows, unless the packet is dumped anyway.
+// unknown dumps a payload that nothing here knows, unless the packet is dumped anyway or is not to be told much of.
 func (p *Printer) unknown(b []byte) {
-	if p.opt.HexASCII == 0 && p.opt.Hex == 0 && p.opt.ASCII == 0 {
+	if p.opt.HexASCII == 0 && p.opt.Hex == 0 && p.opt.Quiet == 0 {
 		p.hexASCII("\n\t", b, 0)
 	}
 }
@@ -78,12 +77,16 @@ func (p *Printer) hexColumns(line []byte) {
 
 // ascii prints b's characters from a new line on.
 func (p *Printer) ascii(b []byte) {
+	if len(b) == 0 {
+		return
+	}
 	p.char('\n')
 	for i, c := range b {
 		switch {
 		case c == '\r':
-			// A carriage return before a newline is left out, lest there be two of them.
-			if i+1 < len(b) && b[i+1] != '\n' {
+			// A carriage return before a newline is left out, lest there be two of them; so are those in the last
+			// two bytes, which tcpdump does not look beyond.
+			if i+2 < len(b) && b[i+1] != '\n' {
 				p.char('.')
 			}
 		case c == '\n', c == '\t', c >= ' ' && c < 0x7f:

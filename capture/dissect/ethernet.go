@@ -30,12 +30,12 @@ var etherTypes = []tok{
 	{0x0200, "PUP"}, {typeARP, "ARP"}, {typeRARP, "Reverse ARP"}, {0x0600, "NS"}, {0x0500, "Sprite"},
 	{typeTrail, "Trail"}, {0x6001, "MOP DL"}, {0x6002, "MOP RC"}, {0x6003, "DN"}, {0x6004, "LAT"}, {0x6007, "SCA"},
 	{typeTEB, "TEB"}, {0x8038, "Lanbridge"}, {0x803c, "DEC DNS"}, {0x803e, "DEC DTS"}, {0x805b, "VEXP"},
-	{0x805c, "VPROD"}, {0x8148, "ARISTA"}, {0x809b, "Appletalk"}, {0x80f3, "Appletalk ARP"}, {0x8137, "IPX"},
+	{0x805c, "VPROD"}, {0x809b, "Appletalk"}, {0x80f3, "Appletalk ARP"}, {0x8137, "IPX"},
 	{typePPP, "PPP"}, {0x8808, "MPCP"}, {0x8809, "Slow Protocols"}, {0x8863, "PPPoE D"}, {0x8864, "PPPoE S"},
 	{0x888e, "EAPOL"}, {0x8899, "RRCP"}, {0x886f, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {0x894f, "NSH"},
 	{typeLoopback, "Loopback"}, {0x00fe, "OSI"}, {0x7165, "GRE-OSI"}, {0x8902, "CFM"}, {0x893a, "IEEE1905.1"},
 	{typeLLDP, "LLDP"}, {0x88ca, "TIPC"}, {0x0707, "GeoNet (old)"}, {0x8947, "GeoNet"}, {0x04e0, "CALM FAST"},
-	{0x88a2, "AoE"}, {0x880c, "PTP"},
+	{0x88a2, "AoE"},
 }
 
 // ethernet prints a frame and returns the length of its header.
@@ -74,12 +74,12 @@ func (p *Printer) ethernet(b []byte, length int) int {
 	if t <= maxLength {
 		return header + p.ieee8023(b, length, int(t), printed, f)
 	}
+	if t == typeJumbo {
+		return header + p.llcOrUnknown(b, length, f)
+	}
 	if p.opt.Link {
 		p.etherTypeName(t)
 		p.lengthOnce(&printed, whole)
-	}
-	if t == typeJumbo {
-		return header + p.llcOrUnknown(b, length, f)
 	}
 	if !p.etherType(t, b, length, f) {
 		if !p.opt.Link {
@@ -98,7 +98,9 @@ func (p *Printer) ieee8023(b []byte, length, n int, printed bool, f frame) int {
 	b = upto(b, length)
 	if p.opt.Link {
 		p.str("802.3")
-		p.lengthOnce(&printed, length)
+		if !printed {
+			p.lengthOnce(&printed, length)
+		}
 	}
 	return p.llcOrUnknown(b, length, f)
 }

@@ -46,9 +46,12 @@ var redirectNames = map[uint8][2]string{
 func (p *Printer) icmp(b []byte, length int, h *ipHeader) {
 	p.proto = "icmp"
 	kind, code := p.u8(b, 0), p.u8(b, 1)
+	p.need(b, icmpNeeds(b, kind, code))
 	start := len(p.out)
 	p.str("ICMP ")
-	if !p.icmpText(b, start, kind, code) {
+	if !p.icmpText(b, kind, code) {
+		p.out = p.out[:start]
+		p.trunc()
 		return
 	}
 	p.str(", length ")
@@ -82,29 +85,32 @@ func (p *Printer) quoted(b []byte) {
 	p.ipv4(upto(b, total), total)
 }
 
-// icmpText prints the message, and says whether it was captured; if not, what is printed since start is taken back.
-func (p *Printer) icmpText(b []byte, start int, kind, code uint8) bool {
-	end := 0 // what the text is made of ends here
+// icmpNeeds is how much of a message its text takes at the least; less ends the packet.
+func icmpNeeds(b []byte, kind, code uint8) int {
 	switch kind {
 	case icmpEcho, icmpEchoReply, icmpStamp:
-		end = 8
-	case icmpUnreachable, icmpRedirect, icmpExceeded:
-		end = icmpHeader + 20
-	case icmpAdvert:
-		end = 8
+		return 8
+	case icmpUnreachable:
+		switch {
+		case code != unreachPort:
+			return icmpHeader + 20
+		case len(b) >= icmpHeader+10:
+			return max(icmpHeader+20, icmpHeader+int(b[icmpHeader]&15)*4+4)
+		}
+	case icmpRedirect:
+		return icmpHeader + 20
 	case icmpParameter:
 		if code == 0 {
-			end = 5
+			return 5
 		}
 	case icmpMaskReply:
-		end = 12
-	case icmpStampReply:
-		end = 20
+		return 12
 	}
-	if len(b) < end {
-		p.out = p.out[:start]
-		p.cut()
-	}
+	return 0
+}
+
+// icmpText prints the message, and says whether it was captured.
+func (p *Printer) icmpText(b []byte, kind, code uint8) bool {
 	switch kind {
 	case icmpEcho, icmpEchoReply:
 		p.str("echo ")
@@ -117,12 +123,15 @@ func (p *Printer) icmpText(b []byte, start int, kind, code uint8) bool {
 		p.str(", seq ")
 		p.dec(uint64(p.u16(b, 6)))
 	case icmpUnreachable:
-		p.unreachable(b, start, code)
+		return p.unreachable(b, code)
 	case icmpRedirect:
 		p.redirect(b, code)
 	case icmpAdvert:
-		p.icmpRouterAdvert(b, start)
+		return p.icmpRouterAdvert(b)
 	case icmpExceeded:
+		if len(b) < icmpHeader+20 {
+			return false
+		}
 		p.str(tokStr([]tok{{0, "time exceeded in-transit"}, {1, "ip reassembly time exceeded"}}, "time exceeded-#%d",
 			uint32(code)))
 	case icmpParameter:
@@ -136,6 +145,9 @@ func (p *Printer) icmpText(b []byte, start int, kind, code uint8) bool {
 	case icmpStamp:
 		p.printf("time stamp query id %d seq %d", p.u16(b, 4), p.u16(b, 6))
 	case icmpStampReply:
+		if len(b) < 20 {
+			return false
+		}
 		p.printf("time stamp reply id %d seq %d: org %s, recv %s, xmit %s", p.u16(b, 4), p.u16(b, 6),
 			milliseconds(p.u32(b, 8)), milliseconds(p.u32(b, 12)), milliseconds(p.u32(b, 16)))
 	default:
@@ -144,7 +156,10 @@ func (p *Printer) icmpText(b []byte, start int, kind, code uint8) bool {
 	return true
 }
 
-func (p *Printer) unreachable(b []byte, start int, code uint8) {
+func (p *Printer) unreachable(b []byte, code uint8) bool {
+	if code == unreachPort {
+		return p.unreachablePort(b)
+	}
 	dst := b[icmpHeader+16 : icmpHeader+20]
 	name, known := unreachNames[code]
 	switch {
@@ -156,8 +171,6 @@ func (p *Printer) unreachable(b []byte, start int, code uint8) {
 	case code == unreachProtocol:
 		p.addr(dst)
 		p.printf(" protocol %d unreachable", b[icmpHeader+9])
-	case code == unreachPort:
-		p.unreachablePort(b, start)
 	case code == unreachFragment:
 		p.addr(dst)
 		p.str(" unreachable - need to frag")
@@ -168,16 +181,15 @@ func (p *Printer) unreachable(b []byte, start int, code uint8) {
 		p.addr(dst)
 		p.printf(" unreachable - #%d", code)
 	}
+	return true
 }
 
-func (p *Printer) unreachablePort(b []byte, start int) {
-	ip := b[icmpHeader:]
-	header := int(ip[0]&15) * 4
-	if len(ip) < header+4 {
-		p.out = p.out[:start]
-		p.cut()
+func (p *Printer) unreachablePort(b []byte) bool {
+	if len(b) < icmpHeader+10 {
+		return false
 	}
-	port := p.u16(ip, header+2)
+	ip := b[icmpHeader:]
+	port := p.u16(ip, int(ip[0]&15)*4+2)
 	p.addr(ip[16:20])
 	switch ip[9] {
 	case protoTCP:
@@ -190,6 +202,7 @@ func (p *Printer) unreachablePort(b []byte, start int) {
 		p.printf(" protocol %d port %d", ip[9], port)
 	}
 	p.str(" unreachable")
+	return true
 }
 
 func (p *Printer) redirect(b []byte, code uint8) {
@@ -206,7 +219,10 @@ func (p *Printer) redirect(b []byte, code uint8) {
 }
 
 // icmpRouterAdvert prints the addresses of RFC 1256, section 3.
-func (p *Printer) icmpRouterAdvert(b []byte, start int) {
+func (p *Printer) icmpRouterAdvert(b []byte) bool {
+	if len(b) < 8 {
+		return false
+	}
 	p.str("router advertisement lifetime ")
 	life := p.u16(b, 6)
 	switch {
@@ -220,18 +236,18 @@ func (p *Printer) icmpRouterAdvert(b []byte, start int) {
 	p.printf(" %d:", b[4])
 	if b[5] != 2 {
 		p.printf(" [size %d]", b[5])
-		return
+		return true
 	}
 	for i := range int(b[4]) {
 		entry := from(b, 8+8*i)
 		if len(entry) < 8 {
-			p.out = p.out[:start]
-			p.cut()
+			return false
 		}
 		p.str(" {")
 		p.addr(entry[:4])
 		p.printf(" %d}", p.u32(entry, 4))
 	}
+	return true
 }
 
 // milliseconds is the time of day that is ms after midnight.

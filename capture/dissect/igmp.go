@@ -18,20 +18,23 @@ func (p *Printer) igmp(b []byte, length int) {
 			p.igmpQuery(b, length)
 		}
 	case 0x12:
+		group := p.part(b, 4, 4)
 		p.str("igmp v1 report ")
-		p.addr(p.part(b, 4, 4))
+		p.addr(group)
 		if length != 8 {
 			p.printf(" [len %d]", length)
 		}
 	case 0x16:
+		group := p.part(b, 4, 4)
 		p.str("igmp v2 report ")
-		p.addr(p.part(b, 4, 4))
+		p.addr(group)
 	case 0x22:
 		p.str("igmp v3 report")
 		p.igmp3Report(b, length)
 	case 0x17:
+		group := p.part(b, 4, 4)
 		p.str("igmp leave ")
-		p.addr(p.part(b, 4, 4))
+		p.addr(group)
 	case 0x13:
 		p.str("igmp dvmrp")
 		if length < 8 {

@@ -17,7 +17,10 @@ func (p *Printer) ipv4(b []byte, length int) {
 	if !p.opt.Link {
 		p.str("IP ")
 	}
-	p.need(b, 20)
+	if len(b) < 20 {
+		p.trunc()
+		return
+	}
 	if length < 20 {
 		p.printf("truncated-ip %d", length)
 		return

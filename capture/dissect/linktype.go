@@ -2,7 +2,7 @@ package dissect
 
 import "encoding/binary"
 
-// Addresses families of the BSDs, as DLT_NULL has them. Theirs for IPv6 differ.
+// Address families of the BSDs, as DLT_NULL has them. Theirs for IPv6 differ.
 const (
 	afINET         = 2
 	afINET6OpenBSD = 24
@@ -48,7 +48,7 @@ func (p *Printer) null(b []byte, length int) int {
 
 func (p *Printer) nullHeader(family uint32, length int) {
 	if p.opt.Quiet > 0 {
-		p.str(tokStr(bsdFamilies, "Unknown AF (0x%08x)", family))
+		p.str(tokStr(bsdFamilies, "Unknown AF %d", family))
 	} else {
 		p.printf("AF %s (%d)", tokStr(bsdFamilies, "Unknown", family), family)
 	}
@@ -119,6 +119,9 @@ func (p *Printer) sll2(b []byte, length int, name string) int {
 		p.printf("ifindex %d ", p.u32(b, 4))
 		p.sllAddress(int(b[11]), b[12:20])
 		p.sllType(p.u16(b, 0), length)
+	}
+	if name == "" && p.opt.InterfaceName != nil {
+		name = p.opt.InterfaceName(p.u32(b, 4))
 	}
 	if name == "" {
 		name = "?"

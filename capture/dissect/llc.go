@@ -26,7 +26,7 @@ var llcFlags = []tok{
 	{llcISPoll, "Poll"}, {llcResponse | llcISPoll, "Final"},
 }
 
-var llcSupervisory = []tok{{0, "Receiver Ready"}, {1, "Reject"}, {2, "Receiver not Ready"}}
+var llcSupervisory = []tok{{0, "Receiver Ready"}, {1, "Receiver not Ready"}, {2, "Reject"}}
 
 // Bits of the control field and of the source SAP.
 const (
@@ -159,11 +159,16 @@ func (p *Printer) xid(b []byte, length int) bool {
 	if length == 0 {
 		return true
 	}
-	if p.u8(b, 0) == llcXIDFormatID {
-		p.need(b, 3)
+	if p.u8(b, 0) != llcXIDFormatID {
+		return false
+	}
+	if len(b) < 3 || length < 3 {
+		p.trunc()
+		p.hexASCII("\n\t", b, 0)
+	} else {
 		p.printf(": %02x %02x", b[1], b[2])
 	}
-	return false
+	return true
 }
 
 // Organizations that SNAP and OUIs name.
@@ -171,6 +176,7 @@ const ouiCisco90 = 0x0000f8
 
 // snap prints what follows a SNAP header (RFC 1042), and says whether the payload is known.
 func (p *Printer) snap(b []byte, length int, f frame) bool {
+	p.proto = "snap"
 	if len(b) < 5 || length < 5 {
 		p.trunc()
 		return true

@@ -10,25 +10,24 @@ const (
 	mpPrio
 	mpFail
 	mpFastClose
-	mpReset
 	mpUnknown
 )
 
 var mptcpNames = [...]string{
 	mpCapable: "capable", mpJoin: "join", mpDSS: "dss", mpAddAddr: "add-addr", mpRemoveAddr: "rem-addr", mpPrio: "prio",
-	mpFail: "fail", mpFastClose: "fast-close", mpReset: "reset", mpUnknown: "unknown",
+	mpFail: "fail", mpFastClose: "fast-close", mpUnknown: "unknown",
 }
 
 // mptcp prints the data of a Multipath TCP option, and says whether it has the form of its subtype. tcpdump counts
 // the option's two first bytes into the length, which RFC 8684's figures do as well: so do the checks here.
 func (p *Printer) mptcp(b []byte, flags uint8) bool {
+	p.proto = "mptcp"
 	if len(b) < 1 {
 		return false
 	}
 	subtype := min(int(b[0]>>4), mpUnknown)
-	p.char(' ')
-	p.str(mptcpNames[subtype])
 	size := len(b) + 2
+	p.printf(" %d %s", size, mptcpNames[subtype])
 	switch subtype {
 	case mpCapable:
 		return p.mpCapable(b, size, flags)
@@ -52,31 +51,23 @@ func (p *Printer) mptcp(b []byte, flags uint8) bool {
 			p.printf(" key 0x%x", p.u64(b, 2))
 		}
 		return size == 12
-	case mpReset:
-		return p.mpReset(b, size)
 	}
 	return true
 }
 
-// mpCapable is RFC 8684, section 3.1.
+// mpCapable is RFC 8684, section 3.1, and RFC 6824, section 3.1.
 func (p *Printer) mpCapable(b []byte, size int, flags uint8) bool {
-	version := b[0] & 15
+	const checksums = 0x80
 	syn, ack := flags&tcpSYN != 0, flags&tcpACK != 0
-	ok := size == 12 && syn || size == 20 && ack && !syn
-	if version == 1 {
-		ok = size == 4 && syn && !ack || size == 12 && syn && ack || (size == 20 || size == 22 || size == 24) && ack && !syn
-	}
-	if !ok {
+	if !((size == 12 || size == 4) && syn || (size == 20 || size == 22) && ack && !syn) {
 		return false
 	}
+	version := b[0] & 15
 	if version > 1 {
 		p.printf(" Unknown Version (%d)", version)
 		return true
 	}
-	const checksums = 0x80
-	if version == 1 {
-		p.printf(" v%d", version)
-	}
+	p.printf(" v%d", version)
 	if b[1]&checksums != 0 {
 		p.str(" csum")
 	}
@@ -165,31 +156,23 @@ func (p *Printer) mpDSS(b []byte, size int, flags uint8) bool {
 	return len(b) == 0
 }
 
-// mpAddAddr is RFC 8684, section 3.4.1; RFC 6824 has the version of the address where the echo flag is now.
+// mpAddresses are what the low bits say of an address: RFC 6824 has the version of IP there, RFC 8684 an echo flag.
+var mpAddresses = []tok{{6, "v0-ip6"}, {4, "v0-ip4"}, {0, "v1"}, {1, "v1-echo"}}
+
+// mpAddAddr is RFC 8684, section 3.4.1. Its length tells which of address, port and HMAC are there.
 func (p *Printer) mpAddAddr(b []byte, size int) bool {
-	var n int
-	hmac := 0
+	n := 4
 	switch size {
-	case 8, 10:
-		n = 4
-	case 16, 18:
-		n, hmac = 4, 8
-	case 20, 22:
+	case 8, 10, 16, 18:
+	case 20, 22, 28, 30:
 		n = 16
-	case 28, 30:
-		n, hmac = 16, 8
 	default:
 		return false
 	}
-	if size < 16 || size == 20 || size == 22 {
-		if v := b[0] & 15; v == 1 {
-			p.str(" echo")
-		}
-	}
-	p.printf(" id %d ", b[1])
+	p.printf(" %s id %d ", tokStr(mpAddresses, "[bad version/echo]", uint32(b[0]&15)), b[1])
 	p.addr(b[2 : 2+n])
 	rest := b[2+n:]
-	if len(rest) == 2+hmac {
+	if len(rest)%8 == 2 {
 		p.printf(":%d", p.u16(rest, 0))
 		rest = rest[2:]
 	}
@@ -223,14 +206,5 @@ func (p *Printer) mpPrio(b []byte, size int) bool {
 	if size == 4 {
 		p.printf(" id %d", b[1])
 	}
-	return true
-}
-
-// mpReset is RFC 8684, section 3.6.
-func (p *Printer) mpReset(b []byte, size int) bool {
-	if size != 4 {
-		return false
-	}
-	p.printf(" flags 0x%x reason %d", b[0]&15, b[1])
 	return true
 }

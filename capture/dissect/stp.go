@@ -40,7 +40,7 @@ func (p *Printer) stp(b []byte, length int) {
 		return
 	}
 	if length < config {
-		p.trunc()
+		p.invalid()
 		return
 	}
 	p.stpConfig(b, length, kind)

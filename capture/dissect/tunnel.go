@@ -3,15 +3,17 @@ package dissect
 // vxlan prints a header of RFC 7348, and the frame in it on a line of its own.
 func (p *Printer) vxlan(b []byte, length int) {
 	p.proto = "vxlan"
-	if length < 8 || len(b) < 8 {
+	p.str("VXLAN, ")
+	if length < 8 {
 		p.trunc()
 		return
 	}
-	p.str("VXLAN, ")
-	p.instanceFlag(b[0])
+	p.instanceFlag(p.u8(b, 0))
+	vni := p.u24(b, 4)
 	p.str("vni ")
-	p.dec(uint64(p.u24(b, 4)))
+	p.dec(uint64(vni))
 	p.char('\n')
+	p.need(b, 8)
 	p.ethernet(b[8:], length-8)
 }
 
@@ -32,29 +34,20 @@ func (p *Printer) instanceFlag(flags uint8) {
 func (p *Printer) otv(b []byte, length int) {
 	p.proto = "otv"
 	p.str("OTV, ")
-	if length < 8 || len(b) < 1 {
+	if length < 8 {
 		p.trunc()
 		return
 	}
-	p.instanceFlag(b[0])
-	if len(b) < 4 {
-		p.trunc()
-		return
-	}
+	p.instanceFlag(p.u8(b, 0))
+	overlay := p.u24(b, 1)
 	p.str("overlay ")
-	p.dec(uint64(p.u24(b, 1)))
+	p.dec(uint64(overlay))
 	p.str(", ")
-	if len(b) < 7 {
-		p.trunc()
-		return
-	}
+	instance := p.u24(b, 4)
 	p.str("instance ")
-	p.dec(uint64(p.u24(b, 4)))
+	p.dec(uint64(instance))
 	p.char('\n')
-	if len(b) < 8 {
-		p.trunc()
-		return
-	}
+	p.need(b, 8)
 	p.ethernet(b[8:], length-8)
 }
 
