@@ -189,7 +189,7 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.otv(b, length)
 	case port(portVXLAN):
 		p.vxlan(b, length)
-	case dst == portGeneve:
+	case port(portGeneve):
 		p.geneve(b, length)
 	default:
 		return false

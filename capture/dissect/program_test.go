@@ -83,9 +83,6 @@ func writeCapture(t *testing.T, file string, all []dissect.Packet) {
 
 // mutate returns a changed copy of p: other bytes, fewer bytes, or both.
 func mutate(r *rand.Rand, p dissect.Packet) dissect.Packet {
-	if *mutations == 1 {
-		return p
-	}
 	p.Data = bytes.Clone(p.Data)
 	if len(p.Data) == 0 {
 		return p
@@ -133,6 +130,7 @@ func TestProgram(t *testing.T) {
 		r := rand.New(rand.NewPCG(*seed, 0))
 		var set []dissect.Packet
 		for _, pkt := range readCapture(t, file) {
+			set = append(set, pkt)
 			for range *mutations {
 				set = append(set, mutate(r, pkt))
 			}

@@ -112,6 +112,9 @@ func (p *Printer) textLine(prefix string, b []byte, i, length int) int {
 	}
 	p.str(prefix)
 	p.out = append(p.out, b[start:i]...)
+	if next == 0 {
+		p.trunc() // the end of the line is in another packet
+	}
 	return next
 }
 

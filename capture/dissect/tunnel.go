@@ -3,12 +3,14 @@ package dissect
 // vxlan prints a header of RFC 7348, and the frame in it on a line of its own.
 func (p *Printer) vxlan(b []byte, length int) {
 	p.proto = "vxlan"
-	p.str("VXLAN, ")
+	p.str("VXLAN")
 	if length < 8 {
-		p.trunc()
+		p.invalid()
 		return
 	}
-	p.instanceFlag(p.u8(b, 0))
+	flags := p.u8(b, 0)
+	p.str(", ")
+	p.instanceFlag(flags, "invalid")
 	vni := p.u24(b, 4)
 	p.str("vni ")
 	p.dec(uint64(vni))
@@ -17,13 +19,14 @@ func (p *Printer) vxlan(b []byte, length int) {
 	p.ethernet(b[8:], length-8)
 }
 
-func (p *Printer) instanceFlag(flags uint8) {
-	set := "."
-	if flags&0x08 != 0 {
-		set = "I"
-	}
+// instanceFlag prints the flags of VXLAN and OTV, of which one says that there is an identifier.
+func (p *Printer) instanceFlag(flags uint8, without string) {
 	p.str("flags [")
-	p.str(set)
+	if flags&0x08 != 0 {
+		p.char('I')
+	} else {
+		p.str(without)
+	}
 	p.str("] (0x")
 	p.hex(uint64(flags), 2)
 	p.str("), ")
@@ -35,10 +38,10 @@ func (p *Printer) otv(b []byte, length int) {
 	p.proto = "otv"
 	p.str("OTV, ")
 	if length < 8 {
-		p.trunc()
+		p.tooShort(length, 8)
 		return
 	}
-	p.instanceFlag(p.u8(b, 0))
+	p.instanceFlag(p.u8(b, 0), ".")
 	overlay := p.u24(b, 1)
 	p.str("overlay ")
 	p.dec(uint64(overlay))
@@ -51,6 +54,12 @@ func (p *Printer) otv(b []byte, length int) {
 	p.ethernet(b[8:], length-8)
 }
 
+// tooShort prints that a header does not fit into what the enclosing one says is there.
+func (p *Printer) tooShort(length, header int) {
+	p.printf("[length %d < %d]", length, header)
+	p.invalid()
+}
+
 var geneveFlags = []tok{
 	{0x80, "O"}, {0x40, "C"}, {0x20, "R1"}, {0x10, "R2"}, {0x08, "R3"}, {0x04, "R4"}, {0x02, "R5"}, {0x01, "R6"},
 }
@@ -59,10 +68,12 @@ var geneveFlags = []tok{
 func (p *Printer) geneve(b []byte, length int) {
 	p.proto = "geneve"
 	p.str("Geneve")
-	if len(b) < 8 || length < 8 {
-		p.trunc()
+	if length < 8 {
+		p.char(' ')
+		p.tooShort(length, 8)
 		return
 	}
+	p.need(b, 8)
 	if version := b[0] >> 6; version != 0 {
 		p.printf(" ERROR: unknown-version %d", version)
 		return
