@@ -33,12 +33,15 @@ func (p *Printer) addrNumber(a []byte) {
 	}
 }
 
-// addr6 prints 16 bytes as RFC 5952 says. tcpdump prints IPv4-mapped and IPv4-compatible ones with a dotted quad, as
-// inet_ntop does.
+// addr6 prints 16 bytes as RFC 5952 says. IPv4-mapped and IPv4-compatible ones end in a dotted quad, as inet_ntop's.
 func (p *Printer) addr6(a []byte) {
 	ip, ok := netip.AddrFromSlice(a)
 	if !ok {
 		return
+	}
+	if p.u64(a, 0)|uint64(p.u32(a, 8)) == 0 && p.u16(a, 12) != 0 {
+		p.str("::")
+		ip, _ = netip.AddrFromSlice(a[12:])
 	}
 	p.out = ip.AppendTo(p.out)
 }

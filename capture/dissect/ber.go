@@ -35,10 +35,10 @@ type berReader struct {
 	length int
 }
 
-// The names of the tags by class, and of the forms, by number.
+// The names of the tags, by class: universal, application, context-specific and private. tcpdump's name of a class is
+// x: a macro of old does not put in what it was meant to.
 var (
-	berClasses = [4]string{"Universal", "Application", "Context", "Private"}
-	berTags    = [4][]string{
+	berTags = [4][]string{
 		{
 			"U-0", "Boolean", "Integer", "Bitstring", "String", "Null", "ObjID", "ObjectDes", "U-8", "U-9", "U-10",
 			"U-11", "U-12", "U-13", "U-14", "U-15", "Sequence", "Set",
@@ -92,7 +92,7 @@ func (r *berReader) next(e *berElement) bool {
 		return false
 	}
 	if int(e.id) >= len(berTags[class]) {
-		p.printf("[id?%s/%s/%d]", form, berClasses[class], e.id)
+		p.printf("[id?%s/x/%d]", form, e.id)
 		return false
 	}
 	if len(r.b) < int(n) {
@@ -160,7 +160,7 @@ func (p *Printer) berConstructed(e *berElement, class uint8, name string) {
 		p.printf("C/U/%s", name)
 	default:
 		e.kind = berOctets
-		p.printf("C/%s/%s", berClasses[class], name)
+		p.printf("C/x/%s", name)
 	}
 }
 
@@ -207,7 +207,7 @@ func (p *Printer) berPrimitive(e *berElement, class uint8, name string) bool {
 			e.kind = berException
 		}
 	default:
-		p.printf("[P/%s/%s]", berClasses[class], name)
+		p.printf("[P/x/%s]", name)
 	}
 	return true
 }

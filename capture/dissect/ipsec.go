@@ -23,7 +23,9 @@ func (p *Printer) ah(b []byte, length int, h *ipHeader) {
 		p.hex(uint64(p.u8(b, i)), 2)
 	}
 	p.str("): ")
-	p.ipProtocol(b[0], from(b, n), length-n, h)
+	inner := *h
+	inner.direct = false
+	p.ipProtocol(b[0], from(b, n), length-n, &inner)
 }
 
 // esp prints RFC 4303's header; keys are not known here.
