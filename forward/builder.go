@@ -305,7 +305,7 @@ func (b *Builder) buildRules(t *Table) {
 			r.fib = b.fib(r.Table)
 		}
 		r.iif = names[r.IIF]
-		r.target = len(t.rules)
+		r.target = i + 1 // of a goto to nowhere: the kernel goes on
 		for j := i + 1; j < len(t.rules) && r.Action == RuleGoto; j++ {
 			if t.rules[j].Priority == r.Goto {
 				r.target = j

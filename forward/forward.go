@@ -120,7 +120,7 @@ func parse(f *Frame, r *result) (wire.IPv4, bool) {
 				r.drop(IgnoreType)
 				return nil, false
 			}
-			if dst := eth.Dst(); dst != r.in.MAC && dst != r.in.Aliases[0] && dst != r.in.Aliases[1] {
+			if !r.in.answersTo(eth.Dst()) {
 				r.drop(DropOtherHost)
 				return nil, false
 			}

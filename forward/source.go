@@ -39,8 +39,8 @@ func (t *Table) validateSource(src, dst netip.Addr, in *Link, oif int32, tos uin
 		return false, false
 	}
 	for i := range back.Nexthops {
-		if nh := &back.Nexthops[i]; nh.Ifindex == in.Ifindex {
-			return true, !nh.Gateway.IsValid()
+		if back.Nexthops[i].Ifindex == in.Ifindex {
+			return true, !back.Nexthops[0].Gateway.IsValid() // the scope of the first one counts
 		}
 	}
 	switch {
@@ -70,8 +70,8 @@ func (t *Table) LeadsTo(addr netip.Addr, ifindex int32) bool {
 // (net/ipv4/devinet.c, inet_addr_onlink).
 func (l *Link) onSubnet(a, b netip.Addr) bool {
 	for i := range l.addresses {
-		if p := l.addresses[i].Prefix; p.Contains(a) {
-			return !b.IsValid() || p.Contains(b)
+		if p := l.addresses[i].Prefix; p.Contains(a) && (!b.IsValid() || p.Contains(b)) {
+			return true
 		}
 	}
 	return false

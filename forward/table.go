@@ -94,6 +94,11 @@ var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask
 // Workload reports whether the interface leads to a workload.
 func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
 
+// answersTo reports whether frames to a MAC are meant for the interface.
+func (l *Link) answersTo(mac wire.MAC) bool {
+	return mac == l.MAC || !mac.IsZero() && (mac == l.Aliases[0] || mac == l.Aliases[1])
+}
+
 func (l *Link) ethernet() bool { return l.Flags&LinkEthernet != 0 }
 
 // l2len is the length of the link-layer header of frames sent here, in bytes.
@@ -199,7 +204,7 @@ type Rule struct {
 
 	fib    *fib
 	iif    int32
-	target int // index of the rule that Goto names, len(rules) if none
+	target int // index of the rule that Goto names, of the next one if there is none
 }
 
 // Table is all that a forwarding decision needs. It is immutable but for the
@@ -273,7 +278,11 @@ func (t *Table) lookupRules(dst, src netip.Addr, iif int32, tos uint8) *Route {
 			continue
 		}
 		got, ok := r.fib.Lookup(dst)
-		if !ok || got.Type == RouteThrow || int(got.Bits) <= r.SuppressPrefixLen {
+		if !ok || got.Type == RouteThrow {
+			continue
+		}
+		// Errors are not suppressed: fib_rules_lookup asks about results only.
+		if got.Type < RouteBlackhole && int(got.Bits) <= r.SuppressPrefixLen {
 			continue
 		}
 		return got
@@ -323,9 +332,13 @@ func (r *Route) Select(hash uint32) *Nexthop {
 // dst is in; else one of any link that is valid beyond its link.
 func (t *Table) selectAddr(l *Link, dst netip.Addr, scope uint8) (best netip.Addr) {
 	if l != nil {
+		localnet := uint8(scopeHost)
+		if l.Conf.RouteLocalnet {
+			localnet = scopeLink
+		}
 		for i := range l.addresses {
 			a := &l.addresses[i]
-			if a.Secondary || min(a.Scope, scopeLink) > scope {
+			if a.Secondary || min(a.Scope, localnet) > scope {
 				continue
 			}
 			if !dst.IsValid() || a.Prefix.Contains(dst) {
