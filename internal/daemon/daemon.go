@@ -59,6 +59,7 @@ type Daemon struct {
 	links     map[int]*netstate.Link
 	addrs     map[int][]netstate.Address
 	rules     []netstate.Rule
+	confAll   devConf
 	local     map[netip.Prefix]claim.Destination
 	ports     map[int]*port
 	toOpen    map[int]bool // ports that the opener has to look at
@@ -88,7 +89,7 @@ type port struct {
 	unclaimable bool // the tc program could not be attached
 	checked     bool // rules bound to it were looked for
 	refused     bool // and found: its packets are the kernel's
-	conf        forward.LinkConf
+	conf        ifConf
 	failed      error
 }
 
@@ -234,6 +235,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.opener(ctx); return nil })
+	g.Go(func() error { d.followSettings(ctx); return nil })
 	g.Go(func() error { d.claimer(ctx); return nil })
 	if d.loop != nil {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the datapath holds one while it spins

@@ -85,7 +85,7 @@ func (d *Daemon) openPort(index int) {
 		return
 	}
 	l = d.links[index]
-	p.conf = d.readConf(l.Name, p.role)
+	p.conf = readIfConf(l.Name)
 	d.describe(index)
 	d.publish()
 	if p.refused {

@@ -66,6 +66,8 @@ func (d *Daemon) note(e *netstate.Event) {
 		d.noteRoutes(e.Routes)
 	case e.Rule != nil:
 		d.noteRule(e.Rule, del)
+	case e.Netconf != nil:
+		d.noteNetconf(e.Netconf)
 	case e.Neighbour != nil:
 		n := e.Neighbour
 		if del {
@@ -226,7 +228,7 @@ func (d *Daemon) describe(index int) {
 		return
 	}
 	if p == nil {
-		p = &port{role: r, conf: d.defaultConf(r)}
+		p = &port{role: r, conf: kernelConf}
 		d.ports[index] = p
 		d.log.Debug("interface", "name", l.Name, "index", index, "role", r)
 	}

@@ -63,7 +63,7 @@ func (d *Daemon) addresses(ifindex int) []forward.Address {
 func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
 	f := forward.Link{
 		Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
-		Aliases: p.aliases, Conf: p.conf,
+		Aliases: p.aliases, Conf: d.linkConf(p),
 	}
 	// Carrier, not IFF_RUNNING, for which the kernel's linkwatch takes its time:
 	// routes lead here already, and what passes by the qdisc gets through.

@@ -55,6 +55,7 @@ func (d *Daemon) start() error {
 	}
 	d.warnLeftAlone()
 	d.builder.SetHost(readHostConf())
+	d.confAll = readDevConf("all")
 	if d.loop == nil {
 		return nil
 	}

@@ -24,43 +24,81 @@ func sysctl(key string, unknown int) int {
 	return n
 }
 
-// defaultConf is taken for an interface until its settings have been read.
-func (d *Daemon) defaultConf(r role) forward.LinkConf {
-	c := forward.LinkConf{SendRedirects: true, SharedMedia: true}
-	if r == roleWorkload {
-		c.RPFilter = uint8(d.cfg.RPFilter)
-	}
-	return c
+// devConf is what an interface, or "all" of them, has below
+// /proc/sys/net/ipv4/conf.
+type devConf struct {
+	rpFilter                   uint8
+	sendRedirects, sharedMedia bool
+	acceptSourceRoute          bool
+	acceptLocal, routeLocalnet bool
 }
 
-// readConf reads the settings of an interface, combined with those of "all" as
-// the kernel does (include/linux/inetdevice.h, IN_DEV_ANDCONF and its kind).
-// They are read when the interface is opened, not followed: the kernel tells of
-// few of them.
-func (d *Daemon) readConf(name string, r role) forward.LinkConf {
-	one := func(key string, unknown int) int { return sysctl("conf/"+name+"/"+key, unknown) }
-	all := func(key string, unknown int) int { return sysctl("conf/all/"+key, unknown) }
-	or := func(key string, unknown int) bool { return all(key, unknown) != 0 || one(key, unknown) != 0 }
+// neighConf is what an interface has below /proc/sys/net/ipv4/neigh.
+type neighConf struct {
+	queueBytes int
+	solicits   int // before a next hop fails
+	retrans    time.Duration
+}
+
+// ifConf are the settings of an interface.
+type ifConf struct {
+	dev   devConf
+	neigh neighConf
+}
+
+// kernelConf is taken for what has not been read, or is not to be read: what a
+// kernel starts with.
+var kernelConf = ifConf{
+	dev:   devConf{sendRedirects: true, sharedMedia: true},
+	neigh: neighConf{queueBytes: 212992, solicits: 3, retrans: time.Second},
+}
+
+func readDevConf(name string) devConf {
+	value := func(key string, unknown int) int { return sysctl("conf/"+name+"/"+key, unknown) }
+	return devConf{
+		rpFilter:          uint8(value("rp_filter", 0)),
+		sendRedirects:     value("send_redirects", 1) != 0,
+		sharedMedia:       value("shared_media", 1) != 0,
+		acceptSourceRoute: value("accept_source_route", 0) != 0,
+		acceptLocal:       value("accept_local", 0) != 0,
+		routeLocalnet:     value("route_localnet", 0) != 0,
+	}
+}
+
+func readNeighConf(name string) neighConf {
+	value := func(key string, unknown int) int { return sysctl("neigh/"+name+"/"+key, unknown) }
+	k := &kernelConf.neigh
+	return neighConf{
+		queueBytes: value("unres_qlen_bytes", k.queueBytes),
+		solicits:   value("mcast_solicit", k.solicits) + value("app_solicit", 0),
+		retrans:    time.Duration(value("retrans_time_ms", int(k.retrans.Milliseconds()))) * time.Millisecond,
+	}
+}
+
+func readIfConf(name string) ifConf { return ifConf{readDevConf(name), readNeighConf(name)} }
+
+// linkConf combines the settings of an interface with those of "all" as the
+// kernel does (include/linux/inetdevice.h, IN_DEV_ANDCONF and its kind).
+func (d *Daemon) linkConf(p *port) forward.LinkConf {
+	all, own, neigh := &d.confAll, &p.conf.dev, &p.conf.neigh
 	c := forward.LinkConf{
-		RPFilter:          uint8(max(all("rp_filter", 0), one("rp_filter", 0))),
-		SendRedirects:     or("send_redirects", 1),
-		SharedMedia:       or("shared_media", 1),
-		AcceptSourceRoute: all("accept_source_route", 0) != 0 && one("accept_source_route", 0) != 0,
-		AcceptLocal:       or("accept_local", 0),
-		RouteLocalnet:     or("route_localnet", 0),
+		RPFilter:          max(all.rpFilter, own.rpFilter),
+		SendRedirects:     all.sendRedirects || own.sendRedirects,
+		SharedMedia:       all.sharedMedia || own.sharedMedia,
+		AcceptSourceRoute: all.acceptSourceRoute && own.acceptSourceRoute,
+		AcceptLocal:       all.acceptLocal || own.acceptLocal,
+		RouteLocalnet:     all.routeLocalnet || own.routeLocalnet,
+		QueueBytes:        max(neigh.queueBytes, 1), // one packet waits in any case
+		ResolveTime:       int64(neigh.solicits) * int64(neigh.retrans),
+		NoSolicit:         neigh.solicits == 0,
 	}
-	if r == roleWorkload {
+	if p.role == roleWorkload {
 		c.RPFilter = uint8(d.cfg.RPFilter)
 	}
-	neigh := func(key string, unknown int) int { return sysctl("neigh/"+name+"/"+key, unknown) }
-	c.QueueBytes = max(neigh("unres_qlen_bytes", 212992), 1) // one packet waits in any case
-	solicits := neigh("mcast_solicit", 3) + neigh("app_solicit", 0)
-	c.NoSolicit = solicits == 0
-	c.ResolveTime = int64(solicits) * int64(neigh("retrans_time_ms", 1000)) * int64(time.Millisecond)
 	return c
 }
 
-// readHostConf reads what counts for all packets, at the start.
+// readHostConf reads what counts for all packets.
 func readHostConf() forward.HostConf {
 	c := forward.DefaultHostConf
 	c.DefaultTTL = uint8(sysctl("ip_default_ttl", int(c.DefaultTTL)))

@@ -58,7 +58,7 @@ func (s *State) apply(typ, flags uint16, b []byte) outcome {
 	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC:
 		o = s.setQdisc(typ, b)
 	case unix.RTM_NEWNETCONF:
-		o = s.setForwarding(b)
+		o = s.setNetconf(b)
 	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
 		s.nexthopChanged(typ, flags)
 	default:

@@ -23,9 +23,9 @@
 // (ENOBUFS) everything is read again, and only the differences are reported.
 //
 // What is not followed, because the kernel says nothing at all: an XDP program
-// attached through a bpf_link, and a change of the sysctl
-// ignore_routes_with_linkdown. The values of the last link message
-// or route dump stand. Neighbours enter the states INCOMPLETE and DELAY
+// attached through a bpf_link. The value of the last link message stands. Of
+// sysctls the kernel tells of those that a Netconf names, and of
+// ignore_routes_with_linkdown, for which the routes are read again. Neighbours enter the states INCOMPLETE and DELAY
 // without a message (net/core/neighbour.c), so those states are seen only by
 // chance.
 //

@@ -34,6 +34,7 @@ type Event struct {
 	Routes    *RouteSet // the whole new set; with Delete, the set is empty
 	Rule      *Rule     // rules of equal priority apply in the order in which they were Set
 	Neighbour *Neighbour
+	Netconf   *Netconf // always Set
 }
 
 // Stats counts since Open.

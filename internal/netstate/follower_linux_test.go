@@ -31,6 +31,7 @@ type follower struct {
 	addresses  map[addressKey]Address
 	rules      []Rule
 	neighbours map[neighbourKey]Neighbour
+	netconfs   []Netconf
 	sets       map[routeKey][]Route
 	synced     int
 	log        []string
@@ -102,6 +103,8 @@ func (f *follower) event(ev Event) {
 		if f.sets[k] = ev.Routes.Routes; !set {
 			delete(f.sets, k)
 		}
+	case ev.Netconf != nil:
+		f.netconfs = append(f.netconfs, *ev.Netconf)
 	case ev.Neighbour != nil:
 		f.log = append(f.log, fmt.Sprint(ev.Op, " neighbour ", ev.Neighbour.IP))
 		if f.neighbours[ev.Neighbour.key()] = *ev.Neighbour; !set {

@@ -4,39 +4,62 @@ import "golang.org/x/sys/unix"
 
 // Attributes of struct netconfmsg (include/uapi/linux/netconf.h).
 const (
-	sizeofNetconfmsg  = 4 // the family, padded
-	netconfIfindex    = 1
-	netconfForwarding = 2
+	sizeofNetconfmsg     = 4 // the family, padded
+	netconfIfindex       = 1
+	netconfForwarding    = 2
+	netconfRPFilter      = 3
+	netconfIgnoreLinkdwn = 6
 )
 
-// setForwarding takes an RTM_NEWNETCONF that tells of a link's forwarding
-// sysctl (net/ipv4/devinet.c, inet_netconf_notify_devconf). The value is told
-// when it changes only, so the State does not keep it; the link is reported
-// again.
-func (s *State) setForwarding(b []byte) outcome {
+// AllLinks is the Index of a Netconf about net.ipv4.conf.all (NETCONFA_IFINDEX_ALL).
+const AllLinks = -1
+
+// A Netconf says that settings below net.ipv4.conf have changed. The kernel
+// tells of few of them, and the values only when they change: read them anew.
+type Netconf struct {
+	Index      int // of the link, or AllLinks
+	Forwarding bool
+	RPFilter   bool
+}
+
+// setNetconf takes an RTM_NEWNETCONF (net/ipv4/devinet.c,
+// inet_netconf_notify_devconf).
+func (s *State) setNetconf(b []byte) outcome {
 	if len(b) < sizeofNetconfmsg {
 		return malformed
 	}
 	if b[0] != unix.AF_INET {
 		return ignored
 	}
-	index, told := 0, false
+	var n Netconf
+	ignoreLinkdown := false
 	a := attrs{rest: b[sizeofNetconfmsg:]}
 	for a.next() {
 		switch a.typ {
 		case netconfIfindex:
-			index = int(int32(a.u32()))
+			n.Index = int(int32(a.u32()))
 		case netconfForwarding:
-			told = true
+			n.Forwarding = true
+		case netconfRPFilter:
+			n.RPFilter = true
+		case netconfIgnoreLinkdwn:
+			ignoreLinkdown = true
 		}
 	}
 	if a.err != nil {
 		return malformed
 	}
-	l, known := s.links[index]
-	if !known || !told {
-		return ignored
+	if _, known := s.links[n.Index]; !known && n.Index != AllLinks {
+		return ignored // "default", or a link that is being made
 	}
-	s.tell(Event{Op: Set, Link: &l})
+	// It decides whether nexthops with RTNH_F_LINKDOWN bear RTNH_F_DEAD, too
+	// (net/ipv4/fib_semantics.c, fib_nexthop_info). A message that tells of
+	// everything is about a new link, which has no routes.
+	if ignoreLinkdown && !n.Forwarding {
+		s.stale = true
+	}
+	if n.Forwarding || n.RPFilter {
+		s.tell(Event{Op: Set, Netconf: &n})
+	}
 	return applied
 }

@@ -91,6 +91,58 @@ func TestLinkdownFollowsCarrier(t *testing.T) {
 	f.awaitKernel(ns)
 }
 
+// TestIgnoreLinkdown: the sysctl makes such nexthops dead, without a route message.
+func TestIgnoreLinkdown(t *testing.T) {
+	ns, f := twoLinks(t)
+	dead := func() bool {
+		rs := f.sets[keyOf(unix.RT_TABLE_MAIN, netip.MustParsePrefix("10.1.0.0/16"))]
+		return len(rs) == 1 && rs[0].Nexthops[0].Flags&unix.RTNH_F_DEAD != 0
+	}
+	set := func(value string) {
+		ns.do(func() error {
+			return os.WriteFile("/proc/sys/net/ipv4/conf/all/ignore_routes_with_linkdown", []byte(value), 0)
+		})
+	}
+	set("0")
+	ns.do(func() error { return ns.setDown("a1") })
+	f.awaitKernel(ns)
+	if dead() {
+		t.Fatal("dead though the link's state is not to be looked at")
+	}
+	set("1")
+	f.await("the nexthop is dead", dead)
+	set("0")
+	f.await("it is not", func() bool { return !dead() })
+	f.awaitKernel(ns)
+}
+
+// TestNetconf: settings that the kernel tells of, of one link and of all.
+func TestNetconf(t *testing.T) {
+	ns := newNetns(t)
+	f := follow(t, ns, Config{})
+	index := ns.veth("a0", "b0")
+	f.await("the link", func() bool { _, ok := f.link("a0"); return ok })
+	for _, c := range []struct {
+		key  string
+		want Netconf
+	}{
+		{"a0/rp_filter", Netconf{Index: index, RPFilter: true}},
+		{"all/rp_filter", Netconf{Index: AllLinks, RPFilter: true}},
+		{"a0/forwarding", Netconf{Index: index, Forwarding: true}},
+	} {
+		path := "/proc/sys/net/ipv4/conf/" + c.key
+		ns.do(func() error {
+			for _, value := range []string{"0", "1"} { // one of them is a change
+				if err := os.WriteFile(path, []byte(value), 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		f.await(c.key, func() bool { return slices.Contains(f.netconfs, c.want) })
+	}
+}
+
 func TestRoutesGoWithTheNexthopObject(t *testing.T) {
 	for _, compat := range []string{"1", "0"} {
 		t.Run("compat_mode "+compat, func(t *testing.T) {
