@@ -55,7 +55,7 @@ func (r *pcapReader) open() error {
 	}
 	h, err := r.source.peek(pcapHeaderLen)
 	if err != nil {
-		return r.source.failed(err, h, pcapHeaderLen, 0, "", "file header ")
+		return failed(err, truncatedError{what: "file header ", want: pcapHeaderLen, got: len(h)})
 	}
 	if err := r.version(r.order.uint16(h[4:]), r.order.uint16(h[6:])); err != nil {
 		return err
@@ -126,7 +126,7 @@ func (r *pcapReader) next(p *Packet) error {
 		return io.EOF
 	}
 	if err != nil {
-		return r.source.failed(err, h, packetHeaderLen, 0, "", "header ")
+		return failed(err, truncatedError{what: "header ", want: packetHeaderLen, got: len(h)})
 	}
 	i := r.interfaces[0]
 	seconds, fraction := r.order.uint32(h), r.order.uint32(h[4:])
@@ -140,7 +140,7 @@ func (r *pcapReader) next(p *Packet) error {
 	total := packetHeaderLen + int(capture)
 	b, err := r.source.peek(total)
 	if err != nil {
-		return r.source.failed(err, b, total, packetHeaderLen, "", "captured ")
+		return failed(err, truncatedError{what: "captured ", want: int(capture), got: len(b) - packetHeaderLen})
 	}
 	r.source.skip(total)
 

@@ -14,7 +14,7 @@ func (r *ngReader) block() (uint32, []byte, error) {
 		return 0, nil, io.EOF
 	}
 	if err != nil {
-		return 0, nil, r.truncated(err, h, blockHeaderLen, 0)
+		return 0, nil, failedBlock(err, blockHeaderLen, len(h))
 	}
 	kind, limit, known := r.order.uint32(h), uint32(maxBlockLen), blockHeaderLen
 	if kind == blockSection {
@@ -32,7 +32,7 @@ func (r *ngReader) block() (uint32, []byte, error) {
 	}
 	b, err := r.source.peek(int(length))
 	if err != nil {
-		return 0, nil, r.truncated(err, b, int(length), known)
+		return 0, nil, failedBlock(err, int(length)-known, len(b)-known)
 	}
 	if t := r.order.uint32(b[length-blockTrailerLen:]); t != length {
 		return 0, nil, fmt.Errorf("block total length in header %d and trailer %d don't match", length, t)
@@ -41,8 +41,8 @@ func (r *ngReader) block() (uint32, []byte, error) {
 	return kind, b[blockHeaderLen : length-blockTrailerLen], nil
 }
 
-func (r *ngReader) truncated(err error, got []byte, want, before int) error {
-	return r.source.failed(err, got, want, before, "pcapng ", "")
+func failedBlock(err error, want, got int) error {
+	return failed(err, truncatedError{format: "pcapng ", want: want, got: got})
 }
 
 // newOrder takes the byte order from the Section Header Block that comes next.
@@ -50,7 +50,7 @@ func (r *ngReader) newOrder() error {
 	const want = blockHeaderLen + 4
 	b, err := r.source.peek(want)
 	if err != nil {
-		return r.truncated(err, b, want, 0)
+		return failedBlock(err, want, len(b))
 	}
 	for _, o := range []byteOrder{{}, {big: true}} {
 		if o.uint32(b[blockHeaderLen:]) == byteOrderMagic {

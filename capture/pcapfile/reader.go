@@ -41,7 +41,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	d := &Reader{source: source{r: r}}
 	magic, err := d.source.peek(4)
 	if err != nil {
-		return nil, d.source.failed(err, magic, 4, 0, "", "file header ")
+		return nil, failed(err, truncatedError{what: "file header ", want: 4, got: len(magic)})
 	}
 	if binary.LittleEndian.Uint32(magic) == blockSection {
 		d.format = Pcapng

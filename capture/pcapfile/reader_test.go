@@ -246,7 +246,7 @@ var damaged = []struct {
 	{"version 2.5", func(b *builder) *builder { return b.pcapHeader(magicMicro, 2, 5, 0, 1) }, 0, "unsupported pcap savefile version 2.5", true},
 	{"version 3", func(b *builder) *builder { return b.pcapHeader(magicMicro, 3, 0, 0, 1) }, 0, "unsupported pcap savefile version 3.0", true},
 	// libpcap does not count the four bytes of the magic number that it got.
-	{"file header cut", func(b *builder) *builder { return b.add(magicMicro, "abc") }, 0, "truncated dump file; tried to read 24 file header bytes, only got 7", false},
+	{"file header cut", func(b *builder) *builder { return b.add(uint32(magicMicro), "abc") }, 0, "truncated dump file; tried to read 24 file header bytes, only got 7", false},
 	{"packet header cut", func(b *builder) *builder {
 		return b.pcapHeader(magicMicro, 2, 4, 0, 1).pcapPacket(1, 2, 3, 4, "abc").add("0123456789")
 	}, 1, "truncated dump file; tried to read 16 header bytes, only got 10", true},

@@ -82,13 +82,13 @@ func (s *source) read() error {
 // skip leaves n bytes behind that peek has returned.
 func (s *source) skip(n int) { s.start += n }
 
-// failed is the error for a peek that returned got bytes and err. The first
-// before bytes do not count as part of what was to be read.
-func (s *source) failed(err error, got []byte, want, before int, format, what string) error {
+// failed is the error for a peek that did not get all: cut if the file is, else
+// the reader's.
+func failed(err error, cut truncatedError) error {
 	if err != io.EOF {
 		return fmt.Errorf("error reading dump file: %w", err)
 	}
-	return &truncatedError{format: format, what: what, want: want - before, got: max(len(got)-before, 0)}
+	return &cut
 }
 
 // slice returns b[from:to], to which nothing can be appended in place.
