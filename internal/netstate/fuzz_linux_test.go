@@ -38,6 +38,7 @@ func FuzzNeighbour(f *testing.F) {
 
 func FuzzRule(f *testing.F) {
 	f.Add([]byte(ruleBody()))
+	f.Add([]byte(upperRuleBody()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := parseRule(b); err == nil && r.From.IsValid() && r.From.Masked() != r.From {
 			t.Errorf("%+v", r)

@@ -57,6 +57,8 @@ func parseLinkAttr(l *Link, a *attrs) {
 		l.MTU = int(a.u32())
 	case unix.IFLA_MASTER:
 		l.Master = a.index()
+	case unix.IFLA_GROUP:
+		l.Group = a.u32()
 	case unix.IFLA_LINK:
 		l.ParentIndex = a.index()
 	case unix.IFLA_LINK_NETNSID:

@@ -141,16 +141,42 @@ func ruleBody() payload {
 	return words([]byte{unix.AF_INET, 24, 32, 8, unix.RT_TABLE_COMPAT, 0, 0, unix.FR_ACT_TO_TBL}, unix.FIB_RULE_INVERT).
 		attr(unix.FRA_DST, 10, 1, 2, 0).attr(unix.FRA_SRC, 192, 0, 2, 1).u32(unix.FRA_PRIORITY, 99).u32(unix.FRA_TABLE, 300).
 		str(unix.FRA_IIFNAME, "eth0").str(unix.FRA_OIFNAME, "eth1").u32(unix.FRA_FWMARK, 1).u32(unix.FRA_FWMASK, 0xff).
-		u32(unix.FRA_SUPPRESS_PREFIXLEN, 0).attr(unix.FRA_PROTOCOL, unix.RTPROT_STATIC).attr(unix.FRA_IP_PROTO, 6).attr(31, 1)
+		u32(unix.FRA_SUPPRESS_PREFIXLEN, 0).attr(unix.FRA_PROTOCOL, unix.RTPROT_STATIC).attr(unix.FRA_TUN_ID, 0, 0, 0, 0, 0, 0, 0, 1).attr(31, 1)
 }
 
 func TestParseRule(t *testing.T) {
 	got, err := parseRule(ruleBody())
 	want := Rule{Priority: 99, Table: 300, Action: unix.FR_ACT_TO_TBL, To: netip.MustParsePrefix("10.1.2.0/24"),
 		From: netip.MustParsePrefix("192.0.2.1/32"), IIF: "eth0", OIF: "eth1", Mark: 1, Mask: 0xff, TOS: 8, Invert: true,
-		Protocol: unix.RTPROT_STATIC, Other: "ipproto=06 attr31=01"}
+		Protocol: unix.RTPROT_STATIC, SuppressGroup: -1, Other: "tun_id=0000000000000001 attr31=01"}
 	if err != nil || got != want || !got.Unsupported() {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func ports(first, last uint16) []byte {
+	return native.AppendUint16(native.AppendUint16(nil, first), last)
+}
+
+func upperRuleBody() payload {
+	return words([]byte{unix.AF_INET, 8, 0, 0, unix.RT_TABLE_MAIN, 0, 0, unix.FR_ACT_TO_TBL}, 0).
+		attr(unix.FRA_DST, 10, 0, 0, 0).attr(unix.FRA_IP_PROTO, 17).attr(unix.FRA_SPORT_RANGE, ports(1000, 2000)...).attr(unix.FRA_DPORT_RANGE, ports(0x10, 0x10)...).
+		attr(fraDPortMask, ports(0xf0, 0)[:2]...).attr(fraDSCP, 46).attr(fraDSCPMask, 0x38).u32(unix.FRA_SUPPRESS_IFGROUP, 9).
+		attr(unix.FRA_L3MDEV, 1).attr(unix.FRA_UID_RANGE, append(native.AppendUint32(nil, 5), native.AppendUint32(nil, 6)...)...)
+}
+
+func TestParseUpperRule(t *testing.T) {
+	got, err := parseRule(upperRuleBody())
+	want := Rule{Table: unix.RT_TABLE_MAIN, Action: unix.FR_ACT_TO_TBL, To: netip.MustParsePrefix("10.0.0.0/8"),
+		SuppressPrefixLen: -1, SuppressGroup: 9, IPProto: 17,
+		SPort: PortRange{1000, 2000, 0}, DPort: PortRange{0x10, 0x10, 0xf0}, DSCP: 46, DSCPMask: 0x38, L3MDev: true,
+		UIDs: UIDRange{5, 6, true}}
+	if err != nil || got != want || got.Unsupported() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	body := words([]byte{unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, 0, 0, unix.FR_ACT_TO_TBL}, 0).attr(fraDSCP, 0)
+	if got, err := parseRule(body); err != nil || got.DSCPMask != allDSCP {
+		t.Errorf("a DSCP of 0: %+v, %v", got, err)
 	}
 }
 
@@ -158,11 +184,12 @@ func TestParseRule(t *testing.T) {
 // attribute's length beyond the end.
 func TestMalformed(t *testing.T) {
 	seeds := map[string]func([]byte) error{}
-	bodies := map[string]payload{"link": linkBody(), "address": addressBody(), "neighbour": neighbourBody(), "rule": ruleBody(), "route": routeBodies()["all"]}
+	bodies := map[string]payload{"link": linkBody(), "address": addressBody(), "neighbour": neighbourBody(), "rule": ruleBody(), "upper rule": upperRuleBody(), "route": routeBodies()["all"]}
 	seeds["link"] = func(b []byte) error { _, err := parseLink(b); return err }
 	seeds["address"] = func(b []byte) error { _, err := parseAddress(b); return err }
 	seeds["neighbour"] = func(b []byte) error { _, err := parseNeighbour(b); return err }
 	seeds["rule"] = func(b []byte) error { _, err := parseRule(b); return err }
+	seeds["upper rule"] = seeds["rule"]
 	seeds["route"] = func(b []byte) error { return parseRoute(b, &Route{}) }
 	for name, parse := range seeds {
 		whole := bodies[name]

@@ -11,10 +11,21 @@ import (
 
 const sizeofFibRuleHdr = 12 // struct fib_rule_hdr
 
+// Attributes that x/sys/unix lacks (include/uapi/linux/fib_rules.h).
+const (
+	fraDSCP      = 25
+	fraFlowLabel = 26
+	fraSPortMask = 28
+	fraDPortMask = 29
+	fraDSCPMask  = 30
+)
+
+const allDSCP = 1<<6 - 1
+
 // parseRule reads struct fib_rule_hdr and attributes (fib_nl_fill_rule in
 // net/core/fib_rules.c, fib4_rule_fill in net/ipv4/fib_rules.c).
 func parseRule(b []byte) (Rule, error) {
-	r := Rule{SuppressPrefixLen: -1}
+	r := Rule{SuppressPrefixLen: -1, SuppressGroup: -1}
 	if len(b) < sizeofFibRuleHdr {
 		return r, short("fib_rule_hdr", b)
 	}
@@ -77,41 +88,66 @@ func parseRuleAttr(r *Rule, a *attrs) bool {
 		r.SuppressPrefixLen = int32(a.u32())
 	case unix.FRA_PROTOCOL:
 		r.Protocol = Protocol(a.u8())
+	case unix.FRA_SUPPRESS_IFGROUP:
+		r.SuppressGroup = int64(a.u32())
+	case unix.FRA_L3MDEV:
+		r.L3MDev = a.u8() != 0
+	case unix.FRA_UID_RANGE:
+		if len(a.val) != 8 {
+			a.fail()
+			break
+		}
+		r.UIDs = UIDRange{native.Uint32(a.val), native.Uint32(a.val[4:]), true}
 	case unix.FRA_FLOW, unix.FRA_PAD: // a realm is a result, not a selector
+	default:
+		return parseRuleUpper(r, a)
+	}
+	return true
+}
+
+// parseRuleUpper is parseRuleAttr for what selects by a packet's header beyond
+// its addresses.
+func parseRuleUpper(r *Rule, a *attrs) bool {
+	switch a.typ {
+	case unix.FRA_IP_PROTO:
+		r.IPProto = a.u8()
+	case unix.FRA_SPORT_RANGE:
+		a.ports(&r.SPort)
+	case unix.FRA_DPORT_RANGE:
+		a.ports(&r.DPort)
+	case fraSPortMask:
+		r.SPort.Mask = a.u16()
+	case fraDPortMask:
+		r.DPort.Mask = a.u16()
+	case fraDSCP:
+		if r.DSCP = a.u8(); r.DSCPMask == 0 {
+			r.DSCPMask = allDSCP
+		}
+	case fraDSCPMask:
+		r.DSCPMask = a.u8()
 	default:
 		return false
 	}
 	return true
 }
 
-// ruleSelector names an attribute as ip rule does where it has a word. Those
-// after FRA_DPORT_RANGE are from include/uapi/linux/fib_rules.h.
+// ports reads struct fib_rule_port_range.
+func (a *attrs) ports(p *PortRange) {
+	if len(a.val) != 4 {
+		a.fail()
+		return
+	}
+	p.First, p.Last = native.Uint16(a.val), native.Uint16(a.val[2:])
+}
+
+// ruleSelector names an attribute that is not modelled as ip rule does where it
+// has a word.
 func ruleSelector(typ uint16) string {
 	switch typ {
 	case unix.FRA_TUN_ID:
 		return "tun_id"
-	case unix.FRA_SUPPRESS_IFGROUP:
-		return "suppress_ifgroup"
-	case unix.FRA_L3MDEV:
-		return "l3mdev"
-	case unix.FRA_UID_RANGE:
-		return "uidrange"
-	case unix.FRA_IP_PROTO:
-		return "ipproto"
-	case unix.FRA_SPORT_RANGE:
-		return "sport"
-	case unix.FRA_DPORT_RANGE:
-		return "dport"
-	case 25:
-		return "dscp"
-	case 26:
+	case fraFlowLabel:
 		return "flowlabel"
-	case 28:
-		return "sport_mask"
-	case 29:
-		return "dport_mask"
-	case 30:
-		return "dscp_mask"
 	}
 	return "attr" + strconv.Itoa(int(typ))
 }

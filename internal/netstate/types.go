@@ -17,6 +17,7 @@ type Link struct {
 	Flags  uint32 // IFF_*
 	MTU    int
 	Master int // index of the bridge, bond or VRF it is a port of, or 0
+	Group  uint32
 
 	// ParentIndex is IFLA_LINK: the lower link of a VLAN, the peer of a veth.
 	// When ParentForeign is set it is an index in another namespace.
@@ -100,11 +101,33 @@ type Rule struct {
 	// SuppressPrefixLen discards results with a prefix no longer than this;
 	// -1 discards none.
 	SuppressPrefixLen int32
+	// SuppressGroup discards results over an interface of this group; -1
+	// discards none.
+	SuppressGroup int64
+
+	IPProto      uint8 // 0 if any
+	SPort, DPort PortRange
+	// DSCP, a number of six bits, is to match in the bits of DSCPMask; mask 0
+	// if any. TOS is another selector, of older rules.
+	DSCP, DSCPMask uint8
+	UIDs           UIDRange
+	L3MDev         bool // selects packets of a VRF, and looks in its table
 
 	// Other names the selectors and suppressors that are not modelled, each
-	// with its bytes in hex: "ipproto=06 dport=00500050". A rule with
-	// any applies to less than the fields above say.
+	// with its bytes in hex: "tun_id=0000000000000001". A rule with any applies
+	// to less than the fields above say.
 	Other string
+}
+
+// A PortRange selects ports, in host byte order: those from First to Last or,
+// if Mask is not 0, those equal to First in its bits. The zero PortRange
+// selects all.
+type PortRange struct{ First, Last, Mask uint16 }
+
+// A UIDRange selects the users of sockets, if it is Set.
+type UIDRange struct {
+	First, Last uint32
+	Set         bool
 }
 
 // Unsupported reports whether the rule has selectors that Rule does not model.
