@@ -2,7 +2,6 @@ package forward
 
 import (
 	"maps"
-	"math"
 	"net/netip"
 	"slices"
 )
@@ -14,10 +13,12 @@ type Builder struct {
 	links  map[int32]*linkState
 	fibs   map[uint32]*fibState
 	pool   routePool
+	chain  []Route // scratch
 	rules  []Rule
 	routes int
 	host   HostConf
-	used   map[int32]int // routes that lead to an interface
+	used   map[int32]int    // routes that lead to an interface
+	groups map[int32]uint32 // of interfaces
 
 	linksDirty, rulesDirty bool
 	table                  *Table
@@ -57,11 +58,11 @@ type Policy struct {
 
 // NewBuilder starts with nothing but the kernel's three default rules.
 func NewBuilder(p Policy) *Builder {
-	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}, used: map[int32]int{}, host: DefaultHostConf}
+	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}, used: map[int32]int{}, groups: map[int32]uint32{}, host: DefaultHostConf}
 	b.SetRules([]Rule{
-		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1},
-		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1},
-		{Priority: 32767, Action: RuleToTable, Table: TableDefault, SuppressPrefixLen: -1},
+		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1, SuppressGroup: -1},
+		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1, SuppressGroup: -1},
+		{Priority: 32767, Action: RuleToTable, Table: TableDefault, SuppressPrefixLen: -1, SuppressGroup: -1},
 	})
 	return b
 }
@@ -102,6 +103,20 @@ func (b *Builder) SetAddresses(ifindex int32, all []Address) {
 	s.addresses, s.dirty, b.linksDirty = slices.Clone(all), true, true
 }
 
+// SetGroup says what group an interface is in (`ip link set DEV group N`),
+// whether it is forwarded for or not. An interface without one is in group 0.
+func (b *Builder) SetGroup(ifindex int32, group uint32) {
+	switch {
+	case b.groups[ifindex] == group:
+		return
+	case group == 0:
+		delete(b.groups, ifindex)
+	default:
+		b.groups[ifindex] = group
+	}
+	b.rulesDirty = true
+}
+
 // SetHost says what the host's settings are.
 func (b *Builder) SetHost(c HostConf) {
 	if b.host != c {
@@ -120,6 +135,7 @@ func (b *Builder) DeleteLink(ifindex int32) {
 // ForgetLink is for an interface that is gone.
 func (b *Builder) ForgetLink(ifindex int32) {
 	b.DeleteLink(ifindex)
+	b.SetGroup(ifindex, 0)
 	if b.links[ifindex] != nil {
 		delete(b.links, ifindex)
 		b.linksDirty = true // its addresses
@@ -155,12 +171,14 @@ func (b *Builder) DeleteNeighbour(ifindex int32, addr netip.Addr) {
 func (b *Builder) UsedLinks() map[int32]int { return b.used }
 
 func (b *Builder) use(table uint32, r *Route, n int) {
-	if r == nil || table == TableLocal {
+	if table == TableLocal {
 		return
 	}
-	for _, nh := range r.Nexthops {
-		if b.used[nh.Ifindex] += n; b.used[nh.Ifindex] == 0 {
-			delete(b.used, nh.Ifindex)
+	for ; r != nil; r = r.next {
+		for _, nh := range r.Nexthops {
+			if b.used[nh.Ifindex] += n; b.used[nh.Ifindex] == 0 {
+				delete(b.used, nh.Ifindex)
+			}
 		}
 	}
 }
@@ -177,8 +195,8 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 	prefix = prefix.Masked()
 	old, had := s.fib.Get(prefix)
 	var best *Route
-	if r := usable(routes); r != nil {
-		best = b.pool.hold(r, uint8(prefix.Bits()))
+	if b.chain = appendChain(b.chain[:0], routes); len(b.chain) > 0 {
+		best = b.pool.hold(b.chain, uint8(prefix.Bits()))
 	}
 	if had {
 		b.pool.release(old)
@@ -199,33 +217,6 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 		s.fib.Insert(prefix, best)
 	}
 	s.published, b.rulesDirty = nil, true
-}
-
-// usable picks the route that the kernel would take and that has a way on.
-// Routes for one TOS only are not followed.
-func usable(routes []Route) *Route {
-	for i := range routes {
-		r := &routes[i]
-		if r.TOS == 0 && (r.Type != RouteUnicast || len(r.Nexthops) > 0) {
-			return r
-		}
-	}
-	return nil
-}
-
-// balance gives each nexthop its share of the hash space by weight
-// (net/ipv4/fib_semantics.c, fib_rebalance).
-func balance(nhs []Nexthop) {
-	total := uint64(0)
-	for i := range nhs {
-		total += uint64(max(nhs[i].Weight, 1))
-	}
-	sum := uint64(0)
-	for i := range nhs {
-		sum += uint64(max(nhs[i].Weight, 1))
-		nhs[i].upper = uint32((sum<<31+total/2)/total - 1)
-	}
-	nhs[len(nhs)-1].upper = math.MaxInt32
 }
 
 // SetRules replaces the policy rules.
@@ -301,6 +292,10 @@ func (b *Builder) buildRules(t *Table) {
 	t.rules = slices.Clone(b.rules)
 	for i := range t.rules {
 		r := &t.rules[i]
+		t.dissect = t.dissect || r.dissects()
+		if r.SuppressGroup >= 0 && t.groups == nil {
+			t.groups = maps.Clone(b.groups)
+		}
 		if r.Action == RuleToTable {
 			r.fib = b.fib(r.Table)
 		}
@@ -321,8 +316,8 @@ func isDefault(rules []Rule) bool {
 	}
 	for i, table := range [3]uint32{TableLocal, TableMain, TableDefault} {
 		r := rules[i]
-		if r.Action != RuleToTable || r.Table != table || r.From.IsValid() || r.To.IsValid() || r.IIF != "" ||
-			r.TOS != 0 || r.Invert || r.Never || r.SuppressPrefixLen >= 0 {
+		r.Priority = 0
+		if r != (Rule{Action: RuleToTable, Table: table, SuppressPrefixLen: -1, SuppressGroup: -1}) {
 			return false
 		}
 	}

@@ -9,6 +9,7 @@
 package forward
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"proxyarpd/internal/wire"
@@ -178,7 +179,8 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 		return false
 	}
 	src, dst := netip.AddrFrom4(src4), netip.AddrFrom4(dst4)
-	r.route = t.Lookup(dst, src, r.in.Ifindex, ip.TOS())
+	f := t.flowOf(ip, dst, src, r.in.Ifindex)
+	r.route = t.lookup(&f)
 	if r.route != nil && r.route.Type != RouteUnicast {
 		return noRoute(t, r)
 	}
@@ -190,11 +192,8 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 		r.dropWith(DropIPInNoRoutes, wire.ICMPDestUnreachable, wire.ICMPNetUnreachable, 0)
 		return false
 	}
-	if r.nexthop = r.route.Select(t.flowHash(ip)); r.nexthop == nil {
-		r.drop(DropIPInNoRoutes)
-		return false
-	}
-	ok, onlink := t.validateSource(src, dst, r.in, r.nexthop.Ifindex, ip.TOS(), r)
+	r.nexthop = t.nexthopFor(r.route, ip)
+	ok, onlink := t.validateSource(&f, r.in, r.nexthop.Ifindex, r)
 	if !ok {
 		return false
 	}
@@ -206,6 +205,10 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 		r.drop(DropTransit)
 		return false
 	}
+	if r.nexthop.Encap {
+		r.drop(DropRouteEncap)
+		return false
+	}
 	r.next = r.nexthop.Gateway
 	if !r.next.IsValid() {
 		r.next = dst
@@ -213,6 +216,17 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 	r.redirect = onlink && r.in == r.out && r.out.Conf.SendRedirects &&
 		(r.out.Conf.SharedMedia || r.out.onSubnet(src, r.nexthop.Gateway))
 	return true
+}
+
+// flowOf is the flow of a received packet (net/ipv4/route.c, ip_route_input_slow).
+func (t *Table) flowOf(ip wire.IPv4, dst, src netip.Addr, iif int32) flow {
+	f := flow{dst: dst, src: src, iif: iif, tos: ip.TOS()}
+	if t.dissect {
+		k := dissect(ip, false)
+		f.proto = k.proto
+		f.sport, f.dport = binary.BigEndian.Uint16(k.ports[:]), binary.BigEndian.Uint16(k.ports[2:])
+	}
+	return f
 }
 
 // noRoute ends packets whose route is not unicast, with the kernel's ICMP
@@ -247,33 +261,6 @@ func (t *Table) punted(dst netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// flowHash spreads flows over multipath nexthops, by addresses, or with ports
-// and protocol where fib_multipath_hash_policy is 1 (net/ipv4/route.c,
-// fib_multipath_hash). It need not be the kernel's: that one is keyed at random.
-func (t *Table) flowHash(ip wire.IPv4) uint32 {
-	src, dst := ip.Src(), ip.Dst()
-	if t.host.HashPolicy != 1 || ip.IsFragment() {
-		return addressHash(src, dst)
-	}
-	l4 := ip.Payload()
-	h := addressHash(src, dst) ^ uint32(ip.Protocol())*0x9e3779b1
-	if p := ip.Protocol(); (p == wire.ProtoTCP || p == wire.ProtoUDP || p == wire.ProtoSCTP) && len(l4) >= 4 {
-		h ^= (uint32(l4[0])<<24 | uint32(l4[1])<<16 | uint32(l4[2])<<8 | uint32(l4[3])) * 0x85ebca6b
-	}
-	h = (h ^ h>>15) * 0x2c1b3c6d
-	return (h ^ h>>13) & (1<<31 - 1)
-}
-
-// addressHash is 31 bits, as the kernel's hashes are.
-func addressHash(src, dst [4]byte) uint32 {
-	h := uint64(src[0])<<56 | uint64(src[1])<<48 | uint64(src[2])<<40 | uint64(src[3])<<32 |
-		uint64(dst[0])<<24 | uint64(dst[1])<<16 | uint64(dst[2])<<8 | uint64(dst[3])
-	h *= 0x9e3779b97f4a7c15
-	h ^= h >> 32
-	h *= 0xd6e8feb86659fd93
-	return uint32(h >> 33)
 }
 
 // checkForward is ip_forward up to the decrement of the TTL

@@ -444,16 +444,21 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 	if to.IsMulticast() {
 		return // the last hop of a source route; for a source it is not accepted
 	}
-	route := t.Lookup(to, netip.Addr{}, loopbackIfindex, ip.TOS()&0x1e|precInternet)
+	asked := anyAddr // to have one chosen
+	if t.host.ICMPFromInbound && r.in != nil {
+		if a := t.selectAddr(r.in, ip.SrcAddr(), scopeLink); a.IsValid() {
+			asked = a
+		}
+	}
+	// To rules, type and code stand where ports do (include/net/flow.h, union flowi_uli).
+	route := t.lookup(&flow{dst: to, src: asked, iif: loopbackIfindex, tos: ip.TOS()&0x1e | precInternet,
+		proto: wire.ProtoICMP, dport: uint16(r.icmp.Type)<<8 | uint16(r.icmp.Code)})
 	if route == nil || route.Type != RouteUnicast {
 		return
 	}
-	nh := route.Select(addressHash([4]byte{}, dest))
-	if nh == nil {
-		return
-	}
+	nh := t.nexthopFor(route, ip)
 	out := t.Link(nh.Ifindex)
-	if out == nil || !out.Up() {
+	if out == nil || !out.Up() || nh.Encap {
 		return
 	}
 	l.ident++
@@ -461,9 +466,9 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 	if route.MTU != 0 {
 		e.mtu = route.MTU
 	}
-	source := t.sourceFor(route, nh, out)
-	if t.host.ICMPFromInbound && r.in != nil {
-		source = t.selectAddr(r.in, ip.SrcAddr(), scopeLink)
+	source := asked
+	if source == anyAddr {
+		source = t.sourceFor(route, nh, out)
 	}
 	if e.source = addr4(source); !source.IsValid() {
 		e.source = dummySource
@@ -518,11 +523,14 @@ func (l *Loop) sendRedirect(t *Table, f *Frame, r *result) {
 	if r.compiled {
 		defer r.stamp(t, ip)
 	}
-	if r.options.srr != 0 || !r.next.Is4() || !l.limiter.allowRedirect(ip.Src(), l.now()) {
+	if r.options.srr != 0 || !l.limiter.allowRedirect(ip.Src(), l.now()) {
 		return
 	}
-	about := *r
-	about.icmp = icmpError{Type: wire.ICMPRedirect, Code: 1, Rest: binary.BigEndian.Uint32(r.next.AsSlice())}
+	about, to := *r, ip.Dst() // include/net/route.h, rt_nexthop
+	if r.next.Is4() {
+		to = r.next.As4()
+	}
+	about.icmp = icmpError{Type: wire.ICMPRedirect, Code: 1, Rest: binary.BigEndian.Uint32(to[:])}
 	l.report(t, ip, f.PktType, &about)
 }
 

@@ -334,16 +334,15 @@ type hostEnv struct {
 }
 
 func (e *hostEnv) specDst() [4]byte {
-	if r := e.t.Lookup(e.src, netip.Addr{}, loopbackIfindex, e.tos); r != nil {
+	if r := e.t.Lookup(e.src, anyAddr, loopbackIfindex, e.tos); r != nil {
 		switch {
 		case r.Source.IsValid():
 			return r.Source.As4()
 		case r.Type == RouteLocal:
 			return e.src.As4()
 		case r.Type == RouteUnicast:
-			if nh := r.Select(0); nh != nil {
-				return addr4(e.t.sourceFor(r, nh, e.t.Link(nh.Ifindex)))
-			}
+			nh := &r.Nexthops[0]
+			return addr4(e.t.sourceFor(r, nh, e.t.Link(nh.Ifindex)))
 		}
 	}
 	return addr4(e.t.selectAddr(e.in, e.src, scopeUniverse))

@@ -3,7 +3,6 @@ package forward
 import (
 	"encoding/binary"
 	"net/netip"
-	"slices"
 )
 
 // routePool holds each distinct route once. A million destinations have some
@@ -18,21 +17,19 @@ type pooledRoute struct {
 	refs  int
 }
 
-// hold gives the one Route that is r for a destination of that many bits, with
-// one reference more. Of a type without nexthops, they are dropped.
-func (p *routePool) hold(r *Route, bits uint8) *Route {
-	p.key = appendRouteKey(p.key[:0], r, bits)
+// hold gives the one Route that heads the chain list (appendChain) for a
+// destination of that many bits, with one reference more.
+func (p *routePool) hold(list []Route, bits uint8) *Route {
+	p.key = p.key[:0]
+	for i := range list {
+		p.key = appendRouteKey(p.key, &list[i], bits)
+	}
 	known := p.byKey[string(p.key)]
 	if known == nil {
 		if p.byKey == nil {
 			p.byKey = make(map[string]*pooledRoute)
 		}
-		known = &pooledRoute{route: *r}
-		known.route.Bits = bits
-		if known.route.Nexthops = nil; r.Type == RouteUnicast {
-			known.route.Nexthops = slices.Clone(r.Nexthops)
-			balance(known.route.Nexthops)
-		}
+		known = &pooledRoute{route: *link(list, bits)}
 		p.byKey[string(p.key)] = known
 	}
 	known.refs++
@@ -41,7 +38,10 @@ func (p *routePool) hold(r *Route, bits uint8) *Route {
 
 // release gives one reference back.
 func (p *routePool) release(r *Route) {
-	p.key = appendRouteKey(p.key[:0], r, r.Bits)
+	p.key = p.key[:0]
+	for of := r; of != nil; of = of.next {
+		p.key = appendRouteKey(p.key, of, r.Bits)
+	}
 	known := p.byKey[string(p.key)]
 	if known.refs--; known.refs == 0 {
 		delete(p.byKey, string(p.key))
@@ -55,17 +55,23 @@ func appendRouteKey(b []byte, r *Route, bits uint8) []byte {
 	b = e.AppendUint32(b, r.Table)
 	b = e.AppendUint32(b, r.Metric)
 	b = e.AppendUint64(b, uint64(r.MTU))
+	b = e.AppendUint32(b, uint32(r.Dev))
 	b = appendAddr(b, r.Source)
-	if r.Type != RouteUnicast {
-		return b
-	}
+	b = append(b, flag(r.Object), byte(len(r.Nexthops)), byte(len(r.Nexthops)>>8))
 	for i := range r.Nexthops {
 		nh := &r.Nexthops[i]
 		b = e.AppendUint32(b, uint32(nh.Ifindex))
 		b = e.AppendUint64(b, uint64(nh.Weight))
-		b = appendAddr(b, nh.Gateway)
+		b = append(appendAddr(b, nh.Gateway), flag(nh.Encap))
 	}
 	return b
+}
+
+func flag(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // appendAddr writes an address, or its absence, with its length in bits.

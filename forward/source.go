@@ -10,10 +10,10 @@ import (
 // this host, and with rp_filter the way back has to lead where it came from. ok
 // is false if it may not pass; onlink, that its source is a neighbour on the
 // link, for which alone redirects are sent.
-func (t *Table) validateSource(src, dst netip.Addr, in *Link, oif int32, tos uint8, r *result) (ok, onlink bool) {
+func (t *Table) validateSource(f *flow, in *Link, oif int32, r *result) (ok, onlink bool) {
 	mode := in.Conf.RPFilter
 	if mode == 0 && (in.Ifindex != oif || !in.Conf.SendRedirects) {
-		if in.Conf.AcceptLocal || t.customRules || !t.isAddress(src) {
+		if in.Conf.AcceptLocal || t.customRules || !t.isAddress(f.src) {
 			if !t.customRules || in.Conf.AcceptLocal {
 				return true, false
 			}
@@ -23,9 +23,10 @@ func (t *Table) validateSource(src, dst netip.Addr, in *Link, oif int32, tos uin
 			return false, false
 		}
 	}
-	back := t.Lookup(src, dst, oif, tos)
+	reverse := f.reverse(oif)
+	back := t.lookup(&reverse)
 	switch {
-	case back == nil || back.Type == RouteBlackhole || back.Type == RouteUnreachable || back.Type == RouteProhibit:
+	case back == nil || back.refuses():
 		if mode != 0 {
 			r.drop(DropIPRPFilter)
 		}
@@ -54,23 +55,23 @@ func (t *Table) validateSource(src, dst netip.Addr, in *Link, oif int32, tos uin
 // Routed reports whether rp_filter of a link lets a sender in: for ARP.
 func (t *Table) Routed(src, dst netip.Addr, in *Link, oif int32) bool {
 	var r result
-	ok, _ := t.validateSource(src, dst, in, oif, 0, &r)
+	ok, _ := t.validateSource(&flow{dst: dst, src: src, iif: in.Ifindex}, in, oif, &r)
 	return ok
 }
 
 // LeadsTo reports whether packets of this host to an address may leave by an
 // interface.
 func (t *Table) LeadsTo(addr netip.Addr, ifindex int32) bool {
-	r := t.Lookup(addr, netip.Addr{}, loopbackIfindex, 0)
+	r := t.Lookup(addr, anyAddr, loopbackIfindex, 0)
 	return r != nil && r.Type == RouteUnicast &&
 		slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Ifindex == ifindex })
 }
 
 // onSubnet reports whether two addresses are in one subnet of the link
-// (net/ipv4/devinet.c, inet_addr_onlink).
+// (net/ipv4/devinet.c, inet_addr_onlink); an address that is not IPv4 is none.
 func (l *Link) onSubnet(a, b netip.Addr) bool {
 	for i := range l.addresses {
-		if p := l.addresses[i].Prefix; p.Contains(a) && (!b.IsValid() || p.Contains(b)) {
+		if p := l.addresses[i].Prefix; p.Contains(a) && (!b.Is4() || p.Contains(b)) {
 			return true
 		}
 	}

@@ -80,6 +80,9 @@ type Address struct {
 type HostConf struct {
 	DefaultTTL      uint8  // ip_default_ttl
 	HashPolicy      uint8  // fib_multipath_hash_policy
+	HashFields      uint32 // fib_multipath_hash_fields, for policy 3
+	HashSeed        uint32 // fib_multipath_hash_seed, or the program's own
+	UseNeigh        bool   // fib_multipath_use_neigh
 	ICMPRateLimit   int    // icmp_ratelimit, ms
 	ICMPRateMask    uint32 // icmp_ratemask
 	ICMPPerSecond   int    // icmp_msgs_per_sec
@@ -89,7 +92,7 @@ type HostConf struct {
 
 // DefaultHostConf is what a kernel starts with.
 var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask: 6168,
-	ICMPPerSecond: 1000, ICMPBurst: 50}
+	ICMPPerSecond: 1000, ICMPBurst: 50, HashFields: 7, HashSeed: 1}
 
 // Workload reports whether the interface leads to a workload.
 func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
@@ -146,13 +149,14 @@ const (
 // Nexthop is one way on.
 type Nexthop struct {
 	Ifindex int32
-	Gateway netip.Addr // invalid: the destination itself is the neighbour
+	Gateway netip.Addr // invalid: the destination itself is the neighbour; may be IPv6
 	Weight  int        // 1 and up
+	Encap   bool       // frames need more than a MAC header: never sent
 
 	upper uint32 // upper bound of this nexthop's share of the 31-bit hash space
 }
 
-// Route is a usable route; it is immutable. Destinations whose routes differ in
+// Route is a route of a table; it is immutable. Destinations whose routes differ in
 // nothing else share one.
 type Route struct {
 	Table    uint32
@@ -164,47 +168,22 @@ type Route struct {
 	Metric   uint32
 	MTU      int        // bytes, 0: the device's
 	Source   netip.Addr // preferred source, invalid: none
-	Nexthops []Nexthop
+	Nexthops []Nexthop  // those that can be used
+	Dev      int32      // interface of the first nexthop, usable or not; 0: none
+	// Object says that the nexthops are those of a nexthop object, among which
+	// the kernel chooses by rules of its own (net/ipv4/nexthop.c).
+	Object bool
+
+	// special: Lookup may not return the route as it finds it, but has to look
+	// at its TOS, at other routes to the destination, or into another table.
+	special bool
+	next    *Route // the kernel's next to the same destination, for another TOS
 }
 
 // PrefixOf is the destination of the route that Lookup found for dst.
 func (r *Route) PrefixOf(dst netip.Addr) netip.Prefix {
 	p, _ := dst.Prefix(int(r.Bits)) // fails for more bits than an address has, which none has
 	return p
-}
-
-// RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
-type RuleAction uint8
-
-// The actions.
-const (
-	RuleToTable     RuleAction = 1
-	RuleGoto        RuleAction = 2
-	RuleNop         RuleAction = 3
-	RuleBlackhole   RuleAction = 6
-	RuleUnreachable RuleAction = 7
-	RuleProhibit    RuleAction = 8
-)
-
-// Rule is a policy rule as `ip rule` shows it. Packets have fwmark 0 here.
-type Rule struct {
-	Priority uint32
-	Action   RuleAction
-	Table    uint32
-	Goto     uint32       // priority to go on at
-	From, To netip.Prefix // invalid: any
-	IIF      string       // "": any
-	TOS      uint8
-	Invert   bool
-	// Never is set for a selector that no forwarded packet here can match
-	// (a mark, an oif, a uid).
-	Never bool
-	// SuppressPrefixLen drops results with a prefix of at most this length; -1: none.
-	SuppressPrefixLen int
-
-	fib    *fib
-	iif    int32
-	target int // index of the rule that Goto names, of the next one if there is none
 }
 
 // Table is all that a forwarding decision needs. It is immutable but for the
@@ -219,6 +198,8 @@ type Table struct {
 	host                  HostConf
 	addresses             []Address // of all interfaces, by index
 	customRules           bool
+	dissect               bool             // a rule looks at protocol or ports
+	groups                map[int32]uint32 // of interfaces, for suppress_ifgroup
 	routes                int
 }
 
@@ -227,76 +208,6 @@ func (t *Table) Link(ifindex int32) *Link { return t.links.get(ifindex) }
 
 // Neighbour gives what is known of addr on a link, or nil.
 func (l *Link) Neighbour(addr netip.Addr) *Neighbour { return l.neighbours[addr] }
-
-// Lookup finds the route for dst as the kernel's fib_lookup does: rules by
-// priority, the longest prefix in each rule's table. iif is the index of the
-// ingress link, 1 (lo) for what this host sends itself. The result is nil where
-// nothing matches; rules that end in an error give a Route of that type.
-func (t *Table) Lookup(dst, src netip.Addr, iif int32, tos uint8) *Route {
-	if t.simple {
-		if r, ok := t.local.Lookup(dst); ok && r.Type != RouteThrow {
-			return r
-		}
-		if r, ok := t.main.Lookup(dst); ok && r.Type != RouteThrow {
-			return r
-		}
-		if r, ok := t.fallback.Lookup(dst); ok && r.Type != RouteThrow {
-			return r
-		}
-		return nil
-	}
-	return t.lookupRules(dst, src, iif, tos)
-}
-
-var (
-	ruleUnreachable = &Route{Type: RouteUnreachable}
-	ruleProhibit    = &Route{Type: RouteProhibit}
-	ruleBlackhole   = &Route{Type: RouteBlackhole}
-)
-
-// lookupRules follows fib_rules_lookup (net/core/fib_rules.c).
-func (t *Table) lookupRules(dst, src netip.Addr, iif int32, tos uint8) *Route {
-	for i := 0; i < len(t.rules); i++ {
-		r := &t.rules[i]
-		if r.matches(dst, src, iif, tos) == r.Invert {
-			continue
-		}
-		switch r.Action {
-		case RuleGoto:
-			i = r.target - 1 // targets lie behind: the kernel refuses others
-			continue
-		case RuleNop:
-			continue
-		case RuleUnreachable:
-			return ruleUnreachable
-		case RuleProhibit:
-			return ruleProhibit
-		case RuleBlackhole:
-			return ruleBlackhole
-		}
-		if r.fib == nil {
-			continue
-		}
-		got, ok := r.fib.Lookup(dst)
-		if !ok || got.Type == RouteThrow {
-			continue
-		}
-		// Errors are not suppressed: fib_rules_lookup asks about results only.
-		if got.Type < RouteBlackhole && int(got.Bits) <= r.SuppressPrefixLen {
-			continue
-		}
-		return got
-	}
-	return nil
-}
-
-func (r *Rule) matches(dst, src netip.Addr, iif int32, tos uint8) bool {
-	return !r.Never &&
-		(r.IIF == "" || (r.iif == iif && iif != 0)) &&
-		(!r.From.IsValid() || r.From.Contains(src)) &&
-		(!r.To.IsValid() || r.To.Contains(dst)) &&
-		(r.TOS == 0 || r.TOS == tos&0x1c)
-}
 
 // IsLocal reports whether addr is an address of this host.
 func (t *Table) IsLocal(addr netip.Addr) bool {
@@ -311,20 +222,6 @@ func (t *Table) isAddress(addr netip.Addr) bool {
 	const protoKernel = 2 // RTPROT_KERNEL
 	r, ok := t.local.Lookup(addr)
 	return ok && r.Type == RouteLocal && (r.Bits == 32 || r.Protocol != protoKernel)
-}
-
-// Select picks the nexthop for a flow hash of 31 bits, by weight
-// (net/ipv4/fib_semantics.c, fib_select_multipath).
-func (r *Route) Select(hash uint32) *Nexthop {
-	if len(r.Nexthops) == 1 {
-		return &r.Nexthops[0]
-	}
-	for i := range r.Nexthops {
-		if hash <= r.Nexthops[i].upper {
-			return &r.Nexthops[i]
-		}
-	}
-	return nil
 }
 
 // selectAddr is the kernel's choice of a source address (net/ipv4/devinet.c,
@@ -360,6 +257,9 @@ func (t *Table) selectAddr(l *Link, dst netip.Addr, scope uint8) (best netip.Add
 	return netip.Addr{}
 }
 
+// anyAddr is the source of packets of this host that have none yet.
+var anyAddr = netip.IPv4Unspecified()
+
 // loopbackIfindex is lo's in every namespace; the kernel looks up routes of what
 // a host sends itself as if it had come from there (LOOPBACK_IFINDEX).
 const loopbackIfindex = 1
@@ -370,11 +270,6 @@ const (
 	scopeLink     = 253
 	scopeHost     = 254
 )
-
-// SelectFor picks the nexthop of the flow between two IPv4 addresses.
-func (r *Route) SelectFor(src, dst netip.Addr) *Nexthop {
-	return r.Select(addressHash(src.As4(), dst.As4()))
-}
 
 // links finds a Link by ifindex: an open-addressed table, since indices grow
 // without bound on a host whose pods come and go.

@@ -35,6 +35,7 @@ const (
 	DropRouteBlackhole                      // route of type blackhole
 	DropRouteUnreachable                    // route of type unreachable
 	DropRouteProhibit                       // route of type prohibit
+	DropRouteEncap                          // next hop with an encapsulation (lwtunnel)
 	DropTTLExpired                          // TTL ran out
 	DropPktTooBig                           // larger than the MTU, with DF
 	DropGSO                                 // a GSO frame that can't be: type against protocol, headers cut off
@@ -63,7 +64,7 @@ var verdictNames = [numVerdicts]string{
 	DropIPLocalnet: "IP_LOCALNET", DropIPLocalSource: "IP_LOCAL_SOURCE",
 	DropIPRPFilter: "IP_RPFILTER", DropSourceRoute: "PARP_SOURCE_ROUTE", DropIPInNoRoutes: "IP_INNOROUTES",
 	DropRouteBlackhole: "PARP_ROUTE_BLACKHOLE", DropRouteUnreachable: "PARP_ROUTE_UNREACHABLE",
-	DropRouteProhibit: "PARP_ROUTE_PROHIBIT", DropTTLExpired: "PARP_TTL_EXPIRED",
+	DropRouteProhibit: "PARP_ROUTE_PROHIBIT", DropRouteEncap: "PARP_ROUTE_ENCAP", DropTTLExpired: "PARP_TTL_EXPIRED",
 	DropPktTooBig: "PKT_TOO_BIG", DropGSO: "SKB_GSO_SEG", DropNeighFailed: "NEIGH_FAILED",
 	DropNeighQueueFull: "NEIGH_QUEUEFULL", DropIfDown: "PARP_IF_DOWN", DropIfUnknown: "PARP_IF_UNKNOWN",
 	DropTransit: "PARP_TRANSIT", DropRateLimit: "PARP_RATE_LIMIT", DropFullRing: "FULL_RING",

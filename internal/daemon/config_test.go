@@ -88,12 +88,41 @@ func TestConvertNeighbour(t *testing.T) {
 }
 
 func TestConvertRoutes(t *testing.T) {
-	set := &netstate.RouteSet{Routes: []netstate.Route{{Type: unix.RTN_UNICAST, Nexthops: []netstate.Nexthop{
+	nexthops := []netstate.Nexthop{
 		{Index: 1, Flags: unix.RTNH_F_DEAD}, {Index: 2, Gateway: netip.MustParseAddr("fe80::1")}, {Index: 3, Encap: 1}, {Index: 4, Weight: 1},
-	}}}}
-	r := new(routeScratch).convert(set)
-	if len(r) != 1 || len(r[0].Nexthops) != 1 || r[0].Nexthops[0].Ifindex != 4 {
+	}
+	dead := []netstate.Nexthop{{Index: 1, Flags: unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN}}
+	r := new(routeScratch).convert(&netstate.RouteSet{Routes: []netstate.Route{
+		{Type: unix.RTN_UNICAST, TOS: 16, Nexthops: nexthops}, {Type: unix.RTN_UNICAST, NHID: 7, Nexthops: nexthops},
+		{Type: unix.RTN_UNICAST, NHID: 7, Nexthops: dead}, {Type: unix.RTN_BLACKHOLE},
+	}})
+	if len(r) != 4 || len(r[0].Nexthops) != 3 || r[0].Nexthops[2].Ifindex != 4 || !r[0].Nexthops[1].Encap || r[0].Nexthops[0].Encap ||
+		r[0].Dev != 1 || r[0].TOS != 16 || r[0].Object {
 		t.Errorf("%+v", r)
+	}
+	if !r[1].Object || len(r[1].Nexthops) != 4 {
+		t.Errorf("the dead of a group keep their share: %+v", r[1])
+	}
+	if !r[2].Object || len(r[2].Nexthops) != 0 || r[2].Dev != 1 {
+		t.Errorf("all dead: %+v", r[2])
+	}
+}
+
+func TestConvertRules(t *testing.T) {
+	never := map[string]netstate.Rule{
+		"oif": {OIF: "eth0"}, "fwmark": {Mark: 1, Mask: 3}, "l3mdev": {L3MDev: true}, "other": {Other: "tun_id=1"},
+		"uid": {UIDs: netstate.UIDRange{First: 1, Last: 9, Set: true}},
+	}
+	for name, r := range never {
+		if !rule(&r).Never {
+			t.Errorf("%s can match", name)
+		}
+	}
+	got := rule(&netstate.Rule{DSCP: 46, DSCPMask: 63, IPProto: 6, DPort: netstate.PortRange{First: 80, Last: 81, Mask: 0},
+		SuppressPrefixLen: -1, SuppressGroup: 3, UIDs: netstate.UIDRange{Last: 9, Set: true}})
+	want := forward.Rule{DSCP: 0xb8, DSCPMask: 0xfc, Proto: 6, DPort: forward.PortMatch{Low: 80, High: 81}, SuppressPrefixLen: -1, SuppressGroup: 3}
+	if got != want {
+		t.Errorf("%+v", got)
 	}
 }
 

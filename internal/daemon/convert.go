@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
@@ -25,36 +27,53 @@ type routeScratch struct {
 	nexthops []forward.Nexthop
 }
 
-// convert gives a table's routes for one prefix, until the next call, without
-// nexthops that the kernel would not use. Nexthops with an IPv6 gateway or an
-// encapsulation are not the datapath's either: such a route is unusable here.
+// convert gives a table's routes for one prefix, until the next call.
 func (s *routeScratch) convert(set *netstate.RouteSet) []forward.Route {
 	s.routes, s.nexthops = s.routes[:0], s.nexthops[:0]
 	for i := range set.Routes {
 		r := &set.Routes[i]
-		first := len(s.nexthops)
-		for _, nh := range r.Nexthops {
-			if nh.Flags&unix.RTNH_F_DEAD != 0 || nh.Encap != 0 || (nh.Gateway.IsValid() && !nh.Gateway.Is4()) {
-				continue
-			}
-			s.nexthops = append(s.nexthops, forward.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight})
-		}
-		s.routes = append(s.routes, forward.Route{
+		f := forward.Route{
 			Table: r.Table, Type: forward.RouteType(r.Type), Protocol: uint8(r.Protocol),
 			Scope: uint8(r.Scope), TOS: r.TOS, Metric: r.Priority, MTU: int(r.MTU), Source: r.PrefSrc,
-			Nexthops: s.nexthops[first:],
-		})
+			Object: r.NHID != 0, Nexthops: s.usable(r),
+		}
+		if len(r.Nexthops) > 0 {
+			f.Dev = int32(r.Nexthops[0].Index)
+		}
+		s.routes = append(s.routes, f)
 	}
 	return s.routes
 }
 
-// rule says of a policy rule what the datapath needs. Forwarded packets bear
-// no mark and come from no socket of this host.
+// usable leaves out nexthops that are dead, or without carrier where that counts
+// as dead: the kernel says so by one flag. Those of a nexthop group keep their
+// shares as long as one of them lives (net/ipv4/nexthop.c, nexthop_get_nhc_lookup
+// and nexthop_select_path).
+func (s *routeScratch) usable(r *netstate.Route) []forward.Nexthop {
+	alive := func(nh netstate.Nexthop) bool { return nh.Flags&unix.RTNH_F_DEAD == 0 }
+	if !slices.ContainsFunc(r.Nexthops, alive) {
+		return nil
+	}
+	first := len(s.nexthops)
+	for _, nh := range r.Nexthops {
+		if r.NHID != 0 || alive(nh) {
+			s.nexthops = append(s.nexthops, forward.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight, Encap: nh.Encap != 0})
+		}
+	}
+	return s.nexthops[first:]
+}
+
+// rule says of a policy rule what the datapath needs. Forwarded packets bear no
+// mark, come from no tunnel's metadata and from no interface of a VRF, and count
+// as user 0's (sock_net_uid in include/net/sock.h).
 func rule(r *netstate.Rule) forward.Rule {
 	return forward.Rule{
 		Priority: r.Priority, Action: forward.RuleAction(r.Action), Table: r.Table, Goto: r.Goto,
 		From: r.From, To: r.To, IIF: r.IIF, TOS: r.TOS, Invert: r.Invert,
-		Never:             r.OIF != "" || r.Mark&r.Mask != 0 || r.Unsupported(),
-		SuppressPrefixLen: int(r.SuppressPrefixLen),
+		DSCP: r.DSCP << 2, DSCPMask: r.DSCPMask << 2, Proto: r.IPProto,
+		SPort:             forward.PortMatch{Low: r.SPort.First, High: r.SPort.Last, Mask: r.SPort.Mask},
+		DPort:             forward.PortMatch{Low: r.DPort.First, High: r.DPort.Last, Mask: r.DPort.Mask},
+		Never:             r.OIF != "" || r.Mark&r.Mask != 0 || r.L3MDev || r.UIDs.Set && r.UIDs.First > 0 || r.Unsupported(),
+		SuppressPrefixLen: int(r.SuppressPrefixLen), SuppressGroup: r.SuppressGroup,
 	}
 }

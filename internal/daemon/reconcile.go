@@ -89,6 +89,7 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 		d.renamed(l)
 	}
 	d.links[l.Index] = l
+	d.builder.SetGroup(int32(l.Index), l.Group)
 }
 
 // renamed keeps the record of a changed MAC true: it is by index and name.

@@ -35,7 +35,7 @@ func (p *proxyRoutes) Proxy(target, sender netip.Addr, ifindex int) arpd.ProxyDe
 	case r.Type != forward.RouteUnicast:
 		return arpd.ProxyNo
 	}
-	if nh := r.SelectFor(sender, target); nh == nil || nh.Ifindex == int32(ifindex) {
+	if nh := t.SelectFor(r, sender, target); nh == nil || nh.Ifindex == int32(ifindex) {
 		return arpd.ProxyNo
 	} else if in := t.Link(int32(ifindex)); in == nil || !t.Routed(sender, target, in, nh.Ifindex) {
 		return arpd.ProxyNo // rp_filter gates answers, as in the kernel

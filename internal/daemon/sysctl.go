@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"hash/crc32"
 	"os"
 	"strconv"
 	"strings"
@@ -98,11 +99,28 @@ func (d *Daemon) linkConf(p *port) forward.LinkConf {
 	return c
 }
 
+// bootSeed stands for the random key of the kernel's own multipath hash, which
+// nobody can read: another one after each boot, so that hosts in a row choose
+// independently, and the same for each start of the program, so that flows stay
+// on their ways.
+func bootSeed() uint32 {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return forward.DefaultHostConf.HashSeed
+	}
+	return crc32.ChecksumIEEE(id)
+}
+
 // readHostConf reads what counts for all packets.
 func readHostConf() forward.HostConf {
 	c := forward.DefaultHostConf
 	c.DefaultTTL = uint8(sysctl("ip_default_ttl", int(c.DefaultTTL)))
 	c.HashPolicy = uint8(sysctl("fib_multipath_hash_policy", 0))
+	c.HashFields = uint32(sysctl("fib_multipath_hash_fields", int(c.HashFields)))
+	c.UseNeigh = sysctl("fib_multipath_use_neigh", 0) != 0
+	if c.HashSeed = uint32(sysctl("fib_multipath_hash_seed", 0)); c.HashSeed == 0 {
+		c.HashSeed = bootSeed()
+	}
 	c.ICMPRateLimit = sysctl("icmp_ratelimit", c.ICMPRateLimit)
 	c.ICMPRateMask = uint32(sysctl("icmp_ratemask", int(c.ICMPRateMask)))
 	c.ICMPPerSecond = sysctl("icmp_msgs_per_sec", c.ICMPPerSecond)

@@ -1,0 +1,140 @@
+package forward
+
+import "net/netip"
+
+// RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
+type RuleAction uint8
+
+// The actions.
+const (
+	RuleToTable     RuleAction = 1
+	RuleGoto        RuleAction = 2
+	RuleNop         RuleAction = 3
+	RuleBlackhole   RuleAction = 6
+	RuleUnreachable RuleAction = 7
+	RuleProhibit    RuleAction = 8
+)
+
+// Rule is a policy rule as `ip rule` shows it. Packets have fwmark 0 here.
+type Rule struct {
+	Priority uint32
+	Action   RuleAction
+	Table    uint32
+	Goto     uint32       // priority to go on at
+	From, To netip.Prefix // invalid: any
+	IIF      string       // "": any
+	TOS      uint8        // the keyword tos: matches three bits of the DSCP; 0: any
+	// DSCP, in the place that it has in the TOS byte, must match in the bits
+	// of DSCPMask; mask 0: any.
+	DSCP, DSCPMask uint8
+	Proto          uint8 // 0: any
+	SPort, DPort   PortMatch
+	Invert         bool
+	// Never is set for a selector that no forwarded packet here can match
+	// (a mark, an oif, a uid that is not 0).
+	Never bool
+	// SuppressPrefixLen drops results with a prefix of at most this length; -1: none.
+	SuppressPrefixLen int
+	// SuppressGroup drops results whose first nexthop is an interface of this
+	// group; -1: none.
+	SuppressGroup int64
+
+	fib    *fib
+	iif    int32
+	target int // index of the rule that Goto names, of the next one if there is none
+}
+
+// PortMatch selects ports, in host byte order: those from Low to High or, if
+// Mask is not 0, those equal to Low in its bits. The zero PortMatch selects all.
+type PortMatch struct{ Low, High, Mask uint16 }
+
+// set is fib_rule_port_range_set (include/net/fib_rules.h).
+func (m PortMatch) set() bool { return m.Low != 0 && m.High != 0 }
+
+// matches is fib_rule_port_match.
+func (m PortMatch) matches(port uint16) bool {
+	if m.Mask != 0 {
+		return (m.Low^port)&m.Mask == 0
+	}
+	return !m.set() || m.Low <= port && port <= m.High
+}
+
+// dissects reports whether the rule makes the kernel look at protocol and ports
+// before it looks for a route (fib_rule_requires_fldissect).
+func (r *Rule) dissects() bool {
+	return r.IIF != "lo" && (r.Proto != 0 || r.SPort.set() || r.DPort.set())
+}
+
+// flow is what rules and routes select by (struct flowi4). Protocol and ports
+// are 0 unless a rule asks for them.
+type flow struct {
+	dst, src     netip.Addr
+	iif          int32 // of the ingress link; lo's for what this host sends itself
+	tos          uint8
+	proto        uint8
+	sport, dport uint16 // host byte order
+}
+
+// reverse is the flow of the way back, as rp_filter asks for it
+// (net/ipv4/fib_frontend.c, __fib_validate_source).
+func (f *flow) reverse(iif int32) flow {
+	return flow{dst: f.src, src: f.dst, iif: iif, tos: f.tos, proto: f.proto, sport: f.dport, dport: f.sport}
+}
+
+// matches is fib_rule_match and fib4_rule_match (net/core/fib_rules.c,
+// net/ipv4/fib_rules.c).
+func (r *Rule) matches(f *flow) bool {
+	return !r.Never &&
+		(r.IIF == "" || (r.iif == f.iif && f.iif != 0)) &&
+		(!r.From.IsValid() || r.From.Contains(f.src)) &&
+		(!r.To.IsValid() || r.To.Contains(f.dst)) &&
+		(r.TOS == 0 || r.TOS == f.tos&tosMask) &&
+		(r.DSCP^f.tos)&r.DSCPMask == 0 &&
+		(r.Proto == 0 || r.Proto == f.proto) &&
+		r.SPort.matches(f.sport) && r.DPort.matches(f.dport)
+}
+
+// suppresses is fib4_rule_suppress, which sees results that are no errors only.
+func (r *Rule) suppresses(t *Table, got *Route) bool {
+	if got.refuses() {
+		return false
+	}
+	return int(got.Bits) <= r.SuppressPrefixLen ||
+		r.SuppressGroup >= 0 && got.Dev != 0 && int64(t.groups[got.Dev]) == r.SuppressGroup
+}
+
+var (
+	ruleUnreachable = &Route{Type: RouteUnreachable}
+	ruleProhibit    = &Route{Type: RouteProhibit}
+	ruleBlackhole   = &Route{Type: RouteBlackhole}
+)
+
+// lookupRules follows fib_rules_lookup (net/core/fib_rules.c).
+func (t *Table) lookupRules(f *flow) *Route {
+	for i := 0; i < len(t.rules); i++ {
+		r := &t.rules[i]
+		if r.matches(f) == r.Invert {
+			continue
+		}
+		switch r.Action {
+		case RuleGoto:
+			i = r.target - 1 // targets lie behind: the kernel refuses others
+			continue
+		case RuleNop:
+			continue
+		case RuleUnreachable:
+			return ruleUnreachable
+		case RuleProhibit:
+			return ruleProhibit
+		case RuleBlackhole:
+			return ruleBlackhole
+		}
+		if r.fib == nil {
+			continue
+		}
+		if got := r.fib.find(f); got != nil && got.Type != RouteThrow && !r.suppresses(t, got) {
+			return got
+		}
+	}
+	return nil
+}

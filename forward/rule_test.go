@@ -1,0 +1,148 @@
+package forward
+
+import (
+	"net/netip"
+	"testing"
+
+	"proxyarpd/internal/wire"
+)
+
+// lookupHost has several routes to some destinations.
+func lookupHost(rules ...Rule) *Table {
+	b := testBuilder(Policy{})
+	set := func(table uint32, prefix string, routes ...Route) {
+		for i := range routes {
+			if routes[i].Type == RouteNone {
+				routes[i].Type = RouteUnicast
+			}
+		}
+		b.SetRoutes(table, netip.MustParsePrefix(prefix), routes)
+	}
+	by := func(ifindex int32) []Nexthop { return []Nexthop{{Ifindex: ifindex, Weight: 1}} }
+	set(TableMain, "10.80.0.0/16", Route{Nexthops: by(1)})
+	set(TableMain, "10.80.1.0/24", Route{TOS: 0x50, Nexthops: by(9)}, Route{TOS: 0x10, Metric: 5, Nexthops: by(2)},
+		Route{TOS: 0x10, Metric: 9, Nexthops: by(9)}, Route{TOS: 8, Type: RouteThrow}, Route{TOS: 4, Type: RouteProhibit})
+	set(TableMain, "10.80.2.0/24", Route{TOS: 0x10, Nexthops: by(2)}, Route{Metric: 3}, Route{Metric: 4, Nexthops: by(3)})
+	set(TableMain, "10.80.3.0/24", Route{Object: true}, Route{Metric: 9, Nexthops: by(9)})
+	set(100, "0.0.0.0/0", Route{Nexthops: by(7), Dev: 7})
+	set(101, "0.0.0.0/0", Route{Type: RouteBlackhole})
+	b.SetGroup(7, 70)
+	defaults := []Rule{{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1, SuppressGroup: -1}}
+	if len(rules) > 0 {
+		b.SetRules(append(rules, defaults...))
+	}
+	return b.Publish()
+}
+
+// leadsBy is the interface of a route's first nexthop, or its type, negative.
+func leadsBy(r *Route) int {
+	switch {
+	case r == nil:
+		return 0
+	case r.Type == RouteUnicast:
+		return int(r.Nexthops[0].Ifindex)
+	}
+	return -int(r.Type)
+}
+
+func TestLookupTOS(t *testing.T) {
+	for _, table := range []*Table{lookupHost(), lookupHost(Rule{Priority: 1, Action: RuleNop, SuppressPrefixLen: -1, SuppressGroup: -1})} {
+		for _, c := range []struct {
+			dst  string
+			tos  uint8
+			want int
+		}{
+			{"10.80.1.1", 0, 1},    // no route for this TOS: a shorter prefix
+			{"10.80.1.1", 0x10, 2}, // the better metric
+			{"10.80.1.1", 0xf3, 2}, // three bits count
+			{"10.80.1.1", 0x50, 2},
+			{"10.80.1.1", 4, -int(RouteProhibit)},
+			{"10.80.1.1", 8, 0}, // throw ends the look-up in main, and there is no other table
+			{"10.80.2.1", 0x10, 2},
+			{"10.80.2.1", 0, 3}, // the best has no usable nexthop
+			{"10.80.3.1", 0, 1}, // an object without one hides the others
+		} {
+			dst := netip.MustParseAddr(c.dst)
+			if got := leadsBy(table.Lookup(dst, addrPod1, ifPod1, c.tos)); got != c.want {
+				t.Errorf("simple %v: %v tos %#x: %d, not %d", table.simple, dst, c.tos, got, c.want)
+			}
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	to := func(r Rule) Rule {
+		if r.Action == 0 {
+			r.Action, r.Table = RuleToTable, 100
+		}
+		if r.SuppressPrefixLen == 0 {
+			r.SuppressPrefixLen = -1
+		}
+		if r.SuppressGroup == 0 {
+			r.SuppressGroup = -1
+		}
+		return r
+	}
+	udp := flow{proto: wire.ProtoUDP, sport: 1000, dport: 2000, tos: 0xb8}
+	for _, c := range []struct {
+		name string
+		rule Rule
+		flow flow
+		want int
+	}{
+		{"protocol", Rule{Proto: wire.ProtoUDP}, udp, 7},
+		{"another protocol", Rule{Proto: wire.ProtoTCP}, udp, 1},
+		{"not another protocol", Rule{Proto: wire.ProtoTCP, Invert: true}, udp, 7},
+		{"ports", Rule{SPort: PortMatch{Low: 1000, High: 1000}, DPort: PortMatch{Low: 1, High: 2000}}, udp, 7},
+		{"another port", Rule{DPort: PortMatch{Low: 1, High: 1999}}, udp, 1},
+		{"no ports", Rule{DPort: PortMatch{Low: 1, High: 1999}}, flow{}, 1},
+		{"masked port", Rule{DPort: PortMatch{Low: 0x7d5, High: 0x7d5, Mask: 0xff0}}, udp, 7},
+		{"another masked port", Rule{DPort: PortMatch{Low: 0x7e5, High: 0x7e5, Mask: 0xff0}}, udp, 1},
+		{"tos", Rule{TOS: 0x18}, udp, 7},
+		{"tos of more bits than are compared", Rule{TOS: 0xb8}, udp, 1},
+		{"dscp", Rule{DSCP: 0xb8, DSCPMask: 0xfc}, udp, 7},
+		{"another dscp", Rule{DSCP: 0x38, DSCPMask: 0xfc}, udp, 1},
+		{"masked dscp", Rule{DSCP: 0x38, DSCPMask: 0x3c}, udp, 7},
+		{"dscp 0", Rule{DSCPMask: 0xfc}, udp, 1},
+		{"group suppressed", Rule{SuppressGroup: 70}, udp, 1},
+		{"another group suppressed", Rule{SuppressGroup: 71}, udp, 7},
+		{"length suppressed", Rule{SuppressPrefixLen: 1}, udp, 1},
+		{"an error is not suppressed", Rule{Action: RuleToTable, Table: 101, SuppressPrefixLen: 1}, udp, -int(RouteBlackhole)},
+		{"never", Rule{Never: true}, udp, 1},
+		{"not never", Rule{Never: true, Invert: true}, udp, 7},
+		{"source 0", Rule{From: netip.MustParsePrefix("0.0.0.0/8")}, flow{src: anyAddr}, 7},
+	} {
+		table := lookupHost(to(c.rule))
+		if !c.flow.src.IsValid() {
+			c.flow.src = addrPod1
+		}
+		c.flow.dst, c.flow.iif = netip.MustParseAddr("10.80.9.9"), ifPod1
+		if got := leadsBy(table.lookup(&c.flow)); got != c.want {
+			t.Errorf("%s: %d, not %d", c.name, got, c.want)
+		}
+		if want := (c.rule.Proto != 0 || c.rule.SPort.set() || c.rule.DPort.set()); table.dissect != want {
+			t.Errorf("%s: packets are dissected: %v", c.name, table.dissect)
+		}
+	}
+	if lookupHost(to(Rule{IIF: "lo", Proto: 1})).dissect {
+		t.Error("packets are dissected for a rule about the host's own")
+	}
+}
+
+// TestRuleByPort has a packet find its way by a rule that looks at its ports.
+func TestRuleByPort(t *testing.T) {
+	table := lookupHost(Rule{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1, SuppressGroup: -1})
+	for name, c := range map[string]struct {
+		edit func(Vnet, wire.IPv4)
+		want Verdict
+	}{
+		"whole":    {func(Vnet, wire.IPv4) {}, DropRouteProhibit},
+		"fragment": {func(_ Vnet, ip wire.IPv4) { ip.SetFrag(0x2000) }, Forward},
+	} {
+		f := Frame{Buf: packet("10.65.0.1", "10.65.0.2", 18, c.edit), Ifindex: ifPod1, Ethernet: true}
+		var r result
+		if step(table, &f, &r); r.verdict != c.want {
+			t.Errorf("%s: %v, not %v", name, r.verdict, c.want)
+		}
+	}
+}
