@@ -211,6 +211,7 @@ var classes = []class{
 	{"gso-tcp", 8, gsoTCP},
 	{"gso-udp", 8, gsoUDP},
 	{"icmp-error", 6, icmpError},
+	{"encap", 10, encapsulated},
 	{"martian", 8, martian},
 	{"layer2", 6, layer2},
 	{"route", 10, routeTypes},

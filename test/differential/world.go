@@ -39,6 +39,7 @@ type world struct {
 	dynamic      bool     // no neighbours are known in 10.1.15.0/24 and 10.2.5.0/24
 	sysctls      []string // further settings of both hosts, key=value
 	lines        []string // for `ip -batch`, after all others
+	objects      []string // for `ip -batch`, when all devices have carrier
 }
 
 var worlds = []world{
@@ -70,6 +71,67 @@ var worlds = []world{
 		"route add default via 10.1.0.3 dev up0 mtu 900 table 102",
 		"route add 10.65.0.20 dev cali1 table 102",
 		"route add blackhole 10.65.0.11 table 103"}},
+	{name: "tos", rpFilter: 0, lines: []string{
+		"route add 10.66.0.0/17 tos 0x10 via 10.2.0.2 dev up1",
+		"route add 10.66.0.0/17 tos 0x08 via 10.65.0.20 dev cali1 onlink",
+		"route add 10.66.0.0/17 tos 0x08 metric 5 via 10.2.0.2 dev up1",
+		"route add 10.66.0.0/17 tos 0x50 via 10.65.0.10 dev cali0 onlink", // matches nothing
+		"route add 10.66.128.0/18 tos 0x04 via 10.2.0.2 dev up1",          // else 10.66.128.0/17
+		"route add 10.67.0.0/17 tos 0x0c via 10.1.0.3 dev up0 metric 7",   // else 10.67.0.0/16
+		"route add blackhole 10.67.0.0/17 tos 0x1c metric 7",
+		"route add unreachable 10.65.0.21 tos 0x10",
+		"route add prohibit 10.70.0.0/17 tos 0x14",
+		"route add throw 10.70.0.0/17 tos 0x18",
+		"route add 10.73.0.0/17 tos 0x10 via 10.1.0.3 dev up0",
+		"route add 10.72.0.0/17 tos 0x10 via 10.1.0.3 dev up0",
+		"route add default tos 0x10 via 10.2.0.2 dev up1",
+		"route add default via 10.2.0.2 dev up1 table default"}},
+	{name: "upper", rpFilter: 1, lines: []string{
+		"rule add pref 90 to 10.65.0.11 lookup 103",
+		"rule add pref 100 ipproto udp dport 1-30000 to 10.66.0.0/16 lookup 101",
+		"rule add pref 110 ipproto tcp sport 40000-65534 to 10.66.0.0/16 lookup 101",
+		"rule add pref 120 sport 1-20000 to 10.73.0.0/16 lookup 101",
+		"rule add pref 130 ipproto icmp dport 769 to 10.72.0.0/17 lookup 104", // host unreachable, by this host
+		"rule add pref 140 ipproto icmp to 10.67.0.0/17 prohibit",
+		"rule add pref 150 not ipproto udp to 10.66.0.0/16 lookup 105",
+		"rule add pref 160 iif lo ipproto icmp to 10.73.0.0/17 lookup 104",
+		"rule add pref 170 uidrange 0-5 to 10.70.0.0/17 lookup 101",
+		"rule add pref 180 uidrange 1-5 prohibit",
+		"rule add pref 190 ipproto 50 sport 1-32768 lookup 102",
+		"rule add pref 195 l3mdev",
+		"rule add pref 200 lookup main suppress_prefixlength 24 suppress_ifgroup 7",
+		"rule add pref 210 lookup main suppress_prefixlength 16",
+		"rule add pref 220 iif cali1 to 10.68.0.0/16 lookup 102",
+		"link set cali1 group 7",
+		"route add default via 10.2.0.2 dev up1 table 101",
+		"route add default via 10.1.0.3 dev up0 mtu 900 table 102",
+		"route add blackhole 10.65.0.11 table 103",
+		"route add default via 10.1.0.5 dev up0 table 104",
+		"route add 10.67.192.0/18 via 10.2.0.5 dev up1 table 105"}},
+	multipath("hash0", "0"),
+	multipath("hash1", "1"),
+	multipath("hash2", "2"),
+	multipath("hash3", "3", "net/ipv4/fib_multipath_hash_fields=3303"),
+}
+
+// multipath is a world whose next hops are chosen by hash. With a seed of the
+// operator's own (fib_multipath_hash_seed) both hosts have to choose the same.
+func multipath(name, policy string, sysctls ...string) world {
+	return world{name: name, rpFilter: 2, sysctls: append([]string{
+		"net/ipv4/fib_multipath_hash_seed=305419896", "net/ipv4/fib_multipath_hash_policy=" + policy}, sysctls...),
+		lines: []string{
+			"route replace 10.66.0.0/16 nexthop via 10.1.0.2 dev up0 weight 3 nexthop via 10.2.0.2 dev up1 weight 1 nexthop via 10.1.0.3 dev up0 weight 4",
+			"route add 10.67.0.0/17 nexthop via 10.2.0.2 dev up1 nexthop via 10.1.0.9 dev up0 weight 200",
+			"route replace 10.73.0.0/16 nexthop via 10.65.0.20 dev cali1 onlink nexthop via 10.1.0.6 dev up0"},
+		objects: []string{
+			"nexthop add id 1 via 10.1.0.4 dev up0",
+			"nexthop add id 2 via 10.2.0.5 dev up1",
+			"nexthop add id 3 via 10.65.0.20 dev cali1 onlink",
+			"nexthop add id 4 blackhole",
+			"nexthop add id 10 group 1,5/2,2/3,1",
+			"route replace 172.16.0.0/12 nhid 10",
+			"route add 10.70.0.0/17 nhid 2",
+			"route add 10.68.3.0/24 nhid 4"}}
 }
 
 // Addresses that the generator speaks of.
