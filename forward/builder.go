@@ -60,9 +60,9 @@ type Policy struct {
 func NewBuilder(p Policy) *Builder {
 	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}, used: map[int32]int{}, groups: map[int32]uint32{}, host: DefaultHostConf}
 	b.SetRules([]Rule{
-		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1, SuppressGroup: -1},
-		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1, SuppressGroup: -1},
-		{Priority: 32767, Action: RuleToTable, Table: TableDefault, SuppressPrefixLen: -1, SuppressGroup: -1},
+		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1},
+		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1},
+		{Priority: 32767, Action: RuleToTable, Table: TableDefault, SuppressPrefixLen: -1},
 	})
 	return b
 }
@@ -293,7 +293,7 @@ func (b *Builder) buildRules(t *Table) {
 	for i := range t.rules {
 		r := &t.rules[i]
 		t.dissect = t.dissect || r.dissects()
-		if r.SuppressGroup >= 0 && t.groups == nil {
+		if r.SuppressByGroup && t.groups == nil {
 			t.groups = maps.Clone(b.groups)
 		}
 		if r.Action == RuleToTable {
@@ -317,7 +317,7 @@ func isDefault(rules []Rule) bool {
 	for i, table := range [3]uint32{TableLocal, TableMain, TableDefault} {
 		r := rules[i]
 		r.Priority = 0
-		if r != (Rule{Action: RuleToTable, Table: table, SuppressPrefixLen: -1, SuppressGroup: -1}) {
+		if r != (Rule{Action: RuleToTable, Table: table, SuppressPrefixLen: -1}) {
 			return false
 		}
 	}

@@ -245,6 +245,9 @@ func (w *world) mkroute(p packetOf, route *worldRoute, nh *Nexthop) []outcome {
 	if !w.policy.Transit && p.in.Flags&LinkWorkload == 0 && out.Flags&LinkWorkload == 0 {
 		return drop(DropTransit)
 	}
+	if nh.Encap {
+		return drop(DropRouteEncap)
+	}
 	o := outcome{out: out.Ifindex, next: dst}
 	if nh.Gateway.IsValid() {
 		o.next = nh.Gateway

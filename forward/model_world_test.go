@@ -51,6 +51,7 @@ func newWorld(rng *rand.Rand) *world {
 			w.routes = append(w.routes, w.newRoute(rng, table, prefix))
 		}
 	}
+	slices.SortStableFunc(w.routes, func(a, b worldRoute) int { return int(b.TOS) - int(a.TOS) }) // the kernel's order
 	w.newRules(rng)
 	return w
 }
@@ -114,6 +115,9 @@ func (w *world) localRoutes() {
 func (w *world) newRoute(rng *rand.Rand, table uint32, prefix netip.Prefix) worldRoute {
 	r := Route{Table: table, Type: RouteUnicast, Protocol: 3, Metric: rng.Uint32N(3), Scope: pick(rng, []uint8{0, 0, 253})}
 	if oneIn(rng, 6) {
+		r.TOS = pick(rng, []uint8{4, 8, 16, 0x18, 0x48}) // the last matches nothing
+	}
+	if oneIn(rng, 6) {
 		r.Type = pick(rng, []RouteType{RouteBlackhole, RouteUnreachable, RouteProhibit, RouteThrow})
 		return worldRoute{table, prefix, r}
 	}
@@ -128,6 +132,7 @@ func (w *world) newRoute(rng *rand.Rand, table uint32, prefix netip.Prefix) worl
 		if oneIn(rng, 2) {
 			nh.Gateway = pick(rng, unicastAddrs)
 		}
+		nh.Encap = oneIn(rng, 20)
 		r.Nexthops = append(r.Nexthops, nh)
 	}
 	if oneIn(rng, 12) {

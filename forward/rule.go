@@ -36,8 +36,9 @@ type Rule struct {
 	// SuppressPrefixLen drops results with a prefix of at most this length; -1: none.
 	SuppressPrefixLen int
 	// SuppressGroup drops results whose first nexthop is an interface of this
-	// group; -1: none.
-	SuppressGroup int64
+	// group, if SuppressByGroup is set.
+	SuppressGroup   uint32
+	SuppressByGroup bool
 
 	fib    *fib
 	iif    int32
@@ -100,7 +101,7 @@ func (r *Rule) suppresses(t *Table, got *Route) bool {
 		return false
 	}
 	return int(got.Bits) <= r.SuppressPrefixLen ||
-		r.SuppressGroup >= 0 && got.Dev != 0 && int64(t.groups[got.Dev]) == r.SuppressGroup
+		r.SuppressByGroup && got.Dev != 0 && t.groups[got.Dev] == r.SuppressGroup
 }
 
 var (

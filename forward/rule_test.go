@@ -27,7 +27,7 @@ func lookupHost(rules ...Rule) *Table {
 	set(100, "0.0.0.0/0", Route{Nexthops: by(7), Dev: 7})
 	set(101, "0.0.0.0/0", Route{Type: RouteBlackhole})
 	b.SetGroup(7, 70)
-	defaults := []Rule{{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1, SuppressGroup: -1}}
+	defaults := []Rule{{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1}}
 	if len(rules) > 0 {
 		b.SetRules(append(rules, defaults...))
 	}
@@ -46,7 +46,7 @@ func leadsBy(r *Route) int {
 }
 
 func TestLookupTOS(t *testing.T) {
-	for _, table := range []*Table{lookupHost(), lookupHost(Rule{Priority: 1, Action: RuleNop, SuppressPrefixLen: -1, SuppressGroup: -1})} {
+	for _, table := range []*Table{lookupHost(), lookupHost(Rule{Priority: 1, Action: RuleNop, SuppressPrefixLen: -1})} {
 		for _, c := range []struct {
 			dst  string
 			tos  uint8
@@ -78,9 +78,6 @@ func TestRules(t *testing.T) {
 		if r.SuppressPrefixLen == 0 {
 			r.SuppressPrefixLen = -1
 		}
-		if r.SuppressGroup == 0 {
-			r.SuppressGroup = -1
-		}
 		return r
 	}
 	udp := flow{proto: wire.ProtoUDP, sport: 1000, dport: 2000, tos: 0xb8}
@@ -104,8 +101,8 @@ func TestRules(t *testing.T) {
 		{"another dscp", Rule{DSCP: 0x38, DSCPMask: 0xfc}, udp, 1},
 		{"masked dscp", Rule{DSCP: 0x38, DSCPMask: 0x3c}, udp, 7},
 		{"dscp 0", Rule{DSCPMask: 0xfc}, udp, 1},
-		{"group suppressed", Rule{SuppressGroup: 70}, udp, 1},
-		{"another group suppressed", Rule{SuppressGroup: 71}, udp, 7},
+		{"group suppressed", Rule{SuppressByGroup: true, SuppressGroup: 70}, udp, 1},
+		{"another group suppressed", Rule{SuppressByGroup: true, SuppressGroup: 71}, udp, 7},
 		{"length suppressed", Rule{SuppressPrefixLen: 1}, udp, 1},
 		{"an error is not suppressed", Rule{Action: RuleToTable, Table: 101, SuppressPrefixLen: 1}, udp, -int(RouteBlackhole)},
 		{"never", Rule{Never: true}, udp, 1},
@@ -131,7 +128,7 @@ func TestRules(t *testing.T) {
 
 // TestRuleByPort has a packet find its way by a rule that looks at its ports.
 func TestRuleByPort(t *testing.T) {
-	table := lookupHost(Rule{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1, SuppressGroup: -1})
+	table := lookupHost(Rule{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1})
 	for name, c := range map[string]struct {
 		edit func(Vnet, wire.IPv4)
 		want Verdict

@@ -120,7 +120,7 @@ func TestConvertRules(t *testing.T) {
 	}
 	got := rule(&netstate.Rule{DSCP: 46, DSCPMask: 63, IPProto: 6, DPort: netstate.PortRange{First: 80, Last: 81, Mask: 0},
 		SuppressPrefixLen: -1, SuppressGroup: 3, UIDs: netstate.UIDRange{Last: 9, Set: true}})
-	want := forward.Rule{DSCP: 0xb8, DSCPMask: 0xfc, Proto: 6, DPort: forward.PortMatch{Low: 80, High: 81}, SuppressPrefixLen: -1, SuppressGroup: 3}
+	want := forward.Rule{DSCP: 0xb8, DSCPMask: 0xfc, Proto: 6, DPort: forward.PortMatch{Low: 80, High: 81}, SuppressPrefixLen: -1, SuppressByGroup: true, SuppressGroup: 3}
 	if got != want {
 		t.Errorf("%+v", got)
 	}

@@ -74,6 +74,6 @@ func rule(r *netstate.Rule) forward.Rule {
 		SPort:             forward.PortMatch{Low: r.SPort.First, High: r.SPort.Last, Mask: r.SPort.Mask},
 		DPort:             forward.PortMatch{Low: r.DPort.First, High: r.DPort.Last, Mask: r.DPort.Mask},
 		Never:             r.OIF != "" || r.Mark&r.Mask != 0 || r.L3MDev || r.UIDs.Set && r.UIDs.First > 0 || r.Unsupported(),
-		SuppressPrefixLen: int(r.SuppressPrefixLen), SuppressGroup: r.SuppressGroup,
+		SuppressPrefixLen: int(r.SuppressPrefixLen), SuppressByGroup: r.SuppressGroup >= 0, SuppressGroup: uint32(max(r.SuppressGroup, 0)),
 	}
 }
