@@ -75,18 +75,27 @@ const (
 	protoIGMP   = 2
 	protoIPIP   = 4
 	protoTCP    = 6
+	protoEGP    = 8
+	protoIGRP   = 9
 	protoUDP    = 17
 	protoDCCP   = 33
 	protoIPv6   = 41
+	protoRSVP   = 46
 	protoGRE    = 47
 	protoESP    = 50
 	protoAH     = 51
+	protoMobile = 55
 	protoICMPv6 = 58
 	protoNone   = 59
 	protoND     = 77
+	protoEIGRP  = 88
+	protoOSPF   = 89
+	protoPIM    = 103
 	protoIPComp = 108
 	protoVRRP   = 112
+	protoPGM    = 113
 	protoSCTP   = 132
+	protoEther  = 143
 )
 
 // ipProtocol prints the payload of an IP protocol.
@@ -126,6 +135,32 @@ func (p *Printer) ipProtocol(proto uint8, b []byte, length int, h *ipHeader) {
 		p.vrrp(b, length, h)
 	case protoSCTP:
 		p.sctp(b, length, h)
+	case protoDCCP:
+		p.dccp(b, length, h)
+	case protoOSPF:
+		if h.version == 6 {
+			p.ospf6(b, length)
+		} else {
+			p.ospf(b, length)
+		}
+	case protoEGP:
+		p.egp(b, length)
+	case protoIGRP:
+		p.igrp(b, length)
+	case protoEIGRP:
+		p.eigrp(b, length)
+	case protoRSVP:
+		p.rsvp(b, length)
+	case protoPIM:
+		p.pim(b, length)
+	case protoPGM:
+		p.pgm(b, h)
+	case protoMobile:
+		p.mobile(b, length)
+	case protoEther:
+		if p.onlyIn(6, proto, h) {
+			p.ethernet(b, length)
+		}
 	case protoND:
 		p.str(" nd ")
 		p.num(length)
@@ -170,17 +205,41 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.snmp(b, length)
 	case port(portNTP):
 		p.ntp(b, length)
+	case port(portKerberos), port(portKerberos4):
+		p.kerberos(b)
 	case port(portRIPng):
 		p.ripng(b, length)
 	case port(portDHCP6Client), port(portDHCP6Server):
 		p.dhcp6(b)
+	case port(portAutoRP):
+		p.autoRP(b, length)
 	case port(portRADIUS), port(portRADIUSNew), port(portRADIUSAcct), port(portRADIUSNewAcct),
 		port(portRADIUSCiscoCoA), port(portRADIUSCoA):
 		p.radius(b, length)
+	case dst == portHSRP:
+		p.hsrp(b, length)
+	case port(portLDP):
+		p.ldp(b, length)
+	case port(portOLSR):
+		p.olsr(b, length, h)
+	case port(portLSPPing):
+		p.lspPing(b, length)
+	case src == portBroadcom:
+		p.broadcom(b, length)
 	case dst == portBFD, dst == portBFDMultihop, dst == portBFDLAG, dst == portBFDEcho:
 		p.bfd(b, length, dst)
+	case port(portLMP):
+		p.lmp(b, length)
+	case port(portVQP):
+		p.vqp(b, length)
 	case port(portSFlow):
 		p.sflow(b, length)
+	case dst == portLWAPPControl: // an access point's address goes before
+		p.lwapp("lwapp_control", b, 6, length)
+	case src == portLWAPPControl:
+		p.lwapp("lwapp_control", b, 0, length)
+	case port(portLWAPPData):
+		p.lwapp("lwapp_data", b, 0, length)
 	case port(portSIP):
 		p.textProtocol("sip", b, length, &sipCommands)
 	case port(portSyslog):
@@ -191,6 +250,12 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.vxlan(b, length)
 	case port(portGeneve):
 		p.geneve(b, length)
+	case port(portVXLANGPE):
+		p.vxlanGPE(b, length)
+	case port(portMPLS):
+		p.mpls(b, length)
+	case port(portSOMEIP):
+		p.someip(b, length)
 	default:
 		return false
 	}

@@ -50,6 +50,17 @@ var generators = []generator{
 	{name: "sflow", proto: 17, port: 6343, make: makeSFlow},
 }
 
+func init() {
+	for _, proto := range []uint8{8, 9, 33, 46, 55, 77, 88, 89, 103, 113, 143, 89, 50, 4, 41, 47} {
+		generators = append(generators, generator{name: fmt.Sprint("ip-proto-", proto), proto: proto, make: makeBytes(0, 60)})
+	}
+	for _, port := range []uint16{
+		88, 496, 646, 698, 701, 750, 1589, 1985, 2049, 3503, 4790, 6635, 8472, 12222, 12223, 30490, 49152,
+	} {
+		generators = append(generators, generator{name: fmt.Sprint("udp port ", port), proto: 17, port: port, make: makeBytes(0, 60)})
+	}
+}
+
 func be16(v int) []byte    { return binary.BigEndian.AppendUint16(nil, uint16(v)) }
 func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 
