@@ -98,11 +98,11 @@ check-generate: ## are the generated files what `make generate` makes?
 		{ echo "check-generate: the files above are not what make generate makes: commit them"; exit 1; }
 
 .PHONY: figures
-figures: ## measure beside the kernel, in namespaces (root; FIGURES='-quick' passes flags)
+figures: ## measure beside the kernel, in namespaces (root; FIGURES=--quick passes flags)
 	@[ "$(ROOT)" = yes ] || { echo "make figures needs root: it makes network namespaces (try: sudo make figures)" >&2; exit 1; }
 	@scripts/need ip:iproute2 ping:iputils-ping iperf3:iperf3
 	@$(MAKE) build
-	$(GO) run ./bench/figures -bin $(CURDIR)/$(BIN) $(FIGURES)
+	$(BIN) bench $(FIGURES)
 
 .PHONY: routes
 routes: ## a million routes and a burst of changes to them, beside the kernel (root)

@@ -16,13 +16,24 @@ import (
 
 var gateway = netip.MustParseAddr("169.254.1.1")
 
-// bed is the lab that contestants take turns in: two hosts, Calico-like pods.
+// bed is where contestants take turns: a lab of two hosts with Calico-like pods,
+// or two namespaces that were found.
 type bed struct {
 	*lab.Lab
-	bin string // of proxyarpd
-	dir string // of control sockets and logs
+	bin   string // of proxyarpd
+	dir   string // of control sockets
+	found *found // nil: a lab
+	bulk  *bulk  // many workloads, where a work wants them
 
-	gateways map[string]net.HardwareAddr // what each pod last learned of its gateway
+	nextHops map[string]net.HardwareAddr // what each pod last learned of its next hop
+}
+
+// Close ends what was started and removes the lab; found namespaces remain.
+func (b *bed) Close() error {
+	if b.bulk != nil {
+		return errors.Join(b.bulk.release(), b.Lab.Close())
+	}
+	return b.Lab.Close()
 }
 
 // pod finds pod n of a host.
@@ -34,6 +45,32 @@ func (b *bed) pod(host, n int) lab.Pod {
 	}
 	return lab.Pod{}
 }
+
+// Pods of a lab's hosts: a sender for each CPU, a receiver, and two more for the
+// works in which others than these take part.
+func (b *bed) sender(n int) lab.Pod {
+	if b.found != nil {
+		return b.found.from
+	}
+	return b.pod(0, n)
+}
+
+func (b *bed) senders(n int) (pods []lab.Pod) {
+	for i := range n {
+		pods = append(pods, b.sender(i))
+	}
+	return pods
+}
+
+// receiver is who is sent to, on the last of the hosts that take part.
+func (b *bed) receiver(hosts []int) lab.Pod {
+	if b.found != nil {
+		return b.found.to
+	}
+	return b.pod(hosts[len(hosts)-1], maxSenders())
+}
+
+func podsPerHost() int { return maxSenders() + 3 }
 
 // end is a pod's interface as the pod sees it.
 func (b *bed) end(p lab.Pod) (index int, mac net.HardwareAddr, err error) {
@@ -48,50 +85,70 @@ func (b *bed) end(p lab.Pod) (index int, mac net.HardwareAddr, err error) {
 	return index, mac, err
 }
 
-// path is how frames go from one pod to another: by the MAC that the pod has
-// learned for its gateway. The pods must have been settled, if only by the
-// contestant before: while all is dropped a pod may forget its gateway.
-func (b *bed) path(from, to lab.Pod) (index int, p Path, err error) {
+// path is how frames go from a pod to an address: by the MAC that the pod has
+// learned for its next hop. The pods must have been settled, if only by the
+// contestant before: while all is dropped a pod may forget its next hop.
+func (b *bed) path(from lab.Pod, to netip.Addr) (index int, p Path, err error) {
 	index, mac, err := b.end(from)
 	if err != nil {
 		return 0, p, err
 	}
-	p = Path{FromMAC: mac, From: from.Addr.Addr(), To: to.Addr.Addr()}
+	p = Path{FromMAC: mac, From: from.Addr.Addr(), To: to}
 	err = b.Do(from.Node, func() error {
+		hop, err := nextHop(index, p.From, to)
+		if err != nil {
+			return err
+		}
 		neighbours, err := netlink.NeighList(index, netlink.FAMILY_V4)
 		if err != nil {
 			return fmt.Errorf("bench: neighbours of %s: %w", from.Name, err)
 		}
 		for _, n := range neighbours {
-			if a, _ := netip.AddrFromSlice(n.IP); a.Unmap() == gateway && len(n.HardwareAddr) == 6 {
+			if a, _ := netip.AddrFromSlice(n.IP); a.Unmap() == hop && len(n.HardwareAddr) == 6 {
 				p.ToMAC = n.HardwareAddr
-				if b.gateways == nil {
-					b.gateways = map[string]net.HardwareAddr{}
+				if b.nextHops == nil {
+					b.nextHops = map[string]net.HardwareAddr{}
 				}
-				b.gateways[from.Name] = p.ToMAC
+				b.nextHops[from.Name] = p.ToMAC
 				return nil
 			}
 		}
-		if p.ToMAC = b.gateways[from.Name]; p.ToMAC != nil {
+		if p.ToMAC = b.nextHops[from.Name]; p.ToMAC != nil {
 			return nil
 		}
-		return fmt.Errorf("bench: %s has no neighbour %s", from.Name, gateway)
+		return fmt.Errorf("bench: %s has no neighbour %s", from.Name, hop)
 	})
 	return index, p, err
 }
 
+// nextHop asks the calling thread's namespace for the neighbour that leads to an
+// address from one of its interfaces.
+func nextHop(index int, from, to netip.Addr) (netip.Addr, error) {
+	routes, err := netlink.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{SrcAddr: from.AsSlice(), OifIndex: index})
+	if err != nil {
+		return to, fmt.Errorf("bench: route from %s to %s: %w", from, to, err)
+	}
+	if hop, ok := netip.AddrFromSlice(routes[0].Gw); ok {
+		return hop.Unmap(), nil
+	}
+	return to, nil
+}
+
 // settle lets the pods forget their neighbours and reach each other once, so
-// that nothing that the contestant before has answered is of use.
-func (b *bed) settle(ctx context.Context, pairs ...[2]lab.Pod) error {
-	for _, pair := range pairs {
-		for _, p := range pair {
-			if err := b.forget(p); err != nil {
-				return err
+// that nothing that the contestant before has answered is of use. Found
+// namespaces keep theirs.
+func (b *bed) settle(ctx context.Context, c contestant, pairs [][2]lab.Pod) error {
+	if b.found == nil {
+		for _, pair := range pairs {
+			for _, p := range pair {
+				if err := b.forget(p); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	for _, pair := range pairs {
-		if err := b.reach(ctx, pair[0], pair[1]); err != nil {
+		if err := b.reach(ctx, c, pair[0], pair[1]); err != nil {
 			return err
 		}
 	}
@@ -116,30 +173,36 @@ func (b *bed) forget(p lab.Pod) error {
 	})
 }
 
+// passes is how long a contestant may take until traffic does.
+const passes = 5 * time.Second
+
 // reach asks until a datagram has gone there and back.
-func (b *bed) reach(ctx context.Context, from, to lab.Pod) error {
-	ask, end, err := b.pingPong(from, to)
+func (b *bed) reach(ctx context.Context, c contestant, from, to lab.Pod) error {
+	ask, end, err := b.asks(from, to, OpenEcho, openUDPAsker)
 	if err != nil {
 		return err
 	}
 	defer end()
-	for began := time.Now(); time.Since(began) < 5*time.Second && ctx.Err() == nil; {
+	for began := time.Now(); time.Since(began) < passes && ctx.Err() == nil; {
 		x, err := ask.run(Exchange{Count: 1, Timeout: 100 * time.Millisecond, CPU: -1})
 		if err != nil || len(x.Took) > 0 {
+			return err
+		}
+		if err := alive(c); err != nil {
 			return err
 		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("bench: %s (%s) does not reach %s (%s) in 5 s", from.Name, from.Addr, to.Name, to.Addr)
+	return fmt.Errorf("bench: no traffic passes: %s (%s) does not reach %s (%s) in %v", from.Name, from.Addr.Addr(), to.Name, to.Addr.Addr(), passes)
 }
 
-// pingPong opens an echo server in one pod and who asks it in the other.
-func (b *bed) pingPong(from, to lab.Pod) (*asker, func(), error) {
+// asks opens an echo server in one pod and who asks it in the other.
+func (b *bed) asks(from, to lab.Pod, open func(netip.Addr) (*Echo, error), dial func(netip.Addr, netip.AddrPort) (*asker, error)) (*asker, func(), error) {
 	var echo *Echo
 	err := b.Do(to.Node, func() (err error) {
-		echo, err = OpenEcho(to.Addr.Addr())
+		echo, err = open(to.Addr.Addr())
 		return err
 	})
 	if err != nil {
@@ -147,7 +210,7 @@ func (b *bed) pingPong(from, to lab.Pod) (*asker, func(), error) {
 	}
 	var ask *asker
 	err = b.Do(from.Node, func() (err error) {
-		ask, err = openUDPAsker(from.Addr.Addr(), to.Addr.Addr())
+		ask, err = dial(from.Addr.Addr(), netip.AddrPortFrom(to.Addr.Addr(), echo.port))
 		return err
 	})
 	if err != nil {
@@ -156,29 +219,24 @@ func (b *bed) pingPong(from, to lab.Pod) (*asker, func(), error) {
 	return ask, func() { _ = ask.Close(); _ = echo.Close() }, nil
 }
 
-// asksARP opens who asks for the gateway from a pod.
-func (b *bed) asksARP(p lab.Pod) (*asker, error) {
+// asksARP opens who asks for the next hop from a pod to another.
+func (b *bed) asksARP(p, to lab.Pod) (*asker, error) {
 	index, mac, err := b.end(p)
-	if err != nil {
-		return nil, err
-	}
-	request, err := ARPRequest(mac, p.Addr.Addr(), gateway)
 	if err != nil {
 		return nil, err
 	}
 	var ask *asker
 	err = b.Do(p.Node, func() error {
+		hop, err := nextHop(index, p.Addr.Addr(), to.Addr.Addr())
+		if err != nil {
+			return err
+		}
+		request, err := ARPRequest(mac, p.Addr.Addr(), hop)
+		if err != nil {
+			return err
+		}
 		ask, err = openARPAsker(index, request)
 		return err
 	})
 	return ask, err
-}
-
-// generator opens a generator in a pod.
-func (b *bed) generator(p lab.Pod, index int, frames [][]byte, numbered bool) (g *Generator, err error) {
-	err = b.Do(p.Node, func() error {
-		g, err = OpenGenerator(index, frames, numbered)
-		return err
-	})
-	return g, err
 }

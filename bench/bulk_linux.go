@@ -1,21 +1,26 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/lab"
 )
 
 // bulk are many workload interfaces, made as fast as netlink goes: the host's
 // ends on host0, the other ends all in one pod's namespace.
 type bulk struct {
-	host, pod *netlink.Handle
-	podFd     *int // of the pod's namespace
-	links     []bulkLink
+	pod           lab.Pod
+	hostNL, podNL *netlink.Handle
+	podFd         *int // of the pod's namespace
+	links         []bulkLink
 }
 
 type bulkLink struct {
@@ -25,9 +30,9 @@ type bulkLink struct {
 	addr netip.Addr
 }
 
-// openBulk prepares to make interfaces between host0 and a node.
-func openBulk(b *bed, node string) (*bulk, error) {
-	k := &bulk{}
+// openBulk prepares to make interfaces between host0 and a pod.
+func openBulk(b *bed, pod lab.Pod) (*bulk, error) {
+	k := &bulk{pod: pod}
 	open := func(node string, h **netlink.Handle, fd **int) error {
 		return b.Do(node, func() (err error) {
 			if *h, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
@@ -43,9 +48,9 @@ func openBulk(b *bed, node string) (*bulk, error) {
 			return nil
 		})
 	}
-	err := open(host(0), &k.host, nil)
+	err := open(host(0), &k.hostNL, nil)
 	if err == nil {
-		err = open(node, &k.pod, &k.podFd)
+		err = open(pod.Node, &k.podNL, &k.podFd)
 	}
 	if err != nil {
 		return nil, errors.Join(err, k.Close())
@@ -66,17 +71,17 @@ func (k *bulk) add() (*bulkLink, error) {
 	l.host = netlink.NewVeth(attrs)
 	l.host.PeerName, l.host.PeerHardwareAddr = fmt.Sprintf("bulk%d", n), l.mac
 	l.host.PeerNamespace = netlink.NsFd(*k.podFd)
-	if err := k.host.LinkAdd(l.host); err != nil {
+	if err := k.hostNL.LinkAdd(l.host); err != nil {
 		return nil, fmt.Errorf("bench: make %s: %w", attrs.Name, err)
 	}
 	k.links = append(k.links, l)
-	made, err := k.host.LinkByName(attrs.Name)
+	made, err := k.hostNL.LinkByName(attrs.Name)
 	if err != nil {
 		return nil, fmt.Errorf("bench: %s: %w", attrs.Name, err)
 	}
-	end, err := k.pod.LinkByName(l.host.PeerName)
+	end, err := k.podNL.LinkByName(l.host.PeerName)
 	if err == nil {
-		err = k.pod.LinkSetUp(end)
+		err = k.podNL.LinkSetUp(end)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bench: %s: %w", l.host.PeerName, err)
@@ -88,7 +93,7 @@ func (k *bulk) add() (*bulkLink, error) {
 
 // up brings the host's end up, and nothing else.
 func (k *bulk) up(l *bulkLink) error {
-	if err := k.host.LinkSetUp(l.host); err != nil {
+	if err := k.hostNL.LinkSetUp(l.host); err != nil {
 		return fmt.Errorf("bench: set %s up: %w", l.host.Name, err)
 	}
 	return nil
@@ -98,27 +103,135 @@ func (k *bulk) up(l *bulkLink) error {
 func (k *bulk) route(l *bulkLink) error {
 	r := &netlink.Route{LinkIndex: l.host.Index, Scope: netlink.SCOPE_LINK,
 		Dst: &net.IPNet{IP: l.addr.AsSlice(), Mask: net.CIDRMask(32, 32)}}
-	if err := k.host.RouteAdd(r); err != nil {
+	if err := k.hostNL.RouteAdd(r); err != nil {
 		return fmt.Errorf("bench: route to %s: %w", l.addr, err)
 	}
 	return nil
+}
+
+// settle gives the pod's end its address and the host its MAC, for good: the kernel keeps at most gc_thresh3 (1024)
+// neighbours for all namespaces together, permanent ones not counted.
+func (k *bulk) settle(l *bulkLink) error {
+	end := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.end}}
+	if err := k.podNL.AddrAdd(end, &netlink.Addr{IPNet: &net.IPNet{IP: l.addr.AsSlice(), Mask: net.CIDRMask(32, 32)}}); err != nil {
+		return fmt.Errorf("bench: address %s: %w", l.addr, err)
+	}
+	n := &netlink.Neigh{LinkIndex: l.host.Index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT, IP: l.addr.AsSlice(), HardwareAddr: l.mac}
+	if err := k.hostNL.NeighSet(n); err != nil {
+		return fmt.Errorf("bench: neighbour %s: %w", l.addr, err)
+	}
+	return nil
+}
+
+// grow makes interfaces until there are n, all of them up, routed to and settled.
+func (k *bulk) grow(ctx context.Context, n int) error {
+	for len(k.links) < n {
+		l, err := k.add()
+		if err == nil {
+			err = k.up(l)
+		}
+		if err == nil {
+			err = k.route(l)
+		}
+		if err == nil {
+			err = k.settle(l)
+		}
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func (k *bulk) addresses() (all []netip.Addr) {
+	for _, l := range k.links {
+		all = append(all, l.addr)
+	}
+	return all
+}
+
+// reach sends to each address until each has got something.
+func (k *bulk) reach(ctx context.Context, b *bed, c contestant) (err error) {
+	const perSecond = 20000
+	to := k.addresses()
+	var sink *Sink
+	err = b.Do(k.pod.Node, func() (err error) {
+		sink, err = OpenSink(netip.Addr{}, len(to), 1<<16)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	var g generators
+	defer func() { err = errors.Join(err, g.close()) }()
+	if err := openGenerators(b, load{senders: b.senders(1), to: to, flows: len(to), sizes: []int{64}}, sink.Port(), &g); err != nil {
+		return err
+	}
+	seen := 0
+	for began := time.Now(); time.Since(began) < passes && ctx.Err() == nil; {
+		if err := g.start(perSecond, uint64(len(to))); err != nil {
+			return err
+		}
+		g.all[0].Wait()
+		time.Sleep(repeated)
+		if seen, err = sink.Flows(); err != nil || seen == len(to) {
+			return err
+		}
+		if err := alive(c); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("bench: no traffic passes to %d of %d workloads in %v", len(to)-seen, len(to), passes)
 }
 
 // Close removes the interfaces.
 func (k *bulk) Close() error {
 	var errs []error
 	for _, l := range k.links {
-		if err := k.host.LinkDel(l.host); err != nil {
+		if err := k.hostNL.LinkDel(l.host); err != nil {
 			errs = append(errs, fmt.Errorf("bench: remove %s: %w", l.host.Name, err))
 		}
 	}
-	if k.podFd != nil {
-		errs = append(errs, unix.Close(*k.podFd))
-	}
-	for _, h := range []*netlink.Handle{k.host, k.pod} {
+	return errors.Join(append(errs, k.release())...)
+}
+
+// release leaves the interfaces to the lab's end.
+func (k *bulk) release() error {
+	for _, h := range []*netlink.Handle{k.hostNL, k.podNL} {
 		if h != nil {
 			h.Close()
 		}
 	}
-	return errors.Join(errs...)
+	if k.podFd == nil {
+		return nil
+	}
+	return unix.Close(*k.podFd)
+}
+
+// bulkBed is a lab whose host0 has no workloads but those that are made in bulk.
+func (r *run) bulkBed() (*bed, error) { return r.bulkBedWith(lab.NoPods) }
+
+// bulkBedWithSenders has those of the shared lab, too.
+func (r *run) bulkBedWithSenders() (*bed, error) { return r.bulkBedWith(podsPerHost()) }
+
+func (r *run) bulkBedWith(pods int) (*bed, error) {
+	b, err := r.newBed(pods)
+	if err != nil {
+		return nil, err
+	}
+	pod, err := b.AddPod(r.ctx, 1, lab.PodOptions{}) // its namespace holds the other ends
+	if err == nil {
+		b.bulk, err = openBulk(b, pod)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }

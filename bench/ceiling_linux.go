@@ -16,7 +16,9 @@ import (
 // that a kernel may lack). What the generator reaches then is its ceiling.
 type dropper struct{ undo []func() error }
 
-func (d *dropper) name() string { return "generator alone" }
+func (d *dropper) name() string { return Ceiling }
+
+func (d *dropper) processes() []*process { return nil }
 
 func (d *dropper) start(_ context.Context, b *bed, hosts ...int) error {
 	for _, n := range hosts {
@@ -61,10 +63,7 @@ func (d *dropper) attach(b *bed, n int) error {
 }
 
 func (d *dropper) stop() error {
-	var errs []error
-	for _, u := range d.undo {
-		errs = append(errs, u())
-	}
+	err := undo(d.undo)
 	d.undo = nil
-	return errors.Join(errs...)
+	return err
 }

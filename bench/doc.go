@@ -3,20 +3,22 @@
 //
 // # How a figure is made
 //
-// Contestants take turns (A B A B ...) in the same lab: the kernel as forwarder
-// (ip_forward 1, proxy_arp 1, proxy_delay 0, no daemon), then proxyarpd with all of
-// that at 0. Between turns the pods forget their neighbours and reach each other
-// once, unmeasured. A row gives the median of the rounds, the lowest and the
-// highest, and the ratio of the medians to the kernel's.
+// A work is a list of steps, a step one comparison. In it the contestants take
+// turns (A B A B ...) in the same lab: the kernel as forwarder (ip_forward 1,
+// proxy_arp 1, proxy_delay 0, no daemon), proxyarpd with all of that at 0, and so
+// on. Between turns the pods forget their neighbours and reach each other once,
+// unmeasured. docs/BENCH.md is the user's view.
 //
 // # Parts
 //
-//   - stats.go, report.go, sequence.go: numbers only, no sockets.
+//   - stats.go, histogram.go, tally.go, search.go: numbers only, no sockets.
+//   - report.go, table.go, compare.go: what is made of them.
 //   - generator_linux.go: a pinned thread that sends prebuilt frames by sendmmsg.
-//   - counter_linux.go, sink_linux.go: what arrived, by the receiving kernel's own
-//     counters (cheap, exact), or datagram by datagram (sequence numbers).
-//   - exchange_linux.go: closed loops, UDP ping-pong and ARP, on blocking sockets.
-//   - contestant_linux.go, bed_linux.go: the lab, and who forwards in it.
-//   - noise_linux.go: what other processes took of the CPUs meanwhile.
+//   - sink_linux.go, sink_program.go: what arrived, by an eBPF filter on the
+//     receiving socket. trial_linux.go puts both together.
+//   - exchange_linux.go: closed loops, UDP, TCP and ARP, on blocking sockets.
+//   - bed_linux.go, found_linux.go, bulk_linux.go: where it happens.
+//   - contestant_linux.go, rps_linux.go, ceiling_linux.go: who forwards there.
+//   - noise_linux.go, cputime_linux.go: where CPU time went meanwhile.
 //   - run_linux.go and the work_*.go files: the figures.
 package bench

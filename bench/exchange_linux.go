@@ -16,23 +16,22 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// Echo is a UDP server that sends back what it gets: one thread, one blocking
-// socket.
+// Echo is a server that sends back what it gets: one thread, one blocking socket.
 type Echo struct {
 	fd   int
+	port uint16
 	stop atomic.Bool
 	done sync.WaitGroup
 }
 
-// OpenEcho binds the echo port in the calling thread's namespace and serves it.
+// OpenEcho binds a UDP port in the calling thread's namespace and serves it.
 func OpenEcho(addr netip.Addr) (*Echo, error) {
-	fd, err := udpSocket(netip.AddrPortFrom(addr, echoPort))
+	fd, err := udpSocket(netip.AddrPortFrom(addr, 0))
 	if err != nil {
 		return nil, err
 	}
 	e := &Echo{fd: fd}
-	e.done.Go(func() {
-		runtime.LockOSThread()
+	return e, e.start(func() {
 		var from peer
 		buf := make([]byte, 2048)
 		for !e.stop.Load() {
@@ -42,13 +41,84 @@ func OpenEcho(addr netip.Addr) (*Echo, error) {
 			}
 		}
 	})
-	return e, nil
+}
+
+// OpenTCPEcho binds a TCP port in the calling thread's namespace and serves one connection after the other.
+func OpenTCPEcho(addr netip.Addr) (*Echo, error) {
+	fd, err := tcpSocket(addr)
+	if err == nil {
+		err = unix.Listen(fd, 1)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bench: TCP socket at %s: %w", addr, err)
+	}
+	e := &Echo{fd: fd}
+	return e, e.start(func() {
+		for !e.stop.Load() {
+			// Not raw: nothing is measured here, and Close wakes it.
+			if c, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC); err == nil {
+				e.connection(c)
+			}
+		}
+	})
+}
+
+func (e *Echo) connection(fd int) {
+	defer unix.Close(fd)
+	if lowLatency(fd) != nil {
+		return
+	}
+	buf := make([]byte, 2048)
+	for !e.stop.Load() {
+		n, errno := rawRead(fd, buf)
+		switch {
+		case errno == 0 && n == 0:
+			return
+		case errno == 0:
+			errno = rawWrite(fd, buf[:n])
+		}
+		if errno != 0 && !transient(errno) {
+			return
+		}
+	}
+}
+
+// start serves on a thread of its own.
+func (e *Echo) start(serve func()) (err error) {
+	if e.port, err = boundPort(e.fd); err != nil {
+		return errors.Join(err, unix.Close(e.fd))
+	}
+	e.done.Go(func() {
+		runtime.LockOSThread()
+		serve()
+	})
+	return nil
+}
+
+// tcpSocket makes a blocking TCP socket that is bound to a port of the kernel's choice.
+func tcpSocket(addr netip.Addr) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("bench: TCP socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: addr.As4()}); err != nil {
+		return -1, errors.Join(fmt.Errorf("bench: TCP socket at %s: %w", addr, err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// lowLatency lets a connection send at once, and its reads return now and then (see sys_unsafe_linux.go).
+func lowLatency(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return fmt.Errorf("bench: TCP_NODELAY: %w", err)
+	}
+	return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1})
 }
 
 // Close ends the server.
 func (e *Echo) Close() error {
 	e.stop.Store(true)
-	_ = unix.Shutdown(e.fd, unix.SHUT_RDWR) // says ENOTCONN, and wakes the reader
+	_ = unix.Shutdown(e.fd, unix.SHUT_RDWR) // may say ENOTCONN, and wakes the reader
 	e.done.Wait()
 	return unix.Close(e.fd)
 }
@@ -75,21 +145,47 @@ type asker struct {
 	answers  func(i uint64, b []byte) bool
 }
 
-// openUDPAsker asks an Echo with 64 bytes of payload.
-func openUDPAsker(from, to netip.Addr) (*asker, error) {
+// questionLen is what a request and its response carry, bytes.
+const questionLen = 64
+
+// openUDPAsker asks an Echo.
+func openUDPAsker(from netip.Addr, to netip.AddrPort) (*asker, error) {
 	fd, err := udpSocket(netip.AddrPortFrom(from, 0))
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.As4(), Port: echoPort}); err != nil {
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: connect to %s: %w", to, err), unix.Close(fd))
 	}
-	q := make([]byte, 64)
+	return numberedAsker(fd), nil
+}
+
+// openTCPAsker asks a TCP Echo over one connection. An answer stands in one segment, and so in one read.
+func openTCPAsker(from netip.Addr, to netip.AddrPort) (*asker, error) {
+	fd, err := tcpSocket(from)
+	if err != nil {
+		return nil, err
+	}
+	err = lowLatency(fd)
+	if err == nil {
+		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 5}) // of connect, too
+	}
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("bench: connect to %s: %w", to, err), unix.Close(fd))
+	}
+	return numberedAsker(fd), nil
+}
+
+func numberedAsker(fd int) *asker {
+	q := make([]byte, questionLen)
 	return &asker{
 		fd: fd, question: q,
 		prepare: func(i uint64) { binary.BigEndian.PutUint64(q, i) },
 		answers: func(i uint64, b []byte) bool { return len(b) == len(q) && binary.BigEndian.Uint64(b) == i },
-	}, nil
+	}
 }
 
 // openARPAsker asks for target from a packet socket on one interface of the

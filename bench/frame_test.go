@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"testing"
@@ -16,38 +17,44 @@ var testPath = Path{
 	From: netip.MustParseAddr("10.65.0.2"), To: netip.MustParseAddr("10.65.0.4"),
 }
 
-func TestUDPFrames(t *testing.T) {
-	frames, err := UDPFrames(testPath, 3, smallFrame, false)
+func TestFrames(t *testing.T) {
+	second := testPath
+	second.To = netip.MustParseAddr("10.65.0.5")
+	frames, err := Frames{Paths: []Path{testPath, second}, Port: 4000, First: 5, Flows: 3, Sizes: []int{64, 1518}}.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports := map[layers.UDPPort]bool{}
-	for _, f := range frames {
-		if len(f) != 60 {
-			t.Errorf("frame of %d bytes, want 60", len(f))
-		}
+	if len(frames) != 6 {
+		t.Fatalf("%d frames, want 3 flows of 2 sizes", len(frames))
+	}
+	sizes := map[layers.UDPPort]int{}
+	for i, f := range frames {
+		stamp(f, uint32(i)*0x10001, 1<<63+uint64(i)*12345678901)
 		p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.Default)
 		if p.ErrorLayer() != nil {
 			t.Fatal(p.ErrorLayer().Error())
 		}
 		udp, ip := p.Layer(layers.LayerTypeUDP).(*layers.UDP), f[14:34]
-		ports[udp.SrcPort] = true
-		if udp.DstPort != discardPort || len(udp.Payload) != payloadLen {
-			t.Errorf("UDP %v", udp)
+		sizes[udp.SrcPort] += len(f) + fcsLen
+		if flow := binary.BigEndian.Uint16(udp.Payload); udp.DstPort != 4000 || int(flow) != 5+i%3 || int(udp.SrcPort) != firstPort+5+i%3 {
+			t.Errorf("frame %d: %v, flow %d", i, udp, flow)
 		}
+		to := []Path{testPath, second}[i%3%2].To
 		if wire.Checksum(ip) != 0 {
 			t.Error("the IPv4 header's checksum is wrong")
 		}
-		sum := wire.PseudoSum4(testPath.From.As4(), testPath.To.As4(), wire.ProtoUDP, len(f)-34)
+		sum := wire.PseudoSum4(testPath.From.As4(), to.As4(), wire.ProtoUDP, len(f)-34)
 		if wire.Fold(wire.Sum(f[34:], sum)) != 0 {
-			t.Error("the UDP checksum is wrong")
+			t.Errorf("frame %d: the UDP checksum is wrong once it is stamped", i)
 		}
 	}
-	if len(ports) != 3 {
-		t.Errorf("%d source ports, want 3", len(ports))
+	for port, sum := range sizes {
+		if sum != 64+1518 {
+			t.Errorf("port %d has frames of %d bytes, want one of each size", port, sum)
+		}
 	}
-	for _, bad := range []struct{ flows, size int }{{1, 59}, {0, 60}, {60000, 60}} {
-		if _, err := UDPFrames(testPath, bad.flows, bad.size, false); err == nil {
+	for _, bad := range []struct{ first, flows, size int }{{0, 1, 63}, {0, 0, 64}, {0, 60000, 64}, {49999, 2, 64}} {
+		if _, err := (Frames{Paths: []Path{testPath}, First: bad.first, Flows: bad.flows, Sizes: []int{bad.size}}).Build(); err == nil {
 			t.Errorf("%+v: no error", bad)
 		}
 	}
@@ -67,20 +74,19 @@ func TestARPRequest(t *testing.T) {
 	}
 }
 
-func TestUDPArrivals(t *testing.T) {
+func TestSNMPCounter(t *testing.T) {
 	const snmp = `Ip: Forwarding DefaultTTL
 Ip: 2 64
-Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors
-Udp: 1 20 999 999 300 999 4000 999 50000
-UdpLite: InDatagrams NoPorts
-UdpLite: 5 5
+Udp: InDatagrams NoPorts InCsumErrors
+Udp: 1 20 4000
+UdpLite: InDatagrams InCsumErrors
+UdpLite: 5 6
 `
-	got, err := udpArrivals([]byte(snmp))
-	if err != nil || got != 54321 {
-		t.Errorf("got %d, %v; want 54321", got, err)
+	if got, err := snmpCounter([]byte(snmp), "Udp:", "InCsumErrors"); err != nil || got != 4000 {
+		t.Errorf("got %d, %v; want 4000", got, err)
 	}
-	for _, bad := range []string{"", "Udp: InDatagrams\n", "Udp: InDatagrams NoPorts\nUdp: 1\n", "Udp: InDatagrams\nUdp: x\n"} {
-		if _, err := udpArrivals([]byte(bad)); err == nil {
+	for _, bad := range []string{"", "Udp: InCsumErrors\n", "Udp: NoPorts InCsumErrors\nUdp: 1\n", "Udp: InCsumErrors\nUdp: x\n", "Udp: NoPorts\nUdp: 1\n"} {
+		if _, err := snmpCounter([]byte(bad), "Udp:", "InCsumErrors"); err == nil {
 			t.Errorf("%q: no error", bad)
 		}
 	}

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/binary"
 	"fmt"
 	"runtime"
 	"sync"
@@ -13,6 +12,10 @@ import (
 
 // batch is how many frames one sendmmsg carries.
 const batch = 64
+
+// maxLag is how far a paced generator may fall behind before it gives the time up for lost: one that made up for a
+// stall by sending faster would test another rate than it says.
+const maxLag = 2 * time.Millisecond
 
 // Generator sends prebuilt frames from one interface, round robin, from a thread
 // of its own. It uses PACKET_QDISC_BYPASS: what it costs is a sendmmsg for 64
@@ -26,13 +29,14 @@ type Generator struct {
 	sent, failed atomic.Uint64
 	stop         atomic.Bool
 	done         sync.WaitGroup
-	started      time.Time
-	perFlow      []uint64
+	perFlow      []uint32
+	cpuTime      time.Duration // of the thread, once it has ended
 }
 
 // OpenGenerator makes a generator in the calling thread's namespace. With
-// numbered, each frame gets its number in its flow before it is sent.
-func OpenGenerator(ifindex int, frames [][]byte, numbered bool) (*Generator, error) {
+// numbered, each frame gets its number in its flow and the time before it is
+// sent; frame n is then of flow n modulo flows.
+func OpenGenerator(ifindex int, frames [][]byte, flows int, numbered bool) (*Generator, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("bench: packet socket: %w", err)
@@ -50,18 +54,18 @@ func OpenGenerator(ifindex int, frames [][]byte, numbered bool) (*Generator, err
 	}
 	// A batch is always full, and no frame stands twice in the same batch's
 	// memory, so that each can bear its own number.
-	flows := len(frames)
-	for n := 0; len(frames) < batch; n++ {
-		frames = append(frames, append([]byte(nil), frames[n%flows]...))
+	for n := len(frames); len(frames) < batch; {
+		for _, f := range frames[:n] {
+			frames = append(frames, append([]byte(nil), f...))
+		}
 	}
-	return &Generator{fd: fd, msgs: newMessages(frames), numbered: numbered, flows: flows, perFlow: make([]uint64, flows)}, nil
+	return &Generator{fd: fd, msgs: newMessages(frames), numbered: numbered, flows: flows, perFlow: make([]uint32, flows)}, nil
 }
 
 // Start sends until Stop, as fast as it can, or count frames at perSecond where
 // these are not 0. The thread is pinned to the CPU; -1 leaves it to the kernel.
 func (g *Generator) Start(cpu int, perSecond float64, count uint64) error {
 	g.stop.Store(false)
-	g.started = time.Now()
 	pinned := make(chan error, 1)
 	g.done.Go(func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
@@ -87,9 +91,11 @@ func pin(cpu int) error {
 }
 
 func (g *Generator) run(perSecond float64, count uint64) {
+	defer func() { g.cpuTime = threadTime() }()
 	size := batch
 	if perSecond > 0 {
 		size = min(batch, max(1, int(perSecond/2000))) // a burst each half millisecond
+		exactTimers()
 	}
 	begin, total, at := monotonic(), uint64(0), 0
 	for !g.stop.Load() && (count == 0 || total < count) {
@@ -118,7 +124,12 @@ func (g *Generator) run(perSecond float64, count uint64) {
 			at = 0
 		}
 		if perSecond > 0 {
-			sleepUntil(begin + int64(float64(total)/perSecond*1e9))
+			due := begin + int64(float64(total)/perSecond*1e9)
+			if lag := monotonic() - due; lag > int64(maxLag) {
+				begin += lag
+			} else if lag < 0 {
+				sleepUntil(due)
+			}
 		}
 	}
 }
@@ -126,9 +137,8 @@ func (g *Generator) run(perSecond float64, count uint64) {
 func (g *Generator) number(from, to int) {
 	now := uint64(monotonic())
 	for i := from; i < to; i++ {
-		p, flow := g.msgs.frames[i][payloadAt:], i%g.flows
-		binary.BigEndian.PutUint64(p[payloadNumber:], g.perFlow[flow])
-		binary.BigEndian.PutUint64(p[payloadTime:], now)
+		flow := i % g.flows
+		stamp(g.msgs.frames[i], g.perFlow[flow], now)
 		g.perFlow[flow]++
 	}
 }
@@ -138,6 +148,9 @@ func (g *Generator) Sent() uint64 { return g.sent.Load() }
 
 // Failed is how many frames the kernel has refused so far.
 func (g *Generator) Failed() uint64 { return g.failed.Load() }
+
+// CPUTime is what the thread has taken, system calls and what the kernel did in them included; 0 while it runs.
+func (g *Generator) CPUTime() time.Duration { return g.cpuTime }
 
 // Wait waits until a generator with a count has sent all of it.
 func (g *Generator) Wait() { g.done.Wait() }

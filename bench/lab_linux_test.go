@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"net/netip"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,10 +15,14 @@ import (
 
 func testBed(t *testing.T) *bed {
 	t.Helper()
-	before := runtime.GOMAXPROCS(runtime.NumCPU() + 8)
+	before := runtime.GOMAXPROCS(runtime.NumCPU() + maxSenders() + 8)
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
-	l := labtest.New(t, lab.Spec{Form: lab.FormCalico, Hosts: 2, PodsPerHost: 3})
+	l := labtest.New(t, lab.Spec{Form: lab.FormCalico, Hosts: 2, PodsPerHost: podsPerHost()})
 	return &bed{Lab: l, dir: t.TempDir()}
+}
+
+func testRun(t *testing.T) *run {
+	return &run{ctx: t.Context(), Options: Options{Trial: 200 * time.Millisecond, Rounds: 1}, report: &Report{Base: Kernel, Methods: map[string]string{}}}
 }
 
 func must(t *testing.T, err error) {
@@ -27,66 +33,56 @@ func must(t *testing.T, err error) {
 }
 
 // kernelForwards starts the kernel as forwarder and lets two pods reach each other.
-func kernelForwards(t *testing.T, b *bed, from, to lab.Pod) {
+func kernelForwards(t *testing.T, b *bed, from, to lab.Pod) *kernel {
 	t.Helper()
 	k := &kernel{}
 	must(t, k.start(t.Context(), b, 0, 1))
 	t.Cleanup(func() { must(t, k.stop()) })
-	must(t, b.settle(t.Context(), [2]lab.Pod{from, to}))
+	must(t, b.settle(t.Context(), k, [][2]lab.Pod{{from, to}}))
+	return k
 }
 
-// The counter counts what the generator sends, to the datagram.
-func TestDiscardCounts(t *testing.T) {
-	b := testBed(t)
-	from, to := b.pod(0, 0), b.pod(0, 2)
-	kernelForwards(t, b, from, to)
-	index, path, err := b.path(from, to)
+// numbered sends count numbered datagrams of flows flows at a rate, and tells what became of them.
+func numbered(t *testing.T, b *bed, from, to lab.Pod, flows int, perSecond float64, count uint64) Tally {
+	t.Helper()
+	var sink *Sink
+	must(t, b.Do(to.Node, func() (err error) { sink, err = OpenSink(to.Addr.Addr(), flows, count); return err }))
+	var g generators
+	must(t, openGenerators(b, load{senders: []lab.Pod{from}, to: []netip.Addr{to.Addr.Addr()}, flows: flows, sizes: []int{64}}, sink.Port(), &g))
+	must(t, g.start(perSecond, count))
+	g.all[0].Wait()
+	if g.failed() != 0 {
+		t.Errorf("%d frames refused", g.failed())
+	}
+	must(t, sink.Drain(g.sent()))
+	tally, err := sink.Tally(g.sent())
 	must(t, err)
-	var d *Discard
-	must(t, b.Do(to.Node, func() (err error) { d, err = OpenDiscard(to.Addr.Addr()); return err }))
-	defer d.Close()
-	for _, flows := range []int{1, 16, 1000} {
-		frames, err := UDPFrames(path, flows, smallFrame, false)
-		must(t, err)
-		g, err := b.generator(from, index, frames, false)
-		must(t, err)
-		before, err := d.Count()
-		must(t, err)
-		const count = 5000
-		must(t, g.Start(0, 20000, count))
-		g.Wait()
-		if g.Sent() != count || g.Failed() != 0 {
-			t.Errorf("%d flows: %d sent, %d failed, want %d", flows, g.Sent(), g.Failed(), count)
+	must(t, g.close())
+	must(t, sink.Close())
+	return tally
+}
+
+// The sink counts what the generator sends, to the datagram, on one host and across two.
+func TestSinkCounts(t *testing.T) {
+	b := testBed(t)
+	for _, hosts := range [][]int{oneHost, twoHosts} {
+		from, to := b.sender(0), b.receiver(hosts)
+		k := kernelForwards(t, b, from, to)
+		for _, flows := range []int{1, 16, 1000} {
+			want := Tally{Sent: 5000, Received: 5000}
+			if got := numbered(t, b, from, to, flows, 20000, 5000); got != want {
+				t.Errorf("hosts %v, %d flows: %+v, want %+v", hosts, flows, got, want)
+			}
 		}
-		must(t, g.Close())
-		// The few that fit the socket's buffer count when they are read.
-		for err = nil; err == nil; {
-			_, _, err = unix.Recvfrom(d.fd, make([]byte, 2048), unix.MSG_DONTWAIT)
-		}
-		after, err := d.Count()
-		must(t, err)
-		if got := after - before; got != count {
-			t.Errorf("%d flows: %d counted, want %d", flows, got, count)
-		}
+		must(t, k.stop())
 	}
 }
 
-func TestNumberedThroughKernel(t *testing.T) {
-	b := testBed(t)
-	from, to := b.pod(0, 0), b.pod(1, 2)
-	kernelForwards(t, b, from, to)
-	got, _, err := b.numbered(from, to, 16, 10000, 5000)
-	must(t, err)
-	if want := (Tally{Sent: 5000, Received: 5000}); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-}
-
-// A forwarder that loses every 10th, doubles every 7th of the others and swaps
-// the rest's neighbours now and then has exactly that said of it.
+// A forwarder that loses, doubles, corrupts and swaps one of ten each has exactly
+// that said of it.
 func TestNumberedThroughFaultyForwarder(t *testing.T) {
 	b := testBed(t)
-	from, to := b.pod(0, 0), b.pod(0, 2)
+	from, to := b.sender(0), b.receiver(oneHost)
 	kernelForwards(t, b, from, to) // for the pods' neighbours
 	must(t, b.SetSysctl("host0", "net.ipv4.ip_forward", "0"))
 	in, out := hostSocket(t, b, from), hostSocket(t, b, to)
@@ -110,7 +106,7 @@ func TestNumberedThroughFaultyForwarder(t *testing.T) {
 				return
 			}
 			f := buf[:n]
-			if n != smallFrame {
+			if n != smallFrame-fcsLen {
 				continue
 			}
 			copy(f, toMAC)
@@ -123,6 +119,11 @@ func TestNumberedThroughFaultyForwarder(t *testing.T) {
 				send(f)
 				send(f)
 				want.Duplicated++
+			case i%10 == 6: // a bit has flipped
+				f[payloadAt+payloadNumber+3] ^= 1
+				send(f)
+				want.Corrupt++
+				want.Lost++
 			case i%10 == 7:
 				held = f
 			case i%10 == 8: // overtakes the one before
@@ -134,8 +135,7 @@ func TestNumberedThroughFaultyForwarder(t *testing.T) {
 			}
 		}
 	}()
-	got, _, err := b.numbered(from, to, 1, 5000, count)
-	must(t, err)
+	got := numbered(t, b, from, to, 1, 5000, count)
 	<-done
 	want.Sent, want.Received = count, count-want.Lost+want.Duplicated
 	if got != want {
@@ -160,15 +160,18 @@ func hostSocket(t *testing.T, b *bed, p lab.Pod) (fd int) {
 
 func TestExchanges(t *testing.T) {
 	b := testBed(t)
-	from, to := b.pod(0, 0), b.pod(0, 2)
+	from, to := b.sender(0), b.receiver(oneHost)
 	kernelForwards(t, b, from, to)
-	ping, end, err := b.pingPong(from, to)
+	ping, end, err := b.asks(from, to, OpenEcho, openUDPAsker)
 	must(t, err)
 	defer end()
-	arp, err := b.asksARP(from)
+	tcp, endTCP, err := b.asks(from, to, OpenTCPEcho, openTCPAsker)
+	must(t, err)
+	defer endTCP()
+	arp, err := b.asksARP(from, to)
 	must(t, err)
 	defer arp.Close()
-	for name, a := range map[string]*asker{"UDP": ping, "ARP": arp} {
+	for name, a := range map[string]*asker{"UDP": ping, "TCP": tcp, "ARP": arp} {
 		x, err := a.run(Exchange{Count: 500, Timeout: time.Second, CPU: -1})
 		must(t, err)
 		if len(x.Took) != 500 || x.Lost != 0 {
@@ -188,32 +191,30 @@ func TestExchanges(t *testing.T) {
 
 func TestDropperLetsNothingPass(t *testing.T) {
 	b := testBed(t)
-	from, to := b.pod(0, 0), b.pod(0, 2)
-	kernelForwards(t, b, from, to)
+	from, to := b.sender(0), b.receiver(oneHost)
+	k := kernelForwards(t, b, from, to)
 	d := &dropper{}
 	must(t, d.start(t.Context(), b, 0))
-	got, _, err := b.numbered(from, to, 1, 5000, 500)
-	must(t, err)
-	if want := (Tally{Sent: 500, Lost: 500}); got != want {
+	want := Tally{Sent: 500, Lost: 500}
+	if got := numbered(t, b, from, to, 1, 5000, 500); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	must(t, b.forget(from))
-	if _, path, err := b.path(from, to); err != nil || path.ToMAC == nil {
+	if _, path, err := b.path(from, to.Addr.Addr()); err != nil || path.ToMAC == nil {
 		t.Errorf("the path is forgotten with the pod's neighbours: %v, %v", path, err)
 	}
 	must(t, d.stop())
-	must(t, b.reach(t.Context(), from, to))
-	got, _, err = b.numbered(from, to, 1, 5000, 500)
-	must(t, err)
-	if want := (Tally{Sent: 500, Received: 500}); got != want {
+	must(t, b.reach(t.Context(), k, from, to))
+	want = Tally{Sent: 500, Received: 500}
+	if got := numbered(t, b, from, to, 1, 5000, 500); got != want {
 		t.Errorf("after stop: got %+v, want %+v", got, want)
 	}
 }
 
-// The kernel contestant leaves the sysctls as it found them.
+// The kernel contestants leave the sysctls as they found them.
 func TestKernelUndoes(t *testing.T) {
 	b := testBed(t)
-	keys := []string{"net/ipv4/ip_forward", "net/ipv4/conf/all/proxy_arp", "net/ipv4/neigh/" + b.pod(0, 0).Iface + "/proxy_delay"}
+	keys := []string{"net/ipv4/ip_forward", "net/ipv4/conf/all/proxy_arp", "net/ipv4/neigh/" + b.sender(0).Iface + "/proxy_delay"}
 	look := func() (values [3]string) {
 		for i, key := range keys {
 			var err error
@@ -222,13 +223,32 @@ func TestKernelUndoes(t *testing.T) {
 		}
 		return values
 	}
-	before, k := look(), &kernel{}
+	before, k := look(), &kernelRPS{}
 	must(t, k.start(t.Context(), b, 0))
 	if got := look(); got != [3]string{"1", "1", "0"} {
 		t.Errorf("started: %v", got)
 	}
+	if got := rps(t, b); !strings.HasSuffix(got, allCPUs()) {
+		t.Errorf("rps_cpus %s, want %s", got, allCPUs())
+	}
 	must(t, k.stop())
+	if got := rps(t, b); strings.Trim(got, "0,") != "" {
+		t.Errorf("stopped: rps_cpus %s", got)
+	}
 	if got := look(); got != before {
 		t.Errorf("stopped: %v, want %v", got, before)
 	}
+}
+
+// rps reads the mask of the first sender's host end.
+func rps(t *testing.T, b *bed) (mask string) {
+	t.Helper()
+	must(t, b.Do("host0", func() error {
+		if err := ownSysfs(); err != nil {
+			return err
+		}
+		mask = firstLine("/sys/class/net/" + b.sender(0).Iface + "/queues/rx-0/rps_cpus")
+		return nil
+	}))
+	return mask
 }

@@ -12,12 +12,15 @@ import (
 const ticksPerSecond = 100
 
 // cpuOthers is the CPU time, in ticks, of all processes that are neither this one,
-// nor descended from it, nor a kernel thread.
+// nor descended from it, nor a kernel thread; of others() also what the hypervisor stole.
 type cpuOthers uint64
 
-// others looks at /proc. The time of a child that has been waited for moves to its
+// others is what other processes have taken, and what the hypervisor stole.
+func others() cpuOthers { return otherProcesses() + cpuOthers(procStat()[7]) }
+
+// otherProcesses looks at /proc. The time of a child that has been waited for moves to its
 // parent, so the sum keeps what a compiler ran and ended meanwhile.
-func others() cpuOthers {
+func otherProcesses() cpuOthers {
 	type proc struct {
 		ppid  int
 		ticks uint64

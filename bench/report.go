@@ -5,125 +5,210 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
-// Kernel is the contestant that the others are compared with.
-const Kernel = "kernel"
+// The contestant that the others are compared with: the kernel in a lab, who is there already between namespaces that
+// were found.
+const (
+	Kernel  = "kernel"
+	AsFound = "as found"
+	// Ceiling is the contestant that shows what the generator can do.
+	Ceiling = "generator"
+)
 
-// Value is one measured figure of one round.
-type Value struct {
-	Work string // what was done and what of it was measured: "udp 60 B, 16 flows, 1 sender"
-	Unit string
-	X    float64
-	// Tally, where it was taken, is of the datagrams of the same round.
-	Tally *Tally
+// Figure is one thing that is measured of each contestant.
+type Figure struct {
+	Work   string // what was done and what of it was measured
+	Kind   string // rate, throughput, loss, latency, ...: docs/BENCH.md lists them
+	Unit   string
+	Params map[string]float64 // what Work says, for programs: frame, flows, senders, percentile, ...
 }
 
-// Row is one figure of one contestant.
+// Value is a figure of one round.
+type Value struct {
+	Figure int // index of the step's figures
+	X      float64
+	Skip   string // why there is no X, where that is as it should be
+	Note   string
+	// Offered, where it is not 0, is how many kpps the generators really sent.
+	Offered float64
+	Tally   *Tally // of the datagrams of the same trial, where they were counted
+}
+
+// Row is one figure of one contestant. Its JSON is described in docs/BENCH.md.
 type Row struct {
-	Work       string     `json:"work"`
-	Contestant string     `json:"contestant"`
-	Median     float64    `json:"median"`
-	Unit       string     `json:"unit"`
-	Spread     [2]float64 `json:"spread"`     // lowest, highest
-	Ratio      *float64   `json:"ratio"`      // of the medians, to the kernel's; null where there is none
-	Difference *float64   `json:"difference"` // of the medians, to the kernel's, in Unit
-	Samples    []float64  `json:"samples"`
-	Sent       uint64     `json:"sent"` // what loss, duplicated and reordered are of; 0: not counted
-	Loss       uint64     `json:"loss"`
-	Duplicated uint64     `json:"duplicated"`
-	Reordered  uint64     `json:"reordered"`
-	Corrupt    uint64     `json:"corrupt"`
-	Noise      float64    `json:"noise"` // CPUs that other processes took, in the worst round
-	How        string     `json:"how"`
-	Failed     string     `json:"failed,omitempty"` // why there is no figure, or not all rounds
+	Work       string             `json:"work"`
+	Contestant string             `json:"contestant"`
+	Median     *float64           `json:"median"` // null: not measured, see Failed
+	Unit       string             `json:"unit"`
+	Spread     *[2]float64        `json:"spread"`     // lowest, highest
+	Ratio      *float64           `json:"ratio"`      // of the medians, to the base's; null where there is none
+	Difference *float64           `json:"difference"` // of the medians, to the base's, in Unit
+	Ceiling    *float64           `json:"ceiling"`    // the generator's median of the same work
+	Samples    []float64          `json:"samples"`
+	Offered    []float64          `json:"offered,omitempty"` // kpps that the generators really sent, of each sample
+	Sent       uint64             `json:"sent"`              // what the following are of, over all rounds; 0: not counted
+	Loss       uint64             `json:"loss"`
+	Duplicated uint64             `json:"duplicated"`
+	Reordered  uint64             `json:"reordered"`
+	Corrupt    uint64             `json:"corrupt"`
+	Noise      float64            `json:"noise"` // CPUs that others took, in the worst round
+	Kind       string             `json:"kind"`
+	Params     map[string]float64 `json:"params,omitempty"`
+	Method     string             `json:"method"` // key of Report.Methods
+	Notes      []string           `json:"notes,omitempty"`
+	Failed     string             `json:"failed,omitempty"` // why there is no figure, or not of all rounds
 }
 
 // Report is a run's outcome.
 type Report struct {
-	Circumstances Circumstances `json:"circumstances"`
-	Rows          []*Row        `json:"rows"`
-	Notes         []string      `json:"notes,omitempty"`
+	Base          string            `json:"base"` // the contestant that Ratio is to
+	Circumstances Circumstances     `json:"circumstances"`
+	Noisy         string            `json:"noisy,omitempty"` // what disturbed the run; empty if nothing did
+	Rows          []*Row            `json:"rows"`
+	Methods       map[string]string `json:"methods"` // how each kind of work was done
+	Notes         []string          `json:"notes,omitempty"`
 }
 
 // Circumstances is what a figure depends on besides the contestants.
 type Circumstances struct {
-	Began    time.Time         `json:"began"`
-	Command  string            `json:"command"`
-	Kernel   string            `json:"kernel"`
-	CPUs     int               `json:"cpus"`
-	Model    string            `json:"cpu_model"`
-	Load     string            `json:"load_before"` // /proc/loadavg
-	Go       string            `json:"go"`
-	Version  string            `json:"proxyarpd"`
-	Versions map[string]string `json:"programs,omitempty"`
-	Rounds   int               `json:"rounds"`
+	Began      time.Time         `json:"began"`
+	Took       float64           `json:"took_s"`
+	Command    string            `json:"command"`
+	Complete   bool              `json:"complete"` // false: interrupted
+	Kernel     string            `json:"kernel"`
+	CPUs       int               `json:"cpus"`
+	Pinning    string            `json:"pinning"`
+	Model      string            `json:"cpu_model"`
+	Virtual    bool              `json:"virtual_machine"`
+	Governor   string            `json:"cpu_governor,omitempty"`
+	MemoryMB   int               `json:"memory_mb"`
+	Load       string            `json:"load_before"`   // /proc/loadavg
+	Others     float64           `json:"others_before"` // CPUs that others took just before
+	Go         string            `json:"go"`
+	Version    string            `json:"proxyarpd"`
+	Programs   map[string]string `json:"programs,omitempty"`
+	Rounds     int               `json:"rounds"`
+	Trial      string            `json:"trial"` // and how it differs from RFC 2544's
+	Topology   string            `json:"topology"`
+	Interfaces map[string]string `json:"interfaces"` // driver, MTU and offloads of those in use
+	Sysctls    map[string]string `json:"sysctls"`
 }
 
-// row finds or makes the row.
-func (r *Report) row(work, contestant string) *Row {
-	for _, row := range r.Rows {
-		if row.Work == work && row.Contestant == contestant {
+// row finds or makes the row of a figure; contestants of the same work stand together.
+func (r *Report) row(f Figure, method, contestant string) *Row {
+	at := len(r.Rows)
+	for i, row := range r.Rows {
+		if row.Work != f.Work {
+			continue
+		}
+		if row.Contestant == contestant {
 			return row
 		}
+		at = i + 1
 	}
-	row := &Row{Work: work, Contestant: contestant}
-	// Contestants of the same work stand together.
-	at := len(r.Rows)
-	for i, other := range r.Rows {
-		if other.Work == work {
-			at = i + 1
-		}
-	}
-	r.Rows = append(r.Rows[:at], append([]*Row{row}, r.Rows[at:]...)...)
+	row := &Row{Work: f.Work, Kind: f.Kind, Unit: f.Unit, Params: f.Params, Method: method, Contestant: contestant, Samples: []float64{}}
+	r.Rows = slices.Insert(r.Rows, at, row)
 	return row
 }
 
-// Add takes a round's figures.
-func (r *Report) Add(contestant, how string, noise float64, values ...Value) {
+// Add takes one contestant's figures of a round. A figure that is among none of the values gets a row that says so, but
+// for the ceiling, which is one figure's alone.
+func (r *Report) Add(figures []Figure, method, contestant string, noise float64, values []Value) {
+	given := map[int]bool{}
 	for _, v := range values {
-		row := r.row(v.Work, contestant)
-		row.Unit, row.How = v.Unit, how
-		row.Samples = append(row.Samples, v.X)
-		row.Noise = max(row.Noise, noise)
-		if v.Tally != nil {
-			row.Sent += v.Tally.Sent
-			row.Loss += v.Tally.Lost
-			row.Duplicated += v.Tally.Duplicated
-			row.Reordered += v.Tally.Reordered
-			row.Corrupt += v.Tally.Corrupt
+		given[v.Figure] = true
+		row := r.row(figures[v.Figure], method, contestant)
+		row.add(v, noise)
+	}
+	for i, f := range figures {
+		if !given[i] && contestant != Ceiling {
+			r.row(f, method, contestant).fail("no value came of it")
 		}
 	}
 }
 
-// Fail says why a contestant has no figure.
-func (r *Report) Fail(work, contestant string, err error) {
-	row := r.row(work, contestant)
-	row.Failed = strings.ReplaceAll(err.Error(), "\n", "; ")
+func (row *Row) add(v Value, noise float64) {
+	if v.Note != "" && !slices.Contains(row.Notes, v.Note) {
+		row.Notes = append(row.Notes, v.Note)
+	}
+	switch {
+	case v.Skip != "":
+		row.fail(v.Skip)
+		return
+	case math.IsNaN(v.X) || math.IsInf(v.X, 0):
+		row.fail("the value is beyond what can be measured")
+		return
+	}
+	row.Samples = append(row.Samples, v.X)
+	row.Noise = max(row.Noise, noise)
+	if v.Offered > 0 {
+		row.Offered = append(row.Offered, v.Offered)
+	}
+	if v.Tally != nil {
+		row.Sent += v.Tally.Sent
+		row.Loss += v.Tally.Lost
+		row.Duplicated += v.Tally.Duplicated
+		row.Reordered += v.Tally.Reordered
+		row.Corrupt += v.Tally.Corrupt
+	}
 }
 
-// Finish works out medians, spreads and ratios.
+func (row *Row) fail(why string) { row.Failed = strings.ReplaceAll(why, "\n", "; ") }
+
+// Fail says why a contestant has none of the figures, or not of all rounds.
+func (r *Report) Fail(figures []Figure, method, contestant string, err error) {
+	for i, f := range figures {
+		if i == 0 || contestant != Ceiling {
+			r.row(f, method, contestant).fail(err.Error())
+		}
+	}
+}
+
+// Finish works out medians, spreads, ratios and ceilings, and says whether the run was disturbed.
 func (r *Report) Finish() {
-	base := map[string][]float64{}
+	base, ceiling := map[string][]float64{}, map[string][]float64{}
 	for _, row := range r.Rows {
-		if row.Contestant == Kernel {
+		switch row.Contestant {
+		case r.Base:
 			base[row.Work] = row.Samples
+		case Ceiling:
+			ceiling[row.Work] = row.Samples
 		}
 	}
+	disturbed, worst := 0, 0.0
 	for _, row := range r.Rows {
-		row.Ratio, row.Difference = nil, nil
+		row.Median, row.Spread, row.Ratio, row.Difference, row.Ceiling = nil, nil, nil, nil, nil
+		if row.Noise > noisy {
+			disturbed++
+			worst = max(worst, row.Noise)
+		}
 		if len(row.Samples) == 0 {
 			continue
 		}
-		row.Median, row.Spread = Median(row.Samples), Spread(row.Samples)
-		if q := Ratio(row.Samples, base[row.Work]); !math.IsNaN(q) {
-			d := row.Median - Median(base[row.Work])
-			row.Ratio, row.Difference = &q, &d
+		median, spread := Median(row.Samples), Spread(row.Samples)
+		row.Median, row.Spread = &median, &spread
+		row.Ceiling = finite(Median(ceiling[row.Work]))
+		if row.Ratio = finite(Ratio(row.Samples, base[row.Work])); row.Ratio != nil {
+			row.Difference = finite(median - Median(base[row.Work]))
 		}
 	}
+	r.Noisy = ""
+	if disturbed > 0 {
+		r.Noisy = fmt.Sprintf("other processes or the hypervisor took up to %.1f CPUs during %d of %d rows", worst, disturbed, len(r.Rows))
+	} else if r.Circumstances.Others > noisy {
+		r.Noisy = fmt.Sprintf("other processes took %.1f CPUs before the run", r.Circumstances.Others)
+	}
+}
+
+func finite(x float64) *float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return &x
 }
 
 // JSON writes the report with every sample.
@@ -133,104 +218,17 @@ func (r *Report) JSON(w io.Writer) error {
 	return e.Encode(r)
 }
 
+// ReadReport reads what JSON has written.
+func ReadReport(from io.Reader) (*Report, error) {
+	r := &Report{}
+	if err := json.NewDecoder(from).Decode(r); err != nil {
+		return nil, fmt.Errorf("not a report of proxyarpd bench: %w", err)
+	}
+	if r.Base == "" || r.Rows == nil {
+		return nil, fmt.Errorf("not a report of proxyarpd bench: no base or no rows")
+	}
+	return r, nil
+}
+
 // noisy is how much of a CPU others may take before a row says so.
 const noisy = 0.10
-
-// Text writes the table.
-func (r *Report) Text(w io.Writer) error {
-	c := r.Circumstances
-	fmt.Fprintf(w, "%s, %d CPUs (%s), Linux %s, %s, load before %s\n%s; %d rounds, interleaved; median, lowest to highest, ratio and difference of medians to the kernel's\n",
-		c.Began.Format(time.RFC3339), c.CPUs, c.Model, c.Kernel, c.Go, c.Load, c.Version, c.Rounds)
-	for name, v := range c.Versions {
-		fmt.Fprintf(w, "%s: %s\n", name, v)
-	}
-	fmt.Fprintln(w)
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "WORK\tCONTESTANT\tMEDIAN\tUNIT\tLOWEST\tHIGHEST\tN\tRATIO\tDIFF\tLOST\tDUP\tREORD\tNOTE")
-	work := ""
-	for _, row := range r.Rows {
-		name := row.Work
-		if name == work {
-			name = ""
-		}
-		work = row.Work
-		if len(row.Samples) == 0 {
-			fmt.Fprintf(tw, "%s\t%s\t-\t\t\t\t0\t\t\t\t\t\tnot measured: %s\n", name, row.Contestant, row.Failed)
-			continue
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", name, row.Contestant, number(row.Median), row.Unit,
-			number(row.Spread[0]), number(row.Spread[1]), len(row.Samples), row.ratio(), row.counts(), row.note())
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	r.hows(w)
-	for _, n := range r.Notes {
-		fmt.Fprintln(w, n)
-	}
-	return nil
-}
-
-// hows tells once how each kind of figure was made.
-func (r *Report) hows(w io.Writer) {
-	said := map[string]bool{}
-	for _, row := range r.Rows {
-		if row.How != "" && !said[row.How] {
-			said[row.How] = true
-			fmt.Fprintf(w, "\n* %s\n", row.How)
-		}
-	}
-}
-
-// ratio is two columns, the ratio and the difference to the kernel.
-func (r *Row) ratio() string {
-	if r.Ratio == nil || r.Contestant == Kernel {
-		return "\t"
-	}
-	ratio := fmt.Sprintf("%.2f", *r.Ratio)
-	if *r.Ratio < 0.1 {
-		ratio = fmt.Sprintf("%.2g", *r.Ratio)
-	}
-	sign := ""
-	if *r.Difference > 0 {
-		sign = "+"
-	}
-	return ratio + "\t" + sign + number(*r.Difference)
-}
-
-func (r *Row) counts() string {
-	if r.Sent == 0 {
-		return "\t\t"
-	}
-	lost := fmt.Sprint(r.Loss)
-	if share := float64(r.Loss) / float64(r.Sent); r.Loss > 0 {
-		lost = fmt.Sprintf("%.2g %%", 100*share)
-	}
-	return fmt.Sprintf("%s\t%d\t%d", lost, r.Duplicated, r.Reordered)
-}
-
-func (r *Row) note() string {
-	var notes []string
-	if r.Noise > noisy {
-		notes = append(notes, fmt.Sprintf("NOISY: others took up to %.1f CPU", r.Noise))
-	}
-	if r.Corrupt > 0 {
-		notes = append(notes, fmt.Sprintf("%d corrupt", r.Corrupt))
-	}
-	if r.Failed != "" {
-		notes = append(notes, "a round failed: "+r.Failed)
-	}
-	return strings.Join(notes, "; ")
-}
-
-// number prints three to four digits that mean something.
-func number(x float64) string {
-	switch a := math.Abs(x); {
-	case a >= 100:
-		return fmt.Sprintf("%.0f", x)
-	case a >= 10:
-		return fmt.Sprintf("%.1f", x)
-	default:
-		return fmt.Sprintf("%.2f", x)
-	}
-}

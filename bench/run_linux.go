@@ -13,69 +13,138 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"proxyarpd/internal/lab"
 )
 
 // Options say what to measure.
 type Options struct {
-	Binary string   // the program under test
-	Only   []string // of Works; empty means all
-	Rounds int
-	Quick  bool // shorter trials, fewer cases
+	Binary  string   // the program under test
+	Version string   // of this program
+	Engines []string // of the program under test, each a contestant
+	Only    []string // of Works; empty means all, or with Quick those of the main table
+	Rounds  int
+	Quick   bool          // shorter trials, fewer cases: the main table in about a minute
+	Trial   time.Duration // 0: 2 s, with Quick 0.4 s
 	// Calm is how long to wait, before each trial, for the other processes
 	// of the machine to let it be. A trial that was disturbed all the same
 	// is made again, twice at most, and the least disturbed one counts.
-	Calm time.Duration
-	Args []string  // further arguments of proxyarpd run
-	Log  io.Writer // progress
+	Calm     time.Duration
+	Args     []string  // further arguments of proxyarpd run
+	Commands []Command // contestants of the user's own
+	Between  *Between  // nil: in a lab
+	Log      io.Writer // progress
 }
 
+// Command is a contestant that is a shell command.
+type Command struct{ Name, Line string }
+
+// DefaultTrial is a trial's length, that of --quick second.
+var DefaultTrial = [2]time.Duration{2 * time.Second, 400 * time.Millisecond}
+
+// work is one kind of measurement.
 type work struct {
-	name string
-	run  func(*run) error
+	name, how string
+	program   string // that it needs
+	// plan says what will be done, before anything is.
+	plan func(*run) []*step
+	// bed makes the lab that it needs; nil: the shared one will do.
+	bed   func(*run) (*bed, error)
+	quick bool // belongs to the main table
 }
 
-var works = []work{
-	{"rate", (*run).rate}, {"latency", (*run).latency}, {"tcp", (*run).tcp}, {"cold", (*run).cold},
-	{"arp", (*run).arp}, {"flood", (*run).flood}, {"up", (*run).up}, {"mem", (*run).mem},
+func works() []work {
+	return []work{
+		{name: "rate", how: rateHow, plan: (*run).rate, quick: true},
+		{name: "throughput", how: throughputHow, plan: (*run).throughput, quick: true},
+		{name: "loss", how: lossHow, plan: (*run).loss},
+		{name: "cpu", how: cpuHow, plan: (*run).cpu, quick: true},
+		{name: "workloads", how: workloadsHow, plan: (*run).workloads, bed: (*run).bulkBedWithSenders},
+		{name: "latency", how: latencyHow, plan: (*run).latency, quick: true},
+		{name: "tcp", how: tcpHow, plan: (*run).tcp, program: "iperf3", quick: true},
+		{name: "cold", how: coldHow, plan: (*run).cold, program: "ping", quick: true},
+		{name: "arp", how: arpHow, plan: (*run).arp, quick: true},
+		{name: "flood", how: floodHow, plan: (*run).flood},
+		{name: "up", how: upHow, plan: (*run).up, bed: (*run).bulkBed},
+		{name: "mem", how: memHow, plan: (*run).mem, bed: (*run).bulkBed},
+	}
 }
 
 // Works lists what can be measured.
 func Works() (names []string) {
-	for _, w := range works {
+	for _, w := range works() {
 		names = append(names, w.name)
 	}
 	return names
 }
 
+// foundWorks are those that can be done between two namespaces that were found.
+var foundWorks = []string{"rate", "throughput", "loss", "cpu", "latency", "tcp", "arp"}
+
 // run is one run of the program.
 type run struct {
 	ctx context.Context
 	Options
-	report *Report
-	dir    string
-	lab    *bed // of most works, made by the first that asks
+	report   *Report
+	dir      string
+	lab      *bed // of most works, made by the first that asks
+	progress progress
+	ceilings map[string]float64 // frames a second, by sizes
+}
+
+// Validate says what of the options cannot be.
+func (o *Options) Validate() error {
+	for _, name := range o.Only {
+		if !slices.Contains(Works(), name) {
+			return fmt.Errorf("no work %q: there are %s", name, strings.Join(Works(), ", "))
+		}
+	}
+	names := append([]string{Kernel, "kernel-rps", AsFound, Ceiling}, o.Engines...)
+	for _, c := range o.Commands {
+		switch {
+		case c.Name == "" || c.Line == "":
+			return fmt.Errorf("contestant %q: want NAME=COMMAND", c.Name+"="+c.Line)
+		case slices.Contains(names, c.Name):
+			return fmt.Errorf("contestant %q: the name is taken", c.Name)
+		}
+		names = append(names, c.Name)
+	}
+	switch {
+	case o.Rounds < 1:
+		return fmt.Errorf("%d rounds: want 1 or more", o.Rounds)
+	case o.Trial < 0 || o.Trial > 0 && o.Trial < 100*time.Millisecond || o.Trial > 10*time.Minute:
+		return fmt.Errorf("trial %v: want 100ms to 10m", o.Trial)
+	case o.Calm < 0:
+		return fmt.Errorf("calm %v: want 0 or more", o.Calm)
+	case o.Between != nil && len(o.Commands) > 0 && o.Between.Host == "":
+		return errors.New("a contestant between two namespaces: say in which it runs with --host NETNS")
+	}
+	return nil
 }
 
 // Run measures, and returns what there is even where it fails.
 func Run(ctx context.Context, o Options) (_ *Report, err error) {
-	r := &run{ctx: ctx, Options: o, report: &Report{}}
-	for _, name := range o.Only {
-		if !slices.Contains(Works(), name) {
-			return nil, fmt.Errorf("bench: no work %q: there are %s", name, strings.Join(Works(), ", "))
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	if o.Trial == 0 {
+		o.Trial = DefaultTrial[0]
+		if o.Quick {
+			o.Trial = DefaultTrial[1]
 		}
 	}
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		return nil, fmt.Errorf("bench: the lab needs %s", strings.Join(missing, " and "))
+		return nil, fmt.Errorf("bench: network namespaces need %s: run it as root", strings.Join(missing, " and "))
 	}
-	if r.Rounds < 1 {
-		return nil, fmt.Errorf("bench: %d rounds: want 1 or more", r.Rounds)
+	r := &run{ctx: ctx, Options: o, report: &Report{Base: Kernel, Methods: map[string]string{}}, ceilings: map[string]float64{}}
+	if o.Between != nil {
+		r.report.Base = AsFound
+		if r.lab, err = o.Between.open(); err != nil {
+			return nil, err
+		}
+		r.report.Notes = append(r.report.Notes, "Between namespaces that were found nothing is dropped on purpose, so the generator's ceiling is not known.")
 	}
 	// Measuring threads make raw system calls, each keeping a P for itself.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 8))
-	r.circumstances()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + maxSenders() + 8))
 	if r.dir, err = os.MkdirTemp("", "proxyarpd-bench"); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
@@ -85,44 +154,98 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(r.dir))
 	}()
-	for _, w := range works {
-		if len(o.Only) > 0 && !slices.Contains(o.Only, w.name) {
+	r.circumstances()
+	err = r.all()
+	r.report.Circumstances.Complete = err == nil
+	r.report.Circumstances.Took = time.Since(r.report.Circumstances.Began).Seconds()
+	r.report.Finish()
+	return r.report, err
+}
+
+// planned is a work with its steps.
+type planned struct {
+	work
+	steps []*step
+}
+
+func (r *run) all() error {
+	var plan []planned
+	for _, w := range works() {
+		if len(r.Only) > 0 && !slices.Contains(r.Only, w.name) || len(r.Only) == 0 && r.Quick && !w.quick {
 			continue
 		}
-		began := time.Now()
-		if err := w.run(r); err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-				r.report.Finish()
-				return r.report, err
+		p := planned{w, w.plan(r)}
+		r.report.Methods[w.name] = w.how
+		for _, s := range p.steps {
+			s.method = w.name
+			if s.rounds == 0 {
+				s.rounds = r.Rounds
 			}
-			r.report.Fail(w.name, "-", err)
+			r.progress.plan(s)
 		}
-		r.logf("%s: done in %.0f s", w.name, time.Since(began).Seconds())
+		plan = append(plan, p)
 	}
-	r.report.Finish()
-	return r.report, ctx.Err()
+	for _, p := range plan {
+		if err := r.work(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (r *run) logf(format string, args ...any) {
-	if r.Log != nil {
-		fmt.Fprintf(r.Log, format+"\n", args...)
+// work does one work. It returns an error only if the run is over; else the rows say what went wrong.
+func (r *run) work(p planned) (err error) {
+	fail := func(err error) error {
+		if r.ctx.Err() != nil {
+			return context.Cause(r.ctx)
+		}
+		r.logf("%s: %v", p.name, err)
+		for _, s := range p.steps {
+			for _, c := range s.contestants {
+				r.report.Fail(s.figures, s.method, c.name(), err)
+			}
+			r.progress.skip(s)
+		}
+		return nil
 	}
+	if r.Between != nil && !slices.Contains(foundWorks, p.name) {
+		return fail(errors.New("takes a lab of its own, which is not made with --from and --to"))
+	}
+	if p.program != "" {
+		if _, err := exec.LookPath(p.program); err != nil {
+			return fail(fmt.Errorf("the program %s is not installed", p.program))
+		}
+	}
+	b, err := r.bed(p.work)
+	if err != nil {
+		return fail(err)
+	}
+	if p.work.bed != nil {
+		defer func() { err = errors.Join(err, b.Close()) }()
+	}
+	for _, s := range p.steps {
+		if err := r.take(b, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// podsPerHost: two senders, a receiver, a bystander.
-const podsPerHost = 4
-
-// bed makes the lab that most works share, or returns it.
-func (r *run) bed() (*bed, error) {
-	if r.lab != nil {
-		return r.lab, nil
+func (r *run) bed(w work) (*bed, error) {
+	if w.bed != nil {
+		return w.bed(r)
 	}
-	b, err := r.newBed(podsPerHost)
-	if err == nil {
+	if r.lab == nil {
+		b, err := r.newBed(podsPerHost())
+		if err != nil {
+			return nil, err
+		}
 		r.lab = b
 	}
-	return b, err
+	if r.report.Circumstances.Topology == "" {
+		r.surroundings(r.lab)
+	}
+	return r.lab, nil
 }
 
 func (r *run) newBed(pods int) (*bed, error) {
@@ -130,54 +253,65 @@ func (r *run) newBed(pods int) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.logf("lab %s is up", l.Name())
 	return &bed{Lab: l, bin: r.Binary, dir: r.dir}, nil
 }
 
-func (r *run) proxyarpd() *daemon { return &daemon{engine: "af_packet", args: r.Args} }
-
-// turns is one comparison: who takes part, and what is measured of each.
-type turns struct {
-	work        string // for messages
-	how         string
+// step is one comparison: who takes part, and what is measured of each.
+type step struct {
+	method      string // the work's name
+	figures     []Figure
 	contestants []contestant
 	hosts       []int
 	rounds      int // 0: as the run's
-	pairs       [][2]lab.Pod
-	measure     func(contestant) ([]Value, error)
+	pairs       func(*bed) [][2]lab.Pod
+	turn        time.Duration      // about what a turn takes, besides what all take
+	prepare     func(b *bed) error // once, before the first turn
+	measure     func(b *bed, c contestant) ([]Value, error)
 }
 
 // take lets the contestants take turns. A contestant that fails once is out.
-func (r *run) take(b *bed, t turns) error {
-	out := map[contestant]bool{}
-	if t.rounds == 0 {
-		t.rounds = r.Rounds
+func (r *run) take(b *bed, s *step) error {
+	if s.prepare != nil {
+		if err := s.prepare(b); err != nil {
+			if r.ctx.Err() != nil {
+				return context.Cause(r.ctx)
+			}
+			r.logf("%s: %v", s.figures[0].Work, err)
+			for _, c := range s.contestants {
+				r.report.Fail(s.figures, s.method, c.name(), err)
+			}
+			r.progress.skip(s)
+			return nil
+		}
 	}
-	for round := range t.rounds {
-		for _, c := range t.contestants {
-			if out[c] {
-				continue
-			}
-			if err := r.turn(b, t, c, round); err != nil {
-				if r.ctx.Err() != nil {
-					return err
+	out := map[contestant]bool{}
+	for round := range s.rounds {
+		for _, c := range s.contestants {
+			if !out[c] {
+				if err := r.turn(b, s, c, round); err != nil {
+					if r.ctx.Err() != nil {
+						return context.Cause(r.ctx)
+					}
+					out[c] = true
+					r.logf("%s: %s: %v", s.figures[0].Work, c.name(), err)
+					r.report.Fail(s.figures, s.method, c.name(), err)
 				}
-				out[c] = true
-				r.logf("%s: %s: %v", t.work, c.name(), err)
-				r.report.Fail(t.work, c.name(), err)
 			}
+			r.progress.done += s.cost()
 		}
 	}
 	return nil
 }
 
-func (r *run) turn(b *bed, t turns, c contestant, round int) (err error) {
+func (r *run) turn(b *bed, s *step, c contestant, round int) (err error) {
 	turnBefore, turnBegan := others(), time.Now()
-	if err := c.start(r.ctx, b, t.hosts...); err != nil {
+	if err := c.start(r.ctx, b, s.hosts...); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
-	if _, drops := c.(*dropper); !drops {
-		if err := b.settle(r.ctx, t.pairs...); err != nil {
+	if _, drops := c.(*dropper); !drops && s.pairs != nil {
+		if err := b.settle(r.ctx, c, s.pairs(b)); err != nil {
 			if d, ok := c.(*daemon); ok && r.ctx.Err() == nil {
 				r.logf("%s", d.state(r.ctx, b))
 			}
@@ -193,7 +327,10 @@ func (r *run) turn(b *bed, t turns, c contestant, round int) (err error) {
 			return context.Cause(r.ctx)
 		}
 		before, began := others(), time.Now()
-		values, err := t.measure(c)
+		values, err := s.measure(b, c)
+		if err == nil {
+			err = alive(c)
+		}
 		if err != nil {
 			return err
 		}
@@ -210,24 +347,31 @@ func (r *run) turn(b *bed, t turns, c contestant, round int) (err error) {
 		if again {
 			verdict = ", made again"
 		}
-		r.logf("round %d %s: %s (others: %.2f CPU%s)", round+1, c.name(), brief(values), noise, verdict)
+		r.logf("%s %s, round %d: %s (others: %.2f CPU%s)", r.progress.String(), c.name(), round+1, brief(s.figures, values), noise, verdict)
 		if !again {
-			r.report.Add(c.name(), t.how, least, best...)
+			r.report.Add(s.figures, s.method, c.name(), least, best)
 			return nil
 		}
 	}
 }
 
+func (r *run) logf(format string, args ...any) {
+	if r.Log != nil {
+		fmt.Fprintf(r.Log, format+"\n", args...)
+	}
+}
+
 // brief is a line of progress.
-func brief(values []Value) string {
-	const most = 4
+func brief(figures []Figure, values []Value) string {
+	const most = 2
 	var line []string
-	for i, v := range values {
-		if i == most {
-			line = append(line, fmt.Sprintf("and %d more", len(values)-most))
-			break
+	for _, v := range values {
+		if v.Skip == "" {
+			line = append(line, fmt.Sprintf("%s: %s %s", figures[v.Figure].Work, number(v.X), figures[v.Figure].Unit))
 		}
-		line = append(line, fmt.Sprintf("%s: %s %s", v.Work, number(v.X), v.Unit))
+	}
+	if more := len(line) - most; more > 0 {
+		line = append(line[:most], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(line, "; ")
 }
@@ -240,31 +384,4 @@ func (r *run) interval(d time.Duration) error {
 	case <-r.ctx.Done():
 		return context.Cause(r.ctx)
 	}
-}
-
-func (r *run) circumstances() {
-	c := Circumstances{Began: time.Now(), Command: strings.Join(os.Args, " "), CPUs: runtime.NumCPU(),
-		Go: runtime.Version(), Rounds: r.Rounds, Versions: map[string]string{}}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		c.Kernel = unix.ByteSliceToString(u.Release[:])
-	}
-	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
-		c.Load = strings.TrimSpace(string(b))
-	}
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-				c.Model = strings.TrimSpace(v)
-				break
-			}
-		}
-	}
-	if out, err := exec.Command(r.Binary, "--version").Output(); err == nil {
-		c.Version = strings.TrimSpace(string(out))
-	}
-	if out, err := exec.Command("iperf3", "--version").Output(); err == nil {
-		c.Versions["iperf3"], _, _ = strings.Cut(string(out), "\n")
-	}
-	r.report.Circumstances = c
 }

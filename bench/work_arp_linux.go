@@ -3,7 +3,6 @@ package bench
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"time"
@@ -13,42 +12,34 @@ import (
 	"proxyarpd/internal/lab"
 )
 
-const coldHow = "cold: a pod is made on each host, neither of which has sent anything; then at once `ping -c 1` from one to the other, " +
+const coldHow = "A pod is made on each host, neither of which has sent anything; then at once `ping -c 1` from one to the other, " +
 	"across hosts; the time that ping prints (it includes the pod's ARP for its gateway, and the far host's for the far pod)."
 
 var pingTime = regexp.MustCompile(`icmp_seq=1 .*time=([0-9.]+) ms`)
 
 // cold: the first ping of a new pod to a new pod.
-func (r *run) cold() error {
-	if _, err := exec.LookPath("ping"); err != nil {
-		return fmt.Errorf("ping (iputils) is not installed: %w", err)
-	}
-	b, err := r.bed()
-	if err != nil {
-		return err
-	}
+func (r *run) cold() []*step {
 	each := (10 + r.Rounds - 1) / r.Rounds
 	if r.Quick {
 		each = 2
 	}
-	t := turns{
-		work: "first ping, cold, two hosts", how: coldHow, hosts: []int{0, 1},
-		contestants: []contestant{&kernel{}, &kernel{delayed: true}, r.proxyarpd()},
-	}
-	t.measure = func(c contestant) (values []Value, err error) {
-		for range each {
-			v, err := r.firstPing(b, c, t.work)
-			if err != nil {
-				return nil, err
+	return []*step{{
+		figures:     []Figure{{Work: "first ping, cold, two hosts", Kind: "cold", Unit: "ms"}},
+		contestants: r.answerers(true), hosts: twoHosts, turn: time.Duration(each) * 150 * time.Millisecond,
+		measure: func(b *bed, c contestant) (values []Value, err error) {
+			for range each {
+				v, err := r.firstPing(b, c)
+				if err != nil {
+					return nil, err
+				}
+				values = append(values, v)
 			}
-			values = append(values, v)
-		}
-		return values, nil
-	}
-	return r.take(b, t)
+			return values, nil
+		},
+	}}
 }
 
-func (r *run) firstPing(b *bed, c contestant, work string) (v Value, err error) {
+func (r *run) firstPing(b *bed, c contestant) (v Value, err error) {
 	var pods [2]lab.Pod
 	for h := range pods {
 		if pods[h], err = b.AddPod(r.ctx, h, lab.PodOptions{}); err != nil {
@@ -66,55 +57,47 @@ func (r *run) firstPing(b *bed, c contestant, work string) (v Value, err error) 
 	m := pingTime.FindSubmatch(out)
 	if m == nil {
 		// Its time is the time-out: a lost ping must not improve the median.
-		return Value{Work: work, Unit: "ms", X: 5000, Tally: tally}, nil
+		return Value{X: 5000, Tally: tally}, nil
 	}
 	tally.Lost, tally.Received = 0, 1
 	ms, err := strconv.ParseFloat(string(m[1]), 64)
-	return Value{Work: work, Unit: "ms", X: ms, Tally: tally}, err
+	return Value{X: ms, Tally: tally}, err
 }
 
-const arpHow = "arp: who-has 169.254.1.1, broadcast, from a packet socket in the pod; time to the reply at that socket. " +
-	"'paced' asks once a millisecond; 'at once' asks 1500 times in a row (proxyarpd polices an interface at 10,000 a second after a burst of 2,000)."
+const arpHow = "who-has the gateway (between found namespaces: the next hop), broadcast, from a packet socket in the pod; time to the reply at " +
+	"that socket. 'paced' asks once a millisecond; 'at once' asks up to 1500 times in a row (proxyarpd polices an interface at 10,000 a second " +
+	"after a burst of 2,000)."
 
 // arp: how long an answer takes on an idle host.
-func (r *run) arp() error {
-	b, err := r.bed()
-	if err != nil {
-		return err
-	}
-	pod := b.pod(0, 0)
-	count := 3000
-	if r.Quick {
-		count = 600
-	}
-	for _, c := range []struct {
+func (r *run) arp() (steps []*step) {
+	type kind struct {
 		what string
 		x    Exchange
-	}{
-		{"ARP answer, paced 1 ms", Exchange{Count: count, Pace: time.Millisecond}},
-		{"ARP answer, at once", Exchange{Count: min(count, 1500)}},
-	} {
-		c.x.CPU, c.x.Timeout = -1, 100*time.Millisecond
-		err := r.take(b, turns{
-			work: c.what, how: arpHow, hosts: []int{0}, contestants: []contestant{&kernel{}, r.proxyarpd()},
-			measure: func(contestant) ([]Value, error) {
-				ask, err := b.asksARP(pod)
+	}
+	kinds := []kind{{"ARP answer, at once", Exchange{Count: 1500}}, {"ARP answer, paced 1 ms", Exchange{Count: 3000, Pace: time.Millisecond}}}
+	if r.Quick {
+		kinds = kinds[:1]
+	}
+	for _, k := range kinds {
+		k.x.CPU, k.x.Timeout = -1, 100*time.Millisecond
+		steps = append(steps, &step{
+			figures:     exchangeFigures(k.what, "arp", map[string]float64{"paced": float64(k.x.Pace.Milliseconds())}),
+			contestants: r.answerers(false), hosts: oneHost, turn: time.Duration(k.x.Count) * max(k.x.Pace, 50*time.Microsecond), pairs: pairs(1, oneHost),
+			measure: func(b *bed, _ contestant) ([]Value, error) {
+				ask, err := b.asksARP(b.sender(0), b.receiver(oneHost))
 				if err != nil {
 					return nil, err
 				}
 				defer ask.Close()
-				return exchange(ask, c.what, c.x)
+				return exchange(ask, k.x, 0)
 			},
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	return steps
 }
 
-const floodHow = "flood: one pod sends as fast as it can, pinned to CPU 0 (ARP requests for the gateway, or 60-byte UDP to a third pod), " +
-	"while two other pods ping-pong once a millisecond and one asks for its gateway once a millisecond; what has no answer within " +
+const floodHow = "One pod sends as fast as it can, pinned to the first CPU (ARP requests for the gateway, or 64-byte UDP to a third pod), " +
+	"while two other pods exchange UDP once a millisecond and one asks for its gateway once a millisecond; what has no answer within " +
 	"100 ms is lost. Replies to the flooder are counted by its interface (rx_packets) over the whole flood. 'quiet' is the same without the flood."
 
 type flood struct {
@@ -123,87 +106,116 @@ type flood struct {
 }
 
 // flood: what one pod's flood costs another.
-func (r *run) flood() error {
-	b, err := r.bed()
-	if err != nil {
-		return err
+func (r *run) flood() (steps []*step) {
+	n := 2000
+	if r.Quick {
+		n = 400
 	}
-	floods := []flood{
+	for _, f := range []flood{
 		{"quiet", nil},
 		{"ARP flood", func(p Path) ([][]byte, error) {
-			f, err := ARPRequest(p.FromMAC, p.From, gateway)
-			return [][]byte{f}, err
+			frame, err := ARPRequest(p.FromMAC, p.From, gateway)
+			return [][]byte{frame}, err
 		}},
-		{"IP flood", func(p Path) ([][]byte, error) { return UDPFrames(p, 1, smallFrame, false) }},
-	}
-	for _, f := range floods {
-		err := r.take(b, turns{
-			work: f.what, how: floodHow, hosts: []int{0},
-			contestants: []contestant{&kernel{}, r.proxyarpd()},
-			pairs:       [][2]lab.Pod{{b.pod(0, 0), b.pod(0, 3)}, {b.pod(0, 1), b.pod(0, 2)}},
-			measure:     func(contestant) ([]Value, error) { return r.flooded(b, f) },
-		})
-		if err != nil {
-			return err
+		{"IP flood", func(p Path) ([][]byte, error) {
+			return Frames{Paths: []Path{p}, Port: discardPort, Flows: 1, Sizes: []int{64}}.Build()
+		}},
+	} {
+		figures := append(exchangeFigures("ARP answer to another pod, "+f.what, "flood-arp", nil),
+			exchangeFigures("UDP request/response of other pods, "+f.what, "flood-rr", nil)...)
+		if f.frames != nil {
+			figures = append(figures, Figure{Work: f.what + ": sent", Kind: "flood-sent", Unit: "kpps"})
 		}
+		if f.what == "ARP flood" {
+			figures = append(figures, Figure{Work: f.what + ": replies to the flooder", Kind: "flood-replies", Unit: "k/s"})
+		}
+		steps = append(steps, &step{
+			figures: figures, contestants: r.answerers(false), hosts: oneHost, turn: 2 * time.Duration(n) * time.Millisecond,
+			pairs: func(b *bed) [][2]lab.Pod {
+				return [][2]lab.Pod{{b.flooder(), b.bystander(2)}, {b.bystander(0), b.bystander(1)}}
+			},
+			measure: func(b *bed, _ contestant) ([]Value, error) { return r.flooded(b, f, n) },
+		})
 	}
-	return nil
+	return steps
 }
 
-func (r *run) flooded(b *bed, f flood) (values []Value, err error) {
-	flooder, victim, friend := b.pod(0, 0), b.pod(0, 1), b.pod(0, 2)
-	x := Exchange{Count: 2000, Pace: time.Millisecond, Timeout: 100 * time.Millisecond, CPU: -1}
-	if r.Quick {
-		x.Count = 400
-	}
-	ask, err := b.asksARP(victim)
+// discardPort is RFC 863's; nobody listens there.
+const discardPort = 9
+
+func (b *bed) flooder() lab.Pod { return b.sender(0) }
+
+// bystander is a pod that is not the flooder: the receiver and those behind it.
+func (b *bed) bystander(n int) lab.Pod { return b.pod(0, maxSenders()+n) }
+
+func (r *run) flooded(b *bed, f flood, n int) (values []Value, err error) {
+	flooder, victim, friend, target := b.flooder(), b.bystander(0), b.bystander(1), b.bystander(2)
+	x := Exchange{Count: n, Pace: time.Millisecond, Timeout: 100 * time.Millisecond, CPU: -1}
+	ask, err := b.asksARP(victim, friend)
 	if err != nil {
 		return nil, err
 	}
 	defer ask.Close()
-	ping, end, err := b.pingPong(victim, friend)
+	ping, end, err := b.asks(victim, friend, OpenEcho, openUDPAsker)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
 	if f.frames != nil {
-		index, path, err := b.path(flooder, b.pod(0, 3))
+		stop, err := b.startFlood(f, flooder, target)
 		if err != nil {
 			return nil, err
-		}
-		frames, err := f.frames(path)
-		if err != nil {
-			return nil, err
-		}
-		g, err := b.generator(flooder, index, frames, false)
-		if err != nil {
-			return nil, err
-		}
-		before, err := b.received(flooder, index)
-		if err != nil {
-			return nil, errors.Join(err, g.Close())
-		}
-		began := time.Now()
-		if err := g.Start(0, 0, 0); err != nil {
-			return nil, errors.Join(err, g.Close())
 		}
 		defer func() {
-			g.Stop()
-			took := time.Since(began).Seconds()
-			after, countErr := b.received(flooder, index)
-			values = append(values, Value{Work: f.what + ": flood sent", Unit: "kpps", X: float64(g.Sent()) / took / 1e3})
+			sent, replies, stopErr := stop()
+			at := 2 * len(exchangePercentiles)
+			values = append(values, Value{Figure: at, X: sent})
 			if f.what == "ARP flood" {
-				values = append(values, Value{Work: f.what + ": replies to the flooder", Unit: "k/s", X: float64(after-before) / took / 1e3})
+				values = append(values, Value{Figure: at + 1, X: replies})
 			}
-			err = errors.Join(err, countErr, g.Close())
+			err = errors.Join(err, stopErr)
 		}()
 	}
-	arp, err := exchange(ask, "ARP answer to another pod, "+f.what, x)
+	arp, err := exchange(ask, x, 0)
 	if err != nil {
 		return nil, err
 	}
-	pong, err := exchange(ping, "ping-pong of other pods, "+f.what, x)
+	pong, err := exchange(ping, x, len(exchangePercentiles))
 	return append(arp, pong...), err
+}
+
+// startFlood begins a flood; what it returns ends it and says how many frames a second went and came, in thousands.
+func (b *bed) startFlood(f flood, from, to lab.Pod) (stop func() (sent, replies float64, err error), err error) {
+	index, path, err := b.path(from, to.Addr.Addr())
+	if err != nil {
+		return nil, err
+	}
+	frames, err := f.frames(path)
+	if err != nil {
+		return nil, err
+	}
+	var g *Generator
+	err = b.Do(from.Node, func() error {
+		g, err = OpenGenerator(index, frames, 1, false)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	before, err := b.received(from, index)
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	began := time.Now()
+	if err := g.Start(usableCPUs()[0], 0, 0); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return func() (float64, float64, error) {
+		g.Stop()
+		took := time.Since(began).Seconds() * 1e3
+		after, err := b.received(from, index)
+		return float64(g.Sent()) / took, float64(after-before) / took, errors.Join(err, g.Close())
+	}, nil
 }
 
 // received is how many frames have come to a pod's interface.

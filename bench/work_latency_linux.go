@@ -2,61 +2,75 @@ package bench
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
-
-	"proxyarpd/internal/lab"
 )
 
-const latencyHow = "ping-pong: UDP, 64 bytes of payload, closed loop, client and server one thread with one blocking socket each, " +
-	"not pinned, on an otherwise idle machine; p50 and p99 of a round by nearest rank. 'paced' begins an exchange each millisecond, " +
-	"so that everyone on the way has fallen asleep."
+const latencyHow = "Request and response, closed loop, 64 bytes each way: UDP, or one TCP connection with TCP_NODELAY; client and server one " +
+	"thread with one blocking socket each, not pinned, on an otherwise idle machine; percentiles of a round by nearest rank. " +
+	"'paced' begins an exchange each millisecond, so that everyone on the way has fallen asleep."
 
-// latency: UDP ping-pong between pods.
-func (r *run) latency() error {
-	b, err := r.bed()
-	if err != nil {
-		return err
+// latency: request and response.
+func (r *run) latency() (steps []*step) {
+	udp, tcp := OpenEcho, OpenTCPEcho
+	type kind struct {
+		name, proto string
+		hosts       []int
+		x           Exchange
+		open        func(netip.Addr) (*Echo, error)
+		dial        func(netip.Addr, netip.AddrPort) (*asker, error)
 	}
-	cases := []struct {
-		what  string
-		to    lab.Pod
-		hosts []int
-		x     Exchange
-	}{
-		{"ping-pong, one host", b.pod(0, 2), []int{0}, Exchange{Count: 20000}},
-		{"ping-pong paced 1 ms, one host", b.pod(0, 2), []int{0}, Exchange{Count: 2000, Pace: time.Millisecond}},
-		{"ping-pong, two hosts", b.pod(1, 2), []int{0, 1}, Exchange{Count: 20000}},
+	kinds := []kind{
+		{"UDP request/response", "udp", oneHost, Exchange{Count: 20000}, udp, openUDPAsker},
+		{"TCP request/response", "tcp", oneHost, Exchange{Count: 20000}, tcp, openTCPAsker},
+		{"UDP request/response, paced 1 ms", "udp", oneHost, Exchange{Count: 2000, Pace: time.Millisecond}, udp, openUDPAsker},
+		{"UDP request/response", "udp", twoHosts, Exchange{Count: 20000}, udp, openUDPAsker},
 	}
-	for i, c := range cases {
+	switch {
+	case r.Quick:
+		kinds = kinds[:2]
+	case r.Between != nil:
+		kinds = kinds[:3]
+	}
+	for _, k := range kinds {
+		turn := 2 * time.Second
 		if r.Quick {
-			if i > 0 {
-				break
-			}
-			c.x.Count /= 4
+			k.x.Count /= 5
+			turn /= 5
 		}
-		c.x.CPU, c.x.Timeout = -1, 200*time.Millisecond
-		from := b.pod(0, 0)
-		err := r.take(b, turns{
-			work: c.what, how: latencyHow, hosts: c.hosts,
-			contestants: []contestant{&kernel{}, r.proxyarpd()}, pairs: [][2]lab.Pod{{from, c.to}},
-			measure: func(contestant) ([]Value, error) {
-				ask, end, err := b.pingPong(from, c.to)
+		k.x.CPU, k.x.Timeout = -1, 200*time.Millisecond
+		steps = append(steps, &step{
+			figures:     exchangeFigures(k.name+", "+r.where(k.hosts), "rr", map[string]float64{k.proto: 1, "hosts": float64(len(k.hosts)), "paced": float64(k.x.Pace.Milliseconds())}),
+			contestants: r.forwarders(), hosts: k.hosts, turn: turn, pairs: pairs(1, k.hosts),
+			measure: func(b *bed, _ contestant) ([]Value, error) {
+				ask, end, err := b.asks(b.sender(0), b.receiver(k.hosts), k.open, k.dial)
 				if err != nil {
 					return nil, err
 				}
 				defer end()
-				return exchange(ask, c.what, c.x)
+				return exchange(ask, k.x, 0)
 			},
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	return steps
 }
 
-// exchange runs a warmed-up closed loop and gives its percentiles.
-func exchange(a *asker, what string, x Exchange) ([]Value, error) {
+// exchangePercentiles are what an exchange is told by.
+var exchangePercentiles = []float64{50, 90, 99, 99.9}
+
+func exchangeFigures(work, kind string, params map[string]float64) (figures []Figure) {
+	for _, p := range exchangePercentiles {
+		own := map[string]float64{"percentile": p}
+		for k, v := range params {
+			own[k] = v
+		}
+		figures = append(figures, Figure{Work: fmt.Sprintf("%s, p%v", work, p), Kind: kind, Unit: "µs", Params: own})
+	}
+	return figures
+}
+
+// exchange runs a warmed-up closed loop and gives its percentiles, from the first-th figure on.
+func exchange(a *asker, x Exchange, first int) (values []Value, err error) {
 	warm := x
 	warm.Count = max(1, x.Count/20)
 	if _, err := a.run(warm); err != nil {
@@ -67,12 +81,12 @@ func exchange(a *asker, what string, x Exchange) ([]Value, error) {
 		return nil, err
 	}
 	if len(out.Took) == 0 {
-		return nil, fmt.Errorf("bench: %s: all of %d questions unanswered", what, x.Count)
+		return nil, fmt.Errorf("bench: all of %d questions unanswered", x.Count)
 	}
 	tally := Tally{Sent: uint64(x.Count), Received: uint64(len(out.Took)), Lost: uint64(out.Lost)}
 	us := microseconds(out.Took)
-	return []Value{
-		{Work: what + ", p50", Unit: "µs", X: Percentile(us, 50), Tally: &tally},
-		{Work: what + ", p99", Unit: "µs", X: Percentile(us, 99), Tally: &tally},
-	}, nil
+	for i, p := range exchangePercentiles {
+		values = append(values, Value{Figure: first + i, X: Percentile(us, p), Tally: &tally})
+	}
+	return values, nil
 }

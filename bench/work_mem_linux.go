@@ -1,78 +1,45 @@
 package bench
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
-
-	"proxyarpd/internal/lab"
+	"time"
 )
 
-const memHow = "start-up and memory: host0 has that many workload interfaces, all up, each with a route. Start-up is from exec to the end of " +
+const memHow = "host0 has that many workload interfaces, all up, each with a route. Start-up is from exec to the end of " +
 	"`proxyarpd status --wait 30s`, its own start included. VmRSS and Pss are proxyarpd's own right then (/proc/PID/status, smaps_rollup), " +
 	"and what is mapped of sockets (smaps), which VmRSS holds as far as it has been touched; what eBPF maps and socket queues take in the kernel is not in it."
 
 // mem: memory and start-up time by the number of interfaces.
-func (r *run) mem() (err error) {
-	counts := []int{1, 200, 1000}
+func (r *run) mem() (steps []*step) {
+	counts := []int{1, 100, 1000}
 	if r.Quick {
-		counts = []int{1, 200}
+		counts = []int{1, 100}
 	}
-	b, err := r.newBed(lab.NoPods)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	pod, err := b.AddPod(r.ctx, 1, lab.PodOptions{}) // its namespace holds the other ends
-	if err != nil {
-		return err
-	}
-	k, err := openBulk(b, pod.Node)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, k.Close()) }()
 	for _, n := range counts {
-		for len(k.links) < n {
-			l, err := k.add()
-			if err == nil {
-				err = k.up(l)
-			}
-			if err == nil {
-				err = k.route(l)
-			}
-			if err != nil {
-				return err
-			}
-			if r.ctx.Err() != nil {
-				return r.ctx.Err()
-			}
-		}
-		what := fmt.Sprintf(", %d interface%s", n, plural(n))
-		err := r.take(b, turns{
-			work: "start-up" + what, how: memHow, hosts: []int{0}, contestants: []contestant{r.proxyarpd()},
-			measure: func(c contestant) ([]Value, error) {
-				p := c.(*daemon).runs[0]
-				memory, err := memory(p.cmd.Process.Pid)
+		what, params := ", "+count(n, "interface"), map[string]float64{"workloads": float64(n)}
+		steps = append(steps, &step{
+			figures: []Figure{{Work: "start-up" + what, Kind: "start", Unit: "ms", Params: params},
+				{Work: "VmRSS" + what, Kind: "memory", Unit: "MB", Params: params},
+				{Work: "of that RssAnon" + what, Kind: "memory-anon", Unit: "MB", Params: params},
+				{Work: "Pss" + what, Kind: "memory-pss", Unit: "MB", Params: params},
+				{Work: "mapped receive rings" + what, Kind: "memory-rings", Unit: "MB", Params: params}},
+			contestants: r.proxyarpds(), hosts: oneHost, turn: time.Duration(n)*time.Millisecond + 100*time.Millisecond,
+			prepare: func(b *bed) error { return b.bulk.grow(r.ctx, n) },
+			measure: func(_ *bed, c contestant) ([]Value, error) {
+				d := c.(*daemon)
+				m, err := memory(d.runs[0].cmd.Process.Pid)
 				if err != nil {
 					return nil, err
 				}
-				return []Value{
-					{Work: "start-up" + what, Unit: "ms", X: float64(p.ready.Microseconds()) / 1e3},
-					{Work: "VmRSS" + what, Unit: "MB", X: memory["VmRSS"]},
-					{Work: "of that RssAnon" + what, Unit: "MB", X: memory["RssAnon"]},
-					{Work: "Pss" + what, Unit: "MB", X: memory["Pss"]},
-					{Work: "mapped receive rings" + what, Unit: "MB", X: memory["rings"]},
-				}, nil
+				return []Value{{X: float64(d.ready.Microseconds()) / 1e3}, {Figure: 1, X: m["VmRSS"]}, {Figure: 2, X: m["RssAnon"]},
+					{Figure: 3, X: m["Pss"]}, {Figure: 4, X: m["rings"]}}, nil
 			},
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	return steps
 }
 
 // memory reads a process's lines in kB, in MB.

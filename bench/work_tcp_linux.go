@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -15,50 +14,41 @@ import (
 	"proxyarpd/internal/lab"
 )
 
-const tcpHow = "tcp: iperf3, what the server received a second (end.sum_received)."
+const tcpHow = "iperf3, one TCP stream or several: what the server received a second (end.sum_received)."
 
 // tcp: iperf3 with one stream and four, on one host and across two.
-func (r *run) tcp() error {
-	if _, err := exec.LookPath("iperf3"); err != nil {
-		return fmt.Errorf("iperf3 is not installed: %w", err)
-	}
-	b, err := r.bed()
-	if err != nil {
-		return err
-	}
-	seconds := 3
+func (r *run) tcp() (steps []*step) {
+	seconds, streams := 3, []int{1, 4}
+	topologies := r.topologies()
 	if r.Quick {
-		seconds = 1
+		seconds, streams, topologies = 1, streams[:1], topologies[:1]
 	}
-	for _, hosts := range [][]int{{0}, {0, 1}} {
-		for _, streams := range []int{1, 4} {
-			from, to := b.pod(0, 0), b.pod(hosts[len(hosts)-1], 2)
-			what := fmt.Sprintf("TCP, %d stream%s, %s", streams, plural(streams), []string{"one host", "two hosts"}[len(hosts)-1])
-			err := r.take(b, turns{
-				work: what, how: tcpHow, hosts: hosts, pairs: [][2]lab.Pod{{from, to}},
-				contestants: []contestant{&kernel{}, r.proxyarpd()},
-				measure: func(contestant) ([]Value, error) {
-					bits, again, err := r.iperf(b, from, to, streams, seconds)
-					if err != nil {
-						return nil, err
-					}
-					return []Value{{Work: what, Unit: "Gbit/s", X: bits / 1e9},
-						{Work: what + ", retransmits", Unit: "segments", X: again}}, nil
+	for _, hosts := range topologies {
+		for _, n := range streams {
+			what := fmt.Sprintf("TCP, %s, %s", count(n, "stream"), r.where(hosts))
+			params := map[string]float64{"streams": float64(n), "hosts": float64(len(hosts))}
+			steps = append(steps, &step{
+				figures: []Figure{{Work: what, Kind: "tcp", Unit: "Gbit/s", Params: params},
+					{Work: what + ", retransmits", Kind: "tcp-retransmits", Unit: "segments", Params: params}},
+				contestants: r.forwarders(), hosts: hosts, pairs: pairs(1, hosts), turn: time.Duration(seconds)*time.Second + 200*time.Millisecond,
+				measure: func(b *bed, _ contestant) ([]Value, error) {
+					bits, again, err := r.iperf(b, b.sender(0), b.receiver(hosts), n, seconds)
+					return []Value{{X: bits / 1e9}, {Figure: 1, X: again}}, err
 				},
 			})
-			if err != nil {
-				return err
-			}
 		}
 	}
-	return nil
+	return steps
 }
+
+// iperfPort is not iperf3's own, on which somebody may listen between namespaces that were found.
+const iperfPort = "52017"
 
 func (r *run) iperf(b *bed, from, to lab.Pod, streams, seconds int) (bits, retransmits float64, err error) {
 	ctx, cancel := context.WithTimeout(r.ctx, time.Duration(seconds+10)*time.Second)
 	defer cancel()
 	addr := to.Addr.Addr().String()
-	server := b.Command(ctx, to.Node, "iperf3", "-s", "-1", "-B", addr, "--forceflush")
+	server := b.Command(ctx, to.Node, "iperf3", "-s", "-1", "-p", iperfPort, "-B", addr, "--forceflush")
 	out, err := server.StdoutPipe()
 	if err != nil {
 		return 0, 0, err
@@ -69,16 +59,15 @@ func (r *run) iperf(b *bed, from, to lab.Pod, streams, seconds int) (bits, retra
 	defer server.Wait()
 	defer cancel()
 	lines := bufio.NewScanner(out)
-	for {
-		if !lines.Scan() {
-			return 0, 0, errors.New("bench: iperf3 -s does not listen")
-		}
-		if strings.Contains(lines.Text(), "Server listening") {
-			break
-		}
+	listening := false
+	for !listening && lines.Scan() {
+		listening = strings.Contains(lines.Text(), "Server listening")
+	}
+	if !listening {
+		return 0, 0, errors.New("bench: iperf3 -s does not listen")
 	}
 	go io.Copy(io.Discard, out)
-	text, err := b.Command(ctx, from.Node, "iperf3", "-c", addr, "-J", "-t", strconv.Itoa(seconds), "-P", strconv.Itoa(streams)).Output()
+	text, err := b.Command(ctx, from.Node, "iperf3", "-c", addr, "-p", iperfPort, "-B", from.Addr.Addr().String(), "-J", "-t", strconv.Itoa(seconds), "-P", strconv.Itoa(streams)).Output()
 	var result struct {
 		Error string
 		End   struct {

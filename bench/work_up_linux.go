@@ -9,50 +9,37 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"proxyarpd/internal/lab"
 )
 
-const upHow = "up: veth pairs are made one after the other as fast as netlink goes (pod's end up, host's end up, route to the pod). " +
+const upHow = "Veth pairs are made one after the other as fast as netlink goes (pod's end up, host's end up, route to the pod). " +
 	"Time from just before the host's end is set up to the first ARP reply at the pod's end. The pod asks (QDISC_BYPASS, broadcast) as soon as " +
-	"its carrier is there, and again each millisecond. N is all interfaces of all rounds; the median is of them. 'all' is from the first pair's making to the last one's reply."
+	"its carrier is there, and again each millisecond. The samples are all interfaces of all rounds. 'all' is from the first pair's making to the last one's reply."
 
 // up: from interface up to the first answer.
-func (r *run) up() (err error) {
-	counts := []int{1, 200}
+func (r *run) up() (steps []*step) {
+	counts := []int{1, 100, 1000}
 	if r.Quick {
 		counts = []int{1, 50}
 	}
-	b, err := r.newBed(lab.NoPods)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	pod, err := b.AddPod(r.ctx, 0, lab.PodOptions{})
-	if err != nil {
-		return err
-	}
 	for _, n := range counts {
-		t := turns{
-			work: fmt.Sprintf("up to first answer, %d interface%s at once", n, plural(n)), how: upHow, hosts: []int{0},
-			contestants: []contestant{&kernel{}, &kernel{delayed: true}, r.proxyarpd()},
-		}
-		t.measure = func(c contestant) ([]Value, error) {
-			took, all, err := r.bringUp(b, c, pod, n)
-			if err != nil {
-				return nil, err
-			}
-			values := []Value{{Work: t.work + ", all", Unit: "ms", X: float64(all.Microseconds()) / 1e3}}
-			for _, d := range took {
-				values = append(values, Value{Work: t.work, Unit: "ms", X: float64(d.Nanoseconds()) / 1e6})
-			}
-			return values, nil
-		}
-		if err := r.take(b, t); err != nil {
-			return err
-		}
+		what, params := fmt.Sprintf("up to first answer, %s at once", count(n, "interface")), map[string]float64{"workloads": float64(n)}
+		steps = append(steps, &step{
+			figures:     []Figure{{Work: what, Kind: "up", Unit: "ms", Params: params}, {Work: what + ", all", Kind: "up-all", Unit: "ms", Params: params}},
+			contestants: r.answerers(true), hosts: oneHost, turn: time.Duration(n) * 4 * time.Millisecond,
+			measure: func(b *bed, c contestant) ([]Value, error) {
+				took, all, err := r.bringUp(b, c, n)
+				if err != nil {
+					return nil, err
+				}
+				values := []Value{{Figure: 1, X: float64(all.Microseconds()) / 1e3}}
+				for _, d := range took {
+					values = append(values, Value{X: float64(d.Nanoseconds()) / 1e6})
+				}
+				return values, nil
+			},
+		})
 	}
-	return nil
+	return steps
 }
 
 // newcomer is an interface that waits for its first answer.
@@ -74,14 +61,14 @@ type newcomers struct {
 	wanted   int
 }
 
-func (r *run) bringUp(b *bed, who contestant, pod lab.Pod, n int) (took []time.Duration, all time.Duration, err error) {
-	k, err := openBulk(b, pod.Node)
+func (r *run) bringUp(b *bed, who contestant, n int) (took []time.Duration, all time.Duration, err error) {
+	k, err := openBulk(b, b.bulk.pod)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, k.Close()) }()
 	c := &newcomers{byIndex: map[int]*newcomer{}, wanted: n}
-	err = b.Do(pod.Node, func() (err error) {
+	err = b.Do(b.bulk.pod.Node, func() (err error) {
 		c.fd, err = arpSocket()
 		return err
 	})

@@ -45,12 +45,13 @@ var mayImport = map[string][]string{
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/forward/...",
 		"proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/macs",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},
-	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/internal/daemon", labPackage},
+	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/internal/daemon", labPackage, benchPackage},
 }
 
 const (
-	unixPackage = "golang.org/x/sys/unix"
-	labPackage  = "proxyarpd/internal/lab"
+	unixPackage  = "golang.org/x/sys/unix"
+	labPackage   = "proxyarpd/internal/lab"
+	benchPackage = "proxyarpd/bench"
 )
 
 // unixAnywhere are the packages that name constants and errors of the kernel in any file: they turn its words into
@@ -168,8 +169,10 @@ func TestImportsOfFiles(t *testing.T) {
 				t.Errorf("%s imports %s: only files *_linux.go and *_unsafe.go do", f.path(), p)
 			case p == labPackage && f.dir == "cmd/proxyarpd" && !strings.HasPrefix(f.name, "lab") && !strings.HasPrefix(f.name, "demo"):
 				t.Errorf("%s imports %s: only the subcommand lab does, never what runs as the daemon", f.path(), p)
+			case p == benchPackage && f.dir == "cmd/proxyarpd" && !strings.HasPrefix(f.name, "bench"):
+				t.Errorf("%s imports %s: only the subcommand bench does, never what runs as the daemon", f.path(), p)
 			case strings.HasPrefix(p, "github.com/google/gopacket"):
-				t.Errorf("%s imports %s: only tests do", f.path(), p)
+				t.Errorf("%s imports %s: only bench and tests do", f.path(), p)
 			}
 		}
 	}

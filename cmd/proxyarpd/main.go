@@ -27,6 +27,7 @@ var commands = []command{
 	runCommand,
 	statusCommand,
 	labCommand,
+	benchCommand,
 	versionCommand,
 }
 

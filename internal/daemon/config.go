@@ -21,6 +21,9 @@ const (
 	EngineNone     = "none"
 )
 
+// Forwarders lists the engines that forward.
+func Forwarders() []string { return []string{EngineAFPacket} }
+
 // UplinkAuto is the glob that stands for the devices of the routes in use.
 const UplinkAuto = "auto"
 

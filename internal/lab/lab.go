@@ -22,7 +22,8 @@ var ErrExists = errors.New("is up already")
 
 // Lab is a set of network namespaces. Its methods may be called concurrently.
 type Lab struct {
-	spec Spec
+	spec    Spec
+	adopted bool // the namespaces are somebody else's
 
 	changing sync.Mutex // held while pods come and go, and taken before mu
 	lock     *os.File   // held as long as a transient lab lives; needs changing
@@ -153,6 +154,9 @@ func (l *Lab) Close() error {
 	l.closed = true
 	l.mu.Unlock()
 	err := l.killProcesses()
+	if l.adopted {
+		return err
+	}
 	if l.lock != nil {
 		_, removeErr := removeLocked(l.spec.Name, l.lock)
 		return errors.Join(err, removeErr)

@@ -15,7 +15,13 @@ import (
 // netnsDir is where iproute2 looks for named namespaces, too.
 const netnsDir = "/run/netns"
 
-func netnsPath(netns string) string { return filepath.Join(netnsDir, netns) }
+// netnsPath is where a namespace is mounted: iproute2's place for a name, or the path itself.
+func netnsPath(netns string) string {
+	if filepath.IsAbs(netns) {
+		return netns
+	}
+	return filepath.Join(netnsDir, netns)
+}
 
 var errGoexit = errors.New("lab: the function ended its goroutine")
 

@@ -41,6 +41,9 @@ func (l *Lab) change(fn func() error) error {
 	if l.isClosed() {
 		return fmt.Errorf("lab %s: %w", l.spec.Name, os.ErrClosed)
 	}
+	if l.adopted {
+		return errors.New("lab: the namespaces are not this lab's to change")
+	}
 	if l.lock == nil {
 		lock, err := lockLab(l.spec.Name)
 		if err != nil {

@@ -149,7 +149,11 @@ func (l *Lab) killProcesses() error {
 	}
 	// What they left is told by group and namespace, a group's number alone
 	// being free again once its last member has ended.
-	procs, err := Processes(l.spec.Name)
+	nodes, err := l.netnsByNode()
+	if err != nil {
+		return err
+	}
+	procs, err := processesIn(nodes)
 	for _, pids := range procs {
 		for _, pid := range pids {
 			group, err := unix.Getpgid(pid)
