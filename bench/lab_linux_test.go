@@ -21,10 +21,6 @@ func testBed(t *testing.T) *bed {
 	return &bed{Lab: l, dir: t.TempDir()}
 }
 
-func testRun(t *testing.T) *run {
-	return &run{ctx: t.Context(), Options: Options{Trial: 200 * time.Millisecond, Rounds: 1}, report: &Report{Base: Kernel, Methods: map[string]string{}}}
-}
-
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
