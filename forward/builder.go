@@ -20,6 +20,8 @@ type Builder struct {
 	used   map[int32]int    // routes that lead to an interface
 	groups map[int32]uint32 // of interfaces
 
+	usedChanged bool // interfaces came to used, or went
+
 	linksDirty, rulesDirty bool
 	table                  *Table
 }
@@ -170,14 +172,26 @@ func (b *Builder) DeleteNeighbour(ifindex int32, addr netip.Addr) {
 // aside. The map is the builder's: read it, don't keep it.
 func (b *Builder) UsedLinks() map[int32]int { return b.used }
 
+// UsedLinksChanged reports whether interfaces have come to UsedLinks, or gone,
+// since it was last asked.
+func (b *Builder) UsedLinksChanged() bool {
+	changed := b.usedChanged
+	b.usedChanged = false
+	return changed
+}
+
 func (b *Builder) use(table uint32, r *Route, n int) {
 	if table == TableLocal {
 		return
 	}
 	for ; r != nil; r = r.next {
 		for _, nh := range r.Nexthops {
-			if b.used[nh.Ifindex] += n; b.used[nh.Ifindex] == 0 {
+			switch b.used[nh.Ifindex] += n; b.used[nh.Ifindex] {
+			case 0:
 				delete(b.used, nh.Ifindex)
+				b.usedChanged = true
+			case n:
+				b.usedChanged = true
 			}
 		}
 	}
@@ -204,8 +218,8 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 	if best == old {
 		return
 	}
-	b.use(table, old, -1)
 	b.use(table, best, 1)
+	b.use(table, old, -1)
 	switch {
 	case best == nil:
 		b.routes--

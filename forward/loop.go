@@ -19,6 +19,10 @@ type Options struct {
 	// yet. A packet that has no way is held while that is so, for a moment. nil
 	// is always.
 	Behind func() bool
+	// Incomplete reports whether the kernel's state is being read anew, so that
+	// Tables may be old for seconds: nobody is told that there is no way. nil is
+	// never.
+	Incomplete func() bool
 }
 
 // Loop is the datapath: one goroutine that runs a Port.
@@ -65,6 +69,9 @@ func NewLoop(p Port, o Options) *Loop {
 	}
 	if o.Behind == nil {
 		o.Behind = func() bool { return true }
+	}
+	if o.Incomplete == nil {
+		o.Incomplete = func() bool { return false }
 	}
 	l := &Loop{port: p, opts: o, start: time.Now()}
 	l.res.clock = midnight
@@ -242,7 +249,8 @@ func (l *Loop) explain(t *Table, f *Frame, r *result) {
 	if r.icmp.Type == 0 {
 		return
 	}
-	if r.icmp.Type == wire.ICMPDestUnreachable && r.icmp.Code != wire.ICMPFragNeeded && !l.limiter.allowError(ip.Src(), l.now()) {
+	if r.icmp.Type == wire.ICMPDestUnreachable && r.icmp.Code != wire.ICMPFragNeeded &&
+		(l.opts.Incomplete() || !l.limiter.allowError(ip.Src(), l.now())) {
 		return
 	}
 	l.report(t, ip, f.PktType, r)

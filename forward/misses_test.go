@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"proxyarpd/forward"
+	"proxyarpd/forward/memport"
 )
 
 // strict is a workload interface with source validation.
@@ -32,6 +33,31 @@ func TestSourceMissHeld(t *testing.T) {
 	once(t, l)
 	if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfPod2 {
 		t.Errorf("%d sent, counters %v", len(sent), l.Counters().Read().Verdicts)
+	}
+}
+
+// TestIncomplete: as long as the tables may be old nobody is told that there is
+// no way.
+func TestIncomplete(t *testing.T) {
+	p, incomplete := memport.New(), true
+	l := forward.NewLoop(p, forward.Options{Behind: func() bool { return false }, Incomplete: func() bool { return incomplete }})
+	l.Publish(forward.TestBuilder(forward.Policy{}).Publish())
+	for range 2 {
+		for _, dst := range []string{"172.16.0.1", "10.71.0.1"} { // no route, and one that says so
+			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", dst, 18))
+			once(t, l)
+		}
+		want := 2
+		if incomplete {
+			want = 0
+		}
+		if n := len(p.Sent()); n != want {
+			t.Errorf("%d sent, want %d", n, want)
+		}
+		incomplete = false
+	}
+	if counts(l, forward.DropIPInNoRoutes) != 2 || counts(l, forward.DropRouteUnreachable) != 2 {
+		t.Error(l.Counters().Read().Verdicts)
 	}
 }
 

@@ -197,7 +197,7 @@ func (d *Daemon) openForward() error {
 	if d.port, err = afpacket.Open(cfg); err != nil {
 		return err
 	}
-	d.loop = forward.NewLoop(d.port, forward.Options{Resolve: d.resolve, Behind: d.behind})
+	d.loop = forward.NewLoop(d.port, forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete})
 	return nil
 }
 

@@ -139,7 +139,7 @@ func (d *Daemon) noteRoutes(set *netstate.RouteSet) {
 		return
 	}
 	d.builder.SetRoutes(set.Table, set.Dst, d.scratch.convert(set))
-	d.dirty.roles = true
+	d.dirty.roles = d.builder.UsedLinksChanged() || d.dirty.roles
 	if set.Table != unix.RT_TABLE_LOCAL {
 		return
 	}
@@ -189,11 +189,14 @@ func (d *Daemon) reconcile() error {
 		d.admit(index)
 	}
 	d.publish()
+	links := len(d.dirty.links) > 0 // routes alone make nothing ready, and may be many
 	d.dirty = dirty{links: map[int]bool{}}
 	if err := errors.Join(errs...); err != nil {
 		d.log.Error("state not carried over", "err", err)
 	}
-	d.signalReady()
+	if links {
+		d.signalReady()
+	}
 	return nil
 }
 

@@ -35,6 +35,10 @@ func (d *Daemon) resolve(ifindex int32, addr netip.Addr) {
 // proxied: on the datapath, and by the responder.
 func (d *Daemon) behind() bool { return !d.caughtUp.Load() || d.watch.Behind() }
 
+// incomplete reports whether what is known of the kernel's state is being read
+// anew.
+func (d *Daemon) incomplete() bool { return !d.caughtUp.Load() || d.watch.Incomplete() }
+
 // resolveHops has the kernel resolve what the datapath asks for, without
 // traffic of ours (NTF_USE): its ARP, its timers, its neighbour table.
 func (d *Daemon) resolveHops(ctx context.Context) {

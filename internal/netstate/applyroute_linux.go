@@ -93,9 +93,11 @@ func (s *State) disableLink(index int, force bool) {
 	if touched == nil {
 		return
 	}
-	s.stale = true // of several nexthops some may be left: ask
 	for id := range touched {
 		r := &s.bodies.all[id].route
+		// Of several nexthops some may be left: ask. With a full table that takes
+		// seconds, so not for a route of one.
+		s.stale = s.stale || s.replay || opaque(r) || len(r.Nexthops) > 1
 		if opaque(r) || slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Index != index && alive(nh) }) {
 			delete(touched, id)
 		}
@@ -111,7 +113,14 @@ func (s *State) dropBodies(gone map[uint32]bool, table uint32) {
 	}
 	var keys []routeKey
 	var ids []uint32
+	left := 0 // references that are still to be found
+	for id := range gone {
+		left += s.bodies.all[id].refs
+	}
 	for k := range s.routes.sets {
+		if left == 0 {
+			break
+		}
 		ids = s.routes.appendIDs(ids[:0], k)
 		if (table == 0 || k.table == table) && slices.ContainsFunc(ids, func(id uint32) bool { return gone[id] }) {
 			keys = append(keys, k)

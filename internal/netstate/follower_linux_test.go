@@ -34,6 +34,7 @@ type follower struct {
 	netconfs   []Netconf
 	sets       map[routeKey][]Route
 	synced     int
+	incomplete bool // Incomplete said so when the last Synced came
 	log        []string
 }
 
@@ -69,6 +70,9 @@ func (f *follower) apply(events []Event) error {
 	defer f.mu.Unlock()
 	for _, ev := range events {
 		f.event(ev)
+		if ev.Op == Synced {
+			f.incomplete = f.w.Incomplete()
+		}
 	}
 	select {
 	case f.changed <- struct{}{}:

@@ -42,7 +42,7 @@ func TestOverrun(t *testing.T) {
 	})
 	synced := f.synced
 	release()
-	f.await("a new sync", func() bool { return f.synced > synced })
+	f.await("a new sync", func() bool { return f.synced > synced && f.incomplete })
 	f.awaitKernel(ns)
 	after := f.w.Stats()
 	if after.Overruns == before.Overruns || after.Resyncs != after.Overruns {
@@ -50,6 +50,9 @@ func TestOverrun(t *testing.T) {
 	}
 	if after.Messages-before.Messages > 1000 {
 		t.Errorf("%d messages in a buffer of 4096 bytes", after.Messages-before.Messages)
+	}
+	if f.w.Incomplete() {
+		t.Error("still incomplete")
 	}
 	if _, ok := f.link("late"); !ok || len(f.links) != 3 {
 		t.Errorf("links %v", f.links)

@@ -76,6 +76,23 @@ func TestRoutesGoWithTheLink(t *testing.T) {
 	}
 }
 
+// TestWorkloadGoes: the routes to a link without addresses go with it, and no
+// dump, which takes seconds where there are many routes, is needed to know.
+func TestWorkloadGoes(t *testing.T) {
+	ns, f := twoLinks(t)
+	c := ns.veth("c0", "c1")
+	for _, dst := range []string{"10.65.0.1/32", "10.65.0.2/32"} {
+		ns.addRoute(netlink.Route{LinkIndex: c, Scope: unix.RT_SCOPE_LINK}, dst)
+	}
+	f.awaitKernel(ns)
+	before := f.w.Stats().RouteDumps
+	ns.do(func() error { return ns.del("c0") })
+	f.awaitKernel(ns)
+	if n := f.w.Stats().RouteDumps - before; n != 0 {
+		t.Errorf("%d dumps", n)
+	}
+}
+
 // TestLinkdownFollowsCarrier: the flag comes and goes without a route message.
 func TestLinkdownFollowsCarrier(t *testing.T) {
 	ns, f := twoLinks(t)

@@ -36,6 +36,7 @@ type Watcher struct {
 	sink     func([]Event) error
 	sinkErr  error
 	overrun  bool
+	reading  atomic.Bool // a dump is being read, or has not been applied yet
 	canceled <-chan struct{}
 }
 
@@ -87,6 +88,7 @@ func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 		if err := w.flush(); err != nil {
 			return err
 		}
+		w.reading.Store(false)
 		if err := w.step(); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -100,6 +102,12 @@ func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 // been through yet. It may be called from any goroutine while Run runs.
 func (w *Watcher) Behind() bool { return w.events.behind() }
 
+// Incomplete reports whether Run is asking the kernel anew, after messages were
+// lost or were not enough: for as long as that takes, seconds where there are a
+// million routes, what apply has been passed may be old. It may be called from
+// any goroutine.
+func (w *Watcher) Incomplete() bool { return w.reading.Load() }
+
 // step applies one drain of the socket, and asks the kernel where its messages
 // were not enough.
 func (w *Watcher) step() error {
@@ -112,11 +120,12 @@ func (w *Watcher) step() error {
 			return err
 		}
 	}
+	if !w.overrun && !w.state.stale {
+		return nil
+	}
+	w.reading.Store(true)
 	if w.overrun {
 		return w.resync()
-	}
-	if !w.state.stale {
-		return nil
 	}
 	if w.flush() != nil {
 		return nil // Run's next flush returns it
