@@ -46,8 +46,18 @@ func (p *Printer) addr6(a []byte) {
 	p.out = ip.AppendTo(p.out)
 }
 
-// mac prints an address of the link level, in colons.
+// mac prints an Ethernet address, and who made the device if numbers are not enough.
 func (p *Printer) mac(a []byte) {
+	p.colons(a)
+	if p.opt.Numeric == 0 {
+		p.str(" (oui ")
+		p.str(ouiName(uint32(a[0])<<16 | uint32(a[1])<<8 | uint32(a[2])))
+		p.char(')')
+	}
+}
+
+// colons prints bytes in hexadecimal with colons between.
+func (p *Printer) colons(a []byte) {
 	for i, c := range a {
 		if i > 0 {
 			p.char(':')

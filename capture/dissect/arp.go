@@ -89,8 +89,10 @@ func (p *Printer) hardware(a []byte) {
 	switch len(a) {
 	case 0:
 		p.str("<empty>")
-	default:
+	case 6:
 		p.mac(a)
+	default:
+		p.colons(a)
 	}
 }
 

@@ -34,16 +34,30 @@ var atLeast = map[string]map[string]float64{
 	"tcpdump-corpus": {"": .98, "tttt": .98, "noe": .98, "hash": .98, "X": .98, "q": .98},
 }
 
+// corpusDir is where captures lie with the text of tcpdump beside them, made as variants says.
+func corpusDir() string {
+	if dir := os.Getenv("PROXYARPD_TCPDUMP_DATA"); dir != "" {
+		return dir
+	}
+	return filepath.Join("..", "..", "..", "shared", "tcpdump")
+}
+
 func corpus(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("PROXYARPD_TCPDUMP_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "tcpdump")
-	}
+	dir := corpusDir()
 	if _, err := os.Stat(dir); err != nil {
 		t.Skipf("no captures with tcpdump's text: PROXYARPD_TCPDUMP_DATA names no folder, and there is no %s", dir)
 	}
 	return dir
+}
+
+// corpusFiles are the corpus's captures; none if it is not there.
+func corpusFiles() (files []string) {
+	for _, ext := range []string{"pcap", "pcapng"} {
+		found, _ := filepath.Glob(filepath.Join(corpusDir(), "*", "*."+ext))
+		files = append(files, found...)
+	}
+	return files
 }
 
 func TestCorpus(t *testing.T) {

@@ -50,6 +50,14 @@ func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
 		p.ip6(b, length)
 	case typeARP, typeRARP:
 		p.arp(b, length)
+	case typeMPLS, typeMPLSMulti:
+		p.mpls(b, length)
+	case typeSlow:
+		p.slow(b, length)
+	case typeEAPOL:
+		p.eapol(b, length)
+	case typeLLDP:
+		p.lldp(b, length)
 	default:
 		return false
 	}
@@ -59,7 +67,7 @@ func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
 // grePayload prints the payload of GRE and says whether it knows the protocol.
 func (p *Printer) grePayload(proto uint16, b []byte, length int) bool {
 	switch proto {
-	case typeIPv4, typeIPv6:
+	case typeIPv4, typeIPv6, typeMPLS:
 		return p.etherType(proto, b, length, frame{})
 	case typeTEB:
 		p.ethernet(b, length)
@@ -274,6 +282,8 @@ func (p *Printer) tcpPort(src, dst uint16, b []byte, length int, h *ipHeader) {
 		text("smtp", nil)
 	case port(portWhois):
 		text("whois", nil)
+	case port(portRESP):
+		p.resp(b, length)
 	case port(portSSH):
 		p.ssh(b, length)
 	case port(portBGP):

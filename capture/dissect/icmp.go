@@ -295,7 +295,7 @@ func (p *Printer) icmpObjects(b []byte, n int) {
 		}
 		size -= 4
 		if class == 1 && kind == 1 {
-			p.mplsLabel("\n\t    label %d, tc %d", ", [S]", p.u32(b, 0))
+			p.icmpLabel(p.u32(b, 0))
 		} else {
 			p.hexLines("\n\t    ", upto(b, size), 0)
 		}
@@ -306,11 +306,11 @@ func (p *Printer) icmpObjects(b []byte, n int) {
 	}
 }
 
-// mplsLabel prints an entry of a label stack (RFC 3032, section 2.1).
-func (p *Printer) mplsLabel(format, bottom string, entry uint32) {
-	p.printf(format, entry>>12, entry>>9&7)
+// icmpLabel prints an entry of the label stack that a packet had (RFC 4950).
+func (p *Printer) icmpLabel(entry uint32) {
+	p.printf("\n\t    label %d, tc %d", entry>>12, entry>>9&7)
 	if entry>>8&1 != 0 {
-		p.str(bottom)
+		p.str(", [S]")
 	}
 	p.printf(", ttl %d", entry&255)
 }

@@ -100,7 +100,7 @@ func (p *Printer) fromTo(h *ipHeader) {
 // protocolNumber prints an IP protocol that has no printer.
 func (p *Printer) protocolNumber(proto uint8) {
 	p.char(' ')
-	if name := protocolName(proto); p.opt.Numeric == 0 && name != "" {
+	if name := protocolNames[proto]; p.opt.Numeric == 0 && name != "" {
 		p.str(name)
 		return
 	}

@@ -171,9 +171,6 @@ func (p *Printer) xid(b []byte, length int) bool {
 	return true
 }
 
-// Organizations that SNAP and OUIs name.
-const ouiCisco90 = 0x0000f8
-
 // snap prints what follows a SNAP header (RFC 1042), and says whether the payload is known.
 func (p *Printer) snap(b []byte, length int, f frame) bool {
 	p.proto = "snap"

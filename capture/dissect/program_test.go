@@ -117,16 +117,10 @@ func TestProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dir := os.Getenv("PROXYARPD_TCPDUMP_DATA"); dir != "" {
-		more, _ := filepath.Glob(filepath.Join(dir, "*", "*.pcap*"))
-		files = append(files, more...)
-	}
+	files = append(files, corpusFiles()...)
 	differ, all := 0, 0
 	kinds := make(map[string]bool)
 	for _, file := range files {
-		if ext := filepath.Ext(file); ext != ".pcap" && ext != ".pcapng" {
-			continue
-		}
 		r := rand.New(rand.NewPCG(*seed, 0))
 		var set []dissect.Packet
 		for _, pkt := range readCapture(t, file) {

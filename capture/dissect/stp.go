@@ -68,5 +68,5 @@ func (p *Printer) stpConfig(b []byte, length int, kind uint32) {
 func (p *Printer) bridgeID(b []byte) {
 	p.hexBytes(b[:2])
 	p.char('.')
-	p.mac(b[2:8])
+	p.colons(b[2:8])
 }
