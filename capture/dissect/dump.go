@@ -18,11 +18,16 @@ func (p *Printer) dump(b []byte) {
 	}
 }
 
-// unknown dumps a payload that nothing here knows, unless the packet is dumped anyway or is not to be told much of.
+// unknown dumps a payload that nothing here knows.
 func (p *Printer) unknown(b []byte) {
-	if p.opt.HexASCII == 0 && p.opt.Hex == 0 && p.opt.Quiet == 0 {
+	if p.dumpsUnknown() {
 		p.hexASCII("\n\t", b, 0)
 	}
+}
+
+// dumpsUnknown says whether unknown dumps: not if the packet is dumped anyway or is not to be told much of.
+func (p *Printer) dumpsUnknown() bool {
+	return p.opt.HexASCII == 0 && p.opt.Hex == 0 && p.opt.Quiet == 0
 }
 
 // hexLine is the number of bytes a line of a dump.

@@ -60,8 +60,8 @@ func (p *Printer) mplsPayload(label uint32, b []byte, length int) {
 		}
 	}
 	if version == 0 {
-		if p.opt.Hex+p.opt.HexASCII+p.opt.ASCII == 0 {
-			p.hexASCII("\n\t", upto(b, length), 0)
+		if p.dumpsUnknown() {
+			p.unknown(upto(b, length))
 			p.need(b, length)
 		}
 		return
