@@ -42,7 +42,8 @@ demo: ## two hosts, their pods and proxyarpd in namespaces, shown in a minute (r
 test: vet ## vet, unit tests, tests in namespaces (root), race detector
 ifeq ($(ROOT),yes)
 	@scripts/need ip:iproute2 ping:iputils-ping arping:iputils-arping iperf3:iperf3 tcpdump:tcpdump \
-		bird:bird2 nft:nftables iptables:iptables ethtool:ethtool traceroute:traceroute capsh:libcap2-bin gcc:gcc tshark:tshark
+		bird:bird2 nft:nftables iptables:iptables ethtool:ethtool traceroute:traceroute capsh:libcap2-bin gcc:gcc tshark:tshark \
+		mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap
 	@$(MAKE) test-all test-race LAB_REQUIRED=1
 	@echo "make test: all passed"
 else
