@@ -1,6 +1,7 @@
 package dissect_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -27,6 +28,7 @@ var generators = []generator{
 	{name: "dns", proto: 17, port: 53, make: makeDNS},
 	{name: "dns over tcp", proto: 6, port: 53, make: makeDNSOverTCP},
 	{name: "mdns", proto: 17, port: 5353, make: makeDNS},
+	{name: "bgp", proto: 6, port: 179, make: makeBGP},
 	{name: "icmp6", proto: 58, six: true, make: makeICMP6},
 	{name: "neighbour discovery", proto: 58, six: true, make: makeDiscovery},
 	{name: "mobility", proto: 135, six: true, make: makeMobility},
@@ -51,7 +53,7 @@ var generators = []generator{
 }
 
 func init() {
-	for _, proto := range []uint8{8, 9, 33, 46, 55, 77, 88, 89, 103, 113, 143, 89, 50, 4, 41, 47} {
+	for _, proto := range []uint8{8, 9, 33, 46, 55, 77, 88, 89, 103, 113, 143, 50, 4, 41, 47} {
 		generators = append(generators, generator{name: fmt.Sprint("ip-proto-", proto), proto: proto, make: makeBytes(0, 60)})
 	}
 	for _, port := range []uint16{
@@ -255,6 +257,85 @@ func makeDNS(r *rand.Rand) []byte {
 func makeDNSOverTCP(r *rand.Rand) []byte {
 	b := makeDNS(r)
 	return join(be16(len(b)+oneOf(r, 0, 0, 0, 0, 1)), b)
+}
+
+func makePrefixes(r *rand.Rand, size int, path bool) (b []byte) {
+	for range r.IntN(4) {
+		bits := oneOf(r, 0, 8, 20, 24, 26, 32, 8*size, r.IntN(8*size+3))
+		if path {
+			b = join(b, be32(uint32(r.IntN(9))))
+		}
+		b = join(b, []byte{byte(bits)}, someBytes(r, min((bits+7)/8, 16)))
+	}
+	return b
+}
+
+func makeAttribute(r *rand.Rand) []byte {
+	kind := oneOf(r, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 14, 15, 15, 16, 16, 17, 18, 32, 40, 99)
+	v := someBytes(r, oneOf(r, 0, 1, 4, 4, 6, 8, 12, 24))
+	switch kind {
+	case 1:
+		v = []byte{byte(r.IntN(4))}
+	case 2, 17:
+		v = nil
+		for size := oneOf(r, 2, 4); r.IntN(3) > 0; {
+			n := r.IntN(4)
+			v = join(v, []byte{byte(1 + r.IntN(5)), byte(n)}, someBytes(r, n*size))
+		}
+	case 3, 4, 5, 9:
+		v = someBytes(r, oneOf(r, 4, 4, 4, 4, 3))
+	case 8:
+		v = join(v, oneOf(r, be32(0xffffff01), be32(0xffffff02), be32(64512<<16|100)))
+	case 14, 15:
+		af := oneOf(r, 1, 2, 2, 2, 25)
+		size := 4 + 12*(af-1)%24
+		v = join(be16(af), []byte{oneOf[byte](r, 1, 1, 1, 2, 70)})
+		if kind == 14 {
+			v = join(v, []byte{byte(size)}, someBytes(r, size), []byte{oneOf[byte](r, 0, 0, 0, 1)})
+		}
+		v = join(v, makePrefixes(r, min(size, 16), r.IntN(4) == 0))
+	case 16:
+		v = nil
+		for range 1 + r.IntN(2) {
+			v = join(v, be16(oneOf(r, 2, 0x102, 0x202, 3, 0x4004, 5, 0x306, 0x30c, 9, 0x10b, 10, r.IntN(65536))), someBytes(r, 6))
+		}
+	}
+	flags := oneOf[byte](r, 0x40, 0x40, 0xc0, 0x80, 0, 0x41)
+	if r.IntN(6) == 0 {
+		return join([]byte{flags | 0x10, byte(kind)}, be16(len(v)), v)
+	}
+	return join([]byte{flags, byte(kind), byte(len(v))}, v)
+}
+
+func makeBGP(r *rand.Rand) (b []byte) {
+	for range 1 + r.IntN(3) {
+		kind := oneOf(r, 1, 2, 2, 2, 2, 3, 4, 5, 6)
+		var body []byte
+		switch kind {
+		case 1:
+			var caps []byte
+			for range r.IntN(5) {
+				v := someBytes(r, oneOf(r, 0, 2, 4, 4, 6, 8))
+				caps = join(caps, []byte{byte(oneOf(r, 1, 1, 2, 6, 8, 64, 65, 69, 70, 71, 128)), byte(len(v))}, v)
+			}
+			body = join([]byte{4}, be16(64512), be16(240), someBytes(r, 4), []byte{byte(len(caps) + 2), oneOf[byte](r, 2, 2, 2, 1), byte(len(caps))}, caps)
+		case 2:
+			gone := makePrefixes(r, 4, r.IntN(4) == 0)
+			var attrs []byte
+			for range r.IntN(4) {
+				attrs = join(attrs, makeAttribute(r))
+			}
+			body = join(be16(len(gone)), gone, be16(len(attrs)), attrs, makePrefixes(r, 4, r.IntN(4) == 0))
+		case 3:
+			body = join([]byte{byte(r.IntN(8)), byte(r.IntN(9))}, oneOf(r, nil, []byte{0}, []byte("\x04text"), []byte("\x04textmore"), []byte("\x09text"), someBytes(r, 8)))
+		case 5:
+			body = join(be16(1), []byte{0, 1})
+		case 6:
+			body = someBytes(r, 5)
+		}
+		b = join(b, bytes.Repeat([]byte{0xff}, 16), be16(19+len(body)), []byte{byte(kind)}, body)
+	}
+	return b
 }
 
 func makeICMP6(r *rand.Rand) []byte {
