@@ -162,6 +162,9 @@ func TestProgram(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d packets differ", differ, all)
+	if share := float64(differ) / float64(max(all, 1)); share > 0.01 {
+		t.Errorf("%.2f %% of packets differ", 100*share)
+	}
 }
 
 var number = regexp.MustCompile(`0x[0-9a-f]+|[0-9a-f]*[0-9][0-9a-f.:]*`)
