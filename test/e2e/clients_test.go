@@ -100,8 +100,9 @@ func (r *routers) sameBut(t *testing.T, node, line string, facts func(out string
 // the other, and beyond the uplink.
 type client struct {
 	routers
-	node, near, far, beyond string
-	farNode                 string
+	node, addr        string // of the pod
+	near, far, beyond string
+	farNode           string
 }
 
 // TestClients has real clients measure the way through the kernel and through
@@ -113,7 +114,7 @@ func TestClients(t *testing.T) {
 	r := makeRouters(t, len(names)+1)
 	here, there := pods(r[0], 0), pods(r[0], 1)
 	for i, name := range names {
-		c := &client{r, here[i].Node, ip(here[len(names)]), ip(there[i]), host1IP, there[i].Node}
+		c := &client{r, here[i].Node, ip(here[i]), ip(here[len(names)]), ip(there[i]), host1IP, there[i].Node}
 		t.Run(name, func(t *testing.T) {
 			labtest.Need(t, name)
 			t.Parallel()
@@ -166,8 +167,7 @@ func mtrClient(t *testing.T, c *client) {
 	c.same(t, c.node, "mtr -n -c 2 -i 0.1 -G 1 --udp --report --json "+c.beyond, host0IP, host1IP)
 }
 
-// iperf3Client fills the narrow wire in both directions. The ends learn its MTU,
-// and no segment is lost for want of it.
+// iperf3Client fills the narrow wire in both directions, and both ends learn its MTU.
 func iperf3Client(t *testing.T, c *client) {
 	for _, l := range c.routers {
 		for _, direction := range []string{"-p 5201", "-p 5202 -R"} {
@@ -185,6 +185,7 @@ func iperf3Client(t *testing.T, c *client) {
 		}
 	}
 	c.same(t, c.node, "ip route get "+c.far, "mtu 1280")
+	c.same(t, c.farNode, "ip route get "+c.addr, "mtu 1280")
 }
 
 func arpingClient(t *testing.T, c *client) {
@@ -218,6 +219,8 @@ func hping3Client(t *testing.T, c *client) {
 	} {
 		c.same(t, c.node, "hping3 -n -c 1 "+how.args+" "+c.far, how.want)
 	}
+	c.same(t, c.node, "hping3 -n -c 1 -S -p 80 "+c.beyond, "flags=RA")
+	c.same(t, c.node, "hping3 -n -c 1 -1 -d 1400 -y "+c.beyond, "Fragmentation Needed/DF set from ip="+host0IP)
 	c.same(t, c.node, "hping3 -n -c 1 -1 --lsrr "+host1IP+" "+c.far, "100% packet loss") // accept_source_route is 0
 }
 

@@ -1,0 +1,62 @@
+package daemon
+
+import (
+	"net/netip"
+	"testing"
+
+	"proxyarpd/arpd"
+	"proxyarpd/forward"
+)
+
+// TestProxyRoutes asks as the responder does, for each request that comes.
+func TestProxyRoutes(t *testing.T) {
+	const pod, other = 7, 8
+	b := forward.NewBuilder(forward.Policy{})
+	for _, r := range []struct {
+		prefix  string
+		ifindex int32
+	}{{"10.65.0.7/32", pod}, {"10.65.0.8/32", other}} {
+		prefix := netip.MustParsePrefix(r.prefix)
+		b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Table: forward.TableMain, Type: forward.RouteUnicast,
+			Nexthops: []forward.Nexthop{{Ifindex: r.ifindex, Weight: 1}}}})
+	}
+	strict := forward.Link{Ifindex: pod, Name: "cali7", Flags: forward.LinkUp | forward.LinkEthernet | forward.LinkWorkload}
+	strict.Conf.RPFilter = 1
+	b.SetLink(strict)
+	var p proxyRoutes
+	its, others, nobodys := netip.MustParseAddr("10.65.0.7"), netip.MustParseAddr("10.65.0.8"), netip.MustParseAddr("10.66.0.1")
+	if p.Proxy(others, its, pod) != arpd.ProxyNo || p.Routed(its, pod) {
+		t.Error("knows routes before any was told")
+	}
+	p.table.Store(b.Publish())
+	for _, c := range []struct {
+		target, sender netip.Addr
+		ifindex        int
+		proxy          arpd.ProxyDecision
+		routed         bool // the sender
+	}{
+		{others, its, pod, arpd.ProxyYes, true},
+		{its, its, pod, arpd.ProxyNo, true},         // back out of where it is asked
+		{nobodys, its, pod, arpd.ProxyNo, true},     // no route
+		{others, nobodys, pod, arpd.ProxyNo, false}, // rp_filter
+		{others, others, pod, arpd.ProxyNo, false},  // rp_filter: routed elsewhere
+		{its, others, other, arpd.ProxyNo, true},    // an interface that is not known
+	} {
+		if got := p.Proxy(c.target, c.sender, c.ifindex); got != c.proxy {
+			t.Errorf("who has %v tell %v on %d: %v, want %v", c.target, c.sender, c.ifindex, got, c.proxy)
+		}
+		if got := p.Routed(c.sender, c.ifindex); got != c.routed {
+			t.Errorf("%v is routed to %d: %t", c.sender, c.ifindex, got)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { p.Proxy(others, its, pod); p.Routed(its, pod) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkReadIfConf is what following the settings of one interface costs.
+func BenchmarkReadIfConf(b *testing.B) {
+	for b.Loop() {
+		readIfConf("lo")
+	}
+}
