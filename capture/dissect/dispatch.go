@@ -218,7 +218,7 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 	case port(portRIPng):
 		p.ripng(b, length)
 	case port(portDHCP6Client), port(portDHCP6Server):
-		p.dhcp6(b)
+		p.dhcp6(b, length)
 	case port(portAutoRP):
 		p.autoRP(b, length)
 	case port(portRADIUS), port(portRADIUSNew), port(portRADIUSAcct), port(portRADIUSNewAcct),

@@ -628,7 +628,7 @@ func TestGenerated(t *testing.T) {
 		least float64
 	}{
 		{"-nn -e", dissect.Options{Numeric: 2, Link: true}, 0.99},
-		{"-nn -v", dissect.Options{Numeric: 2, Verbose: 1}, 0.85},
+		{"-nn -v", dissect.Options{Numeric: 2, Verbose: 1}, 0.89},
 	} {
 		a.o.TimeStamp = 2
 		same, all := 0, 0

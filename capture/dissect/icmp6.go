@@ -127,11 +127,11 @@ func (p *Printer) icmp6Message(kind, code uint8, b []byte, length int) bool {
 		icmp6PrefixAdvert:
 		return p.neighborDiscovery(kind, b, length)
 	case icmp6Renumbering:
-		return p.icmp6Renumber(b)
+		p.icmp6Renumber(b)
 	case icmp6NodeQuery:
-		return p.icmp6NodeQuery(b)
+		p.icmp6NodeQuery(b)
 	case icmp6NodeReply:
-		return p.icmp6NodeReply(b, length)
+		p.icmp6NodeReply(b, length)
 	case icmp6InverseSolicit, icmp6InverseAdvert:
 	case icmp6PrefixSolicit, icmp6HomeAgentRequest:
 		p.printf(", id 0x%04x", p.u16(b, 4))

@@ -13,16 +13,16 @@ const (
 // nodeAddrFlags are the flags of a query for addresses, in the order in which they are printed.
 var nodeAddrFlags = []tok{{0x40, "a"}, {0x20, "G"}, {0x10, "S"}, {0x08, "L"}, {0x04, "C"}, {0x02, "A"}}
 
-// icmp6NodeQuery prints a query; false is that it is cut.
-func (p *Printer) icmp6NodeQuery(b []byte) bool {
+// icmp6NodeQuery prints a query.
+func (p *Printer) icmp6NodeQuery(b []byte) {
 	if len(b) == 12 {
 		p.str(" who-are-you request")
-		return true
+		return
 	}
 	p.str(" node information query")
 	if len(b) < nodeHeaderLen {
 		p.trunc()
-		return false
+		return
 	}
 	p.str(" (")
 	kind, flags := p.u16(b, 4), uint32(p.u16(b, 6))
@@ -50,7 +50,6 @@ func (p *Printer) icmp6NodeQuery(b []byte) bool {
 		p.nodeSubject(b[1], b[nodeHeaderLen:])
 	}
 	p.char(')')
-	return true
 }
 
 // verboseIf prints s with -v, if set.
@@ -134,11 +133,11 @@ func (p *Printer) nodeNames(b []byte) {
 	p.char('"')
 }
 
-// icmp6NodeReply prints a reply; false is that it is cut.
-func (p *Printer) icmp6NodeReply(b []byte, length int) bool {
+// icmp6NodeReply prints a reply.
+func (p *Printer) icmp6NodeReply(b []byte, length int) {
 	if length > len(b) || len(b) < nodeHeaderLen {
 		p.trunc()
-		return false
+		return
 	}
 	p.str(" node information reply (")
 	switch b[1] {
@@ -154,7 +153,6 @@ func (p *Printer) icmp6NodeReply(b []byte, length int) bool {
 		p.verboseIf(len(b) != nodeHeaderLen, ", invalid length")
 	}
 	p.char(')')
-	return true
 }
 
 func (p *Printer) nodeReply(b []byte) {
@@ -194,11 +192,11 @@ var (
 	renumberUse     = []tok{{0x80, "V"}, {0x40, "P"}}
 )
 
-// icmp6Renumber prints router renumbering, RFC 2894; false is that it is cut.
-func (p *Printer) icmp6Renumber(b []byte) bool {
+// icmp6Renumber prints router renumbering, RFC 2894.
+func (p *Printer) icmp6Renumber(b []byte) {
 	if len(b) < 16 {
 		p.trunc()
-		return false
+		return
 	}
 	p.str(tokStr(renumberCommands, ", code-#%d", uint32(b[1])))
 	p.printf(", seq=%d", p.u32(b, 4))
@@ -215,13 +213,11 @@ func (p *Printer) icmp6Renumber(b []byte) bool {
 		p.char(']')
 	}
 	if b[1] != 0 {
-		return true
+		return
 	}
 	if !p.renumberMatch(b[16:]) {
 		p.trunc()
-		return false
 	}
-	return true
 }
 
 // renumberMatch prints which prefixes are meant and what becomes of them: RFC 2894 3.2.1.
