@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire"},
 
 	"capture/dissect":  {},
+	"capture/filter":   {},
 	"capture/pcapfile": {},
 
 	"internal/pktring":     {"golang.org/x/net/bpf", unixPackage},

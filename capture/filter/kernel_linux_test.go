@@ -1,0 +1,94 @@
+package filter
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// attached is a pair of sockets: what the first sends the second receives if the kernel's filter selects it.
+type attached struct{ from, to int }
+
+func newAttached(t *testing.T) attached {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	})
+	return attached{fds[0], fds[1]}
+}
+
+func (a attached) attach(prog []Instruction) error {
+	filter := make([]unix.SockFilter, len(prog))
+	for i, ins := range prog {
+		filter[i] = unix.SockFilter{Code: ins.Op, Jt: ins.Jt, Jf: ins.Jf, K: ins.K}
+	}
+	return unix.SetsockoptSockFprog(a.to, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+}
+
+func (a attached) selects(t *testing.T, data []byte) bool {
+	t.Helper()
+	if err := unix.Send(a.from, data, 0); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := unix.Recvfrom(a.to, make([]byte, 2048), 0)
+	if err != nil && !errors.Is(err, unix.EAGAIN) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+func shiftsByX(i Instruction) bool {
+	return i.Op == classALU|aluLSH|srcX || i.Op == classALU|aluRSH|srcX
+}
+
+// The kernel takes what Program gives, and decides as Match does. Such a socket's frames are received ones without a
+// tag beside the bytes, of no interface.
+func TestAsKernel(t *testing.T) {
+	for _, link := range []LinkType{Ethernet, RawDLT, LinuxSLL2} {
+		all := frames(22, link, 200)
+		g := newExprGen(22, link)
+		programs, refused := 0, 0
+		for range 400 {
+			expr := g.expr(2)
+			for _, compile := range []func(string, LinkType) (*Filter, error){Compile, CompileSocket} {
+				f, err := compile(expr, link)
+				if err != nil {
+					continue
+				}
+				prog := f.Program()
+				a := newAttached(t)
+				if prog == nil {
+					refused++
+					if len(f.prog) <= kernelMax && a.attach(f.prog) == nil && !slices.ContainsFunc(f.prog, negativeLoad) {
+						t.Errorf("%s: no program, but the kernel takes it", expr)
+					}
+					continue
+				}
+				if err := a.attach(prog); err != nil {
+					t.Errorf("%s: the kernel does not take the program: %v", expr, err)
+					continue
+				}
+				if slices.ContainsFunc(prog, shiftsByX) {
+					continue // by more than 31 bits the kernel shifts differently
+				}
+				programs++
+				for _, fr := range all {
+					if got, want := a.selects(t, fr.data), f.MatchMeta(fr.data, len(fr.data), Meta{}); got != want {
+						t.Errorf("%v: %s: the kernel says %v of %x", link, expr, got, fr.data)
+						break
+					}
+				}
+			}
+		}
+		t.Logf("%v: %d programs, %d are not for a kernel", link, programs, refused)
+	}
+}
