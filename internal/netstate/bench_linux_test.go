@@ -42,6 +42,33 @@ func BenchmarkLoadRoutes(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/count, "ns/route")
 }
 
+// BenchmarkChangeRoute applies what the kernel tells of one change after the
+// other to one of a million routes, as Run does.
+func BenchmarkChangeRoute(b *testing.B) {
+	const count = 1_000_000
+	message := func(i, gateway int) payload {
+		return rtmsg(32, unix.RT_TABLE_MAIN, 0).attr(unix.RTA_DST, 10, byte(i>>16), byte(i>>8), byte(i)).
+			attr(unix.RTA_GATEWAY, 192, 0, 2, byte(gateway%200)).u32(unix.RTA_OIF, 2)
+	}
+	s := newState()
+	for i := range count {
+		s.apply(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, message(i, i))
+	}
+	told := 0
+	s.emit = func(Event) { told++ }
+	var messages [2][1 << 16]payload
+	for i := range messages[0] {
+		messages[0][i], messages[1][i] = message(i*7919%count, i+1), message(i*7919%count, i+2)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		s.apply(unix.RTM_NEWROUTE, unix.NLM_F_REPLACE, messages[i>>16&1][i&(1<<16-1)])
+	}
+	if told == 0 {
+		b.Error("no change")
+	}
+}
+
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
