@@ -1,11 +1,9 @@
 package routes
 
 import (
-	"bufio"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -30,23 +28,26 @@ var (
 )
 
 // next is what the routes lead to: the other host, and others that nobody asks.
-func next(i int) string {
+func next(i int) netip.Addr {
 	if i%50 == 0 {
-		return "192.168.1.16"
+		return netip.AddrFrom4([4]byte{192, 168, 1, 16})
 	}
-	return fmt.Sprintf("192.168.1.%d", 50+i%150)
+	return netip.AddrFrom4([4]byte{192, 168, 1, byte(50 + i%150)})
 }
 
 // TestFullTable fills a host's routing table and changes much of it at once,
 // while packets pass: first through the kernel, then through proxyarpd.
 func TestFullTable(t *testing.T) {
 	labtest.Need(t, "ip")
+	if *changes > *size {
+		t.Fatalf("%d changes of %d routes", *changes, *size)
+	}
 	b := newBed(t)
 	b.prefixes = fulltable.Prefixes(*size+*changes, 1)
 	began := time.Now()
-	b.batch(t, func(w io.Writer) {
+	b.batch(t, func(c *batch) {
 		for i, p := range b.prefixes[:*size] {
-			fmt.Fprintf(w, "route add %s via %s\n", p, next(i))
+			c.add(create, p, next(i))
 		}
 	})
 	t.Logf("the kernel has %d routes after %v", *size, time.Since(began).Round(time.Millisecond))
@@ -58,7 +59,11 @@ func TestFullTable(t *testing.T) {
 	b.run(t, b.from.Node, "ip neigh del 169.254.1.1 dev "+b.from.Peer)
 
 	began = time.Now()
-	p := labtest.Daemon(t, b.Lab, "host0", "--workload", "veth*", "--rp-filter", "0")
+	p := labtest.Start(t, b.Lab, "host0", "--workload", "veth*", "--rp-filter", "0")
+	wait := b.Command(t.Context(), "host0", labtest.Binary(t), "status", "--wait", patience.String(), "--control", p.Control)
+	if out, err := wait.CombinedOutput(); err != nil {
+		t.Fatalf("not ready: %v\n%s", err, out)
+	}
 	ready := time.Since(began)
 	if n := b.status(t, p).Forward.Routes; n < *size {
 		t.Fatalf("%d routes are known, the kernel has at least %d", n, *size)
@@ -106,33 +111,36 @@ func (b *bed) measure(t *testing.T, who string, p *labtest.Process) {
 
 // burst deletes, adds and changes a third of its routes each.
 func (b *bed) burst(t testing.TB) {
-	b.batch(t, func(w io.Writer) {
+	b.batch(t, func(c *batch) {
 		for i := range *changes {
 			switch {
 			case i%3 == 0:
-				fmt.Fprintf(w, "route del %s\n", b.prefixes[i%*size])
+				c.del(b.prefixes[i])
 			case i%3 == 1:
-				fmt.Fprintf(w, "route add %s via %s\n", b.prefixes[*size+i], next(i))
+				c.add(create, b.prefixes[*size+i], next(i))
 			default:
-				fmt.Fprintf(w, "route replace %s via %s\n", b.prefixes[i%*size], next(i+1))
+				c.add(change, b.prefixes[i], next(i+1))
 			}
 		}
-		fmt.Fprintf(w, "route add 10.255.0.1 via 192.168.1.16\n")
+		c.add(create, lastOfBurst, next(0))
 	})
 }
 
+// lastOfBurst tells by its presence that a burst has been followed.
+var lastOfBurst = netip.MustParsePrefix("10.255.0.1/32")
+
 // unburst makes the routes what they were.
 func (b *bed) unburst(t testing.TB) {
-	b.batch(t, func(w io.Writer) {
-		fmt.Fprintf(w, "route del 10.255.0.1\n")
+	b.batch(t, func(c *batch) {
 		for i := range *changes {
 			switch {
 			case i%3 == 1:
-				fmt.Fprintf(w, "route del %s\n", b.prefixes[*size+i])
+				c.del(b.prefixes[*size+i])
 			default:
-				fmt.Fprintf(w, "route replace %s via %s\n", b.prefixes[i%*size], next(i%*size))
+				c.add(change, b.prefixes[i], next(i))
 			}
 		}
+		c.del(lastOfBurst)
 	})
 }
 
@@ -141,6 +149,7 @@ type bed struct {
 	*lab.Lab
 	from, beside, to lab.Pod // two pods of the first host, one of the other
 	near, far        *netlink.Route
+	uplink           int // index in the first host
 	prefixes         []netip.Prefix
 }
 
@@ -162,6 +171,16 @@ func newBed(t *testing.T) *bed {
 	for _, p := range []lab.Pod{b.beside, b.to} {
 		b.run(t, p.Node, fmt.Sprintf("ip addr add %v/32 dev lo", moving))
 		b.run(t, p.Node, "ip link set lo up")
+	}
+	err := b.Do("host0", func() error {
+		l, err := netlink.LinkByName("ens192")
+		if err == nil {
+			b.uplink = l.Attrs().Index
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	dst := &net.IPNet{IP: moving.AsSlice(), Mask: net.CIDRMask(32, 32)}
 	b.near = &netlink.Route{Dst: dst, LinkIndex: b.beside.Index, Scope: netlink.SCOPE_LINK}
@@ -187,24 +206,6 @@ func (b *bed) run(t testing.TB, node, line string) string {
 	t.Helper()
 	args := strings.Fields(line)
 	return labtest.Run(t, b.Lab, node, args[0], args[1:]...)
-}
-
-// batch has `ip -batch` do in the first host what write says.
-func (b *bed) batch(t testing.TB, write func(io.Writer)) {
-	t.Helper()
-	cmd := b.Command(t.Context(), "host0", "ip", "-batch", "-")
-	in, out := io.Pipe()
-	go func() {
-		w := bufio.NewWriter(out)
-		write(w)
-		_ = out.CloseWithError(w.Flush())
-	}()
-	cmd.Stdin = in
-	msg, err := cmd.CombinedOutput()
-	in.Close() // ends the writer if ip has not read it all
-	if err != nil {
-		t.Fatalf("ip -batch: %v\n%s", err, msg)
-	}
 }
 
 func (b *bed) status(t testing.TB, p *labtest.Process) *daemon.Status {
