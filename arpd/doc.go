@@ -9,6 +9,9 @@
 // instead of being lost before a bind. Frames of interfaces that are not
 // workloads end there with the verdict not-workload.
 //
+// A request for a proxied target that is faster than the news of its route waits
+// for that, a moment (Options.Behind).
+//
 // Nothing is announced: no gratuitous ARP is ever sent (a workload asks when it
 // needs to know, RFC 826).
 package arpd

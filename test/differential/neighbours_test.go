@@ -114,13 +114,18 @@ func (w *watcher) answer(h *host, port int, frame []byte) {
 
 // tell sends an ARP reply: dst may be everybody.
 func (w *watcher) tell(h *host, port int, owner addr, mac, dst [6]byte, to addr) {
+	w.t.Helper()
+	w.arp(h, port, wire.ARPReply, owner, mac, dst, to)
+}
+
+func (w *watcher) arp(h *host, port int, op wire.ARPOp, owner addr, mac, dst [6]byte, to addr) {
 	b := make([]byte, vnetLen+wire.EthernetLen+wire.ARPLen)
 	eth := wire.Ethernet(b[vnetLen:])
 	eth.SetDst(dst)
 	eth.SetSrc(mac)
 	eth.SetType(wire.EtherTypeARP)
 	a := eth.Payload()
-	copy(a, []byte{0, 1, 8, 0, 6, 4, 0, byte(wire.ARPReply)})
+	copy(a, []byte{0, 1, 8, 0, 6, 4, 0, byte(op)})
 	copy(a[8:], mac[:])
 	copy(a[14:], owner[:])
 	copy(a[18:], dst[:])
@@ -375,7 +380,7 @@ func (w *watcher) neigh(format string, args ...any) {
 func testMACChange(t *testing.T, p *pair) {
 	w := watch(t, p)
 	hop := ip("10.1.15.130")
-	macs := [][6]byte{stationMAC(up0, hop), {2, 9, 9, 9, 9, 1}, {2, 9, 9, 9, 9, 2}}
+	macs := [][6]byte{stationMAC(up0, hop), {2, 9, 9, 9, 9, 1}, {2, 9, 9, 9, 9, 2}, {2, 9, 9, 9, 9, 3}}
 	w.holders[hop] = macs[0]
 	w.send(pod0, sender(1), hop, 60)
 	w.until(grace)
@@ -394,31 +399,36 @@ func testMACChange(t *testing.T, p *pair) {
 	}
 	w.holders[hop] = macs[1]
 	flow(each)
-	w.neigh("replace %s lladdr %s dev up0 nud reachable", netip.AddrFrom4(hop), macString(macs[2]))
+	for _, h := range w.hosts() { // a new station asks for its gateway, as a new pod does
+		w.arp(h, up0, wire.ARPRequest, hop, macs[2], wire.Broadcast, ip("169.254.1.1"))
+	}
 	w.holders[hop] = macs[2]
+	flow(each)
+	w.neigh("replace %s lladdr %s dev up0 nud reachable", netip.AddrFrom4(hop), macString(macs[3]))
+	w.holders[hop] = macs[3]
 	flow(each)
 	w.neigh("del %s dev up0", netip.AddrFrom4(hop))
 	flow(each)
 	w.until(grace)
 	for _, h := range w.hosts() {
 		ids, _ := w.marked(h, forwarded)
-		if len(ids) != 4*each {
-			t.Errorf("%s: %d of %d came out", h.name, len(ids), 4*each)
+		if len(ids) != 5*each {
+			t.Errorf("%s: %d of %d came out", h.name, len(ids), 5*each)
 		}
-		late, at := [3]int{}, 0
-		last := [3]uint16{}
+		count, at := [4]int{}, 0
+		last := [4]uint16{}
 		for _, s := range w.seen[h] {
 			if k, id := classify(s.frame, p.own); k == forwarded {
 				at = slices.Index(macs, [6]byte(s.frame[:6]))
 				if at < 0 {
 					t.Fatalf("%s: to % x", h.name, s.frame[:6])
 				}
-				late[at]++
+				count[at]++
 				last[at] = id - first
 			}
 		}
-		t.Logf("%s: to each MAC %v, the last of each %v", h.name, late, last)
-		for i, n := range []uint16{each, 2 * each, 4 * each} {
+		t.Logf("%s: to each MAC %v, the last of each %v", h.name, count, last)
+		for i, n := range []uint16{each, 2 * each, 3 * each, 5 * each} {
 			if last[i] > n+each {
 				t.Errorf("%s: MAC %d is used for packet %d of %d", h.name, i, last[i], n)
 			}
