@@ -36,9 +36,12 @@ func (s *State) apply(typ, flags uint16, b []byte) outcome {
 			s.deleteAddress(a)
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		if o = readRoute(b, &s.route); o == applied && typ == unix.RTM_NEWROUTE {
+		if o = readRoute(b, &s.route); o != applied {
+			break
+		}
+		if s.nexthops.complete(&s.route); typ == unix.RTM_NEWROUTE {
 			s.setRoute(s.route, flags)
-		} else if o == applied {
+		} else {
 			s.deleteRoute(s.route)
 		}
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
@@ -60,7 +63,7 @@ func (s *State) apply(typ, flags uint16, b []byte) outcome {
 	case unix.RTM_NEWNETCONF:
 		o = s.setNetconf(b)
 	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
-		s.nexthopChanged(typ, flags)
+		o = s.setNexthop(typ, flags, b)
 	default:
 		o = ignored
 	}

@@ -137,14 +137,3 @@ func (s *State) dropBodies(gone map[uint32]bool, table uint32) {
 		s.putRoutes(k, rest)
 	}
 }
-
-// nexthopChanged notes that a nexthop object went, with its routes, or became
-// another (remove_nexthop, replace_nexthop in net/ipv4/nexthop.c). A new one
-// has no routes yet.
-func (s *State) nexthopChanged(typ, flags uint16) {
-	const created = unix.NLM_F_CREATE | unix.NLM_F_EXCL
-	if typ == unix.RTM_NEWNEXTHOP && flags&created == created {
-		return
-	}
-	s.stale = s.stale || s.bodies.match(func(r *Route) bool { return r.NHID != 0 }) != nil
-}

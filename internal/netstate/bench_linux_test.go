@@ -29,7 +29,7 @@ func BenchmarkLoadRoutes(b *testing.B) {
 		for _, m := range messages {
 			n.add(unix.RTM_NEWROUTE, m)
 		}
-		s.adoptRoutes(n.routes)
+		s.adoptRoutes(n)
 		b.StopTimer()
 		kept = heap() - before
 		if s.RouteCount() != count {

@@ -12,7 +12,7 @@ const maxDumps = 100
 
 // dumpOrder: links first, since their dump takes the RTNL lock, as whoever
 // changes routes does: the dumps after it do not see a change half made.
-var dumpOrder = []uint16{unix.RTM_GETLINK, unix.RTM_GETADDR, unix.RTM_GETRULE, unix.RTM_GETROUTE, unix.RTM_GETNEIGH}
+var dumpOrder = []uint16{unix.RTM_GETLINK, unix.RTM_GETADDR, unix.RTM_GETRULE, unix.RTM_GETNEXTHOP, unix.RTM_GETROUTE, unix.RTM_GETNEIGH}
 
 // load reads everything and makes it the State.
 func (w *Watcher) load() error {
@@ -38,11 +38,15 @@ func (w *Watcher) reloadRoutes() error {
 		return err
 	}
 	var n snapshot
-	if err := w.dump(unix.RTM_GETROUTE, &n); err != nil {
-		n.routes.clear()
-		return err
+	for _, typ := range []uint16{unix.RTM_GETNEXTHOP, unix.RTM_GETROUTE} {
+		if err := w.dump(typ, &n); err != nil {
+			if n.routes != nil {
+				n.routes.clear()
+			}
+			return err
+		}
 	}
-	w.state.adoptRoutes(n.routes)
+	w.state.adoptRoutes(&n)
 	w.stats.routeDumps.Add(1)
 	return nil
 }
@@ -69,6 +73,9 @@ func (w *Watcher) dump(typ uint16, n *snapshot) error {
 			break
 		}
 	}
+	if typ == unix.RTM_GETNEXTHOP && errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // new in Linux 5.3
+	}
 	if err != nil {
 		return fmt.Errorf("dump %s: %w", dumpName(typ), err)
 	}
@@ -89,6 +96,8 @@ func dumpRequest(typ uint16) []byte {
 		fixed = make([]byte, sizeofFibRuleHdr)
 	case unix.RTM_GETNEIGH:
 		fixed = make([]byte, sizeofNdMsg)
+	case unix.RTM_GETNEXTHOP: // of any family: a gateway may be IPv6
+		return newMessage(typ, unix.NLM_F_DUMP, make([]byte, unix.SizeofNhmsg))
 	case unix.RTM_GETROUTE:
 		fixed = make([]byte, unix.SizeofRtMsg)
 	}
@@ -115,6 +124,8 @@ func dumpName(typ uint16) string {
 		return "rules"
 	case unix.RTM_GETNEIGH:
 		return "neighbours"
+	case unix.RTM_GETNEXTHOP:
+		return "nexthop objects"
 	}
 	return "routes"
 }

@@ -46,6 +46,22 @@ func FuzzRule(f *testing.F) {
 	})
 }
 
+func FuzzNexthopObject(f *testing.F) {
+	f.Add([]byte(nexthopBody()))
+	f.Add([]byte(groupBody()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := parseNexthopObject(b)
+		if err == nil && (o.id == 0 || o.single.Index < 0) {
+			t.Errorf("%+v", o)
+		}
+		for _, m := range o.group {
+			if m.weight < 1 || m.weight > 1<<16 {
+				t.Errorf("%+v", o)
+			}
+		}
+	})
+}
+
 func FuzzRoute(f *testing.F) {
 	for _, b := range routeBodies() {
 		f.Add([]byte(b))

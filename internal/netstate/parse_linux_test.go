@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -180,16 +181,60 @@ func TestParseUpperRule(t *testing.T) {
 	}
 }
 
+func nexthopBody() payload {
+	return words([]byte{unix.AF_INET, 0, unix.RTPROT_STATIC, 0}, unix.RTNH_F_ONLINK).
+		u32(unix.NHA_ID, 7).u32(unix.NHA_OIF, 2).attr(unix.NHA_GATEWAY, 192, 0, 2, 1).attr(unix.NHA_ENCAP_TYPE, 1, 0)
+}
+
+func groupBody() payload {
+	return words([]byte{unix.AF_UNSPEC, 0, 0, 0}, 0).u32(unix.NHA_ID, 8).attr(unix.NHA_GROUP, groupOf(7, 1, 9, 300)...)
+}
+
+func TestParseNexthopObject(t *testing.T) {
+	single, err := parseNexthopObject(nexthopBody())
+	want := nexthopObject{id: 7, single: Nexthop{Index: 2, Gateway: netip.MustParseAddr("192.0.2.1"), Flags: unix.RTNH_F_ONLINK, Weight: 1, Encap: 1}}
+	if err != nil || !reflect.DeepEqual(single, want) {
+		t.Errorf("%+v, %v", single, err)
+	}
+	group, err := parseNexthopObject(groupBody())
+	if err != nil || !slices.Equal(group.group, []groupMember{{7, 1}, {9, 300}}) {
+		t.Errorf("%+v, %v", group, err)
+	}
+	known := nexthopObjects{7: single, 8: group, 9: {id: 9, single: Nexthop{Index: 3, Weight: 1}}, 10: {id: 10}}
+	for _, c := range []struct {
+		route Route
+		want  []int // index and weight
+	}{
+		{Route{}, nil},
+		{Route{NHID: 7}, []int{2, 1}},
+		{Route{NHID: 8}, []int{2, 1, 3, 300}},
+		{Route{NHID: 8, Nexthops: []Nexthop{{Index: 5, Weight: 1}, {Index: 6, Weight: 44}}}, []int{5, 1, 6, 300}},
+		{Route{NHID: 10}, nil},
+		{Route{NHID: 11}, nil},
+	} {
+		known.complete(&c.route)
+		var got []int
+		for _, nh := range c.route.Nexthops {
+			got = append(got, nh.Index, nh.Weight)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("object %d: %v", c.route.NHID, got)
+		}
+	}
+}
+
 // TestMalformed cuts each message at every length and lengthens each
 // attribute's length beyond the end.
 func TestMalformed(t *testing.T) {
 	seeds := map[string]func([]byte) error{}
-	bodies := map[string]payload{"link": linkBody(), "address": addressBody(), "neighbour": neighbourBody(), "rule": ruleBody(), "upper rule": upperRuleBody(), "route": routeBodies()["all"]}
+	bodies := map[string]payload{"link": linkBody(), "address": addressBody(), "neighbour": neighbourBody(), "rule": ruleBody(), "upper rule": upperRuleBody(), "nexthop": nexthopBody(), "group": groupBody(), "route": routeBodies()["all"]}
 	seeds["link"] = func(b []byte) error { _, err := parseLink(b); return err }
 	seeds["address"] = func(b []byte) error { _, err := parseAddress(b); return err }
 	seeds["neighbour"] = func(b []byte) error { _, err := parseNeighbour(b); return err }
 	seeds["rule"] = func(b []byte) error { _, err := parseRule(b); return err }
 	seeds["upper rule"] = seeds["rule"]
+	seeds["nexthop"] = func(b []byte) error { _, err := parseNexthopObject(b); return err }
+	seeds["group"] = seeds["nexthop"]
 	seeds["route"] = func(b []byte) error { return parseRoute(b, &Route{}) }
 	for name, parse := range seeds {
 		whole := bodies[name]

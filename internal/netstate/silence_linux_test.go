@@ -190,17 +190,47 @@ func TestRoutesGoWithTheNexthopObject(t *testing.T) {
 			if err := r.c.request(route, nil); err != nil {
 				t.Fatal(err)
 			}
-			if compat == "0" {
-				f.await("the route, unexpanded", func() bool { rs := f.sets[k]; return len(rs) == 1 && rs[0].NHID == 4 && len(rs[0].Nexthops) == 0 })
-			} else {
-				f.await("the route", func() bool { return gateway() == "192.0.2.2" })
-				nexthop(t, r, unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, 4, index, "192.0.2.3")
-				f.await("the new gateway", func() bool { return gateway() == "192.0.2.3" })
+			f.await("the route", func() bool { return gateway() == "192.0.2.2" })
+			nexthop(t, r, unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, 4, index, "192.0.2.3")
+			f.await("the new gateway", func() bool { return gateway() == "192.0.2.3" })
+
+			// As a group: its members' weights, and what is left of it.
+			nexthop(t, r, unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 5, index, "192.0.2.5")
+			group := appendU32(newMessage(unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_EXCL, make([]byte, unix.SizeofNhmsg)), unix.NHA_ID, 9)
+			if err := r.c.request(appendAttr(group, unix.NHA_GROUP, groupOf(4, 1, 5, 200)), nil); err != nil {
+				t.Fatal(err)
 			}
+			native.PutUint32(route[len(route)-4:], 9)
+			native.PutUint16(route[6:], unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+			if err := r.c.request(route, nil); err != nil {
+				t.Fatal(err)
+			}
+			shares := func() (s string) {
+				for _, r := range f.sets[k] {
+					for _, nh := range r.Nexthops {
+						s += fmt.Sprintf("%s*%d ", nh.Gateway, nh.Weight)
+					}
+				}
+				return s
+			}
+			f.await("the group", func() bool { return shares() == "192.0.2.3*1 192.0.2.5*200 " })
+			late := follow(t, ns, Config{})
+			late.await("the group, in a dump", func() bool { rs := late.sets[k]; return len(rs) == 1 && len(rs[0].Nexthops) == 2 })
+			nexthop(t, r, unix.RTM_DELNEXTHOP, 0, 5, 0, "")
+			f.await("what is left of it", func() bool { return shares() == "192.0.2.3*1 " })
 			nexthop(t, r, unix.RTM_DELNEXTHOP, 0, 4, 0, "")
 			f.await("the end of the route", func() bool { return len(f.sets[k]) == 0 })
 		})
 	}
+}
+
+// groupOf is the value of NHA_GROUP for numbers and weights.
+func groupOf(pairs ...int) (b []byte) {
+	for i := 0; i < len(pairs); i += 2 {
+		b = native.AppendUint32(b, uint32(pairs[i]))
+		b = append(b, byte(pairs[i+1]-1), byte((pairs[i+1]-1)>>8), 0, 0)
+	}
+	return b
 }
 
 // nexthop makes or deletes a nexthop object: struct nhmsg and NHA_ID, NHA_OIF,

@@ -13,6 +13,7 @@ type snapshot struct {
 	order      []addressKey
 	rules      []Rule
 	neighbours map[neighbourKey]Neighbour
+	nexthops   nexthopObjects // before the routes, which refer to them
 	routes     *routeTable
 	route      Route
 }
@@ -28,6 +29,8 @@ func (n *snapshot) begin(typ uint16, s *State) {
 		n.rules = nil
 	case unix.RTM_GETNEIGH:
 		n.neighbours = make(map[neighbourKey]Neighbour, len(s.neighbours))
+	case unix.RTM_GETNEXTHOP:
+		n.nexthops = make(nexthopObjects)
 	case unix.RTM_GETROUTE:
 		if n.routes != nil {
 			n.routes.clear()
@@ -63,8 +66,14 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 		if nb, o = readNeighbour(b); o == applied {
 			n.neighbours[nb.key()] = nb
 		}
+	case unix.RTM_NEWNEXTHOP:
+		obj, err := parseNexthopObject(b)
+		if o = outcomeOf(err); o == applied {
+			n.nexthops[obj.id] = obj
+		}
 	case unix.RTM_NEWROUTE:
 		if o = readRoute(b, &n.route); o == applied {
+			n.nexthops.complete(&n.route)
 			n.routes.add(&n.route)
 		}
 	}
@@ -77,7 +86,7 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 func (s *State) adopt(n *snapshot) {
 	old := *s
 	s.links, s.addresses, s.order, s.neighbours = n.links, n.addresses, n.order, n.neighbours
-	s.routes, s.stale = n.routes, false
+	s.nexthops, s.routes, s.stale = n.nexthops, n.routes, false
 	s.beginReplay()
 	tellGone(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Delete, Neighbour: v} })
 	s.tellGoneRoutes(old.routes)
@@ -100,10 +109,10 @@ func (s *State) adopt(n *snapshot) {
 	old.routes.clear()
 }
 
-// adoptRoutes is adopt for the routes alone.
-func (s *State) adoptRoutes(t *routeTable) {
+// adoptRoutes is adopt for the routes and nexthop objects alone.
+func (s *State) adoptRoutes(n *snapshot) {
 	old := s.routes
-	s.routes, s.stale = t, false
+	s.nexthops, s.routes, s.stale = n.nexthops, n.routes, false
 	s.beginReplay()
 	s.tellGoneRoutes(old)
 	s.tellNewRoutes(old)

@@ -13,6 +13,7 @@ type State struct {
 	order      []addressKey // of the addresses, as the kernel told of them
 	rules      []Rule       // in the kernel's order, duplicates included
 	neighbours map[neighbourKey]Neighbour
+	nexthops   nexthopObjects
 	routes     *routeTable
 	bodies     bodyPool
 
@@ -47,6 +48,7 @@ func newState() *State {
 		links:      make(map[int]Link),
 		addresses:  make(map[addressKey]Address),
 		neighbours: make(map[neighbourKey]Neighbour),
+		nexthops:   make(nexthopObjects),
 	}
 	s.routes = newRouteTable(&s.bodies, 0)
 	return s

@@ -69,8 +69,8 @@ type Route struct {
 	MTULocked bool
 	Flags     uint32 // RTM_F_* and, of a single nexthop, RTNH_F_*
 
-	// Nexthops is empty for blackholes and their like, and for a route of
-	// the nexthop object NHID when the sysctl nexthop_compat_mode is off.
+	// Nexthops is empty for blackholes and their like, and for a route of a
+	// nexthop object that has just gone.
 	Nexthops []Nexthop
 	NHID     uint32 // nexthop object, or 0
 }
