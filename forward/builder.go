@@ -18,6 +18,7 @@ type Builder struct {
 	routes int
 	host   HostConf
 	used   map[int32]int    // routes that lead to an interface
+	via6   int              // next hops that are IPv6 gateways
 	groups map[int32]uint32 // of interfaces
 
 	usedChanged bool // interfaces came to used, or went
@@ -156,7 +157,7 @@ func (b *Builder) SetNeighbour(ifindex int32, addr netip.Addr, n *Neighbour) {
 	}
 	s.neighbours[addr] = n
 	s.dirty = true
-	b.linksDirty = b.linksDirty || s.wanted
+	b.linksDirty = b.linksDirty || s.wanted && b.nexthop(addr)
 }
 
 // DeleteNeighbour forgets a neighbour.
@@ -164,9 +165,13 @@ func (b *Builder) DeleteNeighbour(ifindex int32, addr netip.Addr) {
 	if s := b.links[ifindex]; s != nil && s.neighbours[addr] != nil {
 		delete(s.neighbours, addr)
 		s.dirty = true
-		b.linksDirty = b.linksDirty || s.wanted
+		b.linksDirty = b.linksDirty || s.wanted && b.nexthop(addr)
 	}
 }
+
+// nexthop reports whether a neighbour may be a next hop: an IPv6 one only of
+// routes by IPv6 gateways, which few hosts have.
+func (b *Builder) nexthop(addr netip.Addr) bool { return addr.Is4() || b.via6 > 0 }
 
 // UsedLinks are the interfaces that routes lead to, those of the local table
 // aside. The map is the builder's: read it, don't keep it.
@@ -186,6 +191,10 @@ func (b *Builder) use(table uint32, r *Route, n int) {
 	}
 	for ; r != nil; r = r.next {
 		for _, nh := range r.Nexthops {
+			if nh.Gateway.Is6() {
+				b.via6 += n
+				b.linksDirty = true // their neighbours count, or don't any more
+			}
 			switch b.used[nh.Ifindex] += n; b.used[nh.Ifindex] {
 			case 0:
 				delete(b.used, nh.Ifindex)

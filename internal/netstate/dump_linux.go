@@ -82,7 +82,8 @@ func (w *Watcher) dump(typ uint16, n *snapshot) error {
 	return nil
 }
 
-// dumpRequest asks for all of one kind, IPv4 where there is a choice. With
+// dumpRequest asks for all of one kind, of routes, rules and addresses for
+// those of IPv4. With
 // strict checking all fields that are not meant as filters must be zero.
 func dumpRequest(typ uint16) []byte {
 	var fixed []byte
@@ -94,9 +95,9 @@ func dumpRequest(typ uint16) []byte {
 		fixed = make([]byte, unix.SizeofIfAddrmsg)
 	case unix.RTM_GETRULE:
 		fixed = make([]byte, sizeofFibRuleHdr)
-	case unix.RTM_GETNEIGH:
-		fixed = make([]byte, sizeofNdMsg)
-	case unix.RTM_GETNEXTHOP: // of any family: a gateway may be IPv6
+	case unix.RTM_GETNEIGH: // of any family: a gateway may be IPv6
+		return newMessage(typ, unix.NLM_F_DUMP, make([]byte, sizeofNdMsg))
+	case unix.RTM_GETNEXTHOP:
 		return newMessage(typ, unix.NLM_F_DUMP, make([]byte, unix.SizeofNhmsg))
 	case unix.RTM_GETROUTE:
 		fixed = make([]byte, unix.SizeofRtMsg)

@@ -61,14 +61,15 @@ func readRule(b []byte) (Rule, outcome) {
 	return r, outcomeOf(err)
 }
 
-// readNeighbour ignores bridge forwarding entries (AF_BRIDGE) and proxy
-// entries, which are not in the same table as neighbours.
+// readNeighbour ignores bridge forwarding entries (AF_BRIDGE), proxy entries,
+// which are not in the same table as neighbours, and the groups that IPv6 has
+// among them. IPv6 ones are of interest as gateways of IPv4 routes.
 func readNeighbour(b []byte) (Neighbour, outcome) {
-	if f := familyOf(b); f != unix.AF_INET && f != unix.AF_MAX {
+	if f := familyOf(b); f != unix.AF_INET && f != unix.AF_INET6 && f != unix.AF_MAX {
 		return Neighbour{}, ignored
 	}
 	n, err := parseNeighbour(b)
-	if err == nil && n.Flags&unix.NTF_PROXY != 0 {
+	if err == nil && (n.Flags&unix.NTF_PROXY != 0 || n.IP.Is6() && n.IP.IsMulticast()) {
 		return n, ignored
 	}
 	return n, outcomeOf(err)

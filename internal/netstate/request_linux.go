@@ -78,7 +78,7 @@ func (r *Requester) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
 		msg := appendU32(dumpRequest(unix.RTM_GETNEIGH), unix.NDA_IFINDEX, uint32(ifindex))
 		err = r.c.request(msg, func(typ uint16, body []byte) error {
 			n, o := readNeighbour(body)
-			if o == applied && n.Index == ifindex && n.State&unix.NUD_PERMANENT != 0 {
+			if o == applied && n.Index == ifindex && n.IP.Is4() && n.State&unix.NUD_PERMANENT != 0 {
 				out = append(out, n)
 			}
 			return nil

@@ -133,7 +133,8 @@ type UIDRange struct {
 // Unsupported reports whether the rule has selectors that Rule does not model.
 func (r Rule) Unsupported() bool { return r.Other != "" }
 
-// A Neighbour is an entry of the ARP table. Neighbours compare with ==.
+// A Neighbour is an entry of the ARP table or, with an IPv6 address, of that of
+// neighbour discovery. Neighbours compare with ==.
 type Neighbour struct {
 	Index    int
 	IP       netip.Addr

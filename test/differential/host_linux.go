@@ -57,13 +57,13 @@ func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards b
 		fmt.Fprintf(&up, "link set %s%s up\n", prefix, p.name)
 	}
 	ipBatch(t, far, up.String())
-	ipBatch(t, l, strings.Join(w.objects, "\n"))
 	for _, s := range w.settings(forwards) {
 		key, value, _ := strings.Cut(s, "=")
 		if err := l.SetSysctl(node, key, value); err != nil {
 			t.Fatal(err)
 		}
 	}
+	ipBatch(t, l, strings.Join(w.objects, "\n"))
 	h := &host{name: prefix}
 	err := far.Do(node, func() error {
 		for _, p := range ports {

@@ -39,7 +39,7 @@ type world struct {
 	dynamic      bool     // no neighbours are known in 10.1.15.0/24 and 10.2.5.0/24
 	sysctls      []string // further settings of both hosts, key=value
 	lines        []string // for `ip -batch`, after all others
-	objects      []string // for `ip -batch`, when all devices have carrier
+	objects      []string // for `ip -batch`, when all devices have carrier and the settings are made
 }
 
 var worlds = []world{
@@ -118,7 +118,7 @@ var worlds = []world{
 // operator's own (fib_multipath_hash_seed) both hosts have to choose the same.
 func multipath(name, policy string, sysctls ...string) world {
 	return world{name: name, rpFilter: 2, sysctls: append([]string{
-		"net/ipv4/fib_multipath_hash_seed=305419896", "net/ipv4/fib_multipath_hash_policy=" + policy}, sysctls...),
+		"net/ipv6/conf/all/disable_ipv6=0", "net/ipv4/fib_multipath_hash_seed=305419896", "net/ipv4/fib_multipath_hash_policy=" + policy}, sysctls...),
 		lines: []string{
 			"route replace 10.66.0.0/16 nexthop via 10.1.0.2 dev up0 weight 3 nexthop via 10.2.0.2 dev up1 weight 1 nexthop via 10.1.0.3 dev up0 weight 4",
 			"route add 10.67.0.0/17 nexthop via 10.2.0.2 dev up1 nexthop via 10.1.0.9 dev up0 weight 200",
@@ -128,9 +128,20 @@ func multipath(name, policy string, sysctls ...string) world {
 			"nexthop add id 2 via 10.2.0.5 dev up1",
 			"nexthop add id 3 via 10.65.0.20 dev cali1 onlink",
 			"nexthop add id 4 blackhole",
-			"nexthop add id 10 group 1,5/2,2/3,1",
+			"neigh add fe80::5 lladdr 02:60:00:00:00:05 dev cali1 nud permanent",
+			"neigh add fe80::6 lladdr 02:60:00:00:00:06 dev up0 nud permanent",
+			"nexthop add id 5 via fe80::5 dev cali1",
+			"nexthop add id 6 via 10.1.0.8 dev up0",
+			"neigh replace 10.2.0.250 dev up1 nud failed",
+			"nexthop add id 7 via 10.2.0.250 dev up1",
+			"nexthop add id 10 group 1,5/2,2/5,1/3,1/6,250",
+			"nexthop add id 11 group 1/2",
+			"nexthop replace id 10 group 1,5/7,4/2,2/5,3/3,1",
 			"route replace 172.16.0.0/12 nhid 10",
-			"route add 10.70.0.0/17 nhid 2",
+			"route add 10.70.0.0/17 nhid 11",
+			"nexthop del id 1",
+			"route add 10.66.64.0/18 via inet6 fe80::6 dev up0",
+			"route add 10.67.64.0/18 nexthop via inet6 fe80::5 dev cali1 nexthop via 10.1.0.9 dev up0",
 			"route add 10.68.3.0/24 nhid 4"}}
 }
 
