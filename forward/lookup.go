@@ -62,19 +62,12 @@ func (table *fib) find(f *flow) *Route {
 	}
 }
 
-// forTOS gives the first of the routes to a destination that a TOS may take. An
-// object without a usable nexthop is none, and leaves none behind it.
+// forTOS gives the first of the routes to a destination that a TOS may take.
 func (r *Route) forTOS(tos uint8) *Route {
-	for ; r != nil; r = r.next {
-		switch {
-		case r.TOS != 0 && r.TOS != tos:
-		case r.Type == RouteUnicast && len(r.Nexthops) == 0:
-			return nil
-		default:
-			return r
-		}
+	for r != nil && r.TOS != 0 && r.TOS != tos {
+		r = r.next
 	}
-	return nil
+	return r
 }
 
 // refuses reports whether the route is an error to the kernel (fib_props in
@@ -85,8 +78,7 @@ func (r *Route) refuses() bool {
 
 // appendChain appends of the routes to one destination, in the kernel's order,
 // those that some packet takes. It leaves out what forTOS would never come to,
-// and unicast routes without a usable nexthop, which the kernel passes over
-// unless they are a nexthop object's (fib_table_lookup, miss).
+// and unicast routes without a usable nexthop, which the kernel passes over.
 func appendChain(list, routes []Route) []Route {
 	for i := range routes {
 		r := &routes[i]
@@ -94,7 +86,7 @@ func appendChain(list, routes []Route) []Route {
 		for j := range list {
 			hidden = hidden || list[j].TOS == r.TOS || list[j].TOS == 0
 		}
-		if hidden || r.Type == RouteUnicast && len(r.Nexthops) == 0 && !r.Object {
+		if hidden || r.Type == RouteUnicast && len(r.Nexthops) == 0 {
 			continue
 		}
 		list = append(list, *r)
@@ -112,7 +104,7 @@ func link(list []Route, bits uint8) *Route {
 		r := list[i]
 		r.Bits, r.next = bits, next
 		r.Nexthops = balanced(r.Nexthops)
-		r.special = next != nil || r.TOS != 0 || r.Type == RouteThrow || r.Type == RouteUnicast && len(r.Nexthops) == 0
+		r.special = next != nil || r.TOS != 0 || r.Type == RouteThrow
 		next = &r
 	}
 	return next

@@ -23,7 +23,6 @@ func lookupHost(rules ...Rule) *Table {
 	set(TableMain, "10.80.1.0/24", Route{TOS: 0x50, Nexthops: by(9)}, Route{TOS: 0x10, Metric: 5, Nexthops: by(2)},
 		Route{TOS: 0x10, Metric: 9, Nexthops: by(9)}, Route{TOS: 8, Type: RouteThrow}, Route{TOS: 4, Type: RouteProhibit})
 	set(TableMain, "10.80.2.0/24", Route{TOS: 0x10, Nexthops: by(2)}, Route{Metric: 3}, Route{Metric: 4, Nexthops: by(3)})
-	set(TableMain, "10.80.3.0/24", Route{Object: true}, Route{Metric: 9, Nexthops: by(9)})
 	set(100, "0.0.0.0/0", Route{Nexthops: by(7), Dev: 7})
 	set(101, "0.0.0.0/0", Route{Type: RouteBlackhole})
 	b.SetGroup(7, 70)
@@ -60,7 +59,6 @@ func TestLookupTOS(t *testing.T) {
 			{"10.80.1.1", 8, 0}, // throw ends the look-up in main, and there is no other table
 			{"10.80.2.1", 0x10, 2},
 			{"10.80.2.1", 0, 3}, // the best has no usable nexthop
-			{"10.80.3.1", 0, 1}, // an object without one hides the others
 		} {
 			dst := netip.MustParseAddr(c.dst)
 			if got := leadsBy(table.Lookup(dst, addrPod1, ifPod1, c.tos)); got != c.want {

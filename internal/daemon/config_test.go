@@ -93,18 +93,14 @@ func TestConvertRoutes(t *testing.T) {
 	}
 	dead := []netstate.Nexthop{{Index: 1, Flags: unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN}}
 	r := new(routeScratch).convert(&netstate.RouteSet{Routes: []netstate.Route{
-		{Type: unix.RTN_UNICAST, TOS: 16, Nexthops: nexthops}, {Type: unix.RTN_UNICAST, NHID: 7, Nexthops: nexthops},
-		{Type: unix.RTN_UNICAST, NHID: 7, Nexthops: dead}, {Type: unix.RTN_BLACKHOLE},
+		{Type: unix.RTN_UNICAST, TOS: 16, Nexthops: nexthops}, {Type: unix.RTN_UNICAST, NHID: 7, Nexthops: dead}, {Type: unix.RTN_BLACKHOLE},
 	}})
-	if len(r) != 4 || len(r[0].Nexthops) != 3 || r[0].Nexthops[2].Ifindex != 4 || !r[0].Nexthops[1].Encap || r[0].Nexthops[0].Encap ||
+	if len(r) != 3 || len(r[0].Nexthops) != 3 || r[0].Nexthops[2].Ifindex != 4 || !r[0].Nexthops[1].Encap || r[0].Nexthops[0].Encap ||
 		r[0].Dev != 1 || r[0].TOS != 16 || r[0].Object {
 		t.Errorf("%+v", r)
 	}
-	if !r[1].Object || len(r[1].Nexthops) != 4 {
-		t.Errorf("the dead of a group keep their share: %+v", r[1])
-	}
-	if !r[2].Object || len(r[2].Nexthops) != 0 || r[2].Dev != 1 {
-		t.Errorf("all dead: %+v", r[2])
+	if !r[1].Object || len(r[1].Nexthops) != 0 || r[1].Dev != 1 {
+		t.Errorf("all dead: %+v", r[1])
 	}
 }
 

@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"slices"
-
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
@@ -46,17 +44,11 @@ func (s *routeScratch) convert(set *netstate.RouteSet) []forward.Route {
 }
 
 // usable leaves out nexthops that are dead, or without carrier where that counts
-// as dead: the kernel says so by one flag. Those of a nexthop group keep their
-// shares as long as one of them lives (net/ipv4/nexthop.c, nexthop_get_nhc_lookup
-// and nexthop_select_path).
+// as dead: the kernel says so by one flag.
 func (s *routeScratch) usable(r *netstate.Route) []forward.Nexthop {
-	alive := func(nh netstate.Nexthop) bool { return nh.Flags&unix.RTNH_F_DEAD == 0 }
-	if !slices.ContainsFunc(r.Nexthops, alive) {
-		return nil
-	}
 	first := len(s.nexthops)
 	for _, nh := range r.Nexthops {
-		if r.NHID != 0 || alive(nh) {
+		if nh.Flags&unix.RTNH_F_DEAD == 0 {
 			s.nexthops = append(s.nexthops, forward.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight, Encap: nh.Encap != 0})
 		}
 	}

@@ -17,12 +17,14 @@ import (
 type host struct {
 	name     string
 	stations []*station
+	lab      *lab.Lab
 }
 
 // pair is the two hosts of a world.
 type pair struct {
 	w            *world
 	kernel, ours *host
+	far          *lab.Lab      // where the stations are
 	own          map[addr]bool // addresses that only the hosts themselves send from
 	labs         []*lab.Lab    // of kernel and ours
 	daemon       *labtest.Process
@@ -36,7 +38,7 @@ func setUp(t testing.TB, w *world) *pair {
 	labtest.Need(t, "ip")
 	single := lab.Spec{Hosts: 1, PodsPerHost: lab.NoPods}
 	far := labtest.New(t, single)
-	p := &pair{w: w, own: map[addr]bool{}}
+	p := &pair{w: w, far: far, own: map[addr]bool{}}
 	for _, a := range append(hostOwn, far.Nodes()[0].Addr.Addr().As4(), ip("192.0.0.8"), ip("127.0.0.1")) {
 		p.own[a] = true
 	}
@@ -64,7 +66,7 @@ func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards b
 		}
 	}
 	ipBatch(t, l, strings.Join(w.objects, "\n"))
-	h := &host{name: prefix}
+	h := &host{name: prefix, lab: l}
 	err := far.Do(node, func() error {
 		for _, p := range ports {
 			i, err := net.InterfaceByName(prefix + p.name)

@@ -58,7 +58,7 @@ func (s *station) receive(buf []byte, got func(frame []byte)) error {
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return nil
-		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ENETDOWN): // told once; it goes on when the device is up
 		case err != nil:
 			return fmt.Errorf("receive: %w", err)
 		case n >= vnetLen+14:
