@@ -117,6 +117,9 @@ func (r *Responder) SetTap(t Tap) {
 	r.tap.Store(&t)
 }
 
+// Cookies identify the sockets that replies are sent from (SO_COOKIE).
+func (r *Responder) Cookies() ([]uint64, error) { return r.sock.cookies() }
+
 // Close releases the socket. Run returns os.ErrClosed.
 func (r *Responder) Close() error {
 	if r.closed.Swap(true) {

@@ -83,6 +83,21 @@ func (s *socket) close() error {
 	return errors.Join(errs...)
 }
 
+// cookies identify the sockets that replies are sent from.
+func (s *socket) cookies() (all []uint64, err error) {
+	for _, raw := range []syscall.RawConn{s.queued.raw, s.direct.raw} {
+		err := control(raw, func(fd int) error {
+			c, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+			all = append(all, c)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("getsockopt SO_COOKIE: %w", err)
+		}
+	}
+	return all, nil
+}
+
 func control(raw syscall.RawConn, f func(fd int) error) (err error) {
 	if ctlErr := raw.Control(func(fd uintptr) { err = f(int(fd)) }); ctlErr != nil {
 		return ctlErr

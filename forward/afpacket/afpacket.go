@@ -211,6 +211,13 @@ func (p *Port) Wake() { p.sock.Wake() }
 // Drops is how many frames found no free slot in the ring.
 func (p *Port) Drops() uint64 { return p.sock.Drops() }
 
+// Cookies identify the sockets that frames are sent from (SO_COOKIE).
+func (p *Port) Cookies() ([]uint64, error) {
+	direct, err := p.direct.Cookie()
+	queued, err2 := p.queued.Cookie()
+	return []uint64{direct, queued}, errors.Join(err, err2)
+}
+
 // Rebuilt is how often a ring had to be replaced because the kernel had
 // stopped it.
 func (p *Port) Rebuilt() uint64 { return p.rebuilt.Load() }

@@ -55,6 +55,7 @@ const (
 	bpfMapParpConsumed   = "parp_consumed"
 	bpfMapParpDecision   = "parp_decision"
 	bpfMapParpLocal      = "parp_local"
+	bpfMapParpOwn        = "parp_own"
 	bpfMapParpPorts      = "parp_ports"
 	bpfMapParpPrefixes   = "parp_prefixes"
 	bpfMapParpStats      = "parp_stats"
@@ -62,10 +63,12 @@ const (
 	bpfProgParpClaim     = "parp_claim"
 	bpfProgParpRing      = "parp_ring"
 	bpfProgParpRingBasic = "parp_ring_basic"
+	bpfProgParpWatch     = "parp_watch"
 	bpfVarArpBurstNs     = "arp_burst_ns"
 	bpfVarArpCostNs      = "arp_cost_ns"
 	bpfVarPrefixes       = "prefixes"
 	bpfVarPressed        = "pressed"
+	bpfVarWatchSnap      = "watch_snap"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -114,6 +117,7 @@ type bpfProgramSpecs struct {
 	ParpClaim     *ebpf.ProgramSpec `ebpf:"parp_claim"`
 	ParpRing      *ebpf.ProgramSpec `ebpf:"parp_ring"`
 	ParpRingBasic *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
+	ParpWatch     *ebpf.ProgramSpec `ebpf:"parp_watch"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -124,6 +128,7 @@ type bpfMapSpecs struct {
 	ParpConsumed *ebpf.MapSpec `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.MapSpec `ebpf:"parp_decision"`
 	ParpLocal    *ebpf.MapSpec `ebpf:"parp_local"`
+	ParpOwn      *ebpf.MapSpec `ebpf:"parp_own"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
 	ParpPrefixes *ebpf.MapSpec `ebpf:"parp_prefixes"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
@@ -137,6 +142,7 @@ type bpfVariableSpecs struct {
 	ArpCostNs  *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
 	Prefixes   *ebpf.VariableSpec `ebpf:"prefixes"`
 	Pressed    *ebpf.VariableSpec `ebpf:"pressed"`
+	WatchSnap  *ebpf.VariableSpec `ebpf:"watch_snap"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -163,6 +169,7 @@ type bpfMaps struct {
 	ParpConsumed *ebpf.Map `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.Map `ebpf:"parp_decision"`
 	ParpLocal    *ebpf.Map `ebpf:"parp_local"`
+	ParpOwn      *ebpf.Map `ebpf:"parp_own"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
 	ParpPrefixes *ebpf.Map `ebpf:"parp_prefixes"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
@@ -174,6 +181,7 @@ func (m *bpfMaps) Close() error {
 		m.ParpConsumed,
 		m.ParpDecision,
 		m.ParpLocal,
+		m.ParpOwn,
 		m.ParpPorts,
 		m.ParpPrefixes,
 		m.ParpStats,
@@ -188,6 +196,7 @@ type bpfVariables struct {
 	ArpCostNs  *ebpf.Variable `ebpf:"arp_cost_ns"`
 	Prefixes   *ebpf.Variable `ebpf:"prefixes"`
 	Pressed    *ebpf.Variable `ebpf:"pressed"`
+	WatchSnap  *ebpf.Variable `ebpf:"watch_snap"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -198,6 +207,7 @@ type bpfPrograms struct {
 	ParpClaim     *ebpf.Program `ebpf:"parp_claim"`
 	ParpRing      *ebpf.Program `ebpf:"parp_ring"`
 	ParpRingBasic *ebpf.Program `ebpf:"parp_ring_basic"`
+	ParpWatch     *ebpf.Program `ebpf:"parp_watch"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -206,6 +216,7 @@ func (p *bpfPrograms) Close() error {
 		p.ParpClaim,
 		p.ParpRing,
 		p.ParpRingBasic,
+		p.ParpWatch,
 	)
 }
 

@@ -73,6 +73,7 @@ type Set struct {
 	ring  *ebpf.Program
 	arp   *ebpf.Program
 	claim *ebpf.Program
+	watch *ebpf.Program
 	// seesGSO: the ring's filter reads the exact GSO type.
 	seesGSO  bool
 	mode     Mode

@@ -58,6 +58,7 @@ func loadSet(arp ARPPolice, exact bool) (*Set, error) {
 	if !sees {
 		name = bpfProgParpRingBasic
 	}
+	s.watch = coll.DetachProgram(bpfProgParpWatch)
 	s.ring, s.arp, s.claim = coll.DetachProgram(name), coll.DetachProgram(bpfProgParpArp), coll.DetachProgram(bpfProgParpClaim)
 	coll.Close()
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
@@ -84,6 +85,21 @@ func unsupported(err, first error) error {
 // AttachRing makes the ring's filter the socket filter of fd.
 func (s *Set) AttachRing(fd int) error { return attachSocket(fd, s.ring, "ring filter") }
 
+// AttachWatch makes the filter of a capture the socket filter of fd: it keeps
+// out what the ring and the ARP socket take, and what is sent from the sockets
+// with these cookies. Of the rest it passes snap bytes.
+func (s *Set) AttachWatch(fd int, own []uint64, snap int) error {
+	for _, cookie := range own {
+		if err := s.objs.ParpOwn.Put(cookie, uint32(1)); err != nil {
+			return fmt.Errorf("capture filter: %w", err)
+		}
+	}
+	if err := s.vars.WatchSnap.Set(uint32(snap)); err != nil {
+		return fmt.Errorf("capture filter: %w", err)
+	}
+	return attachSocket(fd, s.watch, "capture filter")
+}
+
 // AttachARP makes the ARP policing filter the socket filter of fd.
 func (s *Set) AttachARP(fd int) error { return attachSocket(fd, s.arp, "ARP filter") }
 
@@ -105,7 +121,7 @@ func (s *Set) Close() error {
 	for ifindex := range s.claims {
 		errs = append(errs, s.releaseLocked(ifindex))
 	}
-	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim} {
+	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.watch} {
 		errs = append(errs, p.Close())
 	}
 	return errors.Join(append(errs, s.objs.Close(), s.window.close())...)

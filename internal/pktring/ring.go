@@ -22,6 +22,8 @@ const (
 	statusUser      = 1 << 0
 	statusCopy      = 1 << 1
 	statusVLANValid = 1 << 4
+
+	statusVLANTPIDValid = 1 << 6
 )
 
 // Offsets in struct tpacket2_hdr and in the sockaddr_ll behind it. All fields
@@ -33,6 +35,8 @@ const (
 	offMAC     = 12
 	offSec     = 16
 	offNsec    = 20
+	offTCI     = 24
+	offTPID    = 26
 	offSLL     = 32 // TPACKET_ALIGN(sizeof(struct tpacket2_hdr))
 	offIfindex = offSLL + 4
 	offHatype  = offSLL + 8
@@ -43,8 +47,12 @@ const (
 // Slot is what the kernel says of one received frame.
 type Slot struct {
 	// Data is the virtio_net_hdr and, from VnetLen on, the frame from its
-	// link-layer header. It lies in the ring: borrowed until Release.
+	// link-layer header; without the former if the ring is Plain. It lies in
+	// the ring: borrowed until Release.
 	Data    []byte
+	Len     int    // of the frame on the wire, bytes
+	TCI     uint16 // of the VLAN tag, if Tagged
+	TPID    uint16 // EtherType of the VLAN tag, 0: not told
 	Time    int64 // when the kernel took it in, ns since 1970
 	Ifindex int32
 	Hatype  uint16 // ARPHRD_* of the device
@@ -63,11 +71,13 @@ type Ring struct {
 	head     int // next slot to look at
 	tail     int // next slot to give back; head-tail slots are borrowed
 	borrowed int
+	vnetLen  int // VnetLen, or 0
 }
 
-// NewRing walks mem, which holds slots of slotSize bytes each.
+// NewRing walks mem, which holds slots of slotSize bytes each, with a
+// virtio_net_hdr before each frame.
 func NewRing(mem []byte, slotSize int) *Ring {
-	return &Ring{mem: mem, slotSize: slotSize, slots: len(mem) / slotSize}
+	return &Ring{mem: mem, slotSize: slotSize, slots: len(mem) / slotSize, vnetLen: VnetLen}
 }
 
 // Ready reports whether the next slot holds a frame.
@@ -112,12 +122,17 @@ func (r *Ring) Next(s *Slot) bool {
 	snap := int(binary.NativeEndian.Uint32(b[offSnaplen:]))
 	mac := int(binary.NativeEndian.Uint16(b[offMAC:]))
 	s.Cut = snap < length && !s.Copied
-	s.Bad = mac < minSlot+VnetLen || snap < 0 || snap > len(b)-mac
+	s.Len = length
+	s.TCI = binary.NativeEndian.Uint16(b[offTCI:])
+	if s.TPID = 0; status&statusVLANTPIDValid != 0 {
+		s.TPID = binary.NativeEndian.Uint16(b[offTPID:])
+	}
+	s.Bad = mac < minSlot+r.vnetLen || snap < 0 || snap > len(b)-mac
 	if s.Bad {
 		s.Data = nil
 		return true
 	}
-	s.Data = b[mac-VnetLen : mac+snap : mac+snap]
+	s.Data = b[mac-r.vnetLen : mac+snap : mac+snap]
 	return true
 }
 

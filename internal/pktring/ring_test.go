@@ -229,6 +229,10 @@ func TestRingSlotMarks(t *testing.T) {
 			if cap(s.Data) != len(s.Data) {
 				t.Error("the frame can be appended to beyond its end")
 			}
+			if n := max(c.in.length, len(c.in.frame)); s.Len != n {
+				t.Errorf("length on the wire %d, want %d", s.Len, n)
+			}
+			s.Len = 0
 			if s.Data = nil; c.want.Bad {
 				s.Cut = false // says nothing then
 			}

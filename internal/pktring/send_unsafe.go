@@ -121,6 +121,15 @@ func (s *Sender) Flush() []syscall.Errno {
 	return s.errs[:n]
 }
 
+// Cookie identifies the socket that a frame was sent from (SO_COOKIE).
+func (s *Sender) Cookie() (uint64, error) {
+	c, err := unix.GetsockoptUint64(s.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("packet socket: SO_COOKIE: %w", err)
+	}
+	return c, nil
+}
+
 // Close releases the socket.
 func (s *Sender) Close() error {
 	if s.fd < 0 {

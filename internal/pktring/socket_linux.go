@@ -21,6 +21,9 @@ type Config struct {
 	// Queue is the size in bytes of the socket's queue, where frames wait that
 	// do not fit a slot; default 16 MB. Root may exceed net.core.rmem_max.
 	Queue int
+	// Plain rings have no virtio_net_hdr, and what this host sends is received
+	// too: for looking on. Frames that do not fit a slot are cut off.
+	Plain bool
 	// Spin is how long Wait looks at the ring before it sleeps.
 	Spin time.Duration
 	// BeforeSleep, if set, is called when the ring is empty and Wait is about
@@ -86,6 +89,9 @@ func (s *Socket) Reopen() error {
 	defer s.statMu.Unlock()
 	err = s.closeRing()
 	s.fd, s.mem, s.Ring = fd, mem, NewRing(mem, s.cfg.SlotSize)
+	if s.cfg.Plain {
+		s.Ring.vnetLen = 0
+	}
 	return err
 }
 
@@ -110,6 +116,9 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 		{"PACKET_IGNORE_OUTGOING", unix.PACKET_IGNORE_OUTGOING, 1},
 		{"PACKET_COPY_THRESH", unix.PACKET_COPY_THRESH, 1},
 	} {
+		if c.Plain && o.opt != unix.PACKET_VERSION {
+			continue
+		}
 		if err = unix.SetsockoptInt(fd, unix.SOL_PACKET, o.opt, o.value); err != nil {
 			return -1, nil, fmt.Errorf("packet socket: %s: %w", o.name, err)
 		}

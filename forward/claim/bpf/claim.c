@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The three programs that stand between the kernel and proxyarpd's sockets:
+// The programs that stand between the kernel and proxyarpd's sockets:
 //
 //   parp_ring    socket filter of the forwarding ring: is this frame ours?
 //   parp_claim   tc ingress: drops the original of each frame that the ring took,
 //                and makes frames to another MAC of the interface the host's
 //   parp_arp     socket filter of the ARP socket: polices each interface
+//   parp_watch   socket filter of a capture: what neither of the sockets has seen
 //
 // On receive the kernel runs taps of ETH_P_ALL first and tc ingress next, on
 // the same CPU and for one frame at a time (net/core/dev.c,
@@ -123,6 +124,17 @@ struct {
 	__type(value, __u32);
 } parp_decision SEC(".maps");
 
+// Cookies of the sockets that userspace sends from.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u64);
+	__type(value, __u32);
+} parp_own SEC(".maps");
+
+// How much of a frame a capture wants, bytes.
+volatile __u32 watch_snap;
+
 // Number of entries in parp_prefixes: the trie is not walked while it is empty.
 volatile __u32 prefixes;
 
@@ -195,6 +207,13 @@ static __always_inline bool alias_mac(struct __sk_buff *skb, const struct port *
 	return same_mac(dst, p->alias[0]) || same_mac(dst, p->alias[1]);
 }
 
+// Multicast, broadcast, loopback: never forwarded.
+static __always_inline bool to_host(__be32 dst)
+{
+	__u8 first = bpf_ntohl(dst) >> 24;
+	return !dst || first == 127 || (first & 0xf0) == 0xe0 || dst == 0xffffffff;
+}
+
 static __always_inline __u32 destination(__be32 dst)
 {
 	__u32 *to = bpf_map_lookup_elem(&parp_local, &dst);
@@ -238,9 +257,8 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 		return 0;
 
 	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
-	__u8 first = bpf_ntohl(dst) >> 24;
-	if (!dst || first == 127 || (first & 0xf0) == 0xe0 || dst == 0xffffffff) {
-		count(st->local); // multicast, broadcast, this host
+	if (to_host(dst)) {
+		count(st->local);
 		return 0;
 	}
 	switch (destination(dst)) {
@@ -348,4 +366,37 @@ int parp_arp(struct __sk_buff *skb)
 	b->credit = credit - arp_cost_ns;
 	count(st->arp_passed);
 	return TAKE_ALL;
+}
+
+// What the datapath and the ARP responder take is shown where they decide about
+// it, and so is what they send. All else is the host's own traffic, or none of
+// ours.
+static __always_inline bool shown_elsewhere(struct __sk_buff *skb)
+{
+	__u8 hdr[IPV4_MIN];
+	__u32 ifindex = skb->ifindex;
+
+	if (skb->pkt_type == PACKET_OUTGOING) {
+		__u64 cookie = bpf_get_socket_cookie(skb);
+		return bpf_map_lookup_elem(&parp_own, &cookie);
+	}
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	if (!p || skb->vlan_present)
+		return false;
+	if ((p->flags & PORT_WORKLOAD) && skb->protocol == bpf_htons(ETH_P_ARP))
+		return true;
+	if (!(p->flags & PORT_FORWARD) || skb->protocol != bpf_htons(ETH_P_IP))
+		return false;
+	if (skb->pkt_type != PACKET_HOST && !alias_mac(skb, p))
+		return false;
+	if (bpf_skb_load_bytes(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, hdr, sizeof(hdr)))
+		return false;
+	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
+	return !to_host(dst) && destination(dst) == TO_NOBODY;
+}
+
+SEC("socket")
+int parp_watch(struct __sk_buff *skb)
+{
+	return shown_elsewhere(skb) ? 0 : watch_snap;
 }
