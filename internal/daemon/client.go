@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -37,6 +40,48 @@ func Query(ctx context.Context, path string, wait time.Duration) (*Status, error
 	}
 	return rep.Status, nil
 }
+
+// Capture begins a capture session of the daemon behind the control socket at
+// path. The packets come as pcapng from the reader; End asks for the last of
+// them and the statistics, after which the reader ends.
+func Capture(ctx context.Context, path string, req CaptureRequest) (*CaptureStream, error) {
+	conn, err := dial(ctx, path, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	unixConn := conn.(*net.UnixConn)
+	_ = conn.SetDeadline(time.Now().Add(2 * controlDeadline))
+	if err := json.NewEncoder(conn).Encode(request{Op: "capture", Capture: &req}); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), conn.Close())
+	}
+	buffered := bufio.NewReaderSize(conn, 64<<10)
+	line, err := buffered.ReadBytes('\n')
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: no answer: %w", path, err), conn.Close())
+	}
+	var rep reply
+	if err := json.Unmarshal(line, &rep); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), conn.Close())
+	}
+	if rep.Error != "" || rep.Capture == nil {
+		return nil, errors.Join(fmt.Errorf("%s: %s", path, cmp.Or(rep.Error, "the daemon can't capture")), conn.Close())
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return &CaptureStream{CaptureReply: *rep.Capture, Reader: buffered, conn: unixConn}, nil
+}
+
+// CaptureStream is a capture session as its client has it.
+type CaptureStream struct {
+	CaptureReply
+	io.Reader
+	conn *net.UnixConn
+}
+
+// End says that it is enough. For any goroutine.
+func (s *CaptureStream) End() error { return s.conn.CloseWrite() }
+
+// Close hangs up.
+func (s *CaptureStream) Close() error { return s.conn.Close() }
 
 // dial connects, and where nobody listens waits until deadline for the socket
 // to be put in place: by the directory's events, not by asking again and again.

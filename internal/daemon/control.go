@@ -23,20 +23,22 @@ func pid() int { return os.Getpid() }
 // often is cut off.
 const (
 	controlClients  = 16
-	controlRequest  = 4096 // bytes
+	controlRequest  = 64 << 10 // bytes
 	controlDeadline = 5 * time.Second
 	maxWait         = 10 * time.Minute
 )
 
 // request is one line of JSON from a client; the answer is one line too.
 type request struct {
-	Op   string        `json:"op"`             // "status"
-	Wait time.Duration `json:"wait,omitempty"` // ns: wait that long to be ready
+	Op      string          `json:"op"`             // "status", "capture"
+	Wait    time.Duration   `json:"wait,omitempty"` // ns: wait that long to be ready
+	Capture *CaptureRequest `json:"capture,omitempty"`
 }
 
 type reply struct {
-	Error  string  `json:"error,omitempty"`
-	Status *Status `json:"status,omitempty"`
+	Error   string        `json:"error,omitempty"`
+	Status  *Status       `json:"status,omitempty"`
+	Capture *CaptureReply `json:"capture,omitempty"` // a capture follows
 }
 
 // control serves the socket at path.
@@ -133,12 +135,13 @@ func (c *control) serve(ctx context.Context) error {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer stop()
 			defer conn.Close()
-			c.client(ctx, conn)
+			c.client(ctx, conn, stop)
 		})
 	}
 }
 
-func (c *control) client(ctx context.Context, conn *net.UnixConn) {
+// client serves one client; keep keeps the end of ctx from closing conn.
+func (c *control) client(ctx context.Context, conn *net.UnixConn, keep func() bool) {
 	if err := c.allowed(conn); err != nil {
 		c.log.Warn("control client refused", "err", err)
 		return
@@ -153,6 +156,13 @@ func (c *control) client(ctx context.Context, conn *net.UnixConn) {
 	var rep reply
 	if err := json.Unmarshal(line, &req); err != nil {
 		rep.Error = "request is not a line of JSON"
+	} else if req.Op == "capture" && req.Capture != nil {
+		keep()
+		if err := c.capture(conn, req.Capture, ctx.Done()); err == nil {
+			return
+		} else {
+			rep.Error = err.Error()
+		}
 	} else {
 		rep = c.answer(ctx, conn, &req)
 	}

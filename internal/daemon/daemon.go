@@ -45,6 +45,7 @@ type Daemon struct {
 	openNow   chan struct{}
 	claimSoon chan struct{}
 	asked     hopStats
+	taps      hub // who captures
 
 	mu        sync.Mutex
 	synced    bool
@@ -116,6 +117,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
 		dirty: dirty{links: map[int]bool{}}, ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}
+	d.taps.d = d
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(cookie); err != nil {
 		return err

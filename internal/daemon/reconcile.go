@@ -181,6 +181,9 @@ func (d *Daemon) reconcile() error {
 			}
 		}
 	}
+	if len(d.dirty.links) > 0 {
+		d.taps.linksChanged()
+	}
 	for index := range d.dirty.links {
 		d.describe(index)
 	}

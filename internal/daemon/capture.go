@@ -1,0 +1,378 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"proxyarpd/arpd"
+	"proxyarpd/capture"
+	"proxyarpd/capture/filter"
+	"proxyarpd/capture/pcapfile"
+	"proxyarpd/forward"
+	"proxyarpd/internal/netstate"
+)
+
+// CaptureRequest says what a capture session wants to see.
+type CaptureRequest struct {
+	Interfaces []string `json:"interfaces"` // names, globs, or "any"
+	Filter     string   `json:"filter,omitempty"`
+	Snap       int      `json:"snap"`                // bytes of a frame
+	Direction  string   `json:"direction,omitempty"` // "in", "out"; else both
+	Drops      bool     `json:"drops,omitempty"`     // what was dropped alone
+	Reasons    []string `json:"reasons,omitempty"`   // globs: these verdicts alone
+	Buffer     int      `json:"buffer,omitempty"`    // bytes of packets that may wait for the reader
+}
+
+// CaptureReply is what a session begins with; pcapng follows.
+type CaptureReply struct {
+	Interfaces []string `json:"interfaces"` // those there are now that were asked for
+	// HostTraffic says that also what the daemon leaves to the kernel is shown.
+	HostTraffic bool `json:"host_traffic"`
+}
+
+// AnyInterface is the name for all interfaces.
+const AnyInterface = "any"
+
+// Limits of capture sessions.
+const (
+	captureSessions  = 8
+	captureBuffer    = 2 << 20  // bytes, where the session does not say
+	captureMaxBuffer = 64 << 20 // bytes
+	captureMinBuffer = 1 << 17  // bytes: any frame fits
+	captureReasons   = 64
+)
+
+// source says who tells of a packet; each has a ring of its own, since a ring
+// has one writer.
+type source uint8
+
+const (
+	fromDatapath source = iota
+	fromResponder
+	fromHost
+	sources
+)
+
+// capturePackets is how many may wait for the reader, whatever their size.
+var capturePackets = [sources]int{fromDatapath: 4096, fromResponder: 512, fromHost: 1024}
+
+// event is what is told of one packet besides its bytes.
+type event struct {
+	source   source
+	out      bool
+	known    bool // the daemon has a verdict
+	ethernet bool
+	pktType  uint8
+	ifindex  int32
+	name     string // of the interface
+	mac      macAddr
+	length   int   // on the wire, bytes
+	received int64 // ns since 1970
+	seen     int64 // when the verdict fell, ns since 1970
+	id       uint64
+	verdict  uint8 // forward.Verdict, or arpd.Verdict of the responder
+	look     forward.Look
+	answer   [6]byte
+	lost     uint64 // of this source so far
+}
+
+// hub hands what the datapath, the responder and the host's own traffic show to
+// the capture sessions. Without a session it is not asked.
+type hub struct {
+	d    *Daemon
+	ids  atomic.Uint64
+	view atomic.Pointer[view]
+
+	mu       sync.Mutex // guards sessions and host
+	sessions []*session
+	host     *hostTap
+}
+
+// view is what the sources read: who looks at what.
+type view struct {
+	links    map[int32]*netstate.Link
+	sessions []*session
+	wanted   []map[int32]bool // by session; nil is all
+}
+
+// session is one client that captures.
+type session struct {
+	req      CaptureRequest
+	ethernet *filter.Filter
+	raw      *filter.Filter
+	verdicts [sources][256]bool // wanted ones
+	rings    [sources]*capture.Ring[event]
+	accepted atomic.Uint64
+	asleep   atomic.Bool
+	wake     chan struct{}
+	began    time.Time
+}
+
+// newSession checks a request. Its errors are the client's.
+func newSession(req CaptureRequest) (*session, error) {
+	if len(req.Interfaces) == 0 {
+		return nil, errors.New("no interface is named")
+	}
+	for _, g := range slices.Concat(req.Interfaces, req.Reasons) {
+		if _, err := path.Match(g, ""); err != nil {
+			return nil, fmt.Errorf("%q: %w", g, err)
+		}
+	}
+	if len(req.Interfaces) > captureReasons || len(req.Reasons) > captureReasons {
+		return nil, fmt.Errorf("more than %d names", captureReasons)
+	}
+	if req.Snap <= 0 || req.Snap > pcapfile.MaxSnapLen {
+		req.Snap = pcapfile.MaxSnapLen
+	}
+	switch req.Direction {
+	case "", "in", "out":
+	default:
+		return nil, fmt.Errorf("direction %q: want in, out or nothing", req.Direction)
+	}
+	if req.Buffer == 0 {
+		req.Buffer = captureBuffer
+	}
+	req.Buffer = min(max(req.Buffer, captureMinBuffer), captureMaxBuffer)
+	s := &session{req: req, wake: make(chan struct{}, 1), began: time.Now()}
+	var err error
+	if s.ethernet, err = filter.CompileSocket(req.Filter, filter.Ethernet); err != nil {
+		return nil, err
+	}
+	if s.raw, err = filter.CompileSocket(req.Filter, filter.Raw); err != nil {
+		return nil, err
+	}
+	s.selectVerdicts()
+	for i := range s.rings {
+		s.rings[i] = capture.NewRing[event](capturePackets[i], req.Buffer)
+	}
+	s.rings[fromResponder] = capture.NewRing[event](capturePackets[fromResponder], captureMinBuffer)
+	return s, nil
+}
+
+// selectVerdicts works out --drops and --reason once, by verdict.
+func (s *session) selectVerdicts() {
+	for _, v := range forward.Verdicts() {
+		ok := s.selects(v.Kind(), v.String())
+		s.verdicts[fromDatapath][v], s.verdicts[fromHost][v] = ok, ok
+	}
+	for v := range arpd.NumVerdicts {
+		s.verdicts[fromResponder][v] = s.selects(v.Kind().String(), v.String())
+	}
+}
+
+func (s *session) selects(kind, reason string) bool {
+	if s.req.Drops && kind != capture.Drop {
+		return false
+	}
+	return len(s.req.Reasons) == 0 || slices.ContainsFunc(s.req.Reasons, func(g string) bool {
+		a, _ := path.Match(g, reason)
+		b, _ := path.Match(g, kind)
+		return a || b
+	})
+}
+
+// wants reports whether an interface's name was asked for.
+func (s *session) wants(name string) bool {
+	return slices.ContainsFunc(s.req.Interfaces, func(g string) bool {
+		ok, _ := path.Match(g, name)
+		return ok || g == AnyInterface
+	})
+}
+
+// add begins a session.
+func (h *hub) add(s *session) (CaptureReply, error) {
+	rep, err := h.join(s)
+	if err != nil {
+		return rep, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tap()
+	if err := h.startHost(); err != nil {
+		h.d.log.Warn("a capture does not show what is left to the kernel", "err", err)
+	}
+	rep.HostTraffic = h.host != nil
+	return rep, nil
+}
+
+// join makes a session one of those that are looked after.
+func (h *hub) join(s *session) (rep CaptureReply, err error) {
+	h.d.mu.Lock() // before mu, always
+	defer h.d.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.sessions) == captureSessions {
+		return rep, fmt.Errorf("%d captures are under way, which is the most", captureSessions)
+	}
+	h.sessions = append(h.sessions, s)
+	h.publish()
+	for _, l := range h.d.links {
+		if s.wants(l.Name) {
+			rep.Interfaces = append(rep.Interfaces, l.Name)
+		}
+	}
+	slices.Sort(rep.Interfaces)
+	return rep, nil
+}
+
+// remove ends a session.
+func (h *hub) remove(s *session) {
+	h.d.mu.Lock()
+	h.mu.Lock()
+	h.sessions = slices.DeleteFunc(h.sessions, func(o *session) bool { return o == s })
+	h.publish()
+	h.d.mu.Unlock()
+	h.tap()
+	var host *hostTap
+	if len(h.sessions) == 0 {
+		host, h.host = h.host, nil
+	}
+	h.mu.Unlock()
+	if host != nil {
+		host.stop()
+	}
+}
+
+// tap asks datapath and responder to tell of packets, or not to; mu is held.
+func (h *hub) tap() {
+	if len(h.sessions) == 0 {
+		if h.d.loop != nil {
+			h.d.loop.SetTap(nil)
+		}
+		h.d.arp.SetTap(nil)
+		return
+	}
+	if h.d.loop != nil {
+		h.d.loop.SetTap(h)
+	}
+	h.d.arp.SetTap(h.lookARP)
+}
+
+// linksChanged is called when an interface came, went or was renamed; the
+// daemon's mu is held.
+func (h *hub) linksChanged() {
+	if h.view.Load() == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.publish()
+}
+
+// publish makes a view; both mu are held.
+func (h *hub) publish() {
+	links := h.d.links
+	if len(h.sessions) == 0 {
+		h.view.Store(nil)
+		return
+	}
+	v := &view{links: make(map[int32]*netstate.Link, len(links)), sessions: slices.Clone(h.sessions)}
+	for _, l := range links {
+		v.links[int32(l.Index)] = l
+	}
+	for _, s := range v.sessions {
+		wanted := map[int32]bool{}
+		for _, l := range links {
+			if s.wants(l.Name) {
+				wanted[int32(l.Index)] = true
+			}
+		}
+		if slices.Contains(s.req.Interfaces, AnyInterface) {
+			wanted = nil
+		}
+		v.wanted = append(v.wanted, wanted)
+	}
+	h.view.Store(v)
+}
+
+// ID implements forward.Tap.
+func (h *hub) ID() uint64 { return h.ids.Add(1) }
+
+// Look implements forward.Tap: it runs on the datapath.
+func (h *hub) Look(k *forward.Look) {
+	v := h.view.Load()
+	if v == nil {
+		return
+	}
+	e := event{source: fromDatapath, out: k.Out, known: true, ethernet: k.Ethernet, pktType: k.PktType, ifindex: k.Ifindex,
+		received: k.Received, id: k.ID, verdict: uint8(k.Verdict)}
+	frame := k.Buf[forward.VnetLen:]
+	v.offer(&e, k, frame, len(frame))
+}
+
+// lookARP is an arpd.Tap: it runs on the responder's goroutine.
+func (h *hub) lookARP(ifindex int, frame, reply []byte, verdict arpd.Verdict) {
+	v := h.view.Load()
+	if v == nil {
+		return
+	}
+	e := event{source: fromResponder, known: true, ethernet: true, ifindex: int32(ifindex), id: h.ID(), verdict: uint8(verdict)}
+	if len(reply) >= arpSenderMAC+6 {
+		copy(e.answer[:], reply[arpSenderMAC:])
+	}
+	v.offer(&e, nil, frame, len(frame))
+	if reply != nil {
+		e.out = true
+		v.offer(&e, nil, reply, len(reply))
+	}
+}
+
+// arpSenderMAC is where an ARP packet in an Ethernet frame has ar$sha (RFC 826).
+const arpSenderMAC = 14 + 8
+
+// offer gives a packet to the sessions that want it.
+func (v *view) offer(e *event, k *forward.Look, frame []byte, length int) {
+	e.length = length
+	for i, s := range v.sessions {
+		if wanted := v.wanted[i]; wanted != nil && !wanted[e.ifindex] {
+			continue
+		}
+		s.offer(v, e, k, frame)
+	}
+}
+
+// offer keeps a copy of the packet if it is wanted. It never waits.
+func (s *session) offer(v *view, e *event, k *forward.Look, frame []byte) {
+	if s.req.Direction != "" && (s.req.Direction == "out") != e.out {
+		return
+	}
+	if e.known && !s.verdicts[e.source][e.verdict] || !e.known && (s.req.Drops || len(s.req.Reasons) > 0) {
+		return
+	}
+	f := s.raw
+	if e.ethernet {
+		f = s.ethernet
+	}
+	if !f.MatchMeta(frame, e.length, filter.Meta{Outgoing: e.out, Ifindex: uint32(e.ifindex)}) {
+		return
+	}
+	s.accepted.Add(1)
+	ring := s.rings[e.source]
+	facts, data := ring.Reserve(min(len(frame), s.req.Snap))
+	if facts == nil {
+		return
+	}
+	copy(data, frame)
+	*facts = *e
+	facts.seen = time.Now().UnixNano()
+	if l := v.links[e.ifindex]; l != nil {
+		facts.name, facts.mac = l.Name, macAddr(l.MAC)
+	}
+	if k != nil {
+		facts.look = *k
+		facts.look.Buf = nil
+	}
+	facts.lost = ring.Lost()
+	ring.Commit()
+	if s.asleep.Load() && s.asleep.Swap(false) {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}

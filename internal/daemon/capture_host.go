@@ -1,0 +1,171 @@
+package daemon
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/pktring"
+	"proxyarpd/internal/wire"
+)
+
+// hostTap looks, while somebody captures, at what the daemon does not handle:
+// packets of the host itself, of other protocols, of interfaces that are not
+// its own. Its socket's filter keeps out what datapath and responder show.
+type hostTap struct {
+	h    *hub
+	ring *pktring.Socket
+	done chan struct{}
+}
+
+// Slots of that ring, which is there only while somebody captures.
+const (
+	hostSlots    = 1024
+	hostSlotSize = 4096
+	hostSnap     = hostSlotSize - 128 // what of a frame fits a slot, whatever the session's snap length
+)
+
+// startHost begins to look, if nobody does yet; mu is held.
+func (h *hub) startHost() error {
+	if h.host != nil {
+		return nil
+	}
+	set := h.d.claim
+	if set == nil {
+		return claim.ErrNotSupported
+	}
+	own, err := h.d.arp.Cookies()
+	if err != nil {
+		return err
+	}
+	if h.d.port != nil {
+		more, err := h.d.port.Cookies()
+		if err != nil {
+			return err
+		}
+		own = append(own, more...)
+	}
+	ring, err := pktring.Open(pktring.Config{Slots: hostSlots, SlotSize: hostSlotSize, Plain: true,
+		Filter: func(fd int) error { return set.AttachWatch(fd, own, hostSnap) }})
+	if err != nil {
+		return err
+	}
+	h.host = &hostTap{h: h, ring: ring, done: make(chan struct{})}
+	go h.host.run()
+	return nil
+}
+
+// stop ends it, and waits for that.
+func (t *hostTap) stop() {
+	t.ring.Shut()
+	<-t.done
+	_ = t.ring.Close()
+}
+
+func (t *hostTap) run() {
+	defer close(t.done)
+	var slot pktring.Slot
+	var frame [hostSlotSize]byte
+	for {
+		switch err := t.ring.Wait(-1); {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case err != nil:
+			t.h.d.log.Warn("a capture does not show what is left to the kernel any more", "err", err)
+			return
+		}
+		for n := 0; t.ring.Next(&slot); n++ {
+			t.look(&slot, frame[:])
+			t.ring.Release(1)
+			if n%64 == 63 {
+				runtime.Gosched()
+			}
+		}
+	}
+}
+
+// look tells of a frame. scratch is for a VLAN tag that the kernel took out.
+func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
+	v := t.h.view.Load()
+	if v == nil || s.Bad {
+		return
+	}
+	frame := s.Data
+	e := event{source: fromHost, out: s.PktType == unix.PACKET_OUTGOING, ethernet: s.Hatype == unix.ARPHRD_ETHER || s.Hatype == unix.ARPHRD_LOOPBACK,
+		pktType: s.PktType, ifindex: s.Ifindex, received: s.Time}
+	length := s.Len
+	if s.Tagged && e.ethernet && len(frame) >= wire.EthernetLen {
+		frame, length = tag(scratch, frame, s), length+4
+	}
+	if l := v.links[e.ifindex]; l != nil {
+		e.verdict, e.known = t.h.d.leftToKernel(l, s)
+	}
+	if e.known {
+		e.id = t.h.ID()
+	}
+	v.offer(&e, nil, frame, length)
+}
+
+// tag puts the VLAN tag back where it stood (IEEE 802.1Q).
+func tag(b, frame []byte, s *pktring.Slot) []byte {
+	const addresses = 12
+	tpid := s.TPID
+	if tpid == 0 {
+		tpid = unix.ETH_P_8021Q
+	}
+	n := copy(b, frame[:addresses])
+	binary.BigEndian.PutUint16(b[n:], tpid)
+	binary.BigEndian.PutUint16(b[n+2:], s.TCI)
+	return b[:n+4+copy(b[n+4:], frame[addresses:])]
+}
+
+// leftToKernel says why a frame is the kernel's; known is false on interfaces
+// that are none of ours, where nothing is decided. It reads what is published,
+// not the daemon's own state.
+func (d *Daemon) leftToKernel(l *netstate.Link, s *pktring.Slot) (verdict uint8, known bool) {
+	if d.loop == nil {
+		return 0, false
+	}
+	ours := d.loop.Table().Link(int32(l.Index))
+	switch {
+	case ours == nil || ours.Flags&(forward.LinkWorkload|forward.LinkUplink) == 0:
+		return 0, false
+	case s.PktType == unix.PACKET_OUTGOING:
+		return uint8(forward.Local), true
+	case s.Tagged:
+		return uint8(forward.IgnoreTagged), true
+	}
+	ip := s.Data
+	if s.Hatype == unix.ARPHRD_ETHER {
+		eth := wire.Ethernet(s.Data)
+		if !eth.Valid() {
+			return uint8(forward.DropPktTooSmall), true
+		}
+		if eth.Type() != wire.EtherTypeIPv4 {
+			return uint8(forward.IgnoreProto), true
+		}
+		ip = eth.Payload()
+	}
+	switch {
+	case s.PktType == unix.PACKET_OTHERHOST:
+		return uint8(forward.DropOtherHost), true
+	case s.PktType != unix.PACKET_HOST:
+		return uint8(forward.IgnoreType), true
+	case len(ip) < wire.IPv4MinLen:
+		return uint8(forward.Local), true
+	}
+	dst := netip.AddrFrom4(wire.IPv4(ip).Dst())
+	for _, p := range d.cfg.Punt {
+		if p.Contains(dst) && !d.loop.Table().IsLocal(dst) {
+			return uint8(forward.Punt), true
+		}
+	}
+	return uint8(forward.Local), true
+}

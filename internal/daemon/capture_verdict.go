@@ -1,0 +1,104 @@
+package daemon
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"proxyarpd/arpd"
+	"proxyarpd/capture"
+	"proxyarpd/forward"
+	"proxyarpd/internal/wire"
+)
+
+// describe fills v with what is known of an event. It runs on the session's
+// goroutine: what the datapath gave are immutable tables, which are asked here.
+func (e *event) describe(v *capture.Verdict, frame []byte) {
+	*v = capture.Verdict{ID: e.id}
+	if e.received != 0 && e.seen > e.received {
+		v.Took = time.Duration(e.seen - e.received)
+	}
+	if e.source == fromResponder {
+		e.describeARP(v)
+		return
+	}
+	verdict := forward.Verdict(e.verdict)
+	v.Kind = verdict.Kind()
+	if v.Kind == capture.Drop || v.Kind == capture.Ignore {
+		v.Reason = verdict.String()
+	}
+	if e.source == fromDatapath {
+		e.describeForward(v, frame)
+	}
+}
+
+func (e *event) describeARP(v *capture.Verdict) {
+	verdict := arpd.Verdict(e.verdict)
+	v.Kind = verdict.Kind().String()
+	switch {
+	case e.out:
+		v.Kind, v.Took = capture.Originate, 0
+	case v.Kind == capture.Answer:
+		v.IsAt = e.answer[:]
+	case v.Kind == capture.Drop || v.Kind == capture.Ignore:
+		v.Reason = verdict.String()
+	}
+}
+
+func (e *event) describeForward(v *capture.Verdict, frame []byte) {
+	k := &e.look
+	if e.out {
+		if k.From != nil {
+			v.In = k.From.Name
+		}
+		v.Took = 0
+		return
+	}
+	if k.ICMPType != 0 {
+		v.ICMP = fmt.Sprintf("%d/%d", k.ICMPType, k.ICMPCode)
+	}
+	ip := wire.IPv4(frame)
+	if e.ethernet && len(frame) >= wire.EthernetLen {
+		ip = wire.IPv4(wire.Ethernet(frame).Payload())
+	}
+	if k.To != nil {
+		v.Out, v.MTU = k.To.Name, k.To.MTU
+		if k.Next.IsValid() && (v.Kind != capture.Forward || !ip.Valid() || k.Next != netip.AddrFrom4(ip.Dst())) {
+			v.Via = k.Next
+		}
+	}
+	if r := k.Route; r != nil {
+		v.Table, v.Metric = r.Table, r.Metric
+		if ip.Valid() {
+			v.Route = r.PrefixOf(netip.AddrFrom4(ip.Dst()))
+		}
+		if r.MTU != 0 {
+			v.MTU = r.MTU
+		}
+	}
+	if v.Kind != capture.Forward || !ip.Valid() {
+		return
+	}
+	v.TTL = fmt.Sprintf("%d>%d", ip.TTL(), ip.TTL()-1)
+	if n := k.Neighbour; n != nil {
+		v.Neighbour = neighbourState(n)
+		v.Src, v.Dst = k.To.MAC.String(), n.MAC.String()
+	}
+}
+
+// neighbourState is a neighbour's state in the words of ip-neighbour(8), as far
+// as the datapath tells them apart: REACHABLE stands for DELAY and PROBE too,
+// PERMANENT for NOARP and what others have learned.
+func neighbourState(n *forward.Neighbour) string {
+	switch {
+	case n.Fixed:
+		return "PERMANENT"
+	case n.Failed:
+		return "FAILED"
+	case n.Stale:
+		return "STALE"
+	case n.Valid:
+		return "REACHABLE"
+	}
+	return "INCOMPLETE"
+}
