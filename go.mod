@@ -20,6 +20,7 @@ require (
 require (
 	github.com/mdlayher/netlink v1.7.3-0.20250113171957-fbb4dce95f42 // indirect
 	github.com/mdlayher/socket v0.7.0 // indirect
+	github.com/spf13/pflag v1.1.0 // indirect
 )
 
 tool github.com/cilium/ebpf/cmd/bpf2go

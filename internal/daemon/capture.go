@@ -17,27 +17,6 @@ import (
 	"proxyarpd/internal/netstate"
 )
 
-// CaptureRequest says what a capture session wants to see.
-type CaptureRequest struct {
-	Interfaces []string `json:"interfaces"` // names, globs, or "any"
-	Filter     string   `json:"filter,omitempty"`
-	Snap       int      `json:"snap"`                // bytes of a frame
-	Direction  string   `json:"direction,omitempty"` // "in", "out"; else both
-	Drops      bool     `json:"drops,omitempty"`     // what was dropped alone
-	Reasons    []string `json:"reasons,omitempty"`   // globs: these verdicts alone
-	Buffer     int      `json:"buffer,omitempty"`    // bytes of packets that may wait for the reader
-}
-
-// CaptureReply is what a session begins with; pcapng follows.
-type CaptureReply struct {
-	Interfaces []string `json:"interfaces"` // those there are now that were asked for
-	// HostTraffic says that also what the daemon leaves to the kernel is shown.
-	HostTraffic bool `json:"host_traffic"`
-}
-
-// AnyInterface is the name for all interfaces.
-const AnyInterface = "any"
-
 // Limits of capture sessions.
 const (
 	captureSessions  = 8
@@ -102,7 +81,7 @@ type view struct {
 
 // session is one client that captures.
 type session struct {
-	req      CaptureRequest
+	req      capture.Request
 	ethernet *filter.Filter
 	raw      *filter.Filter
 	verdicts [sources][256]bool // wanted ones
@@ -114,7 +93,7 @@ type session struct {
 }
 
 // newSession checks a request. Its errors are the client's.
-func newSession(req CaptureRequest) (*session, error) {
+func newSession(req capture.Request) (*session, error) {
 	if len(req.Interfaces) == 0 {
 		return nil, errors.New("no interface is named")
 	}
@@ -180,12 +159,12 @@ func (s *session) selects(kind, reason string) bool {
 func (s *session) wants(name string) bool {
 	return slices.ContainsFunc(s.req.Interfaces, func(g string) bool {
 		ok, _ := path.Match(g, name)
-		return ok || g == AnyInterface
+		return ok || g == capture.Any
 	})
 }
 
 // add begins a session.
-func (h *hub) add(s *session) (CaptureReply, error) {
+func (h *hub) add(s *session) (capture.Reply, error) {
 	rep, err := h.join(s)
 	if err != nil {
 		return rep, err
@@ -201,7 +180,7 @@ func (h *hub) add(s *session) (CaptureReply, error) {
 }
 
 // join makes a session one of those that are looked after.
-func (h *hub) join(s *session) (rep CaptureReply, err error) {
+func (h *hub) join(s *session) (rep capture.Reply, err error) {
 	h.d.mu.Lock() // before mu, always
 	defer h.d.mu.Unlock()
 	h.mu.Lock()
@@ -282,7 +261,7 @@ func (h *hub) publish() {
 				wanted[int32(l.Index)] = true
 			}
 		}
-		if slices.Contains(s.req.Interfaces, AnyInterface) {
+		if slices.Contains(s.req.Interfaces, capture.Any) {
 			wanted = nil
 		}
 		v.wanted = append(v.wanted, wanted)

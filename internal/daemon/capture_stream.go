@@ -44,7 +44,7 @@ type ifaceKey struct {
 type ifaceCount struct{ packets, lost uint64 }
 
 // capture serves a client that wants to see packets, until it hangs up.
-func (c *control) capture(conn *net.UnixConn, req *CaptureRequest, ended <-chan struct{}) error {
+func (c *control) capture(conn *net.UnixConn, req *capture.Request, ended <-chan struct{}) error {
 	s, err := newSession(*req)
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/capture"
 )
 
 // Query asks the daemon behind the control socket at path for its status. With
@@ -44,7 +46,7 @@ func Query(ctx context.Context, path string, wait time.Duration) (*Status, error
 // Capture begins a capture session of the daemon behind the control socket at
 // path. The packets come as pcapng from the reader; End asks for the last of
 // them and the statistics, after which the reader ends.
-func Capture(ctx context.Context, path string, req CaptureRequest) (*CaptureStream, error) {
+func Capture(ctx context.Context, path string, req capture.Request) (*CaptureStream, error) {
 	conn, err := dial(ctx, path, time.Now())
 	if err != nil {
 		return nil, err
@@ -67,12 +69,12 @@ func Capture(ctx context.Context, path string, req CaptureRequest) (*CaptureStre
 		return nil, errors.Join(fmt.Errorf("%s: %s", path, cmp.Or(rep.Error, "the daemon can't capture")), conn.Close())
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return &CaptureStream{CaptureReply: *rep.Capture, Reader: buffered, conn: unixConn}, nil
+	return &CaptureStream{Reply: *rep.Capture, Reader: buffered, conn: unixConn}, nil
 }
 
 // CaptureStream is a capture session as its client has it.
 type CaptureStream struct {
-	CaptureReply
+	capture.Reply
 	io.Reader
 	conn *net.UnixConn
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/capture"
 )
 
 func pid() int { return os.Getpid() }
@@ -30,15 +32,15 @@ const (
 
 // request is one line of JSON from a client; the answer is one line too.
 type request struct {
-	Op      string          `json:"op"`             // "status", "capture"
-	Wait    time.Duration   `json:"wait,omitempty"` // ns: wait that long to be ready
-	Capture *CaptureRequest `json:"capture,omitempty"`
+	Op      string           `json:"op"`             // "status", "capture"
+	Wait    time.Duration    `json:"wait,omitempty"` // ns: wait that long to be ready
+	Capture *capture.Request `json:"capture,omitempty"`
 }
 
 type reply struct {
-	Error   string        `json:"error,omitempty"`
-	Status  *Status       `json:"status,omitempty"`
-	Capture *CaptureReply `json:"capture,omitempty"` // a capture follows
+	Error   string         `json:"error,omitempty"`
+	Status  *Status        `json:"status,omitempty"`
+	Capture *capture.Reply `json:"capture,omitempty"` // a capture follows
 }
 
 // control serves the socket at path.

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"encoding/binary"
+
+	"proxyarpd/capture"
+	"proxyarpd/capture/pcapfile"
+)
+
+// What packets of several interfaces have in common is the header that Linux
+// cooked captures have (https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html):
+// so tcpdump shows -i any.
+const (
+	sll2Len     = 20
+	ethernetLen = 14
+	hatypeEther = 1
+	hatypeNone  = 0xfffe
+)
+
+// cook gives p the header of a Linux cooked capture, in a buffer of its own.
+func cook(p *pcapfile.Packet, buf []byte) (*pcapfile.Packet, []byte) {
+	var h [sll2Len]byte
+	payload := p.Data
+	removed := 0
+	hatype := uint16(hatypeNone)
+	switch p.LinkType {
+	case pcapfile.LinkTypeLinuxSLL2:
+		return p, buf
+	case pcapfile.LinkTypeEthernet:
+		if len(payload) < ethernetLen {
+			return p, buf
+		}
+		copy(h[0:2], payload[12:14])
+		h[11] = 6
+		copy(h[12:], payload[6:12])
+		hatype, removed = hatypeEther, ethernetLen
+	default:
+		proto := uint16(0x0800)
+		if len(payload) > 0 && payload[0]>>4 == 6 {
+			proto = 0x86dd
+		}
+		binary.BigEndian.PutUint16(h[0:], proto)
+	}
+	if p.Interface != nil {
+		binary.BigEndian.PutUint32(h[4:], uint32(capture.ParseIfindex(p.Interface.Description)))
+	}
+	binary.BigEndian.PutUint16(h[8:], hatype)
+	h[10] = packetType(p)
+	buf = append(append(buf[:0], h[:]...), payload[removed:]...)
+	c := *p
+	c.Data, c.Len, c.LinkType = buf, p.Len-uint32(removed)+sll2Len, pcapfile.LinkTypeLinuxSLL2
+	return &c, buf
+}
+
+// packetType is the PACKET_* that the flags of a packet say
+// (include/uapi/linux/if_packet.h).
+func packetType(p *pcapfile.Packet) byte {
+	const host, broadcast, multicast, otherhost, outgoing = 0, 1, 2, 3, 4
+	if p.Flags.Direction() == pcapfile.Outbound {
+		return outgoing
+	}
+	switch p.Flags.Reception() {
+	case pcapfile.Broadcast:
+		return broadcast
+	case pcapfile.Multicast:
+		return multicast
+	case pcapfile.Promiscuous:
+		return otherhost
+	}
+	return host
+}

@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// names turns addresses and ports into names, as tcpdump does without -n.
+type names struct {
+	hosts map[netip.Addr]string
+	ports map[string]string // "80/tcp"
+}
+
+const (
+	lookupTimeout = 2 * time.Second
+	maxHosts      = 4096
+	servicesFile  = "/etc/services"
+)
+
+// host asks the resolver once for an address; "" if it has no name.
+func (n *names) host(addr []byte) string {
+	a, ok := netip.AddrFromSlice(addr)
+	if !ok {
+		return ""
+	}
+	if name, asked := n.hosts[a]; asked {
+		return name
+	}
+	if n.hosts == nil || len(n.hosts) == maxHosts {
+		n.hosts = map[netip.Addr]string{}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	name := ""
+	if found, err := net.DefaultResolver.LookupAddr(ctx, a.String()); err == nil && len(found) > 0 {
+		name = strings.TrimSuffix(found[0], ".")
+	}
+	n.hosts[a] = name
+	return name
+}
+
+func (n *names) port(protocol string, port uint16) string {
+	if n.ports == nil {
+		n.ports = services(servicesFile)
+	}
+	return n.ports[strconv.Itoa(int(port))+"/"+protocol]
+}
+
+// services reads services(5); the first name of a port counts.
+func services(file string) map[string]string {
+	all := map[string]string{}
+	f, err := os.Open(file)
+	if err != nil {
+		return all
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		line, _, _ := strings.Cut(s.Text(), "#")
+		if fields := strings.Fields(line); len(fields) >= 2 {
+			if _, known := all[fields[1]]; !known {
+				all[fields[1]] = fields[0]
+			}
+		}
+	}
+	return all
+}

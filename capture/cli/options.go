@@ -1,0 +1,232 @@
+// Package cli is the command `proxyarpd capture`: tcpdump's options, and what
+// becomes of the packets that they ask for.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"proxyarpd/capture/pcapfile"
+)
+
+// Usage is an error of whoever typed the command line.
+type Usage string
+
+func (u Usage) Error() string { return string(u) }
+
+// ErrHelp says that the help was asked for, and has been printed.
+var ErrHelp = pflag.ErrHelp
+
+// options are what the command line says. Fields have the names of tcpdump's
+// options where they have one.
+type options struct {
+	interfaces []string
+	expression string
+	count      int
+	snap       int
+	direction  string
+	buffer     int // KiB
+	noPromisc  bool
+
+	read, write   string
+	rotateSize    string
+	rotateSeconds int
+	rotateFiles   int
+	perPacket     bool // -U
+	lineBuffered  bool // -l
+	print         bool
+	onlyCount     bool
+	list          bool
+	listLinkTypes bool
+	linkType      string
+	dump          int // -d, -dd, -ddd
+
+	link, absoluteSeq, number, noDomain, noChecksum bool
+	numeric, verbose, quiet, stamp                  int
+	hex, hexASCII, ascii                            int
+	nano                                            bool
+
+	verdict string
+	drops   bool
+	reasons []string
+	summary bool
+	control string
+	bpfFile string
+}
+
+// verdictModes are the values of --verdict.
+var verdictModes = []string{"suffix", "line", "json", "off"}
+
+const usage = `usage: proxyarpd capture [flags] [expression]
+
+tcpdump's options, and beside them:
+  --verdict suffix|line|json|off   how to show what became of a packet (suffix)
+  --drops                          only what was dropped
+  --reason GLOB                    only verdicts with such a reason, or of such a kind; repeatable
+  --summary                        no lines, but counts by verdict and interface at the end
+  --control PATH                   control socket of the daemon
+  --bpf-file FILE                  a filter as printed by tcpdump -ddd, instead of an expression
+
+`
+
+func (o *options) flags(control string) *pflag.FlagSet {
+	f := pflag.NewFlagSet("capture", pflag.ContinueOnError)
+	f.SetInterspersed(true) // also behind the expression, as with tcpdump
+	f.SortFlags = false
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	f.StringArrayVarP(&o.interfaces, "interface", "i", nil, "capture on this `interface`: a name, a glob, or any; repeatable")
+	f.IntVarP(&o.count, "packets", "c", 0, "end after that many `packets`")
+	f.IntVarP(&o.snap, "snapshot-length", "s", 0, "`bytes` of each packet to keep; 0: 262144")
+	f.StringVarP(&o.direction, "direction", "Q", "inout", "in, out or inout")
+	f.IntVarP(&o.buffer, "buffer-size", "B", 0, "`KiB` of packets that may wait to be printed or written")
+	f.BoolVarP(&o.noPromisc, "no-promiscuous-mode", "p", false, "without a daemon: do not put the interface into promiscuous mode")
+	f.StringVarP(&o.read, "read", "r", "", "read packets from this `file`, - is standard input")
+	f.StringVarP(&o.write, "write", "w", "", "write packets to this `file`, - is standard output; pcapng, or pcap where there are no verdicts or the name ends in .pcap")
+	f.StringVarP(&o.rotateSize, "file-size", "C", "", "with -w: begin a new file after that `size` (millions of bytes)")
+	f.IntVarP(&o.rotateSeconds, "rotate-seconds", "G", 0, "with -w: begin a new file after that many `seconds`; the name is a format of strftime(3)")
+	f.IntVarP(&o.rotateFiles, "file-count", "W", 0, "with -C or -G: how many `files`")
+	f.BoolVarP(&o.perPacket, "packet-buffered", "U", false, "with -w: write each packet as it comes")
+	f.BoolVarP(&o.lineBuffered, "line-buffered", "l", false, "write each line as it comes")
+	f.BoolVar(&o.print, "print", false, "print packets also with -w")
+	f.BoolVar(&o.onlyCount, "count", false, "with -r: print how many packets there are")
+	f.BoolVarP(&o.list, "list-interfaces", "D", false, "list the interfaces")
+	f.BoolVarP(&o.listLinkTypes, "list-data-link-types", "L", false, "list the link types of the interface")
+	f.StringVarP(&o.linkType, "linktype", "y", "", "link `type`: EN10MB, or LINUX_SLL2 with -i any")
+	f.CountVarP(&o.dump, "dump-filter", "d", "print the compiled filter; twice as C, three times as numbers")
+	f.BoolVarP(&o.link, "link-level", "e", false, "print the link-level header")
+	f.CountVarP(&o.numeric, "numeric", "n", "no names for addresses and ports")
+	f.CountVarP(&o.verbose, "verbose", "v", "more of it; up to three times")
+	f.CountVarP(&o.quiet, "quick", "q", "less of it")
+	f.CountVarP(&o.stamp, "timestamp", "t", "none; -tt seconds since 1970, -ttt since the packet before, -tttt with date, -ttttt since the first")
+	f.CountVarP(&o.hex, "hex", "x", "dump in hex; -xx with link-level header")
+	f.CountVarP(&o.hexASCII, "hex-ascii", "X", "dump in hex and ASCII; -XX with link-level header")
+	f.CountVarP(&o.ascii, "ascii", "A", "dump in ASCII; -AA with link-level header")
+	f.BoolVarP(&o.absoluteSeq, "absolute-tcp-sequence-numbers", "S", false, "TCP sequence numbers as they are")
+	f.BoolVarP(&o.number, "number", "#", false, "number the packets")
+	f.BoolVarP(&o.noDomain, "no-domain", "N", false, "host names without their domain")
+	f.BoolVarP(&o.noChecksum, "dont-verify-checksums", "K", false, "do not verify checksums")
+	f.BoolVar(&o.nano, "nano", false, "print nanoseconds")
+	f.StringVar(&o.verdict, "verdict", "suffix", "")
+	f.BoolVar(&o.drops, "drops", false, "")
+	f.StringArrayVar(&o.reasons, "reason", nil, "")
+	f.BoolVar(&o.summary, "summary", false, "")
+	f.StringVar(&o.control, "control", control, "")
+	f.StringVar(&o.bpfFile, "bpf-file", "", "")
+	return f
+}
+
+// parse reads a command line.
+func parse(args []string, control string, out io.Writer) (*options, error) {
+	o := &options{}
+	f := o.flags(control)
+	var expressionFile, precision, user string
+	f.StringVarP(&expressionFile, "expression-file", "F", "", "read the expression from this `file`")
+	f.StringVar(&precision, "time-stamp-precision", "", "micro or nano")
+	f.Bool("micro", false, "print microseconds")
+	f.Bool("immediate-mode", false, "for tcpdump's sake: packets are always told of at once")
+	f.BoolP("no-optimize", "O", false, "for tcpdump's sake")
+	f.StringVarP(&user, "relinquish-privileges", "Z", "", "for tcpdump's sake: the `user` does not change")
+	err := f.Parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprint(out, usage, f.FlagUsages())
+		return nil, ErrHelp
+	}
+	if err != nil {
+		return nil, Usage(err.Error() + "; see proxyarpd capture --help")
+	}
+	switch precision {
+	case "", "micro":
+	case "nano":
+		o.nano = true
+	default:
+		return nil, Usage(fmt.Sprintf("--time-stamp-precision %s: want micro or nano", precision))
+	}
+	o.expression = strings.Join(f.Args(), " ")
+	if expressionFile != "" { // it goes before what stands on the command line, as with tcpdump
+		text, err := readExpression(expressionFile)
+		if err != nil {
+			return nil, err
+		}
+		o.expression = text
+	}
+	return o, o.check(f)
+}
+
+// maxExpression bounds a file with an expression, bytes.
+const maxExpression = 64 << 10
+
+func readExpression(name string) (string, error) {
+	r := io.Reader(os.Stdin)
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer file.Close()
+		r = file
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxExpression+1))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	if len(text) > maxExpression {
+		return "", fmt.Errorf("%s: longer than %d bytes", name, maxExpression)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// check finds what does not go together.
+func (o *options) check(f *pflag.FlagSet) error {
+	bad := func(format string, args ...any) error { return Usage(fmt.Sprintf(format, args...)) }
+	switch o.direction {
+	case "in", "out", "inout":
+	default:
+		return bad("unknown capture direction %q: want in, out or inout", o.direction)
+	}
+	known := false
+	for _, m := range verdictModes {
+		known = known || m == o.verdict
+	}
+	switch {
+	case !known:
+		return bad("--verdict %q: want %s", o.verdict, strings.Join(verdictModes, ", "))
+	case o.snap < 0 || o.snap > pcapfile.MaxSnapLen:
+		return bad("invalid snaplen %d (must be >= 0 and <= %d)", o.snap, pcapfile.MaxSnapLen)
+	case f.Changed("packets") && o.count <= 0:
+		return bad("invalid packet count %d", o.count)
+	case f.Changed("buffer-size") && o.buffer <= 0:
+		return bad("invalid packet buffer size %d", o.buffer)
+	case o.read != "" && len(o.interfaces) > 0:
+		return bad("-i and -r exclude each other")
+	case o.onlyCount && o.read == "":
+		return bad("--count is for -r")
+	case o.write == "" && (o.rotateSize != "" || o.rotateSeconds != 0 || o.rotateFiles != 0):
+		return bad("-C, -G and -W are for -w")
+	case o.bpfFile != "" && o.expression != "":
+		return bad("--bpf-file and an expression exclude each other")
+	case o.summary && (o.write != "" || o.onlyCount):
+		return bad("--summary prints counts alone: it excludes -w and --count")
+	}
+	for _, g := range append(append([]string{}, o.interfaces...), o.reasons...) {
+		if _, err := path.Match(g, ""); err != nil {
+			return bad("%q: %v", g, err)
+		}
+	}
+	if o.snap == 0 {
+		o.snap = pcapfile.MaxSnapLen
+	}
+	return nil
+}
+
+// wantsVerdict reports whether something was asked for that only a daemon, or
+// a file with verdicts, can tell.
+func (o *options) wantsVerdict() bool {
+	return o.drops || len(o.reasons) > 0 || o.summary || o.verdict == "json"
+}

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"time"
+
+	"proxyarpd/capture"
+	"proxyarpd/capture/dissect"
+	"proxyarpd/capture/pcapfile"
+)
+
+// sink is where packets go. v is nil where nothing is known of a packet.
+type sink interface {
+	packet(p *pcapfile.Packet, v *capture.Verdict) error
+	flush() error
+	close() error
+}
+
+// text prints packets as tcpdump does, and what became of them behind.
+type text struct {
+	o       *options
+	w       *bufio.Writer
+	printer *dissect.Printer
+	cooked  bool // several interfaces: say which
+	line    []byte
+	buf     []byte
+	suffix  []byte
+	detail  []byte
+}
+
+func newText(o *options, w io.Writer, cooked bool) *text {
+	d := dissect.Options{Link: o.link, Numeric: o.numeric, Verbose: o.verbose, Quiet: o.quiet, Hex: o.hex, HexASCII: o.hexASCII,
+		ASCII: o.ascii, TimeStamp: o.stamp, Nano: o.nano, Number: o.number, AbsoluteSeq: o.absoluteSeq, NoDomain: o.noDomain,
+		NoChecksum: o.noChecksum}
+	if o.numeric == 0 {
+		n := &names{}
+		d.HostName, d.PortName = n.host, n.port
+	}
+	if o.verdict == "json" {
+		d.TimeStamp, d.Number, d.Hex, d.HexASCII, d.ASCII = 1, false, 0, 0, 0
+	}
+	return &text{o: o, w: bufio.NewWriterSize(w, readBuffer), printer: dissect.New(d), cooked: cooked}
+}
+
+func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict) error {
+	if t.cooked {
+		p, t.buf = cook(p, t.buf)
+	}
+	d := dissect.Packet{Time: time.Unix(0, p.Time), Data: p.Data, Len: int(p.Len), LinkType: uint16(p.LinkType)}
+	if p.Interface != nil {
+		d.Interface = p.Interface.Name
+	}
+	t.suffix, t.detail = t.suffix[:0], t.detail[:0]
+	if v != nil && t.o.verdict != "json" {
+		t.annotate(v)
+		d.Suffix, d.Detail = t.suffix, t.detail
+	}
+	t.line = t.printer.Append(t.line[:0], &d)
+	if t.o.verdict == "json" {
+		return t.json(p, v)
+	}
+	_, err := t.w.Write(t.line)
+	if err == nil && t.o.lineBuffered {
+		err = t.w.Flush()
+	}
+	return err
+}
+
+// annotate makes suffix and further lines of a verdict.
+func (t *text) annotate(v *capture.Verdict) {
+	switch t.o.verdict {
+	case "suffix":
+		t.suffix = v.AppendSuffix(t.suffix)
+	case "line":
+		t.detail = append(t.detail, '\t')
+		start := len(t.detail)
+		t.detail = v.AppendSuffix(t.detail)
+		t.detail = append(t.detail[:start], t.detail[start+1:]...) // its first byte is a space
+	}
+	if t.o.verbose > 0 {
+		mark := len(t.detail)
+		if mark > 0 {
+			t.detail = append(t.detail, '\n')
+		}
+		t.detail = append(t.detail, '\t')
+		if start := len(t.detail); len(v.AppendDetail(t.detail)) == start {
+			t.detail = t.detail[:mark]
+			return
+		}
+		t.detail = v.AppendDetail(t.detail)
+	}
+}
+
+// jsonPacket is a line of --verdict json.
+type jsonPacket struct {
+	Time      string `json:"time"` // RFC 3339 with nanoseconds, UTC
+	Interface string `json:"interface,omitempty"`
+	Direction string `json:"direction,omitempty"`
+	Length    uint32 `json:"length"` // on the wire, bytes
+	Text      string `json:"text"`   // as tcpdump has it
+	*capture.Verdict
+	IsAt string `json:"is_at,omitempty"`
+}
+
+func (t *text) json(p *pcapfile.Packet, v *capture.Verdict) error {
+	line := t.line
+	if n := len(line); n > 0 && line[n-1] == '\n' {
+		line = line[:n-1]
+	}
+	j := jsonPacket{Time: time.Unix(0, p.Time).UTC().Format(time.RFC3339Nano), Length: p.Len, Text: string(line), Verdict: v}
+	if p.Interface != nil {
+		j.Interface = p.Interface.Name
+	}
+	if v != nil {
+		j.IsAt = v.IsAt.String()
+	}
+	switch p.Flags.Direction() {
+	case pcapfile.Inbound:
+		j.Direction = "in"
+	case pcapfile.Outbound:
+		j.Direction = "out"
+	}
+	b, err := json.Marshal(&j)
+	if err != nil {
+		return err
+	}
+	if _, err = t.w.Write(append(b, '\n')); err == nil && t.o.lineBuffered {
+		err = t.w.Flush()
+	}
+	return err
+}
+
+func (t *text) flush() error { return t.w.Flush() }
+func (t *text) close() error { return t.w.Flush() }
