@@ -209,6 +209,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return bad("--count is for -r")
 	case o.write == "" && (o.rotateSize != "" || o.rotateSeconds != 0 || o.rotateFiles != 0):
 		return bad("-C, -G and -W are for -w")
+	case o.linkType != "" && o.linkType != o.wantedType():
+		return bad("invalid data link type %s: it is %s", o.linkType, o.wantedType())
 	case o.bpfFile != "" && o.expression != "":
 		return bad("--bpf-file and an expression exclude each other")
 	case o.summary && (o.write != "" || o.onlyCount):
@@ -229,4 +231,17 @@ func (o *options) check(f *pflag.FlagSet) error {
 // a file with verdicts, can tell.
 func (o *options) wantsVerdict() bool {
 	return o.drops || len(o.reasons) > 0 || o.summary || o.verdict == "json"
+}
+
+// several reports whether packets of more than one interface are shown.
+func (o *options) several() bool {
+	return len(o.interfaces) != 1 || isPattern(o.interfaces[0])
+}
+
+// wantedType is the link type that -y may name.
+func (o *options) wantedType() string {
+	if o.several() {
+		return "LINUX_SLL2"
+	}
+	return "EN10MB"
 }

@@ -53,8 +53,11 @@ type reading struct {
 	r      *pcapfile.Reader
 	closer io.Closer
 	stop   func()
-	// interfaces that were seen, for their statistics
-	seen []*pcapfile.Interface
+	seen   []*pcapfile.Interface // for their statistics
+
+	ahead    pcapfile.Packet // that look has read
+	aheadErr error
+	looked   bool
 }
 
 const readBuffer = 64 << 10
@@ -81,8 +84,34 @@ func newReading(r io.Reader, c io.Closer, stop func()) (*reading, error) {
 	return s, err
 }
 
+// look gives the interface of the first packet, which next gives later. An
+// empty file has one all the same.
+func (s *reading) look() *pcapfile.Interface {
+	if !s.looked && s.ahead.Interface == nil {
+		s.aheadErr = s.r.Next(&s.ahead)
+		s.looked = true
+	}
+	if s.ahead.Interface != nil {
+		return s.ahead.Interface
+	}
+	if all := s.r.Interfaces(); len(all) > 0 {
+		return all[0]
+	}
+	return &pcapfile.Interface{LinkType: pcapfile.LinkTypeEthernet, SnapLen: pcapfile.MaxSnapLen}
+}
+
+// read is Next, with what look has read first.
+func (s *reading) read(p *pcapfile.Packet) error {
+	if !s.looked {
+		return s.r.Next(p)
+	}
+	s.looked = false
+	*p = s.ahead
+	return s.aheadErr
+}
+
 func (s *reading) next(p *pcapfile.Packet) error {
-	err := s.r.Next(p)
+	err := s.read(p)
 	if err == nil && p.Interface != nil && (len(s.seen) == 0 || s.seen[len(s.seen)-1] != p.Interface) {
 		s.note(p.Interface)
 	}
@@ -98,7 +127,7 @@ func (s *reading) note(i *pcapfile.Interface) {
 	s.seen = append(s.seen, i)
 }
 
-func (s *reading) ready() bool { return s.buf.Buffered() > 0 }
+func (s *reading) ready() bool { return s.looked || s.buf.Buffered() > 0 }
 
 func (s *reading) end() {
 	if s.stop != nil {

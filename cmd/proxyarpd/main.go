@@ -26,6 +26,7 @@ type command struct {
 var commands = []command{
 	runCommand,
 	statusCommand,
+	captureCommand,
 	labCommand,
 	benchCommand,
 	versionCommand,

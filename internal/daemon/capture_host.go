@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"encoding/binary"
 	"errors"
 	"net/netip"
 	"os"
@@ -9,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/capture/pcapfile"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
@@ -25,12 +25,8 @@ type hostTap struct {
 	done chan struct{}
 }
 
-// Slots of that ring, which is there only while somebody captures.
-const (
-	hostSlots    = 1024
-	hostSlotSize = 4096
-	hostSnap     = hostSlotSize - 128 // what of a frame fits a slot, whatever the session's snap length
-)
+// hostSlots are those of that ring, which is there only while somebody captures.
+const hostSlots = 1024
 
 // startHost begins to look, if nobody does yet; mu is held.
 func (h *hub) startHost() error {
@@ -52,8 +48,8 @@ func (h *hub) startHost() error {
 		}
 		own = append(own, more...)
 	}
-	ring, err := pktring.Open(pktring.Config{Slots: hostSlots, SlotSize: hostSlotSize, Plain: true,
-		Filter: func(fd int) error { return set.AttachWatch(fd, own, hostSnap) }})
+	ring, err := pktring.Open(pktring.Config{Slots: hostSlots, Plain: true,
+		Filter: func(fd int) error { return set.AttachWatch(fd, own, pcapfile.MaxSnapLen) }})
 	if err != nil {
 		return err
 	}
@@ -72,7 +68,7 @@ func (t *hostTap) stop() {
 func (t *hostTap) run() {
 	defer close(t.done)
 	var slot pktring.Slot
-	var frame [hostSlotSize]byte
+	frame := make([]byte, pcapfile.MaxSnapLen+pktring.TagLen)
 	for {
 		switch err := t.ring.Wait(-1); {
 		case errors.Is(err, os.ErrClosed):
@@ -82,7 +78,7 @@ func (t *hostTap) run() {
 			return
 		}
 		for n := 0; t.ring.Next(&slot); n++ {
-			t.look(&slot, frame[:])
+			t.look(&slot, frame)
 			t.ring.Release(1)
 			if n%64 == 63 {
 				runtime.Gosched()
@@ -94,15 +90,22 @@ func (t *hostTap) run() {
 // look tells of a frame. scratch is for a VLAN tag that the kernel took out.
 func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 	v := t.h.view.Load()
+	frame := s.Data
+	if s.Copied { // to be taken from the queue even if nobody looks any more
+		n, ok := t.ring.ReadCopy(scratch[pktring.TagLen:])
+		if !ok {
+			return
+		}
+		frame = scratch[pktring.TagLen:][:n]
+	}
 	if v == nil || s.Bad {
 		return
 	}
-	frame := s.Data
 	e := event{source: fromHost, out: s.PktType == unix.PACKET_OUTGOING, ethernet: s.Hatype == unix.ARPHRD_ETHER || s.Hatype == unix.ARPHRD_LOOPBACK,
 		pktType: s.PktType, ifindex: s.Ifindex, received: s.Time}
 	length := s.Len
 	if s.Tagged && e.ethernet && len(frame) >= wire.EthernetLen {
-		frame, length = tag(scratch, frame, s), length+4
+		frame, length = s.Retag(scratch, frame), length+pktring.TagLen
 	}
 	if l := v.links[e.ifindex]; l != nil {
 		e.verdict, e.known = t.h.d.leftToKernel(l, s)
@@ -111,19 +114,6 @@ func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 		e.id = t.h.ID()
 	}
 	v.offer(&e, nil, frame, length)
-}
-
-// tag puts the VLAN tag back where it stood (IEEE 802.1Q).
-func tag(b, frame []byte, s *pktring.Slot) []byte {
-	const addresses = 12
-	tpid := s.TPID
-	if tpid == 0 {
-		tpid = unix.ETH_P_8021Q
-	}
-	n := copy(b, frame[:addresses])
-	binary.BigEndian.PutUint16(b[n:], tpid)
-	binary.BigEndian.PutUint16(b[n+2:], s.TCI)
-	return b[:n+4+copy(b[n+4:], frame[addresses:])]
 }
 
 // leftToKernel says why a frame is the kernel's; known is false on interfaces

@@ -28,10 +28,11 @@ func AttachIPv4(fd int) error {
 	if err != nil {
 		return err
 	}
-	return setFilter(fd, raw)
+	return AttachClassic(fd, raw)
 }
 
-func setFilter(fd int, raw []bpf.RawInstruction) error {
+// AttachClassic makes a classic BPF program the filter of a socket.
+func AttachClassic(fd int, raw []bpf.RawInstruction) error {
 	prog := make([]unix.SockFilter, len(raw))
 	for i, r := range raw {
 		prog[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}

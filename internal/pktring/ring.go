@@ -53,7 +53,7 @@ type Slot struct {
 	Len     int    // of the frame on the wire, bytes
 	TCI     uint16 // of the VLAN tag, if Tagged
 	TPID    uint16 // EtherType of the VLAN tag, 0: not told
-	Time    int64 // when the kernel took it in, ns since 1970
+	Time    int64  // when the kernel took it in, ns since 1970
 	Ifindex int32
 	Hatype  uint16 // ARPHRD_* of the device
 	PktType uint8  // PACKET_HOST, PACKET_OTHERHOST, ...
@@ -61,6 +61,24 @@ type Slot struct {
 	Copied  bool   // Data is cut off; the whole frame is next in the socket's queue
 	Cut     bool   // Data is cut off and there is no copy: the frame is lost
 	Bad     bool   // the slot's offsets make no sense
+}
+
+// TagLen is the length of a VLAN tag in bytes.
+const TagLen = 4
+
+// Retag writes a frame with the VLAN tag that the kernel took out of it to b
+// (IEEE 802.1Q), which has room for it, and returns it. The frame may lie in b
+// from TagLen on.
+func (s *Slot) Retag(b, frame []byte) []byte {
+	const addresses, dot1q = 12, 0x8100
+	tpid := s.TPID
+	if tpid == 0 {
+		tpid = dot1q
+	}
+	n := copy(b, frame[:addresses])
+	binary.BigEndian.PutUint16(b[n:], tpid)
+	binary.BigEndian.PutUint16(b[n+2:], s.TCI)
+	return b[:n+TagLen+copy(b[n+TagLen:], frame[addresses:])]
 }
 
 // Ring walks the slots of a receive ring in order. It has one reader.

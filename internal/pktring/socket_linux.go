@@ -22,8 +22,12 @@ type Config struct {
 	// do not fit a slot; default 16 MB. Root may exceed net.core.rmem_max.
 	Queue int
 	// Plain rings have no virtio_net_hdr, and what this host sends is received
-	// too: for looking on. Frames that do not fit a slot are cut off.
+	// too: for looking on.
 	Plain bool
+	// Ifindex is the only interface to receive from; 0 is all. Promiscuous asks
+	// it for other hosts' frames.
+	Ifindex     int
+	Promiscuous bool
 	// Spin is how long Wait looks at the ring before it sleeps.
 	Spin time.Duration
 	// BeforeSleep, if set, is called when the ring is empty and Wait is about
@@ -116,7 +120,7 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 		{"PACKET_IGNORE_OUTGOING", unix.PACKET_IGNORE_OUTGOING, 1},
 		{"PACKET_COPY_THRESH", unix.PACKET_COPY_THRESH, 1},
 	} {
-		if c.Plain && o.opt != unix.PACKET_VERSION {
+		if c.Plain && (o.opt == unix.PACKET_VNET_HDR || o.opt == unix.PACKET_IGNORE_OUTGOING) {
 			continue
 		}
 		if err = unix.SetsockoptInt(fd, unix.SOL_PACKET, o.opt, o.value); err != nil {
@@ -144,8 +148,12 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 	if err != nil {
 		return -1, nil, fmt.Errorf("packet socket: mmap of %d bytes: %w", size, err)
 	}
-	ll := unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL)}
-	if err = unix.Bind(fd, &ll); err != nil {
+	ll := unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: c.Ifindex}
+	if err = unix.Bind(fd, &ll); err == nil && c.Promiscuous {
+		err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
+			&unix.PacketMreq{Ifindex: int32(c.Ifindex), Type: unix.PACKET_MR_PROMISC})
+	}
+	if err != nil {
 		_ = unix.Munmap(mem)
 		return -1, nil, fmt.Errorf("packet socket: bind: %w", err)
 	}
@@ -216,12 +224,12 @@ func (s *Socket) poll(timeout time.Duration) error {
 	return nil
 }
 
-// ReadCopy takes the frame that belongs to a slot marked Copied into b,
-// virtio_net_hdr first, and returns its length. ok is false when b is too
+// ReadCopy takes the frame that belongs to a slot marked Copied into b, as
+// Slot.Data would have it, and returns its length. ok is false when b is too
 // short (the frame is lost then) or the queue is empty.
 func (s *Socket) ReadCopy(b []byte) (n int, ok bool) {
 	n, errno := recv(s.fd, b, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-	if errno != 0 || n > len(b) || n < VnetLen {
+	if errno != 0 || n > len(b) || n < s.vnetLen {
 		return 0, false
 	}
 	return n, true

@@ -1,0 +1,382 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"proxyarpd/capture"
+	"proxyarpd/capture/filter"
+	"proxyarpd/capture/pcapfile"
+)
+
+// Env is what the command needs of the program around it.
+type Env struct {
+	Out, Err io.Writer
+	Daemon   Daemon
+	Control  string // default of --control
+	Version  string
+}
+
+// run is one run of the command.
+type run struct {
+	Env
+	*options
+	src      source
+	selector selector
+	sinks    []sink
+	live     bool
+	verdicts bool // packets may have one
+	cooked   bool // several interfaces, shown as -i any is
+	captured uint64
+	selected uint64
+}
+
+// Run is the command. An error that is a Usage is the caller's fault; ErrHelp
+// says that the help was printed. When ctx ends, the summary is printed and the
+// result is nil.
+func Run(ctx context.Context, args []string, env Env) (err error) {
+	o, err := parse(args, env.Control, env.Out)
+	if err != nil {
+		return err
+	}
+	r := &run{Env: env, options: o}
+	switch {
+	case o.list:
+		return r.listInterfaces()
+	case o.listLinkTypes:
+		return r.listTypes()
+	}
+	if err := r.compile(); err != nil {
+		return err
+	}
+	if o.dump > 0 {
+		return r.dumpFilter()
+	}
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.src.close()) }()
+	if err := r.openSinks(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, r.src.end)
+	defer stop()
+	return r.loop(ctx)
+}
+
+// compile finds errors of the expression before anything is opened.
+func (r *run) compile() error {
+	if r.bpfFile != "" {
+		f, err := os.Open(r.bpfFile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if r.selector.program, err = filter.ParseProgram(f); err != nil {
+			return fmt.Errorf("%s: %w", r.bpfFile, err)
+		}
+	}
+	r.selector.expression = r.expression
+	if _, err := filter.Compile(r.expression, filter.Ethernet); err != nil && r.read == "" {
+		return r.badExpression(err)
+	}
+	return nil
+}
+
+// badExpression shows where an expression is wrong.
+func (r *run) badExpression(err error) error {
+	return fmt.Errorf("can't parse filter expression: %w", err)
+}
+
+// open finds out where packets come from.
+func (r *run) open(ctx context.Context) error {
+	if r.read != "" {
+		return r.openRead()
+	}
+	r.live = true
+	if len(r.interfaces) == 0 {
+		r.interfaces = []string{capture.Any}
+	}
+	r.cooked = r.several()
+	err := r.openDaemon(ctx)
+	if errors.Is(err, ErrNoDaemon) {
+		return r.openSocket()
+	}
+	return err
+}
+
+func (r *run) openRead() error {
+	src, err := openFile(r.read)
+	if err != nil {
+		return err
+	}
+	r.src, r.verdicts = src, r.verdict != "off"
+	i := src.look()
+	fmt.Fprintf(r.Err, "reading from file %s, link-type %s, snapshot length %d\n", r.read, i.LinkType, i.SnapLen)
+	if _, err := r.selector.of(i.LinkType); err != nil {
+		return errors.Join(r.badExpression(err), src.close())
+	}
+	r.cooked = r.verdicts && ofSeveral(src.r.Section())
+	return nil
+}
+
+// Files that were captured on several interfaces say so in their section: their
+// packets are shown as they were when they were captured.
+const interfacesComment = "interfaces="
+
+// section is what a file says of itself.
+func (r *run) section() *pcapfile.Section {
+	s := &pcapfile.Section{Application: application + " " + r.Version}
+	if len(r.interfaces) > 0 {
+		s.Comments = []string{interfacesComment + strings.Join(r.interfaces, " ")}
+	}
+	return s
+}
+
+const application = "proxyarpd"
+
+func ofSeveral(s pcapfile.Section) bool {
+	if !strings.HasPrefix(s.Application, application) {
+		return false
+	}
+	for _, c := range s.Comments {
+		if names, ok := strings.CutPrefix(c, interfacesComment); ok {
+			return strings.Contains(names, " ") || isPattern(names)
+		}
+	}
+	return false
+}
+
+func (r *run) openDaemon(ctx context.Context) error {
+	req := capture.Request{Interfaces: r.interfaces, Filter: r.expression, Snap: r.snap, Drops: r.drops, Reasons: r.reasons, Buffer: r.buffer << 10}
+	if r.direction != "inout" {
+		req.Direction = r.direction
+	}
+	s, err := r.Daemon(ctx, r.control, req)
+	if err != nil {
+		return err
+	}
+	rep := s.Reply()
+	for _, name := range r.interfaces {
+		if !isPattern(name) && !slices.Contains(rep.Interfaces, name) {
+			return errors.Join(fmt.Errorf("%s: No such device exists", name), s.Close())
+		}
+	}
+	src, err := newReading(s, s, func() {
+		_ = s.End()
+		time.AfterFunc(endGrace, func() { _ = s.Close() })
+	})
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	r.src, r.verdicts = src, true
+	if !rep.HostTraffic {
+		fmt.Fprintln(r.Err, "proxyarpd: no eBPF here: only what the daemon handles is shown, not what it leaves to the kernel")
+	}
+	r.banner()
+	return nil
+}
+
+// endGrace is how long a daemon has to say its last.
+const endGrace = 5 * time.Second
+
+func (r *run) openSocket() error {
+	if r.wantsVerdict() {
+		return fmt.Errorf("%s: %w: --drops, --reason, --summary and --verdict json need one", r.control, ErrNoDaemon)
+	}
+	src, err := openSocket(r.options)
+	if err != nil {
+		return err
+	}
+	r.src = src
+	if r.verdict != "off" {
+		fmt.Fprintf(r.Err, "proxyarpd: %s: %v: captured from a packet socket, without verdicts\n", r.control, ErrNoDaemon)
+	}
+	r.banner()
+	return nil
+}
+
+// banner is what tcpdump says before the first packet.
+func (r *run) banner() {
+	if r.write == "" && r.verbose == 0 && !r.summary {
+		fmt.Fprintln(r.Err, "proxyarpd: verbose output suppressed, use -v[v]... for full protocol decode")
+	}
+	fmt.Fprintf(r.Err, "listening on %s, link-type %s, snapshot length %d bytes\n", strings.Join(r.interfaces, ", "), r.linkType(), r.snap)
+}
+
+// linkType is that of what is shown, or written as pcap.
+func (r *run) linkType() pcapfile.LinkType {
+	if r.cooked {
+		return pcapfile.LinkTypeLinuxSLL2
+	}
+	return pcapfile.LinkTypeEthernet
+}
+
+// fileType is the link type of a pcap file.
+func (r *run) fileType() pcapfile.LinkType {
+	if src, ok := r.src.(*reading); ok && !r.live {
+		return src.look().LinkType
+	}
+	return r.linkType()
+}
+
+func (r *run) openSinks() error {
+	if r.summary {
+		r.sinks = append(r.sinks, &summary{w: r.Out})
+		return nil
+	}
+	if r.onlyCount {
+		return nil
+	}
+	if r.write != "" {
+		pcapng := r.wantsPcapng(r.verdicts && r.verdict != "off")
+		if r.verdicts && !pcapng && r.live && r.verdict != "off" {
+			fmt.Fprintf(r.Err, "proxyarpd: %s: a pcap file has no verdicts; for those, let the name end in .pcapng\n", r.write)
+		}
+		f, err := newFile(r.options, pcapng, r.cooked, r.fileType(), r.section(), r.src)
+		if err != nil {
+			return err
+		}
+		r.sinks = append(r.sinks, f)
+	}
+	if r.write == "" || r.print {
+		r.sinks = append(r.sinks, newText(r.options, r.Out, r.cooked))
+	}
+	return nil
+}
+
+// loop takes packets to the sinks until there are no more.
+func (r *run) loop(ctx context.Context) (err error) {
+	var p pcapfile.Packet
+	var v capture.Verdict
+	for r.count == 0 || r.captured < uint64(r.count) {
+		if !r.src.ready() {
+			if err = r.each(sink.flush); err != nil {
+				break
+			}
+		}
+		if err = r.src.next(&p); err != nil {
+			break
+		}
+		var told *capture.Verdict
+		if told, err = r.judge(&p, &v); err != nil {
+			break
+		}
+		if told == nil && r.wantsVerdict() && r.verdict != "json" && !r.summary || told != nil && !r.asked(told) {
+			continue
+		}
+		if !r.live {
+			ok, matchErr := r.selector.match(&p)
+			if err = matchErr; err != nil {
+				break
+			}
+			if !ok {
+				continue
+			}
+		}
+		r.captured++
+		if err = r.each(func(s sink) error { return s.packet(&p, told) }); err != nil {
+			break
+		}
+	}
+	if errors.Is(err, io.EOF) || ctx.Err() != nil && errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	if errors.Is(err, pcapfile.ErrFileLimit) {
+		fmt.Fprintln(r.Err, "Maximum file limit reached:", r.rotateFiles)
+		err = nil
+	}
+	r.finish()
+	err = errors.Join(err, r.each(sink.close))
+	r.conclude(ctx)
+	return err
+}
+
+// each does something with all sinks.
+func (r *run) each(do func(sink) error) error {
+	for _, s := range r.sinks {
+		if err := do(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judge reads the verdict from a packet's comments; nil if there is none, or
+// nobody wants to know.
+func (r *run) judge(p *pcapfile.Packet, v *capture.Verdict) (*capture.Verdict, error) {
+	if r.verdict == "off" && !r.wantsVerdict() {
+		return nil, nil
+	}
+	for _, c := range p.Comments {
+		var ok bool
+		if *v, ok = capture.ParseComment(string(c)); ok {
+			return v, nil
+		}
+	}
+	return nil, nil
+}
+
+// asked reports whether a verdict is one of --drops and --reason. The daemon
+// has sorted already; a file has all.
+func (r *run) asked(v *capture.Verdict) bool {
+	if r.drops && v.Kind != capture.Drop {
+		return false
+	}
+	return len(r.reasons) == 0 || slices.ContainsFunc(r.reasons, func(g string) bool {
+		a, _ := path.Match(g, v.Reason)
+		b, _ := path.Match(g, v.Kind)
+		return a && v.Reason != "" || b
+	})
+}
+
+// finish has a live source say its last: what it lost.
+func (r *run) finish() {
+	if !r.live {
+		return
+	}
+	r.src.end()
+	var p pcapfile.Packet
+	for r.src.next(&p) == nil {
+	}
+}
+
+// conclude prints tcpdump's last lines.
+func (r *run) conclude(ctx context.Context) {
+	if !r.live {
+		if r.onlyCount {
+			fmt.Fprintf(r.Out, "%d packet%s\n", r.captured, plural(r.captured))
+		}
+		return
+	}
+	if ctx.Err() != nil && (r.write != "-") {
+		fmt.Fprintln(r.Out) // tcpdump's, in case a line was not finished
+	}
+	var c counts
+	switch s := r.src.(type) {
+	case *reading:
+		c = s.statistics()
+	case *socket:
+		c = s.statistics()
+	}
+	fmt.Fprintf(r.Err, "%d packet%s captured\n", r.captured, plural(r.captured))
+	fmt.Fprintf(r.Err, "%d packet%s received by filter\n", max(c.received, r.captured), plural(max(c.received, r.captured)))
+	fmt.Fprintf(r.Err, "%d packet%s dropped by kernel\n", c.dropped, plural(c.dropped))
+	if c.lost > 0 {
+		fmt.Fprintf(r.Err, "%d packet%s not recorded: the reader was too slow\n", c.lost, plural(c.lost))
+	}
+}
+
+func plural(n uint64) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/capture"
+	"proxyarpd/capture/cli"
+	"proxyarpd/internal/daemon"
+)
+
+var captureCommand = command{
+	name:     "capture",
+	synopsis: "tcpdump that also says what became of each packet",
+	run: func(ctx context.Context, args []string, out, errw io.Writer) error {
+		err := cli.Run(ctx, args, cli.Env{Out: out, Err: errw, Daemon: captureSession, Control: daemon.DefaultControl, Version: versionString()})
+		var usage cli.Usage
+		switch {
+		case errors.Is(err, cli.ErrHelp):
+			return flag.ErrHelp
+		case errors.As(err, &usage):
+			return usagef("capture: %v", err)
+		case err != nil:
+			return fmt.Errorf("capture: %w", err)
+		}
+		return nil
+	},
+}
+
+// session is a daemon's capture session as the command wants it.
+type session struct{ *daemon.CaptureStream }
+
+func (s session) Reply() capture.Reply { return s.CaptureStream.Reply }
+
+func captureSession(ctx context.Context, path string, req capture.Request) (cli.Stream, error) {
+	s, err := daemon.Capture(ctx, path, req)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		return nil, cli.ErrNoDaemon
+	case err != nil:
+		return nil, err
+	}
+	return session{s}, nil
+}
