@@ -117,8 +117,9 @@ func (r *Responder) SetTap(t Tap) {
 	r.tap.Store(&t)
 }
 
-// Cookies identify the sockets that replies are sent from (SO_COOKIE).
-func (r *Responder) Cookies() ([]uint64, error) { return r.sock.cookies() }
+// SetMark marks the replies that are sent from now on (SO_MARK), so that who
+// looks on can tell them from the kernel's. For any goroutine.
+func (r *Responder) SetMark(mark uint32) error { return r.sock.setMark(mark) }
 
 // Close releases the socket. Run returns os.ErrClosed.
 func (r *Responder) Close() error {

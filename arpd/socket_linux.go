@@ -83,19 +83,14 @@ func (s *socket) close() error {
 	return errors.Join(errs...)
 }
 
-// cookies identify the sockets that replies are sent from.
-func (s *socket) cookies() (all []uint64, err error) {
+func (s *socket) setMark(mark uint32) error {
 	for _, raw := range []syscall.RawConn{s.queued.raw, s.direct.raw} {
-		err := control(raw, func(fd int) error {
-			c, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
-			all = append(all, c)
-			return err
-		})
+		err := control(raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)) })
 		if err != nil {
-			return nil, fmt.Errorf("getsockopt SO_COOKIE: %w", err)
+			return fmt.Errorf("setsockopt SO_MARK: %w", err)
 		}
 	}
-	return all, nil
+	return nil
 }
 
 func control(raw syscall.RawConn, f func(fd int) error) (err error) {

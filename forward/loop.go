@@ -354,6 +354,9 @@ func (l *Loop) flush() {
 			tails += len(out[i].Tail)
 		}
 	}
+	if l.taps.tap != nil {
+		l.taps.sent = time.Now().UnixNano()
+	}
 	l.port.Send(out)
 	if l.taps.tap != nil {
 		l.taps.flushed(out)

@@ -12,6 +12,7 @@ import (
 type Look struct {
 	ID       uint64 // the same for a packet, its copies, its wait and its ICMP error
 	Received int64  // ns since 1970: when the kernel took the packet in
+	Sent     int64  // ns since 1970: when it was given to the kernel, of one that left
 	Out      bool   // as it left; else as it came
 	Buf      []byte // virtio_net_hdr and frame
 	Ifindex  int32  // where it came in, or left
@@ -59,6 +60,7 @@ type tapping struct {
 	current int       // place in notes of the packet that is handled, -1: none
 	leaving []leaving // what flush is to show
 	look    Look
+	sent    int64 // when flush began to send, ns since 1970
 }
 
 // note is a packet that came in, or had been waiting.
@@ -210,7 +212,7 @@ func (p *tapping) flushed(out []Out) {
 		} else if v != Forward {
 			continue // told where it came in
 		}
-		k.Out, k.Buf, k.Ifindex, k.To, k.Ethernet, k.Verdict = true, e.buf, e.out.Ifindex, e.out, e.out.ethernet(), v
+		k.Out, k.Buf, k.Ifindex, k.To, k.Ethernet, k.Verdict, k.Sent = true, e.buf, e.out.Ifindex, e.out, e.out.ethernet(), v, p.sent
 		copy(e.buf, e.head[:min(len(e.buf), tapHead)])
 		p.tap.Look(k)
 		e.buf = nil

@@ -41,7 +41,7 @@ func newText(o *options, w io.Writer, cooked bool) *text {
 	if o.verdict == "json" {
 		d.TimeStamp, d.Number, d.Hex, d.HexASCII, d.ASCII = 1, false, 0, 0, 0
 	}
-	return &text{o: o, w: bufio.NewWriterSize(w, readBuffer), printer: dissect.New(d), cooked: cooked}
+	return &text{o: o, w: bufio.NewWriterSize(w, readBuffer), printer: dissect.New(d), cooked: cooked && o.verdict != "json"}
 }
 
 func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict) error {
@@ -122,11 +122,10 @@ func (t *text) json(p *pcapfile.Packet, v *capture.Verdict) error {
 	case pcapfile.Outbound:
 		j.Direction = "out"
 	}
-	b, err := json.Marshal(&j)
-	if err != nil {
-		return err
-	}
-	if _, err = t.w.Write(append(b, '\n')); err == nil && t.o.lineBuffered {
+	e := json.NewEncoder(t.w)
+	e.SetEscapeHTML(false)
+	err := e.Encode(&j)
+	if err == nil && t.o.lineBuffered {
 		err = t.w.Flush()
 	}
 	return err

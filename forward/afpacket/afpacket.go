@@ -211,11 +211,10 @@ func (p *Port) Wake() { p.sock.Wake() }
 // Drops is how many frames found no free slot in the ring.
 func (p *Port) Drops() uint64 { return p.sock.Drops() }
 
-// Cookies identify the sockets that frames are sent from (SO_COOKIE).
-func (p *Port) Cookies() ([]uint64, error) {
-	direct, err := p.direct.Cookie()
-	queued, err2 := p.queued.Cookie()
-	return []uint64{direct, queued}, errors.Join(err, err2)
+// SetMark marks the frames that are sent from now on (SO_MARK), so that who
+// looks on can tell them from the kernel's. For any goroutine.
+func (p *Port) SetMark(mark uint32) error {
+	return errors.Join(p.direct.SetMark(mark), p.queued.SetMark(mark))
 }
 
 // Rebuilt is how often a ring had to be replaced because the kernel had

@@ -55,7 +55,6 @@ const (
 	bpfMapParpConsumed   = "parp_consumed"
 	bpfMapParpDecision   = "parp_decision"
 	bpfMapParpLocal      = "parp_local"
-	bpfMapParpOwn        = "parp_own"
 	bpfMapParpPorts      = "parp_ports"
 	bpfMapParpPrefixes   = "parp_prefixes"
 	bpfMapParpStats      = "parp_stats"
@@ -68,6 +67,7 @@ const (
 	bpfVarArpCostNs      = "arp_cost_ns"
 	bpfVarPrefixes       = "prefixes"
 	bpfVarPressed        = "pressed"
+	bpfVarWatchMark      = "watch_mark"
 	bpfVarWatchSnap      = "watch_snap"
 )
 
@@ -128,7 +128,6 @@ type bpfMapSpecs struct {
 	ParpConsumed *ebpf.MapSpec `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.MapSpec `ebpf:"parp_decision"`
 	ParpLocal    *ebpf.MapSpec `ebpf:"parp_local"`
-	ParpOwn      *ebpf.MapSpec `ebpf:"parp_own"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
 	ParpPrefixes *ebpf.MapSpec `ebpf:"parp_prefixes"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
@@ -142,6 +141,7 @@ type bpfVariableSpecs struct {
 	ArpCostNs  *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
 	Prefixes   *ebpf.VariableSpec `ebpf:"prefixes"`
 	Pressed    *ebpf.VariableSpec `ebpf:"pressed"`
+	WatchMark  *ebpf.VariableSpec `ebpf:"watch_mark"`
 	WatchSnap  *ebpf.VariableSpec `ebpf:"watch_snap"`
 }
 
@@ -169,7 +169,6 @@ type bpfMaps struct {
 	ParpConsumed *ebpf.Map `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.Map `ebpf:"parp_decision"`
 	ParpLocal    *ebpf.Map `ebpf:"parp_local"`
-	ParpOwn      *ebpf.Map `ebpf:"parp_own"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
 	ParpPrefixes *ebpf.Map `ebpf:"parp_prefixes"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
@@ -181,7 +180,6 @@ func (m *bpfMaps) Close() error {
 		m.ParpConsumed,
 		m.ParpDecision,
 		m.ParpLocal,
-		m.ParpOwn,
 		m.ParpPorts,
 		m.ParpPrefixes,
 		m.ParpStats,
@@ -196,6 +194,7 @@ type bpfVariables struct {
 	ArpCostNs  *ebpf.Variable `ebpf:"arp_cost_ns"`
 	Prefixes   *ebpf.Variable `ebpf:"prefixes"`
 	Pressed    *ebpf.Variable `ebpf:"pressed"`
+	WatchMark  *ebpf.Variable `ebpf:"watch_mark"`
 	WatchSnap  *ebpf.Variable `ebpf:"watch_snap"`
 }
 

@@ -86,15 +86,10 @@ func unsupported(err, first error) error {
 func (s *Set) AttachRing(fd int) error { return attachSocket(fd, s.ring, "ring filter") }
 
 // AttachWatch makes the filter of a capture the socket filter of fd: it keeps
-// out what the ring and the ARP socket take, and what is sent from the sockets
-// with these cookies. Of the rest it passes snap bytes.
-func (s *Set) AttachWatch(fd int, own []uint64, snap int) error {
-	for _, cookie := range own {
-		if err := s.objs.ParpOwn.Put(cookie, uint32(1)); err != nil {
-			return fmt.Errorf("capture filter: %w", err)
-		}
-	}
-	if err := s.vars.WatchSnap.Set(uint32(snap)); err != nil {
+// out what the ring and the ARP socket take, and what is sent with that mark
+// (SO_MARK). Of the rest it passes snap bytes.
+func (s *Set) AttachWatch(fd int, mark uint32, snap int) error {
+	if err := errors.Join(s.vars.WatchSnap.Set(uint32(snap)), s.vars.WatchMark.Set(mark)); err != nil {
 		return fmt.Errorf("capture filter: %w", err)
 	}
 	return attachSocket(fd, s.watch, "capture filter")

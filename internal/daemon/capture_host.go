@@ -37,19 +37,11 @@ func (h *hub) startHost() error {
 	if set == nil {
 		return claim.ErrNotSupported
 	}
-	own, err := h.d.arp.Cookies()
-	if err != nil {
+	if err := h.setMark(ownMark); err != nil {
 		return err
 	}
-	if h.d.port != nil {
-		more, err := h.d.port.Cookies()
-		if err != nil {
-			return err
-		}
-		own = append(own, more...)
-	}
 	ring, err := pktring.Open(pktring.Config{Slots: hostSlots, Plain: true,
-		Filter: func(fd int) error { return set.AttachWatch(fd, own, pcapfile.MaxSnapLen) }})
+		Filter: func(fd int) error { return set.AttachWatch(fd, ownMark, pcapfile.MaxSnapLen) }})
 	if err != nil {
 		return err
 	}
@@ -58,8 +50,24 @@ func (h *hub) startHost() error {
 	return nil
 }
 
+// ownMark is that of what is sent while somebody captures ("parp"): it tells
+// the filter of the capture that the datapath shows the frame. No mark leaves
+// the host.
+const ownMark = 0x70617270
+
+func (h *hub) setMark(mark uint32) error {
+	err := h.d.arp.SetMark(mark)
+	if h.d.port != nil {
+		err = errors.Join(err, h.d.port.SetMark(mark))
+	}
+	return err
+}
+
 // stop ends it, and waits for that.
 func (t *hostTap) stop() {
+	if err := t.h.setMark(0); err != nil {
+		t.h.d.log.Warn("what is sent stays marked", "mark", ownMark, "err", err)
+	}
 	t.ring.Shut()
 	<-t.done
 	_ = t.ring.Close()

@@ -108,10 +108,22 @@ func (w *stream) end() {
 	w.flush()
 }
 
-// oldest gives the ring whose next packet was seen first.
+// at is when a packet passed its interface, ns since 1970: the kernel tells when
+// it came, and when it sent one itself.
+func (e *event) at() int64 {
+	if e.received != 0 && (!e.out || e.source == fromHost) {
+		return e.received
+	}
+	if e.out && e.look.Sent != 0 {
+		return e.look.Sent
+	}
+	return e.seen
+}
+
+// oldest gives the ring whose next packet passed first.
 func (w *stream) oldest() (first *event, data []byte, ring *capture.Ring[event]) {
 	for _, r := range w.s.rings {
-		if e, b := r.Peek(); e != nil && (first == nil || e.seen < first.seen) {
+		if e, b := r.Peek(); e != nil && (first == nil || e.at() < first.at()) {
 			first, data, ring = e, b, r
 		}
 	}
@@ -138,10 +150,7 @@ func (w *stream) packet(e *event, data []byte) {
 	if !ok {
 		return
 	}
-	p := pcapfile.Packet{Time: e.seen, Data: data, Len: uint32(e.length), Has: pcapfile.HasFlags, Flags: e.flags()}
-	if !e.out && e.received != 0 {
-		p.Time = e.received
-	}
+	p := pcapfile.Packet{Time: e.at(), Data: data, Len: uint32(e.length), Has: pcapfile.HasFlags, Flags: e.flags()}
 	if e.known {
 		e.describe(&w.verdict, data)
 		w.comment = w.verdict.AppendComment(w.comment[:0])

@@ -15,7 +15,7 @@ import (
 // goroutine: what the datapath gave are immutable tables, which are asked here.
 func (e *event) describe(v *capture.Verdict, frame []byte) {
 	*v = capture.Verdict{ID: e.id}
-	if e.received != 0 && e.seen > e.received {
+	if e.source != fromHost && e.received != 0 && e.seen > e.received {
 		v.Took = time.Duration(e.seen - e.received)
 	}
 	if e.source == fromResponder {
@@ -28,7 +28,7 @@ func (e *event) describe(v *capture.Verdict, frame []byte) {
 		v.Reason = verdict.String()
 	}
 	if e.source == fromDatapath {
-		e.describeForward(v, frame)
+		e.describeForward(v, verdict, frame)
 	}
 }
 
@@ -45,7 +45,7 @@ func (e *event) describeARP(v *capture.Verdict) {
 	}
 }
 
-func (e *event) describeForward(v *capture.Verdict, frame []byte) {
+func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, frame []byte) {
 	k := &e.look
 	if e.out {
 		if k.From != nil {
@@ -63,7 +63,8 @@ func (e *event) describeForward(v *capture.Verdict, frame []byte) {
 	}
 	if k.To != nil {
 		v.Out, v.MTU = k.To.Name, k.To.MTU
-		if k.Next.IsValid() && (v.Kind != capture.Forward || !ip.Valid() || k.Next != netip.AddrFrom4(ip.Dst())) {
+		waits := verdict == forward.Queue || verdict == forward.DropNeighFailed || verdict == forward.DropNeighQueueFull
+		if k.Next.IsValid() && (waits || !ip.Valid() || k.Next != netip.AddrFrom4(ip.Dst())) {
 			v.Via = k.Next
 		}
 	}

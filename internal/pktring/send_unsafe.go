@@ -121,13 +121,13 @@ func (s *Sender) Flush() []syscall.Errno {
 	return s.errs[:n]
 }
 
-// Cookie identifies the socket that a frame was sent from (SO_COOKIE).
-func (s *Sender) Cookie() (uint64, error) {
-	c, err := unix.GetsockoptUint64(s.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
-	if err != nil {
-		return 0, fmt.Errorf("packet socket: SO_COOKIE: %w", err)
+// SetMark marks the frames that are sent from now on (SO_MARK). For any
+// goroutine.
+func (s *Sender) SetMark(mark uint32) error {
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+		return fmt.Errorf("packet socket: SO_MARK: %w", err)
 	}
-	return c, nil
+	return nil
 }
 
 // Close releases the socket.

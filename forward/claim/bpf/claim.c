@@ -124,16 +124,11 @@ struct {
 	__type(value, __u32);
 } parp_decision SEC(".maps");
 
-// Cookies of the sockets that userspace sends from.
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16);
-	__type(key, __u64);
-	__type(value, __u32);
-} parp_own SEC(".maps");
-
-// How much of a frame a capture wants, bytes.
+// What a capture's filter goes by: how much of a frame is wanted, bytes, and
+// the mark of frames that userspace sends meanwhile. (A tap of outgoing frames
+// gets a clone, which no longer knows its socket.)
 volatile __u32 watch_snap;
+volatile __u32 watch_mark;
 
 // Number of entries in parp_prefixes: the trie is not walked while it is empty.
 volatile __u32 prefixes;
@@ -376,10 +371,8 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb)
 	__u8 hdr[IPV4_MIN];
 	__u32 ifindex = skb->ifindex;
 
-	if (skb->pkt_type == PACKET_OUTGOING) {
-		__u64 cookie = bpf_get_socket_cookie(skb);
-		return bpf_map_lookup_elem(&parp_own, &cookie);
-	}
+	if (skb->pkt_type == PACKET_OUTGOING)
+		return skb->mark == watch_mark;
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 	if (!p || skb->vlan_present)
 		return false;
