@@ -66,7 +66,7 @@ func (r *run) dumpFilter() error {
 	switch r.dump {
 	case 1:
 		for n, i := range program {
-			fmt.Fprintf(r.Out, "(%03d) %s\n", n, i.Text(n))
+			fmt.Fprintln(r.Out, image(n, i))
 		}
 	case 2:
 		for _, i := range program {
