@@ -3,12 +3,16 @@ package cli
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
+	"math"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"proxyarpd/capture/pcapfile"
 )
 
 // names turns addresses and ports into names, as tcpdump does without -n.
@@ -22,6 +26,35 @@ const (
 	maxHosts      = 4096
 	servicesFile  = "/etc/services"
 )
+
+// interfaceNames are the names that tcpdump shows of cooked packets: those that
+// the indices have where it runs, even if the file is from elsewhere.
+type interfaceNames map[uint32]string
+
+// maxInterfaces bounds what a file can make us remember.
+const maxInterfaces = 4096
+
+func (n *interfaceNames) of(p *pcapfile.Packet) string {
+	if p.Interface != nil && p.Interface.Name != "" {
+		return p.Interface.Name
+	}
+	if p.LinkType != pcapfile.LinkTypeLinuxSLL2 || len(p.Data) < sll2Len {
+		return ""
+	}
+	index := binary.BigEndian.Uint32(p.Data[4:])
+	name, asked := (*n)[index]
+	if asked || index > math.MaxInt32 {
+		return name
+	}
+	if *n == nil || len(*n) == maxInterfaces {
+		*n = interfaceNames{}
+	}
+	if i, err := net.InterfaceByIndex(int(index)); err == nil {
+		name = i.Name
+	}
+	(*n)[index] = name
+	return name
+}
 
 // host asks the resolver once for an address; "" if it has no name.
 func (n *names) host(addr []byte) string {

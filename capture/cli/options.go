@@ -36,7 +36,7 @@ type options struct {
 
 	read, write   string
 	rotateSize    string
-	rotateSeconds int
+	rotateSeconds int64
 	rotateFiles   int
 	perPacket     bool // -U
 	lineBuffered  bool // -l
@@ -90,7 +90,7 @@ func (o *options) flags(control string) *pflag.FlagSet {
 	f.StringVarP(&o.read, "read", "r", "", "read packets from this `file`, - is standard input")
 	f.StringVarP(&o.write, "write", "w", "", "write packets to this `file`, - is standard output; pcapng, or pcap where there are no verdicts or the name ends in .pcap")
 	f.StringVarP(&o.rotateSize, "file-size", "C", "", "with -w: begin a new file after that `size` (millions of bytes)")
-	f.IntVarP(&o.rotateSeconds, "rotate-seconds", "G", 0, "with -w: begin a new file after that many `seconds`; the name is a format of strftime(3)")
+	f.Int64VarP(&o.rotateSeconds, "rotate-seconds", "G", 0, "with -w: begin a new file after that many `seconds`; the name is a format of strftime(3)")
 	f.IntVarP(&o.rotateFiles, "file-count", "W", 0, "with -C or -G: how many `files`")
 	f.BoolVarP(&o.perPacket, "packet-buffered", "U", false, "with -w: write each packet as it comes")
 	f.BoolVarP(&o.lineBuffered, "line-buffered", "l", false, "write each line as it comes")

@@ -28,6 +28,7 @@ type text struct {
 	buf     []byte
 	suffix  []byte
 	detail  []byte
+	ifaces  interfaceNames
 }
 
 func newText(o *options, w io.Writer, cooked bool) *text {
@@ -49,9 +50,7 @@ func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict) error {
 		p, t.buf = cook(p, t.buf)
 	}
 	d := dissect.Packet{Time: time.Unix(0, p.Time), Data: p.Data, Len: int(p.Len), LinkType: uint16(p.LinkType)}
-	if p.Interface != nil {
-		d.Interface = p.Interface.Name
-	}
+	d.Interface = t.ifaces.of(p)
 	t.suffix, t.detail = t.suffix[:0], t.detail[:0]
 	if v != nil && t.o.verdict != "json" {
 		t.annotate(v)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/pcapfile"
@@ -48,7 +47,7 @@ func newFile(o *options, pcapng, cooked bool, link pcapfile.LinkType, section *p
 		f.w, f.closer = begin(out), out
 		return f, f.header()
 	}
-	r := pcapfile.Rotation{Name: o.write, Count: o.rotateFiles, Period: time.Duration(o.rotateSeconds) * time.Second, New: begin, End: f.statistics}
+	r := pcapfile.Rotation{Name: o.write, Count: o.rotateFiles, Seconds: o.rotateSeconds, New: begin, End: f.statistics}
 	if o.rotateSize != "" {
 		var err error
 		if r.Size, err = pcapfile.ParseFileSize(o.rotateSize); err != nil {
