@@ -302,6 +302,7 @@ func (b *Builder) buildRules(t *Table) {
 	t.local, t.main, t.fallback = b.fib(TableLocal), b.fib(TableMain), b.fib(TableDefault)
 	t.customRules = !isDefault(b.rules)
 	if t.simple = !t.customRules; t.simple {
+		t.rules = b.rules // without tables: those are the three above
 		return
 	}
 	names := make(map[string]int32, len(b.links))

@@ -1,6 +1,10 @@
 package forward
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"proxyarpd/internal/wire"
+)
 
 // RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
 type RuleAction uint8
@@ -110,8 +114,29 @@ var (
 	ruleBlackhole   = &Route{Type: RouteBlackhole}
 )
 
-// lookupRules follows fib_rules_lookup (net/core/fib_rules.c).
 func (t *Table) lookupRules(f *flow) *Route {
+	route, _ := t.decide(f)
+	return route
+}
+
+// RuleFor is the rule by which the datapath finds the route of a packet from
+// that interface, nil if none does. It is for telling, not for deciding.
+func (t *Table) RuleFor(packet wire.IPv4, iif int32) *Rule {
+	f := t.flowOf(packet, netip.AddrFrom4(packet.Src()), netip.AddrFrom4(packet.Dst()), iif)
+	if t.simple {
+		for i, table := range [...]*fib{t.local, t.main, t.fallback} {
+			if r := table.find(&f); r != nil && r.Type != RouteThrow {
+				return &t.rules[i]
+			}
+		}
+		return nil
+	}
+	_, rule := t.decide(&f)
+	return rule
+}
+
+// decide follows fib_rules_lookup (net/core/fib_rules.c).
+func (t *Table) decide(f *flow) (*Route, *Rule) {
 	for i := 0; i < len(t.rules); i++ {
 		r := &t.rules[i]
 		if r.matches(f) == r.Invert {
@@ -124,18 +149,18 @@ func (t *Table) lookupRules(f *flow) *Route {
 		case RuleNop:
 			continue
 		case RuleUnreachable:
-			return ruleUnreachable
+			return ruleUnreachable, r
 		case RuleProhibit:
-			return ruleProhibit
+			return ruleProhibit, r
 		case RuleBlackhole:
-			return ruleBlackhole
+			return ruleBlackhole, r
 		}
 		if r.fib == nil {
 			continue
 		}
 		if got := r.fib.find(f); got != nil && got.Type != RouteThrow && !r.suppresses(t, got) {
-			return got
+			return got, r
 		}
 	}
-	return nil
+	return nil, nil
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"proxyarpd/arpd"
@@ -75,6 +76,11 @@ func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, fra
 		}
 		if r.MTU != 0 {
 			v.MTU = r.MTU
+		}
+	}
+	if k.Table != nil && k.From != nil && ip.Valid() && ip.HeaderValid() {
+		if r := k.Table.RuleFor(ip, k.From.Ifindex); r != nil {
+			v.Rule = strconv.FormatUint(uint64(r.Priority), 10)
 		}
 	}
 	if v.Kind != capture.Forward || !ip.Valid() {
