@@ -1,5 +1,10 @@
 package capture
 
+import "errors"
+
+// ErrNoDaemon says that no daemon listens at a control socket.
+var ErrNoDaemon = errors.New("no daemon listens")
+
 // Request says what a capture session wants to see.
 type Request struct {
 	Interfaces []string `json:"interfaces"` // names, globs, or "any"

@@ -30,6 +30,8 @@ var mayImport = map[string][]string{
 	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/internal/wire", "proxyarpd/internal/pktring"},
 	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire"},
 
+	"capture":          {},
+	"capture/cli":      {"github.com/spf13/pflag", "golang.org/x/net/bpf", unixPackage, "proxyarpd/capture/...", "proxyarpd/internal/pktring"},
 	"capture/dissect":  {},
 	"capture/filter":   {},
 	"capture/pcapfile": {},
@@ -43,10 +45,10 @@ var mayImport = map[string][]string{
 	"internal/lab/labtest": {"proxyarpd/internal/lab"},
 	"internal/fulltable":   {},
 	"internal/nstest":      {"github.com/vishvananda/netlink", unixPackage},
-	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/forward/...",
+	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward/...",
 		"proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/macs",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},
-	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/internal/daemon", labPackage, benchPackage},
+	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/internal/daemon", labPackage, benchPackage},
 }
 
 const (

@@ -106,7 +106,7 @@ func (r *run) open(ctx context.Context) error {
 	}
 	r.cooked = r.several()
 	err := r.openDaemon(ctx)
-	if errors.Is(err, ErrNoDaemon) {
+	if errors.Is(err, capture.ErrNoDaemon) {
 		return r.openSocket()
 	}
 	return err
@@ -189,7 +189,7 @@ const endGrace = 5 * time.Second
 
 func (r *run) openSocket() error {
 	if r.wantsVerdict() {
-		return fmt.Errorf("%s: %w: --drops, --reason, --summary and --verdict json need one", r.control, ErrNoDaemon)
+		return fmt.Errorf("%s: %w: --drops, --reason, --summary and --verdict json need one", r.control, capture.ErrNoDaemon)
 	}
 	src, err := openSocket(r.options)
 	if err != nil {
@@ -197,7 +197,7 @@ func (r *run) openSocket() error {
 	}
 	r.src = src
 	if r.verdict != "off" {
-		fmt.Fprintf(r.Err, "proxyarpd: %s: %v: captured from a packet socket, without verdicts\n", r.control, ErrNoDaemon)
+		fmt.Fprintf(r.Err, "proxyarpd: %s: %v: captured from a packet socket, without verdicts\n", r.control, capture.ErrNoDaemon)
 	}
 	r.banner()
 	return nil

@@ -22,11 +22,8 @@ type Stream interface {
 }
 
 // Daemon begins a session of the daemon behind the control socket at path. The
-// error is ErrNoDaemon, by errors.Is, if none listens there.
+// error is capture.ErrNoDaemon, by errors.Is, if none listens there.
 type Daemon func(ctx context.Context, path string, req capture.Request) (Stream, error)
-
-// ErrNoDaemon says that no daemon listens.
-var ErrNoDaemon = errors.New("no daemon listens")
 
 // source is where packets come from.
 type source interface {

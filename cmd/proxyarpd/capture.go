@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"golang.org/x/sys/unix"
-
 	"proxyarpd/capture"
 	"proxyarpd/capture/cli"
 	"proxyarpd/internal/daemon"
@@ -39,10 +37,7 @@ func (s session) Reply() capture.Reply { return s.CaptureStream.Reply }
 
 func captureSession(ctx context.Context, path string, req capture.Request) (cli.Stream, error) {
 	s, err := daemon.Capture(ctx, path, req)
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
-		return nil, cli.ErrNoDaemon
-	case err != nil:
+	if err != nil {
 		return nil, err
 	}
 	return session{s}, nil

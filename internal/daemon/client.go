@@ -48,7 +48,10 @@ func Query(ctx context.Context, path string, wait time.Duration) (*Status, error
 // them and the statistics, after which the reader ends.
 func Capture(ctx context.Context, path string, req capture.Request) (*CaptureStream, error) {
 	conn, err := dial(ctx, path, time.Now())
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		return nil, fmt.Errorf("%s: %w", path, capture.ErrNoDaemon)
+	case err != nil:
 		return nil, err
 	}
 	unixConn := conn.(*net.UnixConn)
