@@ -14,7 +14,7 @@ func (r *Responder) batch(n int) {
 		if v == NotSpecified {
 			v = r.judge(f, e, now)
 			if v == IgnoreNotProxied && e.policy.mayBeProxied(f.data) {
-				if r.hold(f, e, now) {
+				if r.hold(f, e, now, tap) {
 					continue
 				}
 				v = r.judge(f, e, now) // what is known now is all there is
@@ -147,7 +147,7 @@ func (r *Responder) flush(out *sender, tap *Tap) {
 func (r *Responder) finish(f frame, e *entry, reply []byte, v Verdict, tap *Tap) {
 	r.count(e, v)
 	if tap != nil {
-		(*tap)(f.ifindex, f.data, reply, v)
+		(*tap)(f.id, f.ifindex, f.data, reply, v)
 	}
 }
 

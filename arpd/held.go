@@ -57,9 +57,12 @@ func (h *holder) keep(kept, i int) { h.slots[kept], h.slots[i] = h.slots[i], h.s
 
 // hold keeps a request that Routes refuses, if the kernel has told of changes
 // that Routes may not know yet.
-func (r *Responder) hold(f frame, e *entry, now int64) bool {
+func (r *Responder) hold(f frame, e *entry, now int64, tap *Tap) bool {
 	if !r.stillBehind() || !r.held.add(f, now) {
 		return false
+	}
+	if tap != nil {
+		r.held.slots[r.held.n-1].id = (*tap)(0, f.ifindex, f.data, nil, Queued)
 	}
 	r.count(e, Queued)
 	return true

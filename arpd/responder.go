@@ -48,9 +48,11 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Tap sees each frame with its end: reply is nil unless v is Answered. The slices
+// Tap sees each frame with its end: reply is nil unless v is Answered. A request
+// that is held is seen twice, as Queued and with its end, under one id: what the
+// first call gives is what the second is given, else id is 0. The slices
 // are borrowed until it returns. It runs on the hot path and must not block.
-type Tap func(ifindex int, frame, reply []byte, v Verdict)
+type Tap func(id uint64, ifindex int, frame, reply []byte, v Verdict) uint64
 
 // Responder answers the ARP requests of all workload interfaces of a network
 // namespace. Its methods may be called from any goroutine, Run from one at a time.

@@ -171,8 +171,9 @@ func TestResponderTap(t *testing.T) {
 		v                     Verdict
 	}
 	events := make(chan event, 10)
-	r.SetTap(func(ifindex int, frame, reply []byte, v Verdict) {
+	r.SetTap(func(_ uint64, ifindex int, frame, reply []byte, v Verdict) uint64 {
 		events <- event{ifindex, len(frame), len(reply), v}
+		return 0
 	})
 	s.ask(s.who("169.254.1.1").with(func(q *request) { q.trailer = 18 }))
 	s.must(s.send(s.who("192.0.2.1").bytes()))

@@ -21,8 +21,9 @@ const receiveBuffer = 1 << 20
 type frame struct {
 	data      []byte
 	ifindex   int
-	otherhost bool // PACKET_OTHERHOST: not to the device's MAC, by the kernel's judgement
-	vlan      bool // TP_STATUS_VLAN_VALID
+	otherhost bool   // PACKET_OTHERHOST: not to the device's MAC, by the kernel's judgement
+	vlan      bool   // TP_STATUS_VLAN_VALID
+	id        uint64 // the tap's, of one that is held
 }
 
 // socket is one packet socket for all interfaces, with the buffer of a batch. All

@@ -285,12 +285,15 @@ func (h *hub) Look(k *forward.Look) {
 }
 
 // lookARP is an arpd.Tap: it runs on the responder's goroutine.
-func (h *hub) lookARP(ifindex int, frame, reply []byte, verdict arpd.Verdict) {
+func (h *hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
 	v := h.view.Load()
 	if v == nil {
-		return
+		return id
 	}
-	e := event{source: fromResponder, known: true, ethernet: true, ifindex: int32(ifindex), id: h.ID(), verdict: uint8(verdict)}
+	if id == 0 {
+		id = h.ID()
+	}
+	e := event{source: fromResponder, known: true, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
 	if len(reply) >= arpSenderMAC+6 {
 		copy(e.answer[:], reply[arpSenderMAC:])
 	}
@@ -299,6 +302,7 @@ func (h *hub) lookARP(ifindex int, frame, reply []byte, verdict arpd.Verdict) {
 		e.out = true
 		v.offer(&e, nil, reply, len(reply))
 	}
+	return id
 }
 
 // arpSenderMAC is where an ARP packet in an Ethernet frame has ar$sha (RFC 826).
