@@ -19,6 +19,9 @@ type Request struct {
 // Reply is what a session begins with; pcapng follows.
 type Reply struct {
 	Interfaces []string `json:"interfaces"` // those there are now that were asked for
+	// Foreign are those of them that the daemon does not serve: their packets
+	// have no verdict.
+	Foreign []string `json:"foreign,omitempty"`
 	// HostTraffic says that also what the daemon leaves to the kernel is shown.
 	HostTraffic bool `json:"host_traffic"`
 }

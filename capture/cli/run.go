@@ -180,8 +180,23 @@ func (r *run) openDaemon(ctx context.Context) error {
 	if !rep.HostTraffic {
 		fmt.Fprintln(r.Err, "proxyarpd: no eBPF here: only what the daemon handles is shown, not what it leaves to the kernel")
 	}
+	r.sayForeign(rep.Foreign)
 	r.banner()
 	return nil
+}
+
+// sayForeign tells of interfaces that the daemon does not serve.
+func (r *run) sayForeign(names []string) {
+	const most = 8
+	if len(names) == 0 || r.verdict == "off" {
+		return
+	}
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" and %d more", len(names)-most)
+		names = names[:most]
+	}
+	fmt.Fprintf(r.Err, "proxyarpd: no verdicts on %s%s: not served by the daemon\n", printable(strings.Join(names, ", ")), more)
 }
 
 // endGrace is how long a daemon has to say its last.

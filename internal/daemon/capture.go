@@ -190,12 +190,17 @@ func (h *hub) join(s *session) (rep capture.Reply, err error) {
 	}
 	h.sessions = append(h.sessions, s)
 	h.publish()
-	for _, l := range h.d.links {
-		if s.wants(l.Name) {
-			rep.Interfaces = append(rep.Interfaces, l.Name)
+	for index, l := range h.d.links {
+		if !s.wants(l.Name) {
+			continue
+		}
+		rep.Interfaces = append(rep.Interfaces, l.Name)
+		if h.d.ports[index] == nil {
+			rep.Foreign = append(rep.Foreign, l.Name)
 		}
 	}
 	slices.Sort(rep.Interfaces)
+	slices.Sort(rep.Foreign)
 	return rep, nil
 }
 
