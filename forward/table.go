@@ -215,6 +215,13 @@ func (t *Table) IsLocal(addr netip.Addr) bool {
 	return ok && r.Type == RouteLocal
 }
 
+// LocalTable reports whether the table local has a route for addr: it is an
+// address of this host, or a broadcast address.
+func (t *Table) LocalTable(addr netip.Addr) bool {
+	_, ok := t.local.Lookup(addr)
+	return ok
+}
+
 // isAddress is inet_lookup_ifaddr_rcu (net/ipv4/devinet.c): IsLocal, but for
 // the rest of a subnet of lo, which the kernel makes local on its own. Where
 // others have made routes local it looks them up in full.

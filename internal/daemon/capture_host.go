@@ -159,11 +159,21 @@ func (d *Daemon) leftToKernel(l *netstate.Link, s *pktring.Slot) (verdict uint8,
 	case len(ip) < wire.IPv4MinLen:
 		return uint8(forward.Local), true
 	}
-	dst := netip.AddrFrom4(wire.IPv4(ip).Dst())
+	return uint8(d.destinationOf(wire.IPv4(ip).Dst())), true
+}
+
+// destinationOf says why the ring's filter left an address to the kernel. What
+// is nobody's there was refused because its interface held its share of the ring.
+func (d *Daemon) destinationOf(dst [4]byte) forward.Verdict {
+	addr, t := netip.AddrFrom4(dst), d.loop.Table()
+	switch {
+	case dst == [4]byte{}, dst[0] == 127, dst[0]&0xf0 == 0xe0, dst == [4]byte{255, 255, 255, 255}, t.LocalTable(addr):
+		return forward.Local
+	}
 	for _, p := range d.cfg.Punt {
-		if p.Contains(dst) && !d.loop.Table().IsLocal(dst) {
-			return uint8(forward.Punt), true
+		if p.Contains(addr) {
+			return forward.Punt
 		}
 	}
-	return uint8(forward.Local), true
+	return forward.DropRateLimit
 }

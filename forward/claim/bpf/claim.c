@@ -130,6 +130,13 @@ struct {
 volatile __u32 watch_snap;
 volatile __u32 watch_mark;
 
+// Of the frames that a flood loses a capture is shown so many a second: one of
+// all of them would cost what policing is to save.
+#define SHOWN_NS 100000 // one
+#define SHOWN_BURST_NS 20000000
+
+static __u64 shown_last, shown_credit; // shared and unlocked: near enough
+
 // Number of entries in parp_prefixes: the trie is not walked while it is empty.
 volatile __u32 prefixes;
 
@@ -226,6 +233,18 @@ static __always_inline __s64 in_ring(struct portstat *st, __u64 *consumed)
 	return (__s64)(st->admitted - *(volatile __u64 *)consumed);
 }
 
+// A quota, and beyond the first few frames never more than twice what is free:
+// however many flood together, each gets less the more there are, and there is
+// room for who does not (dynamic thresholds, Choudhury and Hahne 1998).
+static __always_inline bool over_quota(const struct port *p, __s64 have, __s64 have_all)
+{
+	__s64 free = RING_SLOTS - RING_RESERVE - have_all;
+	__s64 quota = p->quota;
+	if (pressed && quota > pressed)
+		quota = pressed;
+	return have >= quota || (have >= FEW && have >= 2 * free);
+}
+
 // Sets *decision for parp_claim and returns the socket filter's answer.
 static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool see_type)
 {
@@ -270,16 +289,7 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 		count(st->badgso);
 		return 0;
 	}
-	// A quota, and beyond the first few frames never more than twice what is
-	// free: however many flood together, each gets less the more there are, and
-	// there is room for who does not (dynamic thresholds, Choudhury and Hahne
-	// 1998).
-	__s64 have = in_ring(st, consumed);
-	__s64 free = RING_SLOTS - RING_RESERVE - in_ring(all, all_consumed);
-	__s64 quota = p->quota;
-	if (pressed && quota > pressed)
-		quota = pressed;
-	if (have >= quota || (have >= FEW && have >= 2 * free)) {
+	if (over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed))) {
 		count(st->policed);
 		return 0;
 	}
@@ -363,6 +373,31 @@ int parp_arp(struct __sk_buff *skb)
 	return TAKE_ALL;
 }
 
+// Will the ring's filter, which runs next, refuse a frame of this interface for
+// its quota, and is there time to show one more of those?
+static __always_inline bool shown_policed(const struct port *p)
+{
+	__u32 slot = p->slot, zero = 0;
+	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
+	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
+	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
+	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
+	if (!st || !consumed || !all || !all_consumed ||
+	    !over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed)))
+		return false;
+	__u64 now = bpf_ktime_get_ns();
+	__u64 credit = shown_credit + (now - shown_last);
+	if (credit > SHOWN_BURST_NS)
+		credit = SHOWN_BURST_NS;
+	shown_last = now;
+	if (credit < SHOWN_NS) {
+		shown_credit = credit;
+		return false;
+	}
+	shown_credit = credit - SHOWN_NS;
+	return true;
+}
+
 // What the datapath and the ARP responder take is shown where they decide about
 // it, and so is what they send. All else is the host's own traffic, or none of
 // ours.
@@ -385,7 +420,7 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb)
 	if (bpf_skb_load_bytes(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, hdr, sizeof(hdr)))
 		return false;
 	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
-	return !to_host(dst) && destination(dst) == TO_NOBODY;
+	return !to_host(dst) && destination(dst) == TO_NOBODY && !shown_policed(p);
 }
 
 SEC("socket")
