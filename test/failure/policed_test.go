@@ -1,0 +1,68 @@
+package failure
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"syscall"
+	"testing"
+
+	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
+)
+
+// TestCapturePoliced: what a flood loses before the ring is shown all the same,
+// and nothing of what is forwarded a second time.
+func TestCapturePoliced(t *testing.T) {
+	t.Parallel()
+	l := labtest.New(t, lab.Spec{Form: lab.FormCalico, Hosts: 1, PodsPerHost: 2})
+	all := pods(l, 0)
+	p := labtest.Daemon(t, l, "host0")
+	run(t, l, all[0].Node, "ping -n -c1 -W2 "+ip(all[1]))
+
+	var out bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := l.Command(ctx, "host0", labtest.Binary(t), "capture", "--control", p.Control, "-nc", "20", "-i", "any", "--reason", "PARP_RATE_LIMIT")
+	cmd.Stdout = &out
+	errw, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said []byte
+	for buf := make([]byte, 512); !bytes.Contains(said, []byte("listening on")); {
+		n, err := errw.Read(buf)
+		if said = append(said, buf[:n]...); err != nil {
+			t.Fatalf("%v: %s", err, said)
+		}
+	}
+
+	// A daemon that stands still lets the interface's share fill up.
+	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	f := startFlood(t, l, all[0], datagram(t, all[0], ip(all[1])))
+	await(t, "more is sent than the share holds", func() bool { return f.sent.Load() > 4096 })
+	f.stop()
+	if err := p.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n := policed(status(t, p), all[0]); n < 20 {
+		t.Errorf("%d policed", n)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	for _, line := range lines {
+		if !strings.Contains(line, all[0].Iface+" In") || !strings.Contains(line, "=> drop PARP_RATE_LIMIT #") {
+			t.Errorf("%q", line)
+		}
+	}
+	if len(lines) != 20 {
+		t.Errorf("%d lines, want 20", len(lines))
+	}
+}
