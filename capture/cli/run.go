@@ -35,7 +35,6 @@ type run struct {
 	verdicts bool // packets may have one
 	cooked   bool // several interfaces, shown as -i any is
 	captured uint64
-	selected uint64
 }
 
 // Run is the command. An error that is a Usage is the caller's fault; ErrHelp

@@ -53,7 +53,7 @@ func TestCapturePoliced(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if n := policed(status(t, p), all[0]); n < 20 {
+	if n := status(t, p).Forward.Drops["PARP_RATE_LIMIT"]; n < 20 {
 		t.Errorf("%d policed", n)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
