@@ -278,6 +278,8 @@ func (p *Printer) tcpPort(src, dst uint16, b []byte, length int, h *ipHeader) {
 		p.textProtocol(name, b, length, commands)
 	}
 	switch {
+	case port(portTelnet):
+		p.telnet(b, length)
 	case port(portSMTP):
 		text("smtp", nil)
 	case port(portWhois):
@@ -288,6 +290,8 @@ func (p *Printer) tcpPort(src, dst uint16, b []byte, length int, h *ipHeader) {
 		p.ssh(b, length)
 	case port(portBGP):
 		p.bgp(b)
+	case port(portBEEP):
+		p.beep(b, length)
 	case port(portFTP):
 		text("ftp", nil)
 	case port(portHTTP), port(portHTTPAlt):
@@ -296,5 +300,11 @@ func (p *Printer) tcpPort(src, dst uint16, b []byte, length int, h *ipHeader) {
 		text("rtsp", &rtspCommands)
 	case port(portDomain):
 		p.domainTCP(b, length)
+	case port(portMSDP):
+		p.msdp(b, length)
+	case port(portRPKI):
+		p.rpki()
+	case port(portLDP):
+		p.ldp(b, length)
 	}
 }

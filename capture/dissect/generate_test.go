@@ -29,6 +29,11 @@ var generators = []generator{
 	{name: "dns over tcp", proto: 6, port: 53, make: makeDNSOverTCP},
 	{name: "mdns", proto: 17, port: 5353, make: makeDNS},
 	{name: "bgp", proto: 6, port: 179, make: makeBGP},
+	{name: "telnet", proto: 6, port: 23, make: makeTelnet},
+	{name: "beep", proto: 6, port: 10288, make: makeBEEP},
+	{name: "rpki", proto: 6, port: 323, make: makeBytes(0, 30)},
+	{name: "ldp", proto: 6, port: 646, make: makeBytes(0, 30)},
+	{name: "msdp", proto: 6, port: 639, make: makeMSDP},
 	{name: "icmp6", proto: 58, six: true, make: makeICMP6},
 	{name: "neighbour discovery", proto: 58, six: true, make: makeDiscovery},
 	{name: "mobility", proto: 135, six: true, make: makeMobility},
@@ -257,6 +262,28 @@ func makeDNS(r *rand.Rand) []byte {
 func makeDNSOverTCP(r *rand.Rand) []byte {
 	b := makeDNS(r)
 	return join(be16(len(b)+oneOf(r, 0, 0, 0, 0, 1)), b)
+}
+
+func makeTelnet(r *rand.Rand) (b []byte) {
+	for range 1 + r.IntN(4) {
+		b = join(b, oneOf(r,
+			[]byte{255, oneOf[byte](r, 251, 252, 253, 254), byte(r.IntN(45))}, []byte{255, byte(230 + r.IntN(26))},
+			[]byte{255, 250, 24, 0, 'v', 't', 255, 240}, []byte{255, 250, 37, 1, 2, 0, 255, 240},
+			[]byte{255, 250, 38, byte(r.IntN(12)), byte(r.IntN(12)), 255, 240}, []byte{255, 250, 24, 1, 255, 240}, []byte("text")))
+	}
+	return b
+}
+
+func makeBEEP(r *rand.Rand) []byte {
+	return []byte(oneOf(r, "MSG 1", "MSG\x001", "RPY 1", "ERR 2", "ANS 3", "NUL 4", "SEQ 5", "END\r\n", "END\x00", "EN", "text"))
+}
+
+func makeMSDP(r *rand.Rand) (b []byte) {
+	for range 1 + r.IntN(3) {
+		v := someBytes(r, oneOf(r, 0, 1, 5, 20))
+		b = join(b, []byte{byte(r.IntN(9))}, be16(3+len(v)), v)
+	}
+	return b
 }
 
 func makePrefixes(r *rand.Rand, size int, path bool) (b []byte) {
@@ -629,6 +656,8 @@ func TestGenerated(t *testing.T) {
 	}{
 		{"-nn -e", dissect.Options{Numeric: 2, Link: true}, 0.99},
 		{"-nn -v", dissect.Options{Numeric: 2, Verbose: 1}, 0.89},
+		{"-nn -vv", dissect.Options{Numeric: 2, Verbose: 2}, 0},
+		{"-nn -vvv", dissect.Options{Numeric: 2, Verbose: 3}, 0},
 	} {
 		a.o.TimeStamp = 2
 		same, all := 0, 0
