@@ -71,6 +71,7 @@ func (d *demo) show() error {
 		{"proxyarpd starts on both hosts", d.startDaemons},
 		{"A pod pings the one on the other host", d.ping},
 		{"The pod's neighbours are all ee:ee:ee:ee:ee:ee", d.neighbours},
+		{"What became of each packet, and why: one that arrives and one that does not", d.capture},
 		{"TCP between the hosts", d.tcp},
 		{"A pod is added while proxyarpd runs, and reached at once", d.addPod},
 		{"What proxyarpd counted", d.status},
