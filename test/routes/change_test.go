@@ -19,7 +19,7 @@ var moving = netip.MustParseAddr("10.20.200.1")
 const (
 	toggles   = 100
 	probeRest = 50 * time.Microsecond // between probes
-	patience  = 2 * time.Minute // where others take the CPUs
+	patience  = 2 * time.Minute       // where others take the CPUs
 )
 
 // arrival is the first packet of a round at one of the pods.
