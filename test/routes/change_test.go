@@ -84,7 +84,7 @@ func probe(t testing.TB, out *net.UDPConn, arrivals chan arrival, round uint32) 
 }
 
 // firstOfRounds tells of the first packet of each round.
-func firstOfRounds(in *net.UDPConn, arrivals chan<- arrival) {
+func firstOfRounds(in *net.UDPConn, arrivals chan arrival) {
 	var b [16]byte
 	last := ^uint32(0)
 	for {
@@ -95,10 +95,11 @@ func firstOfRounds(in *net.UDPConn, arrivals chan<- arrival) {
 		at := time.Now()
 		if round := binary.BigEndian.Uint32(b[:]); n >= 4 && round != last {
 			last = round
-			select {
-			case arrivals <- arrival{round, at}:
+			select { // an earlier round's, which went the old way
+			case <-arrivals:
 			default:
 			}
+			arrivals <- arrival{round, at}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,8 +23,8 @@ import (
 
 // Of a million routes `make routes` measures; the test is for all days.
 var (
-	size    = flag.Int("routes", 20000, "`number` of routes of the host")
-	changes = flag.Int("changes", 10000, "`number` of changes in a burst")
+	size    = flag.Int("routes", 40000, "`number` of routes of the host")
+	changes = flag.Int("changes", 30000, "`number` of changes in a burst")
 	every   = flag.Duration("every", 500*time.Microsecond, "`time` between the packets that pass meanwhile")
 )
 
@@ -70,6 +71,7 @@ func TestFullTable(t *testing.T) {
 	}
 	t.Logf("proxyarpd: ready after %v, CPU %v; %s", ready.Round(time.Millisecond), cpu(t, p), memory(t, p, *size))
 	b.measure(t, "proxyarpd", p)
+	b.measureResync(t, p)
 	t.Logf("proxyarpd: CPU %v; %s", cpu(t, p), memory(t, p, *size))
 }
 
@@ -91,7 +93,7 @@ func (b *bed) measure(t *testing.T, who string, p *labtest.Process) {
 	b.burst(t)
 	applied := time.Since(began)
 	if p != nil {
-		b.await(t, p, before+1-(*changes+2)/3+(*changes+1)/3)
+		b.await(t, p, before+burstAdds())
 	}
 	followed := time.Since(began)
 	seen := s.stop(t)
@@ -107,6 +109,64 @@ func (b *bed) measure(t *testing.T, who string, p *labtest.Process) {
 	if p != nil {
 		b.await(t, p, before)
 	}
+}
+
+// measureResync makes changes while the daemon is stopped, so that it has lost
+// what the kernel told of them, and sees what comes of packets while it reads
+// everything anew.
+func (b *bed) measureResync(t *testing.T, p *labtest.Process) {
+	t.Helper()
+	b.run(t, "host1", "ip route add blackhole "+lastOfBurst.String())
+	before := b.status(t, p)
+	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	b.burst(t)
+	if err := p.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	s := startStream(t, b.Lab, b.from, b.to, *every)
+	refused := b.startRefused(t)
+	b.await(t, p, before.Forward.Routes+burstAdds())
+	followed := time.Since(began)
+	seen, errors := s.stop(t), refused()
+	after := b.status(t, p)
+	t.Logf("proxyarpd: %d changes lost, known again after %v: %v; %s", *changes, followed.Round(time.Millisecond), seen, memory(t, p, *size))
+	switch {
+	case after.Kernel.Overruns == before.Kernel.Overruns:
+		t.Error("nothing was lost: the test shows nothing")
+	case seen.lost > 0 || seen.doubled > 0:
+		t.Errorf("lost %d, doubled %d", seen.lost, seen.doubled)
+	case errors > 0:
+		t.Errorf("%d packets to a new route were answered with unreachable", errors)
+	}
+}
+
+// startRefused sends to the destination that the last change of a burst adds,
+// and has the function that it gives say how often that was refused.
+func (b *bed) startRefused(t testing.TB) func() int {
+	t.Helper()
+	out := dial(t, b.Lab, b.from, netip.AddrPortFrom(lastOfBurst.Addr(), streamPort))
+	end, refused := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				out.Close()
+				refused <- n
+				return
+			case <-tick.C:
+			}
+			if _, err := out.Write([]byte("?")); err != nil { // of an ICMP error about an earlier one
+				n++
+			}
+		}
+	}()
+	return func() int { close(end); return <-refused }
 }
 
 // burst deletes, adds and changes a third of its routes each.
@@ -125,6 +185,9 @@ func (b *bed) burst(t testing.TB) {
 		c.add(create, lastOfBurst, next(0))
 	})
 }
+
+// burstAdds is how many routes more there are after a burst.
+func burstAdds() int { return 1 - (*changes+2)/3 + (*changes+1)/3 }
 
 // lastOfBurst tells by its presence that a burst has been followed.
 var lastOfBurst = netip.MustParsePrefix("10.255.0.1/32")
