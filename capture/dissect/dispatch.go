@@ -215,6 +215,8 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.ntp(b, length)
 	case port(portKerberos), port(portKerberos4):
 		p.kerberos(b)
+	case port(portL2TP):
+		p.l2tp(b, length)
 	case port(portRIPng):
 		p.ripng(b, length)
 	case port(portDHCP6Client), port(portDHCP6Server):
@@ -262,6 +264,8 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.vxlanGPE(b, length)
 	case port(portMPLS):
 		p.mpls(b, length)
+	case port(portPTPEvent), port(portPTPGeneral):
+		p.ptp(b, length)
 	case port(portSOMEIP):
 		p.someip(b, length)
 	default:

@@ -54,6 +54,8 @@ var generators = []generator{
 	{name: "nat-t", proto: 17, port: 4500, make: makeNATT},
 	{name: "vrrp", proto: 112, make: makeVRRP},
 	{name: "sctp", proto: 132, make: makeSCTP},
+	{name: "ptp", proto: 17, port: 319, make: makePTP},
+	{name: "l2tp", proto: 17, port: 1701, make: makeL2TP},
 	{name: "sflow", proto: 17, port: 6343, make: makeSFlow},
 }
 
@@ -640,6 +642,41 @@ func makeSCTP(r *rand.Rand) []byte {
 	return b
 }
 
+func makePTP(r *rand.Rand) []byte {
+	return join([]byte{byte(r.IntN(32)), oneOf[byte](r, 2, 2, 2, 2, 1, 0x12)}, someBytes(r, oneOf(r, 10, 32, 42, 52, 64)))
+}
+
+func makeL2TP(r *rand.Rand) []byte {
+	flags := oneOf(r, 0xc802, 0xc802, 0xc802, 2, 0x4002, 0x0202, 0x0902, 1, r.IntN(65536))
+	var body []byte
+	for range r.IntN(4) {
+		v := someBytes(r, oneOf(r, 0, 2, 2, 4, 4, 5, 8, 10, 16, 26))
+		if len(v) == 2 || len(v) == 4 {
+			v[len(v)-2], v[len(v)-1] = 0, byte(r.IntN(16))
+		}
+		body = join(body, be16(len(v)+6|oneOf(r, 0x8000, 0x8000, 0, 0x4000)), be16(oneOf(r, 0, 0, 0, 0, 9)), be16(r.IntN(48)), v)
+	}
+	if flags&0x8000 == 0 {
+		body = oneOf(r, join([]byte{0xff, 3, 0, 0x21, 0x45, 0}, be16(20), someBytes(r, 16)), join([]byte{0x21}, someBytes(r, 9)), someBytes(r, 6))
+	}
+	b := be16(flags)
+	if flags&0x4000 != 0 {
+		b = join(b, be16(0))
+	}
+	b = join(b, someBytes(r, 4))
+	if flags&0x0800 != 0 {
+		b = join(b, someBytes(r, 4))
+	}
+	if flags&0x0200 != 0 {
+		b = join(b, be16(2), be16(0))
+	}
+	b = join(b, body)
+	if flags&0x4000 != 0 {
+		copy(b[2:], be16(len(b)+oneOf(r, 0, 0, 0, 0, 3, -3)))
+	}
+	return b
+}
+
 func makeSFlow(r *rand.Rand) []byte {
 	return join(be32(oneOf[uint32](r, 5, 5, 5, 4)), be32(oneOf[uint32](r, 1, 1, 2, 3)), makeBytes(0, 60)(r))
 }
@@ -655,7 +692,7 @@ func TestGenerated(t *testing.T) {
 		least float64
 	}{
 		{"-nn -e", dissect.Options{Numeric: 2, Link: true}, 0.99},
-		{"-nn -v", dissect.Options{Numeric: 2, Verbose: 1}, 0.89},
+		{"-nn -v", dissect.Options{Numeric: 2, Verbose: 1}, 0.88},
 		{"-nn -vv", dissect.Options{Numeric: 2, Verbose: 2}, 0},
 		{"-nn -vvv", dissect.Options{Numeric: 2, Verbose: 3}, 0},
 	} {

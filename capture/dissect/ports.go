@@ -17,6 +17,8 @@ const (
 	portSNMP           = 161
 	portSNMPTrap       = 162
 	portBGP            = 179
+	portPTPEvent       = 319
+	portPTPGeneral     = 320
 	portRPKI           = 323
 	portAutoRP         = 496
 	portIKE            = 500
@@ -35,6 +37,7 @@ const (
 	portRADIUS         = 1645
 	portRADIUSAcct     = 1646
 	portRADIUSCiscoCoA = 1700
+	portL2TP           = 1701
 	portPPTP           = 1723
 	portRADIUSNew      = 1812
 	portRADIUSNewAcct  = 1813
