@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"proxyarpd/capture"
@@ -270,6 +271,7 @@ func (r *run) openSinks() error {
 func (r *run) loop(ctx context.Context) (err error) {
 	var p pcapfile.Packet
 	var v capture.Verdict
+	failed := false // the source, not we
 	for r.count == 0 || r.captured < uint64(r.count) {
 		if !r.src.ready() {
 			if err = r.each(sink.flush); err != nil {
@@ -277,6 +279,7 @@ func (r *run) loop(ctx context.Context) (err error) {
 			}
 		}
 		if err = r.src.next(&p); err != nil {
+			failed = true
 			break
 		}
 		var told *capture.Verdict
@@ -300,16 +303,49 @@ func (r *run) loop(ctx context.Context) (err error) {
 			break
 		}
 	}
-	if errors.Is(err, io.EOF) || ctx.Err() != nil && errors.Is(err, os.ErrClosed) {
-		err = nil
+	r.finish()
+	if failed {
+		err = r.over(ctx, err)
 	}
 	if errors.Is(err, pcapfile.ErrFileLimit) {
 		fmt.Fprintln(r.Err, "Maximum file limit reached:", r.rotateFiles)
 		err = nil
 	}
-	r.finish()
-	err = errors.Join(err, r.each(sink.close))
-	r.conclude(ctx)
+	err = errors.Join(err, r.closeSinks(err))
+	if !errors.Is(err, syscall.EPIPE) { // else nobody reads that either, as with tcpdump
+		r.conclude(ctx)
+	}
+	return err
+}
+
+// errHungUp says that a daemon's stream ended without its end.
+var errHungUp = errors.New("the daemon hung up: it was killed, or has not waited any longer for so slow a reader")
+
+// over says whether a source's end is an error. A daemon's that was not asked
+// for is told of.
+func (r *run) over(ctx context.Context, err error) error {
+	if src, ok := r.src.(*reading); ok && r.live {
+		if !src.whole() {
+			return errHungUp
+		}
+		if ctx.Err() == nil {
+			fmt.Fprintln(r.Err, "proxyarpd: the daemon ends, and the capture with it")
+		}
+	}
+	if errors.Is(err, io.EOF) || ctx.Err() != nil && errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// closeSinks closes all, whatever becomes of the others. What failed before
+// says nothing new.
+func (r *run) closeSinks(failed error) (err error) {
+	for _, s := range r.sinks {
+		if e := s.close(); err == nil && (failed == nil || e != nil && e.Error() != failed.Error()) {
+			err = e
+		}
+	}
 	return err
 }
 

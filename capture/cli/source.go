@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/filter"
@@ -50,7 +51,6 @@ type reading struct {
 	r      *pcapfile.Reader
 	closer io.Closer
 	stop   func()
-	seen   []*pcapfile.Interface // for their statistics
 
 	ahead    pcapfile.Packet // that look has read
 	aheadErr error
@@ -97,31 +97,14 @@ func (s *reading) look() *pcapfile.Interface {
 	return &pcapfile.Interface{LinkType: pcapfile.LinkTypeEthernet, SnapLen: pcapfile.MaxSnapLen}
 }
 
-// read is Next, with what look has read first.
-func (s *reading) read(p *pcapfile.Packet) error {
+// next is the Reader's, with what look has read first.
+func (s *reading) next(p *pcapfile.Packet) error {
 	if !s.looked {
 		return s.r.Next(p)
 	}
 	s.looked = false
 	*p = s.ahead
 	return s.aheadErr
-}
-
-func (s *reading) next(p *pcapfile.Packet) error {
-	err := s.read(p)
-	if err == nil && p.Interface != nil && (len(s.seen) == 0 || s.seen[len(s.seen)-1] != p.Interface) {
-		s.note(p.Interface)
-	}
-	return err
-}
-
-func (s *reading) note(i *pcapfile.Interface) {
-	for _, o := range s.seen {
-		if o == i {
-			return
-		}
-	}
-	s.seen = append(s.seen, i)
 }
 
 func (s *reading) ready() bool { return s.looked || s.buf.Buffered() > 0 }
@@ -136,7 +119,7 @@ func (s *reading) close() error { return s.closer.Close() }
 
 // statistics adds up what the interfaces' last statistics blocks say.
 func (s *reading) statistics() (c counts) {
-	for _, i := range s.seen {
+	for _, i := range s.r.Interfaces() {
 		if st := i.Statistics; st != nil {
 			c.received += st.FilterAccept
 			c.dropped += st.IfDrop
@@ -144,6 +127,11 @@ func (s *reading) statistics() (c counts) {
 		}
 	}
 	return c
+}
+
+// whole reports whether a daemon's stream came to its end, which are statistics.
+func (s *reading) whole() bool {
+	return slices.ContainsFunc(s.r.Interfaces(), func(i *pcapfile.Interface) bool { return i.Statistics != nil })
 }
 
 // selector applies the expression to what a file has; each link type has a

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"proxyarpd/capture"
@@ -19,16 +20,27 @@ type summary struct {
 
 type summaryKey struct{ iface, direction, verdict, reason string }
 
-// summaryRows bounds the table: interfaces come and go.
-const summaryRows = 1 << 16
+// The table is bounded: interfaces come and go, and files say what they like.
+const (
+	summaryRows = 1 << 16
+	summaryWord = 64 // bytes
+)
+
+// short is a word of the table, which keeps no more of a file than itself.
+func short(s string) string {
+	if len(s) > summaryWord {
+		return strings.Clone(s[:summaryWord])
+	}
+	return s
+}
 
 func (s *summary) packet(p *pcapfile.Packet, v *capture.Verdict) error {
 	k := summaryKey{verdict: "-"}
 	if p.Interface != nil {
-		k.iface = p.Interface.Name
+		k.iface = short(p.Interface.Name)
 	}
 	if v != nil {
-		k.verdict, k.reason = v.Kind, v.Reason
+		k.verdict, k.reason = v.Kind, short(v.Reason)
 	}
 	if k.direction = "in"; p.Flags.Direction() == pcapfile.Outbound {
 		k.direction = "out"
@@ -37,7 +49,7 @@ func (s *summary) packet(p *pcapfile.Packet, v *capture.Verdict) error {
 		s.counts = map[summaryKey]uint64{}
 	}
 	if _, known := s.counts[k]; !known && len(s.counts) == summaryRows {
-		k.iface = "others"
+		k = summaryKey{iface: "others", direction: k.direction, verdict: k.verdict}
 	}
 	s.counts[k]++
 	return nil
@@ -58,7 +70,7 @@ func (s *summary) close() error {
 	w := tabwriter.NewWriter(s.w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PACKETS\tINTERFACE\tDIR\tVERDICT\tREASON")
 	for _, k := range keys {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", s.counts[k], printable(k.iface), k.direction, k.verdict, k.reason)
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", s.counts[k], printable(k.iface), k.direction, k.verdict, printable(k.reason))
 	}
 	return w.Flush()
 }

@@ -2,9 +2,13 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/dissect"
@@ -29,6 +33,7 @@ type text struct {
 	suffix  []byte
 	detail  []byte
 	ifaces  interfaceNames
+	encoded bytes.Buffer
 }
 
 func newText(o *options, w io.Writer, cooked bool) *text {
@@ -121,13 +126,37 @@ func (t *text) json(p *pcapfile.Packet, v *capture.Verdict) error {
 	case pcapfile.Outbound:
 		j.Direction = "out"
 	}
-	e := json.NewEncoder(t.w)
+	t.encoded.Reset()
+	e := json.NewEncoder(&t.encoded)
 	e.SetEscapeHTML(false)
 	err := e.Encode(&j)
+	if err == nil {
+		t.line = asciiJSON(t.line[:0], t.encoded.Bytes())
+		_, err = t.w.Write(t.line)
+	}
 	if err == nil && t.o.lineBuffered {
 		err = t.w.Flush()
 	}
 	return err
+}
+
+// asciiJSON appends JSON with what is not ASCII in it as \u: a terminal takes
+// some of that for commands.
+func asciiJSON(b, text []byte) []byte {
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		text = text[n:]
+		switch {
+		case r < 0x7f:
+			b = append(b, byte(r))
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return b
 }
 
 func (t *text) flush() error { return t.w.Flush() }

@@ -94,7 +94,7 @@ func (f *file) statistics(w pcapfile.PacketWriter) error {
 	if !ok {
 		return nil
 	}
-	for _, i := range src.seen {
+	for _, i := range src.r.Interfaces() {
 		if i.Statistics != nil {
 			if err := ng.WriteStatistics(i, i.Statistics); err != nil {
 				return err

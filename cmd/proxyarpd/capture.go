@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os/signal"
+	"syscall"
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/cli"
@@ -16,6 +18,7 @@ var captureCommand = command{
 	name:     "capture",
 	synopsis: "tcpdump that also says what became of each packet",
 	run: func(ctx context.Context, args []string, out, errw io.Writer) error {
+		signal.Ignore(syscall.SIGPIPE) // what else is written, to a file say, is to be whole
 		err := cli.Run(ctx, args, cli.Env{Out: out, Err: errw, Daemon: captureSession, Control: daemon.DefaultControl, Version: versionString()})
 		var usage cli.Usage
 		switch {
@@ -23,6 +26,8 @@ var captureCommand = command{
 			return flag.ErrHelp
 		case errors.As(err, &usage):
 			return usagef("capture: %v", err)
+		case errors.Is(err, syscall.EPIPE):
+			return errors.New("capture: unable to write output: broken pipe")
 		case err != nil:
 			return fmt.Errorf("capture: %w", err)
 		}

@@ -67,9 +67,13 @@ type hub struct {
 	ids  atomic.Uint64
 	view atomic.Pointer[view]
 
-	mu       sync.Mutex // guards sessions and host
+	// switching is held while the first session begins or the last one ends, so
+	// that the one does not undo what the other does. It comes before mu.
+	switching sync.Mutex
+
+	mu       sync.Mutex // guards sessions
 	sessions []*session
-	host     *hostTap
+	host     *hostTap // guarded by switching
 }
 
 // view is what the sources read: who looks at what.
@@ -86,10 +90,12 @@ type session struct {
 	raw      *filter.Filter
 	verdicts [sources][256]bool // wanted ones
 	rings    [sources]*capture.Ring[event]
-	accepted atomic.Uint64
 	asleep   atomic.Bool
 	wake     chan struct{}
 	began    time.Time
+
+	host      *hostTap // nil: there is none
+	hostDrops uint64   // of it when the session began
 }
 
 // newSession checks a request. Its errors are the client's.
@@ -165,17 +171,20 @@ func (s *session) wants(name string) bool {
 
 // add begins a session.
 func (h *hub) add(s *session) (capture.Reply, error) {
+	h.switching.Lock()
+	defer h.switching.Unlock()
 	rep, err := h.join(s)
 	if err != nil {
 		return rep, err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.tap()
+	h.tap(true)
 	if err := h.startHost(); err != nil {
 		h.d.log.Warn("a capture does not show what is left to the kernel", "err", err)
 	}
-	rep.HostTraffic = h.host != nil
+	if s.host = h.host; s.host != nil {
+		s.hostDrops = s.host.ring.Drops()
+	}
+	rep.HostTraffic = s.host != nil
 	return rep, nil
 }
 
@@ -206,35 +215,41 @@ func (h *hub) join(s *session) (rep capture.Reply, err error) {
 
 // remove ends a session.
 func (h *hub) remove(s *session) {
-	h.d.mu.Lock()
-	h.mu.Lock()
-	h.sessions = slices.DeleteFunc(h.sessions, func(o *session) bool { return o == s })
-	h.publish()
-	h.d.mu.Unlock()
-	h.tap()
-	var host *hostTap
-	if len(h.sessions) == 0 {
-		host, h.host = h.host, nil
+	h.switching.Lock()
+	defer h.switching.Unlock()
+	if h.part(s) > 0 {
+		return
 	}
-	h.mu.Unlock()
-	if host != nil {
-		host.stop()
+	h.tap(false)
+	if h.host != nil {
+		h.host.stop()
+		h.host = nil
 	}
 }
 
-// tap asks datapath and responder to tell of packets, or not to; mu is held.
-func (h *hub) tap() {
-	if len(h.sessions) == 0 {
-		if h.d.loop != nil {
-			h.d.loop.SetTap(nil)
-		}
-		h.d.arp.SetTap(nil)
-		return
+// part takes a session from those that are looked after, and tells how many
+// those are.
+func (h *hub) part(s *session) int {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sessions = slices.DeleteFunc(h.sessions, func(o *session) bool { return o == s })
+	h.publish()
+	return len(h.sessions)
+}
+
+// tap asks datapath and responder to tell of packets, or not to.
+func (h *hub) tap(on bool) {
+	var packets forward.Tap
+	var frames arpd.Tap
+	if on {
+		packets, frames = h, h.lookARP
 	}
 	if h.d.loop != nil {
-		h.d.loop.SetTap(h)
+		h.d.loop.SetTap(packets)
 	}
-	h.d.arp.SetTap(h.lookARP)
+	h.d.arp.SetTap(frames)
 }
 
 // linksChanged is called when an interface came, went or was renamed; the
@@ -339,7 +354,6 @@ func (s *session) offer(v *view, e *event, k *forward.Look, frame []byte) {
 	if !f.MatchMeta(frame, e.length, filter.Meta{Outgoing: e.out, Ifindex: uint32(e.ifindex)}) {
 		return
 	}
-	s.accepted.Add(1)
 	ring := s.rings[e.source]
 	facts, data := ring.Reserve(min(len(frame), s.req.Snap))
 	if facts == nil {

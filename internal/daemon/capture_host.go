@@ -28,7 +28,7 @@ type hostTap struct {
 // hostSlots are those of that ring, which is there only while somebody captures.
 const hostSlots = 1024
 
-// startHost begins to look, if nobody does yet; mu is held.
+// startHost begins to look, if nobody does yet; switching is held.
 func (h *hub) startHost() error {
 	if h.host != nil {
 		return nil

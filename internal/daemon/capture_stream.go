@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +18,7 @@ import (
 const (
 	streamChunk   = 64 << 10         // bytes that are collected before they are written, while more are there
 	streamStall   = 10 * time.Second // a client that reads nothing for so long is cut off
+	streamGrace   = time.Second      // so long the daemon's end waits for a client
 	streamIfaces  = 8192             // interfaces in a stream: names come and go
 	commentRoom   = 512
 	streamSection = "proxyarpd"
@@ -23,13 +27,16 @@ const (
 // stream writes a session's packets to its client as pcapng.
 type stream struct {
 	s       *session
-	conn    net.Conn
+	hub     *hub
+	conn    *net.UnixConn
 	buf     []byte
 	comment []byte
 	one     [1][]byte // a packet's only comment
 	broken  bool      // the client is gone, or does not read
+	last    atomic.Int64
 	ids     map[ifaceKey]uint32
 	ifaces  []ifaceCount
+	names   map[int32]ifaceName
 	lost    [sources]uint64 // told of so far
 	verdict capture.Verdict
 }
@@ -41,10 +48,16 @@ type ifaceKey struct {
 	ethernet bool
 }
 
+type ifaceName struct {
+	name string
+	mac  macAddr
+}
+
 type ifaceCount struct{ packets, lost uint64 }
 
-// capture serves a client that wants to see packets, until it hangs up.
-func (c *control) capture(conn *net.UnixConn, req *capture.Request, ended <-chan struct{}) error {
+// capture serves a client that wants to see packets, until it hangs up or ctx
+// ends.
+func (c *control) capture(ctx context.Context, conn *net.UnixConn, req *capture.Request) error {
 	s, err := newSession(*req)
 	if err != nil {
 		return err
@@ -53,57 +66,86 @@ func (c *control) capture(conn *net.UnixConn, req *capture.Request, ended <-chan
 	if err != nil {
 		return err
 	}
-	defer c.d.taps.remove(s)
+	leave := sync.OnceFunc(func() { c.d.taps.remove(s) })
+	defer leave()
 	_ = conn.SetWriteDeadline(time.Now().Add(controlDeadline))
 	if err := json.NewEncoder(conn).Encode(&reply{Capture: &rep}); err != nil {
 		return nil // it is gone
 	}
+	w := &stream{s: s, hub: &c.d.taps, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom)}
+	w.buf = pcapfile.AppendSectionHeader(w.buf, &pcapfile.Section{OS: osRelease(), Application: streamSection + " " + c.d.cfg.Version})
 	_ = conn.SetReadDeadline(time.Time{})
-	hung := make(chan struct{})
+	over := make(chan struct{})
 	go func() {
-		defer close(hung)
+		defer close(over)
 		var b [1]byte
 		_, _ = conn.Read(b[:]) // says no more: the end, or rubbish
 	}()
-	w := &stream{s: s, conn: conn, ids: map[ifaceKey]uint32{}, comment: make([]byte, 0, commentRoom)}
-	w.buf = pcapfile.AppendSectionHeader(w.buf, &pcapfile.Section{OS: osRelease(), Application: streamSection + " " + c.d.cfg.Version})
-	w.run(hung, ended)
+	stop := context.AfterFunc(ctx, w.hurry)
+	defer stop()
+	w.run(over)
+	leave() // nothing comes any more
+	w.end()
 	return nil
 }
 
-// run writes until the client has said that it is enough, the daemon ends, or
-// the client does not read.
-func (w *stream) run(hung, ended <-chan struct{}) {
+// hurry says that the daemon ends: nobody is waited for any longer than
+// streamGrace. For any goroutine.
+func (w *stream) hurry() {
+	t := time.Now().Add(streamGrace)
+	w.last.Store(t.UnixNano())
+	_ = w.conn.SetWriteDeadline(t)
+	_ = w.conn.CloseRead() // as if the client had said that it is enough
+}
+
+// run writes until that is over, or the client does not read. Packets may come
+// faster than they are written, so it does not wait for the last of them.
+func (w *stream) run(over <-chan struct{}) {
 	for {
-		w.drain()
+		more := w.fill()
 		if w.flush(); w.broken {
 			return
 		}
-		w.s.asleep.Store(true)
-		if e, _, _ := w.oldest(); e != nil {
+		if !more {
+			w.s.asleep.Store(true)
+			if e, _, _ := w.oldest(); e == nil {
+				select {
+				case <-w.s.wake:
+				case <-over:
+					return
+				}
+			}
 			w.s.asleep.Store(false)
-			continue
 		}
 		select {
-		case <-w.s.wake:
-		case <-hung:
-			w.end()
+		case <-over:
 			return
-		case <-ended:
-			w.end()
-			return
+		default:
 		}
 	}
 }
 
-// end writes what is still there and the statistics.
+// end writes what is still there and the statistics, by which the client knows
+// that it has all: there is always an interface that has some.
 func (w *stream) end() {
-	w.drain()
+	for more := true; more && !w.broken; w.flush() {
+		more = w.fill()
+	}
+	if len(w.ifaces) == 0 {
+		w.iface(&event{ethernet: true})
+	}
+	for i, r := range w.s.rings { // what no packet has told of
+		w.ifaces[0].lost += r.Lost() - w.lost[i]
+	}
 	now := time.Now().UnixNano()
 	for id, n := range w.ifaces {
-		w.buf = pcapfile.AppendStatistics(w.buf, uint32(id), &pcapfile.Statistics{
+		st := pcapfile.Statistics{
 			Time: now, StartTime: w.s.began.UnixNano(), EndTime: now, FilterAccept: n.packets + n.lost, OSDrop: n.lost, UsrDeliv: n.packets,
-			Has: pcapfile.HasStartTime | pcapfile.HasEndTime | pcapfile.HasFilterAccept | pcapfile.HasOSDrop | pcapfile.HasUsrDeliv})
+			Has: pcapfile.HasStartTime | pcapfile.HasEndTime | pcapfile.HasFilterAccept | pcapfile.HasOSDrop | pcapfile.HasUsrDeliv}
+		if id == 0 && w.s.host != nil { // it does not know of which interface they were
+			st.IfDrop, st.Has = w.s.host.ring.Drops()-w.s.hostDrops, st.Has|pcapfile.HasIfDrop
+		}
+		w.buf = pcapfile.AppendStatistics(w.buf, uint32(id), &st)
 	}
 	w.flush()
 }
@@ -130,24 +172,24 @@ func (w *stream) oldest() (first *event, data []byte, ring *capture.Ring[event])
 	return first, data, ring
 }
 
-// drain encodes what is there, and writes it in chunks.
-func (w *stream) drain() {
-	for {
+// fill encodes what is there, but not much more than a chunk: then it reports
+// that there may be more.
+func (w *stream) fill() (more bool) {
+	for len(w.buf) < streamChunk {
 		e, data, ring := w.oldest()
-		if e == nil || w.broken {
-			return
+		if e == nil {
+			return false
 		}
 		w.packet(e, data)
 		ring.Next()
-		if len(w.buf) >= streamChunk {
-			w.flush()
-		}
 	}
+	return true
 }
 
 func (w *stream) packet(e *event, data []byte) {
 	id, ok := w.iface(e)
 	if !ok {
+		w.ifaces[0].lost++
 		return
 	}
 	p := pcapfile.Packet{Time: e.at(), Data: data, Len: uint32(e.length), Has: pcapfile.HasFlags, Flags: e.flags()}
@@ -189,6 +231,7 @@ func (e *event) flags() pcapfile.Flags {
 // iface gives the number of an event's interface, which is described when it is
 // met first.
 func (w *stream) iface(e *event) (id uint32, ok bool) {
+	w.rename(e)
 	key := ifaceKey{e.ifindex, e.name, e.ethernet}
 	if id, ok = w.ids[key]; ok {
 		return id, true
@@ -208,12 +251,38 @@ func (w *stream) iface(e *event) (id uint32, ok bool) {
 	return id, true
 }
 
+// rename gives a packet the name of its interface where that was not known
+// when it passed: the interface has just come, or gone.
+func (w *stream) rename(e *event) {
+	if e.name != "" || e.ifindex == 0 {
+		if n := w.names[e.ifindex]; n.name != e.name {
+			w.names[e.ifindex] = ifaceName{e.name, e.mac}
+		}
+		return
+	}
+	if v := w.hub.view.Load(); v != nil {
+		if l := v.links[e.ifindex]; l != nil {
+			e.name, e.mac = l.Name, macAddr(l.MAC)
+			return
+		}
+	}
+	if n, known := w.names[e.ifindex]; known {
+		e.name, e.mac = n.name, n.mac
+	} else if i, err := net.InterfaceByIndex(int(e.ifindex)); err == nil {
+		e.name = i.Name
+		copy(e.mac[:], i.HardwareAddr)
+	}
+}
+
 // flush writes what was collected.
 func (w *stream) flush() {
 	if len(w.buf) == 0 || w.broken {
 		return
 	}
 	_ = w.conn.SetWriteDeadline(time.Now().Add(streamStall))
+	if t := w.last.Load(); t != 0 { // else hurry is still to come, and sets it
+		_ = w.conn.SetWriteDeadline(time.Unix(0, t))
+	}
 	_, err := w.conn.Write(w.buf)
 	w.buf, w.broken = w.buf[:0], err != nil
 }

@@ -160,7 +160,7 @@ func (c *control) client(ctx context.Context, conn *net.UnixConn, keep func() bo
 		rep.Error = "request is not a line of JSON"
 	} else if req.Op == "capture" && req.Capture != nil {
 		keep()
-		if err := c.capture(conn, req.Capture, ctx.Done()); err == nil {
+		if err := c.capture(ctx, conn, req.Capture); err == nil {
 			return
 		} else {
 			rep.Error = err.Error()
