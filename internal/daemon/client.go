@@ -91,21 +91,19 @@ func (s *CaptureStream) Close() error { return s.conn.Close() }
 // dial connects, and where nobody listens waits until deadline for the socket
 // to be put in place: by the directory's events, not by asking again and again.
 func dial(ctx context.Context, path string, deadline time.Time) (net.Conn, error) {
+	conn, err := connect(ctx, path)
+	if err == nil || errors.Is(err, unix.EACCES) || !time.Now().Before(deadline) {
+		return conn, err
+	}
 	w, err := watchDir(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
 	defer w.Close()
 	for {
-		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-		if err == nil {
-			return conn, nil
-		}
-		if errors.Is(err, unix.EACCES) {
-			return nil, fmt.Errorf("%s: %w: the control socket is root's", path, unix.EACCES)
-		}
-		if !time.Now().Before(deadline) {
-			return nil, fmt.Errorf("%s: no daemon listens (%w)", path, errors.Unwrap(errors.Unwrap(err)))
+		conn, err := connect(ctx, path)
+		if err == nil || errors.Is(err, unix.EACCES) || !time.Now().Before(deadline) {
+			return conn, err
 		}
 		_ = w.SetReadDeadline(deadline)
 		var buf [4096]byte
@@ -113,6 +111,17 @@ func dial(ctx context.Context, path string, deadline time.Time) (net.Conn, error
 			return nil, fmt.Errorf("watch %s: %w", filepath.Dir(path), err)
 		}
 	}
+}
+
+func connect(ctx context.Context, path string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, unix.EACCES):
+		return nil, fmt.Errorf("%s: %w: the control socket is root's", path, unix.EACCES)
+	case err != nil:
+		return nil, fmt.Errorf("%s: no daemon listens (%w)", path, errors.Unwrap(errors.Unwrap(err)))
+	}
+	return conn, nil
 }
 
 // watchDir gives a file that can be read when a name appears in dir.

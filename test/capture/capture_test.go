@@ -295,6 +295,7 @@ func TestJSON(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ip", "ping")
 	w := start(t)
+	labtest.Run(t, w.Lab, w.pod.Node, "ping", "-nqc1", ip(w.sibling)) // so that nothing waits for a neighbour
 	s := w.capture(t, "-ni", "any", "--verdict", "json", "icmp")
 	labtest.Run(t, w.Lab, w.pod.Node, "ping", "-nqc3", "-i0.01", ip(w.sibling))
 	s.awaitLine(t, `seq 3.*"direction":"out"|"direction":"out".*seq 3`)
