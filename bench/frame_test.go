@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -29,6 +30,9 @@ func TestFrames(t *testing.T) {
 	}
 	sizes := map[layers.UDPPort]int{}
 	for i, f := range frames {
+		if want := gopacketFrame(t, []Path{testPath, second}[i%3%2], uint16(5+i%3), 4000, len(f)); !bytes.Equal(f, want) {
+			t.Errorf("frame %d is\n% x\ngopacket's is\n% x", i, f, want)
+		}
 		stamp(f, uint32(i)*0x10001, 1<<63+uint64(i)*12345678901)
 		p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.Default)
 		if p.ErrorLayer() != nil {
@@ -53,6 +57,11 @@ func TestFrames(t *testing.T) {
 			t.Errorf("port %d has frames of %d bytes, want one of each size", port, sum)
 		}
 	}
+	v6 := testPath
+	v6.To = netip.MustParseAddr("::1")
+	if _, err := (Frames{Paths: []Path{v6}, Flows: 1, Sizes: []int{64}}).Build(); err == nil {
+		t.Error("IPv6 is taken")
+	}
 	for _, bad := range []struct{ first, flows, size int }{{0, 1, 63}, {0, 0, 64}, {0, 60000, 64}, {49999, 2, 64}} {
 		if _, err := (Frames{Paths: []Path{testPath}, First: bad.first, Flows: bad.flows, Sizes: []int{bad.size}}).Build(); err == nil {
 			t.Errorf("%+v: no error", bad)
@@ -60,10 +69,34 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+// gopacketFrame is the same frame, built by gopacket.
+func gopacketFrame(t *testing.T, p Path, flow, port uint16, size int) []byte {
+	t.Helper()
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, Flags: layers.IPv4DontFragment,
+		SrcIP: p.From.AsSlice(), DstIP: p.To.AsSlice()}
+	udp := &layers.UDP{SrcPort: layers.UDPPort(firstPort + flow), DstPort: layers.UDPPort(port)}
+	must(t, udp.SetNetworkLayerForChecksum(ip))
+	payload := make(gopacket.Payload, size-payloadAt)
+	binary.BigEndian.PutUint16(payload[payloadFlow:], flow)
+	b := gopacket.NewSerializeBuffer()
+	must(t, gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+		&layers.Ethernet{SrcMAC: p.FromMAC, DstMAC: p.ToMAC, EthernetType: layers.EthernetTypeIPv4}, ip, udp, payload))
+	return b.Bytes()
+}
+
 func TestARPRequest(t *testing.T) {
 	f, err := ARPRequest(testPath.FromMAC, testPath.From, gateway)
 	if err != nil {
 		t.Fatal(err)
+	}
+	b := gopacket.NewSerializeBuffer()
+	must(t, gopacket.SerializeLayers(b, gopacket.SerializeOptions{},
+		&layers.Ethernet{SrcMAC: testPath.FromMAC, DstMAC: layers.EthernetBroadcast, EthernetType: layers.EthernetTypeARP},
+		&layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
+			Operation: layers.ARPRequest, SourceHwAddress: testPath.FromMAC, SourceProtAddress: testPath.From.AsSlice(),
+			DstHwAddress: make([]byte, 6), DstProtAddress: gateway.AsSlice()}))
+	if !bytes.Equal(f, b.Bytes()) {
+		t.Errorf("request\n% x\ngopacket's is\n% x", f, b.Bytes())
 	}
 	a := wire.ARP(f[wire.EthernetLen:])
 	if !a.Valid() || !a.IsIPv4OverEthernet() || a.Op() != wire.ARPRequest || a.TargetIP() != gateway || a.SenderIP() != testPath.From {

@@ -8,16 +8,16 @@ import (
 // A Histogram of times has buckets of equal width; the last one holds all that is longer.
 const (
 	bucketShift  = 8 // 256 ns a bucket
-	buckets      = 1 << 16
+	buckets      = 1 << 18
 	bucketWidth  = time.Duration(1 << bucketShift)
-	longestTimed = buckets * bucketWidth // 16.8 ms
+	longestTimed = buckets * bucketWidth // 67 ms
 )
 
 // Histogram counts times by bucket.
 type Histogram []uint64
 
 // Percentile is the upper edge of the bucket that holds the time which at least p percent of all do not exceed: at most
-// 256 ns too much. It is infinite where that is the bucket of all times beyond 16.8 ms, and NaN of nothing.
+// 256 ns too much. It is infinite where that is the bucket of all times beyond 67 ms, and NaN of nothing.
 func (h Histogram) Percentile(p float64) float64 {
 	var total uint64
 	for _, n := range h {

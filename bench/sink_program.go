@@ -49,7 +49,6 @@ func (m *sinkMaps) load(flows int, perFlow uint64) (*ebpf.Program, error) {
 // took, R8 the flow, R9 the number.
 func (m *sinkMaps) program(flows int, words uint64) asm.Instructions {
 	const (
-		udpLen  = 8
 		payload = -24 // on the stack
 		key     = -32
 	)

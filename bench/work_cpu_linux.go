@@ -73,7 +73,7 @@ func (r *run) workloads() (steps []*step) {
 		figures := append([]Figure{{Work: "rate, 64 B, 1 sender, to " + to, Kind: "rate", Unit: "kpps", Params: params}},
 			cpuFigures("CPU a packet, to "+to, params)...)
 		steps = append(steps, &step{
-			figures: figures, contestants: r.measured(), hosts: oneHost, turn: 2 * (warmUp(r.Trial) + r.Trial),
+			figures: figures, contestants: r.measured(), hosts: oneHost, turn: 2 * (warmUp(r.Trial) + r.Trial), pairs: pairs(1, oneHost),
 			prepare: func(b *bed) error { return b.bulk.grow(r.ctx, n) },
 			measure: func(b *bed, c contestant) ([]Value, error) {
 				if err := r.reachAll(b, c); err != nil {

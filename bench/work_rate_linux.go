@@ -6,7 +6,7 @@ import (
 	"proxyarpd/internal/lab"
 )
 
-const rateHow = "UDP in 64-byte frames (with FCS), prebuilt by gopacket, from one AF_PACKET socket a sender (sendmmsg of 64, " +
+const rateHow = "UDP in 64-byte frames (with FCS), built beforehand, from one AF_PACKET socket a sender (sendmmsg of 64, " +
 	"QDISC_BYPASS), senders in pods of their own, each pinned to a CPU, as fast as they can; flows differ by source port. Counted: " +
 	"datagrams that reach the receiving pod's UDP socket, whole and with a right checksum, by a socket filter there, in the time " +
 	"after the warm-up; the segments of a super-packet one by one. 'generator' counts frames sent while an eBPF program drops them " +

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -102,9 +103,12 @@ func (r *run) search(b *bed, c contestant, m mix, hints map[contestant]float64) 
 	tally.Duplicated, tally.Reordered, tally.Corrupt = all.Duplicated, all.Reordered, all.Corrupt
 	values := []Value{{X: f.Rate / 1e3, Note: f.note(), Tally: &tally}}
 	for i, p := range latencyPercentiles {
-		v := Value{Figure: i + 1, Tally: &f.Tally}
-		if v.X = f.Latency.Percentile(p); f.Rate == 0 {
+		v := Value{Figure: i + 1, X: f.Latency.Percentile(p), Tally: &f.Tally}
+		switch {
+		case f.Rate == 0:
 			v = Value{Figure: i + 1, Skip: "no rate without loss was found"}
+		case math.IsInf(v.X, 0):
+			v = Value{Figure: i + 1, Skip: fmt.Sprintf("longer than %v", longestTimed)}
 		}
 		values = append(values, v)
 	}
