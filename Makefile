@@ -113,6 +113,24 @@ routes: ## a million routes and a burst of changes to them, beside the kernel (r
 	$(GO) test ./forward ./internal/netstate -run '^$$' -bench 'Million|LoadRoutes|ChangeRoute' -benchtime 2s
 	LAB_REQUIRED=1 PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test ./test/routes -count=1 -v -timeout 15m -routes 1000000 -changes 100000
 
+# The whole run, for docs/bench and the README. The machine must be quiet.
+.PHONY: bench-report
+bench-report: ## measure everything, for docs/bench and the README: about 20 minutes on 2 CPUs (root)
+	@[ "$(ROOT)" = yes ] || { echo "make bench-report needs root: it makes network namespaces (try: sudo make bench-report)" >&2; exit 1; }
+	@scripts/need ip:iproute2 ping:iputils-ping iperf3:iperf3
+	@$(MAKE) build
+	@mkdir -p docs/bench
+	$(BIN) bench --trial 1s -o json --html docs/bench/report.html > docs/bench/report.json.new
+	mv docs/bench/report.json.new docs/bench/report.json
+	@$(MAKE) bench-table
+
+.PHONY: bench-table
+bench-table: build ## make the README's table from docs/bench/report.json
+	@$(BIN) bench table docs/bench/report.json > README.table
+	@awk '/^<!-- \/measured -->/ { skip = 0 } !skip { print } \
+		/^<!-- measured -->/ { skip = 1; while ((getline line < "README.table") > 0) print line }' README.md > README.new
+	@mv README.new README.md; rm README.table
+
 .PHONY: tidy-check
 tidy-check: ## is go.mod tidy?
 	$(GO) mod tidy -diff

@@ -185,6 +185,7 @@ func (r *run) all() error {
 		}
 		plan = append(plan, p)
 	}
+	r.logf("%d works, about %v", len(plan), r.progress.left().Round(time.Second))
 	for _, p := range plan {
 		if err := r.work(p); err != nil {
 			return err

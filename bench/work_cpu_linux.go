@@ -52,6 +52,9 @@ func (o outcome) costs(c contestant, l load, first int) []Value {
 	if _, alone := c.(*dropper); !alone {
 		v.Tally = &o.tally
 	}
+	if o.cpu.busy == 0 {
+		v = Value{Figure: first, Skip: "other processes took all CPU time there was, as far as the clock's ticks can tell"}
+	}
 	return []Value{v,
 		{Figure: first + 1, X: o.cpu.perPacket(o.cpu.softirq)},
 		{Figure: first + 2, X: float64(o.cpu.generator.Nanoseconds())},

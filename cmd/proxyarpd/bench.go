@@ -18,12 +18,14 @@ import (
 
 var benchCommand = command{
 	name:     "bench",
-	synopsis: "the same work through the kernel and through each engine; bench compare",
+	synopsis: "the same work through the kernel and through each engine; bench compare, html, table",
 	run:      runBench,
 }
 
 var benchCommands = []command{
 	{"compare", "which figures moved beyond their spread between two reports", benchCompare},
+	{"html", "turn a report into a page with plots", benchHTML},
+	{"table", "turn a report into the README's table", benchTable},
 }
 
 func runBench(ctx context.Context, args []string, out, errw io.Writer) error {
@@ -50,19 +52,33 @@ func runBench(ctx context.Context, args []string, out, errw io.Writer) error {
 
 // benchOutput says where the report goes.
 type benchOutput struct {
-	format string
-	quiet  bool
+	format, html string
+	quiet        bool
 }
 
 func (w benchOutput) write(report *bench.Report, out io.Writer) error {
+	var errs []error
 	if w.format == "json" {
-		return report.JSON(out)
+		errs = append(errs, report.JSON(out))
+	} else {
+		errs = append(errs, report.Text(out))
 	}
-	return report.Text(out)
+	if w.html != "" {
+		errs = append(errs, writeFile(w.html, report.HTML))
+	}
+	return errors.Join(errs...)
+}
+
+func writeFile(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
 }
 
 func parseBench(args []string, out io.Writer) (o bench.Options, w benchOutput, err error) {
-	fs := newFlags("bench", "[flags]\n       proxyarpd bench compare OLD.json NEW.json")
+	fs := newFlags("bench", "[flags]\n       proxyarpd bench compare OLD.json NEW.json | html REPORT.json | table REPORT.json")
 	var between bench.Between
 	var only string
 	fs.BoolVar(&o.Quick, "quick", false, "the main table in about a minute: fewer cases, shorter trials")
@@ -80,6 +96,7 @@ func parseBench(args []string, out io.Writer) (o bench.Options, w benchOutput, e
 	fs.StringVar(&o.Binary, "bin", "", "the proxyarpd to measure, a `path` (default: this one)")
 	runArgs := fs.String("run-args", "", "further `arguments` of proxyarpd run, separated by spaces")
 	fs.StringVar(&w.format, "o", "table", "`format`: table or json")
+	fs.StringVar(&w.html, "html", "", "also write a page with plots to this `file`")
 	fs.BoolVar(&w.quiet, "q", false, "no progress on stderr")
 	if err := parseFlags(fs, args, out); err != nil {
 		return o, w, err

@@ -36,6 +36,26 @@ func benchCompare(_ context.Context, args []string, out, _ io.Writer) error {
 	return nil
 }
 
+func benchHTML(_ context.Context, args []string, out, _ io.Writer) error {
+	return convertReport("html", args, out, (*bench.Report).HTML)
+}
+
+func benchTable(_ context.Context, args []string, out, _ io.Writer) error {
+	return convertReport("table", args, out, (*bench.Report).Markdown)
+}
+
+func convertReport(name string, args []string, out io.Writer, write func(*bench.Report, io.Writer) error) error {
+	files, err := reportFiles(name, "REPORT.json", 1, args, out)
+	if err != nil {
+		return err
+	}
+	r, err := readReport(files[0])
+	if err != nil {
+		return err
+	}
+	return write(r, out)
+}
+
 // reportFiles are the arguments of a subcommand that takes n reports.
 func reportFiles(name, usage string, n int, args []string, out io.Writer) ([]string, error) {
 	fs := newFlags("bench "+name, usage)
