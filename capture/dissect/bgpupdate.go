@@ -188,7 +188,8 @@ func (m *bgpMessage) attribute(kind uint8, off, n int) bool {
 	v := m.b[off : off+n]
 	if size, ok := bgpAttributeSizes[kind]; ok && n != size {
 		p.str("invalid len")
-		return m.dumpAttribute(v)
+		m.dumpAttribute(v)
+		return true
 	}
 	switch kind {
 	case bgpAttrOrigin:
@@ -215,22 +216,24 @@ func (m *bgpMessage) attribute(kind uint8, off, n int) bool {
 	case bgpAttrExtended:
 		p.bgpExtendedCommunities(v)
 	case bgpAttrLarge:
-		p.bgpLargeCommunities(v)
+		if p.bgpLargeCommunities(v) {
+			return true
+		}
 	default:
 		p.printf("\n\t    no Attribute %d decoder", kind)
 		if p.opt.Verbose < 2 {
 			p.hexLines("\n\t    ", v, 0)
 		}
 	}
-	return m.dumpAttribute(v)
+	m.dumpAttribute(v)
+	return true
 }
 
 // dumpAttribute adds the bytes with -vv.
-func (m *bgpMessage) dumpAttribute(v []byte) bool {
+func (m *bgpMessage) dumpAttribute(v []byte) {
 	if m.p.opt.Verbose > 1 {
 		m.p.hexLines("\n\t    ", v, 0)
 	}
-	return true
 }
 
 // asSize guesses how long AS numbers are: two bytes, if segments of such numbers fill the path.
@@ -327,17 +330,19 @@ func (p *Printer) bgpClusters(v []byte) {
 	}
 }
 
-// bgpLargeCommunities is RFC 8092.
-func (p *Printer) bgpLargeCommunities(v []byte) {
+// bgpLargeCommunities is RFC 8092; false is that the length is wrong. Of those that are right, tcpdump does not dump
+// the bytes.
+func (p *Printer) bgpLargeCommunities(v []byte) bool {
 	if len(v) == 0 || len(v)%12 != 0 {
 		p.str("invalid len")
-		return
+		return false
 	}
 	p.str("\n\t    ")
 	for ; len(v) > 0; v = v[12:] {
 		p.printf("%d:%d:%d", p.u32(v, 0), p.u32(v, 4), p.u32(v, 8))
 		p.sep(len(v) > 12, ", ")
 	}
+	return true
 }
 
 // bgpExtendedCommunities is RFC 4360.

@@ -35,12 +35,8 @@ func (p *Printer) ipv4(b []byte, length int) {
 		p.printf("truncated-ip - %d bytes missing! ", total-length)
 	}
 	if total < header {
-		if total != 0 {
-			p.printf("bad-len %d", total)
-			return
-		}
-		// A super-packet that segmentation offload has yet to cut has no length of its own.
-		total = length
+		p.printf("bad-len %d", total)
+		return
 	}
 	b = upto(b, total)
 	off := p.u16(b, 6)
