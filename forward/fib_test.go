@@ -3,9 +3,13 @@ package forward
 import (
 	"math/rand/v2"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gaissmai/bart"
+
+	"proxyarpd/internal/fulltable"
 )
 
 // TestFIBSame changes a fib and another's trie alike, and has snapshots looked
@@ -104,4 +108,38 @@ func TestRoutesShared(t *testing.T) {
 	if r := at("10.3.0.1"); r == nil || r.Nexthops[0].Gateway != netip.AddrFrom4([4]byte{192, 168, 1, 2}) {
 		t.Errorf("the published table has changed: %+v", r)
 	}
+}
+
+// TestFIBReaders: who looks up in published tables is not disturbed by those
+// who change the next; for the race detector.
+func TestFIBReaders(t *testing.T) {
+	b := NewBuilder(Policy{})
+	prefixes := fulltable.Prefixes(2000, 1)
+	addrs := fulltable.Addrs(prefixes, 1000, 1)
+	var table atomic.Pointer[Table]
+	table.Store(b.Publish())
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for range 50 {
+				now := table.Load()
+				for _, a := range addrs {
+					if r := now.Lookup(a, netip.Addr{}, 1, 0); r != nil && len(r.Nexthops) != 1 {
+						t.Errorf("%v: %+v", a, r)
+					}
+				}
+			}
+		})
+	}
+	for i := range 20 * len(prefixes) {
+		if p := prefixes[i*7%len(prefixes)]; i%3 == 2 {
+			b.SetRoutes(TableMain, p, nil)
+		} else {
+			setVia(b, p, i)
+		}
+		if i%10 == 0 {
+			table.Store(b.Publish())
+		}
+	}
+	readers.Wait()
 }
