@@ -116,7 +116,7 @@ func (b *bed) measure(t *testing.T, who string, p *labtest.Process) {
 // everything anew.
 func (b *bed) measureResync(t *testing.T, p *labtest.Process) {
 	t.Helper()
-	b.run(t, "host1", "ip route add blackhole "+lastOfBurst.String())
+	b.run(t, "host1", "ip route add blackhole "+lastOfBurst[0].String())
 	before := b.status(t, p)
 	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -143,11 +143,11 @@ func (b *bed) measureResync(t *testing.T, p *labtest.Process) {
 	}
 }
 
-// startRefused sends to the destination that the last change of a burst adds,
+// startRefused sends to a destination that one of the last changes of a burst adds,
 // and has the function that it gives say how often that was refused.
 func (b *bed) startRefused(t testing.TB) func() int {
 	t.Helper()
-	out := dial(t, b.Lab, b.from, netip.AddrPortFrom(lastOfBurst.Addr(), streamPort))
+	out := dial(t, b.Lab, b.from, netip.AddrPortFrom(lastOfBurst[0].Addr(), streamPort))
 	end, refused := make(chan struct{}), make(chan int)
 	go func() {
 		n := 0
@@ -182,15 +182,18 @@ func (b *bed) burst(t testing.TB) {
 				c.add(change, b.prefixes[i], next(i+1))
 			}
 		}
-		c.add(create, lastOfBurst, next(0))
+		for _, p := range lastOfBurst {
+			c.add(create, p, next(0))
+		}
 	})
 }
 
-// burstAdds is how many routes more there are after a burst.
-func burstAdds() int { return 1 - (*changes+2)/3 + (*changes+1)/3 }
+// lastOfBurst tell by their presence that a burst has been followed: before it
+// ends there are never as many routes.
+var lastOfBurst = []netip.Prefix{netip.MustParsePrefix("10.255.0.1/32"), netip.MustParsePrefix("10.255.0.2/32"), netip.MustParsePrefix("10.255.0.3/32")}
 
-// lastOfBurst tells by its presence that a burst has been followed.
-var lastOfBurst = netip.MustParsePrefix("10.255.0.1/32")
+// burstAdds is how many routes more there are after a burst.
+func burstAdds() int { return len(lastOfBurst) - (*changes+2)/3 + (*changes+1)/3 }
 
 // unburst makes the routes what they were.
 func (b *bed) unburst(t testing.TB) {
@@ -203,7 +206,9 @@ func (b *bed) unburst(t testing.TB) {
 				c.add(change, b.prefixes[i], next(i))
 			}
 		}
-		c.del(lastOfBurst)
+		for _, p := range lastOfBurst {
+			c.del(p)
+		}
 	})
 }
 
