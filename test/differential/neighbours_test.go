@@ -264,22 +264,25 @@ func testSettings(t *testing.T, p *pair) {
 	}
 }
 
+// counted is how often proxyarpd has come to a verdict.
+func (p *pair) counted(t *testing.T, verdict string) (n int) {
+	t.Helper()
+	_, after, _ := strings.Cut(p.daemon.Status(t), " "+verdict+" ")
+	fmt.Sscan(after, &n)
+	return n
+}
+
 // testNotAsked: where no request is to be sent, a packet fails at once, and
 // without an error.
 func testNotAsked(t *testing.T, p *pair) {
 	w := watch(t, p)
-	failed := func() (n int) {
-		_, after, _ := strings.Cut(p.daemon.Status(t), "NEIGH_FAILED ")
-		fmt.Sscan(after, &n)
-		return n
-	}
-	before := failed()
+	before := p.counted(t, "NEIGH_FAILED")
 	for range 2 {
 		w.send(pod0, sender(1), ip("10.65.0.22"), 60)
 		w.until(grace)
 	}
 	w.same("", ip("10.65.0.22"))
-	if n := failed() - before; n != 2 {
+	if n := p.counted(t, "NEIGH_FAILED") - before; n != 2 {
 		t.Errorf("%d packets have failed, want 2", n)
 	}
 }
@@ -324,10 +327,14 @@ func testQueueLength(t *testing.T, p *pair) {
 		w.begin()
 		hop := ip("10.1.15.110")
 		hop[3] += byte(n)
+		queued := p.counted(t, "queue")
 		for range 100 {
 			w.send(pod0, sender(1), hop, size)
 		}
 		w.asked(hop)
+		for end := time.Now().Add(patience); p.counted(t, "queue") < queued+100 && time.Now().Before(end); {
+			w.until(10 * time.Millisecond)
+		}
 		mac := stationMAC(up0, hop)
 		for _, h := range w.hosts() {
 			w.tell(h, up0, hop, mac, ports[up0].mac, ip("10.1.0.1"))
@@ -353,7 +360,7 @@ func testStale(t *testing.T, p *pair) {
 		w.send(pod0, sender(1), hop, 60)
 		w.until(50 * time.Millisecond)
 	}
-	w.until(grace)
+	w.until(2 * grace)
 	k, _ := w.marked(p.kernel, forwarded)
 	o, _ := w.marked(p.ours, forwarded)
 	ke, ka := w.marked(p.kernel, report)
