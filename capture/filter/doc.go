@@ -30,7 +30,7 @@
 //     65536 instructions; libpcap has no such limits, but can need minutes.
 //   - "protochain" follows at most 256 headers; libpcap can be made to loop for ever by a forged frame.
 //   - After "geneve ... or", programs read memory that was not written: it is 0 here, anything in libpcap.
-//   - A number behind a "\" is a port, but not a host.
+//   - A number behind a "\" is a port, but not a host; one that does not fit into 32 bits is an error everywhere.
 //   - "ip broadcast" knows no netmask and means, as with tcpdump -r, the destination 0.0.0.0 or 255.255.255.255.
 //   - Primitives of other link types (802.11, ATM, SS7, pf) are errors, as in libpcap; the wording of errors is not
 //     libpcap's.

@@ -20,7 +20,7 @@ func newExprGen(seed uint64, link LinkType) *exprGen {
 // pick returns one of the words; those after a "--" are mostly wrong, and rare.
 func (g *exprGen) pick(words ...string) string {
 	if i := slices.Index(words, "--"); i >= 0 {
-		if g.IntN(40) == 0 {
+		if g.IntN(150) == 0 {
 			return g.pick(words[i+1:]...)
 		}
 		words = words[:i]
@@ -38,6 +38,27 @@ func (g *exprGen) expr(depth int) string {
 	return b.String()
 }
 
+// broken is an expression of which a word is gone, doubled or replaced. All names that it has are known: others would
+// make tcpdump ask the network.
+func (g *exprGen) broken() string {
+	words := strings.Fields(strings.NewReplacer("(", " ( ", ")", " ) ", "[", " [ ", "]", " ] ", "!", " ! ", "&&", " && ", "||", " || ").Replace(g.expr(1)))
+	i := g.IntN(len(words))
+	switch g.IntN(4) {
+	case 0:
+		words = slices.Delete(words, i, i+1)
+	case 1:
+		words = slices.Insert(words, i, words[i])
+	case 2:
+		j := g.IntN(len(words))
+		words[i], words[j] = words[j], words[i]
+	default:
+		words[i] = g.pick("(", ")", "and", "or", "not", "!", "src", "dst", "host", "net", "port", "proto", "tcp", "ip", "ether", "10.0.0.1", "80", "fe80::1",
+			"1:2:3:4:5:6", "[", "]", "len", ">", "=", "&", "+", "-", "*", "%", "^", "vlan", "mask", "less", "broadcast", "inbound", "byte", "gateway", "/8", "5",
+			"::", ":", "0x", "00", "1:::2:3", "123456789012", "1234.5678.9abc", "es-is", "_", "$1", ";")
+	}
+	return strings.Join(words, " ")
+}
+
 func (g *exprGen) term(depth int) string {
 	if g.IntN(7) == 0 {
 		return g.pick("not ", "!", "not not ") + g.term(depth)
@@ -49,7 +70,8 @@ func (g *exprGen) term(depth int) string {
 	case 0, 1, 2:
 		return g.host(depth)
 	case 3, 4, 5:
-		return g.pick("", "", "tcp ", "udp ", "sctp ", "--", "icmp ", "ip ", "ip6 ") + g.dir() + g.list(g.pick("port ", "port ", "portrange "), g.port, depth)
+		return g.pick("", "", "tcp ", "udp ", "sctp ", "--", "icmp ", "ip ", "ip6 ") + g.dir() +
+			g.pick(g.list("port ", g.port, depth), g.list("portrange ", g.portRange, depth))
 	case 6, 7, 8:
 		return g.proto()
 	case 9:
@@ -80,7 +102,9 @@ func (g *exprGen) list(qualifiers string, one func() string, depth int) string {
 	case 3:
 		return qualifiers + one() + g.pick(" or ", " and ") + g.group(one, depth)
 	case 4:
-		return qualifiers + one() + g.pick(" or ", " and ") + g.term(max(depth-1, 0)) + g.pick("", " or "+one())
+		if g.IntN(4) == 0 { // what is inherited after a term depends on it
+			return qualifiers + one() + g.pick(" or ", " and ") + g.term(max(depth-1, 0)) + " or " + one()
+		}
 	}
 	return qualifiers + one()
 }
@@ -122,7 +146,7 @@ func (g *exprGen) dir() string {
 
 func (g *exprGen) addr() string {
 	return g.pick("10.233.64.5", "10.96.0.10", "169.254.1.1", "172.17.8.102", "0.0.0.0", "255.255.255.255", "10.0.0.1", "10.1", "1.2.3",
-		"--", "256.1.1.1", "1.2.3.4.5", "localhost", "nosuchhost", "0x1.2", "10.0.0.0/8", "10.0.0.1/32")
+		"--", "256.1.1.1", "0x1.2", "10.0.0.0/8", "10.0.0.1/32")
 }
 
 func (g *exprGen) net() string {
@@ -141,8 +165,11 @@ func (g *exprGen) mac() string {
 }
 
 func (g *exprGen) port() string {
-	return g.pick("80", "443", "53", "22", "8080", "65535", "0", "179", "domain", "ssh", "1-1023", "30000-32767", "90-80", "0x50", "010",
-		"--", "http", "65536", "80-90x", "http-https", "80-65536", "x-y", "1-", "nosuchport")
+	return g.pick("80", "443", "53", "22", "8080", "65535", "0", "179", "domain", "ssh", "0x50", "010", "--", "http", "65536", "1-1023", "nosuchport", "090")
+}
+
+func (g *exprGen) portRange() string {
+	return g.pick("1-1023", "30000-32767", "90-80", "53", "22-53", "ssh-domain", "--", "80-90x", "http-https", "80-65536", "x-y", "1-", "domain", "1-2-3")
 }
 
 func (g *exprGen) proto() string {

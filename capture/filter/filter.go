@@ -60,6 +60,9 @@ func Compile(expr string, link LinkType) (*Filter, error) {
 // CompileSocket is [Compile] for frames that come from a packet socket, which keeps the outer VLAN tag beside the
 // bytes: "vlan" looks at both, and "inbound", "outbound" and "ifindex" are known for every link type. The filter's
 // Program is for the socket itself, MatchMeta decides the same outside of the kernel.
+//
+// The program is that of libpcap for a live capture, but for one thing: if the test for a tag stands twice in it, as in
+// "ip6 proto 58 and vlan 10", libpcap 1.10.3 compares the wrong value with the VLAN ID.
 func CompileSocket(expr string, link LinkType) (*Filter, error) {
 	return compile(expr, link, true)
 }

@@ -2,10 +2,13 @@ package filter
 
 import (
 	"errors"
+	"os/exec"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // attached is a pair of sockets: what the first sends the second receives if the kernel's filter selects it.
@@ -57,7 +60,7 @@ func TestAsKernel(t *testing.T) {
 		all := frames(22, link, 200)
 		g := newExprGen(22, link)
 		programs, refused := 0, 0
-		for range 400 {
+		for range 150 {
 			expr := g.expr(2)
 			for _, compile := range []func(string, LinkType) (*Filter, error){Compile, CompileSocket} {
 				f, err := compile(expr, link)
@@ -90,5 +93,28 @@ func TestAsKernel(t *testing.T) {
 			}
 		}
 		t.Logf("%v: %d programs, %d are not for a kernel", link, programs, refused)
+	}
+}
+
+// The program for a socket is that of libpcap, which knows of the metadata only when it opens an interface.
+func TestSocketAsTcpdump(t *testing.T) {
+	needTcpdump(t)
+	nstest.Enter(t)
+	nstest.Veth(t, "a", "b")
+	for _, expr := range []string{
+		"vlan", "not vlan", "vlan 10", "vlan 10 and tcp port 80", "vlan and vlan 20 and ip6", "ip or vlan 10", "vlan 10 or arp",
+		"vlan and ip[1] & 0xfc == 0xb8", "vlan 1 or vlan 2 or vlan 3", "inbound", "outbound and vlan", "ifindex 7", "inbound and not port 22",
+		"vlan and icmp6[0] == 135", "vlan and ether broadcast", "mpls and ip", "tcp[tcpflags] & tcp-syn != 0 and outbound", "vlan and portrange 1-1023",
+	} {
+		text, err := exec.Command("tcpdump", "-i", "a", "-ddd", expr).Output()
+		if err != nil {
+			t.Fatalf("tcpdump %s: %v", expr, err)
+		}
+		f, err := CompileSocket(expr, Ethernet)
+		if err != nil {
+			t.Errorf("%s: %v", expr, err)
+		} else if program(f) != string(text) {
+			t.Errorf("%s: the program is\n%s not\n%s", expr, program(f), text)
+		}
 	}
 }
