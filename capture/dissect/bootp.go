@@ -92,7 +92,7 @@ func (p *Printer) bootpName(what string, b []byte, off, size int) bool {
 		return true
 	}
 	p.printf("\n\t  %s \"", what)
-	n := p.tftpString(b[off:], size)
+	n := p.stringZ(b[off:], size)
 	p.char('"')
 	if n == 0 {
 		p.trunc()

@@ -130,13 +130,6 @@ func (p *Printer) bootpValue(tag uint8, kind bootpKind, v []byte) {
 	}
 }
 
-// inQuotes prints b in quotes.
-func (p *Printer) inQuotes(b []byte) {
-	p.char('"')
-	p.safe(b)
-	p.char('"')
-}
-
 // bootpList prints the items of a value and gives what is left of it.
 func (p *Printer) bootpList(kind bootpKind, v []byte) []byte {
 	size := map[bootpKind]int{bootpAddrs: 4, bootpLongs: 4, bootpSigned: 4, bootpPairs: 8, bootpShorts: 2}[kind]
@@ -217,7 +210,7 @@ func (p *Printer) bootpClientID(v []byte) {
 		return
 	}
 	p.printf("%s ", tokStr(bootpHardware, "hardware-type %d,", uint32(v[0])))
-	p.mac(v[1:])
+	p.colons(v[1:])
 }
 
 // bootpAgent is RFC 3046.
@@ -262,7 +255,7 @@ func (p *Printer) bootpRoutes(v []byte) {
 			var net [4]byte
 			copy(net[:], v[:n])
 			p.char('(')
-			p.ipNumber(net[:])
+			p.addrNumber(net[:])
 			p.printf("/%d", bits)
 		}
 		p.addr4At(":", v, n)

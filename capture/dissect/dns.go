@@ -79,13 +79,6 @@ func (d *dnsMessage) counts() (questions, answers, authorities, additional int) 
 	return at(4), at(6), at(8), at(10)
 }
 
-func flagStr(set bool, yes, no string) string {
-	if set {
-		return yes
-	}
-	return no
-}
-
 func (d *dnsMessage) response() bool {
 	p, flags := d.p, d.p.u16(d.b, 2)
 	qd, an, ns, ar := d.counts()
@@ -387,7 +380,7 @@ func (d *dnsMessage) addr(off, n int) bool {
 		return false
 	}
 	d.p.char(' ')
-	d.p.ipNumber(d.b[off : off+n])
+	d.p.addrNumber(d.b[off : off+n])
 	return true
 }
 
@@ -407,7 +400,7 @@ func (d *dnsMessage) a6(off int) bool {
 		var a [16]byte
 		copy(a[n:], p.part(d.b, off+1, 16-n))
 		p.printf(" %d ", bits)
-		p.ipNumber(a[:])
+		p.addrNumber(a[:])
 	}
 	if bits > 0 {
 		p.char(' ')
@@ -464,9 +457,4 @@ func (d *dnsMessage) text(off int) int {
 		return dnsNone
 	}
 	return off + 1 + n
-}
-
-// has says whether n bytes were captured from i on.
-func has(b []byte, i, n int) bool {
-	return i >= 0 && n >= 0 && i+n <= len(b)
 }

@@ -87,13 +87,6 @@ func (d *dnsMessage) optionData(opt uint16, off int, v []byte) {
 	}
 }
 
-// sep prints s if set: what stands between the items of a list.
-func (p *Printer) sep(set bool, s string) {
-	if set {
-		p.str(s)
-	}
-}
-
 func (p *Printer) algorithms(names []tok, v []byte) {
 	for i, c := range v {
 		p.sep(i > 0, " ")
@@ -122,19 +115,7 @@ func (d *dnsMessage) clientSubnet(v []byte) bool {
 	}
 	var a [16]byte
 	copy(a[:], v)
-	d.p.ipNumber(a[:size])
+	d.p.addrNumber(a[:size])
 	d.p.printf("/%d/%d", source, scope)
 	return true
-}
-
-// ipNumber prints an address of 4 or 16 bytes, never a name.
-func (p *Printer) ipNumber(a []byte) {
-	if len(a) != 4 {
-		p.addr6(a)
-		return
-	}
-	for i, c := range a {
-		p.sep(i > 0, ".")
-		p.dec(uint64(c))
-	}
 }

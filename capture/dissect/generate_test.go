@@ -721,6 +721,24 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
+// TestPrintable prints made-up packets with names, which no comparison does: a name is what some resolver says.
+func TestPrintable(t *testing.T) {
+	o := dissect.Options{
+		Verbose: 3, HostName: func([]byte) string { return "h\x1b\xffst.example" },
+		PortName: func(string, uint16) string { return "p\x07rt" },
+	}
+	for i, g := range generators {
+		p := dissect.New(o)
+		for _, pkt := range g.packets(uint64(i), *generated) {
+			for _, c := range p.Append(nil, &pkt) {
+				if c != '\n' && c != '\t' && (c < ' ' || c > '~') {
+					t.Fatalf("%s: byte %#x is printed of %x", g.name, c, pkt.Data)
+				}
+			}
+		}
+	}
+}
+
 // TestMade makes, with -update, a capture of a few packets of each protocol that is printed as a whole, and its texts.
 // TestGolden compares them.
 func TestMade(t *testing.T) {

@@ -122,7 +122,7 @@ func (p *Printer) ndOption(o, rest, all []byte) (known, ok bool) {
 	units := len(o) / 8
 	switch o[0] {
 	case ndSourceLink, ndTargetLink:
-		p.mac(o[ndOptionHeader:])
+		p.colons(o[ndOptionHeader:])
 	case ndPrefix:
 		p.addr(p.part(rest, 16, 16))
 		p.printf("/%d%s, Flags [%s], valid time %s", o[2], flagStr(units != 4, "badlen", ""),

@@ -52,22 +52,6 @@ func (p *Printer) icmp6NodeQuery(b []byte) {
 	p.char(')')
 }
 
-// verboseIf prints s with -v, if set.
-func (p *Printer) verboseIf(set bool, s string) {
-	p.sep(set && p.opt.Verbose > 0, s)
-}
-
-// letters are the names of the bits that are set in v, one after the other.
-func letters(toks []tok, v uint32) string {
-	var s string
-	for _, t := range toks {
-		if v&t.v != 0 {
-			s += t.s
-		}
-	}
-	return s
-}
-
 func (p *Printer) nodeSupported(flags uint32) {
 	p.str("supported qtypes")
 	if flags != 0 {

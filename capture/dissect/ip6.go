@@ -73,19 +73,6 @@ func (p *Printer) ip6(b []byte, length int) {
 	k.headers()
 }
 
-// addr4At and addr6At print the address at off of b, with before in front; nothing if the packet ends there.
-func (p *Printer) addr4At(before string, b []byte, off int) {
-	a := p.part(b, off, 4)
-	p.str(before)
-	p.addr(a)
-}
-
-func (p *Printer) addr6At(before string, b []byte, off int) {
-	a := p.part(b, off, 16)
-	p.str(before)
-	p.addr(a)
-}
-
 func (p *Printer) ip6Verbose(b []byte) {
 	p.char('(')
 	flow := p.u32(b, 0)

@@ -92,12 +92,6 @@ func (p *Printer) ip6Options(b []byte, k *ip6Packet) bool {
 	return true
 }
 
-func (p *Printer) verboseStr(s string) {
-	if p.opt.Verbose > 0 {
-		p.str(s)
-	}
-}
-
 // ip6OptionLen complains if option o has not want bytes of data. What is wrong depends on whether that many would
 // fit: rest bytes follow the option.
 func (p *Printer) ip6OptionLen(name string, o []byte, rest, want int) bool {

@@ -53,7 +53,7 @@ func (p *Printer) kerberos4(b []byte) bool {
 				return
 			}
 			p.str(sep)
-			n := p.tftpString(from(b, at), len(b))
+			n := p.stringZ(from(b, at), len(b))
 			ok = n > 0
 			at += n
 		}

@@ -23,25 +23,6 @@ var (
 	}
 )
 
-// A numberField is a number of some bytes in network byte order, and the verb to print it with.
-type numberField struct {
-	format string
-	size   int
-}
-
-// numbers prints fields that follow each other, and gives what follows them.
-func (p *Printer) numbers(b []byte, fields []numberField) []byte {
-	for _, f := range fields {
-		v := uint64(0)
-		for _, c := range p.part(b, 0, f.size) {
-			v = v<<8 | uint64(c)
-		}
-		p.printf(f.format, v)
-		b = b[f.size:]
-	}
-	return b
-}
-
 var (
 	ptpTail = []numberField{
 		{", NS correction : %d", 6}, {", sub NS correction : %d", 2}, {", reserved2 : %d", 4},

@@ -144,15 +144,6 @@ func (p *Printer) ripAuth(kind uint16, b []byte) int {
 	return 4 + len(b)
 }
 
-// addrText is what addr prints.
-func (p *Printer) addrText(a []byte) string {
-	start := len(p.out)
-	p.addr(a)
-	s := string(p.out[start:])
-	p.out = p.out[:start]
-	return s
-}
-
 // maskLen is the length of a network mask, -1 of what is none.
 func maskLen(m uint32) int {
 	for n := 32; n >= 0; n-- {

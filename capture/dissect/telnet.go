@@ -119,11 +119,3 @@ func (p *Printer) telnetSub(text string, option uint8, b []byte, length int) (st
 	}
 	return text + " SE", at + 2
 }
-
-// sharpHex is v as %#x prints it.
-func sharpHex(v uint32) string {
-	if v == 0 {
-		return "0"
-	}
-	return sprintf1("0x%x", v)
-}

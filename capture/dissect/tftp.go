@@ -35,30 +35,19 @@ func (p *Printer) tftpMessage(op uint16, b []byte, length int) bool {
 	return true
 }
 
-// tftpString prints a string that a NUL ends, and says how long it was with it; 0 if there is no NUL.
-func (p *Printer) tftpString(b []byte, length int) int {
-	for i, c := range upto(b, length) {
-		if c == 0 {
-			return i + 1
-		}
-		p.safeChar(c)
-	}
-	return 0
-}
-
 func (p *Printer) tftpRequest(b []byte, length int) bool {
 	if length == 0 {
 		return false
 	}
 	p.str(" \"")
-	n := p.tftpString(b, length)
+	n := p.stringZ(b, length)
 	p.char('"')
 	if n == 0 || n == length {
 		return false
 	}
 	b, length = b[n:], length-n
 	p.char(' ')
-	if n = p.tftpString(b, length); n == 0 {
+	if n = p.stringZ(b, length); n == 0 {
 		return false
 	}
 	return p.tftpStrings(b[n:], length-n)
@@ -68,7 +57,7 @@ func (p *Printer) tftpRequest(b []byte, length int) bool {
 func (p *Printer) tftpStrings(b []byte, length int) bool {
 	for length > 0 {
 		p.sep(p.u8(b, 0) != 0, " ")
-		n := p.tftpString(b, length)
+		n := p.stringZ(b, length)
 		if n == 0 {
 			return false
 		}
@@ -86,7 +75,7 @@ func (p *Printer) tftpError(b []byte, length int) bool {
 		return false
 	}
 	p.str(" \"")
-	n := p.tftpString(b[2:], length-2)
+	n := p.stringZ(b[2:], length-2)
 	p.char('"')
 	return n > 0
 }

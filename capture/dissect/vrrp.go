@@ -68,10 +68,3 @@ func (p *Printer) vrrpVerbose(b []byte, length int, h *ipHeader, version uint8, 
 		p.char('"')
 	}
 }
-
-// paddedStr prints a string of at most n bytes at off, which NULs fill.
-func (p *Printer) paddedStr(b []byte, off, n int) {
-	for i := off; i < off+n && p.u8(b, i) != 0; i++ {
-		p.safeChar(b[i])
-	}
-}
