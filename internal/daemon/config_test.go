@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -65,6 +66,43 @@ func TestRoles(t *testing.T) {
 	} {
 		if got := d.roleOf(&tt.link); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.link.Name, got, tt.want)
+		}
+	}
+}
+
+// TestLeftAlone has a VRF come, and a workload interface become a port of it:
+// each is said once, and the interface has no role any more.
+func TestLeftAlone(t *testing.T) {
+	var log strings.Builder
+	d := &Daemon{cfg: Default(), builder: forward.NewBuilder(forward.Policy{}), log: slog.New(slog.NewTextHandler(&log, nil)),
+		links: map[int]*netstate.Link{}, dirty: dirty{links: map[int]bool{}}, synced: true}
+	if err := d.cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	eth := netstate.Link{Index: 2, Name: "cali1", Type: unix.ARPHRD_ETHER, AddrLen: 6}
+	port := eth
+	port.Master = 3
+	vrf := netstate.Link{Index: 3, Name: "red", Kind: "vrf", Type: unix.ARPHRD_ETHER, AddrLen: 6}
+	for _, c := range []struct {
+		link netstate.Link
+		said string
+		role role
+	}{
+		{eth, "", roleWorkload},
+		{vrf, "VRF: its packets", roleNone},
+		{vrf, "", roleNone},
+		{port, "port of a VRF", roleNone},
+		{port, "", roleNone},
+		{eth, "", roleWorkload},
+		{port, "port of a VRF", roleNone},
+	} {
+		log.Reset()
+		d.noteLink(&c.link, false)
+		if got := log.String(); (got == "") != (c.said == "") || !strings.Contains(got, c.said) {
+			t.Errorf("%+v: said %q", c.link, got)
+		}
+		if got := d.roleOf(&c.link); got != c.role {
+			t.Errorf("%+v: %v", c.link, got)
 		}
 	}
 }

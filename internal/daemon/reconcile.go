@@ -85,10 +85,16 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 		delete(d.addrs, l.Index)
 		return
 	}
-	if old := d.links[l.Index]; old != nil && old.Name != l.Name {
-		d.renamed(l)
+	said := ""
+	if old := d.links[l.Index]; old != nil {
+		if said = d.leftAlone(old); old.Name != l.Name {
+			d.renamed(l)
+		}
 	}
 	d.links[l.Index] = l
+	if d.synced { // else start says it
+		d.warnLeftAlone(l, said)
+	}
 	d.builder.SetGroup(int32(l.Index), l.Group)
 }
 

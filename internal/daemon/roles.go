@@ -17,11 +17,13 @@ const (
 
 func (r role) String() string { return [...]string{"none", "workload", "uplink"}[r] }
 
+const kindVRF = "vrf" // of a link, as IFLA_INFO_KIND has it
+
 // roleOf says what an interface is to us. Ports of a bridge, bond or VRF are
 // left alone: their frames are the master's. Interfaces without an Ethernet
 // header are left to the kernel.
 func (d *Daemon) roleOf(l *netstate.Link) role {
-	if l.Flags&unix.IFF_LOOPBACK != 0 || l.Kind == "vrf" {
+	if l.Flags&unix.IFF_LOOPBACK != 0 || l.Kind == kindVRF {
 		return roleNone
 	}
 	ethernet := l.Type == unix.ARPHRD_ETHER && l.AddrLen == 6

@@ -53,7 +53,9 @@ func (d *Daemon) start() error {
 			}
 		}
 	}
-	d.warnLeftAlone()
+	for _, l := range d.links {
+		d.warnLeftAlone(l, "")
+	}
 	d.builder.SetHost(readHostConf())
 	d.confAll = readDevConf("all")
 	if d.loop == nil {
@@ -82,14 +84,25 @@ func (d *Daemon) started() error {
 	return nil
 }
 
-func (d *Daemon) warnLeftAlone() {
-	for _, l := range d.links {
-		if matches(d.cfg.Workloads, l.Name) && d.roleOf(l) == roleNone {
-			d.log.Warn("matches --workload but is left alone: it is a port of another device, or no Ethernet", "interface", l.Name)
-		}
-		if l.Kind == "vrf" {
-			d.log.Warn("VRF: its packets are left to the kernel", "interface", l.Name)
-		}
+// leftAlone says why the packets of an interface that one might expect to be
+// handled are the kernel's; "" if there is nothing to say.
+func (d *Daemon) leftAlone(l *netstate.Link) string {
+	master := d.links[l.Master]
+	switch {
+	case l.Kind == kindVRF:
+		return "VRF: its packets are left to the kernel"
+	case l.Master != 0 && master != nil && master.Kind == kindVRF:
+		return "port of a VRF: its packets are left to the kernel"
+	case matches(d.cfg.Workloads, l.Name) && d.roleOf(l) == roleNone:
+		return "matches --workload but is left alone: it is a port of another device, or no Ethernet"
+	}
+	return ""
+}
+
+// warnLeftAlone says so, unless it has been said before.
+func (d *Daemon) warnLeftAlone(l *netstate.Link, said string) {
+	if why := d.leftAlone(l); why != "" && why != said {
+		d.log.Warn(why, "interface", l.Name)
 	}
 }
 

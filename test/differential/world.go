@@ -132,7 +132,7 @@ func multipath(name, policy string, sysctls ...string) world {
 			"neigh add fe80::6 lladdr 02:60:00:00:00:06 dev up0 nud permanent",
 			"nexthop add id 5 via fe80::5 dev cali1",
 			"nexthop add id 6 via 10.1.0.8 dev up0",
-			"neigh replace 10.2.0.250 dev up1 nud failed",
+			"neigh replace 10.2.0.250 dev up1 nud failed extern_learn",
 			"nexthop add id 7 via 10.2.0.250 dev up1",
 			"nexthop add id 10 group 1,5/2,2/5,1/3,1/6,250",
 			"nexthop add id 11 group 1/2",
