@@ -1,5 +1,10 @@
 package filter
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
 func (b *block) ifTrue() **block  { return &b.t.succ }
 func (b *block) ifFalse() **block { return &b.f.succ }
 
@@ -145,37 +150,38 @@ func (o *optimizer) markReachable(b *block) {
 	}
 }
 
-// linkEqual links each reachable block to a later one that is equal.
+// contents are what two blocks must have in common to be equal.
+type contents struct {
+	op    int
+	k     uint32
+	t, f  *block
+	stmts string // op and k of each
+}
+
+// linkEqual links each reachable block to the last of the later ones that are equal.
 func (o *optimizer) linkEqual() {
-	for i := len(o.blocks) - 2; i >= 0; i-- {
-		b := o.blocks[i]
+	seen := make(map[contents]*block)
+	for _, b := range slices.Backward(o.blocks) {
 		if b.mark != o.mark {
 			continue
 		}
-		for _, c := range o.blocks[i+1:] {
-			if c.mark == o.mark && equalBlocks(b, c) {
-				b.link = c
-				if c.link != nil {
-					b.link = c.link
-				}
-				break
-			}
+		c := b.contents()
+		if last, ok := seen[c]; ok {
+			b.link = last
+		} else {
+			seen[c] = b
 		}
 	}
 }
 
-func equalBlocks(b, c *block) bool {
-	if b.end.op != c.end.op || b.end.k != c.end.k || b.t.succ != c.t.succ || b.f.succ != c.f.succ {
-		return false
-	}
-	i, j := liveIndex(b.stmts, 0), liveIndex(c.stmts, 0)
-	for i < len(b.stmts) && j < len(c.stmts) {
-		if b.stmts[i].op != c.stmts[j].op || b.stmts[i].k != c.stmts[j].k {
-			return false
+func (b *block) contents() contents {
+	var stmts []byte
+	for _, s := range b.stmts {
+		if s.op != removed {
+			stmts = binary.BigEndian.AppendUint32(append(stmts, byte(s.op)), s.k)
 		}
-		i, j = liveIndex(b.stmts, i+1), liveIndex(c.stmts, j+1)
 	}
-	return i >= len(b.stmts) && j >= len(c.stmts)
+	return contents{b.end.op, b.end.k, b.t.succ, b.f.succ, string(stmts)}
 }
 
 // skipRoot lets the program begin with the first block that decides something.
