@@ -26,7 +26,7 @@ func (p *Printer) dhcp6(b []byte, length int) {
 	if p.opt.Verbose == 0 {
 		return
 	}
-	d := dhcp6Body{p: p, b: b}
+	d := dhcp6Body{p: p, b: b, names: &dnsMessage{p: p, b: b}}
 	end := min(length, len(b))
 	if kind == dhcp6Forward || kind == dhcp6Backward {
 		p.str(" (")
@@ -42,8 +42,9 @@ func (p *Printer) dhcp6(b []byte, length int) {
 
 // dhcp6Body is a message of DHCPv6. Names in it may reach beyond their option.
 type dhcp6Body struct {
-	p *Printer
-	b []byte
+	p     *Printer
+	b     []byte
+	names *dnsMessage
 }
 
 // options prints the options from at to end.
@@ -222,10 +223,9 @@ func (p *Printer) dhcp6Auth(v []byte) {
 
 // domains prints names up to end.
 func (d dhcp6Body) domains(at, end int) bool {
-	m := dnsMessage{p: d.p, b: d.b}
 	for at < end {
 		d.p.char(' ')
-		if at = m.name(at, end); at == dnsNone {
+		if at = d.names.name(at, end); at == dnsNone {
 			return false
 		}
 	}
@@ -246,8 +246,7 @@ func (d dhcp6Body) ntpServers(at, end int) bool {
 			p.addr6At(" ", d.b, at)
 		case kind == 3:
 			p.char(' ')
-			m := dnsMessage{p: p, b: d.b}
-			if m.name(at, at+n) == dnsNone {
+			if d.names.name(at, at+n) == dnsNone {
 				return false
 			}
 		default:

@@ -3,9 +3,10 @@ package dissect
 // dnsMessage is a message of RFC 1035. Offsets are from its first byte; the captured bytes may go on after the
 // message, and end before it.
 type dnsMessage struct {
-	p    *Printer
-	b    []byte
-	mdns bool
+	p     *Printer
+	b     []byte
+	mdns  bool
+	steps int // labels and pointers of names that were followed
 }
 
 // dnsNone is what methods give for "where it ends" if it does not: the message is cut there, or wrong.
@@ -14,6 +15,10 @@ const dnsNone = -1
 const (
 	dnsHeaderLen = 12
 	dnsMaxName   = 255 // octets of a name, RFC 1035 2.3.4
+
+	// dnsMaxSteps bounds the time that a message takes. Thousands of records that point to chains of pointers would
+	// take a second; tcpdump lets them.
+	dnsMaxSteps = 1 << 20
 
 	dnsLabelMask     = 0xc0
 	dnsLabelPlain    = 0x00

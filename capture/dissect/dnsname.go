@@ -77,6 +77,9 @@ func (d *dnsMessage) name(off, base int) int {
 		return dnsNone
 	}
 	for c != 0 && off < len(b) {
+		if d.steps++; d.steps > dnsMaxSteps {
+			return dnsNone
+		}
 		if c&dnsLabelMask == dnsLabelPointer {
 			if end == dnsNone {
 				end = off + 1

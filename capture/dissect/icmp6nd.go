@@ -86,7 +86,7 @@ func (p *Printer) prefixAdvert(b []byte) {
 
 // ndOptions prints options of which the message's length leaves n bytes; false is that one is cut.
 func (p *Printer) ndOptions(b []byte, n int) bool {
-	all := b
+	all := &dnsMessage{p: p, b: b} // names point to other names from the first option on
 	for len(b) > 0 {
 		if len(b) < 2 {
 			return false
@@ -118,7 +118,7 @@ func (p *Printer) ndOptions(b []byte, n int) bool {
 
 // ndOption prints option o; rest are the captured bytes from it on, into which some fields of a short option reach,
 // all those from the first option on.
-func (p *Printer) ndOption(o, rest, all []byte) (known, ok bool) {
+func (p *Printer) ndOption(o, rest []byte, all *dnsMessage) (known, ok bool) {
 	units := len(o) / 8
 	switch o[0] {
 	case ndSourceLink, ndTargetLink:
@@ -130,7 +130,7 @@ func (p *Printer) ndOption(o, rest, all []byte) (known, ok bool) {
 		p.printf(", pref. time %s", ndLifetime(p.u32(rest, 8)))
 	case ndRedirected:
 		// tcpdump dumps from the first option on, not from this one.
-		p.hexLines("\n\t    ", upto(all, len(o)), 0)
+		p.hexLines("\n\t    ", upto(all.b, len(o)), 0)
 	case ndMTU:
 		p.printf(" %d%s", p.u32(rest, 4), flagStr(units != 1, "bad option length", ""))
 	case ndNameServers:
@@ -141,7 +141,7 @@ func (p *Printer) ndOption(o, rest, all []byte) (known, ok bool) {
 		}
 	case ndSearchList:
 		p.printf(" lifetime %ds, domain(s):", p.u32(rest, 4))
-		return true, p.ndDomains(len(all)-len(rest), len(o), all)
+		return true, all.ndDomains(len(all.b)-len(rest), len(o))
 	case ndAdvInterval:
 		p.printf(" %dms", p.u32(rest, 4))
 	case ndHomeAgent:
@@ -154,11 +154,10 @@ func (p *Printer) ndOption(o, rest, all []byte) (known, ok bool) {
 	return true, true
 }
 
-// ndDomains prints the names of an option at off.
-func (p *Printer) ndDomains(off, size int, all []byte) bool {
-	d := dnsMessage{p: p, b: all}
-	for at := off + 8; at < off+size && p.u8(all, at) != 0; {
-		p.char(' ')
+// ndDomains prints the names of an option of size bytes at off.
+func (d *dnsMessage) ndDomains(off, size int) bool {
+	for at := off + 8; at < off+size && d.p.u8(d.b, at) != 0; {
+		d.p.char(' ')
 		if at = d.name(at, 0); at == dnsNone {
 			return false
 		}
