@@ -107,6 +107,9 @@ func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
 	}
 	t.Logf("seed %d, world %s, %v\n%s  %d frames, %d packets out, %.3f %% equal, %d listed %v, %d differ", seed, p.w.name, took.Round(time.Millisecond), b.String(),
 		all.frames, all.out, 100*float64(all.equal)/float64(all.frames), all.excused, excuses, all.frames-all.equal-all.excused)
+	if t.Failed() {
+		t.Log(p.daemon.Status(t))
+	}
 	for i, s := range x.strays {
 		if i < *showFlag {
 			t.Errorf("from nowhere: %s", s)
