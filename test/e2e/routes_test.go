@@ -29,6 +29,11 @@ func TestRoutesFollow(t *testing.T) {
 		pod.send(datagram(mac(t, answerMAC), pod.mac, src, dst, n, 20))
 		return wires[name].next(patience/50, func(f wire.Ethernet) bool { i, ok := number(f); return ok && i == n }) != nil
 	}
+	for _, host := range []string{"host0", "host1"} {
+		set(t, l, host, "net/ipv6/conf/"+second+"/disable_ipv6", "0")
+	}
+	run(t, l, "host0", "ip addr add fe80::32/64 dev "+second+" nodad")
+	run(t, l, "host1", "ip addr add fe80::16/64 dev "+second+" nodad")
 	const dst = "198.51.100.7"
 	for _, c := range []struct {
 		name, command, src, way string
@@ -48,6 +53,8 @@ func TestRoutesFollow(t *testing.T) {
 		{"the rule is gone", "ip rule del iif veth0 lookup 101 priority 50", "10.20.1.2", second},
 		{"the other rule, too", "ip rule del from 10.20.1.2 lookup 100 priority 100", "10.20.1.2", uplink},
 		{"on-link gateway", "ip route replace 198.51.100.7 via 192.168.77.16 dev " + second + " onlink", "10.20.1.2", second},
+		{"a gateway again", "ip route replace 198.51.100.7 via " + host1IP, "10.20.1.2", uplink},
+		{"an IPv6 gateway, to be resolved", "ip route replace 198.51.100.7 via inet6 fe80::16 dev " + second, "10.20.1.2", second},
 	} {
 		if strings.Contains(c.command, "onlink") {
 			run(t, l, "host1", "ip addr add 192.168.77.16/32 dev lo")
