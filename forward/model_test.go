@@ -391,6 +391,9 @@ func (w *world) fibLookup(dst, src netip.Addr, iif int32, tos uint8) (*worldRout
 func (w *world) ruleMatches(r *Rule, dst, src netip.Addr, iif int32, tos uint8) bool {
 	if r.IIF != "" {
 		named := int32(-1)
+		if r.IIF == "lo" {
+			named = 1 // LOOPBACK_IFINDEX
+		}
 		for i := range w.links {
 			if w.links[i].Name == r.IIF && w.links[i].known() {
 				named = w.links[i].Ifindex
