@@ -52,7 +52,8 @@ func (m *Meta) load(k uint32) (uint32, bool) {
 // Compile translates expr for frames of type link, as they stand in a capture file: a VLAN tag is among the bytes,
 // and the direction is known only where the link type says it. The empty expression selects all frames.
 //
-// An error in the expression, and what this package does not support, is a [*SyntaxError].
+// What is wrong with the expression, or not supported, is a [*SyntaxError]; a link type without filters is another
+// error.
 func Compile(expr string, link LinkType) (*Filter, error) {
 	return compile(expr, link, false)
 }
@@ -61,8 +62,8 @@ func Compile(expr string, link LinkType) (*Filter, error) {
 // bytes: "vlan" looks at both, and "inbound", "outbound" and "ifindex" are known for every link type. The filter's
 // Program is for the socket itself, MatchMeta decides the same outside of the kernel.
 //
-// The program is that of libpcap for a live capture, but for one thing: if the test for a tag stands twice in it, as in
-// "ip6 proto 58 and vlan 10", libpcap 1.10.3 compares the wrong value with the VLAN ID.
+// The program is that of libpcap for a live capture, but for one thing: in some expressions with a VLAN ID behind
+// something else, as "ip6 and vlan 10", libpcap 1.10.3 jumps past the load of the tag, and such frames never match.
 func CompileSocket(expr string, link LinkType) (*Filter, error) {
 	return compile(expr, link, true)
 }

@@ -12,7 +12,7 @@ func (g *generator) vlan(id uint32, hasID bool) *block {
 		g.failf("a VLAN ID is at most 4095")
 	}
 	var b *block
-	if g.socket && g.vlans == 0 && !g.linkHdr.variable && g.linkHdr.base == g.outermostHdr.base {
+	if g.socket && g.vlans == 0 && !g.linkHdr.variable {
 		b = g.vlanOfSocket(id, hasID)
 	} else {
 		b = g.isVLAN()

@@ -1,5 +1,7 @@
 package filter
 
+import "strings"
+
 // Values of the type field: net/ethernet.h, and 802.2 SAPs where they are at most 1500.
 const (
 	etherIP       = 0x0800
@@ -284,13 +286,14 @@ func (g *generator) llcFrame(frame string) *block {
 	if frame == "" {
 		return isLLC()
 	}
-	if s, ok := llcS[foldCase(frame)]; ok {
+	name := strings.ToLower(frame)
+	if s, ok := llcS[name]; ok {
 		return both(isLLC(), g.equalMasked(fromLLC, 2, sizeB, s, 0x0f))
 	}
-	if u, ok := llcU[foldCase(frame)]; ok {
+	if u, ok := llcU[name]; ok {
 		return both(isLLC(), g.equalMasked(fromLLC, 2, sizeB, u, 0xef))
 	}
-	switch foldCase(frame) {
+	switch name {
 	case "i":
 		l := isLLC()
 		b := g.bitSet(fromLLC, 2, sizeB, 0x01)

@@ -61,7 +61,7 @@ func (g *generator) numberOperand(o *operand) *block {
 	case typePort, typePortRange:
 		return g.ports(v, v, g.portProto(o), o.dir, o.typ == typePortRange)
 	case typeProto:
-		return g.protoOperand(v, o)
+		return g.carries(v, o.proto)
 	case typeProtoChain:
 		return g.protoChain(v, o)
 	case typeGateway:
@@ -178,7 +178,10 @@ func (g *generator) nameOperand(o *operand) *block {
 	name := o.tok.text
 	switch o.typ {
 	case typeNet:
-		v := g.lookedUp(networkByName(name))("network", name)
+		v, ok := networkByName(name)
+		if !ok {
+			g.failf("the network %q is not known (/etc/networks)", name)
+		}
 		addr, mask := leftJustify(v)
 		return g.host4(addr, mask, o.proto, o.dir)
 	case typePort:
@@ -188,7 +191,7 @@ func (g *generator) nameOperand(o *operand) *block {
 		first, last, proto := g.portRange(name)
 		return g.ports(first, last, g.namedPortProto(o, proto), o.dir, true)
 	case typeProto:
-		return g.protoOperand(g.protoByName(name, o.proto), o)
+		return g.carries(g.protoByName(name, o.proto), o.proto)
 	case typeProtoChain:
 		return g.protoChain(g.protoByName(name, o.proto), o)
 	case typeGateway:
@@ -208,15 +211,6 @@ func (g *generator) nameOperand(o *operand) *block {
 		g.failf("%q is not a DECnet address, and names of DECnet are not supported", name)
 	}
 	return g.namedHost(o)
-}
-
-func (g *generator) lookedUp(v uint32, ok bool) func(what, name string) uint32 {
-	return func(what, name string) uint32 {
-		if !ok {
-			g.failf("the %s %q is not known", what, name)
-		}
-		return v
-	}
 }
 
 // namedHost tests for all addresses of a host.

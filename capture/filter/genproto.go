@@ -65,11 +65,6 @@ func (g *generator) protocol(p proto) *block {
 	panic("unreachable")
 }
 
-// protoOperand is "proto v" with its qualifiers.
-func (g *generator) protoOperand(v uint32, o *operand) *block {
-	return g.carries(v, o.proto)
-}
-
 // carries tests whether the header of p says that v follows.
 func (g *generator) carries(v uint32, p proto) *block {
 	switch p {
@@ -98,18 +93,22 @@ func (g *generator) carries(v uint32, p proto) *block {
 
 // protoByName looks a protocol up in the table of the one that carries it.
 func (g *generator) protoByName(name string, by proto) uint32 {
+	var v uint32
+	var ok bool
 	switch by {
 	case protoDefault, protoIP, protoIP6:
-		return g.lookedUp(ipProtoByName(name))("IP protocol", name)
+		v, ok = ipProtoByName(name)
 	case protoLink:
-		v, ok := etherProtos[name]
-		return g.lookedUp(v, ok)("Ethernet protocol", name)
+		v, ok = etherProtos[name]
 	case protoISO:
-		v, ok := map[string]uint32{"esis": nlpidESIS, "isis": nlpidISIS, "clnp": nlpidCLNP}[name]
-		return g.lookedUp(v, ok)("OSI protocol", name)
+		v, ok = isoProtos[name]
+	default:
+		g.failf("%v has no protocols with names", by)
 	}
-	g.failf("%v has no protocols with names", by)
-	panic("unreachable")
+	if !ok {
+		g.failf("the protocol %q is not known", name)
+	}
+	return v
 }
 
 // etherProtos are the names that "ether proto" knows.
@@ -118,6 +117,9 @@ var etherProtos = map[string]uint32{
 	"loopback": etherLoopback, "mopdl": etherMOPDL, "moprc": etherMOPRC, "rarp": etherRARP, "sca": etherSCA,
 	"iso": sapISO, "stp": sapSTP, "ipx": sapIPX, "netbeui": sapNetBEUI,
 }
+
+// isoProtos are the names that "iso proto" knows.
+var isoProtos = map[string]uint32{"esis": nlpidESIS, "isis": nlpidISIS, "clnp": nlpidCLNP}
 
 // protoChain tests whether v is anywhere in the chain of headers. The program loops: it cannot be optimized, and no
 // kernel takes it.

@@ -46,11 +46,9 @@ const noReg = -1
 
 // layout is where the headers are that the next primitive tests; "vlan" and its like change it.
 type layout struct {
-	outermost LinkType
-	prev      LinkType
-	link      LinkType
+	link LinkType
 
-	outermostHdr, prevHdr, linkHdr, linkType, linkPayload offset
+	linkHdr, linkType, linkPayload offset
 
 	nl, nlNoSNAP uint32 // network header, from linkPayload; the second without SNAP
 
@@ -64,8 +62,8 @@ func newLayout(link LinkType) (layout, error) {
 	if link == Raw {
 		link = RawDLT
 	}
-	l := layout{outermost: link, prev: link, link: link}
-	for _, o := range []*offset{&l.outermostHdr, &l.prevHdr, &l.linkHdr, &l.linkType, &l.linkPayload} {
+	l := layout{link: link}
+	for _, o := range []*offset{&l.linkHdr, &l.linkType, &l.linkPayload} {
 		o.reg = noReg
 	}
 	switch link {
@@ -85,7 +83,6 @@ func newLayout(link LinkType) (layout, error) {
 
 // push makes what follows a new link-layer header of type link.
 func (l *layout) push(link LinkType, hdr offset) {
-	l.prev, l.prevHdr = l.link, l.linkHdr
 	l.link, l.linkHdr = link, hdr
 	l.geneve = false
 }

@@ -113,5 +113,3 @@ func hostAddrs(name string) (addrs []netip.Addr) {
 	})
 	return addrs
 }
-
-func foldCase(s string) string { return strings.ToLower(s) }
