@@ -151,6 +151,7 @@ func hostSocket(t *testing.T, b *bed, p lab.Pod) (fd int) {
 	}))
 	t.Cleanup(func() { _ = unix.Close(fd) })
 	must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}))
+	must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)) // for all, however busy the machine is
 	return fd
 }
 
