@@ -73,27 +73,25 @@ func (b *bed) receiver(hosts []int) lab.Pod {
 func podsPerHost() int { return maxSenders() + 3 }
 
 // end is a pod's interface as the pod sees it.
-func (b *bed) end(p lab.Pod) (index int, mac net.HardwareAddr, err error) {
+func (b *bed) end(p lab.Pod) (l *net.Interface, err error) {
 	err = b.Do(p.Node, func() error {
-		l, err := net.InterfaceByName(p.Peer)
-		if err != nil {
+		if l, err = net.InterfaceByName(p.Peer); err != nil {
 			return fmt.Errorf("bench: %s in %s: %w", p.Peer, p.Node, err)
 		}
-		index, mac = l.Index, l.HardwareAddr
 		return nil
 	})
-	return index, mac, err
+	return l, err
 }
 
 // path is how frames go from a pod to an address: by the MAC that the pod has
 // learned for its next hop. The pods must have been settled, if only by the
 // contestant before: while all is dropped a pod may forget its next hop.
 func (b *bed) path(from lab.Pod, to netip.Addr) (index int, p Path, err error) {
-	index, mac, err := b.end(from)
+	l, err := b.end(from)
 	if err != nil {
 		return 0, p, err
 	}
-	p = Path{FromMAC: mac, From: from.Addr.Addr(), To: to}
+	index, p = l.Index, Path{FromMAC: l.HardwareAddr, From: from.Addr.Addr(), To: to, MTU: l.MTU}
 	err = b.Do(from.Node, func() error {
 		hop, err := nextHop(index, p.From, to)
 		if err != nil {
@@ -221,21 +219,21 @@ func (b *bed) asks(from, to lab.Pod, open func(netip.Addr) (*Echo, error), dial 
 
 // asksARP opens who asks for the next hop from a pod to another.
 func (b *bed) asksARP(p, to lab.Pod) (*asker, error) {
-	index, mac, err := b.end(p)
+	l, err := b.end(p)
 	if err != nil {
 		return nil, err
 	}
 	var ask *asker
 	err = b.Do(p.Node, func() error {
-		hop, err := nextHop(index, p.Addr.Addr(), to.Addr.Addr())
+		hop, err := nextHop(l.Index, p.Addr.Addr(), to.Addr.Addr())
 		if err != nil {
 			return err
 		}
-		request, err := ARPRequest(mac, p.Addr.Addr(), hop)
+		request, err := ARPRequest(l.HardwareAddr, p.Addr.Addr(), hop)
 		if err != nil {
 			return err
 		}
-		ask, err = openARPAsker(index, request)
+		ask, err = openARPAsker(l.Index, request)
 		return err
 	})
 	return ask, err

@@ -18,8 +18,12 @@ import (
 // A wrong command line is exit 2 and one line.
 func TestUsage(t *testing.T) {
 	bin := labtest.Binary(t)
-	report := filepath.Join(t.TempDir(), "report.json")
-	must(t, os.WriteFile(report, []byte(`{"rows":[]}`), 0o644))
+	dir := t.TempDir()
+	old, bad := filepath.Join(dir, "old.json"), filepath.Join(dir, "bad.json")
+	must(t, os.WriteFile(bad, []byte(`{"rows":[]}`), 0o644))
+	var b bytes.Buffer
+	must(t, reportOf(rowOf("a", "kpps", 1, 2)).JSON(&b))
+	must(t, os.WriteFile(old, b.Bytes(), 0o644))
 	for _, c := range []struct {
 		args string
 		code int
@@ -29,7 +33,9 @@ func TestUsage(t *testing.T) {
 		{"--contestant a=x --contestant a=y", 2}, {"--from a", 2}, {"--to a", 2}, {"--host a", 2}, {"--to-address 10.0.0.1", 2},
 		{"--from a --to b --to-address x", 2}, {"--from a --to b --to-address ::1", 2}, {"--from a --to b --contestant m=x", 2},
 		{"--bin /no/such/file", 1}, {"compare", 2}, {"compare a", 2}, {"compare a b c", 2}, {"compare --x a b", 2},
-		{"compare /no/such /file", 1}, {"compare " + report + " " + report, 1}, {"--help", 0}, {"compare --help", 0},
+		{"compare /no/such /file", 1}, {"compare " + bad + " " + old, 1}, {"compare " + old + " " + old, 0},
+		{"html", 2}, {"html " + bad, 1}, {"html " + old, 0}, {"table " + old, 0}, {"table a b", 2},
+		{"--help", 0}, {"compare --help", 0},
 	} {
 		var out, errw bytes.Buffer
 		cmd := exec.Command(bin, append([]string{"bench"}, strings.Fields(c.args)...)...)
@@ -43,6 +49,21 @@ func TestUsage(t *testing.T) {
 		if c.code != 0 && (!oneLine || out.Len() > 0) || c.code == 0 && (line != "" || out.Len() == 0) {
 			t.Errorf("bench %s: stdout %q, stderr %q", c.args, out.String(), line)
 		}
+	}
+}
+
+// Figures that moved are exit 1, with a table on stdout.
+func TestCompareExit(t *testing.T) {
+	bin, dir := labtest.Binary(t), t.TempDir()
+	for name, r := range map[string]*Report{"old": reportOf(rowOf("a", "kpps", 1, 2)), "new": reportOf(rowOf("a", "kpps", 3, 4))} {
+		var b bytes.Buffer
+		must(t, r.JSON(&b))
+		must(t, os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o644))
+	}
+	cmd := exec.Command(bin, "bench", "compare", filepath.Join(dir, "old"), filepath.Join(dir, "new"))
+	out, err := cmd.Output()
+	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "better") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -85,6 +85,19 @@ func TestBetweenErrors(t *testing.T) {
 	}
 }
 
+// What cannot be measured has rows that say why.
+func TestProgramMissing(t *testing.T) {
+	if missing := lab.MissingCaps(); len(missing) > 0 {
+		labtest.Skip(t, "the lab needs %v", missing)
+	}
+	t.Setenv("PATH", "")
+	for _, row := range quickly(t, Options{Only: []string{"tcp", "cold"}, Engines: []string{"af_packet"}}).Rows {
+		if row.Median != nil || !strings.HasSuffix(row.Failed, "is not installed") {
+			t.Errorf("%s, %s: %+v", row.Work, row.Contestant, row)
+		}
+	}
+}
+
 // A contestant of the user's own, in the bench's lab: one that forwards, one that forwards nothing, one that ends.
 func TestContestantCommand(t *testing.T) {
 	labtest.Need(t, "ip")

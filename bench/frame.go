@@ -30,6 +30,7 @@ const (
 type Path struct {
 	FromMAC, ToMAC net.HardwareAddr
 	From, To       netip.Addr
+	MTU            int // of the sender's interface; 0: any frame will do
 }
 
 // Frames says what frames to build.
@@ -65,6 +66,9 @@ func (f Frames) Build() ([][]byte, error) {
 func udpFrame(p Path, flow, port uint16, size int) ([]byte, error) {
 	if len(p.FromMAC) != len(wire.MAC{}) || len(p.ToMAC) != len(wire.MAC{}) || !p.From.Is4() || !p.To.Is4() {
 		return nil, fmt.Errorf("bench: frame: want Ethernet and IPv4, not %s %s to %s %s", p.FromMAC, p.From, p.ToMAC, p.To)
+	}
+	if p.MTU > 0 && size > p.MTU+wire.EthernetLen {
+		return nil, fmt.Errorf("bench: a frame of %d bytes with FCS is more than the sender's MTU of %d allows", size+fcsLen, p.MTU)
 	}
 	b := make([]byte, size)
 	eth := wire.Ethernet(b)

@@ -57,6 +57,13 @@ func TestFrames(t *testing.T) {
 			t.Errorf("port %d has frames of %d bytes, want one of each size", port, sum)
 		}
 	}
+	narrow := testPath
+	narrow.MTU = 1450
+	for size, ok := range map[int]bool{64: true, 1468: true, 1469: false, 1518: false} {
+		if _, err := (Frames{Paths: []Path{narrow}, Flows: 1, Sizes: []int{size}}).Build(); (err == nil) != ok {
+			t.Errorf("%d bytes at an MTU of 1450: %v", size, err)
+		}
+	}
 	v6 := testPath
 	v6.To = netip.MustParseAddr("::1")
 	if _, err := (Frames{Paths: []Path{v6}, Flows: 1, Sizes: []int{64}}).Build(); err == nil {

@@ -88,7 +88,7 @@ func TestHTMLEmpty(t *testing.T) {
 }
 
 func TestAxes(t *testing.T) {
-	for _, high := range []float64{0, 1e-9, 0.3, 1, 7, 99, 100, 101, 12345, 9.99e8} {
+	for _, high := range []float64{0, 5e-324, 1e-9, 0.3, 1, 7, 99, 100, 101, 12345, 9.99e8} {
 		a := linearAxis(high)
 		if len(a.ticks) < 3 || len(a.ticks) > 8 || a.ticks[0] != 0 || a.high < high || math.Abs(a.ticks[len(a.ticks)-1]-a.high) > a.high*1e-9 {
 			t.Errorf("to %v: %+v", high, a)

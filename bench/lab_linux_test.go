@@ -74,6 +74,51 @@ func TestSinkCounts(t *testing.T) {
 	}
 }
 
+// A super-packet counts as the datagrams that it carries, whichever way it is cut.
+func TestSinkCountsSegments(t *testing.T) {
+	b := testBed(t)
+	from, to := b.sender(0), b.receiver(twoHosts)
+	kernelForwards(t, b, from, to)
+	const segments, super = 40, 5
+	var sink *Sink
+	must(t, b.Do(to.Node, func() (err error) { sink, err = OpenSink(to.Addr.Addr(), 1, segments*super); return err }))
+	defer sink.Close()
+	must(t, b.Do(from.Node, func() error {
+		fd, err := udpSocket(netip.AddrPortFrom(from.Addr.Addr(), 0))
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, payloadLen); err != nil {
+			return err
+		}
+		at := &unix.SockaddrInet4{Addr: to.Addr.Addr().As4(), Port: int(sink.Port())}
+		for i := range super {
+			var payload []byte
+			for j := range segments {
+				frame := make([]byte, payloadAt+payloadLen)
+				stamp(frame, uint32(i*segments+j), uint64(monotonic()))
+				payload = append(payload, frame[payloadAt:]...)
+			}
+			if err := unix.Sendto(fd, payload, 0, at); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	must(t, sink.Drain(segments*super))
+	got, err := sink.Tally(segments * super)
+	must(t, err)
+	if want := (Tally{Sent: segments * super, Received: segments * super}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	times, err := sink.Latency()
+	must(t, err)
+	if p := times.Percentile(50); !(p > 0 && p < 60e3) {
+		t.Errorf("half of them took %v µs or less", p)
+	}
+}
+
 // A forwarder that loses, doubles, corrupts and swaps one of ten each has exactly
 // that said of it.
 func TestNumberedThroughFaultyForwarder(t *testing.T) {
@@ -82,7 +127,7 @@ func TestNumberedThroughFaultyForwarder(t *testing.T) {
 	kernelForwards(t, b, from, to) // for the pods' neighbours
 	must(t, b.SetSysctl("host0", "net.ipv4.ip_forward", "0"))
 	in, out := hostSocket(t, b, from), hostSocket(t, b, to)
-	_, toMAC, err := b.end(to)
+	receiver, err := b.end(to)
 	must(t, err)
 	var want Tally
 	const count = 2100
@@ -105,7 +150,7 @@ func TestNumberedThroughFaultyForwarder(t *testing.T) {
 			if n != smallFrame-fcsLen {
 				continue
 			}
-			copy(f, toMAC)
+			copy(f, receiver.HardwareAddr)
 			i := seen
 			seen++
 			switch {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -225,7 +226,12 @@ func ReadReport(from io.Reader) (*Report, error) {
 		return nil, fmt.Errorf("not a report of proxyarpd bench: %w", err)
 	}
 	if r.Base == "" || r.Rows == nil {
-		return nil, fmt.Errorf("not a report of proxyarpd bench: no base or no rows")
+		return nil, errors.New("not a report of proxyarpd bench: no base or no rows")
+	}
+	for i, row := range r.Rows {
+		if row == nil || (row.Median == nil) != (row.Spread == nil) {
+			return nil, fmt.Errorf("not a report of proxyarpd bench: row %d has no figure, or half of one", i)
+		}
 	}
 	return r, nil
 }

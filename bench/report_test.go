@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"reflect"
 	"strings"
@@ -99,4 +100,28 @@ func TestReportInfinite(t *testing.T) {
 	if err := r.JSON(&bytes.Buffer{}); err != nil || r.Rows[0].Failed == "" || r.Rows[1].Failed == "" {
 		t.Errorf("%v: %+v", err, r.Rows)
 	}
+}
+
+// Whatever a file has: it is refused, or it can be shown and compared.
+func FuzzReadReport(f *testing.F) {
+	var b bytes.Buffer
+	if err := testReport().JSON(&b); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte(`{"base":"kernel","rows":[null]}`))
+	f.Add([]byte(`{"base":"a","rows":[{"median":1e308,"spread":[-1,1e308],"kind":"rr","params":{"percentile":1,"udp":1,"hosts":1,"paced":0}},` +
+		`{"median":0,"spread":[0,5e-324],"kind":"rr","params":{"percentile":2,"udp":1,"hosts":1,"paced":0}}]}`))
+	f.Add([]byte(`{"base":"a","rows":[{"median":1e308,"spread":[-1,1e308],"kind":"tcp","params":{"hosts":1}},{"median":-1,"spread":[0,-1],"kind":"tcp","params":{"hosts":1e300}}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := ReadReport(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		for _, write := range []func(io.Writer) error{r.Text, r.HTML, r.Markdown, Compare(testReport(), r).Text, Compare(r, testReport()).Text} {
+			if err := write(io.Discard); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

@@ -135,6 +135,9 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if missing := lab.MissingCaps(); len(missing) > 0 {
 		return nil, fmt.Errorf("bench: network namespaces need %s: run it as root", strings.Join(missing, " and "))
 	}
+	if err := lab.Sweep(); err != nil { // what a killed run has left
+		return nil, err
+	}
 	r := &run{ctx: ctx, Options: o, report: &Report{Base: Kernel, Methods: map[string]string{}}, ceilings: map[string]float64{}}
 	if o.Between != nil {
 		r.report.Base = AsFound

@@ -59,11 +59,15 @@ func (a axis) at(v float64) float64 {
 	return marginTop + plotHeight*(1-(v-low)/(high-low))
 }
 
+// The ends of what an axis can show, so that no report, wherever it is from, makes one without end.
+const least, most = 1e-12, 1e15
+
 // linearAxis begins at 0 and has four to six ticks at 1, 2 or 5 times a power of ten.
 func linearAxis(high float64) axis {
 	if high <= 0 {
 		high = 1
 	}
+	high = min(max(high, least), most)
 	step := math.Pow(10, math.Floor(math.Log10(high/5)))
 	for _, f := range []float64{1, 2, 5, 10} {
 		if high/(step*f) <= 6 {
@@ -80,6 +84,7 @@ func linearAxis(high float64) axis {
 
 // logAxis spans whole decades; where these are few it has ticks at 2 and 5, too.
 func logAxis(low, high float64) axis {
+	low, high = min(max(low, least), most), min(max(high, least), most)
 	first, last := math.Floor(math.Log10(low)), math.Ceil(math.Log10(high))
 	if last == first {
 		last++

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/wire"
@@ -21,7 +22,7 @@ const (
 	EngineNone     = "none"
 )
 
-// Forwarders lists the engines that forward.
+// Forwarders lists the engines that forward: what --engine takes besides auto and none, and bench compares.
 func Forwarders() []string { return []string{EngineAFPacket} }
 
 // UplinkAuto is the glob that stands for the devices of the routes in use.
@@ -69,12 +70,11 @@ func Default() Config {
 
 // Validate checks what the flags' types don't, and says what auto means.
 func (c *Config) Validate() error {
-	switch c.Engine {
-	case EngineAuto:
+	if c.Engine == EngineAuto {
 		c.Engine = EngineAFPacket
-	case EngineAFPacket, EngineNone:
-	default:
-		return fmt.Errorf("--engine %q: want auto, af_packet or none", c.Engine)
+	}
+	if c.Engine != EngineNone && !slices.Contains(Forwarders(), c.Engine) {
+		return fmt.Errorf("--engine %q: want auto, %s or none", c.Engine, strings.Join(Forwarders(), ", "))
 	}
 	switch c.Claim {
 	case claim.Auto, claim.TCX, claim.Clsact, claim.None:
