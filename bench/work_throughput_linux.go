@@ -108,7 +108,7 @@ func (r *run) search(b *bed, c contestant, m mix, hints map[contestant]float64) 
 		case f.Rate == 0:
 			v = Value{Figure: i + 1, Skip: "no rate without loss was found"}
 		case math.IsInf(v.X, 0):
-			v = Value{Figure: i + 1, Skip: fmt.Sprintf("longer than %v", longestTimed)}
+			v = Value{Figure: i + 1, Skip: fmt.Sprintf("longer than %v", longestTimed.Truncate(time.Millisecond))}
 		}
 		values = append(values, v)
 	}
