@@ -145,6 +145,9 @@ func normalise(frame []byte, k kind) []byte {
 }
 
 // blankTimes clears the times of day in timestamp options that are those of now.
+// They stand before the option's pointer, one every four or eight bytes (RFC 791):
+// nowhere else is looked for them, since what an option was sent with may look
+// like the time of day.
 func blankTimes(h wire.IPv4) {
 	opts := h.Options()
 	for i := 0; i < len(opts); {
@@ -158,8 +161,8 @@ func blankTimes(h wire.IPv4) {
 			return
 		}
 		n := int(opts[i+1])
-		if opts[i] == 68 {
-			for at := i + 4; at+4 <= i+n; at++ {
+		if opts[i] == 68 && n > 4 {
+			for at := min(i+int(opts[i+2])-1, i+n) - 4; at >= i+4; at -= 4 {
 				if recent(binary.BigEndian.Uint32(opts[at:])) {
 					clear(opts[at : at+4])
 				}
