@@ -197,6 +197,8 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.domain(b, length, false)
 	case port(portMDNS):
 		p.domain(b, length, true)
+	case port(portTimed):
+		p.timed(b)
 	case port(portTFTP):
 		p.tftp(b, length)
 	case port(portBOOTPServer), port(portBOOTPClient):
@@ -217,10 +219,18 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.kerberos(b)
 	case port(portL2TP):
 		p.l2tp(b, length)
+	case dst == portVAT:
+		p.vat(b, length)
+	case src >= portRXLow && src <= portRXHigh, dst >= portRXLow && dst <= portRXHigh:
+		p.rx(b, length)
 	case port(portRIPng):
 		p.ripng(b, length)
 	case port(portDHCP6Client), port(portDHCP6Server):
 		p.dhcp6(b, length)
+	case port(portAHCP):
+		p.ahcp(b, length)
+	case port(portBabel), port(portBabelOld):
+		p.babel(b, length)
 	case port(portAutoRP):
 		p.autoRP(b, length)
 	case port(portRADIUS), port(portRADIUSNew), port(portRADIUSAcct), port(portRADIUSNewAcct),

@@ -57,6 +57,11 @@ var generators = []generator{
 	{name: "sctp", proto: 132, make: makeSCTP},
 	{name: "ptp", proto: 17, port: 319, make: makePTP},
 	{name: "l2tp", proto: 17, port: 1701, make: makeL2TP},
+	{name: "timed", brief: true, proto: 17, port: 525, make: makeTimed},
+	{name: "vat", proto: 17, port: 3456, make: makeBytes(0, 20)},
+	{name: "ahcp", brief: true, proto: 17, port: 5359, make: makeAHCP},
+	{name: "babel", brief: true, proto: 17, port: 6696, make: makeBabel},
+	{name: "rx", brief: true, proto: 17, port: 7005, make: makeRX},
 	{name: "sflow", brief: true, proto: 17, port: 6343, make: makeSFlow},
 }
 
@@ -680,6 +685,32 @@ func makeL2TP(r *rand.Rand) []byte {
 		copy(b[2:], be16(len(b)+oneOf(r, 0, 0, 0, 0, 3, -3)))
 	}
 	return b
+}
+
+func makeTimed(r *rand.Rand) []byte {
+	return join([]byte{byte(r.IntN(28)), 1}, be16(7), oneOf(r, someBytes(r, 8), join(be32(uint32(r.IntN(9))), be32(uint32(r.IntN(1000000))))), oneOf(r, []byte("host\x00"), make([]byte, 256), []byte("host")))
+}
+
+func makeAHCP(r *rand.Rand) []byte {
+	n := r.IntN(6)
+	return join([]byte{oneOf[byte](r, 43, 43, 43, 42), oneOf[byte](r, 1, 1, 1, 0)}, someBytes(r, oneOf(r, 22, 22, 10)), []byte{1, 0}, be16(n+oneOf(r, 0, 0, 1)), someBytes(r, n))
+}
+
+func makeBabel(r *rand.Rand) []byte {
+	var body []byte
+	for range r.IntN(4) {
+		v := someBytes(r, 10+r.IntN(8))
+		body = join(body, oneOf(r, []byte{0}, join([]byte{byte(1 + r.IntN(20)), byte(len(v))}, v)))
+	}
+	return join([]byte{oneOf[byte](r, 42, 42, 42, 41), oneOf[byte](r, 2, 2, 2, 3)}, be16(len(body)+oneOf(r, 0, 0, 1, -1)), body, oneOf(r, nil, []byte{16, 2, 1, 2}))
+}
+
+func makeRX(r *rand.Rand) []byte {
+	acks := make([]byte, r.IntN(8))
+	for i := range acks {
+		acks[i] = byte(r.IntN(3))
+	}
+	return join(someBytes(r, 12), be32(2), be32(1), []byte{oneOf[byte](r, 2, 2, 2, 3, 5, 20), byte(r.IntN(256))}, someBytes(r, 6), someBytes(r, 16), []byte{byte(r.IntN(12)), byte(len(acks))}, acks)
 }
 
 func makeSFlow(r *rand.Rand) []byte {

@@ -25,6 +25,7 @@ const (
 	portSyslog         = 514
 	portRIP            = 520
 	portRIPng          = 521
+	portTimed          = 525
 	portDHCP6Client    = 546
 	portDHCP6Server    = 547
 	portRTSP           = 554
@@ -43,6 +44,7 @@ const (
 	portRADIUSNewAcct  = 1813
 	portHSRP           = 1985
 	portNFS            = 2049
+	portVAT            = 3456
 	portLSPPing        = 3503
 	portBFD            = 3784
 	portBFDEcho        = 3785
@@ -53,13 +55,18 @@ const (
 	portVXLANGPE       = 4790
 	portSIP            = 5060
 	portMDNS           = 5353
+	portAHCP           = 5359
 	portGeneve         = 6081
 	portSFlow          = 6343
 	portRESP           = 6379
 	portOpenFlowOld    = 6633
 	portMPLS           = 6635
 	portOpenFlow       = 6653
+	portBabel          = 6696
+	portBabelOld       = 6697
 	portBFDLAG         = 6784
+	portRXLow          = 7000
+	portRXHigh         = 7009
 	portIKEUser1       = 7500
 	portHTTPAlt        = 8080
 	portOTV            = 8472
