@@ -56,7 +56,7 @@ func (r *run) dumpFilter() error {
 		}
 		var err error
 		if f, err = filter.Compile(r.expression, link); err != nil {
-			return r.badExpression(err)
+			return badExpression(err)
 		}
 	}
 	program := f.Program()

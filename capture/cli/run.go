@@ -85,14 +85,14 @@ func (r *run) compile() error {
 	}
 	r.selector.expression = r.expression
 	if _, err := filter.Compile(r.expression, filter.Ethernet); err != nil && r.read == "" {
-		return r.badExpression(err)
+		return badExpression(err)
 	}
 	return nil
 }
 
-// badExpression shows where an expression is wrong.
-func (r *run) badExpression(err error) error {
-	return fmt.Errorf("can't parse filter expression: %w", err)
+// badExpression says where an expression is wrong.
+func badExpression(err error) error {
+	return Usage("can't parse filter expression: " + strings.TrimPrefix(err.Error(), "filter: "))
 }
 
 // open finds out where packets come from.
@@ -121,7 +121,7 @@ func (r *run) openRead() error {
 	i := src.look()
 	fmt.Fprintf(r.Err, "reading from file %s, link-type %s, snapshot length %d\n", r.read, i.LinkType, i.SnapLen)
 	if _, err := r.selector.of(i.LinkType); err != nil {
-		return errors.Join(r.badExpression(err), src.close())
+		return errors.Join(badExpression(err), src.close())
 	}
 	r.cooked = r.verdicts && ofSeveral(src.r.Section())
 	return nil

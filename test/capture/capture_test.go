@@ -423,7 +423,7 @@ func TestRefused(t *testing.T) {
 		{"-r nothing-there", 1, "nothing-there"},
 		{"-r /dev/null", 1, "truncated dump file"},
 		{"--no-such", 2, "no-such"},
-		{"-i any host host", 1, "filter expression"},
+		{"-i any host host", 2, "filter expression: column 6"},
 		{"-y PPP -i any", 2, "link type"},
 	} {
 		cmd := exec.Command(labtest.Binary(t), append([]string{"capture", "--control", "/nonexistent/x"}, strings.Fields(c.args)...)...)
