@@ -22,8 +22,14 @@ func (p *Printer) resp(b []byte, length int) {
 	}
 }
 
-// has says whether there are n more bytes, captured as well.
-func (r *respReader) has(n int) bool { return r.length >= n && len(r.b) >= n }
+// has says whether there are n more bytes. It ends the packet if they were not captured.
+func (r *respReader) has(n int) bool {
+	if r.length < n {
+		return false
+	}
+	r.p.need(r.b, n)
+	return true
+}
 
 func (r *respReader) skip(n int) {
 	r.b, r.length = r.b[n:], r.length-n
@@ -123,7 +129,7 @@ func (r *respReader) inline() bool {
 }
 
 func (r *respReader) lineEnds() {
-	for r.has(1) && (r.b[0] == '\r' || r.b[0] == '\n') {
+	for r.length > 0 && len(r.b) > 0 && (r.b[0] == '\r' || r.b[0] == '\n') {
 		r.skip(1)
 	}
 }

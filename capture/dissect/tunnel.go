@@ -73,7 +73,10 @@ func (p *Printer) geneve(b []byte, length int) {
 		p.tooShort(length, 8)
 		return
 	}
-	p.need(b, 8)
+	if len(b) < 8 {
+		p.trunc()
+		return
+	}
 	if version := b[0] >> 6; version != 0 {
 		p.printf(" ERROR: unknown-version %d", version)
 		return
