@@ -58,6 +58,38 @@ func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
 		p.eapol(b, length)
 	case typeLLDP:
 		p.lldp(b, length)
+	case typePPPoED, typePPPoES:
+		p.pppoe(b, length)
+	case typeLoopback:
+		p.loopback(b, length)
+	case typeAoE:
+		p.aoe(b, length)
+	case typeNLB:
+		p.nlb(b)
+	case typePPP:
+		if length > 0 {
+			p.str(": ")
+			p.ppp(b, length)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// ciscoPID prints the payload of a SNAP header of Cisco's and says whether it knows the protocol.
+func (p *Printer) ciscoPID(pid uint16, b []byte, length int) bool {
+	switch pid {
+	case pidCDP:
+		p.cdp(b, length)
+	case pidPVST, pidVLANBridge:
+		p.stp(b, length)
+	case pidDTP:
+		p.dtp(b, length)
+	case pidUDLD:
+		p.udld(b, length)
+	case pidVTP:
+		p.vtp(b, length)
 	default:
 		return false
 	}

@@ -17,6 +17,10 @@ const (
 	typeVLAN9100  = 0x9100
 	typeVLAN9200  = 0x9200
 	typeSlow      = 0x8809 // IEEE 802.3, annex 57A
+	typePPPoED    = 0x8863 // RFC 2516
+	typePPPoES    = 0x8864
+	typeNLB       = 0x886f
+	typeAoE       = 0x88a2
 	typeEAPOL     = 0x888e // IEEE 802.1X
 	typeLoopback  = 0x9000
 	typeLLDP      = 0x88cc
@@ -33,11 +37,11 @@ var etherTypes = []tok{
 	{typeTrail, "Trail"}, {0x6001, "MOP DL"}, {0x6002, "MOP RC"}, {0x6003, "DN"}, {0x6004, "LAT"}, {0x6007, "SCA"},
 	{typeTEB, "TEB"}, {0x8038, "Lanbridge"}, {0x803c, "DEC DNS"}, {0x803e, "DEC DTS"}, {0x805b, "VEXP"},
 	{0x805c, "VPROD"}, {0x809b, "Appletalk"}, {0x80f3, "Appletalk ARP"}, {0x8137, "IPX"},
-	{typePPP, "PPP"}, {0x8808, "MPCP"}, {typeSlow, "Slow Protocols"}, {0x8863, "PPPoE D"}, {0x8864, "PPPoE S"},
-	{typeEAPOL, "EAPOL"}, {0x8899, "RRCP"}, {0x886f, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {0x894f, "NSH"},
+	{typePPP, "PPP"}, {0x8808, "MPCP"}, {typeSlow, "Slow Protocols"}, {typePPPoED, "PPPoE D"}, {typePPPoES, "PPPoE S"},
+	{typeEAPOL, "EAPOL"}, {0x8899, "RRCP"}, {typeNLB, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {0x894f, "NSH"},
 	{typeLoopback, "Loopback"}, {0x00fe, "OSI"}, {0x7165, "GRE-OSI"}, {0x8902, "CFM"}, {0x893a, "IEEE1905.1"},
 	{typeLLDP, "LLDP"}, {0x88ca, "TIPC"}, {0x0707, "GeoNet (old)"}, {0x8947, "GeoNet"}, {0x04e0, "CALM FAST"},
-	{0x88a2, "AoE"},
+	{typeAoE, "AoE"},
 }
 
 // ethernet prints a frame and returns the length of its header.

@@ -74,7 +74,10 @@ func (p *Printer) gre(b []byte, length int) {
 	} else {
 		p.str(": ")
 	}
-	if version == 1 || !p.grePayload(proto, r.b, r.length) {
+	switch {
+	case version == 1 && proto == typePPP:
+		p.ppp(r.b, r.length)
+	case version == 1 || !p.grePayload(proto, r.b, r.length):
 		p.str("gre-proto-0x")
 		p.hex(uint64(proto), 1)
 	}

@@ -18,23 +18,17 @@ func (p *Printer) igmp(b []byte, length int) {
 			p.igmpQuery(b, length)
 		}
 	case 0x12:
-		group := p.part(b, 4, 4)
-		p.str("igmp v1 report ")
-		p.addr(group)
+		p.addr4At("igmp v1 report ", b, 4)
 		if length != 8 {
 			p.printf(" [len %d]", length)
 		}
 	case 0x16:
-		group := p.part(b, 4, 4)
-		p.str("igmp v2 report ")
-		p.addr(group)
+		p.addr4At("igmp v2 report ", b, 4)
 	case 0x22:
 		p.str("igmp v3 report")
 		p.igmp3Report(b, length)
 	case 0x17:
-		group := p.part(b, 4, 4)
-		p.str("igmp leave ")
-		p.addr(group)
+		p.addr4At("igmp leave ", b, 4)
 	case 0x13:
 		p.str("igmp dvmrp")
 		if length < 8 {
@@ -116,8 +110,7 @@ func (p *Printer) igmp3Query(b []byte, length int) {
 func (p *Printer) igmpSources(b []byte, at, n int) {
 	p.str(" {")
 	for i := range n {
-		p.char(' ')
-		p.addr(p.part(b, at+4*i, 4))
+		p.addr4At(" ", b, at+4*i)
 	}
 	p.str(" }")
 }
@@ -139,8 +132,7 @@ func (p *Printer) igmp3Report(b []byte, length int) {
 			p.str(" [invalid number of groups]")
 			return
 		}
-		p.str(" [gaddr ")
-		p.addr(p.part(b, at+4, 4))
+		p.addr4At(" [gaddr ", b, at+4)
 		p.char(' ')
 		p.str(tokStr(igmpRecords, " [v3-report-#%d]", uint32(b[at])))
 		n := int(p.u16(b, at+2))

@@ -159,7 +159,7 @@ func (p *Printer) xid(b []byte, length int) bool {
 	if length == 0 {
 		return true
 	}
-	if p.u8(b, 0) != llcXIDFormatID {
+	if len(b) > 0 && b[0] != llcXIDFormatID {
 		return false
 	}
 	if len(b) < 3 || length < 3 {
@@ -171,6 +171,29 @@ func (p *Printer) xid(b []byte, length int) bool {
 	return true
 }
 
+// Protocols of Cisco's SNAP headers.
+const (
+	pidUDLD       = 0x0111
+	pidPVST       = 0x010b
+	pidVLANBridge = 0x010c
+	pidCDP        = 0x2000
+	pidVTP        = 0x2003
+	pidDTP        = 0x2004
+)
+
+var (
+	ciscoPIDs = []tok{
+		{pidCDP, "CDP"}, {pidDTP, "DTP"}, {pidUDLD, "UDLD"}, {pidVTP, "VTP"}, {pidPVST, "PVST"},
+		{pidVLANBridge, "VLAN Bridge"},
+	}
+	// bridgedPIDs are of RFC 2684, section 5.2.
+	bridgedPIDs = []tok{
+		{0x0001, "Ethernet + FCS"}, {0x0007, "Ethernet w/o FCS"}, {0x0002, "802.4 + FCS"}, {0x0008, "802.4 w/o FCS"},
+		{0x0003, "Token Ring + FCS"}, {0x0009, "Token Ring w/o FCS"}, {0x0004, "FDDI + FCS"}, {0x000a, "FDDI w/o FCS"},
+		{0x000e, "BPDU"},
+	}
+)
+
 // snap prints what follows a SNAP header (RFC 1042), and says whether the payload is known.
 func (p *Printer) snap(b []byte, length int, f frame) bool {
 	p.proto = "snap"
@@ -179,20 +202,27 @@ func (p *Printer) snap(b []byte, length int, f frame) bool {
 		return true
 	}
 	org, t := p.u24(b, 0), p.u16(b, 3)
-	types := etherTypes
-	kind := "ethertype"
-	if org != 0 {
-		kind = "pid"
-		if org != ouiCisco90 {
-			types = nil
-		}
+	types, kind := etherTypes, "pid"
+	switch org {
+	case 0:
+		kind = "ethertype"
+	case ouiCisco:
+		types = ciscoPIDs
+	case oui8021:
+		types = bridgedPIDs
+	case ouiCisco90, ouiApple:
+	default:
+		types = nil
 	}
 	name := tokStr(types, "Unknown", uint32(t))
 	b, length = b[5:], length-5
 	if p.opt.Link {
 		p.printf("oui %s (0x%06x), %s %s (0x%04x), length %d: ", ouiName(org), org, kind, name, t, length)
 	}
-	if (org == 0 || org == ouiCisco90) && p.etherType(t, b, length, f) {
+	switch {
+	case (org == 0 || org == ouiCisco90) && p.etherType(t, b, length, f):
+		return true
+	case org == ouiCisco && p.ciscoPID(t, b, length):
 		return true
 	}
 	if !p.opt.Link {

@@ -11,19 +11,21 @@ var ipProtocols = []tok{
 
 // ouiNames are the organizations that tcpdump knows.
 var ouiNames = []tok{
-	{0x000000, "Ethernet"}, {0x00000c, "Cisco"}, {ouiIANA, "IANA"}, {0x000081, "Nortel Networks SONMP"},
+	{0x000000, "Ethernet"}, {ouiCisco, "Cisco"}, {ouiIANA, "IANA"}, {0x000081, "Nortel Networks SONMP"},
 	{ouiCisco90, "Cisco bridged"}, {0x00049f, "Freescale"}, {0x0004ea, "HP-Labs"}, {0x001018, "Broadcom"},
 	{oui8023, "IEEE 802.3 Private"}, {0x0012bb, "ANSI/TIA"}, {0x0015ad, "Netronome"}, {0x001b21, "DCBX"},
 	{0x002320, "Nicira Networks"}, {0x002481, "HP"}, {oui8021, "Ethernet bridged"}, {0x009069, "Juniper"},
-	{0x00a03e, "ATM Forum"}, {0x00e004, "PMC-Sierra"}, {0x00e02f, "DOCSIS Spanning Tree"}, {0x080007, "Appletalk"},
+	{0x00a03e, "ATM Forum"}, {0x00e004, "PMC-Sierra"}, {0x00e02f, "DOCSIS Spanning Tree"}, {ouiApple, "Appletalk"},
 }
 
 // Organizations whose protocols are read.
 const (
+	ouiCisco   = 0x00000c
 	ouiIANA    = 0x00005e
 	ouiCisco90 = 0x0000f8
 	oui8023    = 0x00120f
 	oui8021    = 0x0080c2
+	ouiApple   = 0x080007
 )
 
 func ouiName(oui uint32) string {

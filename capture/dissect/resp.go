@@ -22,12 +22,15 @@ func (p *Printer) resp(b []byte, length int) {
 	}
 }
 
-// has says whether there are n more bytes. It ends the packet if they were not captured.
-func (r *respReader) has(n int) bool {
-	if r.length < n {
+// has says whether there are n more bytes, captured as well.
+func (r *respReader) has(n int) bool { return r.length >= n && len(r.b) >= n }
+
+// next says whether there is one more byte. It ends the packet if that was not captured.
+func (r *respReader) next() bool {
+	if r.length == 0 {
 		return false
 	}
-	r.p.need(r.b, n)
+	r.p.need(r.b, 1)
 	return true
 }
 
@@ -37,7 +40,7 @@ func (r *respReader) skip(n int) {
 
 // value prints one value and says whether it was whole.
 func (r *respReader) value() bool {
-	if !r.has(1) {
+	if !r.next() {
 		return false
 	}
 	switch r.b[0] {
@@ -115,13 +118,15 @@ func (r *respReader) array() bool {
 func (r *respReader) inline() bool {
 	r.lineEnds()
 	n := 0
-	for ; ; n++ {
-		if !r.has(n + 1) {
+	for {
+		if n == r.length {
 			return false
 		}
+		r.p.need(r.b, n+1)
 		if r.b[n] == '\r' || r.b[n] == '\n' {
 			break
 		}
+		n++
 	}
 	r.quote(n)
 	r.lineEnds()
@@ -129,7 +134,7 @@ func (r *respReader) inline() bool {
 }
 
 func (r *respReader) lineEnds() {
-	for r.length > 0 && len(r.b) > 0 && (r.b[0] == '\r' || r.b[0] == '\n') {
+	for r.has(1) && (r.b[0] == '\r' || r.b[0] == '\n') {
 		r.skip(1)
 	}
 }
@@ -137,13 +142,13 @@ func (r *respReader) lineEnds() {
 // size reads the length of a string or an array. It prints what is not a length, and gives -1 then; ok is false if
 // the length was cut.
 func (r *respReader) size() (n int, ok bool) {
-	negative := r.has(1) && r.b[0] == '-'
+	negative := r.next() && r.b[0] == '-'
 	if negative {
 		r.skip(1)
 	}
 	large := false
 	for digits := 0; ; digits++ {
-		if !r.has(1) {
+		if !r.next() {
 			return 0, false
 		}
 		c := r.b[0]
@@ -160,7 +165,7 @@ func (r *respReader) size() (n int, ok bool) {
 	}
 	r.skip(1)
 	switch {
-	case !r.has(1):
+	case !r.next():
 		return 0, false
 	case r.b[0] != '\n':
 		return r.notSize(" invalid")

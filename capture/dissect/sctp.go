@@ -123,7 +123,7 @@ func (p *Printer) sctpData(flags uint8, b []byte) bool {
 	}
 	if p.opt.Verbose > 1 {
 		p.str("[Payload")
-		if p.opt.Hex+p.opt.HexASCII+p.opt.ASCII == 0 {
+		if p.dumpsUnknown() {
 			p.char(':')
 			p.hexASCII("\n\t", b[headerLen:], 0)
 		}

@@ -22,7 +22,7 @@ func (p *Printer) stp(b []byte, length int) {
 	const header, config = 4, 35
 	p.proto = "stp"
 	if length < header {
-		p.trunc()
+		p.invalid()
 		return
 	}
 	if p.u16(b, 0) != 0 {
@@ -48,8 +48,10 @@ func (p *Printer) stp(b []byte, length int) {
 
 func (p *Printer) stpConfig(b []byte, length int, kind uint32) {
 	flags := uint32(p.u8(b, 4))
-	p.printf(", Flags [%s], bridge-id ", bitStr(stpFlags, "none", flags, ", "))
-	p.bridgeID(p.part(b, 17, 8))
+	p.printf(", Flags [%s]", bitStr(stpFlags, "none", flags, ", "))
+	p.need(b, 27)
+	p.str(", bridge-id ")
+	p.bridgeID(b[17:25])
 	p.printf(".%04x, length %d", p.u16(b, 25), length)
 	if p.opt.Verbose == 0 {
 		return
