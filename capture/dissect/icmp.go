@@ -82,7 +82,9 @@ func (p *Printer) icmp(b []byte, length int, h *ipHeader) {
 // quoted prints the packet that an error quotes.
 func (p *Printer) quoted(b []byte) {
 	total := int(p.u16(b, 2))
-	p.ipv4(upto(b, total), total)
+	b = upto(b, total)
+	p.need(b, 4) // not even a length
+	p.ipv4(b, total)
 }
 
 // icmpNeeds is how much of a message its text takes at the least; less ends the packet.

@@ -191,9 +191,11 @@ func (p *Printer) ipv4Options(b []byte, length int) bool {
 		case optionEnd:
 			return true
 		case optionTimeStamp:
-			p.timeStampOption(b[:n])
+			if !p.timeStampOption(b, n) {
+				return false
+			}
 		case optionRecord, optionStrict, optionLoose:
-			p.routeOption(b[:n])
+			p.routeOption(b, n)
 		case optionAlert:
 			p.alertOption(b[:n])
 		}
@@ -210,22 +212,22 @@ func (p *Printer) alertOption(b []byte) {
 	}
 }
 
-// routeOption prints the addresses of a recorded or a source route; a comma follows those before the pointer.
-func (p *Printer) routeOption(b []byte) {
-	if len(b) < 3 {
-		p.printf(" [bad length %d]", len(b))
+// routeOption prints the addresses of a recorded or a source route, n bytes of b; the last may lie behind it. A comma follows those before the pointer.
+func (p *Printer) routeOption(b []byte, n int) {
+	if n < 3 {
+		p.printf(" [bad length %d]", n)
 		return
 	}
-	if (len(b)+1)%4 != 0 {
-		p.printf(" [bad length %d]", len(b))
+	if (n+1)%4 != 0 {
+		p.printf(" [bad length %d]", n)
 	}
 	ptr := int(b[2]) - 1
-	if ptr < 3 || (ptr+1)%4 != 0 || ptr > len(b)+1 {
+	if ptr < 3 || (ptr+1)%4 != 0 || ptr > n+1 {
 		p.printf(" [bad ptr %d]", b[2])
 	}
-	for i := 3; i < len(b); i += 4 {
+	for i := 3; i < n; i += 4 {
 		p.char(' ')
-		p.addr(p.part(b[:cap(b)], i, 4))
+		p.addr(p.part(b, i, 4))
 		if ptr < 0 || ptr > i {
 			p.char(',')
 		}
@@ -234,22 +236,23 @@ func (p *Printer) routeOption(b []byte) {
 
 var timeStampKinds = []tok{{0, "TSONLY"}, {1, "TS+ADDR"}, {3, "PRESPEC"}}
 
-func (p *Printer) timeStampOption(b []byte) {
-	if len(b) < 4 {
-		p.printf("[bad length %d]", len(b))
-		return
+// timeStampOption prints the option, n bytes of b; its last time stamp may lie behind it. It says whether all was captured.
+func (p *Printer) timeStampOption(b []byte, n int) bool {
+	if n < 4 {
+		p.printf("[bad length %d]", n)
+		return true
 	}
 	p.str(" TS{")
 	kind, hop := b[3]&15, 8
 	if kind == 0 {
 		hop = 4
 	}
-	if (len(b)-4)%hop != 0 {
-		p.printf("[bad length %d]", len(b))
+	if (n-4)%hop != 0 {
+		p.printf("[bad length %d]", n)
 	}
 	// The pointer is unsigned in tcpdump: 0 counts as very far.
 	ptr := int(uint32(b[2]) - 1)
-	if ptr < 4 || (ptr-4)%hop != 0 || ptr > len(b)+1 {
+	if ptr < 4 || (ptr-4)%hop != 0 || ptr > n+1 {
 		p.printf("[bad ptr %d]", b[2])
 	}
 	i := 0
@@ -257,12 +260,15 @@ func (p *Printer) timeStampOption(b []byte) {
 		p.printf("[bad ts type %d]", kind)
 	} else {
 		p.str(tokStr(timeStampKinds, "", uint32(kind)))
-		for i = 4; i < len(b); i += hop {
+		for i = 4; i < n; i += hop {
+			if len(b) < i+hop {
+				return false
+			}
 			p.char(' ')
 			if ptr == i {
 				p.str("^ ")
 			}
-			stamp := p.part(b[:cap(b)], i, hop)
+			stamp := b[i : i+hop]
 			p.dec(uint64(binary.BigEndian.Uint32(stamp[hop-4:])))
 			p.char('@')
 			if hop == 8 {
@@ -278,6 +284,7 @@ func (p *Printer) timeStampOption(b []byte) {
 	} else {
 		p.char('}')
 	}
+	return true
 }
 
 // sourceRouteEnd is where the packet goes in the end: the last address of a source route, or the destination.

@@ -13,7 +13,7 @@ const (
 var llcSAPs = []tok{
 	{0x00, "Null"}, {sapGlobal, "Global"}, {0x02, "802.1B I"}, {0x03, "802.1B G"}, {sapIP, "IP"}, {0x04, "SNA"},
 	{0x0e, "ProWay NM"}, {sapSTP, "STP"}, {0x4e, "RS511"}, {0x7e, "ISO8208"}, {0x8e, "ProWay"}, {sapSNAP, "SNAP"},
-	{sapIPX, "IPX"}, {0xf0, "NetBeui"}, {sapISO, "OSI"}, {0xbc, "VINES"},
+	{sapIPX, "IPX"}, {0xf0, "NetBeui"}, {sapISO, "OSI"},
 }
 
 var llcCommands = []tok{

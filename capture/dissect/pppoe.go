@@ -14,7 +14,8 @@ func (p *Printer) pppoe(b []byte, length int) {
 	const header, longestPADI = 6, 1484 - 6
 	p.proto = "pppoe"
 	if length < header {
-		p.printf("truncated-pppoe %d", length)
+		p.printf(" (length %d < %d)", length, header)
+		p.invalid()
 		return
 	}
 	if len(b) < header {
@@ -44,31 +45,26 @@ func (p *Printer) pppoe(b []byte, length int) {
 	if code == 0 {
 		p.char(' ')
 		p.ppp(b[header:], n)
-	} else if !p.pppoeTags(b[header:], n) {
-		p.trunc()
+	} else {
+		p.pppoeTags(b[header:], n)
 	}
 }
 
-// pppoeTags prints n bytes of tags, and says whether they were captured.
-func (p *Printer) pppoeTags(b []byte, n int) bool {
+// pppoeTags prints n bytes of tags.
+func (p *Printer) pppoeTags(b []byte, n int) {
 	for n > 0 {
-		if len(b) < 4 {
-			return false
-		}
+		p.need(b, 4)
 		tag, size := p.u16(b, 0), int(p.u16(b, 2))
 		b, n = b[4:], n-4
-		if len(b) < size {
-			return false
-		}
+		p.need(b, size)
 		p.printf(" [%s", tokStr(pppoeTags, "TAG-0x%x", uint32(tag)))
 		p.pppoeValue(b[:size])
 		p.char(']')
 		if tag == 0 {
-			return true
+			return
 		}
 		b, n = b[size:], n-size
 	}
-	return true
 }
 
 // pppoeValue prints a tag's value as text if most of its first bytes are, else in hexadecimal.
@@ -91,97 +87,4 @@ func (p *Printer) pppoeValue(b []byte) {
 	default:
 		p.printf(" 0x%X", b)
 	}
-}
-
-// Protocols of PPP (https://www.iana.org/assignments/ppp-numbers).
-const (
-	pppIP     = 0x0021
-	pppIPv6   = 0x0057
-	pppMPLS   = 0x0281
-	pppMPLS2  = 0x0283
-	pppIPCP   = 0x8021
-	pppIPv6CP = 0x8057
-	pppCCP    = 0x80fd
-	pppMPLSCP = 0x8281
-	pppLCP    = 0xc021
-)
-
-var (
-	pppNames = []tok{
-		{pppIP, "IP"}, {0x23, "OSI"}, {0x25, "NS"}, {0x27, "DECNET"}, {0x29, "APPLE"}, {0x2b, "IPX"}, {0x2d, "VJC IP"},
-		{0x2f, "VJNC IP"}, {0x31, "BRPDU"}, {0x33, "STII"}, {0x35, "VINES"}, {pppMPLS, "MPLS"}, {pppMPLS2, "MPLS"},
-		{0x0201, "HELLO"}, {0x0231, "LUXCOM"}, {0x0233, "SNS"}, {pppIPCP, "IPCP"}, {0x8023, "OSICP"}, {0x8025, "NSCP"},
-		{0x8027, "DECNETCP"}, {0x8029, "APPLECP"}, {0x802b, "IPXCP"}, {0x8033, "STIICP"}, {0x8035, "VINESCP"},
-		{pppIPv6CP, "IP6CP"}, {pppMPLSCP, "MPLSCP"}, {pppLCP, "LCP"}, {0xc023, "PAP"}, {0xc025, "LQM"},
-		{0xc027, "SPAP"}, {0xc223, "CHAP"}, {0xc02b, "BACP"}, {0xc02d, "BAP"}, {0x3d, "MLPPP"}, {pppIPv6, "IP6"},
-		{0xfd, "COMP"}, {pppCCP, "CCP"},
-	}
-	pppCodes = []tok{
-		{0, "Vendor-Extension"}, {1, "Conf-Request"}, {2, "Conf-Ack"}, {3, "Conf-Nack"}, {4, "Conf-Reject"},
-		{5, "Term-Request"}, {6, "Term-Ack"}, {7, "Code-Reject"}, {8, "Prot-Reject"}, {9, "Echo-Request"},
-		{10, "Echo-Reply"}, {11, "Disc-Req"}, {12, "Ident"}, {13, "Time-Remaining"}, {14, "Reset-Req"}, {15, "Reset-Ack"},
-	}
-)
-
-// ppp prints a frame of RFC 1661, with or without address, control and a long protocol field.
-func (p *Printer) ppp(b []byte, length int) {
-	p.proto = "ppp"
-	whole := length
-	if length < 2 {
-		p.trunc()
-		return
-	}
-	switch p.u16(b, 0) {
-	case 0x0003, 0x8f03, 0x0f03, 0xff03:
-		b, length = b[2:], length-2
-	}
-	if length < 2 {
-		p.trunc()
-		return
-	}
-	n := 2
-	proto := uint16(p.u8(b, 0))
-	if proto%2 == 1 {
-		n = 1
-	} else {
-		proto = p.u16(b, 0)
-	}
-	b, length = b[n:], length-n
-	if p.opt.Link {
-		name := tokStr(pppNames, "unknown", uint32(proto))
-		p.printf("%s (0x%04x), length %d", name, proto, whole)
-		if name == "unknown" {
-			return
-		}
-		p.str(": ")
-	}
-	p.pppPayload(proto, b, length)
-}
-
-func (p *Printer) pppPayload(proto uint16, b []byte, length int) {
-	switch proto {
-	case pppIP, typeIPv4:
-		p.ipv4(b, length)
-	case pppIPv6, typeIPv6:
-		p.ip6(b, length)
-	case pppMPLS, pppMPLS2:
-		p.mpls(b, length)
-	case pppLCP, pppIPCP, 0x8023, pppMPLSCP, pppIPv6CP, pppCCP, 0xc02b:
-		p.pppControl(proto, b, length)
-	default:
-		p.str(tokStr(pppNames, "unknown PPP protocol (0x%04x)", uint32(proto)))
-		p.char(' ')
-		p.hexLines("\n\t", upto(b, length), 0)
-	}
-}
-
-// pppControl prints the header of a control protocol (RFC 1661, section 5).
-func (p *Printer) pppControl(proto uint16, b []byte, length int) {
-	p.str(tokStr(pppNames, "", uint32(proto)))
-	p.str(", ")
-	if length < 4 || len(b) < 2 {
-		p.trunc()
-		return
-	}
-	p.printf("%s (0x%02x), id %d, length %d", tokStr(pppCodes, "Unknown Opcode", uint32(b[0])), b[0], b[1], length+2)
 }

@@ -81,7 +81,8 @@ func writeCapture(t *testing.T, file string, all []dissect.Packet) {
 	}
 }
 
-// mutate returns a changed copy of p: other bytes, fewer bytes, or both.
+// mutate returns a changed copy of p: other bytes, other 16-bit numbers such as lengths, fewer bytes, or more than one
+// of these.
 func mutate(r *rand.Rand, p dissect.Packet) dissect.Packet {
 	p.Data = bytes.Clone(p.Data)
 	if len(p.Data) == 0 {
@@ -92,13 +93,16 @@ func mutate(r *rand.Rand, p dissect.Packet) dissect.Packet {
 		if r.IntN(2) == 0 {
 			i = r.IntN(min(len(p.Data), 80))
 		}
-		switch r.IntN(3) {
+		switch r.IntN(4) {
 		case 0:
 			p.Data[i] = byte(r.Uint32())
 		case 1:
 			p.Data[i] ^= 1 << r.IntN(8)
 		case 2:
 			p.Data[i]++
+		case 3:
+			i &^= 1
+			copy(p.Data[i:], [][]byte{{0, 0}, {0, 1}, {0xff, 0xff}, {0x7f, 0xff}}[r.IntN(4)])
 		}
 	}
 	if r.IntN(3) == 0 {

@@ -17,7 +17,7 @@ var (
 	stpRoles = []tok{{0, "Unknown"}, {1, "Alternate"}, {2, "Root"}, {3, "Designated"}}
 )
 
-// stp prints a message of a spanning tree; of 802.1s and 802.1aq what they have in common with the others.
+// stp prints a message of a spanning tree.
 func (p *Printer) stp(b []byte, length int) {
 	const header, config = 4, 35
 	p.proto = "stp"
@@ -36,17 +36,25 @@ func (p *Printer) stp(b []byte, length int) {
 	}
 	kind := uint32(p.u8(b, 3))
 	p.printf(", %s", tokStr(stpKinds, "Unknown BPDU Type (0x%02x)", kind))
-	if kind != stpConfig && kind != stpRapid {
+	least := config
+	switch {
+	case kind == stpConfig:
+	case kind != stpRapid || version == 0:
+		return
+	case version == 2:
+		least = config + 1
+	default:
+		p.stpMultiple(b, length, version == 4)
 		return
 	}
-	if length < config {
+	if length < least {
 		p.invalid()
 		return
 	}
-	p.stpConfig(b, length, kind)
+	p.stpConfig(b, length, version)
 }
 
-func (p *Printer) stpConfig(b []byte, length int, kind uint32) {
+func (p *Printer) stpConfig(b []byte, length int, version uint32) {
 	flags := uint32(p.u8(b, 4))
 	p.printf(", Flags [%s]", bitStr(stpFlags, "none", flags, ", "))
 	p.need(b, 27)
@@ -56,15 +64,22 @@ func (p *Printer) stpConfig(b []byte, length int, kind uint32) {
 	if p.opt.Verbose == 0 {
 		return
 	}
-	seconds := func(i int) float64 { return float64(p.u16(b, i)) / 256 }
-	p.printf("\n\tmessage-age %.2fs, max-age %.2fs, hello-time %.2fs, forwarding-delay %.2fs", seconds(27), seconds(29),
-		seconds(31), seconds(33))
+	p.stpTimes(b)
 	p.str("\n\troot-id ")
 	p.bridgeID(b[5:13])
 	p.printf(", root-pathcost %d", p.u32(b, 13))
-	if kind == stpRapid {
-		p.printf(", port-role %s", tokStr(stpRoles, "Unknown", flags>>2&3))
+	if version == 2 {
+		p.printf(", port-role %s", stpRole(flags))
 	}
+}
+
+func stpRole(flags uint32) string { return tokStr(stpRoles, "Unknown", flags>>2&3) }
+
+// stpTimes prints the times of a message, which are in units of 1/256 s.
+func (p *Printer) stpTimes(b []byte) {
+	seconds := func(i int) float64 { return float64(p.u16(b, i)) / 256 }
+	p.printf("\n\tmessage-age %.2fs, max-age %.2fs, hello-time %.2fs, forwarding-delay %.2fs", seconds(27), seconds(29),
+		seconds(31), seconds(33))
 }
 
 func (p *Printer) bridgeID(b []byte) {

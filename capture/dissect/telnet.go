@@ -1,121 +1,152 @@
 package dissect
 
-// Bytes of RFC 854 that are no text.
+// Commands of RFC 854 that lead on.
 const (
-	telnetFirst = 236 // EOF, RFC 1184
+	telnetFirst = 236
 	telnetSE    = 240
 	telnetSB    = 250
 	telnetWill  = 251
 	telnetDont  = 254
 	telnetIAC   = 255
+)
 
-	telnetAuth    = 37 // options, RFC 2941 and 2946
-	telnetEncrypt = 38
+var telnetCommands = [...]string{
+	"EOF", "SUSP", "ABORT", "EOR", "SE", "NOP", "DMARK", "BRK", "IP", "AO", "AYT", "EC", "EL", "GA", "SB", "WILL",
+	"WONT", "DO", "DONT", "IAC",
+}
+
+var telnetOptions = [...]string{
+	"BINARY", "ECHO", "RCP", "SUPPRESS GO AHEAD", "NAME", "STATUS", "TIMING MARK", "RCTE", "NAOL", "NAOP", "NAOCRD",
+	"NAOHTS", "NAOHTD", "NAOFFD", "NAOVTS", "NAOVTD", "NAOLFD", "EXTEND ASCII", "LOGOUT", "BYTE MACRO",
+	"DATA ENTRY TERMINAL", "SUPDUP", "SUPDUP OUTPUT", "SEND LOCATION", "TERMINAL TYPE", "END OF RECORD", "TACACS UID",
+	"OUTPUT MARKING", "TTYLOC", "3270 REGIME", "X.3 PAD", "NAWS", "TSPEED", "LFLOW", "LINEMODE", "XDISPLOC",
+	"OLD-ENVIRON", "AUTHENTICATION", "ENCRYPT", "NEW-ENVIRON",
+}
+
+// Options whose subnegotiation has words of its own.
+const (
+	telnetAuthentication = 37
+	telnetEncrypt        = 38
 )
 
 var (
-	telnetCommands = [...]string{
-		"EOF", "SUSP", "ABORT", "EOR", "SE", "NOP", "DMARK", "BRK", "IP", "AO", "AYT", "EC", "EL", "GA", "SB", "WILL",
-		"WONT", "DO", "DONT", "IAC",
+	telnetWords     = []string{"IS", "SEND", "INFO"}
+	telnetAuthWords = []string{"IS", "SEND", "REPLY", "NAME"}
+	telnetAuthTypes = []string{
+		"NULL", "KERBEROS_V4", "KERBEROS_V5", "SPX", "MINK", "SRP", "RSA", "SSL", "", "", "LOKI", "SSA", "KEA_SJ",
+		"KEA_SJ_INTEG", "DSS", "NTLM",
 	}
-	telnetOptions = [...]string{
-		"BINARY", "ECHO", "RCP", "SUPPRESS GO AHEAD", "NAME", "STATUS", "TIMING MARK", "RCTE", "NAOL", "NAOP", "NAOCRD",
-		"NAOHTS", "NAOHTD", "NAOFFD", "NAOVTS", "NAOVTD", "NAOLFD", "EXTEND ASCII", "LOGOUT", "BYTE MACRO",
-		"DATA ENTRY TERMINAL", "SUPDUP", "SUPDUP OUTPUT", "SEND LOCATION", "TERMINAL TYPE", "END OF RECORD",
-		"TACACS UID", "OUTPUT MARKING", "TTYLOC", "3270 REGIME", "X.3 PAD", "NAWS", "TSPEED", "LFLOW", "LINEMODE",
-		"XDISPLOC", "OLD-ENVIRON", "AUTHENTICATION", "ENCRYPT", "NEW-ENVIRON",
+	telnetCryptWords = []string{
+		"IS", "SUPPORT", "REPLY", "START", "END", "REQUEST-START", "REQUEST-END", "END_KEYID", "DEC_KEYID",
 	}
-	telnetQualifiers   = []tok{{0, "IS"}, {1, "SEND"}, {2, "INFO"}}
-	telnetAuthCommands = []tok{{0, "IS"}, {1, "SEND"}, {2, "REPLY"}, {3, "NAME"}}
-	telnetAuthTypes    = []tok{
-		{0, "NULL"}, {1, "KERBEROS_V4"}, {2, "KERBEROS_V5"}, {3, "SPX"}, {4, "MINK"}, {5, "SRP"}, {6, "RSA"}, {7, "SSL"},
-		{10, "LOKI"}, {11, "SSA"}, {12, "KEA_SJ"}, {13, "KEA_SJ_INTEG"}, {14, "DSS"}, {15, "NTLM"},
-	}
-	telnetEncryptCommands = []tok{
-		{0, "IS"}, {1, "SUPPORT"}, {2, "REPLY"}, {3, "START"}, {4, "END"}, {5, "REQUEST-START"}, {6, "REQUEST-END"},
-		{7, "END_KEYID"}, {8, "DEC_KEYID"},
-	}
-	telnetEncryptTypes = []tok{
-		{0, "NULL"}, {1, "DES_CFB64"}, {2, "DES_OFB64"}, {3, "DES3_CFB64"}, {4, "DES3_OFB64"}, {6, "CAST5_40_CFB64"},
-		{7, "CAST5_40_OFB64"}, {8, "CAST128_CFB64"}, {9, "CAST128_OFB64"},
+	telnetCryptTypes = []string{
+		"NULL", "DES_CFB64", "DES_OFB64", "DES3_CFB64", "DES3_OFB64", "", "CAST5_40_CFB64", "CAST5_40_OFB64",
+		"CAST128_CFB64", "CAST128_OFB64",
 	}
 )
 
-// telnet prints the commands at the beginning of a segment.
+// telnet prints the commands that a segment begins with.
 func (p *Printer) telnet(b []byte, length int) {
 	p.proto = "telnet"
 	first := true
 	for length > 0 && p.u8(b, 0) == telnetIAC {
-		text, n := p.telnetCommand(b, length)
+		n := p.telnetLength(b, length)
 		if n < 0 {
 			break
 		}
-		p.str(flagStr(first, " [telnet ", ", "))
-		p.str(text)
-		first = false
-		b, length = b[n:], length-n
+		if first {
+			p.str(" [telnet ")
+		} else {
+			p.str(", ")
+		}
+		p.telnetCommand(b, n)
+		p.need(b, n)
+		b, length, first = b[n:], length-n, false
 	}
-	p.sep(!first, "]")
+	if !first {
+		p.char(']')
+	}
 }
 
-// telnetCommand gives the text and the length of a command, -1 if it is none, or not whole.
-func (p *Printer) telnetCommand(b []byte, length int) (text string, n int) {
+// telnetLength is how long the command is that b begins with; -1 is that there is none, or not all of it.
+func (p *Printer) telnetLength(b []byte, length int) int {
 	if length < 2 {
-		return "", -1
+		return -1
 	}
-	c := p.u8(b, 1)
-	switch {
+	switch c := p.u8(b, 1); {
 	case c == telnetIAC:
-		return "IAC IAC", 2
+		return 2
 	case c < telnetFirst:
-		return "", -1
+		return -1
+	case c < telnetSB:
+		return 2
+	case length < 3:
+		return -1
+	case c != telnetSB:
+		p.need(b, 3)
+		return 3
 	}
-	text = telnetCommands[c-telnetFirst]
-	if c < telnetSB || c > telnetDont {
-		return text, 2
-	}
-	if length < 3 {
-		return "", -1
-	}
-	option := p.u8(b, 2)
-	if int(option) < len(telnetOptions) {
-		text += " " + telnetOptions[option]
-	} else {
-		text += " " + sharpHex(uint32(option))
-	}
-	if c >= telnetWill {
-		return text, 3
-	}
-	return p.telnetSub(text, option, b, length)
-}
-
-// telnetSub is telnetCommand for a subnegotiation, which IAC SE ends.
-func (p *Printer) telnetSub(text string, option uint8, b []byte, length int) (string, int) {
+	p.need(b, 3)
 	end := 3
-	for length > end+1 && !(p.u8(b, end) == telnetIAC && p.u8(b, end+1) == telnetSE) {
-		end++
+	for ; length > end+1; end++ {
+		p.need(b, end+2)
+		if b[end] == telnetIAC && b[end+1] == telnetSE {
+			break
+		}
 	}
 	if p.u8(b, end) != telnetIAC {
-		return "", -1
+		return -1
 	}
-	names := [][]tok{telnetQualifiers}
+	return end + 2 // the last byte may be missing
+}
+
+// telnetCommand prints a command of n bytes.
+func (p *Printer) telnetCommand(b []byte, n int) {
+	c := b[1]
+	if c == telnetIAC {
+		p.str("IAC IAC")
+		return
+	}
+	p.str(telnetCommands[c-telnetFirst])
+	if c < telnetSB {
+		return
+	}
+	p.char(' ')
+	p.telnetWord(telnetOptions[:], b[2])
+	if c == telnetSB {
+		p.telnetNegotiation(b[2], b[3:n-2])
+	}
+}
+
+// telnetNegotiation prints what a subnegotiation says of an option (RFC 855).
+func (p *Printer) telnetNegotiation(option uint8, b []byte) {
+	words := [][]string{telnetWords}
 	switch option {
-	case telnetAuth:
-		names = [][]tok{telnetAuthCommands, telnetAuthTypes}
+	case telnetAuthentication:
+		words = [][]string{telnetAuthWords, telnetAuthTypes}
 	case telnetEncrypt:
-		names = [][]tok{telnetEncryptCommands, telnetEncryptTypes}
+		words = [][]string{telnetCryptWords, telnetCryptTypes}
 	}
-	at := 3
-	for ; at < end; at++ {
-		if at >= length {
-			return "", -1
+	for i, c := range b {
+		p.char(' ')
+		if i < len(words) {
+			p.telnetWord(words[i], c)
+		} else {
+			p.telnetWord(nil, c)
 		}
-		v := uint32(p.u8(b, at))
-		name := sharpHex(v)
-		if i := at - 3; i < len(names) {
-			name = tokStr(names[i], name, v)
-		}
-		text += " " + name
 	}
-	return text + " SE", at + 2
+	p.str(" SE")
+}
+
+// telnetWord prints the word for c, or its number as C's %#x does.
+func (p *Printer) telnetWord(words []string, c uint8) {
+	switch {
+	case int(c) < len(words) && words[c] != "":
+		p.str(words[c])
+	case c == 0:
+		p.char('0')
+	default:
+		p.str("0x")
+		p.hex(uint64(c), 1)
+	}
 }

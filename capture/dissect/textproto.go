@@ -30,7 +30,7 @@ var (
 // is nil.
 func (p *Printer) textProtocol(name string, b []byte, length int, commands *textCommands) {
 	p.proto = name
-	begins := commands == nil || commands.begin(upto(b, length))
+	begins := commands == nil || commands.begin(upto(b, length), length)
 	p.str(strings.ToUpper(name))
 	if !begins {
 		return
@@ -48,9 +48,9 @@ func (p *Printer) textProtocol(name string, b []byte, length int, commands *text
 	}
 }
 
-// begin says whether b begins with a request or a reply.
-func (c *textCommands) begin(b []byte) bool {
-	word, rest := textWord(b)
+// begin says whether b, of which there are length bytes in the packet, begins with a request or a reply.
+func (c *textCommands) begin(b []byte, length int) bool {
+	word, rest := textWord(b, length)
 	if word == nil {
 		return false
 	}
@@ -60,7 +60,7 @@ func (c *textCommands) begin(b []byte) bool {
 		}
 	}
 	if c.replySecond {
-		word, _ = textWord(rest)
+		word, _ = textWord(rest, length-(len(b)-len(rest)))
 	}
 	return len(word) == 3 && isDigit(word[0]) && isDigit(word[1]) && isDigit(word[2])
 }
@@ -70,8 +70,8 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 func isPrint(c byte) bool { return c >= ' ' && c < 0x7f }
 
 // textWord cuts the first word and the blanks after it off b; the word is nil if b begins with none, or with one that
-// is too long or not text.
-func textWord(b []byte) (word, rest []byte) {
+// is too long, not text or not captured to its end.
+func textWord(b []byte, length int) (word, rest []byte) {
 	const longest = 127
 	n := 0
 	for ; n < len(b) && b[n] != ' ' && b[n] != '\t' && b[n] != '\r' && b[n] != '\n'; n++ {
@@ -79,7 +79,7 @@ func textWord(b []byte) (word, rest []byte) {
 			return nil, nil
 		}
 	}
-	if n == 0 {
+	if n == 0 || n == len(b) && n < length {
 		return nil, nil
 	}
 	rest = b[n:]
