@@ -140,13 +140,9 @@ func (p *Printer) telnetNegotiation(option uint8, b []byte) {
 
 // telnetWord prints the word for c, or its number as C's %#x does.
 func (p *Printer) telnetWord(words []string, c uint8) {
-	switch {
-	case int(c) < len(words) && words[c] != "":
+	if int(c) < len(words) && words[c] != "" {
 		p.str(words[c])
-	case c == 0:
-		p.char('0')
-	default:
-		p.str("0x")
-		p.hex(uint64(c), 1)
+	} else {
+		p.str(sharpHex(uint32(c)))
 	}
 }
