@@ -32,7 +32,7 @@ func TestUsage(t *testing.T) {
 		{"--trial 0s", 2}, {"--trial 1h", 2}, {"--calm -1s", 2}, {"--contestant x", 2}, {"--contestant =x", 2}, {"--contestant kernel=x", 2},
 		{"--contestant a=x --contestant a=y", 2}, {"--from a", 2}, {"--to a", 2}, {"--host a", 2}, {"--to-address 10.0.0.1", 2},
 		{"--from a --to b --to-address x", 2}, {"--from a --to b --to-address ::1", 2}, {"--from a --to b --contestant m=x", 2},
-		{"--bin /no/such/file", 1}, {"compare", 2}, {"compare a", 2}, {"compare a b c", 2}, {"compare --x a b", 2},
+		{"--bin /no/such/file", 1}, {"--html /no/such/dir/page.html", 1}, {"compare", 2}, {"compare a", 2}, {"compare a b c", 2}, {"compare --x a b", 2},
 		{"compare /no/such /file", 1}, {"compare " + bad + " " + old, 1}, {"compare " + old + " " + old, 0},
 		{"html", 2}, {"html " + bad, 1}, {"html " + old, 0}, {"table " + old, 0}, {"table a b", 2},
 		{"--help", 0}, {"compare --help", 0},

@@ -88,6 +88,7 @@ type run struct {
 	dir      string
 	lab      *bed // of most works, made by the first that asks
 	progress progress
+	restless int                // trials in a row before which the machine did not get quiet
 	ceilings map[string]float64 // frames a second, by sizes
 }
 
@@ -326,7 +327,7 @@ func (r *run) turn(b *bed, s *step, c contestant, round int) (err error) {
 	var best []Value
 	least := math.Inf(1)
 	for try := 1; ; try++ {
-		calm := r.Calm == 0 || awaitQuiet(r.ctx, r.Calm)
+		calm := r.quiet()
 		if r.ctx.Err() != nil {
 			return context.Cause(r.ctx)
 		}
@@ -346,7 +347,7 @@ func (r *run) turn(b *bed, s *step, c contestant, round int) (err error) {
 		if noise < least { // what was measured has no say in it
 			best, least = values, noise
 		}
-		again := noise > noisy && calm && r.Calm > 0 && try < tries
+		again := noise > noisy && calm && try < tries
 		verdict := ""
 		if again {
 			verdict = ", made again"
@@ -357,6 +358,26 @@ func (r *run) turn(b *bed, s *step, c contestant, round int) (err error) {
 			return nil
 		}
 	}
+}
+
+// patience is how many trials in a row are waited for in vain.
+const patience = 5
+
+// quiet waits for the machine to be so, and says whether it is. Where it never is, that is said once and not waited for
+// any more: the run shall end.
+func (r *run) quiet() bool {
+	if r.Calm == 0 || r.restless == patience {
+		return false
+	}
+	if awaitQuiet(r.ctx, r.Calm) {
+		r.restless = 0
+		return true
+	}
+	if r.restless++; r.restless == patience {
+		r.report.Notes = append(r.report.Notes, "The machine did not get quiet, so that it was not waited for any more.")
+		r.logf("the machine does not get quiet: measuring at once")
+	}
+	return false
 }
 
 func (r *run) logf(format string, args ...any) {

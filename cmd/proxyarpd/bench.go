@@ -43,6 +43,9 @@ func runBench(ctx context.Context, args []string, out, errw io.Writer) error {
 	if !w.quiet {
 		o.Log = errw
 	}
+	if err := w.check(); err != nil {
+		return err
+	}
 	report, err := bench.Run(ctx, o)
 	if report == nil {
 		return err
@@ -54,6 +57,18 @@ func runBench(ctx context.Context, args []string, out, errw io.Writer) error {
 type benchOutput struct {
 	format, html string
 	quiet        bool
+}
+
+// check sees to it that a run is not in vain because its page cannot be written.
+func (w benchOutput) check() error {
+	if w.html == "" {
+		return nil
+	}
+	f, err := os.OpenFile(w.html, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("bench: --html: %w", err)
+	}
+	return f.Close()
 }
 
 func (w benchOutput) write(report *bench.Report, out io.Writer) error {
@@ -83,12 +98,12 @@ func parseBench(args []string, out io.Writer) (o bench.Options, w benchOutput, e
 	var only string
 	fs.BoolVar(&o.Quick, "quick", false, "the main table in about a minute: fewer cases, shorter trials")
 	fs.StringVar(&only, "only", "", "measure these `works` only, comma-separated: "+strings.Join(bench.Works(), ", "))
-	fs.IntVar(&o.Rounds, "rounds", 3, "how often each contestant takes its `turn`")
+	fs.IntVar(&o.Rounds, "rounds", 3, "how often each contestant takes its turn")
 	fs.DurationVar(&o.Trial, "trial", 0, fmt.Sprintf("how long a trial lasts (default %v, with --quick %v)", bench.DefaultTrial[0], bench.DefaultTrial[1]))
 	fs.DurationVar(&o.Calm, "calm", 0, "wait that long before a trial for other processes to let the machine be, and repeat one that they disturbed; 0: measure at once (default 20s, with --quick 0)")
 	fs.Var(&list[bench.Command]{values: &o.Commands, parse: parseContestant}, "contestant", "`NAME=COMMAND`, a forwarder of your own, run by sh -c in the host's namespace (repeatable)")
 	fs.StringVar(&between.From, "from", "", "measure from this network `namespace`, a name in /run/netns or a path, ...")
-	fs.StringVar(&between.To, "to", "", "... to this one, as they are, without making anything")
+	fs.StringVar(&between.To, "to", "", "... to this `namespace`, as they are, without making anything")
 	fs.StringVar(&between.Host, "host", "", "with --from and --to: the `namespace` in which --contestant runs")
 	fs.StringVar(&between.FromIf, "from-if", "", "the sender's `interface` (default: by its route to the receiver)")
 	fs.Var(&address{&between.FromAddress}, "from-address", "the sender's `address` (default: by its route to the receiver)")
