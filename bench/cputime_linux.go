@@ -19,7 +19,8 @@ type cpuUse struct {
 	others    time.Duration // of processes that have no part in it
 	busy      time.Duration // of all CPUs, but for others
 
-	packets   uint64
+	took      time.Duration
+	perSecond float64       // packets that arrived
 	generator time.Duration // of its threads, a frame
 }
 
@@ -53,7 +54,7 @@ func procStat() (fields [8]uint64) {
 // since is what went between two looks. Busy is what is not idle: that the kernel measures, while it samples the rest.
 func (u cpuUse) since(before cpuUse) cpuUse {
 	took := u.at.Sub(before.at)
-	d := cpuUse{at: u.at, idle: u.idle - before.idle, softirq: u.softirq - before.softirq, forwarder: u.forwarder - before.forwarder}
+	d := cpuUse{at: u.at, took: took, idle: u.idle - before.idle, softirq: u.softirq - before.softirq, forwarder: u.forwarder - before.forwarder}
 	if u.others > before.others {
 		d.others = u.others - before.others
 	}
@@ -63,7 +64,7 @@ func (u cpuUse) since(before cpuUse) cpuUse {
 
 // perPacket is a share of the time, in ns a packet that arrived.
 func (u cpuUse) perPacket(d time.Duration) float64 {
-	return float64(d.Nanoseconds()) / float64(u.packets)
+	return float64(d.Nanoseconds()) / (u.perSecond * u.took.Seconds())
 }
 
 // onlineCPUs counts the machine's CPUs, whether or not this process may use them.

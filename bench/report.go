@@ -48,7 +48,7 @@ type Row struct {
 	Spread     *[2]float64        `json:"spread"`     // lowest, highest
 	Ratio      *float64           `json:"ratio"`      // of the medians, to the base's; null where there is none
 	Difference *float64           `json:"difference"` // of the medians, to the base's, in Unit
-	Ceiling    *float64           `json:"ceiling"`    // the generator's median of the same work
+	Ceiling    *float64           `json:"ceiling"`    // of rates: the generator's median of the same work
 	Samples    []float64          `json:"samples"`
 	Offered    []float64          `json:"offered,omitempty"` // kpps that the generators really sent, of each sample
 	Sent       uint64             `json:"sent"`              // what the following are of, over all rounds; 0: not counted
@@ -192,7 +192,9 @@ func (r *Report) Finish() {
 		}
 		median, spread := Median(row.Samples), Spread(row.Samples)
 		row.Median, row.Spread = &median, &spread
-		row.Ceiling = finite(Median(ceiling[row.Work]))
+		if row.Unit == "kpps" {
+			row.Ceiling = finite(Median(ceiling[row.Work]))
+		}
 		if row.Ratio = finite(Ratio(row.Samples, base[row.Work])); row.Ratio != nil {
 			row.Difference = finite(median - Median(base[row.Work]))
 		}

@@ -72,28 +72,30 @@ func (r *run) trial(b *bed, c contestant, l load) (out outcome, err error) {
 	if err := r.interval(warm); err != nil {
 		return out, err
 	}
+	cpu0 := cpuTimes(c) // which takes a while, so outside of the time that is measured
 	got0, err := sink.Received()
 	if err != nil {
 		return out, err
 	}
-	sent0, cpu0, began := g.sent(), cpuTimes(c), time.Now()
+	sent0, began := g.sent(), time.Now()
 	if err := r.interval(l.duration); err != nil {
 		return out, err
 	}
-	sent1, took := g.sent(), time.Since(began)
 	got1, err := sink.Received()
 	if err != nil {
 		return out, err
 	}
+	sent1, took := g.sent(), time.Since(began)
 	out.cpu = cpuTimes(c).since(cpu0)
 	g.stop()
 	out.refused = g.failed()
 	out.offered, out.received = float64(sent1-sent0)/took.Seconds(), float64(got1-got0)/took.Seconds()
-	out.cpu.packets, out.cpu.generator = sent1-sent0, g.cpuTime()
+	out.cpu.generator = g.cpuTime()
 	if _, alone := c.(*dropper); alone {
+		out.cpu.perSecond = out.offered
 		return out, nil
 	}
-	out.cpu.packets = got1 - got0
+	out.cpu.perSecond = out.received
 	if err := sink.Drain(g.sent()); err != nil {
 		return out, err
 	}
