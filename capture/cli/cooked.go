@@ -45,27 +45,10 @@ func cook(p *pcapfile.Packet, buf []byte) (*pcapfile.Packet, []byte) {
 		binary.BigEndian.PutUint32(h[4:], uint32(capture.ParseIfindex(p.Interface.Description)))
 	}
 	binary.BigEndian.PutUint16(h[8:], hatype)
-	h[10] = packetType(p)
+	h[10] = p.Flags.PacketType()
 	buf = append(append(buf[:0], h[:]...), payload[removed:]...)
 	c := *p
 	c.Data, c.Len, c.LinkType = buf, p.Len-uint32(removed)+sll2Len, pcapfile.LinkTypeLinuxSLL2
 	return &c, buf
 }
 
-// packetType is the PACKET_* that the flags of a packet say
-// (include/uapi/linux/if_packet.h).
-func packetType(p *pcapfile.Packet) byte {
-	const host, broadcast, multicast, otherhost, outgoing = 0, 1, 2, 3, 4
-	if p.Flags.Direction() == pcapfile.Outbound {
-		return outgoing
-	}
-	switch p.Flags.Reception() {
-	case pcapfile.Broadcast:
-		return broadcast
-	case pcapfile.Multicast:
-		return multicast
-	case pcapfile.Promiscuous:
-		return otherhost
-	}
-	return host
-}

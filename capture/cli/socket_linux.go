@@ -158,23 +158,8 @@ func (s *socket) take(p *pcapfile.Packet, slot *pktring.Slot) bool {
 		frame, length = slot.Retag(s.scratch, frame), length+pktring.TagLen
 	}
 	*p = pcapfile.Packet{Time: slot.Time, Nanoseconds: true, Data: frame[:min(len(frame), s.o.snap)], Len: uint32(length), LinkType: i.LinkType,
-		Interface: i, Has: pcapfile.HasTime | pcapfile.HasFlags, Flags: socketFlags(slot.PktType)}
+		Interface: i, Has: pcapfile.HasTime | pcapfile.HasFlags, Flags: pcapfile.FlagsOfPacketType(slot.PktType)}
 	return true
-}
-
-func socketFlags(pktType uint8) pcapfile.Flags {
-	d, r := pcapfile.Inbound, pcapfile.Unicast
-	switch pktType {
-	case unix.PACKET_OUTGOING:
-		d, r = pcapfile.Outbound, pcapfile.ReceptionUnknown
-	case unix.PACKET_BROADCAST:
-		r = pcapfile.Broadcast
-	case unix.PACKET_MULTICAST:
-		r = pcapfile.Multicast
-	case unix.PACKET_OTHERHOST:
-		r = pcapfile.Promiscuous
-	}
-	return pcapfile.MakeFlags(d, r)
 }
 
 // iface finds or makes the interface of a slot; nil if it was not asked for.

@@ -47,3 +47,44 @@ func (f Flags) Reception() Reception {
 	}
 	return ReceptionUnknown
 }
+
+// Linux's packet types (include/uapi/linux/if_packet.h, PACKET_*), which are
+// also those of cooked captures.
+const (
+	packetHost = iota
+	packetBroadcast
+	packetMulticast
+	packetOtherHost
+	packetOutgoing
+)
+
+// FlagsOfPacketType says in a file's terms what a PACKET_* says.
+func FlagsOfPacketType(t uint8) Flags {
+	switch t {
+	case packetOutgoing:
+		return MakeFlags(Outbound, ReceptionUnknown)
+	case packetBroadcast:
+		return MakeFlags(Inbound, Broadcast)
+	case packetMulticast:
+		return MakeFlags(Inbound, Multicast)
+	case packetOtherHost:
+		return MakeFlags(Inbound, Promiscuous)
+	}
+	return MakeFlags(Inbound, Unicast)
+}
+
+// PacketType is the PACKET_* that FlagsOfPacketType was given.
+func (f Flags) PacketType() uint8 {
+	if f.Direction() == Outbound {
+		return packetOutgoing
+	}
+	switch f.Reception() {
+	case Broadcast:
+		return packetBroadcast
+	case Multicast:
+		return packetMulticast
+	case Promiscuous:
+		return packetOtherHost
+	}
+	return packetHost
+}

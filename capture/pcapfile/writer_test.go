@@ -232,3 +232,11 @@ func ExampleWriter() {
 	// <nil>
 	// cali1 "a frame" [hello]
 }
+
+func TestPacketTypes(t *testing.T) {
+	for _, p := range []uint8{packetHost, packetBroadcast, packetMulticast, packetOtherHost, packetOutgoing} {
+		if got := FlagsOfPacketType(p).PacketType(); got != p {
+			t.Errorf("%d becomes %d", p, got)
+		}
+	}
+}

@@ -192,7 +192,7 @@ func (w *stream) packet(e *event, data []byte) {
 		w.ifaces[0].lost++
 		return
 	}
-	p := pcapfile.Packet{Time: e.at(), Data: data, Len: uint32(e.length), Has: pcapfile.HasFlags, Flags: e.flags()}
+	p := pcapfile.Packet{Time: e.at(), Data: data, Len: uint32(e.length), Has: pcapfile.HasFlags, Flags: pcapfile.FlagsOfPacketType(e.packetType())}
 	if e.known {
 		e.describe(&w.verdict, data)
 		w.comment = w.verdict.AppendComment(w.comment[:0])
@@ -211,21 +211,12 @@ func (w *stream) packet(e *event, data []byte) {
 	w.buf = pcapfile.AppendEnhancedPacket(w.buf, id, &p)
 }
 
-// flags are direction and kind of address.
-func (e *event) flags() pcapfile.Flags {
+// packetType is what a packet socket would say.
+func (e *event) packetType() uint8 {
 	if e.out {
-		return pcapfile.MakeFlags(pcapfile.Outbound, pcapfile.ReceptionUnknown)
+		return unix.PACKET_OUTGOING
 	}
-	reception := pcapfile.Unicast
-	switch e.pktType {
-	case unix.PACKET_BROADCAST:
-		reception = pcapfile.Broadcast
-	case unix.PACKET_MULTICAST:
-		reception = pcapfile.Multicast
-	case unix.PACKET_OTHERHOST:
-		reception = pcapfile.Promiscuous
-	}
-	return pcapfile.MakeFlags(pcapfile.Inbound, reception)
+	return e.pktType
 }
 
 // iface gives the number of an event's interface, which is described when it is
