@@ -1,0 +1,237 @@
+package daemon
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/arpd"
+	"proxyarpd/capture"
+	"proxyarpd/capture/pcapfile"
+	"proxyarpd/forward"
+	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/wire"
+)
+
+const (
+	testPod  = 7
+	testHost = 2
+)
+
+// newHub is a hub of a daemon that knows two interfaces.
+func newHub() *hub {
+	d := &Daemon{links: map[int]*netstate.Link{testPod: {Index: testPod, Name: "cali1"}, testHost: {Index: testHost, Name: "ens192"}}}
+	d.taps.d = d
+	return &d.taps
+}
+
+func join(t testing.TB, h *hub, req capture.Request) *session {
+	t.Helper()
+	s, err := newSession(req)
+	if err == nil {
+		_, err = h.join(s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// udp is a virtio_net_hdr and a datagram of n bytes with its headers.
+func udp(n int) []byte {
+	b := make([]byte, forward.VnetLen+wire.EthernetLen+n)
+	eth := wire.Ethernet(b[forward.VnetLen:])
+	eth.SetType(wire.EtherTypeIPv4)
+	p := eth.Payload()
+	wire.PutIPv4(p, 0, len(p), 0, wire.IPv4DF, 64, wire.ProtoUDP, [4]byte{10, 65, 0, 2}, [4]byte{10, 65, 1, 2})
+	binary.BigEndian.PutUint16(p[22:], 53)
+	return b
+}
+
+// look is what the datapath shows of a forwarded packet.
+func look(buf []byte) *forward.Look {
+	return &forward.Look{ID: 1, Received: 1, Buf: buf, Ifindex: testPod, Ethernet: true, Verdict: forward.Forward,
+		From: &forward.Link{Ifindex: testPod, Name: "cali1"}, To: &forward.Link{Ifindex: testHost, Name: "ens192"}}
+}
+
+// TestLookNoAllocations: the datapath is not to allocate for a capture, whether
+// that wants its packets or not, has room for them or not.
+func TestLookNoAllocations(t *testing.T) {
+	for name, c := range map[string]struct {
+		req     capture.Request
+		read    bool // there is room
+		selects bool
+	}{
+		"another interface": {capture.Request{Interfaces: []string{"ens*"}}, false, false},
+		"another filter":    {capture.Request{Interfaces: []string{"any"}, Filter: "tcp port 443 and host 10.0.0.5"}, false, false},
+		"another verdict":   {capture.Request{Interfaces: []string{"any"}, Drops: true}, false, false},
+		"another direction": {capture.Request{Interfaces: []string{"any"}, Direction: "out"}, false, false},
+		"all":               {capture.Request{Interfaces: []string{"any"}, Snap: 96}, true, true},
+		"all, no room":      {capture.Request{Interfaces: []string{"any"}}, false, true},
+	} {
+		h := newHub()
+		s := join(t, h, c.req)
+		k := look(udp(500))
+		ring := s.rings[fromDatapath]
+		taken := 0
+		if n := testing.AllocsPerRun(2*capturePackets[fromDatapath], func() {
+			h.Look(k)
+			if e, _ := ring.Peek(); e != nil && c.read {
+				ring.Next()
+				taken++
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations a packet", name, n)
+		}
+		e, _ := ring.Peek()
+		if !c.selects && (e != nil || ring.Lost() > 0) || c.selects && c.read && taken == 0 || c.selects && !c.read && (e == nil || ring.Lost() == 0) {
+			t.Errorf("%s: %d read, %d lost", name, taken, ring.Lost())
+		}
+	}
+}
+
+// BenchmarkLook is what a session costs the datapath, per packet shown.
+func BenchmarkLook(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		req  capture.Request
+	}{
+		{"nothing", capture.Request{Interfaces: []string{"any"}, Filter: "tcp port 443 and host 10.0.0.5"}},
+		{"interface", capture.Request{Interfaces: []string{"ens192"}}},
+		{"all96", capture.Request{Interfaces: []string{"any"}, Snap: 96}},
+		{"all", capture.Request{Interfaces: []string{"any"}}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			h := newHub()
+			ring := join(b, h, c.req).rings[fromDatapath]
+			k := look(udp(1486))
+			for b.Loop() {
+				h.Look(k)
+				if e, _ := ring.Peek(); e != nil {
+					ring.Next()
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkStream is what a packet costs the session's goroutine.
+func BenchmarkStream(b *testing.B) {
+	h := newHub()
+	s := join(b, h, capture.Request{Interfaces: []string{"any"}, Snap: 96})
+	w := &stream{s: s, hub: h, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}}
+	k := look(udp(1486))
+	k.Neighbour = &forward.Neighbour{Valid: true}
+	for b.Loop() {
+		h.Look(k)
+		w.fill()
+		w.buf = w.buf[:0]
+	}
+}
+
+// pair is a connected pair of sockets as a control client has them.
+func pair(t testing.TB) (a, b *net.UnixConn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socketpair")
+		c, err := net.FileConn(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		t.Cleanup(func() { c.Close() })
+		conns[i] = c.(*net.UnixConn)
+	}
+	return conns[0], conns[1]
+}
+
+// TestSessionsComeAndGo: sessions begin and end while the datapath, the
+// responder and the kernel's news go on; each gets whole packets and its end.
+func TestSessionsComeAndGo(t *testing.T) {
+	h := newHub()
+	var stop atomic.Bool
+	var sources sync.WaitGroup
+	sources.Go(func() {
+		for k := look(udp(200)); !stop.Load(); {
+			k.ID = h.ID()
+			h.Look(k)
+		}
+	})
+	sources.Go(func() {
+		for frame := make([]byte, 60); !stop.Load(); time.Sleep(time.Microsecond) {
+			h.lookARP(0, testPod, frame, frame, arpd.Answered)
+		}
+	})
+	sources.Go(func() {
+		for !stop.Load() {
+			h.d.mu.Lock()
+			h.linksChanged()
+			h.d.mu.Unlock()
+			time.Sleep(time.Millisecond)
+		}
+	})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for round := range 15 {
+				s := join(t, h, capture.Request{Interfaces: []string{"any"}, Snap: 96, Buffer: 1})
+				ours, theirs := pair(t)
+				w := &stream{s: s, hub: h, conn: ours, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}}
+				w.buf = pcapfile.AppendSectionHeader(nil, &pcapfile.Section{})
+				over := make(chan struct{})
+				var writer sync.WaitGroup
+				writer.Go(func() {
+					w.run(over)
+					h.part(s)
+					w.end()
+					ours.Close()
+				})
+				read(t, theirs, 50*(round%3), func() { close(over) })
+				writer.Wait()
+			}
+		})
+	}
+	clients.Wait()
+	stop.Store(true)
+	sources.Wait()
+	if h.view.Load() != nil || len(h.sessions) > 0 {
+		t.Error("sessions are left")
+	}
+}
+
+// read takes packets, says after some that it is enough, and wants the end.
+func read(t *testing.T, conn net.Conn, some int, enough func()) {
+	if some == 0 {
+		enough()
+	}
+	r, err := pcapfile.NewReader(conn)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var p pcapfile.Packet
+	for n := 1; ; n++ {
+		if err := r.Next(&p); err != nil {
+			if !errors.Is(err, io.EOF) || len(r.Interfaces()) == 0 || r.Interfaces()[0].Statistics == nil {
+				t.Errorf("after %d packets: %v", n, err)
+			}
+			break
+		}
+		if n == some {
+			enough()
+		}
+	}
+}
