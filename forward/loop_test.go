@@ -15,7 +15,7 @@ type asked struct {
 	addr    netip.Addr
 }
 
-func newLoop(t *testing.T) (*forward.Loop, *memport.Port, *forward.Builder, *[]asked) {
+func newLoop(t testing.TB) (*forward.Loop, *memport.Port, *forward.Builder, *[]asked) {
 	t.Helper()
 	p := memport.New()
 	var q []asked

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"net/netip"
+	"slices"
 
 	"proxyarpd/internal/wire"
 )
@@ -29,11 +30,15 @@ type Look struct {
 	Neighbour *Neighbour
 }
 
-// Tap is shown every packet while one is set: as it came with its verdict, and
+// Tap is shown packets while one is set: as they came with their verdict, and
 // each frame that left. It runs on the datapath and must not block.
 type Tap interface {
 	// ID gives a new event id, never 0.
 	ID() uint64
+	// Wants reports whether a frame is worth a Look. Nothing but where it came in
+	// or leaves, and its bytes, is known yet.
+	Wants(*Look) bool
+	// Look shows a frame that is wanted.
 	Look(*Look)
 }
 
@@ -67,7 +72,7 @@ type tapping struct {
 type note struct {
 	look  Look
 	head  [tapHead]byte
-	shown bool // as it came: nothing is left to tell but where it went
+	shown bool // as it came, or that is not wanted: nothing is left to tell but where it went
 }
 
 // leaving is a frame that send or the coalescer took.
@@ -78,6 +83,7 @@ type leaving struct {
 	head    [tapHead]byte // joining rewrites the first frame's
 	out     *Link
 	verdict Verdict
+	wanted  bool // as it leaves
 }
 
 // begin asks once a batch whether somebody looks.
@@ -91,15 +97,26 @@ func (p *tapping) begin(wanted *Tap) {
 	}
 }
 
+// note makes room for one more.
+func (p *tapping) note() *note {
+	if len(p.notes) == cap(p.notes) {
+		p.notes = slices.Grow(p.notes, 1)
+	}
+	p.current = len(p.notes)
+	p.notes = p.notes[:p.current+1]
+	return &p.notes[p.current]
+}
+
 // arrive notes a frame before it is rewritten.
 func (p *tapping) arrive(f *Frame) {
 	if f.id == 0 {
 		f.id = p.tap.ID()
 	}
-	p.current = len(p.notes)
-	p.notes = append(p.notes, note{look: Look{ID: f.id, Received: f.Received, Buf: f.Buf, Ifindex: f.Ifindex,
-		PktType: f.PktType, Ethernet: f.Ethernet}})
-	copy(p.notes[p.current].head[:], f.Buf)
+	n := p.note()
+	n.look = Look{ID: f.id, Received: f.Received, Buf: f.Buf, Ifindex: f.Ifindex, PktType: f.PktType, Ethernet: f.Ethernet}
+	if n.shown = !p.tap.Wants(&n.look); !n.shown {
+		copy(n.head[:], f.Buf)
+	}
 }
 
 // decided notes what step found out about the current packet.
@@ -111,7 +128,7 @@ func (p *tapping) decided(t *Table, r *result) {
 // settle notes how the current packet ended. Unless it is on its way out, that
 // is all there is to tell.
 func (p *tapping) settle(v Verdict) {
-	if n := &p.notes[p.current]; v != Forward {
+	if n := &p.notes[p.current]; v != Forward && !n.shown {
 		n.look.Verdict = v
 		p.show(n)
 	}
@@ -121,12 +138,13 @@ func (p *tapping) settle(v Verdict) {
 // resume makes a packet that has been waiting the current one. What is known of
 // it is the packet as it would leave.
 func (p *tapping) resume(t *Table, w *waiting, key hopKey, out *Link, nb *Neighbour) {
-	p.current = len(p.notes)
 	if w.id == 0 {
 		w.id = p.tap.ID()
 	}
-	p.notes = append(p.notes, note{shown: true, look: Look{ID: w.id, Received: w.received, Buf: w.buf, Ifindex: w.in,
-		Ethernet: true, Table: t, From: t.Link(w.in), To: out, Route: w.route, Next: key.addr, Neighbour: nb}})
+	n := p.note()
+	n.shown = true
+	n.look = Look{ID: w.id, Received: w.received, Buf: w.buf, Ifindex: w.in,
+		Ethernet: true, Table: t, From: t.Link(w.in), To: out, Route: w.route, Next: key.addr, Neighbour: nb}
 }
 
 // failed shows a packet whose wait was in vain, with the TTL that it came with.
@@ -142,7 +160,9 @@ func (p *tapping) failed(w *waiting, v Verdict) {
 		ip.UpdateHeaderChecksum()
 	}
 	n.look.Verdict = v
-	p.tap.Look(&n.look)
+	if p.tap.Wants(&n.look) {
+		p.tap.Look(&n.look)
+	}
 }
 
 func (l *Link) index() int32 {
@@ -164,11 +184,20 @@ func (p *tapping) show(n *note) {
 	copy(b, now[:size])
 }
 
-// leave notes a frame of the current packet that goes to place in Loop.out.
+// leave notes a frame of the current packet that goes to place in Loop.out, if
+// it or the packet as it came is to be shown.
 func (p *tapping) leave(place int, buf []byte, out *Link, as Verdict) {
+	k := &p.look
+	k.Out, k.Buf, k.Ifindex, k.PktType, k.Ethernet = true, buf, out.Ifindex, 0, out.ethernet()
+	wanted := p.tap.Wants(k)
+	if !wanted && (as == Originate || p.current < 0 || p.notes[p.current].shown) {
+		return
+	}
 	i := len(p.leaving)
-	p.leaving = append(p.leaving, leaving{place: place, note: p.current, buf: buf, out: out, verdict: as})
-	copy(p.leaving[i].head[:], buf)
+	p.leaving = append(p.leaving, leaving{place: place, note: p.current, buf: buf, out: out, verdict: as, wanted: wanted})
+	if wanted {
+		copy(p.leaving[i].head[:], buf)
+	}
 }
 
 // id is that of the current packet, 0 if nobody looks.
@@ -211,6 +240,9 @@ func (p *tapping) flushed(out []Out) {
 			}
 		} else if v != Forward {
 			continue // told where it came in
+		}
+		if !e.wanted {
+			continue
 		}
 		k.Out, k.Buf, k.Ifindex, k.To, k.Ethernet, k.Verdict, k.Sent = true, e.buf, e.out.Ifindex, e.out, e.out.ethernet(), v, p.sent
 		copy(e.buf, e.head[:min(len(e.buf), tapHead)])

@@ -282,14 +282,11 @@ func (r *run) loop(ctx context.Context) (err error) {
 			failed = true
 			break
 		}
-		var told *capture.Verdict
-		if told, err = r.judge(&p, &v); err != nil {
-			break
-		}
-		if told == nil && r.wantsVerdict() && r.verdict != "json" && !r.summary || told != nil && !r.asked(told) {
-			continue
-		}
-		if !r.live {
+		told := r.judge(&p, &v)
+		if !r.live { // else the daemon has sorted
+			if told == nil && r.wantsVerdict() && r.verdict != "json" && !r.summary || told != nil && !r.asked(told) {
+				continue
+			}
 			ok, matchErr := r.selector.match(&p)
 			if err = matchErr; err != nil {
 				break
@@ -360,22 +357,21 @@ func (r *run) each(do func(sink) error) error {
 }
 
 // judge reads the verdict from a packet's comments; nil if there is none, or
-// nobody wants to know.
-func (r *run) judge(p *pcapfile.Packet, v *capture.Verdict) (*capture.Verdict, error) {
-	if r.verdict == "off" && !r.wantsVerdict() {
-		return nil, nil
+// nobody wants to know: what goes to a file alone goes there as it is.
+func (r *run) judge(p *pcapfile.Packet, v *capture.Verdict) *capture.Verdict {
+	if r.verdict == "off" && !r.wantsVerdict() || r.live && r.write != "" && !r.print {
+		return nil
 	}
 	for _, c := range p.Comments {
 		var ok bool
 		if *v, ok = capture.ParseComment(string(c)); ok {
-			return v, nil
+			return v
 		}
 	}
-	return nil, nil
+	return nil
 }
 
-// asked reports whether a verdict is one of --drops and --reason. The daemon
-// has sorted already; a file has all.
+// asked reports whether a verdict is one of --drops and --reason.
 func (r *run) asked(v *capture.Verdict) bool {
 	if r.drops && v.Kind != capture.Drop {
 		return false

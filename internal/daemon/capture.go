@@ -40,24 +40,29 @@ const (
 // capturePackets is how many may wait for the reader, whatever their size.
 var capturePackets = [sources]int{fromDatapath: 4096, fromResponder: 512, fromHost: 1024}
 
-// event is what is told of one packet besides its bytes.
-type event struct {
+// sight is a packet where it was seen: what can be told without asking.
+type sight struct {
 	source   source
 	out      bool
 	known    bool // the daemon has a verdict
 	ethernet bool
 	pktType  uint8
-	ifindex  int32
-	name     string // of the interface
-	mac      macAddr
-	length   int   // on the wire, bytes
-	received int64 // ns since 1970
-	seen     int64 // when the verdict fell, ns since 1970
-	id       uint64
 	verdict  uint8 // forward.Verdict, or arpd.Verdict of the responder
-	look     forward.Look
 	answer   [6]byte
-	lost     uint64 // of this source so far
+	ifindex  int32
+	length   int    // on the wire, bytes
+	received int64  // ns since 1970
+	id       uint64 // 0: there is none
+}
+
+// event is what a session is told of a packet besides its bytes.
+type event struct {
+	sight
+	name string // of the interface
+	mac  macAddr
+	seen int64 // when the verdict fell, ns since 1970; 0 of what left at look.Sent
+	look forward.Look
+	lost uint64 // of this source so far
 }
 
 // hub hands what the datapath, the responder and the host's own traffic show to
@@ -292,13 +297,30 @@ func (h *hub) publish() {
 // ID implements forward.Tap.
 func (h *hub) ID() uint64 { return h.ids.Add(1) }
 
+// Wants implements forward.Tap: it runs on the datapath.
+func (h *hub) Wants(k *forward.Look) bool {
+	v := h.view.Load()
+	if v == nil {
+		return false
+	}
+	e := sight{out: k.Out, ethernet: k.Ethernet, ifindex: k.Ifindex}
+	frame := k.Buf[forward.VnetLen:]
+	e.length = len(frame)
+	for i, s := range v.sessions {
+		if v.shows(i, k.Ifindex) && s.matches(&e, frame) {
+			return true
+		}
+	}
+	return false
+}
+
 // Look implements forward.Tap: it runs on the datapath.
 func (h *hub) Look(k *forward.Look) {
 	v := h.view.Load()
 	if v == nil {
 		return
 	}
-	e := event{source: fromDatapath, out: k.Out, known: true, ethernet: k.Ethernet, pktType: k.PktType, ifindex: k.Ifindex,
+	e := sight{source: fromDatapath, out: k.Out, known: true, ethernet: k.Ethernet, pktType: k.PktType, ifindex: k.Ifindex,
 		received: k.Received, id: k.ID, verdict: uint8(k.Verdict)}
 	frame := k.Buf[forward.VnetLen:]
 	v.offer(&e, k, frame, len(frame))
@@ -313,7 +335,7 @@ func (h *hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.
 	if id == 0 {
 		id = h.ID()
 	}
-	e := event{source: fromResponder, known: true, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
+	e := sight{source: fromResponder, known: true, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
 	if len(reply) >= arpSenderMAC+6 {
 		copy(e.answer[:], reply[arpSenderMAC:])
 	}
@@ -328,46 +350,61 @@ func (h *hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.
 // arpSenderMAC is where an ARP packet in an Ethernet frame has ar$sha (RFC 826).
 const arpSenderMAC = 14 + 8
 
+// shows reports whether the session at that place asked for an interface.
+func (v *view) shows(i int, ifindex int32) bool {
+	wanted := v.wanted[i]
+	return wanted == nil || wanted[ifindex]
+}
+
 // offer gives a packet to the sessions that want it.
-func (v *view) offer(e *event, k *forward.Look, frame []byte, length int) {
+func (v *view) offer(e *sight, k *forward.Look, frame []byte, length int) {
 	e.length = length
 	for i, s := range v.sessions {
-		if wanted := v.wanted[i]; wanted != nil && !wanted[e.ifindex] {
-			continue
+		if v.shows(i, e.ifindex) && s.wantsVerdict(e) && s.matches(e, frame) {
+			s.take(v, e, k, frame)
 		}
-		s.offer(v, e, k, frame)
 	}
 }
 
-// offer keeps a copy of the packet if it is wanted. It never waits.
-func (s *session) offer(v *view, e *event, k *forward.Look, frame []byte) {
-	if s.req.Direction != "" && (s.req.Direction == "out") != e.out {
-		return
+func (s *session) wantsVerdict(e *sight) bool {
+	if e.known {
+		return s.verdicts[e.source][e.verdict]
 	}
-	if e.known && !s.verdicts[e.source][e.verdict] || !e.known && (s.req.Drops || len(s.req.Reasons) > 0) {
-		return
+	return !s.req.Drops && len(s.req.Reasons) == 0
+}
+
+// matches reports whether a packet goes the direction, and is one that the
+// filter selects.
+func (s *session) matches(e *sight, frame []byte) bool {
+	if s.req.Direction != "" && (s.req.Direction == "out") != e.out {
+		return false
 	}
 	f := s.raw
 	if e.ethernet {
 		f = s.ethernet
 	}
-	if !f.MatchMeta(frame, e.length, filter.Meta{Outgoing: e.out, Ifindex: uint32(e.ifindex)}) {
-		return
-	}
+	return f.MatchMeta(frame, e.length, filter.Meta{Outgoing: e.out, Ifindex: uint32(e.ifindex)})
+}
+
+// take keeps a copy of the packet, if there is room. It never waits.
+func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
 	ring := s.rings[e.source]
 	facts, data := ring.Reserve(min(len(frame), s.req.Snap))
 	if facts == nil {
 		return
 	}
 	copy(data, frame)
-	*facts = *e
-	facts.seen = time.Now().UnixNano()
+	facts.sight = *e
 	if l := v.links[e.ifindex]; l != nil {
 		facts.name, facts.mac = l.Name, macAddr(l.MAC)
 	}
+	sent := false
 	if k != nil {
-		facts.look = *k
+		facts.look, sent = *k, k.Sent != 0
 		facts.look.Buf = nil
+	}
+	if facts.seen = 0; !sent {
+		facts.seen = time.Now().UnixNano()
 	}
 	facts.lost = ring.Lost()
 	ring.Commit()

@@ -109,7 +109,7 @@ func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 	if v == nil || s.Bad {
 		return
 	}
-	e := event{source: fromHost, out: s.PktType == unix.PACKET_OUTGOING, ethernet: s.Hatype == unix.ARPHRD_ETHER || s.Hatype == unix.ARPHRD_LOOPBACK,
+	e := sight{source: fromHost, out: s.PktType == unix.PACKET_OUTGOING, ethernet: s.Hatype == unix.ARPHRD_ETHER || s.Hatype == unix.ARPHRD_LOOPBACK,
 		pktType: s.PktType, ifindex: s.Ifindex, received: s.Time}
 	length := s.Len
 	if s.Tagged && e.ethernet && len(frame) >= wire.EthernetLen {

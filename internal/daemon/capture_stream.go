@@ -132,7 +132,7 @@ func (w *stream) end() {
 		more = w.fill()
 	}
 	if len(w.ifaces) == 0 {
-		w.iface(&event{ethernet: true})
+		w.iface(&event{sight: sight{ethernet: true}})
 	}
 	for i, r := range w.s.rings { // what no packet has told of
 		w.ifaces[0].lost += r.Lost() - w.lost[i]

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"fmt"
 	"net/netip"
 	"strconv"
 	"time"
@@ -56,7 +55,7 @@ func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, fra
 		return
 	}
 	if k.ICMPType != 0 {
-		v.ICMP = fmt.Sprintf("%d/%d", k.ICMPType, k.ICMPCode)
+		v.ICMP = strconv.Itoa(int(k.ICMPType)) + "/" + strconv.Itoa(int(k.ICMPCode))
 	}
 	ip := wire.IPv4(frame)
 	if e.ethernet && len(frame) >= wire.EthernetLen {
@@ -86,7 +85,7 @@ func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, fra
 	if v.Kind != capture.Forward || !ip.Valid() {
 		return
 	}
-	v.TTL = fmt.Sprintf("%d>%d", ip.TTL(), ip.TTL()-1)
+	v.TTL = strconv.Itoa(int(ip.TTL())) + ">" + strconv.Itoa(int(ip.TTL())-1)
 	if n := k.Neighbour; n != nil {
 		v.Neighbour = neighbourState(n)
 		v.Src, v.Dst = k.To.MAC.String(), n.MAC.String()

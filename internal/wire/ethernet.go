@@ -48,7 +48,15 @@ func unhex(c byte) (byte, bool) {
 
 // String gives the form aa:bb:cc:dd:ee:ff.
 func (m MAC) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+	const digits = "0123456789abcdef"
+	var b [3*len(m) - 1]byte
+	for i, v := range m {
+		if i > 0 {
+			b[3*i-1] = ':'
+		}
+		b[3*i], b[3*i+1] = digits[v>>4], digits[v&15]
+	}
+	return string(b[:])
 }
 
 // MarshalText gives String, for JSON and YAML.
