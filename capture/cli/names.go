@@ -36,7 +36,7 @@ const maxInterfaces = 4096
 
 func (n *interfaceNames) of(p *pcapfile.Packet) string {
 	if p.Interface != nil && p.Interface.Name != "" {
-		return p.Interface.Name
+		return short(p.Interface.Name)
 	}
 	if p.LinkType != pcapfile.LinkTypeLinuxSLL2 || len(p.Data) < sll2Len {
 		return ""

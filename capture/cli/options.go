@@ -182,6 +182,9 @@ func readExpression(name string) (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
+// maxBuffer is the most that -B may ask for, KiB.
+const maxBuffer = 1 << 20
+
 // check finds what does not go together.
 func (o *options) check(f *pflag.FlagSet) error {
 	bad := func(format string, args ...any) error { return Usage(fmt.Sprintf(format, args...)) }
@@ -201,7 +204,7 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return bad("invalid snaplen %d (must be >= 0 and <= %d)", o.snap, pcapfile.MaxSnapLen)
 	case f.Changed("packets") && o.count <= 0:
 		return bad("invalid packet count %d", o.count)
-	case f.Changed("buffer-size") && o.buffer <= 0:
+	case f.Changed("buffer-size") && (o.buffer <= 0 || o.buffer > maxBuffer):
 		return bad("invalid packet buffer size %d", o.buffer)
 	case o.read != "" && len(o.interfaces) > 0:
 		return bad("-i and -r exclude each other")

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +46,6 @@ type counts struct {
 
 // reading is a source that a file or a stream of one is.
 type reading struct {
-	buf    *bufio.Reader
 	r      *pcapfile.Reader
 	closer io.Closer
 	stop   func()
@@ -56,8 +54,6 @@ type reading struct {
 	aheadErr error
 	looked   bool
 }
-
-const readBuffer = 64 << 10
 
 func openFile(name string) (*reading, error) {
 	if name == "-" {
@@ -75,9 +71,9 @@ func openFile(name string) (*reading, error) {
 }
 
 func newReading(r io.Reader, c io.Closer, stop func()) (*reading, error) {
-	s := &reading{buf: bufio.NewReaderSize(r, readBuffer), closer: c, stop: stop}
+	s := &reading{closer: c, stop: stop}
 	var err error
-	s.r, err = pcapfile.NewReader(s.buf)
+	s.r, err = pcapfile.NewReader(r)
 	return s, err
 }
 
@@ -107,7 +103,7 @@ func (s *reading) next(p *pcapfile.Packet) error {
 	return s.aheadErr
 }
 
-func (s *reading) ready() bool { return s.looked || s.buf.Buffered() > 0 }
+func (s *reading) ready() bool { return s.looked || s.r.Buffered() > 0 }
 
 func (s *reading) end() {
 	if s.stop != nil {

@@ -20,16 +20,16 @@ type summary struct {
 
 type summaryKey struct{ iface, direction, verdict, reason string }
 
-// The table is bounded: interfaces come and go, and files say what they like.
-const (
-	summaryRows = 1 << 16
-	summaryWord = 64 // bytes
-)
+// summaryRows bounds the table: interfaces come and go.
+const summaryRows = 1 << 16
 
-// short is a word of the table, which keeps no more of a file than itself.
+// nameLen is what is shown of a file's names, bytes: the kernel's are shorter.
+const nameLen = 64
+
+// short is a name that is not too long, and keeps nothing else of a file.
 func short(s string) string {
-	if len(s) > summaryWord {
-		return strings.Clone(s[:summaryWord])
+	if len(s) > nameLen {
+		return strings.Clone(s[:nameLen])
 	}
 	return s
 }

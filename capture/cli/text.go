@@ -22,6 +22,8 @@ type sink interface {
 	close() error
 }
 
+const textBuffer = 64 << 10 // bytes
+
 // text prints packets as tcpdump does, and what became of them behind.
 type text struct {
 	o       *options
@@ -47,7 +49,7 @@ func newText(o *options, w io.Writer, cooked bool) *text {
 	if o.verdict == "json" {
 		d.TimeStamp, d.Number, d.Hex, d.HexASCII, d.ASCII = 1, false, 0, 0, 0
 	}
-	return &text{o: o, w: bufio.NewWriterSize(w, readBuffer), printer: dissect.New(d), cooked: cooked && o.verdict != "json"}
+	return &text{o: o, w: bufio.NewWriterSize(w, textBuffer), printer: dissect.New(d), cooked: cooked && o.verdict != "json"}
 }
 
 func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict) error {
@@ -115,7 +117,7 @@ func (t *text) json(p *pcapfile.Packet, v *capture.Verdict) error {
 	}
 	j := jsonPacket{Time: time.Unix(0, p.Time).UTC().Format(time.RFC3339Nano), Length: p.Len, Text: string(line), Verdict: v}
 	if p.Interface != nil {
-		j.Interface = p.Interface.Name
+		j.Interface = short(p.Interface.Name)
 	}
 	if v != nil {
 		j.IsAt = v.IsAt.String()

@@ -126,7 +126,8 @@ func (p *Printer) sll2(b []byte, length int, name string) int {
 	if name == "" {
 		name = "?"
 	}
-	p.printf("%-5s %-3s ", name, tokStr(sllPacketTypes, "?", uint32(b[10])))
+	p.safe([]byte(name)) // a file's names are not the kernel's
+	p.printf("%*s %-3s ", max(5-len(name), 0), "", tokStr(sllPacketTypes, "?", uint32(b[10])))
 	if p.opt.Link {
 		header()
 	}

@@ -75,6 +75,10 @@ func (r *Reader) Next(p *Packet) error {
 	return r.err
 }
 
+// Buffered returns how many bytes have been read and belong to no packet that
+// Next has given. Where it is 0, Next waits for the file.
+func (r *Reader) Buffered() int { return r.source.end - r.source.start }
+
 // Format returns the file's format.
 func (r *Reader) Format() Format { return r.format }
 
