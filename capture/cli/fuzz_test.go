@@ -17,7 +17,7 @@ import (
 
 // hostileNames are what a terminal would obey, a table break at, or a filter of
 // control characters not see.
-var hostileNames = []string{"\x1b[2J\x1b]0;owned\x07", "a\nb => forward", "\u009b31m\u202e", "\x7f\x00\xff\xfe", strings.Repeat("x", 5000), "a b\tc"}
+var hostileNames = []string{"\x1b[2J\x1b]0;owned\x07", "a\nb => forward", "\u009b31m\u202e", "\x7f\x00\xff\xfe", strings.Repeat("x", 100), "a b\tc"}
 
 // hostileFile is a capture file with such names and comments.
 func hostileFile() []byte {
