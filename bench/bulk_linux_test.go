@@ -42,3 +42,16 @@ func TestWorkloadsReached(t *testing.T) {
 		t.Errorf("%d lost of %d to %d workloads, of which one is not there", o.tally.Lost, o.tally.Sent, n)
 	}
 }
+
+// However long a trial is, the sink has room for what the generators may send.
+func TestPerFlowFits(t *testing.T) {
+	for _, l := range []load{
+		{senders: make([]lab.Pod, 1), flows: 1, duration: 100 * time.Millisecond}, {senders: make([]lab.Pod, 16), flows: 1000, duration: 10 * time.Minute},
+		{senders: make([]lab.Pod, 1), flows: 1, duration: 10 * time.Minute}, {senders: make([]lab.Pod, 16), flows: 1, rate: 1e6, duration: time.Minute},
+	} {
+		n := l.perFlow()
+		if words := (n/64 + 1) * uint64(l.flows*len(l.senders)); words > mostNumbered/64 || n < batch {
+			t.Errorf("%d senders, %d flows, %v: %d datagrams a flow", len(l.senders), l.flows, l.duration, n)
+		}
+	}
+}

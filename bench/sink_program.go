@@ -10,16 +10,18 @@ import (
 
 func nativeUint64(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
 
+// mostNumbered is how many datagrams a sink tells apart: a bitmap of 128 MB.
+const mostNumbered = 1 << 30
+
 // load makes the maps and the filter that writes them.
 //
 // Of each flow the filter keeps a bitmap of the numbers that have come, which tells what comes twice, and the number
 // that is to come next, which tells what comes late (RFC 4737). The words of a flow are only written without loss while
 // one CPU at a time receives the flow, as any receiver in the kernel does that keeps a flow in order.
 func (m *sinkMaps) load(flows int, perFlow uint64) (*ebpf.Program, error) {
-	const most = 1 << 30
 	words := perFlow/64 + 1
-	if flows < 1 || words*uint64(flows) > most/64 {
-		return nil, fmt.Errorf("bench: sink: %d flows of %d datagrams: at most %d datagrams can be told apart", flows, perFlow, most)
+	if flows < 1 || words*uint64(flows) > mostNumbered/64 {
+		return nil, fmt.Errorf("bench: sink: %d flows of %d datagrams: at most %d datagrams can be told apart", flows, perFlow, mostNumbered)
 	}
 	for _, one := range []struct {
 		at      **ebpf.Map

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -36,74 +37,112 @@ func warmUp(trial time.Duration) time.Duration {
 	return min(max(trial/4, 100*time.Millisecond), time.Second)
 }
 
+// perFlow is how many datagrams of each flow the sink must be able to tell apart. A generator stops there.
+func (l load) perFlow() uint64 {
+	perSender := l.rate / float64(len(l.senders))
+	if perSender == 0 {
+		perSender = mostPerSecond
+	}
+	all := perSender * (warmUp(l.duration) + l.duration).Seconds() * 1.2
+	return min(uint64(all)/uint64(l.flows)+batch, mostNumbered/uint64(l.flows*len(l.senders))-batch)
+}
+
+// rig is a sink with its generators, for one trial.
+type rig struct {
+	sink       *Sink
+	generators generators
+}
+
+func (b *bed) openRig(l load) (_ *rig, err error) {
+	r := &rig{}
+	err = b.Do(l.receiver.Node, func() (err error) {
+		var at netip.Addr
+		if len(l.to) == 1 {
+			at = l.to[0]
+		}
+		r.sink, err = OpenSink(at, l.flows*len(l.senders), l.perFlow())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := openGenerators(b, l, r.sink.Port(), &r.generators); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+func (r *rig) close() error { return errors.Join(r.generators.close(), r.sink.Close()) }
+
+// look is what has gone and come by a moment.
+type look struct {
+	sent, got uint64
+	at        time.Time
+}
+
+func (r *rig) look() (look, error) {
+	got, err := r.sink.Received()
+	return look{r.generators.sent(), got, time.Now()}, err
+}
+
 // trial sends for a while and tells what arrived. Rates are of the time after the warm-up; what was lost, doubled or
 // came late is told of every datagram, and counted when nothing comes any more.
 func (r *run) trial(b *bed, c contestant, l load) (out outcome, err error) {
 	if len(l.to) == 0 {
 		l.to = []netip.Addr{l.receiver.Addr.Addr()}
 	}
-	warm := warmUp(l.duration)
-	perSender := l.rate / float64(len(l.senders))
-	if perSender == 0 {
-		perSender = mostPerSecond
-	}
-	perFlow := uint64(perSender*(warm+l.duration).Seconds()*1.2)/uint64(l.flows) + batch
-	var sink *Sink
-	err = b.Do(l.receiver.Node, func() (err error) {
-		var at netip.Addr
-		if len(l.to) == 1 {
-			at = l.to[0]
-		}
-		sink, err = OpenSink(at, l.flows*len(l.senders), perFlow)
-		return err
-	})
+	rig, err := b.openRig(l)
 	if err != nil {
 		return out, err
 	}
-	defer func() { err = errors.Join(err, sink.Close()) }()
-	var g generators
-	defer func() { err = errors.Join(err, g.close()) }()
-	if err := openGenerators(b, l, sink.Port(), &g); err != nil {
+	defer func() { err = errors.Join(err, rig.close()) }()
+	if err := rig.generators.start(l.rate/float64(len(l.senders)), l.perFlow()*uint64(l.flows)); err != nil {
 		return out, err
 	}
-	if err := g.start(l.rate/float64(len(l.senders)), perFlow*uint64(l.flows)); err != nil {
+	if err := r.measure(rig, c, l, &out); err != nil {
 		return out, err
 	}
-	if err := r.interval(warm); err != nil {
-		return out, err
-	}
-	cpu0 := cpuTimes(c) // which takes a while, so outside of the time that is measured
-	got0, err := sink.Received()
-	if err != nil {
-		return out, err
-	}
-	sent0, began := g.sent(), time.Now()
-	if err := r.interval(l.duration); err != nil {
-		return out, err
-	}
-	got1, err := sink.Received()
-	if err != nil {
-		return out, err
-	}
-	sent1, took := g.sent(), time.Since(began)
-	out.cpu = cpuTimes(c).since(cpu0)
-	g.stop()
-	out.refused = g.failed()
-	out.offered, out.received = float64(sent1-sent0)/took.Seconds(), float64(got1-got0)/took.Seconds()
-	out.cpu.generator = g.cpuTime()
 	if _, alone := c.(*dropper); alone {
 		out.cpu.perSecond = out.offered
 		return out, nil
 	}
-	out.cpu.perSecond = out.received
-	if err := sink.Drain(g.sent()); err != nil {
+	sent := rig.generators.sent()
+	if err := rig.sink.Drain(sent); err != nil {
 		return out, err
 	}
-	if out.tally, err = sink.Tally(g.sent()); err != nil {
+	if out.tally, err = rig.sink.Tally(sent); err != nil {
 		return out, err
 	}
-	out.latency, err = sink.Latency()
+	out.latency, err = rig.sink.Latency()
 	return out, err
+}
+
+// measure looks twice, and stops the generators.
+func (r *run) measure(rig *rig, c contestant, l load, out *outcome) error {
+	if err := r.interval(warmUp(l.duration)); err != nil {
+		return err
+	}
+	cpu := cpuTimes(c) // which takes a while, so outside of the time that is measured
+	first, err := rig.look()
+	if err != nil {
+		return err
+	}
+	if err := r.interval(l.duration); err != nil {
+		return err
+	}
+	last, err := rig.look()
+	if err != nil {
+		return err
+	}
+	out.cpu = cpuTimes(c).since(cpu)
+	rig.generators.stop()
+	if rig.generators.sent()+rig.generators.failed() >= l.perFlow()*uint64(l.flows*len(l.senders)) {
+		return fmt.Errorf("bench: more than %d datagrams in a trial cannot be told apart: give a shorter --trial", mostNumbered)
+	}
+	took := last.at.Sub(first.at).Seconds()
+	out.offered, out.received = float64(last.sent-first.sent)/took, float64(last.got-first.got)/took
+	out.refused, out.cpu.generator, out.cpu.perSecond = rig.generators.failed(), rig.generators.cpuTime(), out.received
+	return nil
 }
 
 // generators send side by side, each pinned to a CPU of its own.
