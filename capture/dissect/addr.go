@@ -48,12 +48,25 @@ func (p *Printer) addr6(a []byte) {
 
 // mac prints an Ethernet address, and who made the device if numbers are not enough.
 func (p *Printer) mac(a []byte) {
+	if p.opt.Numeric == 0 && isBroadcast(a) {
+		p.str("Broadcast")
+		return
+	}
 	p.colons(a)
 	if p.opt.Numeric == 0 {
 		p.str(" (oui ")
 		p.str(ouiName(uint32(a[0])<<16 | uint32(a[1])<<8 | uint32(a[2])))
 		p.char(')')
 	}
+}
+
+func isBroadcast(a []byte) bool {
+	for _, c := range a {
+		if c != 0xff {
+			return false
+		}
+	}
+	return true
 }
 
 // colons prints bytes in hexadecimal with colons between.

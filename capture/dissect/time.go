@@ -31,10 +31,10 @@ func (p *Printer) sinceThen(t time.Time) {
 	p.char(' ')
 	if d < 0 {
 		p.out[len(p.out)-1] = '-'
-		d = -d
+		d = d.Abs()
 	}
 	s := int(d / time.Second)
-	p.pad2(s / 3600)
+	p.pad2(s / 3600 % 24) // days do not show
 	p.char(':')
 	p.pad2(s / 60 % 60)
 	p.char(':')
