@@ -352,5 +352,7 @@ func (p *Printer) tcpPort(src, dst uint16, b []byte, length int, h *ipHeader) {
 		p.rpki()
 	case port(portLDP):
 		p.ldp(b, length)
+	case port(portNFS) && length >= 4 && len(b) >= 4:
+		p.nfs(": ", src, dst, b[4:], min(int(p.u32(b, 0)&0x7fffffff), length-4), h)
 	}
 }

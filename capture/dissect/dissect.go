@@ -11,6 +11,11 @@
 // ends or where the capture was cut; length is what the enclosing header says is there. The method names its protocol
 // in p.proto, reads with p.u8, p.u16 and so on, which end the packet with tcpdump's [|xxx] beyond the end of b, and
 // writes with p.str, p.dec, p.printf. Methods are called from the switches in dispatch.go.
+//
+// Some protocols have the line that tcpdump prints without -v, and no body with it: IKE, RADIUS, sFlow, OSPF, PIM,
+// EIGRP, RSVP, EGP, PGM, DCCP, LDP, LMP, VQP, LWAPP, LSP ping, OLSR, RPKI, Babel, AHCP, Rx, and in BGP the NLRI of VPNs. Of
+// others there is the length and no more: OpenFlow, PPTP, AODV, HNCP, LISP, lwres, Zephyr, AppleTalk in UDP, the
+// control protocols of PPP. SNMP's object identifiers are numbers, with -n or without.
 package dissect
 
 import "time"
@@ -94,6 +99,7 @@ type Printer struct {
 	flows flows
 
 	ikeCache ikeCache
+	nfsCache nfsCache
 }
 
 // New gives a printer that has seen nothing.

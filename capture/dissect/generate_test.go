@@ -22,6 +22,7 @@ type generator struct {
 	six   bool   // over IPv6 only
 	brief bool   // printed in one line only, also with -v
 	make  func(r *rand.Rand) []byte
+	back  func(b []byte) bool // which payloads go from server to client; nil is none
 }
 
 // generators are the protocols that are not in the captures in many forms.
@@ -62,6 +63,8 @@ var generators = []generator{
 	{name: "ahcp", brief: true, proto: 17, port: 5359, make: makeAHCP},
 	{name: "babel", brief: true, proto: 17, port: 6696, make: makeBabel},
 	{name: "rx", brief: true, proto: 17, port: 7005, make: makeRX},
+	{name: "nfs", proto: 17, port: 2049, make: makeNFS, back: func(b []byte) bool { return b[7] == 1 }},
+	{name: "nfs over tcp", proto: 6, port: 2049, make: makeNFSOverTCP, back: func(b []byte) bool { return b[11] == 1 }},
 	{name: "sflow", brief: true, proto: 17, port: 6343, make: makeSFlow},
 }
 
@@ -124,11 +127,18 @@ func (g *generator) packet(r *rand.Rand) dissect.Packet {
 		src = []byte{0xfe, 0x80, 15: 5}
 		dst = oneOf(r, []byte{0xff, 0x02, 15: 1}, []byte{0xfd, 0, 1, 12: 10, 13: 1, 14: 0, 15: 9}, []byte{12: 1, 13: 2, 14: 3, 15: 4})
 	}
+	sport, dport := be16(40000), be16(int(g.port))
+	if g.proto == 17 && g.back == nil {
+		sport = be16(oneOf(r, int(g.port), 40000))
+	}
+	if g.back != nil && g.back(b) {
+		src, dst, sport, dport = dst, src, dport, sport
+	}
 	switch g.proto {
 	case 17:
-		b = join(be16(oneOf(r, int(g.port), 40000)), be16(int(g.port)), be16(8+len(b)), be16(0), b)
+		b = join(sport, dport, be16(8+len(b)), be16(0), b)
 	case 6:
-		b = join(be16(40000), be16(int(g.port)), be32(r.Uint32()), be32(r.Uint32()), []byte{0x50, 0x18}, be16(512), be16(0), be16(0), b)
+		b = join(sport, dport, be32(r.Uint32()), be32(r.Uint32()), []byte{0x50, 0x18}, be16(512), be16(0), be16(0), b)
 	}
 	checksumAt := map[uint8]int{17: 6, 6: 16, 58: 2}[g.proto]
 	if checksumAt > 0 && len(b) >= checksumAt+2 && r.IntN(4) > 0 {
@@ -711,6 +721,63 @@ func makeRX(r *rand.Rand) []byte {
 		acks[i] = byte(r.IntN(3))
 	}
 	return join(someBytes(r, 12), be32(2), be32(1), []byte{oneOf[byte](r, 2, 2, 2, 3, 5, 20), byte(r.IntN(256))}, someBytes(r, 6), someBytes(r, 16), []byte{byte(r.IntN(12)), byte(len(acks))}, acks)
+}
+
+// makeNFS makes calls of NFS and answers to them, some of version 4, which tcpdump takes for version 2.
+func makeNFS(r *rand.Rand) []byte {
+	padded := func(b []byte) []byte {
+		return join(be32(uint32(len(b)+oneOf(r, 0, 0, 0, 0, 0, 0, 0, 1))), b, make([]byte, (4-len(b)%4)%4))
+	}
+	small := func() []byte { return be32(uint32(oneOf(r, 0, 1, 1, 2, 3, 5, 7, 63, r.IntN(70)))) }
+	handle := func() []byte {
+		fh := make([]byte, oneOf(r, 32, 32, 28, 16, 24, 12, 64, 0))
+		for i := range fh {
+			fh[i] = oneOf[byte](r, 0, 0, 0, 1, 2, 8, 10, 12, 'a', 0xff)
+		}
+		if len(fh) >= 16 {
+			switch r.IntN(6) {
+			case 0:
+				copy(fh, "\x01\x00\x07\x01")
+			case 1:
+				copy(fh, "\x00\x00\x00\x00")
+			case 2:
+				copy(fh[8:], "\x0c\x00")
+			case 3:
+				copy(fh[4:], "\x00\x00\x00\x02\x00\x0a")
+			case 4:
+				copy(fh, "\x05DISK 1\x00\x00\x00\x00\x00\x00\x00")
+			}
+		}
+		return fh
+	}
+	body := func() (b []byte) {
+		for range r.IntN(8) {
+			b = join(b, oneOf(r, func() []byte { return padded(handle()) }, handle, small, small, small,
+				func() []byte { return be32(r.Uint32()) },
+				func() []byte { return padded([]byte(oneOf(r, "file", "a b", "n\x80\x01e", ""))) },
+				func() []byte { return join(small(), someBytes(r, oneOf(r, 24, 68, 80, 84))) })())
+		}
+		return b
+	}
+	xid, proc := be32(uint32(r.IntN(12))), be32(uint32(r.IntN(27)))
+	if r.IntN(2) == 0 {
+		credentials := join(be32(1), padded(someBytes(r, r.IntN(12))), be32(0), padded(someBytes(r, r.IntN(5)/4)))
+		args := join(padded(handle()), body())
+		if r.IntN(3) == 0 {
+			args = join(handle(), body())
+		}
+		return join(xid, be32(0), be32(2), be32(100003), be32(oneOf[uint32](r, 3, 3, 3, 2, 4)), proc, credentials, args)
+	}
+	if r.IntN(10) == 0 {
+		return join(xid, be32(1), be32(oneOf[uint32](r, 1, 1, 1, 2)), small(), small(), small())
+	}
+	return join(xid, be32(1), be32(0), be32(0), padded(someBytes(r, r.IntN(5)/4)), be32(oneOf[uint32](r, 0, 0, 0, 0, 0, 0, 0, 2, 9)),
+		oneOf(r, be32(0), be32(0), be32(0), small(), be32(10004)), body())
+}
+
+func makeNFSOverTCP(r *rand.Rand) []byte {
+	b := makeNFS(r)
+	return join(be32(uint32(len(b)+oneOf(r, 0, 0, 0, 4, -4))|oneOf[uint32](r, 1<<31, 1<<31, 0)), b)
 }
 
 func makeSFlow(r *rand.Rand) []byte {

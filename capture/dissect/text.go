@@ -130,7 +130,7 @@ func tokStr(toks []tok, format string, v uint32) string {
 		}
 	}
 	if format == "" {
-		format = "#%d"
+		return fmt.Sprintf("#%d", int32(v))
 	}
 	return sprintf1(format, v)
 }

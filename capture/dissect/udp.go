@@ -35,6 +35,9 @@ func (p *Printer) udp(b []byte, length int, h *ipHeader) {
 	}
 	says -= 8
 	length = min(length-8, says)
+	if p.opt.Quiet == 0 && p.nfs("", sport, dport, b[8:], length, h) {
+		return
+	}
 	p.udpChecksum(b, length+8, h)
 	if p.opt.Quiet == 0 && p.udpPort(sport, dport, b[8:], length, h) {
 		return
