@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -118,9 +117,13 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) lastLine() string {
+func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	b := bytes.TrimSpace(t.b)
-	return string(b[bytes.LastIndexByte(b, '\n')+1:])
+	return string(t.b)
+}
+
+func (t *tail) lastLine() string {
+	b := strings.TrimSpace(t.text())
+	return b[strings.LastIndexByte(b, '\n')+1:]
 }

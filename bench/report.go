@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type Figure struct {
 	Kind   string // rate, throughput, loss, latency, ...: docs/BENCH.md lists them
 	Unit   string
 	Params map[string]float64 // what Work says, for programs: frame, flows, senders, percentile, ...
+	Base   string             // whom it is compared with; empty: as the others of the report
 }
 
 // Value is a figure of one round.
@@ -59,7 +61,8 @@ type Row struct {
 	Noise      float64            `json:"noise"` // CPUs that others took, in the worst round
 	Kind       string             `json:"kind"`
 	Params     map[string]float64 `json:"params,omitempty"`
-	Method     string             `json:"method"` // key of Report.Methods
+	Method     string             `json:"method"`         // key of Report.Methods
+	Base       string             `json:"base,omitempty"` // the contestant that Ratio is to, where it is not the report's
 	Notes      []string           `json:"notes,omitempty"`
 	Failed     string             `json:"failed,omitempty"` // why there is no figure, or not of all rounds
 }
@@ -111,7 +114,7 @@ func (r *Report) row(f Figure, method, contestant string) *Row {
 		}
 		at = i + 1
 	}
-	row := &Row{Work: f.Work, Kind: f.Kind, Unit: f.Unit, Params: f.Params, Method: method, Contestant: contestant, Samples: []float64{}}
+	row := &Row{Work: f.Work, Kind: f.Kind, Unit: f.Unit, Params: f.Params, Base: f.Base, Method: method, Contestant: contestant, Samples: []float64{}}
 	r.Rows = slices.Insert(r.Rows, at, row)
 	return row
 }
@@ -174,7 +177,7 @@ func (r *Report) Finish() {
 	base, ceiling := map[string][]float64{}, map[string][]float64{}
 	for _, row := range r.Rows {
 		switch row.Contestant {
-		case r.Base:
+		case cmp.Or(row.Base, r.Base):
 			base[row.Work] = row.Samples
 		case Ceiling:
 			ceiling[row.Work] = row.Samples

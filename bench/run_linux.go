@@ -65,6 +65,7 @@ func works() []work {
 		{name: "arp", how: arpHow, plan: (*run).arp, quick: true},
 		{name: "flood", how: floodHow, plan: (*run).flood},
 		{name: "up", how: upHow, plan: (*run).up, bed: (*run).bulkBed},
+		{name: "capture", how: captureHow, plan: (*run).capture, program: "tcpdump"},
 		{name: "mem", how: memHow, plan: (*run).mem, bed: (*run).bulkBed},
 	}
 }

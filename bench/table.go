@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -59,7 +60,7 @@ func (r *Report) heading(w io.Writer) {
 
 // comparison is two columns, the ratio and the difference to the base.
 func (row *Row) comparison(base string) string {
-	if row.Ratio == nil || row.Contestant == base {
+	if row.Ratio == nil || row.Contestant == cmp.Or(row.Base, base) {
 		return "\t"
 	}
 	ratio := fmt.Sprintf("%.2f", *row.Ratio)
