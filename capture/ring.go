@@ -80,5 +80,12 @@ func (r *Ring[T]) Next() {
 	r.tail.Store(tail + 1)
 }
 
+// Pressed reports whether so much waits that the reader had better not. It is
+// the writer's.
+func (r *Ring[T]) Pressed() bool {
+	const share = 4
+	return r.head.Load()-r.tail.Load() >= uint64(len(r.entries)/share) || r.dataHead-r.dataTail.Load() >= uint64(len(r.data)/share)
+}
+
 // Lost is how many packets found no room.
 func (r *Ring[T]) Lost() uint64 { return r.lost.Load() }

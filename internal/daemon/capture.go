@@ -37,8 +37,24 @@ const (
 	sources
 )
 
-// capturePackets is how many may wait for the reader, whatever their size.
-var capturePackets = [sources]int{fromDatapath: 4096, fromResponder: 512, fromHost: 1024}
+// How many packets may wait for the reader besides their bytes: as many as there
+// is room for small ones, within bounds.
+const (
+	capturePacket     = 128 // bytes
+	captureMinPackets = 1 << 10
+	captureMaxPackets = 1 << 16
+)
+
+// capturePackets is how many packets of a source may wait in a session.
+func capturePackets(s source, buffer int) int {
+	switch s {
+	case fromResponder:
+		return captureMinPackets
+	case fromHost:
+		buffer /= 4
+	}
+	return min(max(buffer/capturePacket, captureMinPackets), captureMaxPackets)
+}
 
 // sight is a packet where it was seen: what can be told without asking.
 type sight struct {
@@ -95,13 +111,21 @@ type session struct {
 	raw      *filter.Filter
 	verdicts [sources][256]bool // wanted ones
 	rings    [sources]*capture.Ring[event]
-	asleep   atomic.Bool
+	reader   atomic.Uint32 // awake, resting, asleep
 	wake     chan struct{}
 	began    time.Time
 
 	host      *hostTap // nil: there is none
 	hostDrops uint64   // of it when the session began
 }
+
+// What a session's reader does. To wake it costs the datapath more than the
+// packet does: one that has just read rests for a moment, unless much comes.
+const (
+	awake uint32 = iota
+	resting
+	asleep
+)
 
 // newSession checks a request. Its errors are the client's.
 func newSession(req capture.Request) (*session, error) {
@@ -137,10 +161,13 @@ func newSession(req capture.Request) (*session, error) {
 		return nil, err
 	}
 	s.selectVerdicts()
-	for i := range s.rings {
-		s.rings[i] = capture.NewRing[event](capturePackets[i], req.Buffer)
+	for i := range sources {
+		bytes := req.Buffer
+		if i == fromResponder {
+			bytes = captureMinBuffer
+		}
+		s.rings[i] = capture.NewRing[event](capturePackets(i, req.Buffer), bytes)
 	}
-	s.rings[fromResponder] = capture.NewRing[event](capturePackets[fromResponder], captureMinBuffer)
 	return s, nil
 }
 
@@ -408,7 +435,15 @@ func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
 	}
 	facts.lost = ring.Lost()
 	ring.Commit()
-	if s.asleep.Load() && s.asleep.Swap(false) {
+	switch s.reader.Load() {
+	case awake:
+		return
+	case resting:
+		if !ring.Pressed() {
+			return
+		}
+	}
+	if s.reader.Swap(awake) != awake {
 		select {
 		case s.wake <- struct{}{}:
 		default:

@@ -19,6 +19,7 @@ const (
 	streamChunk   = 64 << 10         // bytes that are collected before they are written, while more are there
 	streamStall   = 10 * time.Second // a client that reads nothing for so long is cut off
 	streamGrace   = time.Second      // so long the daemon's end waits for a client
+	streamRest    = 5 * time.Millisecond
 	streamIfaces  = 8192             // interfaces in a stream: names come and go
 	commentRoom   = 512
 	streamSection = "proxyarpd"
@@ -101,28 +102,42 @@ func (w *stream) hurry() {
 // run writes until that is over, or the client does not read. Packets may come
 // faster than they are written, so it does not wait for the last of them.
 func (w *stream) run(over <-chan struct{}) {
+	rest := time.NewTimer(streamRest)
+	defer rest.Stop()
 	for {
 		more := w.fill()
+		state := asleep
+		if len(w.buf) > 0 {
+			state = resting
+		}
 		if w.flush(); w.broken {
 			return
 		}
-		if !more {
-			w.s.asleep.Store(true)
-			if e, _, _ := w.oldest(); e == nil {
-				select {
-				case <-w.s.wake:
-				case <-over:
-					return
-				}
+		rest.Reset(streamRest)
+		if w.s.reader.Store(state); !more && (state == resting || !w.waiting()) {
+			var later <-chan time.Time
+			if state == resting {
+				later = rest.C
 			}
-			w.s.asleep.Store(false)
+			select {
+			case <-w.s.wake:
+			case <-later:
+			case <-over:
+			}
 		}
+		w.s.reader.Store(awake)
 		select {
 		case <-over:
 			return
 		default:
 		}
 	}
+}
+
+// waiting reports whether there is something to write.
+func (w *stream) waiting() bool {
+	e, _, _ := w.oldest()
+	return e != nil
 }
 
 // end writes what is still there and the statistics, by which the client knows

@@ -82,7 +82,7 @@ func TestLookNoAllocations(t *testing.T) {
 		k := look(udp(500))
 		ring := s.rings[fromDatapath]
 		taken := 0
-		if n := testing.AllocsPerRun(2*capturePackets[fromDatapath], func() {
+		if n := testing.AllocsPerRun(2*capturePackets(fromDatapath, captureBuffer), func() {
 			h.Look(k)
 			if e, _ := ring.Peek(); e != nil && c.read {
 				ring.Next()
