@@ -20,7 +20,7 @@ const (
 	streamStall   = 10 * time.Second // a client that reads nothing for so long is cut off
 	streamGrace   = time.Second      // so long the daemon's end waits for a client
 	streamRest    = 5 * time.Millisecond
-	streamIfaces  = 8192             // interfaces in a stream: names come and go
+	streamIfaces  = 8192 // interfaces in a stream: names come and go
 	commentRoom   = 512
 	streamSection = "proxyarpd"
 )
