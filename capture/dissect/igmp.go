@@ -33,9 +33,12 @@ func (p *Printer) igmp(b []byte, length int) {
 		p.str("igmp dvmrp")
 		if length < 8 {
 			p.printf(" [len %d]", length)
+		} else {
+			p.dvmrp(b, length)
 		}
 	case 0x14:
 		p.str("igmp pimv1")
+		p.pim1(b, length)
 	case 0x1e:
 		p.mtrace("mresp", b, length)
 	case 0x1f:
