@@ -51,4 +51,3 @@ func cook(p *pcapfile.Packet, buf []byte) (*pcapfile.Packet, []byte) {
 	c.Data, c.Len, c.LinkType = buf, p.Len-uint32(removed)+sll2Len, pcapfile.LinkTypeLinuxSLL2
 	return &c, buf
 }
-
