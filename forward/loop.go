@@ -428,11 +428,8 @@ func (l *Loop) sendPieces(buf []byte, n *Neighbour, out *Link, mtu int) {
 	ok := true
 	if v.gso() != gsoNone {
 		segments(ip, v, l.piece[:pieceSize], func(seg wire.IPv4) {
-			if len(seg) > mtu {
-				ok = fragments(seg, mtu, l.piece[pieceSize:], emit) && ok
-			} else {
-				emit(seg)
-			}
+			// Also one that fits: ip_do_fragment clears its reserved bit.
+			ok = fragments(seg, mtu, l.piece[pieceSize:], emit) && ok
 		})
 	} else {
 		ok = completeChecksum(ip, v, l2len) && fragments(ip, mtu, l.piece[pieceSize:], emit)

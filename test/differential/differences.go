@@ -35,6 +35,15 @@ var known = []difference{
 		},
 	},
 	{
+		name: "limit-again",
+		reason: "A station that has had a redirect gets the next one after 20 ms, one that has had five errors the next one after a second. " +
+			"Two hosts that run side by side do not come to the same end where a frame is that close to the time.",
+		is: func(_ *world, r *result) bool {
+			without := result{kernel: withoutErrors(r.kernel), ours: withoutErrors(r.ours)}
+			return r.limited && without.equal() && len(without.kernel)+len(without.ours)+1 == len(r.kernel)+len(r.ours)
+		},
+	},
+	{
 		name: "multicast-hop",
 		reason: "The kernel sends a parameter problem back along a source route even where the last hop of that is a multicast group. " +
 			"RFC 1122 section 3.2.2 forbids it.",

@@ -71,6 +71,7 @@ func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
 	counts := map[string]*tally{}
 	excuses := map[string]int{}
 	all, shown := tally{}, 0
+	markLimited(results)
 	for _, r := range results {
 		c := counts[r.frame.Class]
 		if c == nil {

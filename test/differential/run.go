@@ -15,10 +15,62 @@ import (
 type result struct {
 	frame        *Frame
 	kernel, ours []output
+	// limited: the sender has had as many errors, or a redirect, that when it
+	// gets the next one is a matter of milliseconds.
+	limited bool
 }
 
 // equal compares outputs port by port; the order at a port counts.
 func (r *result) equal() bool { return slices.EqualFunc(sorted(r.kernel), sorted(r.ours), sameOutput) }
+
+// errorBurst is how many errors a station gets at once (net.ipv4.route.error_burst
+// by error_cost); of redirects it is one.
+const errorBurst = 2 * 5 // of both hosts
+
+// markLimited says which frames come from a station that has used up its burst.
+func markLimited(results []*result) {
+	type had struct{ redirects, errors int }
+	stations := map[addr]had{}
+	for _, r := range results {
+		if len(r.frame.Bytes) < 34 {
+			continue
+		}
+		src := wire.IPv4(r.frame.Bytes[14:]).Src()
+		h := stations[src]
+		r.limited = h.redirects > 0 || h.errors >= errorBurst
+		for _, o := range append(slices.Clone(r.kernel), r.ours...) {
+			switch typ, ok := errorType(o.frame); {
+			case ok && typ == wire.ICMPRedirect:
+				h.redirects++
+			case ok:
+				h.errors++
+			}
+		}
+		stations[src] = h
+	}
+}
+
+// errorType gives the type of a frame that is an ICMP error.
+func errorType(frame []byte) (typ uint8, ok bool) {
+	if len(frame) < 34 {
+		return 0, false
+	}
+	h := wire.IPv4(frame[14:])
+	if !h.HeaderValid() || h.Protocol() != wire.ProtoICMP || len(h.Payload()) < 8 {
+		return 0, false
+	}
+	return h.Payload()[0], wire.ICMPIsError(h.Payload()[0])
+}
+
+// withoutErrors leaves the ICMP errors out.
+func withoutErrors(all []output) (rest []output) {
+	for _, o := range all {
+		if _, ok := errorType(o.frame); !ok {
+			rest = append(rest, o)
+		}
+	}
+	return rest
+}
 
 func sorted(all []output) []output {
 	all = slices.Clone(all)
