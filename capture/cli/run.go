@@ -120,8 +120,10 @@ func (r *run) openRead() error {
 	r.src, r.verdicts = src, r.verdict != "off"
 	i := src.look()
 	fmt.Fprintf(r.Err, "reading from file %s, link-type %s, snapshot length %d\n", r.read, i.LinkType, i.SnapLen)
-	if _, err := r.selector.of(i.LinkType); err != nil {
-		return errors.Join(badExpression(err), src.close())
+	if r.expression != "" { // there are link types that are printed, but not filtered
+		if _, err := r.selector.of(i.LinkType); err != nil {
+			return errors.Join(badExpression(err), src.close())
+		}
 	}
 	r.cooked = r.verdicts && ofSeveral(src.r.Section())
 	return nil
