@@ -14,8 +14,8 @@
 //
 // Some protocols have the line that tcpdump prints without -v, and no body with it: IKE, RADIUS, sFlow, OSPF, PIM,
 // EIGRP, RSVP, EGP, PGM, DCCP, LDP, LMP, VQP, LWAPP, LSP ping, OLSR, RPKI, Babel, AHCP, Rx, and in BGP the NLRI of VPNs. Of
-// others there is the length and no more: OpenFlow, PPTP, AODV, HNCP, LISP, lwres, Zephyr, AppleTalk in UDP, the
-// control protocols of PPP. SNMP's object identifiers are numbers, with -n or without.
+// others there is the length and no more: OpenFlow, PPTP, AODV, HNCP, LISP, lwres, Zephyr, AppleTalk in UDP, IPX
+// and OSI in PPP. SNMP's object identifiers are numbers, with -n or without.
 package dissect
 
 import "time"

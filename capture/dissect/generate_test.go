@@ -63,6 +63,7 @@ var generators = []generator{
 	{name: "ahcp", brief: true, proto: 17, port: 5359, make: makeAHCP},
 	{name: "babel", brief: true, proto: 17, port: 6696, make: makeBabel},
 	{name: "rx", brief: true, proto: 17, port: 7005, make: makeRX},
+	{name: "ppp control", proto: 17, port: 1701, make: makePPPControl},
 	{name: "nfs", proto: 17, port: 2049, make: makeNFS, back: func(b []byte) bool { return b[7] == 1 }},
 	{name: "nfs over tcp", proto: 6, port: 2049, make: makeNFSOverTCP, back: func(b []byte) bool { return b[11] == 1 }},
 	{name: "sflow", brief: true, proto: 17, port: 6343, make: makeSFlow},
@@ -721,6 +722,31 @@ func makeRX(r *rand.Rand) []byte {
 		acks[i] = byte(r.IntN(3))
 	}
 	return join(someBytes(r, 12), be32(2), be32(1), []byte{oneOf[byte](r, 2, 2, 2, 3, 5, 20), byte(r.IntN(256))}, someBytes(r, 6), someBytes(r, 16), []byte{byte(r.IntN(12)), byte(len(acks))}, acks)
+}
+
+// makePPPControl makes packets of the control protocols of PPP, in L2TP.
+func makePPPControl(r *rand.Rand) []byte {
+	proto := oneOf(r, 0xc021, 0xc021, 0x8021, 0x8057, 0x80fd, 0xc02b, 0x8281, 0xc223, 0xc023, 0x3d, 0xc02d)
+	code := oneOf[byte](r, 1, 1, 1, 2, 3, 4, byte(r.IntN(18)))
+	var body []byte
+	for range r.IntN(4) {
+		v := someBytes(r, oneOf(r, 0, 1, 2, 2, 4, 4, 4, 5, 7, 8, 12, 20))
+		body = join(body, []byte{oneOf(r, byte(r.IntN(33)), 1, 2, 3, 129, 255), byte(len(v) + oneOf(r, 2, 2, 2, 2, 2, 2, 3, 0))}, v)
+		if proto == 0x8021 && r.IntN(3) == 0 {
+			body = join(body, []byte{2, byte(14 + 4), 0, 0x61}, someBytes(r, 10), []byte{1, 2, 2, oneOf[byte](r, 2, 3, 0)})
+		}
+		if proto == 0xc021 && r.IntN(3) == 0 {
+			body = join(body, oneOf(r, join([]byte{3, 5}, be16(0xc223), []byte{5}), join([]byte{3, 4}, be16(0xc023)),
+				[]byte{19, 9, 3, 2, 0, 0, 0, 0, 1}, []byte{19, 7, 2, 10, 0, 0, 1}, []byte{4, 4, 0xc0, 0x25}))
+		}
+	}
+	if proto == 0xc223 || proto == 0xc023 {
+		code = oneOf[byte](r, 1, 1, 2, 3, 4, 5)
+		name := oneOf(r, "peer", "a\x80b\x01", "")
+		body = join([]byte{byte(len(name))}, []byte(name), []byte{6}, []byte("secret"))
+	}
+	b := join([]byte{code, byte(r.IntN(256))}, be16(4+len(body)+oneOf(r, 0, 0, 0, 0, 0, 0, 1, -1, -5)), body, oneOf(r, nil, nil, []byte{0, 0}))
+	return join(be16(2), someBytes(r, 4), oneOf(r, nil, be16(0xff03)), be16(proto), b)
 }
 
 // makeNFS makes calls of NFS and answers to them, some of version 4, which tcpdump takes for version 2.

@@ -8,13 +8,6 @@ const (
 	pppMPLS           = 0x0281
 	pppMPLSMulti      = 0x0283
 	pppCompressed     = 0x00fd
-	pppIPCP           = 0x8021
-	pppOSICP          = 0x8023
-	pppIPv6CP         = 0x8057
-	pppCCP            = 0x80fd
-	pppMPLSCP         = 0x8281
-	pppLCP            = 0xc021
-	pppBACP           = 0xc02b
 )
 
 var (
@@ -27,11 +20,6 @@ var (
 		{0x8057, "IP6CP"}, {0x8281, "MPLSCP"}, {0xc021, "LCP"}, {0xc023, "PAP"}, {0xc025, "LQM"},
 		{0xc223, "CHAP"}, {0xc227, "EAP"}, {0xc027, "SPAP"}, {0xc123, "Old-SPAP"}, {0xc02b, "BACP"},
 		{0xc02d, "BAP"}, {0xc03d, "MLPPP-CP"}, {0x80fd, "CCP"},
-	}
-	pppCodes = []tok{
-		{0, "Vendor-Extension"}, {1, "Conf-Request"}, {2, "Conf-Ack"}, {3, "Conf-Nack"}, {4, "Conf-Reject"},
-		{5, "Term-Request"}, {6, "Term-Ack"}, {7, "Code-Reject"}, {8, "Prot-Reject"}, {9, "Echo-Request"},
-		{10, "Echo-Reply"}, {11, "Disc-Req"}, {12, "Ident"}, {13, "Time-Remaining"}, {14, "Reset-Req"}, {15, "Reset-Ack"},
 	}
 )
 
@@ -81,24 +69,19 @@ func (p *Printer) pppPayload(proto uint32, b []byte, length int) {
 		p.ip6(b, length)
 	case pppMPLS, pppMPLSMulti:
 		p.mpls(b, length)
-	case pppLCP, pppIPCP, pppOSICP, pppMPLSCP, pppIPv6CP, pppCCP, pppBACP:
-		p.pppControl(proto, b, length)
 	case pppCompressed:
 		p.str("compressed PPP data")
+	case pppLCP, pppIPCP, pppOSICP, pppMPLSCP, pppIP6CP, pppCCP, pppBACP:
+		p.pppControl(proto, b, length)
+	case pppMulti:
+		p.pppMultilink(b, length)
+	case pppCHAP:
+		p.chap(b, length)
+	case pppPAP:
+		p.pap(b, length)
+	case pppBAP: // tcpdump knows it and prints nothing
 	default:
 		p.printf("%s ", tokStr(pppNames, "unknown PPP protocol (0x%04x)", proto))
 		p.hexLines("\n\t", upto(b, length), 0)
 	}
-}
-
-// pppControl prints the header of a control protocol (RFC 1661, section 5).
-func (p *Printer) pppControl(proto uint32, b []byte, length int) {
-	name := tokStr(pppNames, "", proto)
-	p.str(name)
-	p.str(", ")
-	if length < 4 || len(b) < 2 {
-		p.printf("[|%s]", name)
-		return
-	}
-	p.printf("%s (0x%02x), id %d, length %d", tokStr(pppCodes, "Unknown Opcode", uint32(b[0])), b[0], b[1], length+2)
 }
