@@ -42,11 +42,11 @@ func (r *run) circumstances() {
 	c.Others = others().since(before, time.Since(began))
 	c.Version = r.Version
 	for program, args := range map[string]string{"iperf3": "--version", "ping": "-V"} {
-		if out, err := exec.Command(program, args).Output(); err == nil {
+		if out, err := exec.CommandContext(r.ctx, program, args).Output(); err == nil {
 			c.Programs[program], _, _ = strings.Cut(string(out), "\n")
 		}
 	}
-	if out, err := exec.Command(r.Binary, "--version").Output(); err == nil {
+	if out, err := exec.CommandContext(r.ctx, r.Binary, "--version").Output(); err == nil {
 		c.Programs["under test"] = strings.TrimSpace(string(out))
 	}
 	r.report.Circumstances = c

@@ -65,7 +65,7 @@ func TestHTML(t *testing.T) {
 	for _, c := range charts {
 		d := xml.NewDecoder(strings.NewReader(c))
 		for {
-			if _, err := d.Token(); err == io.EOF {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatalf("not well-formed: %v\n%s", err, c)
