@@ -92,8 +92,9 @@ func judge(old, now *Row) Verdict {
 	return Worse
 }
 
-// degraded says whether something came twice, late or corrupt that did not before, or ten times as much was lost. What
-// is lost at full load is what is offered beyond the rate, so only more than a thousandth counts.
+// degraded says whether something came twice or corrupt that did not before, or more came late or was lost, tenfold at
+// least. What is lost at full load is only what was offered beyond the rate, and a late one of 100,000 is a flow that
+// moved to another CPU.
 func degraded(old, now *Row) bool {
 	share := func(n uint64, r *Row) float64 {
 		if r.Sent == 0 {
@@ -101,10 +102,15 @@ func degraded(old, now *Row) bool {
 		}
 		return float64(n) / float64(r.Sent)
 	}
-	if share(now.Loss, now) > 0.001 && share(now.Loss, now) > 10*share(old.Loss, old) {
+	grown := func(before, after, least float64) bool { return after > least && after > 10*before }
+	if now.Kind != "rate" && now.Kind != "loss" && grown(share(old.Loss, old), share(now.Loss, now), 1e-3) {
 		return true
 	}
-	return old.Sent > 0 && (old.Duplicated == 0 && now.Duplicated > 0 || old.Corrupt == 0 && now.Corrupt > 0 || old.Reordered == 0 && now.Reordered > 0)
+	if old.Sent == 0 {
+		return false
+	}
+	return old.Duplicated == 0 && now.Duplicated > 0 || old.Corrupt == 0 && now.Corrupt > 0 ||
+		grown(share(old.Reordered, old), share(now.Reordered, now), 1e-5)
 }
 
 // moved says whether the verdict is one that an exit code is for.

@@ -22,6 +22,10 @@ func TestCompare(t *testing.T) {
 		r.Sent, r.Loss, r.Duplicated = sent, lost, duplicated
 		return r
 	}
+	full := func(r *Row) *Row {
+		r.Kind = "rate"
+		return r
+	}
 	for _, c := range []struct {
 		name     string
 		old, now *Row
@@ -42,6 +46,7 @@ func TestCompare(t *testing.T) {
 		{"never did", rowOf("a", "kpps"), rowOf("a", "kpps"), NeverDid, false},
 		{"doubles", with(rowOf("a", "kpps", 1, 2), 100, 0, 0), with(rowOf("a", "kpps", 1, 2), 100, 0, 1), Degraded, true},
 		{"loses", with(rowOf("a", "kpps", 1, 2), 1000, 0, 0), with(rowOf("a", "kpps", 1, 2), 1000, 2, 0), Degraded, true},
+		{"loses at full load", full(with(rowOf("a", "kpps", 1, 2), 1000, 0, 0)), full(with(rowOf("a", "kpps", 1, 2), 1000, 200, 0)), Within, false},
 		{"loses as before", with(rowOf("a", "kpps", 1, 2), 1000, 200, 0), with(rowOf("a", "kpps", 1, 2), 1000, 300, 0), Within, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
