@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/lab"
@@ -17,6 +18,7 @@ import (
 // bulk are many workload interfaces, made as fast as netlink goes: the host's
 // ends on host0, the other ends all in one pod's namespace.
 type bulk struct {
+	bed           *bed
 	pod           lab.Pod
 	hostNL, podNL *netlink.Handle
 	podFd         *int // of the pod's namespace
@@ -32,7 +34,7 @@ type bulkLink struct {
 
 // openBulk prepares to make interfaces between host0 and a pod.
 func openBulk(b *bed, pod lab.Pod) (*bulk, error) {
-	k := &bulk{pod: pod}
+	k := &bulk{bed: b, pod: pod}
 	open := func(node string, h **netlink.Handle, fd **int) error {
 		return b.Do(node, func() (err error) {
 			if *h, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
@@ -66,7 +68,7 @@ func (k *bulk) add() (*bulkLink, error) {
 		addr: netip.AddrFrom4([4]byte{10, 66, byte(n / 250), byte(1 + n%250)}),
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = fmt.Sprintf("calibulk%06d", n)
+	attrs.Name, attrs.Group = fmt.Sprintf("calibulk%06d", n), bulkGroup
 	attrs.HardwareAddr = net.HardwareAddr{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}
 	l.host = netlink.NewVeth(attrs)
 	l.host.PeerName, l.host.PeerHardwareAddr = fmt.Sprintf("bulk%d", n), l.mac
@@ -191,15 +193,24 @@ func (k *bulk) reach(ctx context.Context, b *bed, c contestant) (err error) {
 	return fmt.Errorf("bench: no traffic passes to %d of %d workloads in %v", len(to)-seen, len(to), passes)
 }
 
+// bulkGroup is the group of the hosts' ends (ip-link(8)), by which they are removed: one by one takes a grace period each.
+const bulkGroup = 7777
+
 // Close removes the interfaces.
 func (k *bulk) Close() error {
-	var errs []error
-	for _, l := range k.links {
-		if err := k.hostNL.LinkDel(l.host); err != nil {
-			errs = append(errs, fmt.Errorf("bench: remove %s: %w", l.host.Name, err))
-		}
+	var err error
+	if len(k.links) > 0 {
+		err = k.bed.Do(host(0), func() error {
+			req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+			req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+			req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(bulkGroup)))
+			if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+				return fmt.Errorf("bench: remove the interfaces: %w", err)
+			}
+			return nil
+		})
 	}
-	return errors.Join(append(errs, k.release())...)
+	return errors.Join(err, k.release())
 }
 
 // release leaves the interfaces to the lab's end.

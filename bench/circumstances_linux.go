@@ -49,6 +49,10 @@ func (r *run) circumstances() {
 	if out, err := exec.CommandContext(r.ctx, r.Binary, "--version").Output(); err == nil {
 		c.Programs["under test"] = strings.TrimSpace(string(out))
 	}
+	c.Topology = "a lab of two hosts and their pods, on veths"
+	if r.Between != nil {
+		c.Topology = r.lab.found.String()
+	}
 	r.report.Circumstances = c
 }
 
@@ -107,10 +111,6 @@ func (r *run) surroundings(b *bed) {
 		}
 		return nil
 	})
-	c.Topology = "a lab of two hosts and their pods, on veths"
-	if b.found != nil {
-		c.Topology = b.found.String()
-	}
 }
 
 // describeLink speaks of an interface of the calling thread's namespace.

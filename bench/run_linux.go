@@ -248,7 +248,7 @@ func (r *run) bed(w work) (*bed, error) {
 		}
 		r.lab = b
 	}
-	if r.report.Circumstances.Topology == "" {
+	if len(r.report.Circumstances.Interfaces) == 0 {
 		r.surroundings(r.lab)
 	}
 	return r.lab, nil
