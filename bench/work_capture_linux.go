@@ -13,7 +13,7 @@ import (
 
 const captureHow = "A capture beside the daemon, on the same host: none, `proxyarpd capture -i any` with a filter that selects nothing " +
 	"(`tcp port 443 and host 198.51.100.7`), and with one that selects all, with -s 96 and without, to a file. Rate as in rate, latency as " +
-	"in latency; ratios are to the daemon without a capture. A forwarded packet is captured twice: as it came and as it left. 'recorded' is what `proxyarpd capture -s 96 -Q in -w FILE` and " +
+	"in latency; ratios are to the daemon without a capture. CPU time, by schedstat, is a received datagram's, over the whole trial. A forwarded packet is captured twice: as it came and as it left. 'recorded' is what `proxyarpd capture -s 96 -Q in -w FILE` and " +
 	"`tcpdump -s 96 -Q in -w FILE`, on the sender's veth in the host, have of the datagrams that were sent, by their own closing lines; " +
 	"LOST is what they did not record. The daemon forwards in both cases."
 
@@ -128,13 +128,13 @@ func (r *run) capture() []*step {
 		}
 		recorded = append(recorded, Figure{Work: "recorded, 64 B, at " + at, Kind: "recorded", Unit: "kpps", Base: "tcpdump -w", Params: map[string]float64{"frame": 64, "rate": offered}})
 	}
+	cpu := []Figure{rate}
+	for _, whose := range []string{"daemon's process", "capture's process"} {
+		cpu = append(cpu, Figure{Work: "CPU a packet at that rate, " + whose, Kind: "cpu-forwarder", Unit: "ns", Base: noCapture, Params: rate.Params})
+	}
 	return []*step{{
-		figures: []Figure{rate}, contestants: costs(), hosts: oneHost, turn: warmUp(r.Trial) + r.Trial, pairs: pairs(1, oneHost),
-		measure: func(b *bed, c contestant) ([]Value, error) {
-			l := load{senders: b.senders(1), receiver: b.receiver(oneHost), flows: 16, sizes: []int{64}, duration: r.Trial}
-			o, err := r.trial(b, c, l)
-			return []Value{o.rate(c, l)}, err
-		},
+		figures: cpu, contestants: costs(), hosts: oneHost, turn: warmUp(r.Trial) + r.Trial, pairs: pairs(1, oneHost),
+		measure: func(b *bed, c contestant) ([]Value, error) { return r.besides(b, c.(*watched)) },
 	}, {
 		figures: latency, contestants: costs(), hosts: oneHost, turn: 2 * time.Second, pairs: pairs(1, oneHost),
 		measure: func(b *bed, _ contestant) ([]Value, error) {
@@ -163,6 +163,29 @@ func (r *run) capture() []*step {
 }
 
 const noCapture = "no capture"
+
+// besides is the rate that the daemon reaches beside a capture, and what it costs both.
+func (r *run) besides(b *bed, w *watched) ([]Value, error) {
+	l := load{senders: b.senders(1), receiver: b.receiver(oneHost), flows: 16, sizes: []int{64}, duration: r.Trial}
+	before := w.cpuTimes()
+	o, err := r.trial(b, w, l)
+	if err != nil {
+		return nil, err
+	}
+	values := []Value{o.rate(w, l)}
+	for i, now := range w.cpuTimes() {
+		values = append(values, Value{Figure: i + 1, X: float64(now-before[i]) / float64(max(o.tally.Received, 1))})
+	}
+	return values, nil
+}
+
+// cpuTimes are what the daemon and the capture have taken so far.
+func (w *watched) cpuTimes() (all [2]time.Duration) {
+	for i, p := range w.processes() {
+		all[i] = p.cpuTime()
+	}
+	return all
+}
 
 // recorded is how much of what one sender sends a capture has in its file.
 func (r *run) recorded(b *bed, w *watched, offered float64) (v Value, err error) {

@@ -3,6 +3,7 @@ package failure
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -71,6 +72,8 @@ func TestCaptureUnread(t *testing.T) {
 	for range 3 {
 		deaf = append(deaf, begin(t, p, capture.Request{Interfaces: []string{"any"}, Filter: "udp"}))
 	}
+	stopped := capturing(t, l, p, "-ni", "any", "udp") // as by ^Z
+	stopped.signal(syscall.SIGSTOP)
 	listener := begin(t, p, capture.Request{Interfaces: []string{"any"}, Filter: "icmp"})
 	f := startFlood(t, l, all[0], datagram(t, all[0], ip(all[1])))
 	peak := 0.0
@@ -92,6 +95,10 @@ func TestCaptureUnread(t *testing.T) {
 		if _, err := io.ReadAll(s); err != nil {
 			t.Error(err)
 		}
+	}
+	stopped.signal(syscall.SIGCONT)
+	if code, text, said := stopped.ended(t); code != 1 || !strings.Contains(said, "hung up") || !strings.Contains(said, fmt.Sprint(strings.Count(text, "\n"), " packets captured")) {
+		t.Errorf("stopped for a while: exit %d, %d lines, %s", code, strings.Count(text, "\n"), said)
 	}
 	listener.End()
 	packets, st := whole(t, listener)
