@@ -66,6 +66,8 @@ func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
 		p.aoe(b, length)
 	case typeNLB:
 		p.nlb(b)
+	case typeNSH:
+		p.nsh(b, length)
 	case typePPP:
 		if length > 0 {
 			p.str(": ")

@@ -20,6 +20,7 @@ const (
 	typePPPoED    = 0x8863 // RFC 2516
 	typePPPoES    = 0x8864
 	typeNLB       = 0x886f
+	typeNSH       = 0x894f
 	typeAoE       = 0x88a2
 	typeEAPOL     = 0x888e // IEEE 802.1X
 	typeLoopback  = 0x9000
@@ -38,7 +39,7 @@ var etherTypes = []tok{
 	{typeTEB, "TEB"}, {0x8038, "Lanbridge"}, {0x803c, "DEC DNS"}, {0x803e, "DEC DTS"}, {0x805b, "VEXP"},
 	{0x805c, "VPROD"}, {0x809b, "Appletalk"}, {0x80f3, "Appletalk ARP"}, {0x8137, "IPX"},
 	{typePPP, "PPP"}, {0x8808, "MPCP"}, {typeSlow, "Slow Protocols"}, {typePPPoED, "PPPoE D"}, {typePPPoES, "PPPoE S"},
-	{typeEAPOL, "EAPOL"}, {0x8899, "RRCP"}, {typeNLB, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {0x894f, "NSH"},
+	{typeEAPOL, "EAPOL"}, {0x8899, "RRCP"}, {typeNLB, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {typeNSH, "NSH"},
 	{typeLoopback, "Loopback"}, {0x00fe, "OSI"}, {0x7165, "GRE-OSI"}, {0x8902, "CFM"}, {0x893a, "IEEE1905.1"},
 	{typeLLDP, "LLDP"}, {0x88ca, "TIPC"}, {0x0707, "GeoNet (old)"}, {0x8947, "GeoNet"}, {0x04e0, "CALM FAST"},
 	{typeAoE, "AoE"},
@@ -47,13 +48,14 @@ var etherTypes = []tok{
 // ethernet prints a frame and returns the length of its header.
 func (p *Printer) ethernet(b []byte, length int) int {
 	p.proto = "ether"
+	if length < len(b) {
+		p.printf("[length %d < caplen %d]", length, len(b))
+		p.invalid()
+		return length
+	}
 	if len(b) < 14 {
 		p.trunc()
 		return len(b)
-	}
-	if length < 14 {
-		p.trunc()
-		return length
 	}
 	f := frame{src: b[6:12], dst: b[:6]}
 	if p.opt.Link {

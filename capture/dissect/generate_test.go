@@ -64,6 +64,7 @@ var generators = []generator{
 	{name: "babel", brief: true, proto: 17, port: 6696, make: makeBabel},
 	{name: "rx", brief: true, proto: 17, port: 7005, make: makeRX},
 	{name: "ppp control", proto: 17, port: 1701, make: makePPPControl},
+	{name: "nsh", proto: 17, port: 4790, make: makeNSH},
 	{name: "nfs", proto: 17, port: 2049, make: makeNFS, back: func(b []byte) bool { return b[7] == 1 }},
 	{name: "nfs over tcp", proto: 6, port: 2049, make: makeNFSOverTCP, back: func(b []byte) bool { return b[11] == 1 }},
 	{name: "sflow", brief: true, proto: 17, port: 6343, make: makeSFlow},
@@ -747,6 +748,23 @@ func makePPPControl(r *rand.Rand) []byte {
 	}
 	b := join([]byte{code, byte(r.IntN(256))}, be16(4+len(body)+oneOf(r, 0, 0, 0, 0, 0, 0, 1, -1, -5)), body, oneOf(r, nil, nil, []byte{0, 0}))
 	return join(be16(2), someBytes(r, 4), oneOf(r, nil, be16(0xff03)), be16(proto), b)
+}
+
+// makeNSH makes network service headers in VXLAN-GPE.
+func makeNSH(r *rand.Rand) []byte {
+	metadata, context := r.IntN(4), someBytes(r, 4*oneOf(r, 4, 4, 0, 2))
+	if metadata == 2 {
+		context = nil
+		for range r.IntN(3) {
+			n := oneOf(r, 0, 4, 8, 8)
+			context = join(context, be16(r.IntN(1000)), []byte{byte(r.IntN(9)), byte(n + oneOf(r, 0, 0, 0, -1, 1)&0x7f)}, someBytes(r, n))
+		}
+	}
+	words := 2 + len(context)/4 + oneOf(r, 0, 0, 0, 0, 0, 0, 1, -1, 30)
+	next := oneOf[uint32](r, 1, 1, 2, 3, 4, 0xfe, 9)
+	base := be32(r.Uint32()&0x2fc00000 | uint32(words&0x3f)<<16 | uint32(metadata)<<8 | next)
+	base[0] |= oneOf[byte](r, 0, 0, 0, 0, 0, 0, 0x40)
+	return join([]byte{0x0c, 0, 0, 4, 1, 2, 3, 0}, base, someBytes(r, 4), context, []byte{0x45, 0, 0, 20}, someBytes(r, 20))
 }
 
 // makeNFS makes calls of NFS and answers to them, some of version 4, which tcpdump takes for version 2.

@@ -79,6 +79,8 @@ func (p *Printer) vxlanGPE(b []byte, length int) {
 		p.ip6(b, length)
 	case 3:
 		p.ethernet(b, length)
+	case 4:
+		p.nsh(b, length)
 	default:
 		p.str("ERROR: unknown-next-protocol")
 		p.invalid()
