@@ -9,10 +9,19 @@ import (
 // comes any more, the contestant stops.
 const overhead = 250 * time.Millisecond
 
-func (s *step) cost() time.Duration { return s.turn + overhead }
+// cost is about what a contestant's turn takes.
+func (s *step) cost(c contestant) time.Duration {
+	if _, alone := c.(*dropper); alone && s.alone > 0 {
+		return s.alone + overhead
+	}
+	return s.turn + overhead
+}
 
-func (s *step) total() time.Duration {
-	return s.cost() * time.Duration(s.rounds*len(s.contestants))
+func (s *step) total() (all time.Duration) {
+	for _, c := range s.contestants {
+		all += s.cost(c) * time.Duration(s.rounds)
+	}
+	return all
 }
 
 // progress knows how much there is to do and how long it has taken so far.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -53,5 +54,21 @@ func TestDuration(t *testing.T) {
 	}
 	if d := plan(Options{Trial: time.Second}); d > 25*time.Minute {
 		t.Errorf("make bench-report takes %v", d)
+	}
+}
+
+// docs/BENCH.md explains each work.
+func TestWorksDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/BENCH.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range works() {
+		if !strings.Contains(string(text), "\n| `"+w.name+"` |") {
+			t.Errorf("work %s is not documented", w.name)
+		}
+		if w.how == "" {
+			t.Errorf("work %s does not say how it is done", w.name)
+		}
 	}
 }

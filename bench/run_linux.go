@@ -272,6 +272,7 @@ type step struct {
 	rounds      int // 0: as the run's
 	pairs       func(*bed) [][2]lab.Pod
 	turn        time.Duration      // about what a turn takes, besides what all take
+	alone       time.Duration      // the same of the generator alone, where that is another
 	prepare     func(b *bed) error // once, before the first turn
 	measure     func(b *bed, c contestant) ([]Value, error)
 }
@@ -304,7 +305,7 @@ func (r *run) take(b *bed, s *step) error {
 					r.report.Fail(s.figures, s.method, c.name(), err)
 				}
 			}
-			r.progress.done += s.cost()
+			r.progress.done += s.cost(c)
 		}
 	}
 	return nil

@@ -71,7 +71,7 @@ func (r *run) throughput() (steps []*step) {
 		}
 		steps = append(steps, &step{
 			figures: figures, contestants: r.measured(), hosts: oneHost, rounds: rounds, pairs: pairs(1, oneHost),
-			turn: time.Duration(searchTrials * float64(warmUp(r.Trial)+r.Trial)),
+			turn: time.Duration(searchTrials * float64(warmUp(r.Trial)+r.Trial)), alone: warmUp(r.Trial) + r.Trial,
 			measure: func(b *bed, c contestant) ([]Value, error) {
 				return r.search(b, c, m, hints)
 			},

@@ -25,7 +25,7 @@ func (r *run) up() (steps []*step) {
 		what, params := fmt.Sprintf("up to first answer, %s at once", count(n, "interface")), map[string]float64{"workloads": float64(n)}
 		steps = append(steps, &step{
 			figures:     []Figure{{Work: what, Kind: "up", Unit: "ms", Params: params}, {Work: what + ", all", Kind: "up-all", Unit: "ms", Params: params}},
-			contestants: r.answerers(true), hosts: oneHost, turn: time.Duration(n) * 8 * time.Millisecond,
+			contestants: r.answerers(true), hosts: oneHost, turn: time.Duration(n) * 6 * time.Millisecond,
 			measure: func(b *bed, c contestant) ([]Value, error) {
 				took, all, err := r.bringUp(b, c, n)
 				if err != nil {
