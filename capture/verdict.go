@@ -134,7 +134,18 @@ func tableName(id uint32) string {
 // appendWord keeps a word from ending the line, or being two.
 func appendWord(b []byte, s string) []byte {
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f {
+		if raw(s[i]) {
+			return appendEscaped(append(b, s[:i]...), s[i:])
+		}
+	}
+	return append(b, s...)
+}
+
+func raw(c byte) bool { return c <= ' ' || c >= 0x7f }
+
+func appendEscaped(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; raw(c) {
 			b = fmt.Appendf(b, "\\x%02x", c)
 		} else {
 			b = append(b, c)

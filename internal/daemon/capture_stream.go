@@ -49,9 +49,13 @@ type ifaceKey struct {
 	ethernet bool
 }
 
+// ifaceName is what an index stood for last.
 type ifaceName struct {
-	name string
-	mac  macAddr
+	name      string
+	mac       macAddr
+	ethernet  bool
+	described bool
+	id        uint32
 }
 
 type ifaceCount struct{ packets, lost uint64 }
@@ -237,7 +241,18 @@ func (e *event) packetType() uint8 {
 // iface gives the number of an event's interface, which is described when it is
 // met first.
 func (w *stream) iface(e *event) (id uint32, ok bool) {
-	w.rename(e)
+	last := w.names[e.ifindex]
+	if last.described && last.name == e.name && last.ethernet == e.ethernet {
+		return last.id, true
+	}
+	w.rename(e, last)
+	if id, ok = w.describe(e); ok {
+		w.names[e.ifindex] = ifaceName{e.name, e.mac, e.ethernet, true, id}
+	}
+	return id, ok
+}
+
+func (w *stream) describe(e *event) (id uint32, ok bool) {
 	key := ifaceKey{e.ifindex, e.name, e.ethernet}
 	if id, ok = w.ids[key]; ok {
 		return id, true
@@ -259,11 +274,8 @@ func (w *stream) iface(e *event) (id uint32, ok bool) {
 
 // rename gives a packet the name of its interface where that was not known
 // when it passed: the interface has just come, or gone.
-func (w *stream) rename(e *event) {
+func (w *stream) rename(e *event, last ifaceName) {
 	if e.name != "" || e.ifindex == 0 {
-		if n := w.names[e.ifindex]; n.name != e.name {
-			w.names[e.ifindex] = ifaceName{e.name, e.mac}
-		}
 		return
 	}
 	if v := w.hub.view.Load(); v != nil {
@@ -272,8 +284,8 @@ func (w *stream) rename(e *event) {
 			return
 		}
 	}
-	if n, known := w.names[e.ifindex]; known {
-		e.name, e.mac = n.name, n.mac
+	if last.described {
+		e.name, e.mac = last.name, last.mac
 	} else if i, err := net.InterfaceByIndex(int(e.ifindex)); err == nil {
 		e.name = i.Name
 		copy(e.mac[:], i.HardwareAddr)
