@@ -23,7 +23,8 @@ type socket struct {
 	ring    *pktring.Socket
 	filters [2]*filter.Filter // Ethernet, no link layer
 	one     bool              // one interface alone: no names to look at
-	ifaces  map[socketKey]*pcapfile.Interface
+	ifaces  map[socketKey]socketIface
+	names   int // a socket to ask for names by, -1: none
 	scratch []byte
 	held    int // slots that next gave, and may still be looked at
 	wanted  uint64
@@ -42,7 +43,7 @@ const (
 )
 
 func openSocket(o *options) (*socket, error) {
-	s := &socket{o: o, ifaces: map[socketKey]*pcapfile.Interface{}, scratch: make([]byte, pcapfile.MaxSnapLen+pktring.TagLen)}
+	s := &socket{o: o, ifaces: map[socketKey]socketIface{}, names: -1, scratch: make([]byte, pcapfile.MaxSnapLen+pktring.TagLen)}
 	var err error
 	if s.filters[0], err = filter.CompileSocket(o.expression, filter.Ethernet); err != nil {
 		return nil, err
@@ -162,22 +163,66 @@ func (s *socket) take(p *pcapfile.Packet, slot *pktring.Slot) bool {
 	return true
 }
 
+// socketIface is what was found out of an interface, and when, ns since 1970.
+type socketIface struct {
+	i     *pcapfile.Interface // nil: it is not one that was asked for
+	asked int64
+}
+
+// askAgain is how long a name is believed, ns: container runtimes rename.
+const askAgain = 1e9
+
 // iface finds or makes the interface of a slot; nil if it was not asked for.
 func (s *socket) iface(slot *pktring.Slot) *pcapfile.Interface {
 	key := socketKey{slot.Ifindex, slot.Hatype == unix.ARPHRD_ETHER || slot.Hatype == unix.ARPHRD_LOOPBACK}
-	if i, known := s.ifaces[key]; known {
-		return i
+	last, known := s.ifaces[key]
+	if known && slot.Time-last.asked < askAgain {
+		return last.i
 	}
-	var i *pcapfile.Interface
-	if l, err := net.InterfaceByIndex(int(slot.Ifindex)); err == nil && s.asked(l.Name) {
-		i = &pcapfile.Interface{Name: l.Name, Description: capture.IfindexText(slot.Ifindex), LinkType: pcapfile.LinkTypeRaw,
-			SnapLen: uint32(s.o.snap), Filter: s.o.expression}
-		if key.ethernet {
-			i.LinkType, i.MAC = pcapfile.LinkTypeEthernet, l.HardwareAddr
+	i := last.i
+	switch name, ok := s.nameOf(slot.Ifindex); {
+	case !ok: // gone: it is what it was
+	case !s.asked(name):
+		i = nil
+	case i == nil || i.Name != name:
+		i = s.describe(name, key)
+	}
+	if len(s.ifaces) == maxInterfaces {
+		clear(s.ifaces)
+	}
+	s.ifaces[key] = socketIface{i, slot.Time}
+	return i
+}
+
+func (s *socket) describe(name string, key socketKey) *pcapfile.Interface {
+	i := &pcapfile.Interface{Name: name, Description: capture.IfindexText(key.index), LinkType: pcapfile.LinkTypeRaw,
+		SnapLen: uint32(s.o.snap), Filter: s.o.expression}
+	if key.ethernet {
+		i.LinkType = pcapfile.LinkTypeEthernet
+		if l, err := net.InterfaceByIndex(int(key.index)); err == nil {
+			i.MAC = l.HardwareAddr
 		}
 	}
-	s.ifaces[key] = i
 	return i
+}
+
+// nameOf asks for one interface's name, not for a list of all (netdevice(7)).
+func (s *socket) nameOf(index int32) (name string, ok bool) {
+	if s.names < 0 {
+		var err error
+		if s.names, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return "", false
+		}
+	}
+	r, err := unix.NewIfreq("")
+	if err != nil {
+		return "", false
+	}
+	r.SetUint32(uint32(index))
+	if err := unix.IoctlIfreq(s.names, unix.SIOCGIFNAME, r); err != nil {
+		return "", false
+	}
+	return r.Name(), true
 }
 
 func (s *socket) asked(name string) bool {
@@ -189,9 +234,16 @@ func (s *socket) asked(name string) bool {
 	return false
 }
 
-func (s *socket) ready() bool  { return s.ring.Ready() }
-func (s *socket) end()         { s.ring.Shut() }
-func (s *socket) close() error { return s.ring.Close() }
+func (s *socket) ready() bool { return s.ring.Ready() }
+func (s *socket) end()        { s.ring.Shut() }
+
+func (s *socket) close() error {
+	err := s.ring.Close()
+	if s.names >= 0 {
+		err = errors.Join(err, unix.Close(s.names))
+	}
+	return err
+}
 
 func (s *socket) statistics() counts {
 	return counts{received: s.wanted, dropped: s.ring.Drops()}

@@ -406,6 +406,36 @@ func TestWithoutDaemon(t *testing.T) {
 	}
 }
 
+// TestRenamedWithoutDaemon: an interface that gets a name that was asked for
+// while the capture runs is shown from then on, as container runtimes name
+// theirs.
+func TestRenamedWithoutDaemon(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ip", "ping")
+	l := labtest.New(t, lab.Spec{Form: lab.FormCalico})
+	s := sniff(t, l, "host0", labtest.Binary(t), "capture", "--control", filepath.Join(t.TempDir(), "none"), "-lni", "up*", "-i", "later*", "icmp or arp")
+	ping := func() { labtest.Run(t, l, "host0", "ping", "-nqc1", "-W5", "192.168.1.16") }
+	ping()
+	labtest.Run(t, l, "host0", "ip", "link", "set", "ens192", "down")
+	labtest.Run(t, l, "host0", "ip", "link", "set", "ens192", "name", "later0")
+	labtest.Run(t, l, "host0", "ip", "link", "set", "later0", "up")
+	for late := time.Now().Add(patience); ; {
+		ping()
+		s.mu.Lock()
+		seen := strings.Contains(s.stdout.String(), "later0 Out IP 192.168.1.32 > 192.168.1.16: ICMP echo request")
+		s.mu.Unlock()
+		if seen {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatal("it is not shown")
+		}
+	}
+	if out, _ := s.end(t); strings.Contains(out, "ens192") {
+		t.Errorf("what was not asked for:\n%s", out)
+	}
+}
+
 // TestRefused: what is typed wrongly costs a line and exit 2; what can't be,
 // exit 1.
 func TestRefused(t *testing.T) {

@@ -78,7 +78,9 @@ func TestCaptureLinks(t *testing.T) {
 	}
 	known := regexp.MustCompile(`^\S+ (` + names + `) +(In|Out|B|M|P) `)
 	any.lines(t, func(line string) bool { return known.MatchString(line) })
-	globbed.lines(t, func(line string) bool { return strings.Contains(line, " vethx0 ") || regexp.MustCompile(` veth[5-9]`).MatchString(line) })
+	globbed.lines(t, func(line string) bool {
+		return strings.Contains(line, " vethx0 ") || regexp.MustCompile(` veth[5-9]`).MatchString(line)
+	})
 }
 
 // TestCaptureEngineNone: a daemon that answers ARP alone shows what it answers,
