@@ -124,7 +124,7 @@ func (m *bgpMessage) open() bool {
 // bgpFamily prints the address family at off and the subsequent one at sub.
 func (p *Printer) bgpFamily(b []byte, off, sub int) {
 	family, safi := p.u16(b, off), p.u8(b, sub)
-	p.printf("AFI %s (%d), SAFI %s (%d)", tokStr(bgpFamilies, "Unknown", uint32(family)), family,
+	p.printf("AFI %s (%d), SAFI %s (%d)", tokStr(addressFamilies, "Unknown", uint32(family)), family,
 		tokStr(bgpSubFamilies, "Unknown", uint32(safi)), safi)
 }
 

@@ -106,7 +106,7 @@ var (
 	bgpWellKnown      = []tok{
 		{0xffffff01, " NO_EXPORT"}, {0xffffff02, " NO_ADVERTISE"}, {0xffffff03, " NO_EXPORT_SUBCONFED"},
 	}
-	bgpFamilies = []tok{
+	addressFamilies = []tok{
 		{0, "Reserved"}, {1, "IPv4"}, {2, "IPv6"}, {3, "NSAP"}, {4, "HDLC"}, {5, "BBN 1822"}, {6, "802"}, {7, "E.163"},
 		{8, "E.164"}, {9, "F.69"}, {10, "X.121"}, {11, "Novell IPX"}, {12, "Appletalk"}, {13, "Decnet IV"},
 		{14, "Banyan Vines"}, {15, "E.164 with NSAP subaddress"}, {196, "Layer-2 VPN"}, {25, "VPLS"},

@@ -395,7 +395,7 @@ func (m *bgpMessage) multiprotocol(reach bool, off, n int) bool {
 	}
 	end := off + n
 	family, safi := p.u16(b, off), b[off+2]
-	p.printf("\n\t    AFI: %s (%d), %sSAFI: %s (%d)", tokStr(bgpFamilies, "Unknown AFI", uint32(family)), family,
+	p.printf("\n\t    AFI: %s (%d), %sSAFI: %s (%d)", tokStr(addressFamilies, "Unknown AFI", uint32(family)), family,
 		flagStr(safi > 128, "vendor specific ", ""), tokStr(bgpSubFamilies, "Unknown SAFI", uint32(safi)), safi)
 	size := map[uint16]int{1: 4, 2: 16}[family]
 	if size == 0 || safi < 1 || safi > 3 {

@@ -58,12 +58,14 @@ func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
 		p.eapol(b, length)
 	case typeLLDP:
 		p.lldp(b, length)
-	case typePPPoED, typePPPoES:
+	case typePPPoED, typePPPoES, typePPPoED2, typePPPoES2:
 		p.pppoe(b, length)
 	case typeLoopback:
 		p.loopback(b, length)
 	case typeAoE:
 		p.aoe(b, length)
+	case typePTP:
+		p.ptp(b, length)
 	case typeNLB:
 		p.nlb(b)
 	case typeNSH:

@@ -19,10 +19,13 @@ const (
 	typeSlow      = 0x8809 // IEEE 802.3, annex 57A
 	typePPPoED    = 0x8863 // RFC 2516
 	typePPPoES    = 0x8864
+	typePPPoED2   = 0x3c12 // of some makers before RFC 2516
+	typePPPoES2   = 0x3c13
 	typeNLB       = 0x886f
 	typeNSH       = 0x894f
 	typeAoE       = 0x88a2
 	typeEAPOL     = 0x888e // IEEE 802.1X
+	typePTP       = 0x88f7 // IEEE 1588
 	typeLoopback  = 0x9000
 	typeLLDP      = 0x88cc
 )
@@ -39,10 +42,11 @@ var etherTypes = []tok{
 	{typeTEB, "TEB"}, {0x8038, "Lanbridge"}, {0x803c, "DEC DNS"}, {0x803e, "DEC DTS"}, {0x805b, "VEXP"},
 	{0x805c, "VPROD"}, {0x809b, "Appletalk"}, {0x80f3, "Appletalk ARP"}, {0x8137, "IPX"},
 	{typePPP, "PPP"}, {0x8808, "MPCP"}, {typeSlow, "Slow Protocols"}, {typePPPoED, "PPPoE D"}, {typePPPoES, "PPPoE S"},
-	{typeEAPOL, "EAPOL"}, {0x8899, "RRCP"}, {typeNLB, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {typeNSH, "NSH"},
-	{typeLoopback, "Loopback"}, {0x00fe, "OSI"}, {0x7165, "GRE-OSI"}, {0x8902, "CFM"}, {0x893a, "IEEE1905.1"},
-	{typeLLDP, "LLDP"}, {0x88ca, "TIPC"}, {0x0707, "GeoNet (old)"}, {0x8947, "GeoNet"}, {0x04e0, "CALM FAST"},
-	{typeAoE, "AoE"},
+	{typeEAPOL, "EAPOL"}, {0x8899, "Realtek protocols"}, {typeNLB, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {typeNSH, "NSH"},
+	{typeLoopback, "Loopback"}, {0x00fe, "OSI"}, {0x8902, "CFM"}, {0x893a, "IEEE1905.1"},
+	{typeLLDP, "LLDP"}, {0x88ca, "TIPC"}, {0x0707, "GeoNet (old)"}, {0x8947, "GeoNet"}, {0x1111, "CALM FAST"},
+	{typeAoE, "AoE"}, {0x88e5, "802.1AE MACsec"}, {typePTP, "PTP"}, {0xabcd, "CFM (old)"},
+	{0xd28b, "Arista Vendor Specific Protocol"}, {0xfefe, "OSI"},
 }
 
 // ethernet prints a frame and returns the length of its header.

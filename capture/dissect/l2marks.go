@@ -58,7 +58,6 @@ func (p *Printer) aoe(b []byte, length int) {
 	first := p.u8(b, 0)
 	p.printf(", Ver %d", first>>4)
 	if first>>4 != 1 {
-		p.str(" (unknown)")
 		p.need(b, length)
 		return
 	}

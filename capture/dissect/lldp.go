@@ -33,8 +33,7 @@ var (
 		{0x01, "Other"}, {0x02, "Repeater"}, {0x04, "Bridge"}, {0x08, "WLAN AP"}, {0x10, "Router"}, {0x20, "Telephone"},
 		{0x40, "Docsis"}, {0x80, "Station Only"},
 	}
-	addressFamilies = []tok{{1, "IPv4"}, {2, "IPv6"}, {6, "802"}}
-	lldpNumbering   = []tok{{2, "Interface Index"}, {3, "System Port Number"}}
+	lldpNumbering = []tok{{2, "Interface Index"}, {3, "System Port Number"}}
 )
 
 // lldp prints who a neighbour is (IEEE 802.1AB): its name, with -v all it says.
