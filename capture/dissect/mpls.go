@@ -83,7 +83,7 @@ func (p *Printer) ldp(b []byte, length int) {
 	}
 	p.need(b, headerLen)
 	if version := p.u16(b, 0); version != 1 {
-		p.printf("LDP version %d packet not supported", version)
+		p.printf("%sLDP version %d packet not supported", flagStr(p.opt.Verbose > 0, "\n\t", ""), version)
 		return
 	}
 	size := p.u16(b, 2)
