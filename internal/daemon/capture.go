@@ -102,6 +102,7 @@ type view struct {
 	links    map[int32]*netstate.Link
 	sessions []*session
 	wanted   []map[int32]bool // by session; nil is all
+	only     int              // the interface that is wanted, if it is one; else 0
 }
 
 // session is one client that captures.
@@ -214,6 +215,7 @@ func (h *hub) add(s *session) (capture.Reply, error) {
 		h.d.log.Warn("a capture does not show what is left to the kernel", "err", err)
 	}
 	if s.host = h.host; s.host != nil {
+		s.host.follow()
 		s.hostDrops = s.host.ring.Drops()
 	}
 	rep.HostTraffic = s.host != nil
@@ -250,6 +252,9 @@ func (h *hub) remove(s *session) {
 	h.switching.Lock()
 	defer h.switching.Unlock()
 	if h.part(s) > 0 {
+		if h.host != nil {
+			h.host.follow()
+		}
 		return
 	}
 	h.tap(false)
@@ -291,8 +296,20 @@ func (h *hub) linksChanged() {
 		return
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	before := h.view.Load()
 	h.publish()
+	now := h.view.Load()
+	h.mu.Unlock()
+	if before == nil || now == nil || before.only == now.only {
+		return
+	}
+	go func() { // a bind waits for the readers of the kernel's lists
+		h.switching.Lock()
+		defer h.switching.Unlock()
+		if h.host != nil {
+			h.host.follow()
+		}
+	}()
 }
 
 // publish makes a view; both mu are held.
@@ -318,7 +335,26 @@ func (h *hub) publish() {
 		}
 		v.wanted = append(v.wanted, wanted)
 	}
+	v.only = onlyOne(v.wanted)
 	h.view.Store(v)
+}
+
+// onlyOne gives the interface that all sessions want and nothing else, 0 if there
+// is none such.
+func onlyOne(wanted []map[int32]bool) int {
+	one := int32(0)
+	for _, w := range wanted {
+		if len(w) != 1 {
+			return 0
+		}
+		for index := range w {
+			if one != 0 && one != index {
+				return 0
+			}
+			one = index
+		}
+	}
+	return int(one)
 }
 
 // ID implements forward.Tap.

@@ -22,6 +22,7 @@ import (
 type hostTap struct {
 	h    *hub
 	ring *pktring.Socket
+	only int // the interface that it looks at, 0: all; switching is held
 	done chan struct{}
 }
 
@@ -61,6 +62,23 @@ func (h *hub) setMark(mark uint32) error {
 		err = errors.Join(err, h.d.port.SetMark(mark))
 	}
 	return err
+}
+
+// follow has it look at no more interfaces than somebody wants to see: on all
+// others nothing is the slower for it. switching is held.
+func (t *hostTap) follow() {
+	v := t.h.view.Load()
+	if v == nil || v.only == t.only {
+		return
+	}
+	t.only = v.only
+	if err := t.ring.Bind(t.only); err == nil {
+		return
+	}
+	t.only = 0 // it has just gone
+	if err := t.ring.Bind(t.only); err != nil {
+		t.h.d.log.Warn("a capture does not show what is left to the kernel any more", "err", err)
+	}
 }
 
 // stop ends it, and waits for that.

@@ -82,6 +82,17 @@ func Open(cfg Config) (*Socket, error) {
 	return s, nil
 }
 
+// Bind has the socket receive from one interface, or with 0 from all, from now
+// on; what waits in the ring stays. For any goroutine.
+func (s *Socket) Bind(ifindex int) error {
+	s.statMu.Lock()
+	defer s.statMu.Unlock()
+	if err := unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifindex}); err != nil {
+		return fmt.Errorf("packet socket: bind to interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
 // Reopen replaces the ring by a new one: for the receiving goroutine, with
 // nothing borrowed. Frames that wait in the old one are lost.
 func (s *Socket) Reopen() error {

@@ -500,3 +500,24 @@ func compare(t *testing.T, name, program string, args ...string) {
 		t.Errorf("%s: %v\n%s", name, err, out)
 	}
 }
+
+// TestHostTraffic: what the kernel sends and gets is shown to each of several
+// sessions that look at one interface each, and to one that comes later.
+func TestHostTraffic(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ip", "ping")
+	w := start(t)
+	pod := w.capture(t, "-ni", w.pod.Iface, "icmp")
+	labtest.Run(t, w.Lab, "host0", "ping", "-nqc1", ip(w.pod))
+	pod.awaitLine(t, `IP 192\.168\.1\.32 > `+ip(w.pod)+`: ICMP echo request.* => local #\d+`)
+	pod.awaitLine(t, `IP `+ip(w.pod)+` > 192\.168\.1\.32: ICMP echo reply.* => local #\d+`)
+	up := w.capture(t, "-ni", "ens192", "icmp")
+	labtest.Run(t, w.Lab, "host0", "ping", "-nqc1", "192.168.1.16")
+	up.awaitLine(t, `IP 192\.168\.1\.16 > 192\.168\.1\.32: ICMP echo reply.* => local #\d+`)
+	if out, _ := pod.end(t); strings.Contains(out, "192.168.1.16") {
+		t.Errorf("another interface's packets:\n%s", out)
+	}
+	labtest.Run(t, w.Lab, "host0", "ping", "-nqc1", "-s", "100", "192.168.1.16")
+	up.awaitLine(t, `IP 192\.168\.1\.16 > 192\.168\.1\.32: ICMP echo reply.*length 108 => local #\d+`)
+	up.end(t)
+}
