@@ -123,7 +123,10 @@ func TestIgnoreLinkdown(t *testing.T) {
 	set("0")
 	ns.do(func() error { return ns.setDown("a1") })
 	f.awaitKernel(ns)
-	if dead() {
+	f.mu.Lock()
+	early := dead()
+	f.mu.Unlock()
+	if early {
 		t.Fatal("dead though the link's state is not to be looked at")
 	}
 	set("1")
