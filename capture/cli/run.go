@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path"
 	"slices"
@@ -228,10 +229,22 @@ func (r *run) banner() {
 	fmt.Fprintf(r.Err, "listening on %s, link-type %s, snapshot length %d bytes\n", strings.Join(r.interfaces, ", "), r.linkType(), r.snap)
 }
 
+// mayHaveVerdicts reports whether what is written may have verdicts: from a
+// daemon it has, from a file if that is of the format that has room for them.
+func (r *run) mayHaveVerdicts() bool {
+	if src, ok := r.src.(*reading); ok && !r.live && src.r.Format() != pcapfile.Pcapng {
+		return false
+	}
+	return r.verdicts && r.verdict != "off"
+}
+
 // linkType is that of what is shown, or written as pcap.
 func (r *run) linkType() pcapfile.LinkType {
 	if r.cooked {
 		return pcapfile.LinkTypeLinuxSLL2
+	}
+	if i, err := net.InterfaceByName(r.interfaces[0]); err == nil && len(i.HardwareAddr) == 0 && i.Flags&net.FlagLoopback == 0 {
+		return pcapfile.LinkTypeRaw // a TUN device
 	}
 	return pcapfile.LinkTypeEthernet
 }
@@ -253,7 +266,7 @@ func (r *run) openSinks() error {
 		return nil
 	}
 	if r.write != "" {
-		pcapng := r.wantsPcapng(r.verdicts && r.verdict != "off")
+		pcapng := r.wantsPcapng(r.mayHaveVerdicts())
 		if r.verdicts && !pcapng && r.live && r.verdict != "off" {
 			fmt.Fprintf(r.Err, "proxyarpd: %s: a pcap file has no verdicts; for those, let the name end in .pcapng\n", r.write)
 		}

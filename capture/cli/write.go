@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"path"
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/pcapfile"
@@ -67,7 +67,13 @@ func (f *file) header() error { return f.w.Flush() }
 
 // wantsPcapng says which format the file of -w gets.
 func (o *options) wantsPcapng(verdicts bool) bool {
-	return verdicts && !strings.HasSuffix(o.write, ".pcap") && !strings.HasSuffix(o.write, ".cap")
+	switch path.Ext(o.write) {
+	case ".pcap", ".cap":
+		return false
+	case ".pcapng", ".ntar":
+		return true
+	}
+	return verdicts
 }
 
 func (f *file) packet(p *pcapfile.Packet, _ *capture.Verdict) error {

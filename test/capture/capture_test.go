@@ -354,6 +354,16 @@ func TestFiles(t *testing.T) {
 	if got := command(t, labtest.Binary(t), "capture", "-nr", ng, "--drops"); strings.Count(got, "\n") != 1 || !strings.Contains(got, "=> drop IP_INNOROUTES") {
 		t.Errorf("-r --drops: %s", got)
 	}
+	ours, theirs := filepath.Join(dir, "ours"), filepath.Join(dir, "theirs")
+	command(t, labtest.Binary(t), "capture", "-r", plain, "-w", ours, "icmp[icmptype] == icmp-echo")
+	command(t, "tcpdump", "-r", plain, "-w", theirs, "icmp[icmptype] == icmp-echo")
+	if a, b := read(t, ours), read(t, theirs); !bytes.Equal(a, b) || len(a) < 100 {
+		t.Errorf("-r x.pcap -w writes\n%x, tcpdump\n%x", a, b)
+	}
+	command(t, labtest.Binary(t), "capture", "-r", ng, "-w", ours, "--drops")
+	if again := command(t, labtest.Binary(t), "capture", "-nr", ours); strings.Count(again, "\n") != 1 || !strings.Contains(again, "=> drop IP_INNOROUTES") {
+		t.Errorf("-r x.pcapng -w: %s", again)
+	}
 	fields := command(t, "tshark", "-nr", ng, "-T", "fields", "-e", "frame.interface_name", "-e", "frame.packet_id", "-e", "frame.packet_flags_direction", "-e", "frame.comment", "-Y", `frame.comment contains "verdict=drop"`)
 	if !regexp.MustCompile(`(?m)^` + w.pod.Iface + `\t\d+\t(0x0*)?1\tverdict=drop reason=IP_INNOROUTES id=\d+ icmp=3/0`).MatchString(fields) {
 		t.Errorf("tshark: %q", fields)
@@ -361,6 +371,15 @@ func TestFiles(t *testing.T) {
 	if info := command(t, "capinfos", ng); !strings.Contains(info, w.pod.Iface) || !strings.Contains(info, "nanoseconds") {
 		t.Errorf("capinfos:\n%s", info)
 	}
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func command(t *testing.T, name string, args ...string) string {
