@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -134,7 +135,7 @@ func TestMarkdown(t *testing.T) {
 	}
 	text := b.String()
 	// Each line of the table is there: the works are named as they are measured.
-	for _, l := range lines {
+	for _, l := range slices.Concat(lines, captureLines, recorderLines) {
 		if !strings.Contains(text, "| "+l.title+", ") {
 			t.Errorf("no line %q", l.title)
 		}
@@ -147,6 +148,8 @@ func TestMarkdown(t *testing.T) {
 			} else {
 				columns = n
 			}
+		} else {
+			columns = 0 // of the next table
 		}
 	}
 	for _, want := range []string{"| kernel | kernel-rps | af_packet | ebpf |", "first ping takes", "(1.50 / 1.50 / 1.50)"} {

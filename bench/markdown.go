@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -36,30 +37,57 @@ var lines = []line{
 	{"resident memory with 1 / 100 / 1000 workloads", []string{"VmRSS, 1 interface", "VmRSS, 100 interfaces", "VmRSS, 1000 interfaces"}, "MB"},
 }
 
-// Markdown writes the main table, for the README: medians, and the ratios to the base in parentheses.
+// captureLines are what a capture costs, recorderLines what it records beside tcpdump.
+var (
+	captureLines = []line{
+		{"64-byte UDP, one sender, 16 flows", []string{"rate, 64 B, 1 sender, 16 flows, beside a capture"}, "kpps"},
+		{"CPU time a packet at that rate, of the daemon", []string{"CPU a packet at that rate, daemon's process"}, "ns"},
+		{"UDP request/response, p50 / p99", []string{"UDP request/response, one host, beside a capture, p50", "UDP request/response, one host, beside a capture, p99"}, "µs"},
+	}
+	recorderLines = []line{
+		{"64-byte UDP recorded, of 50 / 100 / 200 kpps, and of all that is sent", []string{"recorded, 64 B, at 50 kpps", "recorded, 64 B, at 100 kpps", "recorded, 64 B, at 200 kpps", "recorded, 64 B, at full speed"}, "kpps"},
+	}
+)
+
+// Markdown writes the main tables, for the README: medians, and the ratios to the base in parentheses.
 func (r *Report) Markdown(w io.Writer) error {
-	names := append(r.contestants(), Ceiling)
-	names = slices.DeleteFunc(names, func(n string) bool { return n == (&kernel{delayed: true}).name() || n == "-" })
 	c := r.Circumstances
 	fmt.Fprintf(w, "%s, Linux %s, %d CPUs (%s), proxyarpd %s; medians of %d rounds, in parentheses the ratio to `%s`.\n",
 		c.Began.Format("2006-01-02"), c.Kernel, c.CPUs, c.Model, c.Version, c.Rounds, r.Base)
 	if r.Noisy != "" {
 		fmt.Fprintf(w, "The run was noisy: %s.\n", r.Noisy)
 	}
+	r.markdown(w, lines)
+	r.delayed(w)
+	r.markdown(w, captureLines)
+	r.markdown(w, recorderLines)
+	return nil
+}
+
+// markdown writes a table with a column for each contestant that takes part.
+func (r *Report) markdown(w io.Writer, lines []line) {
+	lines = slices.Clone(lines)
+	for i := range lines {
+		lines[i].rename(r)
+	}
+	lines = slices.DeleteFunc(lines, func(l line) bool {
+		return !slices.ContainsFunc(r.Rows, func(row *Row) bool { return slices.Contains(l.works, row.Work) })
+	})
+	if len(lines) == 0 {
+		return
+	}
+	names := slices.DeleteFunc(append(r.contestants(), Ceiling), func(n string) bool {
+		return n == (&kernel{delayed: true}).name() || n == "-" ||
+			!slices.ContainsFunc(lines, func(l line) bool { return l.cell(r, n) != "" })
+	})
 	fmt.Fprintf(w, "\n| work | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---|", len(names)))
 	for _, l := range lines {
-		l.rename(r)
-		if !slices.ContainsFunc(r.Rows, func(row *Row) bool { return slices.Contains(l.works, row.Work) }) {
-			continue
-		}
 		fmt.Fprintf(w, "| %s, %s |", l.title, l.unit)
 		for _, name := range names {
 			fmt.Fprintf(w, " %s |", l.cell(r, name))
 		}
 		fmt.Fprintln(w)
 	}
-	r.delayed(w)
-	return nil
 }
 
 // delayed says what the kernel's own proxy_delay costs, which is no column of its own.
@@ -95,7 +123,7 @@ func (l line) cell(r *Report, name string) string {
 			takesPart = true
 			if row.Median != nil {
 				median = number(*row.Median)
-				if row.Ratio != nil && name != r.Base && name != Ceiling {
+				if base := cmp.Or(row.Base, r.Base); row.Ratio != nil && name != base && name != Ceiling {
 					compared, ratio = true, fmt.Sprintf("%.2f", *row.Ratio)
 				}
 			}
