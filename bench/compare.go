@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -103,7 +104,7 @@ func degraded(old, now *Row) bool {
 		return float64(n) / float64(r.Sent)
 	}
 	grown := func(before, after, least float64) bool { return after > least && after > 10*before }
-	if now.Kind != "rate" && now.Kind != "loss" && grown(share(old.Loss, old), share(now.Loss, now), 1e-3) {
+	if !strings.HasPrefix(now.Kind, "rate") && now.Kind != "loss" && grown(share(old.Loss, old), share(now.Loss, now), 1e-3) {
 		return true
 	}
 	if old.Sent == 0 {

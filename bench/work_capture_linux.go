@@ -109,7 +109,7 @@ func (r *run) capture() []*step {
 		return []contestant{watch(noCapture, ""), watch("capture of nothing", "", "-i", "any", "tcp port 443 and host 198.51.100.7"),
 			watch("capture of all, -s 96", "", "-i", "any", "-s", "96"), watch("capture of all", "", "-i", "any")}
 	}
-	rate := Figure{Work: "rate, 64 B, 1 sender, 16 flows, beside a capture", Kind: "rate", Unit: "kpps", Base: noCapture,
+	rate := Figure{Work: "rate, 64 B, 1 sender, 16 flows, beside a capture", Kind: "rate-captured", Unit: "kpps", Base: noCapture,
 		Params: map[string]float64{"frame": 64, "senders": 1, "flows": 16, "hosts": 1}}
 	latency := exchangeFigures("UDP request/response, one host, beside a capture", "rr", map[string]float64{"udp": 1, "hosts": 1})
 	for i := range latency {
