@@ -36,6 +36,7 @@ type world struct {
 	noRoute      bool     // there is no default route
 	inbound      bool     // ICMP errors bear the address of the interface that the packet came in by
 	sourceRoutes bool     // are accepted at some interfaces
+	defaults     bool     // there are several default routes
 	dynamic      bool     // no neighbours are known in 10.1.15.0/24 and 10.2.5.0/24
 	sysctls      []string // further settings of both hosts, key=value
 	lines        []string // for `ip -batch`, after all others
@@ -71,7 +72,7 @@ var worlds = []world{
 		"route add default via 10.1.0.3 dev up0 mtu 900 table 102",
 		"route add 10.65.0.20 dev cali1 table 102",
 		"route add blackhole 10.65.0.11 table 103"}},
-	{name: "tos", rpFilter: 0, lines: []string{
+	{name: "tos", rpFilter: 0, defaults: true, lines: []string{
 		"route add 10.66.0.0/17 tos 0x10 via 10.2.0.2 dev up1",
 		"route add 10.66.0.0/17 tos 0x08 via 10.65.0.20 dev cali1 onlink",
 		"route add 10.66.0.0/17 tos 0x08 metric 5 via 10.2.0.2 dev up1",
