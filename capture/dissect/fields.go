@@ -49,19 +49,18 @@ func (p *Printer) verboseIf(set bool, s string) {
 	p.sep(set && p.opt.Verbose > 0, s)
 }
 
-// addr4At prints the address at off of b, with before in front; nothing if the packet ends there.
-func (p *Printer) addr4At(before string, b []byte, off int) {
-	a := p.part(b, off, 4)
+// addrAt prints the address of size bytes at off of b, with before in front; nothing if the packet ends there.
+func (p *Printer) addrAt(before string, b []byte, off, size int) {
+	a := p.part(b, off, size)
 	p.str(before)
 	p.addr(a)
 }
 
-// addr6At is addr4At for IPv6.
-func (p *Printer) addr6At(before string, b []byte, off int) {
-	a := p.part(b, off, 16)
-	p.str(before)
-	p.addr(a)
-}
+// addr4At is addrAt for IPv4.
+func (p *Printer) addr4At(before string, b []byte, off int) { p.addrAt(before, b, off, 4) }
+
+// addr6At is addrAt for IPv6.
+func (p *Printer) addr6At(before string, b []byte, off int) { p.addrAt(before, b, off, 16) }
 
 // addrText is what addr prints.
 func (p *Printer) addrText(a []byte) string {

@@ -260,48 +260,13 @@ func (p *Printer) mld(b []byte) {
 	p.addr(b[8:24])
 }
 
-var mld2Records = []tok{{1, "is_in"}, {2, "is_ex"}, {3, "to_in"}, {4, "to_ex"}, {5, "allow"}, {6, "block"}}
-
 // mld2Report prints RFC 3810 5.2's report.
 func (p *Printer) mld2Report(b []byte, length int) {
 	if length < 8 {
 		p.printf(" [invalid len %d]", length)
 		return
 	}
-	groups := int(p.u16(b, 6))
-	p.printf(", %d group record(s)", groups)
-	if p.opt.Verbose == 0 {
-		return
-	}
-	at := 8
-	for range groups {
-		if length < at+20 {
-			p.str(" [invalid number of groups]")
-			return
-		}
-		p.addr6At(" [gaddr ", b, at+4)
-		p.printf(" %s", tokStr(mld2Records, " [v2-report-#%d]", uint32(p.u8(b, at))))
-		sources := int(p.u16(b, at+2))
-		if length < at+20+16*sources {
-			p.printf(" [invalid number of sources %d]", sources)
-			return
-		}
-		if p.opt.Verbose == 1 {
-			p.printf(", %d source(s)", sources)
-		} else {
-			p.mld2Sources(from(b, at+20), sources)
-		}
-		at += 20 + 16*sources
-		p.char(']')
-	}
-}
-
-func (p *Printer) mld2Sources(b []byte, n int) {
-	p.str(" {")
-	for i := range n {
-		p.addr6At(" ", b, 16*i)
-	}
-	p.str(" }")
+	p.groupReport(b, length, 16, " [v2-report-#%d]")
 }
 
 // mld2Query prints RFC 3810 5.1's query.
@@ -331,7 +296,7 @@ func (p *Printer) mld2Query(b []byte, length int) {
 		case length < icmp6ListenerQuery2Min+16*n:
 			p.str(" [invalid number of sources]")
 		case p.opt.Verbose > 1:
-			p.mld2Sources(from(b, icmp6ListenerQuery2Min), n)
+			p.groupSources(b, icmp6ListenerQuery2Min, n, 16)
 		default:
 			p.printf(", %d source(s)", n)
 		}

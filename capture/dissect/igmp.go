@@ -1,7 +1,5 @@
 package dissect
 
-var igmpRecords = []tok{{1, "is_in"}, {2, "is_ex"}, {3, "to_in"}, {4, "to_ex"}, {5, "allow"}, {6, "block"}}
-
 // igmp prints a message of RFC 1112, RFC 2236 or RFC 3376.
 func (p *Printer) igmp(b []byte, length int) {
 	p.proto = "igmp"
@@ -102,20 +100,12 @@ func (p *Printer) igmp3Query(b []byte, length int) {
 		case length < 12+4*n:
 			p.str(" [invalid number of sources]")
 		case p.opt.Verbose > 1:
-			p.igmpSources(b, 12, n)
+			p.groupSources(b, 12, n, 4)
 		default:
 			p.printf(", %d source(s)", n)
 		}
 	}
 	p.char(']')
-}
-
-func (p *Printer) igmpSources(b []byte, at, n int) {
-	p.str(" {")
-	for i := range n {
-		p.addr4At(" ", b, at+4*i)
-	}
-	p.str(" }")
 }
 
 // igmp3Report is RFC 3376, section 4.2.
@@ -124,33 +114,7 @@ func (p *Printer) igmp3Report(b []byte, length int) {
 		p.printf(" [invalid len %d]", length)
 		return
 	}
-	groups := int(p.u16(b, 6))
-	p.printf(", %d group record(s)", groups)
-	if p.opt.Verbose == 0 {
-		return
-	}
-	at := 8
-	for range groups {
-		if length < at+8 {
-			p.str(" [invalid number of groups]")
-			return
-		}
-		p.addr4At(" [gaddr ", b, at+4)
-		p.char(' ')
-		p.str(tokStr(igmpRecords, " [v3-report-#%d]", uint32(b[at])))
-		n := int(p.u16(b, at+2))
-		if length < at+8+4*n {
-			p.printf(" [invalid number of sources %d]", n)
-			return
-		}
-		if p.opt.Verbose == 1 {
-			p.printf(", %d source(s)", n)
-		} else {
-			p.igmpSources(b, at+8, n)
-		}
-		at += 8 + 4*n
-		p.char(']')
-	}
+	p.groupReport(b, length, 4, " [v3-report-#%d]")
 }
 
 // mtrace prints a query or a response of multicast traceroute.
