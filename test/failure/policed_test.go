@@ -1,8 +1,6 @@
 package failure
 
 import (
-	"bytes"
-	"context"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,25 +18,7 @@ func TestCapturePoliced(t *testing.T) {
 	p := labtest.Daemon(t, l, "host0")
 	run(t, l, all[0].Node, "ping -n -c1 -W2 "+ip(all[1]))
 
-	var out bytes.Buffer
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	cmd := l.Command(ctx, "host0", labtest.Binary(t), "capture", "--control", p.Control, "-nc", "20", "-i", "any", "--reason", "PARP_RATE_LIMIT")
-	cmd.Stdout = &out
-	errw, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var said []byte
-	for buf := make([]byte, 512); !bytes.Contains(said, []byte("listening on")); {
-		n, err := errw.Read(buf)
-		if said = append(said, buf[:n]...); err != nil {
-			t.Fatalf("%v: %s", err, said)
-		}
-	}
+	c := capturing(t, l, p, "-nc", "20", "-i", "any", "--reason", "PARP_RATE_LIMIT")
 
 	// A daemon that stands still lets the interface's share fill up.
 	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -50,13 +30,14 @@ func TestCapturePoliced(t *testing.T) {
 	if err := p.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatal(err)
+	code, out, said := c.ended(t)
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, said)
 	}
 	if n := status(t, p).Forward.Drops["PARP_RATE_LIMIT"]; n < 20 {
 		t.Errorf("%d policed", n)
 	}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
 	for _, line := range lines {
 		if !strings.Contains(line, all[0].Iface+" In") || !strings.Contains(line, "=> drop PARP_RATE_LIMIT #") {
 			t.Errorf("%q", line)
