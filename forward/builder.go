@@ -23,6 +23,10 @@ type Builder struct {
 
 	usedChanged bool // interfaces came to used, or went
 
+	classes    Classes
+	touched    []touched // since classes were brought up to date
+	touchedAll bool
+
 	linksDirty, rulesDirty bool
 	table                  *Table
 }
@@ -86,7 +90,57 @@ func (b *Builder) SetLink(l Link) {
 	if s.wanted && sameLink(s.link, l) {
 		return
 	}
+	if !s.wanted || s.link.classFlags() != l.classFlags() {
+		b.touchLink(l.Ifindex)
+	}
 	s.link, s.wanted, s.dirty, b.linksDirty = l, true, true, true
+}
+
+// classFlags are the flags that the class of routes over a link depends on.
+func (l *Link) classFlags() LinkFlags {
+	return l.Flags & (LinkWorkload | LinkUplink | LinkLeft | LinkReceiveOnly)
+}
+
+// touchLink says that routes over an interface lead elsewhere now.
+func (b *Builder) touchLink(ifindex int32) {
+	if b.used[ifindex] == 0 {
+		return // as of most: it is older than its routes
+	}
+	for number, s := range b.fibs {
+		s.fib.within(netip.PrefixFrom(netip.IPv4Unspecified(), 0), func(p netip.Prefix, r *Route) {
+			for ; r != nil; r = r.next {
+				if slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Ifindex == ifindex }) {
+					b.touch(number, p)
+					return
+				}
+			}
+		})
+		b.touch(number, netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	}
+}
+
+// touch says that the routes to a prefix are others now. A list that is nearly
+// as long as the tables is not worth keeping.
+func (b *Builder) touch(table uint32, p netip.Prefix) {
+	switch {
+	case b.touchedAll:
+	case len(b.touched) > 4096+b.routes/4:
+		b.touched, b.touchedAll = nil, true
+	default:
+		b.touched = append(b.touched, touched{table, p})
+	}
+}
+
+// UpdateClasses calls set for each prefix whose class is another than at the last
+// call, by the table that Publish gave last; 0 is for one that is to be
+// forgotten. A consumer that has all of it looks a destination up by the longest
+// prefix; what has none is ToElsewhere.
+func (b *Builder) UpdateClasses(set func(netip.Prefix, Class)) {
+	if b.table == nil || b.classes.have != nil && len(b.touched) == 0 && !b.touchedAll {
+		return
+	}
+	b.classes.update(b.table, b.touched, b.touchedAll, set)
+	b.touched, b.touchedAll = b.touched[:0], false
 }
 
 // sameLink compares all but the neighbours, which SetLink leaves alone.
@@ -117,7 +171,7 @@ func (b *Builder) SetGroup(ifindex int32, group uint32) {
 	default:
 		b.groups[ifindex] = group
 	}
-	b.rulesDirty = true
+	b.rulesDirty, b.touchedAll = true, true
 }
 
 // SetHost says what the host's settings are.
@@ -132,6 +186,7 @@ func (b *Builder) SetHost(c HostConf) {
 func (b *Builder) DeleteLink(ifindex int32) {
 	if s := b.links[ifindex]; s != nil && s.wanted {
 		s.wanted, b.linksDirty = false, true
+		b.touchLink(ifindex)
 	}
 }
 
@@ -173,8 +228,7 @@ func (b *Builder) DeleteNeighbour(ifindex int32, addr netip.Addr) {
 // routes by IPv6 gateways, which few hosts have.
 func (b *Builder) nexthop(addr netip.Addr) bool { return addr.Is4() || b.via6 > 0 }
 
-// UsedLinks are the interfaces that routes lead to, those of the local table
-// aside. The map is the builder's: read it, don't keep it.
+// UsedLinks are the interfaces that unicast routes lead to. The map is the builder's: read it, don't keep it.
 func (b *Builder) UsedLinks() map[int32]int { return b.used }
 
 // UsedLinksChanged reports whether interfaces have come to UsedLinks, or gone,
@@ -185,10 +239,7 @@ func (b *Builder) UsedLinksChanged() bool {
 	return changed
 }
 
-func (b *Builder) use(table uint32, r *Route, n int) {
-	if table == TableLocal {
-		return
-	}
+func (b *Builder) use(r *Route, n int) {
 	for ; r != nil; r = r.next {
 		for _, nh := range r.Nexthops {
 			if nh.Gateway.Is6() {
@@ -227,8 +278,9 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 	if best == old {
 		return
 	}
-	b.use(table, best, 1)
-	b.use(table, old, -1)
+	b.touch(table, prefix)
+	b.use(best, 1)
+	b.use(old, -1)
 	switch {
 	case best == nil:
 		b.routes--
@@ -246,7 +298,7 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 func (b *Builder) SetRules(rules []Rule) {
 	b.rules = slices.Clone(rules)
 	slices.SortStableFunc(b.rules, func(x, y Rule) int { return int(int64(x.Priority) - int64(y.Priority)) })
-	b.rulesDirty = true
+	b.rulesDirty, b.touchedAll = true, true
 }
 
 // Dirty reports whether anything changed since the last Publish.

@@ -16,6 +16,8 @@ import (
 type fib struct {
 	root fibNode
 	edit uint64 // nodes of this number are in no snapshot
+
+	lengths [33]int // how many prefixes are so long
 }
 
 // fibNode decides about one octet of an address. Bit 1<<n|o>>(8-n) of has
@@ -116,21 +118,25 @@ func (f *fib) Insert(p netip.Prefix, r *Route) {
 	n := f.own(&f.root)
 	for depth := 0; ; depth++ {
 		if length <= 8 {
-			n.insert(baseIndex(a[depth], length), r)
+			if n.insert(baseIndex(a[depth], length), r) {
+				f.lengths[p.Bits()]++
+			}
 			return
 		}
 		n, length = f.below(n, a[depth]), length-8
 	}
 }
 
-func (n *fibNode) insert(i uint, r *Route) {
+// insert reports whether the prefix had no route.
+func (n *fibNode) insert(i uint, r *Route) bool {
 	at := rank(n.has[:], i)
 	if n.has[i>>6]>>(i&63)&1 != 0 {
 		n.routes[at] = r
-		return
+		return false
 	}
 	n.has[i>>6] |= 1 << (i & 63)
 	n.routes = slices.Insert(n.routes, at, r)
+	return true
 }
 
 // below gives the node below an octet of n, made if it is not there, to change.
@@ -159,6 +165,7 @@ func (f *fib) own(n *fibNode) *fibNode {
 // Delete removes the route to a prefix, which must be there.
 func (f *fib) Delete(p netip.Prefix) {
 	a, length := p.Addr().As4(), p.Bits()
+	f.lengths[length]--
 	var way [4]*fibNode
 	depth := 0
 	for way[0] = f.own(&f.root); length > 8; depth, length = depth+1, length-8 {
@@ -182,4 +189,42 @@ func (f *fib) snapshot() *fib {
 	s := *f
 	f.edit++
 	return &s
+}
+
+// within calls fn for the prefixes inside of p that have a route, p itself not
+// among them: of each node first what it decides about, then what is below.
+func (f *fib) within(p netip.Prefix, fn func(netip.Prefix, *Route)) {
+	a, length := p.Addr().As4(), p.Bits()
+	n, depth := &f.root, 0
+	for ; length > 8; depth, length = depth+1, length-8 {
+		if n = n.kid(a[depth]); n == nil {
+			return
+		}
+	}
+	n.walk(a, depth, baseIndex(a[depth], length), fn)
+}
+
+// walk is within for the node at a depth of the address a and the prefix that
+// bit base of has stands for.
+func (n *fibNode) walk(a [4]byte, depth int, base uint, fn func(netip.Prefix, *Route)) {
+	length := bits.Len(base) - 1
+	for more := 1; length+more <= 8; more++ {
+		for i := base << more; i < (base+1)<<more; i++ {
+			if n.has[i>>6]>>(i&63)&1 == 0 {
+				continue
+			}
+			b := a
+			b[depth] = byte(i << (8 - length - more))
+			clear(b[depth+1:])
+			fn(netip.PrefixFrom(netip.AddrFrom4(b), depth*8+length+more), n.routes[rank(n.has[:], i)])
+		}
+	}
+	first := base << (8 - length) & 0xff
+	for o := first; o < first+1<<(8-length); o++ {
+		if kid := n.kid(byte(o)); kid != nil {
+			b := a
+			b[depth] = byte(o)
+			kid.walk(b, depth+1, 1, fn)
+		}
+	}
 }

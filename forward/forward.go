@@ -20,6 +20,7 @@ type result struct {
 	clock    func() uint32 // ms since midnight UTC, for IP timestamps
 	verdict  Verdict
 	in, out  *Link
+	rule     *Rule // that led to route
 	route    *Route
 	nexthop  *Nexthop
 	next     netip.Addr // neighbour to send to
@@ -178,49 +179,75 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 		r.drop(IgnoreType)
 		return false
 	}
-	src, dst := netip.AddrFrom4(src4), netip.AddrFrom4(dst4)
-	f := t.flowOf(ip, dst, src, r.in.Ifindex)
-	r.route = t.lookup(&f)
-	if r.route != nil && r.route.Type != RouteUnicast {
-		return noRoute(t, r)
-	}
-	if t.policy.Copies && t.punted(dst) {
+	f := t.flowOf(ip, r.in.Ifindex)
+	r.route, r.rule = t.lookup(&f)
+	switch {
+	case r.route != nil && r.route.delivers():
+		r.drop(Local)
+		return false
+	case t.punted(f.dst):
 		r.drop(Punt)
 		return false
-	}
-	if r.route == nil {
+	case r.route == nil:
 		r.dropWith(DropIPInNoRoutes, wire.ICMPDestUnreachable, wire.ICMPNetUnreachable, 0)
+		return false
+	case r.route.Type != RouteUnicast:
+		noRoute(r)
 		return false
 	}
 	r.nexthop = t.nexthopFor(r.route, ip)
-	ok, onlink := t.validateSource(&f, r.in, r.nexthop.Ifindex, r)
-	if !ok {
-		return false
-	}
-	if r.out = t.Link(r.nexthop.Ifindex); r.out == nil {
-		r.drop(DropIfUnknown)
-		return false
-	}
-	if !t.policy.Transit && !r.in.Workload() && !r.out.Workload() {
-		r.drop(DropTransit)
-		return false
-	}
-	if r.nexthop.Encap {
-		r.drop(DropRouteEncap)
-		return false
-	}
 	r.next = r.nexthop.Gateway
 	if !r.next.IsValid() {
-		r.next = dst
+		r.next = f.dst
+	}
+	r.out = t.Link(r.nexthop.Ifindex)
+	class := t.leadsTo(r.nexthop)
+	if class == ToUnserved && t.policy.owner(class, r.in) != NotSpecified {
+		r.drop(PuntTransit)
+		return false
+	}
+	ok, onlink := t.validateSource(&f, r.in, r.nexthop.Ifindex, r)
+	switch {
+	case !ok:
+		return false
+	case class == ToUnserved:
+		unserved(ip, r)
+		return false
+	case class == ToElsewhere && !r.in.Workload() && !t.policy.Transit && !r.in.KernelForwards():
+		r.drop(DropTransit) // else it was taken too early, and goes the kernel's way by our hand
+		return false
 	}
 	r.redirect = onlink && r.in == r.out && r.out.Conf.SendRedirects &&
-		(r.out.Conf.SharedMedia || r.out.onSubnet(src, r.nexthop.Gateway))
+		(r.out.Conf.SharedMedia || r.out.onSubnet(f.src, r.nexthop.Gateway))
 	return true
 }
 
+// forwardable reports whether a router may forward to an address at all: not to
+// multicast, broadcast and loopback addresses, nor to 0.0.0.0.
+func forwardable(dst netip.Addr) bool {
+	b := dst.As4()
+	return b != [4]byte{} && b[0] != 127 && b[0]&0xf0 != 0xe0 && b != [4]byte{255, 255, 255, 255}
+}
+
+// unserved ends a packet that nobody can send on.
+func unserved(ip wire.IPv4, r *result) {
+	switch {
+	case r.nexthop.Encap:
+		r.drop(DropRouteEncap)
+	case r.nexthop.Ifindex == loopbackIfindex:
+		// The kernel hands such a packet to itself until its TTL has run out.
+		for ip.TTL() > 1 {
+			ip.DecrementTTL()
+		}
+		r.dropWith(DropTTLExpired, wire.ICMPTimeExceeded, 0, 0)
+	default:
+		r.drop(DropIfUnknown)
+	}
+}
+
 // flowOf is the flow of a received packet (net/ipv4/route.c, ip_route_input_slow).
-func (t *Table) flowOf(ip wire.IPv4, dst, src netip.Addr, iif int32) flow {
-	f := flow{dst: dst, src: src, iif: iif, tos: ip.TOS()}
+func (t *Table) flowOf(ip wire.IPv4, iif int32) flow {
+	f := flow{dst: ip.DstAddr(), src: ip.SrcAddr(), iif: iif, tos: ip.TOS()}
 	if t.dissect {
 		k := dissect(ip, false)
 		f.proto = k.proto
@@ -231,12 +258,8 @@ func (t *Table) flowOf(ip wire.IPv4, dst, src netip.Addr, iif int32) flow {
 
 // noRoute ends packets whose route is not unicast, with the kernel's ICMP
 // codes (net/ipv4/fib_semantics.c, fib_props; net/ipv4/route.c, ip_error).
-func noRoute(t *Table, r *result) bool {
+func noRoute(r *result) {
 	switch r.route.Type {
-	case RouteLocal, RouteBroadcast, RouteAnycast, RouteMulticast:
-		if r.drop(DropLocalLate); t.policy.Copies {
-			r.drop(Local)
-		}
 	case RouteBlackhole:
 		r.drop(DropRouteBlackhole)
 	case RouteProhibit:
@@ -250,7 +273,6 @@ func noRoute(t *Table, r *result) bool {
 	default:
 		r.dropWith(DropIPInNoRoutes, wire.ICMPDestUnreachable, wire.ICMPNetUnreachable, 0)
 	}
-	return false
 }
 
 // punted reports whether the operator left a destination to the kernel.
@@ -290,10 +312,6 @@ func checkForward(ip wire.IPv4, f *Frame, r *result) bool {
 		}
 		r.fragment = true
 	}
-	if !r.out.Up() {
-		r.drop(DropIfDown)
-		return false
-	}
 	return true
 }
 
@@ -324,24 +342,22 @@ func segmentLen(ip wire.IPv4, v Vnet) int {
 // finish resolves the next hop and rewrites the packet (net/ipv4/ip_output.c,
 // ip_finish_output2).
 func finish(t *Table, ip wire.IPv4, f *Frame, r *result) {
+	if r.verdict = Forward; r.out.ethernet() {
+		if r.neigh = r.out.Neighbour(r.next); r.neigh == nil || !r.neigh.Valid {
+			r.neigh, r.verdict = nil, Queue // without carrier too: in the end its sender is told
+		}
+	}
+	if r.verdict == Forward && !r.out.Up() {
+		r.drop(DropIfDown)
+		return
+	}
 	ip.DecrementTTL()
 	if r.compiled && !r.redirect { // else a redirect quotes it first
 		r.stamp(t, ip)
 	}
-	if !r.out.ethernet() {
-		r.relink, r.verdict = true, Forward // nobody to resolve
-		return
-	}
-	r.relink = !f.Ethernet
-	n := r.out.Neighbour(r.next)
-	if n == nil || !n.Valid {
-		r.verdict = Queue
-		return
-	}
-	r.neigh = n
-	r.verdict = Forward
-	if !r.relink {
-		setMACs(f.ethernet(), n, r.out)
+	r.relink = !f.Ethernet || !r.out.ethernet()
+	if r.neigh != nil && !r.relink {
+		setMACs(f.ethernet(), r.neigh, r.out)
 	}
 }
 

@@ -46,6 +46,10 @@ const (
 	gsoECN        = 0x80
 )
 
+// wants reports whether something is left to be done for the frame: segments to
+// be made, a checksum to be filled in.
+func (v Vnet) wants() bool { return v.gso() != gsoNone || v.flags()&vnetNeedsCsum != 0 }
+
 func (v Vnet) flags() uint8       { return v[0] }
 func (v Vnet) gso() uint8         { return v[1] &^ gsoECN }
 func (v Vnet) headerLen() int     { return int(binary.NativeEndian.Uint16(v[2:])) }
@@ -93,6 +97,10 @@ type Port interface {
 	Release(b *Batch)
 	// Send sends in order and sets Err of each: Forward, or why not.
 	Send(out []Out)
+	// Return gives a received frame, as it came, back to the kernel, which handles
+	// it as if it had not been taken. It is false if that can't be done. The frame
+	// stays borrowed.
+	Return(f *Frame) bool
 	// Wake makes Recv return. For any goroutine.
 	Wake()
 }

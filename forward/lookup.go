@@ -13,32 +13,34 @@ const tosMask = 0x1c
 // nothing matches; rules that end in an error give a Route of that type. Rules
 // by protocol or port match as for a packet that has neither.
 func (t *Table) Lookup(dst, src netip.Addr, iif int32, tos uint8) *Route {
-	return t.lookup(&flow{dst: dst, src: src, iif: iif, tos: tos})
+	route, _ := t.lookup(&flow{dst: dst, src: src, iif: iif, tos: tos})
+	return route
 }
 
-func (t *Table) lookup(f *flow) *Route {
+// lookup finds the route of a flow, and the rule that led to it.
+func (t *Table) lookup(f *flow) (*Route, *Rule) {
 	if !t.simple {
-		return t.lookupRules(f)
+		return t.decide(f)
 	}
 	if r, ok := t.local.Lookup(f.dst); ok {
 		if !r.special {
-			return r
+			return r, &t.rules[0]
 		}
 	} else if r, ok := t.main.Lookup(f.dst); ok && !r.special {
-		return r
+		return r, &t.rules[1]
 	}
 	return t.lookupSpecial(f)
 }
 
 // lookupSpecial is lookup in the default tables where a route needs a second
 // look, or there is none.
-func (t *Table) lookupSpecial(f *flow) *Route {
-	for _, table := range [...]*fib{t.local, t.main, t.fallback} {
+func (t *Table) lookupSpecial(f *flow) (*Route, *Rule) {
+	for i, table := range [...]*fib{t.local, t.main, t.fallback} {
 		if r := table.find(f); r != nil && r.Type != RouteThrow {
-			return r
+			return r, &t.rules[i]
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // find is fib_table_lookup (net/ipv4/fib_trie.c): the longest prefix that has a
@@ -55,6 +57,9 @@ func (table *fib) find(f *flow) *Route {
 		for ok = false; !ok; {
 			if bits--; bits < 0 {
 				return nil
+			}
+			if table.lengths[bits] == 0 {
+				continue
 			}
 			shorter, _ := f.dst.Prefix(bits) // an IPv4 address has these bits
 			r, ok = table.Get(shorter)

@@ -209,6 +209,8 @@ func (l *Loop) decide(t *Table, f *Frame, since int64) Verdict {
 		switch {
 		case r.fragment:
 			l.sendPieces(buf, r.neigh, r.out, r.mtu)
+		case r.out.Flags&LinkNoOffload != 0 && Vnet(buf).wants():
+			l.sendPieces(buf, r.neigh, r.out, 0)
 		case l.loaded && !r.relink && l.join.join(buf, r.neigh, r.out, l.nout):
 			if l.taps.tap != nil {
 				l.taps.leave(l.join.joined, buf, r.out, Forward)
@@ -225,6 +227,10 @@ func (l *Loop) decide(t *Table, f *Frame, since int64) Verdict {
 			f.Buf, f.Ethernet = l.relink(f, r), true
 		}
 		return l.hold(f, r)
+	case Local, Punt, PuntTransit:
+		if !t.policy.Copies && !l.port.Return(f) {
+			r.verdict = DropLocalLate
+		}
 	case DropIPInNoRoutes, DropIPRPFilter, DropIfUnknown:
 		if r.in != nil && l.holdMiss(f, since) {
 			return Queue
@@ -404,7 +410,8 @@ func (l *Loop) room(n int) []byte {
 }
 
 // sendPieces sends a packet that is larger than mtu and may be fragmented: a
-// GSO packet is cut into its segments first. buf is as step left it.
+// GSO packet is cut into its segments first. With mtu 0 nothing is fragmented, but
+// all is done that else a device or the kernel does. buf is as step left it.
 func (l *Loop) sendPieces(buf []byte, n *Neighbour, out *Link, mtu int) {
 	l.room(0)
 	l2len := out.l2len()
@@ -426,12 +433,19 @@ func (l *Loop) sendPieces(buf []byte, n *Neighbour, out *Link, mtu int) {
 		l.send(b, out, as)
 	}
 	ok := true
-	if v.gso() != gsoNone {
+	switch {
+	case mtu == 0 && v.gso() != gsoNone:
+		segments(ip, v, l.piece[:pieceSize], emit)
+	case mtu == 0:
+		if ok = completeChecksum(ip, v, l2len); ok {
+			emit(ip)
+		}
+	case v.gso() != gsoNone:
 		segments(ip, v, l.piece[:pieceSize], func(seg wire.IPv4) {
 			// Also one that fits: ip_do_fragment clears its reserved bit.
 			ok = fragments(seg, mtu, l.piece[pieceSize:], emit) && ok
 		})
-	} else {
+	default:
 		ok = completeChecksum(ip, v, l2len) && fragments(ip, mtu, l.piece[pieceSize:], emit)
 	}
 	if !ok {
@@ -459,7 +473,7 @@ func (l *Loop) report(t *Table, ip wire.IPv4, pktType uint8, r *result) {
 		}
 	}
 	// To rules, type and code stand where ports do (include/net/flow.h, union flowi_uli).
-	route := t.lookup(&flow{dst: to, src: asked, iif: loopbackIfindex, tos: ip.TOS()&0x1e | precInternet,
+	route, _ := t.lookup(&flow{dst: to, src: asked, iif: loopbackIfindex, tos: ip.TOS()&0x1e | precInternet,
 		proto: wire.ProtoICMP, dport: uint16(r.icmp.Type)<<8 | uint16(r.icmp.Code)})
 	if route == nil || route.Type != RouteUnicast {
 		return

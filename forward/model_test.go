@@ -192,6 +192,12 @@ func (w *world) routeInput(p packetOf) []outcome {
 		return drop(IgnoreType)
 	}
 	route, failed := w.fibLookup(dst, src, p.in.Ifindex, tos)
+	switch {
+	case failed == noError && route.Type != 1:
+		return drop(Local)
+	case w.isPunted(dst):
+		return drop(Punt)
+	}
 	switch failed {
 	case noError:
 	case errInvalid:
@@ -203,19 +209,7 @@ func (w *world) routeInput(p packetOf) []outcome {
 	case errRuleUnreach:
 		return refuse(DropRouteUnreachable, 3, 0, 0)
 	case errNetUnreach:
-		if w.policy.Copies && w.isPunted(dst) {
-			return drop(Punt)
-		}
 		return refuse(DropIPInNoRoutes, 3, 0, 0)
-	}
-	if route.Type != 1 {
-		if w.policy.Copies {
-			return drop(Local)
-		}
-		return drop(DropLocalLate)
-	}
-	if w.policy.Copies && w.isPunted(dst) {
-		return drop(Punt)
 	}
 	var all []outcome
 	for i := range route.Nexthops {
@@ -234,19 +228,24 @@ func (w *world) isPunted(dst netip.Addr) bool {
 func (w *world) mkroute(p packetOf, route *worldRoute, nh *Nexthop) []outcome {
 	ip := p.ip()
 	src, dst := modelAddr(ip[12:]), modelAddr(ip[16:])
-	v, onlink := w.validSource(src, dst, p.in, nh.Ifindex, ip[1])
-	if v != Forward {
-		return drop(v)
-	}
 	out := w.link(nh.Ifindex)
-	if out == nil || !out.known() {
-		return drop(DropIfUnknown)
+	served := out != nil && out.known() && out.Flags&(LinkLeft|LinkReceiveOnly) == 0
+	kernelToo := p.in.Flags&LinkKernelForwards != 0
+	if kernelToo && (!served || nh.Encap) {
+		return drop(PuntTransit)
 	}
-	if !w.policy.Transit && p.in.Flags&LinkWorkload == 0 && out.Flags&LinkWorkload == 0 {
-		return drop(DropTransit)
-	}
-	if nh.Encap {
+	v, onlink := w.validSource(src, dst, p.in, nh.Ifindex, ip[1])
+	switch {
+	case v != Forward:
+		return drop(v)
+	case nh.Encap:
 		return drop(DropRouteEncap)
+	case nh.Ifindex == 1:
+		return refuse(DropTTLExpired, 11, 0, 0)
+	case !served:
+		return drop(DropIfUnknown)
+	case !w.policy.Transit && !kernelToo && p.in.Flags&LinkWorkload == 0 && out.Flags&LinkWorkload == 0:
+		return drop(DropTransit)
 	}
 	o := outcome{out: out.Ifindex, next: dst}
 	if nh.Gateway.IsValid() {
@@ -448,7 +447,11 @@ func (w *world) ipForward(p packetOf, route *worldRoute, nh *Nexthop, out *world
 		}
 		o.fragment = true
 	}
-	if out.Flags&LinkUp == 0 {
+	n, known := out.neigh[o.next]
+	o.verdict = Forward
+	if out.Flags&LinkEthernet != 0 && (!known || !n.valid) {
+		o.verdict = Queue
+	} else if out.Flags&LinkUp == 0 {
 		return drop(DropIfDown)
 	}
 	if vnet[1]&0x7f == 5 && vnet[0]&1 == 0 {
@@ -464,18 +467,9 @@ func (w *world) ipForward(p packetOf, route *worldRoute, nh *Nexthop, out *world
 		sum := 0xffff - onesSum(ip[:p.header])
 		ip[10], ip[11] = byte(sum>>8), byte(sum)
 	}
-	n, known := out.neigh[o.next]
-	switch {
-	case out.Flags&LinkEthernet == 0:
-		o.verdict = Forward
-	case !known || !n.valid:
-		o.verdict = Queue
-	default:
-		o.verdict = Forward
-		if p.l2 == 14 {
-			copy(p.buf[10:], n.mac[:])
-			copy(p.buf[16:], out.MAC[:])
-		}
+	if o.verdict == Forward && out.Flags&LinkEthernet != 0 && p.l2 == 14 {
+		copy(p.buf[10:], n.mac[:])
+		copy(p.buf[16:], out.MAC[:])
 	}
 	o.buf = p.buf
 	return []outcome{o}

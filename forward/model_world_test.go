@@ -73,6 +73,11 @@ func newWorldLink(rng *rand.Rand, n int32) worldLink {
 	if !oneIn(rng, 5) {
 		l.Flags |= LinkEthernet
 	}
+	for _, f := range []LinkFlags{LinkKernelForwards, LinkLeft, LinkReceiveOnly} {
+		if oneIn(rng, 2) && (f == LinkKernelForwards || oneIn(rng, 8)) {
+			l.Flags |= f
+		}
+	}
 	if oneIn(rng, 3) {
 		l.Aliases[rng.IntN(2)] = [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}
 	}
@@ -134,6 +139,9 @@ func (w *world) newRoute(rng *rand.Rand, table uint32, prefix netip.Prefix) worl
 			nh.Gateway = pick(rng, unicastAddrs)
 		}
 		nh.Encap = oneIn(rng, 20)
+		if oneIn(rng, 20) {
+			nh.Ifindex = 1 // lo
+		}
 		r.Nexthops = append(r.Nexthops, nh)
 	}
 	if oneIn(rng, 12) {
@@ -153,7 +161,7 @@ func (w *world) newRules(rng *rand.Rand) {
 	}
 	for range 1 + rng.IntN(5) {
 		r := Rule{Priority: rng.Uint32N(8), Action: RuleToTable, Table: pick(rng, []uint32{100, 200, TableMain, 300}), SuppressPrefixLen: -1,
-			Invert: oneIn(rng, 4), Never: oneIn(rng, 8)}
+			Invert: oneIn(rng, 4), Never: oneIn(rng, 8), Undecided: oneIn(rng, 8)}
 		switch rng.IntN(8) {
 		case 0:
 			r.Action = pick(rng, []RuleAction{RuleBlackhole, RuleUnreachable, RuleProhibit, RuleNop})
@@ -183,8 +191,10 @@ func (w *world) newRules(rng *rand.Rand) {
 	slices.SortStableFunc(w.rules, func(a, b Rule) int { return int(a.Priority) - int(b.Priority) })
 }
 
-// build tells a Builder of the world.
-func (w *world) build() *Table {
+func (w *world) build() *Table { return w.builder().Publish() }
+
+// builder tells a Builder of the world.
+func (w *world) builder() *Builder {
 	b := NewBuilder(w.policy)
 	for i := range w.links {
 		l := &w.links[i]
@@ -207,7 +217,7 @@ func (w *world) build() *Table {
 		b.SetRoutes(table, prefix, all)
 	}
 	b.SetRules(w.rules)
-	return b.Publish()
+	return b
 }
 
 // choices are taken from bytes, zero when there are no more.

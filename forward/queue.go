@@ -32,6 +32,7 @@ type waiting struct {
 
 	id       uint64
 	received int64 // ns since 1970
+	rule     *Rule
 	route    *Route
 }
 
@@ -43,6 +44,7 @@ type hop struct {
 	asked   int64
 	known   *Neighbour // as it was when the first packet came
 	mac     wire.MAC   // of the way out, when the kernel was asked
+	up      bool       // the way out had carrier then
 }
 
 // hopQueue holds packets whose next hop has no MAC yet. It belongs to the loop.
@@ -108,7 +110,7 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 	if q.hops == nil {
 		q.hops, q.shares = make(map[hopKey]*hop), make(map[int32]*share)
 	}
-	w := waiting{in: f.Ifindex, as: Forward, id: f.id, received: f.Received, route: r.route}
+	w := waiting{in: f.Ifindex, as: Forward, id: f.id, received: f.Received, rule: r.rule, route: r.route}
 	if r.in == nil {
 		w.in, w.as = 0, Originate // ours: it came from nowhere
 	}
@@ -120,7 +122,7 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 		if len(q.hops) >= queueHops || s.hops >= shareHops || q.bytes+size > queueBytesTotal {
 			return false, false
 		}
-		h = &hop{in: w.in, since: now, asked: now, known: known, mac: r.out.MAC}
+		h = &hop{in: w.in, since: now, asked: now, known: known, mac: r.out.MAC, up: r.out.Up()}
 		q.hops[key] = h
 		s.hops++
 		ask = true
@@ -151,8 +153,8 @@ func (h *hop) state(t *Table, key hopKey, now int64) (out *Link, n *Neighbour, v
 	switch {
 	case out == nil:
 		return nil, nil, DropIfUnknown
-	case !out.Up():
-		return nil, nil, DropIfDown
+	case !out.Up() && h.up:
+		return nil, nil, DropIfDown // the kernel forgets what waits when the carrier goes (neigh_carrier_down)
 	}
 	n = out.Neighbour(key.addr)
 	switch {

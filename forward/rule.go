@@ -1,10 +1,6 @@
 package forward
 
-import (
-	"net/netip"
-
-	"proxyarpd/internal/wire"
-)
+import "net/netip"
 
 // RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
 type RuleAction uint8
@@ -37,6 +33,9 @@ type Rule struct {
 	// Never is set for a selector that no forwarded packet here can match
 	// (a mark, an oif, a uid that is not 0).
 	Never bool
+	// Undecided is set for a selector that packets of the kernel's may match
+	// otherwise than ours: a mark that netfilter gives them, a tunnel's metadata.
+	Undecided bool
 	// SuppressPrefixLen drops results with a prefix of at most this length; -1: none.
 	SuppressPrefixLen int
 	// SuppressGroup drops results whose first nexthop is an interface of this
@@ -113,27 +112,6 @@ var (
 	ruleProhibit    = &Route{Type: RouteProhibit}
 	ruleBlackhole   = &Route{Type: RouteBlackhole}
 )
-
-func (t *Table) lookupRules(f *flow) *Route {
-	route, _ := t.decide(f)
-	return route
-}
-
-// RuleFor is the rule by which the datapath finds the route of a packet from
-// that interface, nil if none does. It is for telling, not for deciding.
-func (t *Table) RuleFor(packet wire.IPv4, iif int32) *Rule {
-	f := t.flowOf(packet, netip.AddrFrom4(packet.Src()), netip.AddrFrom4(packet.Dst()), iif)
-	if t.simple {
-		for i, table := range [...]*fib{t.local, t.main, t.fallback} {
-			if r := table.find(&f); r != nil && r.Type != RouteThrow {
-				return &t.rules[i]
-			}
-		}
-		return nil
-	}
-	_, rule := t.decide(&f)
-	return rule
-}
 
 // decide follows fib_rules_lookup (net/core/fib_rules.c).
 func (t *Table) decide(f *flow) (*Route, *Rule) {

@@ -24,7 +24,7 @@ func (t *Table) validateSource(f *flow, in *Link, oif int32, r *result) (ok, onl
 		}
 	}
 	reverse := f.reverse(oif)
-	back := t.lookup(&reverse)
+	back, _ := t.lookup(&reverse)
 	switch {
 	case back == nil || back.refuses():
 		if mode != 0 {

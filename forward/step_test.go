@@ -40,7 +40,7 @@ func TestStepVerdicts(t *testing.T) {
 		{name: "source loopback", from: ifPod1, buf: packet("127.0.0.1", "10.65.0.2", 18), verdict: DropIPLocalnet},
 		{name: "source of this host", from: ifPod1, buf: packet("192.168.1.32", "10.65.0.2", 18), verdict: DropIPLocalSource},
 		{name: "destination multicast", from: ifPod1, buf: packet("10.65.0.1", "224.0.0.5", 18), verdict: IgnoreType},
-		{name: "destination of this host", from: ifPod1, buf: packet("10.65.0.1", "192.168.1.32", 18), verdict: DropLocalLate},
+		{name: "destination of this host", from: ifPod1, buf: packet("10.65.0.1", "192.168.1.32", 18), verdict: Local},
 		{name: "no route", from: ifPod1, buf: packet("10.65.0.1", "172.16.0.1", 18), verdict: DropIPInNoRoutes, icmp: icmpError{3, 0, 0}},
 		{name: "blackhole", from: ifPod1, buf: packet("10.65.0.1", "10.70.0.1", 18), verdict: DropRouteBlackhole},
 		{name: "unreachable", from: ifPod1, buf: packet("10.65.0.1", "10.71.0.1", 18), verdict: DropRouteUnreachable, icmp: icmpError{3, 1, 0}},

@@ -8,16 +8,20 @@ import (
 )
 
 // LinkFlags say what an interface is to the datapath.
-type LinkFlags uint8
+type LinkFlags uint16
 
 // The flags.
 const (
-	LinkUp       LinkFlags = 1 << iota // can send: IFF_UP and carrier
-	LinkWorkload                       // leads to a workload
-	LinkUplink                         // leads off the host
-	LinkBypass                         // has no queueing discipline and no egress program
-	LinkNoARP                          // has a link layer without resolution (IFF_NOARP)
-	LinkEthernet                       // frames bear an Ethernet header
+	LinkUp             LinkFlags = 1 << iota // can send: IFF_UP and carrier
+	LinkWorkload                             // leads to a workload
+	LinkUplink                               // leads off the host
+	LinkBypass                               // has no queueing discipline and no egress program
+	LinkNoARP                                // has a link layer without resolution (IFF_NOARP)
+	LinkEthernet                             // frames bear an Ethernet header
+	LinkKernelForwards                       // the kernel forwards what comes in there (IN_DEV_FORWARD)
+	LinkReceiveOnly                          // packets can't be sent there from a packet socket
+	LinkLeft                                 // is left to the kernel: its packets, and those that lead there
+	LinkNoOffload                            // takes whole checksums and no super-packets
 )
 
 // Link is an interface as the datapath sees it. It is immutable.
@@ -96,6 +100,9 @@ var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask
 
 // Workload reports whether the interface leads to a workload.
 func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
+
+// KernelForwards reports whether the kernel forwards what comes in there.
+func (l *Link) KernelForwards() bool { return l.Flags&LinkKernelForwards != 0 }
 
 // answersTo reports whether frames to a MAC are meant for the interface.
 func (l *Link) answersTo(mac wire.MAC) bool {
@@ -209,21 +216,8 @@ func (t *Table) Link(ifindex int32) *Link { return t.links.get(ifindex) }
 // Neighbour gives what is known of addr on a link, or nil.
 func (l *Link) Neighbour(addr netip.Addr) *Neighbour { return l.neighbours[addr] }
 
-// IsLocal reports whether addr is an address of this host.
-func (t *Table) IsLocal(addr netip.Addr) bool {
-	r, ok := t.local.Lookup(addr)
-	return ok && r.Type == RouteLocal
-}
-
-// LocalTable reports whether the table local has a route for addr: it is an
-// address of this host, or a broadcast address.
-func (t *Table) LocalTable(addr netip.Addr) bool {
-	_, ok := t.local.Lookup(addr)
-	return ok
-}
-
-// isAddress is inet_lookup_ifaddr_rcu (net/ipv4/devinet.c): IsLocal, but for
-// the rest of a subnet of lo, which the kernel makes local on its own. Where
+// isAddress is inet_lookup_ifaddr_rcu (net/ipv4/devinet.c): an address of this
+// host, which the local table has, but for the rest of a subnet of lo, which the kernel makes local on its own. Where
 // others have made routes local it looks them up in full.
 func (t *Table) isAddress(addr netip.Addr) bool {
 	const protoKernel = 2 // RTPROT_KERNEL

@@ -25,6 +25,7 @@ type Look struct {
 	ICMPCode  uint8
 	Table     *Table
 	From, To  *Link // nil where it got no further
+	Rule      *Rule // that led to Route
 	Route     *Route
 	Next      netip.Addr // neighbour to send to
 	Neighbour *Neighbour
@@ -122,7 +123,7 @@ func (p *tapping) arrive(f *Frame) {
 // decided notes what step found out about the current packet.
 func (p *tapping) decided(t *Table, r *result) {
 	k := &p.notes[p.current].look
-	k.Table, k.From, k.To, k.Route, k.Next, k.Neighbour = t, r.in, r.out, r.route, r.next, r.neigh
+	k.Table, k.From, k.To, k.Rule, k.Route, k.Next, k.Neighbour = t, r.in, r.out, r.rule, r.route, r.next, r.neigh
 }
 
 // settle notes how the current packet ended. Unless it is on its way out, that
@@ -144,7 +145,7 @@ func (p *tapping) resume(t *Table, w *waiting, key hopKey, out *Link, nb *Neighb
 	n := p.note()
 	n.shown = true
 	n.look = Look{ID: w.id, Received: w.received, Buf: w.buf, Ifindex: w.in,
-		Ethernet: true, Table: t, From: t.Link(w.in), To: out, Route: w.route, Next: key.addr, Neighbour: nb}
+		Ethernet: true, Table: t, From: t.Link(w.in), To: out, Rule: w.rule, Route: w.route, Next: key.addr, Neighbour: nb}
 }
 
 // failed shows a packet whose wait was in vain, with the TTL that it came with.
@@ -234,7 +235,7 @@ func (p *tapping) flushed(out []Out) {
 			*k = n.look
 		}
 		if e.verdict == Originate {
-			k.From, k.Route, k.Next, k.Neighbour, k.ICMPType, k.ICMPCode = nil, nil, netip.Addr{}, nil, 0, 0
+			k.From, k.Rule, k.Route, k.Next, k.Neighbour, k.ICMPType, k.ICMPCode = nil, nil, nil, netip.Addr{}, nil, 0, 0
 			if v == Forward {
 				v = Originate
 			}

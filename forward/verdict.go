@@ -10,23 +10,27 @@ type Verdict uint8
 
 // The verdicts. Those from dropFirst on are drops.
 const (
-	NotSpecified Verdict = iota // no code path may leave a packet so
-	Forward                     // sent out
-	Queue                       // waits for its next hop's MAC; ends later in another verdict
-	Originate                   // made by us: an ICMP error
-	Local                       // for the host itself: the kernel's
-	Punt                        // left to the kernel: --punt
-	IgnoreProto                 // not IPv4: the kernel's
-	IgnoreTagged                // VLAN-tagged: belongs to the VLAN device
-	IgnoreType                  // broadcast or multicast at layer 2: the kernel's
+	NotSpecified   Verdict = iota // no code path may leave a packet so
+	Forward                       // sent out
+	Queue                         // waits for its next hop's MAC; ends later in another verdict
+	Originate                     // made by us: an ICMP error
+	Local                         // for the host itself: the kernel's
+	Punt                          // left to the kernel: --punt
+	PuntTransit                   // the kernel's: it forwards there, and the way is none that is served
+	PuntTranslated                // the kernel's: of a flow that it may translate (NAT)
+	PuntUpper                     // the kernel's: maybe of a device that stands on the interface (macvlan, ipvlan)
+	PuntGSO                       // the kernel's: a super-packet that can't be taken as it is, and it forwards
+	IgnoreProto                   // not IPv4: the kernel's
+	IgnoreTagged                  // VLAN-tagged: belongs to the VLAN device
+	IgnoreType                    // broadcast or multicast at layer 2: the kernel's
 
 	dropFirst
 	DropOtherHost        Verdict = iota - 1 // not to a MAC of ours
 	DropPktTooSmall                         // shorter than its headers say
 	DropIPInHdr                             // version, header length or total length wrong
 	DropIPCsum                              // header checksum wrong
-	DropIPInvalidSource                     // source 0/8, multicast or broadcast
-	DropIPInvalidDest                       // destination 0/8
+	DropIPInvalidSource                     // source 0.0.0.0, multicast or broadcast
+	DropIPInvalidDest                       // destination 0.0.0.0
 	DropIPLocalnet                          // 127/8 on the wire
 	DropIPLocalSource                       // source is an address of this host
 	DropIPRPFilter                          // source is not routed to the interface it came from
@@ -43,13 +47,13 @@ const (
 	DropNeighQueueFull                      // too many packets wait for that next hop
 	DropIfDown                              // egress interface is down or gone
 	DropIfUnknown                           // ingress or egress interface is none of ours
-	DropTransit                             // neither from nor to a workload
+	DropTransit                             // neither from nor to a workload, where the kernel does not forward either
 	DropRateLimit                           // ingress interface held its share of the ring
 	DropFullRing                            // no free slot in the ring
 	DropNoMem                               // no buffer in the kernel to send from
 	DropQdisc                               // the egress queueing discipline or device refused it
 	DropPacketSockError                     // sending failed otherwise
-	DropLocalLate                           // for this host, but taken before the filter knew the address
+	DropLocalLate                           // the kernel's, but taken before the filter knew, and it can't be given back
 
 	numVerdicts
 )
@@ -58,6 +62,7 @@ var verdictNames = [numVerdicts]string{
 	NotSpecified: "PARP_NOT_SPECIFIED",
 	Forward:      "forward", Queue: "queue", Originate: "originate",
 	Local: "local", Punt: "punt",
+	PuntTransit: "transit", PuntTranslated: "translated", PuntUpper: "upper-device", PuntGSO: "gso",
 	IgnoreProto: "not-ipv4", IgnoreTagged: "vlan-tagged", IgnoreType: "multicast-not-forwarded",
 	DropOtherHost: "OTHERHOST", DropPktTooSmall: "PKT_TOO_SMALL", DropIPInHdr: "IP_INHDR",
 	DropIPCsum: "IP_CSUM", DropIPInvalidSource: "IP_INVALID_SOURCE", DropIPInvalidDest: "IP_INVALID_DEST",
@@ -72,7 +77,8 @@ var verdictNames = [numVerdicts]string{
 	DropLocalLate: "PARP_LOCAL_LATE",
 }
 
-// String is the reason of a drop or an ignore, and the kind of all else.
+// String is the reason of a drop or an ignore, or why something was left to the
+// kernel without --punt, and the kind of all else.
 func (v Verdict) String() string {
 	if v >= numVerdicts {
 		return verdictNames[NotSpecified]
@@ -87,6 +93,8 @@ func (v Verdict) Kind() string {
 		return "drop"
 	case v == IgnoreProto || v == IgnoreTagged || v == IgnoreType:
 		return "ignore"
+	case v >= Punt && v <= PuntGSO:
+		return "punt"
 	}
 	return v.String()
 }

@@ -67,7 +67,7 @@ func text(s string) (string, error) { return s, nil }
 func parseRun(cfg *daemon.Config, args []string, out io.Writer) (verbose bool, err error) {
 	fs := newFlags("run", "[flags]")
 	fs.Var(&list[string]{values: &cfg.Workloads, parse: text}, "workload", "`glob` of interfaces that lead to workloads (repeatable)")
-	fs.Var(&list[string]{values: &cfg.Uplinks, parse: text}, "uplink", "`glob` of interfaces that lead off the host (repeatable); auto: the devices of the routes in use")
+	fs.Var(&list[string]{values: &cfg.Uplinks, parse: text}, "uplink", "`glob` of interfaces that lead off the host (repeatable); auto: every device that carries IP, but lo, workloads and those that have a master")
 	fs.BoolVar(&cfg.Transit, "transit", false, "also forward between uplinks")
 	fs.Var(&list[netip.Addr]{values: &cfg.Gateways, parse: netip.ParseAddr}, "gateway", "`address` that is answered on workload interfaces (repeatable)")
 	fs.Var(&list[netip.Prefix]{values: &cfg.Proxy, parse: netip.ParsePrefix}, "proxy", "further targets to answer, a `prefix`, by the kernel's proxy_arp rules (repeatable)")

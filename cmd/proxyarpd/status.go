@@ -83,6 +83,9 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 			fmt.Fprintf(out, "%s: %s\n", i.Name, i.Error)
 		}
 	}
+	for _, l := range s.Left {
+		fmt.Fprintf(out, "%s: %s\n", l.Name, l.Why)
+	}
 	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out, %d bytes out, %d routes\n",
 		s.Forward.PacketsIn, s.Forward.PacketsOut, s.Forward.BytesOut, s.Forward.Routes)
 	printCounts(out, "verdicts", s.Forward.Verdicts)

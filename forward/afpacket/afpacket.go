@@ -14,6 +14,7 @@ import (
 
 	"proxyarpd/forward"
 	"proxyarpd/internal/pktring"
+	"proxyarpd/internal/relay"
 )
 
 // Window tells the ring's filter how many frames of an interface have left
@@ -30,12 +31,23 @@ type Window interface {
 	SetLap(slots int)
 	// Reset says that the ring is a new one, and what was in the old one lost.
 	Reset()
+	// Relayed is how many frames have been sent to the relay so far.
+	Relayed() uint64
+}
+
+// Relay is where frames come from that the ring can't take as they are, and by
+// which frames go back to the kernel.
+type Relay interface {
+	FD() int // readable while a packet waits
+	Read(b []byte) (relay.Packet, bool)
+	Return(buf []byte, ifindex int32, ethernet bool) error
 }
 
 // Config of a Port.
 type Config struct {
 	Ring   pktring.Config
 	Window Window // nil: nobody polices
+	Relay  Relay  // nil: there is none; else there is a Window, too
 	// Guarded says that the ring's filter keeps out every frame whose GSO type
 	// the kernel can't express: nothing can stop the ring.
 	Guarded bool
@@ -68,6 +80,11 @@ type Port struct {
 	skipped bool      // such a slot was passed over: the ring is to be replaced
 	drops   uint64    // when the ring was last seen empty
 	rebuilt atomic.Uint64
+
+	relayed uint64   // frames that the relay was sent, when it was last seen empty
+	looked  int      // batches since
+	parcels [][]byte // buffers for packets from the relay, as many as were ever needed
+	inRing  int      // frames of the batch that are the ring's
 }
 
 var _ forward.Port = (*Port)(nil)
@@ -84,8 +101,11 @@ func Open(cfg Config) (*Port, error) {
 	}
 	if cfg.Window != nil {
 		cfg.Ring.BeforeSleep = p.idle
-		p.cfg = cfg
 	}
+	if cfg.Relay != nil {
+		cfg.Ring.Beside, cfg.Ring.BesideReady = cfg.Relay.FD(), p.waits
+	}
+	p.cfg = cfg
 	if p.sock, err = pktring.Open(cfg.Ring); err != nil {
 		return nil, errors.Join(err, p.direct.Close(), p.queued.Close())
 	}
@@ -100,7 +120,7 @@ func Open(cfg Config) (*Port, error) {
 
 // idle is called when the ring has been empty for a while.
 func (p *Port) idle() {
-	p.cfg.Window.Resync(func() bool { return !p.sock.Ready() })
+	p.cfg.Window.Resync(func() bool { return !p.sock.Ready() && !p.waits() })
 	p.backlog = 0
 	if p.pressed {
 		p.pressed = p.cfg.Window.Press(false) != nil
@@ -119,17 +139,20 @@ func (p *Port) busy(n int) {
 func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
 	b.N = 0
 	s := p.sock
-	if !s.Ready() {
+	if !s.Ready() && !p.waits() {
 		if err := p.wait(wait); err != nil {
 			return err
 		}
 	}
-	copies := 0
+	if p.looked++; p.waits() {
+		p.receiveRelayed(b)
+	}
+	relayed, copies := b.N, 0
 	var slot pktring.Slot
 	for b.N < len(b.Frames) && copies < copyBuffers && s.Next(&slot) {
 		f := &b.Frames[b.N]
 		*f = forward.Frame{Buf: slot.Data, Ifindex: slot.Ifindex, PktType: slot.PktType,
-			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged, Received: slot.Time}
+			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged && slot.TCI&pktring.VLANID != 0, Received: slot.Time}
 		b.N++
 		switch {
 		case slot.Copied:
@@ -146,6 +169,7 @@ func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
 			f.Lost = forward.DropNoMem
 		}
 	}
+	p.inRing = b.N - relayed
 	return nil
 }
 
@@ -157,13 +181,48 @@ func (p *Port) Release(b *forward.Batch) {
 	} else {
 		p.backlog = 0
 	}
-	p.sock.Release(b.N)
+	p.sock.Release(p.inRing)
 	if w := p.cfg.Window; w != nil {
 		for i := range b.Frames[:b.N] {
 			w.Consume(b.Frames[i].Slot)
 		}
 	}
 	b.N = 0
+}
+
+// relayShare is how many frames of a batch may be the relay's.
+const relayShare = forward.BatchSize * 3 / 4
+
+// lookEvery is after how many batches the relay is looked at in any case: one
+// that was counted before it had come through would wait until the ring is empty.
+const lookEvery = 64
+
+// waits reports whether the relay may hold packets.
+func (p *Port) waits() bool {
+	return p.cfg.Relay != nil && (p.sock.BesideReadable || p.looked >= lookEvery || p.cfg.Window.Relayed() != p.relayed)
+}
+
+// receiveRelayed takes packets from the relay. They are older than those of the
+// same flow that are in the ring.
+func (p *Port) receiveRelayed(b *forward.Batch) {
+	sent, now := p.cfg.Window.Relayed(), time.Now().UnixNano()
+	for b.N < relayShare {
+		if b.N == len(p.parcels) {
+			p.parcels = append(p.parcels, make([]byte, relay.MaxFrame))
+		}
+		packet, ok := p.cfg.Relay.Read(p.parcels[b.N])
+		if !ok {
+			p.relayed, p.looked, p.sock.BesideReadable = sent, 0, false
+			return
+		}
+		b.Frames[b.N] = forward.Frame{Buf: packet.Buf, Ifindex: packet.Ifindex, Ethernet: packet.Ethernet, Received: now}
+		b.N++
+	}
+}
+
+// Return implements forward.Port.
+func (p *Port) Return(f *forward.Frame) bool {
+	return p.cfg.Relay != nil && p.cfg.Relay.Return(f.Buf, f.Ifindex, f.Ethernet) == nil
 }
 
 // Send implements forward.Port. Frames for the two sockets leave in the order

@@ -94,3 +94,4 @@ func (w *window) Resync(empty func() bool) {
 func (w *window) Reset()              { w.reset++ }
 func (w *window) Press(on bool) error { w.pressed = on; return nil }
 func (w *window) SetLap(slots int)    { w.lap = slots }
+func (w *window) Relayed() uint64     { return 0 }

@@ -3,6 +3,7 @@ package claim
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -54,31 +55,58 @@ func (s *Set) Claim(ifindex int32) error {
 	if _, ok := s.claims[ifindex]; ok || s.mode == None {
 		return nil
 	}
-	if s.mode != Clsact {
-		l, err := link.AttachTCX(link.TCXOptions{
-			Interface: int(ifindex), Program: s.claim, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
-		})
-		if err == nil {
-			s.claims[ifindex] = attached{link: l}
-			s.mode = TCX
-			return nil
-		}
-		if s.mode == TCX || !(errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL)) {
-			return fmt.Errorf("tcx ingress: %w", err)
-		}
-	}
-	a, err := s.attachClsact(int(ifindex))
+	a, err := s.attach(ifindex, s.claim)
 	if err != nil {
 		return err
 	}
 	s.claims[ifindex] = a
-	s.mode = Clsact
+	return nil
+}
+
+// attach attaches a program at ingress of an interface, in the way that works.
+func (s *Set) attach(ifindex int32, program *ebpf.Program) (attached, error) {
+	if s.mode != Clsact {
+		l, err := link.AttachTCX(link.TCXOptions{
+			Interface: int(ifindex), Program: program, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
+		})
+		if err == nil {
+			s.mode = TCX
+			return attached{link: l}, nil
+		}
+		if s.mode == TCX || !(errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL)) {
+			return attached{}, fmt.Errorf("tcx ingress: %w", err)
+		}
+	}
+	a, err := s.attachClsact(int(ifindex), program)
+	if err == nil {
+		s.mode = Clsact
+	}
+	return a, err
+}
+
+// AttachRelay makes an interface the relay: frames that the ring can't take as
+// they are go through it, and what userspace sends into it goes back to where it
+// came in. It lets go of it at Close.
+func (s *Set) AttachRelay(ifindex int32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mode == None {
+		return fmt.Errorf("relay: %w: no tc program is wanted", ErrNotSupported)
+	}
+	a, err := s.attach(ifindex, s.back)
+	if err == nil {
+		s.claims[ifindex] = a
+		err = s.vars.Relay.Set(uint32(ifindex))
+	}
+	if err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
 	return nil
 }
 
 // attachClsact is for kernels before 6.6. The lowest preference that is not
 // reserved puts the program before those of others.
-func (s *Set) attachClsact(ifindex int) (attached, error) {
+func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error) {
 	var a attached
 	if err := Sweep(ifindex); err != nil { // it may have become ours just now
 		return a, fmt.Errorf("clsact: %w", err)
@@ -99,7 +127,7 @@ func (s *Set) attachClsact(ifindex int) (attached, error) {
 	a.filter = &netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS,
 			Protocol: unix.ETH_P_ALL, Priority: 1},
-		Fd: s.claim.FD(), Name: programName, DirectAction: true,
+		Fd: program.FD(), Name: programName, DirectAction: true,
 	}
 	if err := addFilter(a.filter); err != nil {
 		if a.qdisc != nil {
@@ -127,6 +155,33 @@ func (s *Set) Claimed(ifindex int32) bool {
 	defer s.mu.Unlock()
 	_, ok := s.claims[ifindex]
 	return ok
+}
+
+// Orphans are the interfaces whose program has gone although nobody let go of it:
+// they were removed, and those that have their indices now are others.
+func (s *Set) Orphans() (gone []int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ifindex, a := range s.claims {
+		if !a.holds() {
+			gone = append(gone, ifindex)
+		}
+	}
+	return gone
+}
+
+// holds reports whether the program is attached still. If that can't be told, it is.
+func (a *attached) holds() bool {
+	if a.link != nil {
+		info, err := a.link.Info()
+		return err != nil || info.TCX() == nil || info.TCX().Ifindex != 0
+	}
+	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: a.filter.LinkIndex}}
+	filters, err := netlink.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
+	return err != nil || slices.ContainsFunc(filters, func(f netlink.Filter) bool {
+		b, ok := f.(*netlink.BpfFilter)
+		return ok && b.Name == programName && b.Handle == a.filter.Handle
+	})
 }
 
 // Release gives an interface back to the kernel.

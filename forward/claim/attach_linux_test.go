@@ -134,7 +134,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	e := veth(t, "a")
 	files := openFiles(t)
 	for _, m := range []Mode{TCX, Clsact, None} {
-		s, err := Load(ARPPolice{PerSecond: 1, Burst: 1})
+		s, err := Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,14 @@ type bpfArpbucket struct {
 	Credit uint64
 }
 
+type bpfFlowkey struct {
+	_     structs.HostLayout
+	Addr  uint32
+	Port  uint16
+	Proto uint8
+	Pad   uint8
+}
+
 type bpfLpmkey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -40,10 +48,10 @@ type bpfPortstat struct {
 	Admitted   uint64
 	Policed    uint64
 	Badgso     uint64
-	Local      uint64
-	Punted     uint64
+	Relayed    uint64
 	ArpPassed  uint64
 	ArpPoliced uint64
+	Left       [9]uint64
 	Pad        uint64
 }
 
@@ -51,24 +59,29 @@ type bpfPortstat struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapParpBuckets    = "parp_buckets"
-	bpfMapParpConsumed   = "parp_consumed"
-	bpfMapParpDecision   = "parp_decision"
-	bpfMapParpLocal      = "parp_local"
-	bpfMapParpPorts      = "parp_ports"
-	bpfMapParpPrefixes   = "parp_prefixes"
-	bpfMapParpStats      = "parp_stats"
-	bpfProgParpArp       = "parp_arp"
-	bpfProgParpClaim     = "parp_claim"
-	bpfProgParpRing      = "parp_ring"
-	bpfProgParpRingBasic = "parp_ring_basic"
-	bpfProgParpWatch     = "parp_watch"
-	bpfVarArpBurstNs     = "arp_burst_ns"
-	bpfVarArpCostNs      = "arp_cost_ns"
-	bpfVarPrefixes       = "prefixes"
-	bpfVarPressed        = "pressed"
-	bpfVarWatchMark      = "watch_mark"
-	bpfVarWatchSnap      = "watch_snap"
+	bpfMapParpBuckets     = "parp_buckets"
+	bpfMapParpConsumed    = "parp_consumed"
+	bpfMapParpDecision    = "parp_decision"
+	bpfMapParpFlows       = "parp_flows"
+	bpfMapParpHosts       = "parp_hosts"
+	bpfMapParpNets        = "parp_nets"
+	bpfMapParpPorts       = "parp_ports"
+	bpfMapParpStats       = "parp_stats"
+	bpfProgParpArp        = "parp_arp"
+	bpfProgParpClaim      = "parp_claim"
+	bpfProgParpReturn     = "parp_return"
+	bpfProgParpRing       = "parp_ring"
+	bpfProgParpRingBasic  = "parp_ring_basic"
+	bpfProgParpWatch      = "parp_watch"
+	bpfProgParpWatchBasic = "parp_watch_basic"
+	bpfVarArpBurstNs      = "arp_burst_ns"
+	bpfVarArpCostNs       = "arp_cost_ns"
+	bpfVarNets            = "nets"
+	bpfVarPressed         = "pressed"
+	bpfVarRelay           = "relay"
+	bpfVarTranslates      = "translates"
+	bpfVarWatchMark       = "watch_mark"
+	bpfVarWatchSnap       = "watch_snap"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -113,11 +126,13 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	ParpArp       *ebpf.ProgramSpec `ebpf:"parp_arp"`
-	ParpClaim     *ebpf.ProgramSpec `ebpf:"parp_claim"`
-	ParpRing      *ebpf.ProgramSpec `ebpf:"parp_ring"`
-	ParpRingBasic *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
-	ParpWatch     *ebpf.ProgramSpec `ebpf:"parp_watch"`
+	ParpArp        *ebpf.ProgramSpec `ebpf:"parp_arp"`
+	ParpClaim      *ebpf.ProgramSpec `ebpf:"parp_claim"`
+	ParpReturn     *ebpf.ProgramSpec `ebpf:"parp_return"`
+	ParpRing       *ebpf.ProgramSpec `ebpf:"parp_ring"`
+	ParpRingBasic  *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
+	ParpWatch      *ebpf.ProgramSpec `ebpf:"parp_watch"`
+	ParpWatchBasic *ebpf.ProgramSpec `ebpf:"parp_watch_basic"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -127,9 +142,10 @@ type bpfMapSpecs struct {
 	ParpBuckets  *ebpf.MapSpec `ebpf:"parp_buckets"`
 	ParpConsumed *ebpf.MapSpec `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.MapSpec `ebpf:"parp_decision"`
-	ParpLocal    *ebpf.MapSpec `ebpf:"parp_local"`
+	ParpFlows    *ebpf.MapSpec `ebpf:"parp_flows"`
+	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
+	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
-	ParpPrefixes *ebpf.MapSpec `ebpf:"parp_prefixes"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
 }
 
@@ -139,8 +155,10 @@ type bpfMapSpecs struct {
 type bpfVariableSpecs struct {
 	ArpBurstNs *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
 	ArpCostNs  *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
-	Prefixes   *ebpf.VariableSpec `ebpf:"prefixes"`
+	Nets       *ebpf.VariableSpec `ebpf:"nets"`
 	Pressed    *ebpf.VariableSpec `ebpf:"pressed"`
+	Relay      *ebpf.VariableSpec `ebpf:"relay"`
+	Translates *ebpf.VariableSpec `ebpf:"translates"`
 	WatchMark  *ebpf.VariableSpec `ebpf:"watch_mark"`
 	WatchSnap  *ebpf.VariableSpec `ebpf:"watch_snap"`
 }
@@ -168,9 +186,10 @@ type bpfMaps struct {
 	ParpBuckets  *ebpf.Map `ebpf:"parp_buckets"`
 	ParpConsumed *ebpf.Map `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.Map `ebpf:"parp_decision"`
-	ParpLocal    *ebpf.Map `ebpf:"parp_local"`
+	ParpFlows    *ebpf.Map `ebpf:"parp_flows"`
+	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
+	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
-	ParpPrefixes *ebpf.Map `ebpf:"parp_prefixes"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
 }
 
@@ -179,9 +198,10 @@ func (m *bpfMaps) Close() error {
 		m.ParpBuckets,
 		m.ParpConsumed,
 		m.ParpDecision,
-		m.ParpLocal,
+		m.ParpFlows,
+		m.ParpHosts,
+		m.ParpNets,
 		m.ParpPorts,
-		m.ParpPrefixes,
 		m.ParpStats,
 	)
 }
@@ -192,8 +212,10 @@ func (m *bpfMaps) Close() error {
 type bpfVariables struct {
 	ArpBurstNs *ebpf.Variable `ebpf:"arp_burst_ns"`
 	ArpCostNs  *ebpf.Variable `ebpf:"arp_cost_ns"`
-	Prefixes   *ebpf.Variable `ebpf:"prefixes"`
+	Nets       *ebpf.Variable `ebpf:"nets"`
 	Pressed    *ebpf.Variable `ebpf:"pressed"`
+	Relay      *ebpf.Variable `ebpf:"relay"`
+	Translates *ebpf.Variable `ebpf:"translates"`
 	WatchMark  *ebpf.Variable `ebpf:"watch_mark"`
 	WatchSnap  *ebpf.Variable `ebpf:"watch_snap"`
 }
@@ -202,20 +224,24 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	ParpArp       *ebpf.Program `ebpf:"parp_arp"`
-	ParpClaim     *ebpf.Program `ebpf:"parp_claim"`
-	ParpRing      *ebpf.Program `ebpf:"parp_ring"`
-	ParpRingBasic *ebpf.Program `ebpf:"parp_ring_basic"`
-	ParpWatch     *ebpf.Program `ebpf:"parp_watch"`
+	ParpArp        *ebpf.Program `ebpf:"parp_arp"`
+	ParpClaim      *ebpf.Program `ebpf:"parp_claim"`
+	ParpReturn     *ebpf.Program `ebpf:"parp_return"`
+	ParpRing       *ebpf.Program `ebpf:"parp_ring"`
+	ParpRingBasic  *ebpf.Program `ebpf:"parp_ring_basic"`
+	ParpWatch      *ebpf.Program `ebpf:"parp_watch"`
+	ParpWatchBasic *ebpf.Program `ebpf:"parp_watch_basic"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.ParpArp,
 		p.ParpClaim,
+		p.ParpReturn,
 		p.ParpRing,
 		p.ParpRingBasic,
 		p.ParpWatch,
+		p.ParpWatchBasic,
 	)
 }
 

@@ -41,7 +41,7 @@ func TestCapabilities(t *testing.T) {
 			namespace(t)
 			e := veth(t, "a")
 			drop(t, c.caps...)
-			s, err := Load(ARPPolice{PerSecond: 1, Burst: 1})
+			s, err := Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}})
 			if (err == nil) != c.loads || err != nil && !errors.Is(err, ErrNotSupported) {
 				t.Fatalf("load: %v", err)
 			}

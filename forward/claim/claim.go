@@ -29,11 +29,16 @@ const MaxPorts = 4096
 // Port is what the programs know of an interface.
 type Port struct {
 	Ifindex  int32
-	Forward  bool // its IPv4 frames are ours
+	Forward  bool // its IPv4 frames are looked at
 	Workload bool // its ARP requests are answered
-	Quota    uint32
-	L2Len    uint32      // 14 with an Ethernet header, else 0
-	Aliases  [2]wire.MAC // destinations besides its own MAC that mean it; zero: none
+	// Anywhere says that packets from it are sent to uplinks too, and refused here
+	// where there is no way; else only those are taken that lead to a workload.
+	Anywhere bool
+	// KernelForwards says that the kernel forwards what it is left there.
+	KernelForwards bool
+	Quota          uint32
+	L2Len          uint32      // 14 with an Ethernet header, else 0
+	Aliases        [2]wire.MAC // destinations besides its own MAC that mean it; zero: none
 }
 
 // Flags of struct port, bpf/claim.c.
@@ -41,15 +46,32 @@ const (
 	portForward = 1 << iota
 	portWorkload
 	portRetype
+	portAnywhere
+	portKernelForwards
+)
+
+// Owner says why a frame was left to the kernel: enum owner of bpf/claim.c.
+type Owner uint8
+
+// The owners; those before have no counter.
+const (
+	Local      Owner = iota + 2 // this host
+	Punted                      // what the operator leaves to the kernel
+	Transit                     // the kernel forwards, and the way is none that is served
+	Translated                  // of a flow that the kernel may translate
+	Upper                       // of a device that stands on the interface, maybe
+	Tagged                      // a VLAN's
+	GSO                         // the kernel forwards, and no ring can have it as it is
+	owners
 )
 
 // Counters are what the filters counted for an interface.
 type Counters struct {
-	Admitted   uint64 // given to the ring
+	Admitted   uint64 // given to the ring, or segments to the relay
 	Policed    uint64 // refused: the interface's share of the ring was in use
-	BadGSO     uint64 // refused: a GSO type that no virtio_net_hdr expresses
-	Local      uint64 // left to the kernel: for this host
-	Punted     uint64 // left to the kernel: punted
+	BadGSO     uint64 // with a GSO type that no virtio_net_hdr expresses
+	Relayed    uint64 // those of them that went to the relay: the others are lost
+	Left       [owners]uint64
 	ARPPassed  uint64
 	ARPPoliced uint64
 }
@@ -58,8 +80,10 @@ func (c *Counters) add(o Counters) {
 	c.Admitted += o.Admitted
 	c.Policed += o.Policed
 	c.BadGSO += o.BadGSO
-	c.Local += o.Local
-	c.Punted += o.Punted
+	c.Relayed += o.Relayed
+	for i, n := range o.Left {
+		c.Left[i] += n
+	}
 	c.ARPPassed += o.ARPPassed
 	c.ARPPoliced += o.ARPPoliced
 }
@@ -74,16 +98,18 @@ type Set struct {
 	arp   *ebpf.Program
 	claim *ebpf.Program
 	watch *ebpf.Program
+	back  *ebpf.Program // of the relay
 	// seesGSO: the ring's filter reads the exact GSO type.
-	seesGSO  bool
-	mode     Mode
-	free     []uint32
-	ports    map[int32]ported
-	local    map[netip.Prefix]uint32
-	prefixes uint32
-	claims   map[int32]attached
-	gone     Counters // of interfaces that have left
-	window   *Window
+	seesGSO bool
+	mode    Mode
+	free    []uint32
+	ports   map[int32]ported
+	classes map[netip.Prefix]classed
+	hosts   uint32 // entries of the map of single addresses
+	nets    uint32 // entries of the trie
+	claims  map[int32]attached
+	gone    Counters // of interfaces that have left
+	window  *Window
 }
 
 type ported struct {
@@ -96,13 +122,6 @@ func (s *Set) read(p ported) Counters {
 	c := s.window.read(p.slot)
 	c.Admitted -= p.base
 	return c
-}
-
-// Slot gives the index of an interface in the filter's tables.
-func (s *Set) Slot(ifindex int32) uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ports[ifindex].slot
 }
 
 // SeesGSOType reports whether the filter reads the exact GSO type of frames;
@@ -133,6 +152,12 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 	}
 	if p.Aliases != [2]wire.MAC{} {
 		v.Flags |= portRetype
+	}
+	if p.Anywhere {
+		v.Flags |= portAnywhere
+	}
+	if p.KernelForwards {
+		v.Flags |= portKernelForwards
 	}
 	for i, a := range p.Aliases {
 		if a.IsZero() {
@@ -202,7 +227,7 @@ func (s *Set) Totals() Counters {
 	defer s.mu.Unlock()
 	t := s.gone
 	unknown := s.window.read(0)
-	unknown.Admitted = 0 // there it counts all
+	unknown.Admitted, unknown.Relayed = 0, 0 // there they count all
 	t.add(unknown)
 	for _, p := range s.ports {
 		t.add(s.read(p))
@@ -210,74 +235,101 @@ func (s *Set) Totals() Counters {
 	return t
 }
 
-// Destination says whose a destination is.
-type Destination uint32
+// Class says where a destination may lead: forward.Class, whose members are
+// TO_* of bpf/claim.c.
+type Class uint32
 
-// The destinations that are left to the kernel.
-const (
-	ToLocal Destination = 1
-	ToPunt  Destination = 2
-)
+// Elsewhere is the class of what has been told none.
+const Elsewhere Class = 8
 
-// SetDestinations says which destinations are left to the kernel: this host's
-// addresses and broadcast addresses, and what is punted. Only differences to
-// what was said before are written.
-func (s *Set) SetDestinations(want map[netip.Prefix]Destination) error {
+// classed is a destination that the maps hold.
+type classed struct {
+	class  Class
+	inTrie bool
+}
+
+// maxHosts is MAX_HOSTS of bpf/claim.c: further single addresses are kept in
+// the trie, where a look-up takes longer.
+const maxHosts = 65536
+
+// SetClass says what class the destinations of a prefix have that no longer
+// prefix has, and 0 that they have that of the next shorter one. It calls the
+// kernel only for what changes.
+func (s *Set) SetClass(p netip.Prefix, c Class) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for p, d := range want {
-		if have, ok := s.local[p]; ok && have == uint32(d) {
-			continue
+	have, had := s.classes[p]
+	var err error
+	switch {
+	case have.class == c:
+	case c == 0:
+		delete(s.classes, p)
+		err = s.deleteClass(p, have.inTrie)
+	default:
+		if !had {
+			have.inTrie = !p.IsSingleIP() || s.hosts >= maxHosts
 		}
-		if err := s.putDestination(p, uint32(d)); err != nil {
-			errs = append(errs, fmt.Errorf("destination %s: ring filter: %w", p, err))
+		if err = s.putClass(p, c, have.inTrie); err == nil {
+			s.classes[p] = classed{c, have.inTrie}
+			s.count(have.inTrie, had)
+			err = s.vars.Nets.Set(s.nets)
 		}
 	}
-	for p := range s.local {
-		if _, ok := want[p]; ok {
-			continue
-		}
-		if err := s.deleteDestination(p); err != nil {
-			errs = append(errs, fmt.Errorf("destination %s: ring filter: %w", p, err))
-		}
+	if err != nil {
+		return fmt.Errorf("destination %s: ring filter: %w", p, err)
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+func (s *Set) count(inTrie, had bool) {
+	switch {
+	case had:
+	case inTrie:
+		s.nets++
+	default:
+		s.hosts++
+	}
+}
+
+// Classes is how many destinations the maps hold.
+func (s *Set) Classes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.classes)
 }
 
 func lpmKey(p netip.Prefix) bpfLpmkey {
 	return bpfLpmkey{Prefixlen: uint32(p.Bits()), Addr: nativeAddr(p.Addr())}
 }
 
-func (s *Set) putDestination(p netip.Prefix, d uint32) error {
-	if p.IsSingleIP() {
-		if err := s.objs.ParpLocal.Put(nativeAddr(p.Addr()), d); err != nil {
-			return err
-		}
-		s.local[p] = d
-		return nil
+func (s *Set) putClass(p netip.Prefix, c Class, inTrie bool) error {
+	if inTrie {
+		return s.objs.ParpNets.Put(lpmKey(p), uint32(c))
 	}
-	if err := s.objs.ParpPrefixes.Put(lpmKey(p), d); err != nil {
-		return err
-	}
-	if _, had := s.local[p]; !had {
-		s.prefixes++
-	}
-	s.local[p] = d
-	return s.vars.Prefixes.Set(s.prefixes)
+	return s.objs.ParpHosts.Put(nativeAddr(p.Addr()), uint32(c))
 }
 
-func (s *Set) deleteDestination(p netip.Prefix) error {
-	delete(s.local, p)
-	var err error
-	if p.IsSingleIP() {
-		err = s.objs.ParpLocal.Delete(nativeAddr(p.Addr()))
+func (s *Set) deleteClass(p netip.Prefix, inTrie bool) (err error) {
+	if inTrie {
+		s.nets--
+		err = errors.Join(s.objs.ParpNets.Delete(lpmKey(p)), s.vars.Nets.Set(s.nets))
 	} else {
-		s.prefixes--
-		err = errors.Join(s.objs.ParpPrefixes.Delete(lpmKey(p)), s.vars.Prefixes.Set(s.prefixes))
+		s.hosts--
+		err = s.objs.ParpHosts.Delete(nativeAddr(p.Addr()))
 	}
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil
 	}
 	return err
+}
+
+// Translated reports whether the kernel may have translated the flow that a
+// packet answers.
+func (s *Set) Translated(packet []byte) bool {
+	key, ok := flowEnd(packet)
+	if !ok {
+		return false
+	}
+	var one uint8
+	return s.objs.ParpFlows.Lookup(&key, &one) == nil
 }

@@ -10,68 +10,86 @@ import (
 	"proxyarpd/internal/wire"
 )
 
+// classes are the destinations of a test, as SetClass has them.
+type classes map[string]Class
+
+// become makes the set's destinations these and no others.
+func (c classes) become(t testing.TB, s *Set) {
+	t.Helper()
+	for p := range s.classes {
+		if _, stays := c[p.String()]; !stays {
+			if err := s.SetClass(p, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for p, class := range c {
+		if err := s.SetClass(netip.MustParsePrefix(p), class); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Classes as bpf/claim.c has them.
+const (
+	toLocal Class = 1 << iota
+	toPunt
+	toWorkload
+	toElsewhere
+	toUnserved
+)
+
 // Every frame goes to the ring or to the kernel, never to both or to none.
 func TestEachFrameOnce(t *testing.T) {
 	namespace(t)
 	e, s := veth(t, "a"), load(t)
 	r, k := openRing(t, s, 256), openKernel(t, e, unix.ETH_P_IP)
 	slot := forward(t, s, e, 1000)
-	must := func(err error) {
+	try := func(dst string, owner Owner) {
 		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(s.SetDestinations(map[netip.Prefix]Destination{
-		netip.MustParsePrefix("203.0.113.1/32"):   ToLocal,
-		netip.MustParsePrefix("203.0.113.255/32"): ToLocal, // a broadcast address
-		netip.MustParsePrefix("10.0.0.0/8"):       ToPunt,
-		netip.MustParsePrefix("10.1.0.0/16"):      ToLocal, // `ip route add local 10.1.0.0/16 dev lo`
-		netip.MustParsePrefix("10.1.2.3/32"):      ToPunt,
-	}))
-	var want Counters
-	try := func(dst string, ours bool, count *uint64) {
-		t.Helper()
-		before := s.Counters(e.index)
+		want := s.Counters(e.index)
 		e.put(t, repeat(3, packet(e.mac, dst))...)
 		inRing, inKernel := drain(r, s, slot), len(k.got(t))
-		if ours && (inRing != 3 || inKernel != 0) || !ours && (inRing != 0 || inKernel != 3) {
-			t.Errorf("3 frames to %s: %d in the ring, %d in the kernel, want ours %v", dst, inRing, inKernel, ours)
+		if owner == 0 && (inRing != 3 || inKernel != 0) || owner != 0 && (inRing != 0 || inKernel != 3) {
+			t.Errorf("3 frames to %s: %d in the ring, %d in the kernel, want owner %d", dst, inRing, inKernel, owner)
 		}
-		want = before
-		switch {
-		case ours:
+		if owner == 0 {
 			want.Admitted += 3
-		case count == &want.Local:
-			want.Local += 3
-		default:
-			want.Punted += 3
+		} else {
+			want.Left[owner] += 3
 		}
 		if have := s.Counters(e.index); have != want {
 			t.Errorf("%s: %+v, want %+v", dst, have, want)
 		}
 	}
-	local, punted := &want.Local, &want.Punted
+	const ours Owner = 0
+	classes{
+		"203.0.113.1/32":   toLocal,
+		"203.0.113.255/32": toLocal, // a broadcast address
+		"10.0.0.0/8":       toPunt,
+		"10.1.0.0/16":      toLocal, // `ip route add local 10.1.0.0/16 dev lo`
+		"10.1.2.3/32":      toPunt,
+	}.become(t, s)
 	for _, dst := range []string{"203.0.113.2", "1.0.0.1", "126.255.255.255", "128.0.0.1", "223.255.255.255", "240.0.0.1", "9.255.255.255", "11.0.0.0"} {
-		try(dst, true, nil)
+		try(dst, ours)
 	}
 	for _, dst := range []string{"203.0.113.1", "203.0.113.255", "10.1.2.4", "0.0.0.0", "127.0.0.1", "224.0.0.1", "239.1.2.3", "255.255.255.255"} {
-		try(dst, false, local)
+		try(dst, Local)
 	}
 	for _, dst := range []string{"10.0.0.0", "10.255.255.255", "10.1.2.3"} {
-		try(dst, false, punted)
+		try(dst, Punted)
 	}
 
 	// Addresses come and go.
-	must(s.SetDestinations(map[netip.Prefix]Destination{netip.MustParsePrefix("203.0.113.2/32"): ToLocal}))
-	try("203.0.113.2", false, local)
+	classes{"203.0.113.2/32": toLocal}.become(t, s)
+	try("203.0.113.2", Local)
 	for _, dst := range []string{"203.0.113.1", "10.0.0.1", "10.1.2.3"} {
-		try(dst, true, nil)
+		try(dst, ours)
 	}
-	must(s.SetDestinations(map[netip.Prefix]Destination{netip.MustParsePrefix("0.0.0.0/0"): ToPunt}))
-	try("203.0.113.2", false, punted)
-	must(s.SetDestinations(nil))
-	try("203.0.113.2", true, nil)
+	classes{"0.0.0.0/0": toPunt}.become(t, s)
+	try("203.0.113.2", Punted)
+	classes{}.become(t, s)
+	try("203.0.113.2", ours)
 
 	if got := s.Totals(); got != s.Counters(e.index) {
 		t.Errorf("totals %+v of one interface with %+v", got, s.Counters(e.index))
@@ -83,6 +101,43 @@ func TestEachFrameOnce(t *testing.T) {
 	e.put(t, repeat(5, packet(e.mac, "203.0.113.9"))...)
 	if n := len(k.got(t)); n != 5 {
 		t.Errorf("no ring, and the kernel gets %d of 5 frames", n)
+	}
+}
+
+// Single addresses beyond the room of the map for them are kept elsewhere, and
+// the nearest prefix is what counts in any case.
+func TestManyAddresses(t *testing.T) {
+	namespace(t)
+	e, s := veth(t, "a"), load(t)
+	r, k := openRing(t, s, 256), openKernel(t, e, unix.ETH_P_IP)
+	slot := forward(t, s, e, 1000)
+	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	const n = maxHosts + 1000
+	for i := range n {
+		if err := s.SetClass(netip.PrefixFrom(address(i), 32), toLocal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.SetClass(netip.MustParsePrefix("10.0.0.0/8"), toUnserved); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{0, 1, maxHosts - 1, maxHosts, maxHosts + 1, n - 1} {
+		e.put(t, packet(e.mac, address(i).String()))
+		if drain(r, s, slot) != 0 || len(k.got(t)) != 1 {
+			t.Errorf("%v, the address %d of %d, is not the kernel's", address(i), i, n)
+		}
+	}
+	if s.Counters(e.index).Left[Local] != 6 {
+		t.Errorf("counted %+v", s.Counters(e.index))
+	}
+	for i := range n {
+		if err := s.SetClass(netip.PrefixFrom(address(i), 32), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.put(t, packet(e.mac, address(n-1).String()))
+	if drain(r, s, slot) != 1 || s.Classes() != 1 {
+		t.Errorf("%d destinations are left", s.Classes())
 	}
 }
 
@@ -134,10 +189,7 @@ func TestAliasBecomesHost(t *testing.T) {
 	e, s := veth(t, "a"), load(t)
 	r, k, arp := openRing(t, s, 64), openKernel(t, e, unix.ETH_P_IP), openKernel(t, e, unix.ETH_P_ARP)
 	answered, former, stranger := wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, wire.MAC{2, 1, 1, 1, 1, 1}, wire.MAC{2, 9, 9, 9, 9, 9}
-	local := netip.MustParsePrefix("203.0.113.1/32")
-	if err := s.SetDestinations(map[netip.Prefix]Destination{local: ToLocal}); err != nil {
-		t.Fatal(err)
-	}
+	classes{"203.0.113.1/32": toLocal}.become(t, s)
 	for _, c := range []struct {
 		name    string
 		forward bool

@@ -37,7 +37,8 @@ func TestFramesLeftAlone(t *testing.T) {
 	}{
 		"plain":                      {plain, 1, false},
 		"VLAN 5":                     {tagged(0, 5), 0, true},
-		"priority tag":               {tagged(0xe0, 0), 0, true},
+		"priority tag":               {tagged(0xe0, 0), 1, true},
+		"VLAN 5 with a priority":     {tagged(0xe0, 5), 0, true},
 		"broadcast":                  {changed(0, 255, 255, 255, 255, 255, 255), 0, false},
 		"multicast":                  {changed(0, 1, 0, 0x5e, 0, 0, 9), 0, false},
 		"IPv6":                       {changed(12, 0x86, 0xdd), 0, false},
@@ -81,7 +82,7 @@ func TestARPPolicing(t *testing.T) {
 	namespace(t)
 	flooder, quiet, stranger, other := veth(t, "a"), veth(t, "b"), veth(t, "c"), veth(t, "d")
 	const burst = 50
-	s, err := Load(ARPPolice{PerSecond: 10, Burst: burst})
+	s, err := Load(Config{ARP: ARPPolice{PerSecond: 10, Burst: burst}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
@@ -16,24 +17,42 @@ type ARPPolice struct {
 	Burst     int
 }
 
+// Config says what programs and maps are to be loaded for.
+type Config struct {
+	ARP ARPPolice
+	// Translates says that the kernel may translate flows that it is left (NAT):
+	// who sent into such a flow is remembered, and what answers is left to it, too.
+	Translates bool
+}
+
 // Load loads programs and maps. An error that is ErrNotSupported, by
 // errors.Is, says why this host can't: the kernel, or a missing capability.
-func Load(arp ARPPolice) (*Set, error) { return loadSet(arp, true) }
+func Load(cfg Config) (*Set, error) { return loadSet(cfg, true) }
 
 // loadSet loads the filter that sees GSO types only if exact is wanted.
-func loadSet(arp ARPPolice, exact bool) (*Set, error) {
+func loadSet(cfg Config, exact bool) (*Set, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, err
 	}
+	translates := uint32(0)
+	if cfg.Translates {
+		translates = 1
+	} else {
+		spec.Maps[bpfMapParpFlows].MaxEntries = 1 // an LRU map takes all of its memory at once
+	}
 	if err := errors.Join(
-		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(arp.PerSecond, 1))),
-		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(arp.PerSecond, 1))*uint64(max(arp.Burst, 1))),
+		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
+		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
+		spec.Variables[bpfVarTranslates].Set(translates),
 	); err != nil {
 		return nil, fmt.Errorf("eBPF constants: %w", err)
 	}
-	basic := spec.Programs[bpfProgParpRingBasic]
-	delete(spec.Programs, bpfProgParpRingBasic)
+	basic := map[string]*ebpf.ProgramSpec{}
+	for _, name := range []string{bpfProgParpRingBasic, bpfProgParpWatchBasic} {
+		basic[name] = spec.Programs[name]
+		delete(spec.Programs, name)
+	}
 	var coll *ebpf.Collection
 	err = ErrNotSupported
 	if exact {
@@ -44,22 +63,23 @@ func loadSet(arp ARPPolice, exact bool) (*Set, error) {
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
 		first := err
 		delete(spec.Programs, bpfProgParpRing)
-		spec.Programs[bpfProgParpRingBasic] = basic
+		delete(spec.Programs, bpfProgParpWatch)
+		maps.Copy(spec.Programs, basic)
 		if coll, err = ebpf.NewCollection(spec); err != nil {
 			return nil, fmt.Errorf("load eBPF: %w", unsupported(err, first))
 		}
 	}
-	s := &Set{seesGSO: sees, ports: map[int32]ported{}, local: map[netip.Prefix]uint32{}, claims: map[int32]attached{}}
+	s := &Set{seesGSO: sees, ports: map[int32]ported{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
 	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
 		coll.Close()
 		return nil, err
 	}
-	name := bpfProgParpRing
+	ring, watch := bpfProgParpRing, bpfProgParpWatch
 	if !sees {
-		name = bpfProgParpRingBasic
+		ring, watch = bpfProgParpRingBasic, bpfProgParpWatchBasic
 	}
-	s.watch = coll.DetachProgram(bpfProgParpWatch)
-	s.ring, s.arp, s.claim = coll.DetachProgram(name), coll.DetachProgram(bpfProgParpArp), coll.DetachProgram(bpfProgParpClaim)
+	s.ring, s.watch, s.arp = coll.DetachProgram(ring), coll.DetachProgram(watch), coll.DetachProgram(bpfProgParpArp)
+	s.claim, s.back = coll.DetachProgram(bpfProgParpClaim), coll.DetachProgram(bpfProgParpReturn)
 	coll.Close()
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
@@ -116,7 +136,7 @@ func (s *Set) Close() error {
 	for ifindex := range s.claims {
 		errs = append(errs, s.releaseLocked(ifindex))
 	}
-	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.watch} {
+	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())
 	}
 	return errors.Join(append(errs, s.objs.Close(), s.window.close())...)

@@ -133,7 +133,7 @@ func (k *kernel) got(t testing.TB) (types []uint8) {
 
 func load(t testing.TB) *Set {
 	t.Helper()
-	s, err := Load(ARPPolice{PerSecond: 10000, Burst: 2000})
+	s, err := Load(Config{ARP: ARPPolice{PerSecond: 10000, Burst: 2000}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,9 @@ func (w *Window) Consume(slot uint32) {
 	}
 }
 
+// Relayed is how many frames have been sent to the relay so far.
+func (w *Window) Relayed() uint64 { return atomic.LoadUint64(&w.stats[0].Relayed) }
+
 // SetLap says how many frames the ring holds.
 func (w *Window) SetLap(slots int) { w.lap = uint32(slots) }
 
@@ -136,12 +139,15 @@ func (w *Window) start(slot uint32) uint64 {
 
 func (w *Window) read(slot uint32) Counters {
 	s := &w.stats[slot]
-	return Counters{
+	c := Counters{
 		Admitted: atomic.LoadUint64(&s.Admitted), Policed: atomic.LoadUint64(&s.Policed),
-		BadGSO: atomic.LoadUint64(&s.Badgso), Local: atomic.LoadUint64(&s.Local),
-		Punted: atomic.LoadUint64(&s.Punted), ARPPassed: atomic.LoadUint64(&s.ArpPassed),
-		ARPPoliced: atomic.LoadUint64(&s.ArpPoliced),
+		BadGSO: atomic.LoadUint64(&s.Badgso), Relayed: atomic.LoadUint64(&s.Relayed),
+		ARPPassed: atomic.LoadUint64(&s.ArpPassed), ARPPoliced: atomic.LoadUint64(&s.ArpPoliced),
 	}
+	for i := range c.Left {
+		c.Left[i] = atomic.LoadUint64(&s.Left[i])
+	}
+	return c
 }
 
 // take reads the counters of a slot whose interface has left and clears them.
@@ -149,8 +155,11 @@ func (w *Window) read(slot uint32) Counters {
 func (w *Window) take(slot uint32) Counters {
 	c := w.read(slot)
 	s := &w.stats[slot]
-	for _, p := range []*uint64{&s.Policed, &s.Badgso, &s.Local, &s.Punted, &s.ArpPassed, &s.ArpPoliced} {
+	for _, p := range []*uint64{&s.Policed, &s.Badgso, &s.Relayed, &s.ArpPassed, &s.ArpPoliced} {
 		atomic.StoreUint64(p, 0)
+	}
+	for i := range s.Left {
+		atomic.StoreUint64(&s.Left[i], 0)
 	}
 	return c
 }

@@ -30,6 +30,10 @@ type Port struct {
 	Fail func(ifindex int32) forward.Verdict
 	// Discard makes Send keep nothing, for benchmarks.
 	Discard bool
+	// Keep makes Return refuse.
+	Keep bool
+
+	returned []Sent
 }
 
 var _ forward.Port = (*Port)(nil)
@@ -64,6 +68,25 @@ func (p *Port) Sent() []Sent {
 	defer p.mu.Unlock()
 	s := p.sent
 	p.sent = nil
+	return s
+}
+
+// Return implements forward.Port.
+func (p *Port) Return(f *forward.Frame) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.Keep {
+		p.returned = append(p.returned, Sent{Ifindex: f.Ifindex, Buf: slices.Clone(f.Buf)})
+	}
+	return !p.Keep
+}
+
+// Returned gives the frames that were given back since the last call.
+func (p *Port) Returned() []Sent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.returned
+	p.returned = nil
 	return s
 }
 

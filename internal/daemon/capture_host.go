@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"net/netip"
 	"os"
 	"runtime"
 
@@ -155,7 +154,7 @@ func (d *Daemon) leftToKernel(l *netstate.Link, s *pktring.Slot) (verdict uint8,
 		return 0, false
 	case s.PktType == unix.PACKET_OUTGOING:
 		return uint8(forward.Local), true
-	case s.Tagged:
+	case s.Tagged && s.TCI&pktring.VLANID != 0:
 		return uint8(forward.IgnoreTagged), true
 	}
 	ip := s.Data
@@ -177,21 +176,25 @@ func (d *Daemon) leftToKernel(l *netstate.Link, s *pktring.Slot) (verdict uint8,
 	case len(ip) < wire.IPv4MinLen:
 		return uint8(forward.Local), true
 	}
-	return uint8(d.destinationOf(wire.IPv4(ip).Dst())), true
+	return uint8(d.ownerOf(ip, ours, s)), true
 }
 
-// destinationOf says why the ring's filter left an address to the kernel. What
-// is nobody's there was refused because its interface held its share of the ring.
-func (d *Daemon) destinationOf(dst [4]byte) forward.Verdict {
-	addr, t := netip.AddrFrom4(dst), d.loop.Table()
-	switch {
-	case dst == [4]byte{}, dst[0] == 127, dst[0]&0xf0 == 0xe0, dst == [4]byte{255, 255, 255, 255}, t.LocalTable(addr):
-		return forward.Local
+// ownerOf says why the ring's filter left a packet to the kernel. What is ours by
+// the tables may have been left for what only the filter sees, or have been
+// refused because its interface held its share of the ring.
+func (d *Daemon) ownerOf(ip []byte, in *forward.Link, s *pktring.Slot) forward.Verdict {
+	owner := d.loop.Table().Owner(ip, in)
+	if owner != forward.NotSpecified {
+		return owner
 	}
-	for _, p := range d.cfg.Punt {
-		if p.Contains(addr) {
-			return forward.Punt
-		}
+	left := d.claim.Counters(in.Ifindex).Left
+	switch {
+	case in.KernelForwards() && d.claim.Translated(ip):
+		return forward.PuntTranslated
+	case in.KernelForwards() && left[claim.GSO] > 0 && s.Len > in.MTU+wire.EthernetLen:
+		return forward.PuntGSO
+	case !in.KernelForwards() && !in.Workload() && left[claim.Upper] > 0:
+		return forward.PuntUpper
 	}
 	return forward.DropRateLimit
 }

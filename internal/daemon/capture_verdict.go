@@ -24,7 +24,7 @@ func (e *event) describe(v *capture.Verdict, frame []byte) {
 	}
 	verdict := forward.Verdict(e.verdict)
 	v.Kind = verdict.Kind()
-	if v.Kind == capture.Drop || v.Kind == capture.Ignore {
+	if v.Kind == capture.Drop || v.Kind == capture.Ignore || v.Kind == capture.Punt && verdict != forward.Punt {
 		v.Reason = verdict.String()
 	}
 	if e.source == fromDatapath {
@@ -77,10 +77,8 @@ func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, fra
 			v.MTU = r.MTU
 		}
 	}
-	if k.Table != nil && k.From != nil && ip.Valid() && ip.HeaderValid() {
-		if r := k.Table.RuleFor(ip, k.From.Ifindex); r != nil {
-			v.Rule = strconv.FormatUint(uint64(r.Priority), 10)
-		}
+	if k.Rule != nil {
+		v.Rule = strconv.FormatUint(uint64(k.Rule.Priority), 10)
 	}
 	if v.Kind != capture.Forward || !ip.Valid() {
 		return

@@ -61,7 +61,7 @@ func TestRoles(t *testing.T) {
 		link netstate.Link
 		want role
 	}{
-		{eth(2, "cali1"), roleWorkload}, {eth(7, "eth0"), roleUplink}, {eth(6, "eth9"), roleNone},
+		{eth(2, "cali1"), roleWorkload}, {eth(7, "eth0"), roleUplink}, {eth(6, "eth9"), roleUplink},
 		{port, roleNone}, {tun, roleUplink}, {lo, roleNone},
 	} {
 		if got := d.roleOf(&tt.link); got != tt.want {
@@ -75,7 +75,7 @@ func TestRoles(t *testing.T) {
 func TestLeftAlone(t *testing.T) {
 	var log strings.Builder
 	d := &Daemon{cfg: Default(), builder: forward.NewBuilder(forward.Policy{}), log: slog.New(slog.NewTextHandler(&log, nil)),
-		links: map[int]*netstate.Link{}, dirty: dirty{links: map[int]bool{}}, synced: true}
+		links: map[int]*netstate.Link{}, dirty: newDirty(), synced: true}
 	if err := d.cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,8 @@ func (s *routeScratch) usable(r *netstate.Route) []forward.Nexthop {
 
 // rule says of a policy rule what the datapath needs. Forwarded packets bear no
 // mark, come from no tunnel's metadata and from no interface of a VRF, and count
-// as user 0's (sock_net_uid in include/net/sock.h).
+// as user 0's (sock_net_uid in include/net/sock.h). In the kernel netfilter may
+// give them a mark, and the device they came by a tunnel's metadata.
 func rule(r *netstate.Rule) forward.Rule {
 	return forward.Rule{
 		Priority: r.Priority, Action: forward.RuleAction(r.Action), Table: r.Table, Goto: r.Goto,
@@ -65,6 +66,7 @@ func rule(r *netstate.Rule) forward.Rule {
 		DSCP: r.DSCP << 2, DSCPMask: r.DSCPMask << 2, Proto: r.IPProto,
 		SPort:             forward.PortMatch{Low: r.SPort.First, High: r.SPort.Last, Mask: r.SPort.Mask},
 		DPort:             forward.PortMatch{Low: r.DPort.First, High: r.DPort.Last, Mask: r.DPort.Mask},
+		Undecided:         r.Mask != 0 || r.Unsupported(),
 		Never:             r.OIF != "" || r.Mark&r.Mask != 0 || r.L3MDev || r.UIDs.Set && r.UIDs.First > 0 || r.Unsupported(),
 		SuppressPrefixLen: int(r.SuppressPrefixLen), SuppressByGroup: r.SuppressGroup >= 0, SuppressGroup: uint32(max(r.SuppressGroup, 0)),
 	}

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
 	"proxyarpd/forward"
@@ -21,6 +21,7 @@ import (
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/pktring"
+	"proxyarpd/internal/relay"
 )
 
 // spin is how long the datapath looks at an empty ring before it sleeps: a
@@ -36,7 +37,8 @@ type Daemon struct {
 
 	req       *netstate.Requester
 	watch     *netstate.Watcher
-	claim     *claim.Set // nil: no eBPF here
+	claim     *claim.Set    // nil: no eBPF here
+	relay     *relay.Device // nil: there is none
 	macs      *macs.Keeper
 	arp       *arpd.Responder
 	port      *afpacket.Port // nil with engine none
@@ -44,7 +46,9 @@ type Daemon struct {
 	hops      chan hop
 	openNow   chan struct{}
 	claimSoon chan struct{}
+	members   int // socket that asks devices for frames to --mac, 0: none
 	asked     hopStats
+	asking    asking
 	taps      hub // who captures
 
 	mu        sync.Mutex
@@ -61,22 +65,25 @@ type Daemon struct {
 	addrs     map[int][]netstate.Address
 	rules     []netstate.Rule
 	confAll   devConf
-	local     map[netip.Prefix]claim.Destination
+	untold    int // destinations that the ring's filter could not be told of
 	ports     map[int]*port
-	toOpen    map[int]bool // ports that the opener has to look at
-	toClaim   map[int]bool // ports whose claim can wait
-	egress    map[int]bool // interfaces with egress rules that --bypass-policy spares
+	toOpen    map[int]bool     // ports that the opener has to look at
+	toClaim   map[int]bool     // ports whose claim can wait
+	left      map[int][]string // idle uplinks with rules of their own, found at the start
+	egress    map[int]bool     // interfaces with egress rules that --bypass-policy spares
 	dirty     dirty
 }
 
 // dirty says what has to be looked at again after a batch of events.
 type dirty struct {
 	links   map[int]bool
-	roles   bool // which interfaces are uplinks may have changed
-	local   bool
+	gone    map[int]bool // interfaces that went; if there is one of that index, it is another
+	roles   bool         // which interfaces routes lead over may have changed
 	rules   bool
 	publish bool
 }
+
+func newDirty() dirty { return dirty{links: map[int]bool{}, gone: map[int]bool{}} }
 
 // port is an interface that we answer on or forward for.
 type port struct {
@@ -87,9 +94,12 @@ type port struct {
 	forwards    bool // the ring takes its frames
 	opened      bool // MAC set and originals claimed, as far as that is wanted
 	macFailed   bool
-	unclaimable bool // the tc program could not be attached
-	checked     bool // rules bound to it were looked for
-	refused     bool // and found: its packets are the kernel's
+	unclaimable bool   // the tc program could not be attached
+	checked     bool   // rules bound to it were looked for
+	refused     bool   // and found: its packets are the kernel's, as are those that lead there
+	qdisc       string // as it was then
+	asked       bool   // the device was asked to take frames to --mac, if that is wanted
+	ownMAC      bool   // and does not: the interface answers its own
 	conf        ifConf
 	failed      error
 }
@@ -114,8 +124,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 	d := &Daemon{
 		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{}, addrs: map[int][]netstate.Address{},
-		local: map[netip.Prefix]claim.Destination{}, ports: map[int]*port{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
-		dirty: dirty{links: map[int]bool{}}, ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
+		ports: map[int]*port{}, left: map[int][]string{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
+		dirty: newDirty(), ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}
 	d.taps.d = d
 	defer func() { err = errors.Join(err, d.close()) }()
@@ -138,6 +148,7 @@ func (d *Daemon) open(cookie uint64) error {
 	if err := d.openClaim(); err != nil {
 		return err
 	}
+	d.openRelay()
 	d.builder = forward.NewBuilder(forward.Policy{Transit: d.cfg.Transit, Copies: d.claim == nil, Punt: d.cfg.Punt})
 	if err := d.openARP(); err != nil {
 		return err
@@ -152,7 +163,8 @@ func (d *Daemon) open(cookie uint64) error {
 }
 
 func (d *Daemon) openClaim() error {
-	set, err := claim.Load(claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst})
+	set, err := claim.Load(claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
+		Translates: d.cfg.Engine != EngineNone && (len(d.cfg.Punt) > 0 || d.cfg.BypassPolicy)})
 	if err != nil {
 		if !errors.Is(err, claim.ErrNotSupported) {
 			return err
@@ -167,6 +179,25 @@ func (d *Daemon) openClaim() error {
 	}
 	return nil
 }
+
+// openRelay makes the device for what the ring can't take and what was taken too
+// early. Without it the former is lost where the kernel does not forward.
+func (d *Daemon) openRelay() {
+	if d.cfg.Engine == EngineNone {
+		return
+	}
+	err := errors.New("no tc program can be attached")
+	if d.claim != nil && d.cfg.Claim != claim.None {
+		if d.relay, err = relay.Open(); err == nil {
+			return
+		}
+	}
+	d.log.Warn("super-packets of tunnels inside workloads (VXLAN, GRE), of SCTP, and UFO can't be forwarded: "+
+		"where the kernel does not forward either, turn them off in the workload, as ethtool -K eth0 tx-udp_tnl-segmentation off does", "err", err)
+}
+
+// isRelay reports whether an interface is our own device.
+func (d *Daemon) isRelay(index int) bool { return d.relay != nil && int(d.relay.Ifindex()) == index }
 
 // Policing of ARP, per interface. A pod asks about once a minute.
 const (
@@ -192,6 +223,9 @@ func (d *Daemon) openForward() error {
 	if d.claim != nil {
 		cfg.Ring.Filter = d.claim.AttachRing
 		cfg.Window, cfg.Guarded = d.claim.Window(), d.claim.SeesGSOType()
+		if d.relay != nil {
+			cfg.Relay = d.relay
+		}
 	} else {
 		cfg.Ring.Filter = pktring.AttachIPv4
 	}
@@ -292,11 +326,17 @@ func (d *Daemon) close() error {
 	if d.claim != nil {
 		errs = append(errs, d.claim.Close())
 	}
+	if d.relay != nil {
+		errs = append(errs, d.relay.Close())
+	}
 	if d.arp != nil {
 		errs = append(errs, d.arp.Close())
 	}
 	if d.watch != nil {
 		errs = append(errs, d.watch.Close())
+	}
+	if d.members != 0 {
+		errs = append(errs, unix.Close(d.members))
 	}
 	if d.macs != nil {
 		errs = append(errs, d.macs.Close())

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +36,10 @@ func (d *Daemon) openPorts() {
 	for len(d.toOpen) > 0 {
 		for index := range d.toOpen {
 			delete(d.toOpen, index)
+			if l, p := d.links[index], d.ports[index]; l != nil && p != nil && d.claim != nil && d.idle(l, p) {
+				d.claimLater(index) // until then the kernel has its packets, or nobody wants them
+				continue
+			}
 			d.openPort(index)
 		}
 	}
@@ -53,9 +59,7 @@ func (d *Daemon) openPort(index int) {
 	if l == nil || p == nil || !d.synced {
 		return
 	}
-	if err := d.checkNew(l, p); err != nil {
-		d.refuse(l, p, err)
-	}
+	d.checkNew(l, p)
 	if d.wantsClaim(index, p) {
 		if d.claimHurries(l, p) {
 			if !d.claimPortNow(l, p) {
@@ -113,9 +117,10 @@ const fewPorts = 16
 
 // claimHurries reports whether nothing works without the claim: the kernel
 // would forward too, or drop what is for the host because of its MAC. Also the
-// first one is made at once, to know how.
+// first one is made at once, to know how. An uplink that only receives has been
+// waiting already.
 func (d *Daemon) claimHurries(l *netstate.Link, p *port) bool {
-	return len(d.ports) <= fewPorts || d.loop == nil || d.cfg.KeepMAC || d.claimMode() == string(claim.Auto) || d.kernelForwards(l) != nil
+	return d.idle(l, p) || len(d.ports) <= fewPorts || d.loop == nil || d.cfg.KeepMAC || d.claimMode() == string(claim.Auto) || d.kernelForwards(l) != nil
 }
 
 // claimPortNow attaches the tc program. It is false if the port can't be opened.
@@ -149,6 +154,7 @@ func (d *Daemon) claimLater(index int) {
 // (kernel/bpf/tcx.c, include/net/tcx.h: tcx_entry_sync), so it leaves twice
 // that time to others in between.
 func (d *Daemon) claimer(ctx context.Context) {
+	d.attachRelay()
 	for {
 		select {
 		case <-ctx.Done():
@@ -171,6 +177,16 @@ func (d *Daemon) claimer(ctx context.Context) {
 	}
 }
 
+// attachRelay has frames go through the relay from now on.
+func (d *Daemon) attachRelay() {
+	if d.relay == nil {
+		return
+	}
+	if err := d.claim.AttachRelay(d.relay.Ifindex()); err != nil {
+		d.log.Warn("super-packets that no ring can take are lost where the kernel does not forward", "err", err)
+	}
+}
+
 // claimOne attaches to one of those that wait, if there is one.
 func (d *Daemon) claimOne() bool {
 	d.mu.Lock()
@@ -178,7 +194,14 @@ func (d *Daemon) claimOne() bool {
 	for index := range d.toClaim {
 		delete(d.toClaim, index)
 		l, p := d.links[index], d.ports[index]
-		if l == nil || p == nil || !d.wantsClaim(index, p) {
+		switch {
+		case l == nil || p == nil || !d.synced:
+			continue
+		case d.idle(l, p) && !p.opened && p.failed == nil:
+			d.openPort(index)
+			d.publish()
+			return true
+		case !d.wantsClaim(index, p):
 			continue
 		}
 		d.claimPortNow(l, p)
@@ -197,15 +220,20 @@ func (d *Daemon) unlocked(fn func() error) error {
 	return fn()
 }
 
-// checkNew asks whether forwarding for an interface that appeared after the
-// start would bypass rules that are bound to it.
-func (d *Daemon) checkNew(l *netstate.Link, p *port) error {
+// checkNew asks whether forwarding for an interface would bypass rules that are
+// bound to it, which appeared with it or after the start.
+func (d *Daemon) checkNew(l *netstate.Link, p *port) {
 	if d.loop == nil || p.checked {
-		return nil
+		return
 	}
-	p.checked = true
+	p.checked, p.qdisc = true, l.Qdisc
+	if why := d.left[l.Index]; why != nil { // start has asked
+		delete(d.left, l.Index)
+		d.refuse(l, p, fmt.Errorf("left to the kernel, since no route leads over it and forwarding would bypass %s", strings.Join(why, "; ")))
+		return
+	}
 	if !d.running {
-		return nil // start has asked for all
+		return // start has asked for all
 	}
 	var found []hostpolicy.Finding
 	err := d.unlocked(func() (err error) {
@@ -215,18 +243,28 @@ func (d *Daemon) checkNew(l *netstate.Link, p *port) error {
 		return err
 	})
 	if err != nil && !d.cfg.BypassPolicy {
-		return fmt.Errorf("can't tell whether rules of this host would be bypassed: %w", err)
+		d.refuse(l, p, fmt.Errorf("can't tell whether rules of this host would be bypassed: %w", err))
+		return
 	}
-	for _, f := range found {
-		if f.Interface != l.Name {
-			continue // it was there, or not there, when the daemon started
+	found = slices.DeleteFunc(found, func(f hostpolicy.Finding) bool {
+		return f.Interface != l.Name // it was there, or not there, when the daemon started
+	})
+	switch {
+	case len(found) == 0 && p.refused:
+		p.refused, p.failed = false, nil
+	case len(found) > 0 && d.cfg.BypassPolicy:
+		for _, f := range found {
+			d.spare(f)
 		}
-		if !d.cfg.BypassPolicy {
-			return fmt.Errorf("forwarding would bypass %s", f)
-		}
-		d.spare(f)
+	case len(found) > 0:
+		d.refuse(l, p, fmt.Errorf("forwarding would bypass %s", found[0]))
 	}
-	return nil
+}
+
+// shapingChanged reports whether an interface has got a queueing discipline that
+// is a policy, or has lost one, since its rules were looked at.
+func shapingChanged(l *netstate.Link, p *port) bool {
+	return p.checked && hostpolicy.Shapes(l.Qdisc) != hostpolicy.Shapes(p.qdisc)
 }
 
 // refuse leaves a port's packets to the kernel.

@@ -1,9 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -32,7 +33,9 @@ func (d *Daemon) apply(events []netstate.Event) error {
 	first := false
 	for i := range events {
 		if events[i].Op == netstate.Synced {
-			first, d.synced = !d.synced, true
+			if first, d.synced = !d.synced, true; !first {
+				d.noteReborn()
+			}
 			continue
 		}
 		d.note(&events[i])
@@ -54,6 +57,17 @@ func (d *Daemon) apply(events []netstate.Event) error {
 	return nil
 }
 
+// noteReborn is for when events were lost: an interface whose tc program has
+// gone with it is another, though it bears the same index and maybe name.
+func (d *Daemon) noteReborn() {
+	if d.claim == nil {
+		return
+	}
+	for _, index := range d.claim.Orphans() {
+		d.dirty.links[int(index)], d.dirty.gone[int(index)] = true, true
+	}
+}
+
 // note keeps one event and marks what it touches.
 func (d *Daemon) note(e *netstate.Event) {
 	del := e.Op == netstate.Delete
@@ -69,18 +83,15 @@ func (d *Daemon) note(e *netstate.Event) {
 	case e.Netconf != nil:
 		d.noteNetconf(e.Netconf)
 	case e.Neighbour != nil:
-		n := e.Neighbour
-		if del {
-			d.builder.DeleteNeighbour(int32(n.Index), n.IP)
-		} else {
-			d.builder.SetNeighbour(int32(n.Index), n.IP, neighbour(n))
-		}
+		d.noteNeighbour(e.Neighbour, del)
 	}
 }
 
 func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 	d.dirty.links[l.Index] = true
 	if del {
+		d.dirty.gone[l.Index] = true
+		d.asking.forget(int32(l.Index))
 		delete(d.links, l.Index)
 		delete(d.addrs, l.Index)
 		return
@@ -146,17 +157,6 @@ func (d *Daemon) noteRoutes(set *netstate.RouteSet) {
 	}
 	d.builder.SetRoutes(set.Table, set.Dst, d.scratch.convert(set))
 	d.dirty.roles = d.builder.UsedLinksChanged() || d.dirty.roles
-	if set.Table != unix.RT_TABLE_LOCAL {
-		return
-	}
-	d.dirty.local = true
-	delete(d.local, set.Dst)
-	for i := range set.Routes {
-		switch set.Routes[i].Type {
-		case unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST:
-			d.local[set.Dst] = claim.ToLocal
-		}
-	}
 }
 
 func (d *Daemon) noteRule(r *netstate.Rule, del bool) {
@@ -169,7 +169,6 @@ func (d *Daemon) noteRule(r *netstate.Rule, del bool) {
 
 // reconcile brings ports, maps and tables up to date with what was noted.
 func (d *Daemon) reconcile() error {
-	var errs []error
 	if d.dirty.rules {
 		all := make([]forward.Rule, 0, len(d.rules))
 		for i := range d.rules {
@@ -177,15 +176,8 @@ func (d *Daemon) reconcile() error {
 		}
 		d.builder.SetRules(all)
 	}
-	if d.dirty.local && d.claim != nil {
-		errs = append(errs, d.setDestinations())
-	}
 	if d.dirty.roles {
-		for index, l := range d.links {
-			if p := d.ports[index]; (p == nil && d.roleOf(l) != roleNone) || (p != nil && p.role != d.roleOf(l)) {
-				d.dirty.links[index] = true
-			}
-		}
+		d.notIdle()
 	}
 	if len(d.dirty.links) > 0 {
 		d.taps.linksChanged()
@@ -199,36 +191,32 @@ func (d *Daemon) reconcile() error {
 	}
 	d.publish()
 	links := len(d.dirty.links) > 0 // routes alone make nothing ready, and may be many
-	d.dirty = dirty{links: map[int]bool{}}
-	if err := errors.Join(errs...); err != nil {
-		d.log.Error("state not carried over", "err", err)
-	}
+	d.dirty = newDirty()
 	if links {
 		d.signalReady()
 	}
 	return nil
 }
 
-func (d *Daemon) setDestinations() error {
-	want := maps.Clone(d.local)
-	for _, p := range d.cfg.Punt {
-		if _, ok := want[p]; !ok {
-			want[p] = claim.ToPunt
+// notIdle looks again at uplinks that a route leads over now: they were left to
+// the claimer's leisure.
+func (d *Daemon) notIdle() {
+	for index, l := range d.links {
+		if p := d.ports[index]; p != nil && !p.opened && p.failed == nil && !d.idle(l, p) {
+			d.dirty.links[index] = true
 		}
 	}
-	return d.claim.SetDestinations(want)
 }
 
 // describe makes, changes or closes the port of one interface, as far as that
 // comes before the new tables are published.
 func (d *Daemon) describe(index int) {
 	l := d.links[index]
-	if l == nil {
+	if l == nil || d.dirty.gone[index] {
 		d.closePort(index)
-		d.builder.ForgetLink(int32(index))
-		if d.macs != nil {
-			d.macs.Forget(index)
-		}
+		d.forget(index)
+	}
+	if l == nil {
 		return
 	}
 	r := d.roleOf(l)
@@ -246,7 +234,7 @@ func (d *Daemon) describe(index int) {
 		d.log.Debug("interface", "name", l.Name, "index", index, "role", r)
 	}
 	if r == roleWorkload {
-		p.aliases = d.aliases(l)
+		p.aliases = d.aliases(l, p)
 		d.setPolicy(l, p)
 	}
 	if d.claim != nil {
@@ -261,10 +249,23 @@ func (d *Daemon) describe(index int) {
 	d.builder.SetLink(d.link(l, p)) // with engine none too: --rp-filter gates answers
 }
 
+// forget lets go of what is known of an interface that has gone. If there is
+// another of the same index, that is known already.
+func (d *Daemon) forget(index int) {
+	if d.macs != nil {
+		d.macs.Forget(index)
+	}
+	delete(d.left, index)
+	if d.links[index] == nil {
+		d.builder.ForgetLink(int32(index))
+	}
+}
+
 func (d *Daemon) claimPort(l *netstate.Link, p *port) claim.Port {
 	c := claim.Port{Ifindex: int32(l.Index), Forward: p.forwards, Workload: p.role == roleWorkload,
+		Anywhere: p.role == roleWorkload || d.cfg.Transit, KernelForwards: l.Forwards,
 		Quota: uplinkQuota, Aliases: p.aliases}
-	if l.Type == unix.ARPHRD_ETHER {
+	if layerOf(l) == ethernet {
 		c.L2Len = wire.EthernetLen
 	}
 	if c.Workload {
@@ -282,13 +283,16 @@ func (d *Daemon) admit(index int) {
 	if l == nil || p == nil {
 		return
 	}
+	if shapingChanged(l, p) {
+		p.checked, p.opened = false, false
+	}
 	switch {
-	case d.loop == nil:
+	case d.loop == nil || p.refused:
 	case p.forwards && d.kernelForwards(l) != nil:
 		// Somebody has turned forwarding on: claimed at once, or not ours.
 		p.forwards, p.opened = false, false
 		d.describe(index)
-	case !p.forwards && p.failed == nil && d.kernelForwards(l) == nil:
+	case !p.forwards && p.failed == nil && d.left[index] == nil && d.kernelForwards(l) == nil:
 		d.takeFrames(l, p)
 	}
 	if !p.opened || d.wantsMAC(l, p) {
@@ -336,9 +340,9 @@ func (d *Daemon) closePort(index int) {
 
 // aliases are the further MACs that mean a workload interface: the one that is
 // answered, if the device does not have it, and the one it had before.
-func (d *Daemon) aliases(l *netstate.Link) (a [2]macAddr) {
-	if d.answer(l) != macAddr(l.MAC) {
-		a[0] = d.answer(l)
+func (d *Daemon) aliases(l *netstate.Link, p *port) (a [2]macAddr) {
+	if answer := d.answer(l, p); answer != macAddr(l.MAC) {
+		a[0] = answer
 	}
 	if d.macs != nil {
 		if orig, ok := d.macs.Original(l.Index); ok && orig != l.MAC {
@@ -348,10 +352,9 @@ func (d *Daemon) aliases(l *netstate.Link) (a [2]macAddr) {
 	return a
 }
 
-// answer is the MAC that ARP replies give on an interface. Without a tc
-// program nobody makes frames to another MAC than the device's PACKET_HOST.
-func (d *Daemon) answer(l *netstate.Link) macAddr {
-	if d.cfg.KeepMAC && (d.claim == nil || d.cfg.Claim == claim.None) {
+// answer is the MAC that ARP replies give on an interface.
+func (d *Daemon) answer(l *netstate.Link, p *port) macAddr {
+	if d.answersOwn(l, p) {
 		return l.MAC
 	}
 	return d.cfg.MAC
@@ -359,7 +362,7 @@ func (d *Daemon) answer(l *netstate.Link) macAddr {
 
 func (d *Daemon) setPolicy(l *netstate.Link, p *port) {
 	pol := &arpd.Policy{
-		Index: l.Index, Name: l.Name, Own: l.MAC, Answer: d.answer(l),
+		Index: l.Index, Name: l.Name, Own: l.MAC, Answer: d.answer(l, p),
 		Settled: settled(l), Gateways: d.cfg.Gateways, Proxy: d.cfg.Proxy, Routes: &d.proxy,
 	}
 	if p.aliases[1] != (macAddr{}) {
@@ -381,6 +384,7 @@ func (d *Daemon) publish() {
 			d.loop.Publish(t)
 		}
 	}
+	d.tellClasses()
 	if !d.dirty.publish {
 		return
 	}
@@ -392,6 +396,25 @@ func (d *Daemon) publish() {
 		}
 	}
 	d.arp.Publish(policies)
+}
+
+// tellClasses brings what the ring's filter knows of destinations up to date. One
+// that it can't be told of is taken like any other, and given back.
+func (d *Daemon) tellClasses() {
+	if d.claim == nil || d.loop == nil || !d.synced {
+		return
+	}
+	var first error
+	untold := 0
+	d.builder.UpdateClasses(func(p netip.Prefix, c forward.Class) {
+		if err := d.claim.SetClass(p, claim.Class(c)); err != nil {
+			first = cmp.Or(first, err)
+			untold++
+		}
+	})
+	if d.untold += untold; first != nil {
+		d.log.Error("the ring's filter does not know all destinations", "missed", untold, "err", first)
+	}
 }
 
 // lookup answers the responder about an interface whose event has not come

@@ -3,9 +3,15 @@ package daemon
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/netstate"
 )
 
 // hop is a neighbour that the datapath needs, or uses though it is stale.
@@ -18,8 +24,57 @@ type hop struct {
 // room is asked again by the datapath after a second.
 const hopBacklog = 1024
 
+// maxAsking bounds the questions whose answer is awaited. Of more, one whose
+// entry goes meanwhile is asked again by the datapath alone, after a second.
+const maxAsking = 8192
+
 type hopStats struct {
 	asked, refused, overflow atomic.Uint64
+}
+
+// asking are the neighbours that the kernel has been asked for and has not told
+// of yet. For any goroutine.
+type asking struct {
+	mu   sync.Mutex
+	hops map[hop]*question
+}
+
+type question struct{ gone bool } // the entry was removed before it was resolved
+
+// add notes a question, nil if there are too many.
+func (a *asking) add(h hop) *question {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.hops == nil {
+		a.hops = make(map[hop]*question)
+	}
+	q := a.hops[h]
+	if q == nil && len(a.hops) < maxAsking {
+		q = new(question)
+		a.hops[h] = q
+	}
+	return q
+}
+
+// answered takes news of an entry, and reports whether it is one that was asked
+// for and has been removed since.
+func (a *asking) answered(h hop, gone bool) (again bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	q := a.hops[h]
+	if q == nil {
+		return false
+	}
+	q.gone = q.gone || gone
+	delete(a.hops, h)
+	return gone
+}
+
+// forget is for an interface that has gone.
+func (a *asking) forget(ifindex int32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.hops, func(h hop, _ *question) bool { return h.ifindex == ifindex })
 }
 
 // resolve is called on the datapath.
@@ -53,10 +108,47 @@ func (d *Daemon) resolveHops(ctx context.Context) {
 				continue // NTF_USE would destroy it
 			}
 			d.asked.asked.Add(1)
-			if err := d.req.UseNeighbour(int(h.ifindex), h.addr); err != nil && !errors.Is(err, os.ErrClosed) {
-				d.asked.refused.Add(1)
-				d.log.Debug("neighbour not resolved", "err", err)
+			q := d.asking.add(h)
+			if err := d.req.UseNeighbour(int(h.ifindex), h.addr); err != nil {
+				if !errors.Is(err, os.ErrClosed) {
+					d.asked.refused.Add(1)
+					d.log.Debug("neighbour not resolved", "err", err)
+				}
+				continue
 			}
+			d.noteSilent(h, q)
 		}
+	}
+}
+
+// noteSilent looks whether the kernel has made an entry that needs no resolution,
+// of which it does not tell: to a broadcast address, or of a device whose
+// neighbours are all one (net/ipv4/arp.c, arp_constructor).
+func (d *Daemon) noteSilent(h hop, q *question) {
+	n, err := d.req.Neighbour(int(h.ifindex), h.addr)
+	if err != nil || q == nil || n.State&(unix.NUD_NOARP|unix.NUD_PERMANENT) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asking.answered(h, false); !q.gone {
+		d.builder.SetNeighbour(h.ifindex, h.addr, neighbour(&n))
+		d.publish()
+	}
+}
+
+// noteNeighbour follows an entry of the kernel's.
+func (d *Daemon) noteNeighbour(n *netstate.Neighbour, del bool) {
+	h := hop{int32(n.Index), n.IP}
+	if del {
+		d.builder.DeleteNeighbour(h.ifindex, h.addr)
+		if d.asking.answered(h, true) {
+			d.resolve(h.ifindex, h.addr) // who flushes it does not mean that nobody needs it
+		}
+		return
+	}
+	d.builder.SetNeighbour(h.ifindex, h.addr, neighbour(n))
+	if n.State.Valid() || n.State&unix.NUD_FAILED != 0 {
+		d.asking.answered(h, false)
 	}
 }

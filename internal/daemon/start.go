@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -74,29 +73,11 @@ func (d *Daemon) started() error {
 	d.caughtUp.Store(true)
 	close(d.firstSync)
 	for index, p := range d.ports {
-		if l := d.links[index]; l != nil && p.failed != nil {
+		if l := d.links[index]; l != nil && p.failed != nil && !d.idle(l, p) {
 			return fmt.Errorf("%s: %w", l.Name, p.failed)
 		}
 	}
-	if d.loop != nil && d.claimMode() != string(claim.None) {
-		d.log.Info("originals are taken from the kernel", "by", d.claimMode())
-	}
 	return nil
-}
-
-// leftAlone says why the packets of an interface that one might expect to be
-// handled are the kernel's; "" if there is nothing to say.
-func (d *Daemon) leftAlone(l *netstate.Link) string {
-	master := d.links[l.Master]
-	switch {
-	case l.Kind == kindVRF:
-		return "VRF: its packets are left to the kernel"
-	case l.Master != 0 && master != nil && master.Kind == kindVRF:
-		return "port of a VRF: its packets are left to the kernel"
-	case matches(d.cfg.Workloads, l.Name) && d.roleOf(l) == roleNone:
-		return "matches --workload but is left alone: it is a port of another device, or no Ethernet"
-	}
-	return ""
 }
 
 // warnLeftAlone says so, unless it has been said before.
@@ -108,7 +89,8 @@ func (d *Daemon) warnLeftAlone(l *netstate.Link, said string) {
 
 const inspectTimeout = 10 * time.Second
 
-// checkPolicy refuses to pass by the host's own rules.
+// checkPolicy refuses to pass by the host's own rules. An uplink that only
+// receives is no reason: one that has rules of its own is left to the kernel.
 func (d *Daemon) checkPolicy() error {
 	var ifs []hostpolicy.Interface
 	for index, l := range d.links {
@@ -122,20 +104,41 @@ func (d *Daemon) checkPolicy() error {
 	if err != nil && !d.cfg.BypassPolicy {
 		return fmt.Errorf("can't tell whether rules of this host would be bypassed: %w (--bypass-policy forwards all the same)", err)
 	}
-	if len(found) == 0 || puntsAll(d.cfg.Punt) {
+	if puntsAll(d.cfg.Punt) {
 		return nil
 	}
-	all := make([]string, len(found))
-	for i, f := range found {
-		all[i] = f.String()
+	var all []string
+	for _, f := range found {
+		if d.leaveIdle(f) {
+			continue
+		}
+		all = append(all, f.String())
 		d.spare(f)
 	}
-	if d.cfg.BypassPolicy {
+	switch {
+	case len(all) == 0:
+		return nil
+	case d.cfg.BypassPolicy:
 		d.log.Warn("rules of this host do not apply to what is forwarded", "bypassed", strings.Join(all, "; "))
 		return nil
 	}
 	return fmt.Errorf("forwarding would bypass %s: use --engine none to answer ARP only, or --bypass-policy to forward all the same, with --punt for destinations that the kernel is to handle",
 		strings.Join(all, "; "))
+}
+
+// leaveIdle notes that a finding concerns an uplink that only receives: it is
+// refused when it is opened.
+func (d *Daemon) leaveIdle(f hostpolicy.Finding) bool {
+	if f.Interface == "" || d.cfg.BypassPolicy {
+		return false
+	}
+	for _, l := range d.links {
+		if l.Name == f.Interface && d.roleOf(l) == roleUplink && d.builder.UsedLinks()[int32(l.Index)] == 0 {
+			d.left[l.Index] = append(d.left[l.Index], f.String())
+			return true
+		}
+	}
+	return false
 }
 
 // puntsAll reports whether every destination is left to the kernel.
@@ -175,19 +178,8 @@ func (d *Daemon) claimMode() string {
 // kernelForwards is an error if the kernel would forward what we forward too:
 // no tc program takes the originals, and forwarding is on.
 func (d *Daemon) kernelForwards(l *netstate.Link) error {
-	if d.claim != nil && d.claim.Claimed(int32(l.Index)) {
+	if !l.Forwards || d.claim != nil && d.claim.Claimed(int32(l.Index)) {
 		return nil
 	}
-	path := "/proc/sys/net/ipv4/conf/" + l.Name + "/forwarding"
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) && d.links[l.Index] == nil {
-		return nil // gone
-	}
-	if err != nil {
-		return fmt.Errorf("no tc program can take packets from the kernel, and whether it forwards is not to be read: %w", err)
-	}
-	if strings.TrimSpace(string(b)) != "0" {
-		return fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)
-	}
-	return nil
+	return fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)
 }

@@ -22,6 +22,8 @@ type Status struct {
 	Uptime    float64       `json:"uptime_seconds"`
 	Workloads []Interface   `json:"workloads"`
 	Uplinks   []Interface   `json:"uplinks"`
+	Left      []Left        `json:"left"`  // interfaces that are not served, though one might expect it
+	Relay     string        `json:"relay"` // device for what no ring can take; empty: none
 	ARP       ARPStatus     `json:"arp"`
 	Forward   ForwardStatus `json:"forward"`
 	Kernel    KernelStatus  `json:"kernel"`
@@ -41,10 +43,18 @@ type Interface struct {
 	ARPReplies  uint64            `json:"arp_replies"`
 	ARPUnrouted uint64            `json:"arp_unrouted"` // answered, though the sender is not routed to here
 	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
-	Received    uint64            `json:"received"` // frames given to the ring
-	Policed     uint64            `json:"policed"`  // frames refused: share of the ring in use
-	Local       uint64            `json:"local"`    // left to the kernel: for the host
-	Punted      uint64            `json:"punted"`   // left to the kernel: --punt
+	Received    uint64            `json:"received"`        // frames given to the ring
+	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
+	Local       uint64            `json:"local"`           // left to the kernel: for the host
+	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
+	Punts       map[string]uint64 `json:"punts,omitempty"` // those by reason
+}
+
+// Left is an interface whose packets are left to the kernel.
+type Left struct {
+	Name  string `json:"name"`
+	Index int    `json:"index"`
+	Why   string `json:"why"`
 }
 
 // ARPStatus counts ARP frames by verdict.
@@ -83,7 +93,7 @@ func (d *Daemon) status() *Status {
 	s := &Status{
 		Version: d.cfg.Version, PID: pid(), Engine: d.cfg.Engine, Claim: d.claimMode(),
 		Uptime:    time.Since(d.began).Round(time.Millisecond).Seconds(),
-		Workloads: []Interface{}, Uplinks: []Interface{},
+		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted},
 	}
 	s.Ready, s.NotReady = d.isReady()
@@ -98,6 +108,15 @@ func (d *Daemon) status() *Status {
 		} else {
 			s.Uplinks = append(s.Uplinks, i)
 		}
+	}
+	for index, l := range d.links {
+		if why := d.leftAlone(l); why != "" {
+			s.Left = append(s.Left, Left{l.Name, index, why})
+		}
+	}
+	slices.SortFunc(s.Left, func(a, b Left) int { return cmp.Compare(a.Name, b.Name) })
+	if d.relay != nil {
+		s.Relay = d.relay.Name()
 	}
 	byName := func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) }
 	slices.SortFunc(s.Workloads, byName)
@@ -121,12 +140,28 @@ func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStat
 	}
 	if d.claim != nil {
 		c := d.claim.Counters(int32(l.Index))
-		i.Received, i.Policed, i.Local, i.Punted = c.Admitted, c.Policed, c.Local, c.Punted
+		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
+		for owner, verdict := range puntedTo {
+			if n := c.Left[owner]; n > 0 {
+				if i.Punts == nil {
+					i.Punts = map[string]uint64{}
+				}
+				i.Punted += n
+				i.Punts[verdict.String()] = n
+			}
+		}
 		if c.ARPPoliced > 0 && i.ARPVerdicts != nil {
 			i.ARPVerdicts[arpd.DropRateLimit.String()] += c.ARPPoliced
 		}
 	}
 	return i
+}
+
+// puntedTo are the verdicts of what the ring's filter leaves to the kernel for
+// another reason than that it is for the host.
+var puntedTo = map[claim.Owner]forward.Verdict{
+	claim.Punted: forward.Punt, claim.Transit: forward.PuntTransit, claim.Translated: forward.PuntTranslated,
+	claim.Upper: forward.PuntUpper, claim.GSO: forward.PuntGSO,
 }
 
 func arpVerdicts(c arpd.Counts) map[string]uint64 {
@@ -154,9 +189,12 @@ func (d *Daemon) forwardStatus() ForwardStatus {
 		c = d.claim.Totals()
 	}
 	s.Verdicts[forward.DropRateLimit] += c.Policed
-	s.Verdicts[forward.DropGSO] += c.BadGSO
-	s.Verdicts[forward.Local] += c.Local
-	s.Verdicts[forward.Punt] += c.Punted
+	s.Verdicts[forward.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
+	s.Verdicts[forward.Local] += c.Left[claim.Local]
+	s.Verdicts[forward.IgnoreTagged] += c.Left[claim.Tagged]
+	for owner, verdict := range puntedTo {
+		s.Verdicts[verdict] += c.Left[owner]
+	}
 	s.Verdicts[forward.DropFullRing] += d.port.Drops()
 	for v, n := range s.Verdicts {
 		switch {

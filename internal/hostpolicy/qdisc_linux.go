@@ -38,6 +38,10 @@ var harmless = map[string]bool{
 	"clsact": true, "ingress": true,
 }
 
+// Shapes reports whether a queueing discipline at the root of an interface is there for an effect that forwarding
+// past it would lose. The name is that of IFLA_QDISC, "" if it is not known.
+func Shapes(kind string) bool { return kind != "" && kind != "default" && !harmless[kind] }
+
 // classifying are those harmless ones that take filters of their own.
 var classifying = map[string]bool{"fq_codel": true, "fq_pie": true, "sfq": true, "multiq": true}
 

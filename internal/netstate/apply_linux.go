@@ -175,8 +175,12 @@ func (s *State) setNeighbour(n Neighbour) {
 }
 
 func (s *State) deleteNeighbour(k neighbourKey) {
-	if n, ok := s.neighbours[k]; ok {
-		delete(s.neighbours, k)
-		s.tell(Event{Op: Delete, Neighbour: &n})
+	n, ok := s.neighbours[k]
+	if !ok {
+		// The kernel does not tell of an entry that it is still resolving, but of its
+		// end it does.
+		n = Neighbour{Index: k.index, IP: k.ip}
 	}
+	delete(s.neighbours, k)
+	s.tell(Event{Op: Delete, Neighbour: &n})
 }

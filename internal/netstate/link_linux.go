@@ -2,6 +2,7 @@ package netstate
 
 import (
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,7 @@ func parseLink(b []byte) (Link, error) {
 	for a.next() {
 		parseLinkAttr(&l, &a)
 	}
+	l.Multipoint = l.Multipoint && multipoint[l.Kind]
 	if a.err == nil && l.Name == "" {
 		a.err = fmt.Errorf("%w: link %d has no name", errMalformed, index)
 	}
@@ -52,6 +54,14 @@ func parseLinkAttr(l *Link, a *attrs) {
 			a.fail()
 		} else if l.AddrLen == 6 {
 			l.MAC = [6]byte(a.val)
+		}
+	case unix.IFLA_BROADCAST:
+		l.Multipoint = isMultipoint(a.val)
+	case unix.IFLA_AF_SPEC:
+		for n := (attrs{rest: a.val}); n.next() || a.take(&n); {
+			if n.typ == unix.AF_INET {
+				l.Forwards = forwards(&n)
+			}
 		}
 	case unix.IFLA_MTU:
 		l.MTU = int(a.u32())
@@ -86,6 +96,27 @@ func parseLinkAttr(l *Link, a *attrs) {
 			}
 		}
 	}
+}
+
+// multipoint are the kinds of tunnels whose IFLA_BROADCAST is the remote end.
+var multipoint = map[string]bool{"ipip": true, "sit": true, "gre": true, "ip6tnl": true, "ip6gre": true}
+
+// isMultipoint reports whether an IFLA_BROADCAST names no one end.
+func isMultipoint(b []byte) bool {
+	addr, ok := netip.AddrFromSlice(b)
+	return ok && (addr.IsUnspecified() || addr.IsMulticast())
+}
+
+// forwards reads the IPv4 settings of a link, in the order of IPV4_DEVCONF_*
+// from 1 on (include/uapi/linux/ip.h; inet_fill_link_af in net/ipv4/devinet.c).
+func forwards(spec *attrs) (on bool) {
+	const iflaInetConf, devconfForwarding = 1, 1
+	for n := (attrs{rest: spec.val}); n.next() || spec.take(&n); {
+		if at := (devconfForwarding - 1) * 4; n.typ == iflaInetConf && len(n.val) >= at+4 {
+			on = native.Uint32(n.val[at:]) != 0
+		}
+	}
+	return on
 }
 
 // take carries the error of a nested walk that has ended to the outer one. It

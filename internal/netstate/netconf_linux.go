@@ -15,7 +15,8 @@ const (
 const AllLinks = -1
 
 // A Netconf says that settings below net.ipv4.conf have changed. The kernel
-// tells of few of them, and the values only when they change: read them anew.
+// tells of few of them, and the values only when they change: read them anew,
+// but for forwarding of a link, which is Link.Forwards.
 type Netconf struct {
 	Index      int // of the link, or AllLinks
 	Forwarding bool
@@ -32,14 +33,14 @@ func (s *State) setNetconf(b []byte) outcome {
 		return ignored
 	}
 	var n Netconf
-	ignoreLinkdown := false
+	ignoreLinkdown, forwards := false, false
 	a := attrs{rest: b[sizeofNetconfmsg:]}
 	for a.next() {
 		switch a.typ {
 		case netconfIfindex:
 			n.Index = int(int32(a.u32()))
 		case netconfForwarding:
-			n.Forwarding = true
+			n.Forwarding, forwards = true, a.u32() != 0
 		case netconfRPFilter:
 			n.RPFilter = true
 		case netconfIgnoreLinkdwn:
@@ -49,8 +50,14 @@ func (s *State) setNetconf(b []byte) outcome {
 	if a.err != nil {
 		return malformed
 	}
-	if _, known := s.links[n.Index]; !known && n.Index != AllLinks {
-		return ignored // "default", or a link that is being made
+	l, known := s.links[n.Index]
+	if !known && n.Index != AllLinks {
+		return ignored // "default", or a link that is being made, which tells it itself
+	}
+	if known && n.Forwarding && l.Forwards != forwards {
+		l.Forwards = forwards
+		s.links[n.Index] = l
+		s.tell(Event{Op: Set, Link: &l})
 	}
 	// It decides whether nexthops with RTNH_F_LINKDOWN bear RTNH_F_DEAD, too
 	// (net/ipv4/fib_semantics.c, fib_nexthop_info). A message that tells of

@@ -42,6 +42,23 @@ func (r *Requester) UseNeighbour(ifindex int, ip netip.Addr) error {
 	return nil
 }
 
+// Neighbour returns an entry as it is now, or ErrNotFound (Linux 5.0).
+func (r *Requester) Neighbour(ifindex int, ip netip.Addr) (n Neighbour, err error) {
+	msg := newNeighbour(&Neighbour{Index: ifindex, IP: ip}, 0)
+	native.PutUint16(msg[4:], unix.RTM_GETNEIGH)
+	err = r.c.request(msg, func(_ uint16, body []byte) (err error) {
+		n, err = parseNeighbour(body)
+		return err
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
+		return n, fmt.Errorf("neighbour %s on link %d: %w", ip, ifindex, ErrNotFound)
+	case err != nil:
+		return n, fmt.Errorf("neighbour %s on link %d: %w", ip, ifindex, err)
+	}
+	return n, nil
+}
+
 // AddNeighbour makes an entry, or makes the present one this.
 func (r *Requester) AddNeighbour(n Neighbour) error {
 	if err := r.c.request(newNeighbour(&n, unix.NLM_F_CREATE|unix.NLM_F_REPLACE), nil); err != nil {

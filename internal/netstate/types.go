@@ -30,6 +30,13 @@ type Link struct {
 	GSOMaxSize     uint32 // 0 if the kernel does not say
 	GSOIPv4MaxSize uint32 // 0 if the kernel does not say
 	XDP            bool   // an XDP program is attached, in any mode
+
+	// Forwards is net.ipv4.conf.*.forwarding of the link (IN_DEV_FORWARD): the
+	// kernel forwards what comes in there. It is false where the link has no IPv4.
+	Forwards bool
+	// Multipoint is set for a tunnel without a remote end of its own, as Calico's
+	// tunl0 is: where to is said by the route of each packet.
+	Multipoint bool
 }
 
 // An Address is an address of a link. Addresses compare with ==.

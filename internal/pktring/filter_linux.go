@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ipv4Filter passes untagged IPv4 frames to this host's MACs, or to other
+// ipv4Filter passes IPv4 frames of no VLAN to this host's MACs, or to other
 // ones: userspace tells which those are. It is for hosts without eBPF: whose a
 // destination is, and whose share of the ring is used up, it can't tell.
 var ipv4Filter = []bpf.Instruction{
 	bpf.LoadExtension{Num: bpf.ExtProto},
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IP, SkipTrue: 6},
-	bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 4},
+	bpf.LoadExtension{Num: bpf.ExtVLANTag}, // 0 without a tag
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: VLANID, SkipTrue: 4},
 	bpf.LoadExtension{Num: bpf.ExtType},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_HOST, SkipTrue: 1},
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 1},
@@ -22,7 +22,7 @@ var ipv4Filter = []bpf.Instruction{
 	bpf.RetConstant{Val: 0},
 }
 
-// AttachIPv4 makes the socket take untagged IPv4 only, by classic BPF.
+// AttachIPv4 makes the socket take IPv4 of no VLAN only, by classic BPF.
 func AttachIPv4(fd int) error {
 	raw, err := bpf.Assemble(ipv4Filter)
 	if err != nil {

@@ -79,7 +79,7 @@ func TestIPv4Filter(t *testing.T) {
 		"IPv6":                    {to(plain, host, unix.ETH_P_IPV6), false},
 		"tagged IPv4":             {tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 5), false},
 		"tagged twice":            {tag(tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 5), unix.ETH_P_8021AD, 6), false},
-		"priority-tagged IPv4":    {tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 7<<13), false},
+		"priority-tagged IPv4":    {tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 7<<13), true},
 		"shorter than IPv4 is":    {to(ethernet(testProto, 7, 4), host, unix.ETH_P_IP), true},
 		"an 802.3 frame's length": {to(plain, host, 46), false},
 	} {

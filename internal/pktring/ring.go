@@ -66,6 +66,10 @@ type Slot struct {
 // TagLen is the length of a VLAN tag in bytes.
 const TagLen = 4
 
+// VLANID is the part of Slot.TCI that names the VLAN; 0 there is a mere priority,
+// and the frame is the device's own (IEEE 802.1Q).
+const VLANID = 0x0fff
+
 // Retag writes a frame with the VLAN tag that the kernel took out of it to b
 // (IEEE 802.1Q), which has room for it, and returns it. The frame may lie in b
 // from TagLen on.

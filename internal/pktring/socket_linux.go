@@ -33,6 +33,10 @@ type Config struct {
 	// BeforeSleep, if set, is called when the ring is empty and Wait is about
 	// to sleep.
 	BeforeSleep func()
+	// Beside, if BesideReady is set, is a further descriptor: Wait returns when it
+	// is readable, or when BesideReady says so while Wait has not gone to sleep.
+	Beside      int
+	BesideReady func() bool
 }
 
 // Socket is a receive ring for all interfaces of the network namespace it was
@@ -42,13 +46,15 @@ type Socket struct {
 	// Loaded is set by the reader while many frames come at a time: Wait then
 	// keeps the CPU that a busy sender would not give back soon.
 	Loaded bool
-	fd     int
-	wakeFD int
-	cfg    Config
-	mem    []byte
-	closed atomic.Bool
-	statMu sync.Mutex // guards fd against Reopen, and drops
-	drops  uint64
+	// BesideReadable is set by a Wait that slept: Config.Beside has something.
+	BesideReadable bool
+	fd             int
+	wakeFD         int
+	cfg            Config
+	mem            []byte
+	closed         atomic.Bool
+	statMu         sync.Mutex // guards fd against Reopen, and drops
+	drops          uint64
 }
 
 const (
@@ -180,12 +186,12 @@ func (s *Socket) Wait(timeout time.Duration) error {
 	if s.closed.Load() {
 		return os.ErrClosed
 	}
-	if s.Ready() {
+	if s.ready() {
 		return nil
 	}
 	if s.cfg.Spin > 0 && timeout != 0 {
 		for start, i := time.Now(), 0; ; i++ {
-			if s.Ready() {
+			if s.ready() {
 				return nil
 			}
 			if i&15 == 15 {
@@ -210,8 +216,14 @@ func (s *Socket) Wait(timeout time.Duration) error {
 	return nil
 }
 
+// ready reports whether Wait has nothing to wait for.
+func (s *Socket) ready() bool { return s.Ready() || s.cfg.BesideReady != nil && s.cfg.BesideReady() }
+
 func (s *Socket) poll(timeout time.Duration) error {
-	fds := [2]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(s.wakeFD), Events: unix.POLLIN}}
+	fds := [3]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(s.wakeFD), Events: unix.POLLIN}, {Fd: -1}}
+	if s.cfg.BesideReady != nil {
+		fds[2] = unix.PollFd{Fd: int32(s.cfg.Beside), Events: unix.POLLIN}
+	}
 	var ts *unix.Timespec
 	if timeout >= 0 {
 		t := unix.NsecToTimespec(int64(timeout))
@@ -224,6 +236,7 @@ func (s *Socket) poll(timeout time.Duration) error {
 	case err != nil:
 		return fmt.Errorf("packet socket: poll: %w", err)
 	}
+	s.BesideReadable = fds[2].Revents != 0
 	if fds[1].Revents != 0 {
 		var b [8]byte
 		_, _ = unix.Read(s.wakeFD, b[:])

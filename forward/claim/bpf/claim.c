@@ -2,9 +2,11 @@
 //
 // The programs that stand between the kernel and proxyarpd's sockets:
 //
-//   parp_ring    socket filter of the forwarding ring: is this frame ours?
+//   parp_ring    socket filter of the forwarding ring: whose frame is this?
 //   parp_claim   tc ingress: drops the original of each frame that the ring took,
-//                and makes frames to another MAC of the interface the host's
+//                sends to the relay what the ring can't take as it is, and makes
+//                frames to another MAC of the interface the host's
+//   parp_return  tc ingress of the relay: gives a frame back to where it came in
 //   parp_arp     socket filter of the ARP socket: polices each interface
 //   parp_watch   socket filter of a capture: what neither of the sockets has seen
 //
@@ -13,10 +15,14 @@
 // __netif_receive_skb_core). parp_ring therefore decides once and leaves the
 // decision in a per-CPU slot; parp_claim reads and clears it. They can't
 // disagree, and without a ring the slot stays 0 and the kernel keeps its frames.
+//
+// The decision itself is whose(), for the ring and for the captures. It is
+// forward.Owner of forward/owner.go, a test holds the one to the other.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
 #include <stdbool.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -25,20 +31,58 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define MAX_PORTS 4096
-#define MAX_LOCAL 16384
+#define MAX_HOSTS 65536
+#define MAX_NETS (1 << 22)
+#define MAX_FLOWS 65536
 #define TAKE_ALL 0x7fffffff
 #define RING_SLOTS 4096 // internal/pktring's default
 #define RING_RESERVE 512 // of them for interfaces that have few
 #define FEW 32
 #define IPV4_DST 16
+#define IPV4_SRC 12
+#define IPV4_FRAG 6
 #define IPV4_PROTO 9
 #define IPV4_MIN 20
+#define IPV4_MF 0x2000
+#define IPV4_OFFSET 0x1fff
+#define VLAN_VID 0x0fff
 
-enum { PORT_FORWARD = 1, PORT_WORKLOAD = 2, PORT_RETYPE = 4 };
-enum { TO_NOBODY = 0, TO_LOCAL = 1, TO_PUNT = 2 };
-enum { LEAVE = 0, TAKEN = 1 };
+// Flags of a port, shared with claim.go.
+enum {
+	PORT_FORWARD = 1,          // its IPv4 frames are looked at
+	PORT_WORKLOAD = 2,         // its ARP requests are answered
+	PORT_RETYPE = 4,           // alias holds something
+	PORT_ANYWHERE = 8,         // packets from it go to uplinks too, and are refused here
+	PORT_KERNEL_FORWARDS = 16, // forwarding is on there: the kernel takes what we leave
+};
 
-// What userspace says of an interface. Layout shared with maps_linux.go.
+// Where a destination may lead, a set: forward.Class.
+enum {
+	TO_LOCAL = 1,
+	TO_PUNT = 2,
+	TO_WORKLOAD = 4,
+	TO_ELSEWHERE = 8, // to an uplink, or nowhere; what is not in the maps
+	TO_UNSERVED = 16,
+};
+
+// Whose a frame is. Those from OWNER_LOCAL on index portstat.left; claim.go
+// has them too.
+enum owner {
+	OWNER_US,
+	OWNER_NOBODY, // no port of ours, or no IPv4 to its MAC: nothing to decide
+	OWNER_LOCAL,
+	OWNER_PUNT,
+	OWNER_TRANSIT,    // the kernel forwards, and the way is none that is served
+	OWNER_TRANSLATED, // of a flow that the kernel may translate
+	OWNER_UPPER,      // of a device that stands on this one, maybe
+	OWNER_TAGGED,     // a VLAN's
+	OWNER_GSO,        // the kernel forwards, and no ring can have it as it is
+	OWNERS,
+};
+
+enum { LEAVE = 0, TAKEN = 1, RELAYED = 2 };
+
+// What userspace says of an interface. Layout shared with claim.go.
 struct port {
 	__u32 slot;  // index into stats and consumed
 	__u32 flags; // PORT_*
@@ -50,13 +94,13 @@ struct port {
 
 // What the filter counts for an interface; userspace maps and reads it.
 struct portstat {
-	__u64 admitted; // frames given to the ring
+	__u64 admitted; // frames given to the ring, segments to the relay
 	__u64 policed;  // frames refused: the interface's quota was in use
-	__u64 badgso;   // frames refused: GSO type that no virtio_net_hdr expresses
-	__u64 local;    // frames left to the kernel: for the host itself
-	__u64 punted;   // frames left to the kernel: --punt
+	__u64 badgso;   // frames with a GSO type that no virtio_net_hdr expresses
+	__u64 relayed;  // those of them that went to the relay
 	__u64 arp_passed;
 	__u64 arp_policed;
+	__u64 left[OWNERS]; // frames left to the kernel, by owner
 	__u64 pad;
 };
 
@@ -70,6 +114,14 @@ struct lpmkey {
 	__be32 addr;
 };
 
+// One end of a flow. Port 0 and protocol 0: a fragment without ports.
+struct flowkey {
+	__be32 addr;
+	__be16 port; // of ICMP: the identifier
+	__u8 proto;
+	__u8 pad;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_PORTS);
@@ -77,21 +129,31 @@ struct {
 	__type(value, struct port);
 } parp_ports SEC(".maps");
 
+// Classes of single addresses, as many as there is room for.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_LOCAL);
+	__uint(max_entries, MAX_HOSTS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __be32);
 	__type(value, __u32);
-} parp_local SEC(".maps");
+} parp_hosts SEC(".maps");
 
+// Classes of prefixes, and of further single addresses.
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, MAX_LOCAL);
+	__uint(max_entries, MAX_NETS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct lpmkey);
 	__type(value, __u32);
-} parp_prefixes SEC(".maps");
+} parp_nets SEC(".maps");
+
+// Who sent what the kernel may translate: answers to it are the kernel's.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FLOWS); // 1 where it is not needed
+	__type(key, struct flowkey);
+	__type(value, __u8);
+} parp_flows SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -137,19 +199,33 @@ volatile __u32 watch_mark;
 
 static __u64 shown_last, shown_credit; // shared and unlocked: near enough
 
-// Number of entries in parp_prefixes: the trie is not walked while it is empty.
-volatile __u32 prefixes;
+// Number of entries in parp_nets: the trie is not walked while it is empty.
+volatile __u32 nets;
 
 // While the ring has a standing queue: what an interface may have in it, so
 // that the others do not wait behind a flood. 0 while it has none.
 volatile __u32 pressed;
 
+// The interface of the relay, 0: there is none.
+volatile __u32 relay;
+
 // Policing of ARP: ns that one frame costs, and ns of credit at most.
 volatile const __u64 arp_cost_ns = 100000;
 volatile const __u64 arp_burst_ns = 200000000;
 
-// The little of the kernel's own types that the GSO check reads (CO-RE).
+// Is parp_flows kept?
+volatile const __u32 translates = 0;
+
+// Frames that userspace gives back bear this mark until parp_claim has seen them.
+#define MARK_RETURNED 0x70617271
+
+// The little of the kernel's own types that is read (CO-RE).
+struct net_device {
+	void *rx_handler;
+} __attribute__((preserve_access_index));
+
 struct sk_buff {
+	struct net_device *dev;
 	unsigned int end;
 	unsigned char *head;
 } __attribute__((preserve_access_index));
@@ -166,21 +242,34 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 #define GSO_TCPV4 (1 << 0)
 #define GSO_UDP_L4 (1 << 17)
 #define GSO_BESIDE ((1 << 1) | (1 << 2) | (1 << 3) | (1 << 18)) // DODGY, TCP_ECN, TCP_FIXEDID, FRAGLIST
+#define PROTO_ICMP 1
 #define PROTO_TCP 6
 #define PROTO_UDP 17
 
 // One skb whose GSO type tpacket_rcv can't express stops a TPACKET_V2 ring for
-// good (net/packet/af_packet.c: the slot is taken and not given back).
-static __always_inline bool gso_ok(struct __sk_buff *ctx, __u8 protocol, bool see_type)
+// good (net/packet/af_packet.c: the slot is taken and not given back). Without
+// sight of the type UDP is not trusted, if there is another way: it may be a
+// tunnel.
+static __always_inline bool gso_ok(struct __sk_buff *ctx, __u8 protocol, bool sees)
 {
-	if (!see_type)
-		return protocol == PROTO_TCP || protocol == PROTO_UDP;
+	if (!sees)
+		return protocol == PROTO_TCP || (protocol == PROTO_UDP && !relay);
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 	struct skb_shared_info *info = bpf_rdonly_cast(skb->head + skb->end,
 		bpf_core_type_id_kernel(struct skb_shared_info));
 	__u32 type = info->gso_type & ~GSO_BESIDE;
 	return (type == GSO_TCPV4 && protocol == PROTO_TCP) ||
 	       (type == GSO_UDP_L4 && protocol == PROTO_UDP);
+}
+
+// Does a device stand on this one that takes frames from it (macvlan, ipvlan)?
+// Its frames bear this one's MAC, and their addresses are not this host's.
+static __always_inline bool has_upper(struct __sk_buff *ctx, bool sees)
+{
+	if (!sees)
+		return false;
+	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	return skb->dev->rx_handler;
 }
 
 // Counts. The empty statement differs from place to place: else the compiler
@@ -216,16 +305,133 @@ static __always_inline bool to_host(__be32 dst)
 	return !dst || first == 127 || (first & 0xf0) == 0xe0 || dst == 0xffffffff;
 }
 
-static __always_inline __u32 destination(__be32 dst)
+// A tag that names no VLAN is a mere priority (IEEE 802.1Q), and the frame is
+// the device's own.
+static __always_inline bool in_vlan(struct __sk_buff *skb)
 {
-	__u32 *to = bpf_map_lookup_elem(&parp_local, &dst);
+	return skb->vlan_present && (skb->vlan_tci & VLAN_VID);
+}
+
+static __always_inline __u32 class_of(__be32 dst)
+{
+	__u32 *to = bpf_map_lookup_elem(&parp_hosts, &dst);
 	if (to)
 		return *to;
-	if (!prefixes)
-		return TO_NOBODY;
+	if (!nets)
+		return TO_ELSEWHERE;
 	struct lpmkey key = { .prefixlen = 32, .addr = dst };
-	to = bpf_map_lookup_elem(&parp_prefixes, &key);
-	return to ? *to : TO_NOBODY;
+	to = bpf_map_lookup_elem(&parp_nets, &key);
+	return to ? *to : TO_ELSEWHERE;
+}
+
+// Reads an end of a packet's flow: its source's, or its destination's. off is
+// that of the IP header. An ICMP error belongs to the flow that it quotes, the
+// way back.
+static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u8 *hdr, bool source, struct flowkey *key)
+{
+	__u8 inner[IPV4_MIN];
+	__u8 icmp[8];
+	__be16 ports[2];
+	__u32 l4 = off + (hdr[0] & 15) * 4;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	key->addr = source ? *(__be32 *)(hdr + IPV4_SRC) : *(__be32 *)(hdr + IPV4_DST);
+	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET))
+		return true;
+	key->proto = hdr[IPV4_PROTO];
+	switch (key->proto) {
+	case PROTO_ICMP:
+		if (bpf_skb_load_bytes(skb, l4, icmp, sizeof(icmp)))
+			return false;
+		if (icmp[0] != 3 && icmp[0] != 4 && icmp[0] != 5 && icmp[0] != 11 && icmp[0] != 12) {
+			key->port = *(__be16 *)(icmp + 4);
+			return true;
+		}
+		if (source || bpf_skb_load_bytes(skb, l4 + 8, inner, sizeof(inner)))
+			return false;
+		key->addr = *(__be32 *)(inner + IPV4_SRC);
+		key->proto = inner[IPV4_PROTO];
+		l4 += 8 + (inner[0] & 15) * 4;
+		if (key->proto == PROTO_ICMP) {
+			if (bpf_skb_load_bytes(skb, l4 + 4, ports, 2))
+				return false;
+			key->port = ports[0];
+			return true;
+		}
+		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
+			return false;
+		key->port = ports[0];
+		return true;
+	case PROTO_TCP:
+	case PROTO_UDP:
+	case 33: // DCCP
+	case 132: // SCTP
+	case 136: // UDP-Lite
+		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
+			return false;
+		key->port = source ? ports[0] : ports[1];
+	}
+	return true;
+}
+
+// Notes who sent a packet that the kernel has, and may translate.
+static __always_inline void note_flow(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
+{
+	struct flowkey key;
+	__u8 one = 1;
+
+	if (!flow_end(skb, off, hdr, true, &key))
+		return;
+	bpf_map_update_elem(&parp_flows, &key, &one, BPF_ANY);
+	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET)) {
+		key.port = 0;
+		key.proto = 0;
+		bpf_map_update_elem(&parp_flows, &key, &one, BPF_ANY);
+	}
+}
+
+// Does a packet answer one that the kernel may have translated?
+static __always_inline bool translated(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
+{
+	struct flowkey key;
+
+	return flow_end(skb, off, hdr, false, &key) && bpf_map_lookup_elem(&parp_flows, &key);
+}
+
+// Whose frame is it? *port is set where something is to be counted, and hdr
+// holds the IP header of one that is ours.
+static __always_inline enum owner whose(struct __sk_buff *skb, struct port **port, __u8 *hdr, bool sees)
+{
+	__u32 ifindex = skb->ifindex;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+
+	if (!p || !(p->flags & PORT_FORWARD) || skb->mark == MARK_RETURNED)
+		return OWNER_NOBODY;
+	*port = p;
+	if (in_vlan(skb))
+		return OWNER_TAGGED;
+	if (skb->protocol != bpf_htons(ETH_P_IP) || (skb->pkt_type != PACKET_HOST && !alias_mac(skb, p)))
+		return OWNER_NOBODY;
+	__u32 off = p->l2len == ETH_HLEN ? ETH_HLEN : 0;
+	if (bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+		return OWNER_NOBODY; // shorter than any IPv4 header: the kernel counts it
+	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
+	if (to_host(dst))
+		return OWNER_LOCAL;
+	__u32 c = class_of(dst);
+	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
+	if (c == TO_LOCAL || (c & TO_PUNT)) {
+		if (translates && forwards)
+			note_flow(skb, off, hdr);
+		return c == TO_LOCAL ? OWNER_LOCAL : OWNER_PUNT;
+	}
+	if (!forwards)
+		return c != TO_WORKLOAD && !(p->flags & PORT_WORKLOAD) && has_upper(skb, sees) ? OWNER_UPPER : OWNER_US;
+	if (c & ~(p->flags & PORT_ANYWHERE ? TO_WORKLOAD | TO_ELSEWHERE : TO_WORKLOAD))
+		return OWNER_TRANSIT;
+	if (translates && translated(skb, off, hdr))
+		return OWNER_TRANSLATED;
+	return OWNER_US;
 }
 
 static __always_inline __s64 in_ring(struct portstat *st, __u64 *consumed)
@@ -245,47 +451,75 @@ static __always_inline bool over_quota(const struct port *p, __s64 have, __s64 h
 	return have >= quota || (have >= FEW && have >= 2 * free);
 }
 
+// Counts a frame that is left. An index that is computed is what the verifier
+// forbids where CAP_PERFMON is missing.
+static __always_inline void count_left(struct portstat *st, enum owner owner)
+{
+	switch (owner) {
+	case OWNER_LOCAL:
+		count(st->left[OWNER_LOCAL]);
+		break;
+	case OWNER_PUNT:
+		count(st->left[OWNER_PUNT]);
+		break;
+	case OWNER_TRANSIT:
+		count(st->left[OWNER_TRANSIT]);
+		break;
+	case OWNER_TRANSLATED:
+		count(st->left[OWNER_TRANSLATED]);
+		break;
+	case OWNER_UPPER:
+		count(st->left[OWNER_UPPER]);
+		break;
+	case OWNER_TAGGED:
+		count(st->left[OWNER_TAGGED]);
+		break;
+	case OWNER_GSO:
+		count(st->left[OWNER_GSO]);
+		break;
+	default:
+		break;
+	}
+}
+
+// How many packets a frame stands for.
+static __always_inline __u64 segments(struct __sk_buff *skb)
+{
+	if (skb->gso_segs)
+		return skb->gso_segs;
+	return skb->len / (skb->gso_size ? skb->gso_size : 1) + 1; // nobody has counted yet
+}
+
 // Sets *decision for parp_claim and returns the socket filter's answer.
-static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool see_type)
+static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool sees)
 {
 	__u8 hdr[IPV4_MIN];
-	__u32 ifindex = skb->ifindex;
+	struct port *p = 0;
 
 	*decision = LEAVE;
-	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-	if (!p || skb->vlan_present)
+	enum owner owner = whose(skb, &p, hdr, sees);
+	if (!p)
 		return 0;
-	if (skb->pkt_type != PACKET_HOST && !alias_mac(skb, p))
-		return 0;
-	if (!(p->flags & PORT_FORWARD) || skb->protocol != bpf_htons(ETH_P_IP))
-		return 0;
-	if (bpf_skb_load_bytes(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, hdr, sizeof(hdr)))
-		return 0; // shorter than any IPv4 header: the kernel counts it
 	__u32 slot = p->slot;
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
+	if (!st)
+		return 0;
+	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, hdr[IPV4_PROTO], sees);
+	if (!whole && !relay && (p->flags & PORT_KERNEL_FORWARDS))
+		owner = OWNER_GSO;
+	if (owner != OWNER_US) {
+		count_left(st, owner);
+		return 0;
+	}
 	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
 	__u32 zero = 0; // the place of all interfaces together
 	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
 	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
-	if (!st || !consumed || !all || !all_consumed)
+	if (!consumed || !all || !all_consumed)
 		return 0;
-
-	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
-	if (to_host(dst)) {
-		count(st->local);
-		return 0;
-	}
-	switch (destination(dst)) {
-	case TO_LOCAL:
-		count(st->local);
-		return 0;
-	case TO_PUNT:
-		count(st->punted);
-		return 0;
-	}
 
 	*decision = TAKEN;
-	if (skb->gso_size && !gso_ok(skb, hdr[IPV4_PROTO], see_type)) {
+	if (!whole && !relay) {
 		count(st->badgso);
 		return 0;
 	}
@@ -293,18 +527,23 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 		count(st->policed);
 		return 0;
 	}
+	if (!whole) {
+		count(st->badgso);
+		*decision = RELAYED;
+		return 0;
+	}
 	count(all->admitted);
 	count(st->admitted);
 	return TAKE_ALL;
 }
 
-static __always_inline int ring(struct __sk_buff *skb, bool see_type)
+static __always_inline int ring(struct __sk_buff *skb, bool sees)
 {
 	__u32 zero = 0;
 	__u32 *decision = bpf_map_lookup_elem(&parp_decision, &zero);
 	if (!decision)
 		return 0;
-	return decide(skb, decision, see_type);
+	return decide(skb, decision, sees);
 }
 
 SEC("socket")
@@ -320,6 +559,40 @@ int parp_ring_basic(struct __sk_buff *skb)
 	return ring(skb, false);
 }
 
+// Before a frame on its way through the relay: where it came in. It looks like
+// an Ethernet header, which the relay's device expects. Shared with
+// internal/relay.
+struct relayhdr {
+	__u32 ifindex;
+	__u8 ethernet; // an Ethernet header follows
+	__u8 zero;
+	__u8 magic[6];
+	__be16 proto;
+} __attribute__((packed));
+
+// The relay is a device that can't segment for others, so that a frame comes
+// out of it in the segments that it stands for, whatever its GSO type is.
+static __always_inline int to_relay(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	if (!p)
+		return TC_ACT_SHOT;
+	__u32 slot = p->slot, zero = 0;
+	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
+	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
+	struct relayhdr h = { .ifindex = ifindex, .ethernet = p->l2len == ETH_HLEN, .magic = { 'p', 'a', 'r', 'p', 'd', 0 },
+		.proto = bpf_htons(ETH_P_IP) };
+	__u64 n = segments(skb);
+	if (!st || !all || bpf_skb_change_head(skb, sizeof(h), 0) || bpf_skb_store_bytes(skb, 0, &h, sizeof(h), 0))
+		return TC_ACT_SHOT;
+	count(st->relayed);
+	count(all->relayed);
+	__sync_fetch_and_add(&all->admitted, n);
+	__sync_fetch_and_add(&st->admitted, n);
+	return bpf_redirect(relay, 0);
+}
+
 // Return values serve TCX and clsact alike: TC_ACT_UNSPEC is TCX_NEXT, and
 // TC_ACT_SHOT is TCX_DROP (include/uapi/linux/bpf.h).
 SEC("tc")
@@ -328,18 +601,38 @@ int parp_claim(struct __sk_buff *skb)
 	__u32 zero = 0;
 	__u32 *decision = bpf_map_lookup_elem(&parp_decision, &zero);
 	if (!decision)
-		return -1;
+		return TC_ACT_UNSPEC;
 	__u32 d = *decision;
 	*decision = LEAVE;
 	if (d == TAKEN)
-		return 2;
+		return TC_ACT_SHOT;
+	if (d == RELAYED)
+		return to_relay(skb);
+	if (skb->mark == MARK_RETURNED)
+		skb->mark = 0;
 	if (skb->pkt_type == PACKET_OTHERHOST) {
 		__u32 ifindex = skb->ifindex;
 		struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 		if (p && alias_mac(skb, p))
 			bpf_skb_change_type(skb, PACKET_HOST);
 	}
-	return -1;
+	return TC_ACT_UNSPEC;
+}
+
+// What userspace writes to the relay's device goes back to the interface that
+// its source address names, marked so that it is not taken again.
+SEC("tc")
+int parp_return(struct __sk_buff *skb)
+{
+	struct {
+		__u8 magic[2];
+		__u32 ifindex;
+	} __attribute__((packed)) src;
+
+	if (bpf_skb_load_bytes(skb, ETH_ALEN, &src, sizeof(src)))
+		return TC_ACT_SHOT;
+	skb->mark = MARK_RETURNED;
+	return bpf_redirect(src.ifindex, BPF_F_INGRESS);
 }
 
 // A bucket an interface; frames of interfaces that userspace has not named yet
@@ -401,30 +694,31 @@ static __always_inline bool shown_policed(const struct port *p)
 // What the datapath and the ARP responder take is shown where they decide about
 // it, and so is what they send. All else is the host's own traffic, or none of
 // ours.
-static __always_inline bool shown_elsewhere(struct __sk_buff *skb)
+static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees)
 {
 	__u8 hdr[IPV4_MIN];
 	__u32 ifindex = skb->ifindex;
+	struct port *p;
 
+	if (ifindex == relay || skb->mark == MARK_RETURNED)
+		return true;
 	if (skb->pkt_type == PACKET_OUTGOING)
 		return skb->mark == watch_mark;
-	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-	if (!p || skb->vlan_present)
-		return false;
-	if ((p->flags & PORT_WORKLOAD) && skb->protocol == bpf_htons(ETH_P_ARP))
-		return true;
-	if (!(p->flags & PORT_FORWARD) || skb->protocol != bpf_htons(ETH_P_IP))
-		return false;
-	if (skb->pkt_type != PACKET_HOST && !alias_mac(skb, p))
-		return false;
-	if (bpf_skb_load_bytes(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, hdr, sizeof(hdr)))
-		return false;
-	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
-	return !to_host(dst) && destination(dst) == TO_NOBODY && !shown_policed(p);
+	if (skb->protocol == bpf_htons(ETH_P_ARP) && !in_vlan(skb)) {
+		p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+		return p && (p->flags & PORT_WORKLOAD);
+	}
+	return whose(skb, &p, hdr, sees) == OWNER_US && !shown_policed(p);
 }
 
 SEC("socket")
 int parp_watch(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb) ? 0 : watch_snap;
+	return shown_elsewhere(skb, true) ? 0 : watch_snap;
+}
+
+SEC("socket")
+int parp_watch_basic(struct __sk_buff *skb)
+{
+	return shown_elsewhere(skb, false) ? 0 : watch_snap;
 }

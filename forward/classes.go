@@ -1,0 +1,197 @@
+package forward
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Classes keeps Table.Class for all destinations in the form in which it can be
+// looked up by the longest prefix: of all prefixes that tables, rules and
+// Policy.Punt name, those whose class is not that of what surrounds them. What
+// no prefix has is ToElsewhere, so that a full table of routes to uplinks takes
+// no room.
+type Classes struct {
+	have    map[netip.Prefix]Class
+	lengths [33]int // how many of have are so long
+}
+
+// touched is a prefix of a table whose routes have changed.
+type touched struct {
+	table  uint32
+	prefix netip.Prefix
+}
+
+// Lookup gives the class of a destination.
+func (c *Classes) Lookup(dst netip.Addr) Class { return c.longest(dst, 32) }
+
+// longest is the class of the longest prefix of at most that many bits.
+func (c *Classes) longest(dst netip.Addr, bits int) Class {
+	for ; bits >= 0; bits-- {
+		if c.lengths[bits] == 0 {
+			continue
+		}
+		p, _ := dst.Prefix(bits) // an IPv4 address has these bits
+		if class, ok := c.have[p]; ok {
+			return class
+		}
+	}
+	return ToElsewhere
+}
+
+// classUpdate brings Classes up to date with a table.
+type classUpdate struct {
+	*Classes
+	t   *Table
+	set func(netip.Prefix, Class)
+}
+
+// update looks again at what has changed, all of it if all is set, and calls set
+// for each prefix whose class is another now; 0 is for one that is to be
+// forgotten.
+func (c *Classes) update(t *Table, changed []touched, all bool, set func(netip.Prefix, Class)) {
+	if c.have == nil {
+		c.have, all = make(map[netip.Prefix]Class), true
+	}
+	u := classUpdate{c, t, set}
+	if all {
+		u.everything()
+		return
+	}
+	for _, p := range changed {
+		if t.refersTo(p.table) {
+			u.settle(p.prefix, p.table)
+		}
+	}
+}
+
+func (u *classUpdate) everything() {
+	for p := range u.have {
+		u.look(p)
+	}
+	whole := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	u.settle(whole, 0)
+	u.within(whole, 0, func(p netip.Prefix) { u.settle(p, 0) })
+}
+
+// settle looks at a prefix and at those in it whose class may hang on it: all
+// where the prefix gains or loses an entry, else those that table has no routes
+// for (0: none such, for who looks at all).
+func (u *classUpdate) settle(p netip.Prefix, table uint32) {
+	changed := u.look(p)
+	if p.Bits() == 32 || !changed && table == 0 {
+		return
+	}
+	except := table
+	if changed {
+		except = 0
+	}
+	var inside []netip.Prefix
+	u.within(p, except, func(q netip.Prefix) { inside = append(inside, q) })
+	slices.SortFunc(inside, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
+	for _, q := range inside {
+		if changed {
+			u.look(q)
+		} else {
+			u.settle(q, 0)
+		}
+	}
+}
+
+// look gives a prefix the entry that it needs, and reports whether that is
+// another than before.
+func (u *classUpdate) look(p netip.Prefix) bool {
+	class := Class(0)
+	if u.t.names(p) {
+		if class = u.t.classOf(p); class == u.longest(p.Addr(), p.Bits()-1) {
+			class = 0 // as its surroundings
+		}
+	}
+	have := u.have[p]
+	if class == have {
+		return false
+	}
+	switch {
+	case class == 0:
+		delete(u.have, p)
+		u.lengths[p.Bits()]--
+	case have == 0:
+		u.lengths[p.Bits()]++
+		fallthrough
+	default:
+		u.have[p] = class
+	}
+	u.set(p, class)
+	return true
+}
+
+// within calls fn for the prefixes inside of p, those of one table left out.
+func (u *classUpdate) within(p netip.Prefix, except uint32, fn func(netip.Prefix)) {
+	for number, table := range u.t.tables() {
+		if except == 0 || number != except {
+			table.within(p, func(q netip.Prefix, _ *Route) { fn(q) })
+		}
+	}
+	for q := range u.t.namedByPolicy() {
+		if q.Bits() > p.Bits() && p.Contains(q.Addr()) {
+			fn(q)
+		}
+	}
+}
+
+// tables are those that rules lead to, by number. One may come twice.
+func (t *Table) tables() func(func(uint32, *fib) bool) {
+	return func(yield func(uint32, *fib) bool) {
+		if t.simple {
+			_ = yield(TableLocal, t.local) && yield(TableMain, t.main) && yield(TableDefault, t.fallback)
+			return
+		}
+		for i := range t.rules {
+			if r := &t.rules[i]; r.fib != nil && !yield(r.Table, r.fib) {
+				return
+			}
+		}
+	}
+}
+
+// namedByPolicy are the prefixes that rules and the operator name.
+func (t *Table) namedByPolicy() func(func(netip.Prefix) bool) {
+	return func(yield func(netip.Prefix) bool) {
+		for i := range t.rules {
+			if to := t.rules[i].To; to.IsValid() && !yield(to.Masked()) {
+				return
+			}
+		}
+		for _, p := range t.policy.Punt {
+			if !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+func (t *Table) refersTo(table uint32) bool {
+	for number := range t.tables() {
+		if number == table {
+			return true
+		}
+	}
+	return false
+}
+
+// names reports whether a table, a rule or the operator names a prefix.
+func (t *Table) names(p netip.Prefix) bool {
+	for _, table := range t.tables() {
+		if table.lengths[p.Bits()] == 0 {
+			continue
+		}
+		if _, ok := table.Get(p); ok {
+			return true
+		}
+	}
+	for q := range t.namedByPolicy() {
+		if p == q {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,252 @@
+package forward
+
+import (
+	"net/netip"
+
+	"proxyarpd/internal/wire"
+)
+
+// Class is where packets to a destination may lead, as a set: of one packet it
+// has one member, of a destination alone one for each way that a packet to it
+// might take by its source, TOS, ports or mark, or by a multipath route's hash.
+//
+// By the class and by where a packet came in, owner says whose the packet is.
+// The ring's filter and the claim (claim/bpf/claim.c, whose) ask the same of a
+// destination's class, for that is all that they know.
+type Class uint8
+
+// The members. The eBPF programs share them.
+const (
+	ToLocal     Class = 1 << iota // to this host, or to a broadcast address
+	ToPunt                        // to where the operator wants the kernel's way (Policy.Punt)
+	ToWorkload                    // out of an interface that leads to a workload
+	ToElsewhere                   // out of an uplink, or nowhere: what no table names
+	ToUnserved                    // out of an interface that packets can't be sent to from here
+)
+
+// owner says of a packet of that class that came in by a link whose it is:
+// NotSpecified if it is ours - we send it on, or refuse it in the kernel's
+// stead -, else the verdict of what the kernel has. A set of several members is
+// left to the kernel if one of them is its, where the kernel forwards.
+func (p *Policy) owner(c Class, in *Link) Verdict {
+	switch {
+	case c == ToLocal:
+		return Local
+	case c&ToPunt != 0:
+		return Punt
+	case !in.KernelForwards():
+		return NotSpecified
+	}
+	served := ToWorkload
+	if in.Workload() || p.Transit {
+		served |= ToElsewhere
+	}
+	if c&^served != 0 {
+		return PuntTransit
+	}
+	return NotSpecified
+}
+
+// serves reports whether packets can be sent out of a link.
+func (l *Link) serves() bool {
+	return l != nil && l.Flags&(LinkWorkload|LinkUplink) != 0 && l.Flags&(LinkLeft|LinkReceiveOnly) == 0
+}
+
+// leadsTo is the class of a unicast route's next hop.
+func (t *Table) leadsTo(nh *Nexthop) Class {
+	out := t.Link(nh.Ifindex)
+	switch {
+	case nh.Encap || !out.serves():
+		return ToUnserved
+	case out.Workload():
+		return ToWorkload
+	}
+	return ToElsewhere
+}
+
+// class is the class of all packets that take a route; nil is none.
+func (t *Table) class(r *Route) (c Class) {
+	switch {
+	case r == nil:
+		return ToElsewhere
+	case r.delivers():
+		return ToLocal
+	case r.Type != RouteUnicast:
+		return ToElsewhere
+	}
+	for i := range r.Nexthops {
+		c |= t.leadsTo(&r.Nexthops[i])
+	}
+	return c
+}
+
+// delivers reports whether packets that take the route end on this host, or are
+// the kernel's for another reason than that it forwards them.
+func (r *Route) delivers() bool {
+	switch r.Type {
+	case RouteLocal, RouteBroadcast, RouteAnycast, RouteMulticast:
+		return true
+	}
+	return false
+}
+
+// Class is the class of a destination, exactly. Classes holds the same for all
+// destinations, ready to be looked up.
+func (t *Table) Class(dst netip.Addr) Class {
+	p, err := dst.Prefix(dst.BitLen())
+	if err != nil {
+		return ToElsewhere
+	}
+	return t.classOf(p)
+}
+
+// Owner says whose a packet is that came in by a link: NotSpecified, or the
+// verdict with which it is left to the kernel. Of a packet that no sound header
+// begins it goes by the destination alone, as the ring's filter does.
+func (t *Table) Owner(packet []byte, in *Link) Verdict {
+	ip := wire.IPv4(packet)
+	if len(ip) < wire.IPv4MinLen || !forwardable(ip.DstAddr()) {
+		return Local
+	}
+	dst := ip.DstAddr()
+	if !ip.HeaderValid() {
+		return t.policy.owner(t.Class(dst), in)
+	}
+	f := t.flowOf(ip, in.Ifindex)
+	route, _ := t.lookup(&f)
+	switch {
+	case route != nil && route.delivers():
+		return Local
+	case t.punted(dst):
+		return Punt
+	case route == nil || route.Type != RouteUnicast:
+		return t.policy.owner(ToElsewhere, in)
+	}
+	return t.policy.owner(t.leadsTo(t.nexthopFor(route, ip)), in)
+}
+
+// certainty is what can be said of a condition when only the destination of a
+// packet is known.
+type certainty uint8
+
+const (
+	excluded certainty = iota
+	possible
+	certain
+)
+
+// meets says whether the rule applies to packets to p, as far as no longer
+// prefix that some rule names has them.
+func (r *Rule) meets(p netip.Prefix) certainty {
+	c := r.selects(p)
+	if r.Invert {
+		return certain - c
+	}
+	return c
+}
+
+func (r *Rule) selects(p netip.Prefix) certainty {
+	switch {
+	case r.To.IsValid() && !(r.To.Bits() <= p.Bits() && r.To.Contains(p.Addr())):
+		return excluded
+	case r.Undecided:
+		return possible
+	case r.Never || r.IIF == "lo":
+		return excluded
+	case r.IIF != "" || r.From.IsValid() || r.TOS != 0 || r.DSCPMask != 0 || r.Proto != 0 ||
+		r.SPort != PortMatch{} || r.DPort != PortMatch{}:
+		return possible
+	}
+	return certain
+}
+
+// classOf is the class of the destinations of p that no longer prefix has,
+// among those of tables and rules.
+func (t *Table) classOf(p netip.Prefix) Class {
+	c := t.waysTo(p)
+	if c != ToLocal {
+		for _, punt := range t.policy.Punt {
+			if punt.Bits() <= p.Bits() && punt.Contains(p.Addr()) {
+				return ToPunt
+			}
+		}
+	}
+	return c
+}
+
+// waysTo walks the rules as decide does, and both ways where it can't be told
+// whether a rule applies.
+func (t *Table) waysTo(p netip.Prefix) (c Class) {
+	if t.simple {
+		for _, table := range [...]*fib{t.local, t.main, t.fallback} {
+			got, more := t.found(table, nil, p)
+			if c |= got; !more {
+				return c
+			}
+		}
+		return c | ToElsewhere
+	}
+	var few [64]bool
+	reached := few[:]
+	if n := len(t.rules) + 1; n > len(reached) {
+		reached = make([]bool, n)
+	}
+	reached[0] = true
+	for i := range t.rules {
+		if !reached[i] {
+			continue
+		}
+		r := &t.rules[i]
+		applies := r.meets(p)
+		if applies != certain {
+			reached[i+1] = true
+		}
+		if applies == excluded {
+			continue
+		}
+		switch r.Action {
+		case RuleGoto:
+			reached[min(r.target, len(t.rules))] = true
+		case RuleNop:
+			reached[i+1] = true
+		case RuleUnreachable, RuleProhibit, RuleBlackhole:
+			c |= ToElsewhere
+		default:
+			if r.fib == nil {
+				reached[i+1] = true
+				continue
+			}
+			got, more := t.found(r.fib, r, p)
+			c |= got
+			reached[i+1] = reached[i+1] || more
+		}
+	}
+	if reached[len(t.rules)] {
+		c |= ToElsewhere
+	}
+	return c
+}
+
+// found is what a table may have for packets to p; more says that some of them
+// go on to the next rule. r is the rule that asks, nil is one that suppresses
+// nothing.
+func (t *Table) found(table *fib, r *Rule, p netip.Prefix) (c Class, more bool) {
+	for bits := p.Bits(); bits >= 0; bits-- {
+		if table.lengths[bits] == 0 {
+			continue
+		}
+		shorter, _ := p.Addr().Prefix(bits) // it has these bits
+		route, _ := table.Get(shorter)
+		for ; route != nil; route = route.next {
+			if route.Type == RouteThrow || r != nil && r.suppresses(t, route) {
+				more = true
+			} else {
+				c |= t.class(route)
+			}
+			if route.TOS == 0 {
+				return c, more
+			}
+		}
+	}
+	return c, true
+}
