@@ -228,7 +228,11 @@ func (l *Loop) decide(t *Table, f *Frame, since int64) Verdict {
 		}
 		return l.hold(f, r)
 	case Local, Punt, PuntTransit:
-		if !t.policy.Copies && !l.port.Return(f) {
+		switch {
+		case t.policy.Copies: // the kernel has it
+		case l.port.Return(f):
+			l.counters.returned.Add(1)
+		default:
 			r.verdict = DropLocalLate
 		}
 	case DropIPInNoRoutes, DropIPRPFilter, DropIfUnknown:

@@ -121,7 +121,7 @@ func TestStepModel(t *testing.T) {
 // decidedByStep: the others come of sending, of queues or of ICMP errors.
 func decidedByStep(v Verdict) bool {
 	switch v {
-	case Originate, dropFirst, PuntTranslated, PuntUpper, PuntGSO, DropLocalLate, DropNeighFailed, DropNeighQueueFull, DropFullRing, DropNoMem, DropQdisc, DropPacketSockError:
+	case Originate, dropFirst, PuntFlow, PuntUpper, PuntGSO, DropLocalLate, DropNeighFailed, DropNeighQueueFull, DropFullRing, DropNoMem, DropQdisc, DropPacketSockError:
 		return false
 	}
 	return true

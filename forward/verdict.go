@@ -10,19 +10,19 @@ type Verdict uint8
 
 // The verdicts. Those from dropFirst on are drops.
 const (
-	NotSpecified   Verdict = iota // no code path may leave a packet so
-	Forward                       // sent out
-	Queue                         // waits for its next hop's MAC; ends later in another verdict
-	Originate                     // made by us: an ICMP error
-	Local                         // for the host itself: the kernel's
-	Punt                          // left to the kernel: --punt
-	PuntTransit                   // the kernel's: it forwards there, and the way is none that is served
-	PuntTranslated                // the kernel's: of a flow that it may translate (NAT)
-	PuntUpper                     // the kernel's: maybe of a device that stands on the interface (macvlan, ipvlan)
-	PuntGSO                       // the kernel's: a super-packet that can't be taken as it is, and it forwards
-	IgnoreProto                   // not IPv4: the kernel's
-	IgnoreTagged                  // VLAN-tagged: belongs to the VLAN device
-	IgnoreType                    // broadcast or multicast at layer 2: the kernel's
+	NotSpecified Verdict = iota // no code path may leave a packet so
+	Forward                     // sent out
+	Queue                       // waits for its next hop's MAC; ends later in another verdict
+	Originate                   // made by us: an ICMP error
+	Local                       // for the host itself: the kernel's
+	Punt                        // left to the kernel: --punt
+	PuntTransit                 // the kernel's: it forwards there, and the way is none that is served
+	PuntFlow                    // the kernel's: answers a packet that was left to it, and that it may have translated (NAT)
+	PuntUpper                   // the kernel's: maybe of a device that stands on the interface (macvlan, ipvlan)
+	PuntGSO                     // the kernel's: a super-packet that can't be taken as it is, and it forwards
+	IgnoreProto                 // not IPv4: the kernel's
+	IgnoreTagged                // VLAN-tagged: belongs to the VLAN device
+	IgnoreType                  // broadcast or multicast at layer 2: the kernel's
 
 	dropFirst
 	DropOtherHost        Verdict = iota - 1 // not to a MAC of ours
@@ -62,7 +62,7 @@ var verdictNames = [numVerdicts]string{
 	NotSpecified: "PARP_NOT_SPECIFIED",
 	Forward:      "forward", Queue: "queue", Originate: "originate",
 	Local: "local", Punt: "punt",
-	PuntTransit: "transit", PuntTranslated: "translated", PuntUpper: "upper-device", PuntGSO: "gso",
+	PuntTransit: "transit", PuntFlow: "punted-flow", PuntUpper: "upper-device", PuntGSO: "gso",
 	IgnoreProto: "not-ipv4", IgnoreTagged: "vlan-tagged", IgnoreType: "multicast-not-forwarded",
 	DropOtherHost: "OTHERHOST", DropPktTooSmall: "PKT_TOO_SMALL", DropIPInHdr: "IP_INHDR",
 	DropIPCsum: "IP_CSUM", DropIPInvalidSource: "IP_INVALID_SOURCE", DropIPInvalidDest: "IP_INVALID_DEST",

@@ -190,7 +190,7 @@ func (d *Daemon) ownerOf(ip []byte, in *forward.Link, s *pktring.Slot) forward.V
 	left := d.claim.Counters(in.Ifindex).Left
 	switch {
 	case in.KernelForwards() && d.claim.Translated(ip):
-		return forward.PuntTranslated
+		return forward.PuntFlow
 	case in.KernelForwards() && left[claim.GSO] > 0 && s.Len > in.MTU+wire.EthernetLen:
 		return forward.PuntGSO
 	case !in.KernelForwards() && !in.Workload() && left[claim.Upper] > 0:

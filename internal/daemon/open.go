@@ -252,13 +252,21 @@ func (d *Daemon) checkNew(l *netstate.Link, p *port) {
 	switch {
 	case len(found) == 0 && p.refused:
 		p.refused, p.failed = false, nil
-	case len(found) > 0 && d.cfg.BypassPolicy:
+	case len(found) > 0 && (d.cfg.BypassPolicy || !l.Forwards && onlyShape(found)):
+		// The way through a queueing discipline is open to us too, and leaving it to a
+		// kernel that does not forward would cut it off.
 		for _, f := range found {
 			d.spare(f)
 		}
+		d.log.Warn("packets to it go through its queueing disciplines and programs, those from it don't", "interface", l.Name, "found", found[0].String())
 	case len(found) > 0:
 		d.refuse(l, p, fmt.Errorf("forwarding would bypass %s", found[0]))
 	}
+}
+
+// onlyShape reports whether all that was found are queueing disciplines.
+func onlyShape(found []hostpolicy.Finding) bool {
+	return !slices.ContainsFunc(found, func(f hostpolicy.Finding) bool { return f.Kind != hostpolicy.KindQdisc })
 }
 
 // shapingChanged reports whether an interface has got a queueing discipline that

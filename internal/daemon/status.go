@@ -72,6 +72,8 @@ type ForwardStatus struct {
 	Drops      map[string]uint64 `json:"drops"`    // by reason
 	Routes     int               `json:"routes"`
 	Rebuilt    uint64            `json:"rings_rebuilt"`
+	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
+	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
 }
 
 // KernelStatus is how well the kernel's state is followed.
@@ -160,7 +162,7 @@ func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStat
 // puntedTo are the verdicts of what the ring's filter leaves to the kernel for
 // another reason than that it is for the host.
 var puntedTo = map[claim.Owner]forward.Verdict{
-	claim.Punted: forward.Punt, claim.Transit: forward.PuntTransit, claim.Translated: forward.PuntTranslated,
+	claim.Punted: forward.Punt, claim.Transit: forward.PuntTransit, claim.Translated: forward.PuntFlow,
 	claim.Upper: forward.PuntUpper, claim.GSO: forward.PuntGSO,
 }
 
@@ -183,7 +185,7 @@ func (d *Daemon) forwardStatus() ForwardStatus {
 	s := d.loop.Counters().Read()
 	f.PacketsIn, f.PacketsOut, f.BytesOut = s.PacketsIn, s.PacketsOut, s.BytesOut
 	_, f.Routes = d.loop.Table().Size()
-	f.Rebuilt = d.port.Rebuilt()
+	f.Rebuilt, f.Returned, f.Missed = d.port.Rebuilt(), s.Returned, d.untold
 	var c claim.Counters
 	if d.claim != nil {
 		c = d.claim.Totals()

@@ -92,9 +92,12 @@ func TestPunt(t *testing.T) {
 	wantTTL(t, w.Lab, "ns0", "10.20.1.3", 62)
 	wantTTL(t, w.Lab, "ns0", "10.20.1.4", 63)
 	after := statusOf(t, w.d[0])
-	// Of the two round trips the replies from 10.20.1.3 and 10.20.1.4 are ours.
-	if n := after.Forward.PacketsOut - before.Forward.PacketsOut; n != 2 {
-		t.Errorf("%d packets forwarded here, want the 2 replies", n)
+	// The kernel may have translated them, so that the replies are its own as well.
+	if n := after.Forward.PacketsOut - before.Forward.PacketsOut; n != 0 {
+		t.Errorf("%d packets forwarded here", n)
+	}
+	if n := after.Forward.Verdicts["punted-flow"]; n != 2 {
+		t.Errorf("%d replies left to the kernel, want 2", n)
 	}
 	if n := after.port("veth0").Punted; n != 4 {
 		t.Errorf("%d punted, want 4", n)

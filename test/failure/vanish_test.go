@@ -82,7 +82,7 @@ func endsOf(s *daemon.Status) (n uint64) {
 	f := s.Forward
 	for v, count := range f.Verdicts {
 		switch v {
-		case "queue", "originate", "local", "punt":
+		case "queue", "originate", "local", "punt", "transit", "punted-flow", "upper-device", "gso", "vlan-tagged":
 		default:
 			n += count
 		}
@@ -94,7 +94,7 @@ func endsOf(s *daemon.Status) (n uint64) {
 			n += count
 		}
 	}
-	return n
+	return n + f.Returned
 }
 
 // TestManyInterfaces has 500 interfaces come and go in random order while two
