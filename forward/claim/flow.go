@@ -14,8 +14,8 @@ func flowEnd(packet []byte) (key bpfFlowkey, ok bool) {
 		return key, false
 	}
 	key.Addr = nativeAddr(ip.DstAddr())
-	if ip.FragmentOffset() != 0 {
-		return key, true
+	if ip.FragmentOffset() != 0 || ip.Frag()&wire.IPv4MF != 0 {
+		return key, true // by address alone: all pieces of a datagram go one way
 	}
 	key.Proto = ip.Protocol()
 	l4, port := ip[ip.HeaderLen():], 2 // where the port stands

@@ -167,6 +167,7 @@ type status struct {
 	Forward struct {
 		PacketsIn  uint64 `json:"packets_in"`
 		PacketsOut uint64 `json:"packets_out"`
+		Returned   uint64
 		Verdicts   counts
 		Drops      counts
 	}

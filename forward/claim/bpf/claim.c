@@ -114,7 +114,8 @@ struct lpmkey {
 	__be32 addr;
 };
 
-// One end of a flow. Port 0 and protocol 0: a fragment without ports.
+// One end of a flow. Protocol 0 stands for the address alone: so are fragments
+// looked for, since all of a datagram must go one way and few have the ports.
 struct flowkey {
 	__be32 addr;
 	__be16 port; // of ICMP: the identifier
@@ -336,7 +337,7 @@ static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u
 
 	__builtin_memset(key, 0, sizeof(*key));
 	key->addr = source ? *(__be32 *)(hdr + IPV4_SRC) : *(__be32 *)(hdr + IPV4_DST);
-	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET))
+	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET))
 		return true;
 	key->proto = hdr[IPV4_PROTO];
 	switch (key->proto) {
@@ -374,20 +375,24 @@ static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u
 	return true;
 }
 
+static __always_inline void note_end(struct flowkey *key)
+{
+	__u8 one = 1;
+
+	if (!bpf_map_lookup_elem(&parp_flows, key)) // which also says that it is in use
+		bpf_map_update_elem(&parp_flows, key, &one, BPF_ANY);
+}
+
 // Notes who sent a packet that the kernel has, and may translate.
 static __always_inline void note_flow(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
 {
 	struct flowkey key;
-	__u8 one = 1;
 
-	if (!flow_end(skb, off, hdr, true, &key))
-		return;
-	bpf_map_update_elem(&parp_flows, &key, &one, BPF_ANY);
-	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET)) {
-		key.port = 0;
-		key.proto = 0;
-		bpf_map_update_elem(&parp_flows, &key, &one, BPF_ANY);
-	}
+	if (flow_end(skb, off, hdr, true, &key) && key.proto)
+		note_end(&key);
+	key.port = 0;
+	key.proto = 0;
+	note_end(&key);
 }
 
 // Does a packet answer one that the kernel may have translated?
