@@ -1,6 +1,10 @@
 package forward
 
-import "time"
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+)
 
 // Once runs one batch: what Run does in a circle.
 func (l *Loop) Once() error {
@@ -76,3 +80,61 @@ var (
 
 func (v Vnet) NeedsCsum() bool   { return v.flags()&vnetNeedsCsum != 0 }
 func (v Vnet) MoveHeaders(n int) { v.moveHeaders(n) }
+
+// TestWorld is a random host, for tests of who else decides about its frames.
+type TestWorld struct {
+	*world
+	told map[netip.Prefix]bool
+}
+
+// NewTestWorld draws one, from which the kernel is to take what is left.
+func NewTestWorld(rng *rand.Rand) *TestWorld {
+	w := &TestWorld{newWorld(rng), map[netip.Prefix]bool{}}
+	w.policy.Copies = false
+	return w
+}
+
+// Publish builds the host's table and tells of the classes of its destinations.
+func (w *TestWorld) Publish(set func(netip.Prefix, Class)) *Table {
+	b := w.builder()
+	t := b.Publish()
+	b.UpdateClasses(func(p netip.Prefix, c Class) {
+		w.told[p] = true
+		set(p, c)
+	})
+	return t
+}
+
+// Forget names all destinations that Publish told of.
+func (w *TestWorld) Forget(forget func(netip.Prefix)) {
+	for p := range w.told {
+		forget(p)
+	}
+}
+
+// Transit reports whether uplinks are forwarded between.
+func (w *TestWorld) Transit() bool { return w.policy.Transit }
+
+// Packet draws a packet with at least an IPv4 header's bytes, and where it comes
+// in; nil if that is nowhere.
+func (w *TestWorld) Packet(rng *rand.Rand, t *Table) (in *Link, packet []byte) {
+	data := make([]byte, 48)
+	for i := range data {
+		data[i] = byte(rng.Uint32())
+	}
+	f := w.newFrame(data)
+	if in = t.Link(f.Ifindex); in == nil || len(f.Buf) < VnetLen+f.l2len()+20 {
+		return nil, nil
+	}
+	packet = f.Buf[VnetLen+f.l2len():]
+	return in, packet[:min(len(packet), 1500)]
+}
+
+// OwnerByDestination is what can be said of a packet's owner without its source.
+func (w *TestWorld) OwnerByDestination(t *Table, in *Link, packet []byte) Verdict {
+	dst := netip.AddrFrom4([4]byte(packet[16:20]))
+	if !forwardable(dst) {
+		return Local
+	}
+	return t.policy.owner(t.Class(dst), in)
+}

@@ -18,7 +18,7 @@ type Stats struct {
 	PacketsOut uint64 // sent, fragments and ICMP errors counted each
 	BytesOut   uint64 // from the network layer on
 	Batches    uint64
-	Returned   uint64 // of PacketsIn, given back to the kernel
+	Returned   uint64             // of PacketsIn, given back to the kernel
 	Verdicts   map[Verdict]uint64 // those that occurred
 }
 

@@ -131,6 +131,19 @@ func (k *kernel) got(t testing.TB) (types []uint8) {
 	}
 }
 
+// await is got for frames that come in their own time, of which there are n.
+func (k *kernel) await(t testing.TB, n int) (types []uint8) {
+	t.Helper()
+	for len(types) < n {
+		fds := []unix.PollFd{{Fd: int32(k.fd), Events: unix.POLLIN}}
+		if ready, err := unix.Poll(fds, 10_000); ready != 1 || err != nil {
+			t.Fatalf("%d of %d frames: %v", len(types), n, err)
+		}
+		types = append(types, k.got(t)...)
+	}
+	return types
+}
+
 func load(t testing.TB) *Set {
 	t.Helper()
 	s, err := Load(Config{ARP: ARPPolice{PerSecond: 10000, Burst: 2000}})

@@ -192,6 +192,11 @@ func (d *Daemon) forwardStatus() ForwardStatus {
 	}
 	s.Verdicts[forward.DropRateLimit] += c.Policed
 	s.Verdicts[forward.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
+	if d.relay != nil {
+		if dropped, err := d.relay.Dropped(); err == nil {
+			s.Verdicts[forward.DropGSO] += dropped
+		}
+	}
 	s.Verdicts[forward.Local] += c.Left[claim.Local]
 	s.Verdicts[forward.IgnoreTagged] += c.Left[claim.Tagged]
 	for owner, verdict := range puntedTo {

@@ -97,6 +97,19 @@ func (d *Device) configure() error {
 	})
 }
 
+// Dropped is how many packets the device has lost: the kernel could not make
+// segments of them, or too many were waiting for Read.
+func (d *Device) Dropped() (uint64, error) {
+	link, err := netlink.LinkByIndex(int(d.ifindex))
+	if err != nil {
+		return 0, fmt.Errorf("relay %s: %w", d.name, err)
+	}
+	if s := link.Attrs().Statistics; s != nil {
+		return s.TxDropped, nil
+	}
+	return 0, nil
+}
+
 // Ifindex is the device's.
 func (d *Device) Ifindex() int32 { return d.ifindex }
 
