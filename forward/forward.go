@@ -211,7 +211,7 @@ func lookup(t *Table, ip wire.IPv4, r *result) bool {
 	case !ok:
 		return false
 	case class == ToUnserved:
-		unserved(ip, r)
+		unserved(t, ip, r)
 		return false
 	case class == ToElsewhere && !r.in.Workload() && !t.policy.Transit && !r.in.KernelForwards():
 		r.drop(DropTransit) // else it was taken too early, and goes the kernel's way by our hand
@@ -230,12 +230,15 @@ func forwardable(dst netip.Addr) bool {
 }
 
 // unserved ends a packet that nobody can send on.
-func unserved(ip wire.IPv4, r *result) {
+func unserved(t *Table, ip wire.IPv4, r *result) {
 	switch {
 	case r.nexthop.Encap:
 		r.drop(DropRouteEncap)
 	case r.nexthop.Ifindex == loopbackIfindex:
 		// The kernel hands such a packet to itself until its TTL has run out.
+		if ip.HeaderLen() > wire.IPv4MinLen && !checkOptions(t, ip, r) {
+			return
+		}
 		for ip.TTL() > 1 {
 			ip.DecrementTTL()
 		}

@@ -241,6 +241,11 @@ func (w *world) mkroute(p packetOf, route *worldRoute, nh *Nexthop) []outcome {
 	case nh.Encap:
 		return drop(DropRouteEncap)
 	case nh.Ifindex == 1:
+		if p.header > 20 {
+			if bad := w.rcvOptions(&p, nh.Ifindex); bad != nil {
+				return bad
+			}
+		}
 		return refuse(DropTTLExpired, 11, 0, 0)
 	case !served:
 		return drop(DropIfUnknown)

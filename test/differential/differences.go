@@ -21,7 +21,8 @@ var known = []difference{
 		reason: "The kernel sends an error about a packet without a way even to the broadcast address of a subnet, " +
 			"by broadcast, if a packet claims to come from there. RFC 1122 section 3.2.2 forbids it, and it is of use to nobody but an attacker.",
 		is: func(_ *world, r *result) bool {
-			return len(r.ours) == 0 && len(r.kernel) == 1 && bytes.Equal(r.kernel[0].frame[:6], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+			all := slices.Concat(r.kernel, r.ours) // ours where the kernel has the packet, and has told that station less so far
+			return len(all) == 1 && bytes.Equal(all[0].frame[:6], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 		},
 	},
 	{
@@ -54,6 +55,15 @@ var known = []difference{
 			_, kernel := errorType(r.kernel[0].frame)
 			_, ours := errorType(r.ours[0].frame)
 			return kernel && ours && bytes.Equal(wire.IPv4(r.kernel[0].frame[14:]).Payload(), wire.IPv4(r.ours[0].frame[14:]).Payload())
+		},
+	},
+	{
+		name: "looped-options",
+		reason: "A packet whose route leads to lo goes round inside of the kernel until its TTL has run out, and each time options that record the way " +
+			"are filled in. The error quotes it as it was at the end.",
+		is: func(w *world, r *result) bool {
+			h := wire.IPv4(r.frame.Bytes[14:])
+			return h.Valid() && h.HeaderLen() > wire.IPv4MinLen && w.looped.IsValid() && w.looped.Contains(h.DstAddr())
 		},
 	},
 	{

@@ -24,9 +24,9 @@ type host struct {
 type pair struct {
 	w            *world
 	kernel, ours *host
-	far          *lab.Lab      // where the stations are
-	own          map[addr]bool // addresses that only the hosts themselves send from
-	labs         []*lab.Lab    // of kernel and ours
+	far          *lab.Lab // where the stations are
+	own          *owned
+	labs         []*lab.Lab // of kernel and ours
 	daemon       *labtest.Process
 }
 
@@ -38,25 +38,35 @@ func setUp(t testing.TB, w *world) *pair {
 	labtest.Need(t, "ip")
 	single := lab.Spec{Hosts: 1, PodsPerHost: lab.NoPods}
 	far := labtest.New(t, single)
-	p := &pair{w: w, far: far, own: map[addr]bool{}}
+	p := &pair{w: w, far: far, own: &owned{addrs: map[addr]bool{}, prefixes: w.delivered}}
 	for _, a := range append(hostOwn, far.Nodes()[0].Addr.Addr().As4(), ip("192.0.0.8"), ip("127.0.0.1")) {
-		p.own[a] = true
+		p.own.addrs[a] = true
 	}
 	kernel, l := labtest.New(t, single), labtest.New(t, single)
 	p.labs = []*lab.Lab{kernel, l}
 	p.kernel = makeHost(t, w, kernel, far, "k", true)
-	p.ours = makeHost(t, w, l, far, "o", false)
-	p.daemon = labtest.Daemon(t, l, node, "--workload", "cali*", "--uplink", "up*", "--transit", "--rp-filter", strconv.Itoa(w.rpFilter))
+	p.ours = makeHost(t, w, l, far, "o", w.both)
+	p.daemon = labtest.Daemon(t, l, node, "--workload", "cali*", "--uplink", "up*", fmt.Sprintf("--transit=%v", !w.both), "--rp-filter", strconv.Itoa(w.rpFilter))
 	return p
 }
+
+// dead reports whether nothing comes in at a port.
+func (w *world) dead(port int) bool { return w.down && port == up1 }
 
 func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards bool) *host {
 	t.Helper()
 	netns := far.Nodes()[0].Netns
+	h := &host{name: prefix, lab: l}
+	var bare *station
+	if w.bare {
+		bare = openBare(t, l, ports[up1].name)
+	}
 	ipBatch(t, l, w.batch(netns, prefix))
 	var up strings.Builder
-	for _, p := range ports {
-		fmt.Fprintf(&up, "link set %s%s up\n", prefix, p.name)
+	for i, p := range ports {
+		if i != up1 || !w.bare {
+			fmt.Fprintf(&up, "link set %s%s up\n", prefix, p.name)
+		}
 	}
 	ipBatch(t, far, up.String())
 	for _, s := range w.settings(forwards) {
@@ -66,9 +76,12 @@ func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards b
 		}
 	}
 	ipBatch(t, l, strings.Join(w.objects, "\n"))
-	h := &host{name: prefix, lab: l}
 	err := far.Do(node, func() error {
-		for _, p := range ports {
+		for i, p := range ports {
+			if i == up1 && w.bare {
+				h.stations = append(h.stations, bare)
+				continue
+			}
 			i, err := net.InterfaceByName(prefix + p.name)
 			if err != nil {
 				return err
@@ -84,7 +97,24 @@ func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards b
 	if err != nil {
 		t.Fatal(err)
 	}
+	if w.down {
+		ipBatch(t, far, fmt.Sprintf("link set %s%s down\n", prefix, ports[up1].name))
+	}
 	return h
+}
+
+// openBare makes a device without link-layer header in a host; whoever has its
+// descriptor is the station behind it.
+func openBare(t testing.TB, l *lab.Lab, name string) (s *station) {
+	t.Helper()
+	if err := l.Do(node, func() (err error) {
+		s, err = openTUN(name)
+		return err
+	}); err != nil {
+		labtest.Skip(t, "TUN devices: %v", err)
+	}
+	t.Cleanup(func() { s.close() })
+	return s
 }
 
 func ipBatch(t testing.TB, l *lab.Lab, text string) {

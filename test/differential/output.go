@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,13 +95,23 @@ const (
 	foreign        // ARP and the like
 )
 
+// owned are the addresses that only the hosts themselves send from.
+type owned struct {
+	addrs    map[addr]bool
+	prefixes []netip.Prefix
+}
+
+func (o *owned) has(a addr) bool {
+	return o.addrs[a] || slices.ContainsFunc(o.prefixes, func(p netip.Prefix) bool { return p.Contains(netip.AddrFrom4(a)) })
+}
+
 // classify tells what an output is, and the IP ID of the packet that it comes from.
-func classify(frame []byte, own map[addr]bool) (k kind, id uint16) {
+func classify(frame []byte, own *owned) (k kind, id uint16) {
 	if len(frame) < 34 || frame[12] != 8 || frame[13] != 0 {
 		return foreign, 0
 	}
 	h := wire.IPv4(frame[14:])
-	if !own[h.Src()] || !h.HeaderValid() {
+	if !own.has(h.Src()) || !h.HeaderValid() {
 		return forwarded, h.ID()
 	}
 	l4 := h.Payload()

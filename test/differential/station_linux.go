@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -12,7 +13,10 @@ const vnetLen = 10
 
 // station is the far end of a port: it sends and receives whole frames, with
 // the virtio_net_hdr before them, and has no IP stack of its own.
-type station struct{ fd int }
+type station struct {
+	fd   int
+	bare bool // of a TUN device: its frames have no Ethernet header
+}
 
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
@@ -38,11 +42,65 @@ func openStation(ifindex int) (*station, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("packet socket: %w", err)
 	}
-	return &station{fd}, nil
+	return &station{fd: fd}, nil
+}
+
+// openTUN makes a TUN device in the network namespace of the calling thread.
+func openTUN(name string) (*station, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("/dev/net/tun: %w", err)
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err == nil {
+		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("TUNSETIFF: %w", err)
+	}
+	return &station{fd, true}, nil
+}
+
+func (s *station) close() { unix.Close(s.fd) }
+
+const ethernetLen = 14
+
+// moveHeaders says in a virtio_net_hdr that the headers stand n bytes further on.
+func moveHeaders(vnet []byte, n int) {
+	for _, at := range []int{2, 6} {
+		if v := int(binary.NativeEndian.Uint16(vnet[at:])); v != 0 {
+			binary.NativeEndian.PutUint16(vnet[at:], uint16(max(v+n, 0)))
+		}
+	}
+}
+
+// unframed takes the Ethernet header out of a frame. What is no IPv4 there is
+// cut down to nothing, which the device refuses.
+func unframed(frame []byte) []byte {
+	if len(frame) < vnetLen+ethernetLen || frame[vnetLen+12] != 8 || frame[vnetLen+13] != 0 {
+		return frame[:vnetLen]
+	}
+	b := append(append([]byte(nil), frame[:vnetLen]...), frame[vnetLen+ethernetLen:]...)
+	moveHeaders(b, -ethernetLen)
+	return b
+}
+
+// framed gives a packet an Ethernet header in place, buf[vnetLen+ethernetLen:]
+// being the packet.
+func framed(buf []byte) []byte {
+	clear(buf[vnetLen : vnetLen+ethernetLen])
+	buf[vnetLen+12] = 8
+	moveHeaders(buf, ethernetLen)
+	return buf
 }
 
 // send gives the kernel's errno: a frame that it refuses is none for both hosts.
 func (s *station) send(frame []byte) error {
+	if s.bare {
+		frame = unframed(frame)
+	}
 	for {
 		_, err := unix.Write(s.fd, frame)
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
@@ -55,6 +113,11 @@ func (s *station) send(frame []byte) error {
 func (s *station) receive(buf []byte, got func(frame []byte)) error {
 	for {
 		n, err := unix.Read(s.fd, buf)
+		if s.bare && n > vnetLen {
+			copy(buf[vnetLen+ethernetLen:], buf[vnetLen:n])
+			n += ethernetLen
+			framed(buf[:n])
+		}
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return nil

@@ -33,14 +33,19 @@ const (
 type world struct {
 	name         string
 	rpFilter     int
-	noRoute      bool     // there is no default route
-	inbound      bool     // ICMP errors bear the address of the interface that the packet came in by
-	sourceRoutes bool     // are accepted at some interfaces
-	defaults     bool     // there are several default routes
-	dynamic      bool     // no neighbours are known in 10.1.15.0/24 and 10.2.5.0/24
-	sysctls      []string // further settings of both hosts, key=value
-	lines        []string // for `ip -batch`, after all others
-	objects      []string // for `ip -batch`, when all devices have carrier and the settings are made
+	noRoute      bool           // there is no default route
+	inbound      bool           // ICMP errors bear the address of the interface that the packet came in by
+	sourceRoutes bool           // are accepted at some interfaces
+	defaults     bool           // there are several default routes
+	dynamic      bool           // no neighbours are known in 10.1.15.0/24 and 10.2.5.0/24
+	sysctls      []string       // further settings of both hosts, key=value
+	lines        []string       // for `ip -batch`, after all others
+	objects      []string       // for `ip -batch`, when all devices have carrier and the settings are made
+	both         bool           // the kernel of our host forwards too, and uplinks are among themselves its own
+	bare         bool           // up1 is a device without link-layer header
+	down         bool           // up1 has no carrier
+	looped       netip.Prefix   // is routed to lo
+	delivered    []netip.Prefix // are this host's, by routes
 }
 
 var worlds = []world{
@@ -51,7 +56,7 @@ var worlds = []world{
 		"net/ipv4/conf/all/send_redirects=0", "net/ipv4/conf/cali0/send_redirects=0", "net/ipv4/conf/all/shared_media=0",
 		"net/ipv4/conf/up0/shared_media=0", "net/ipv4/conf/cali1/route_localnet=1", "net/ipv4/conf/all/accept_source_route=1",
 		"net/ipv4/conf/cali0/accept_source_route=1", "net/ipv4/conf/up0/accept_source_route=1", "net/ipv4/conf/up1/accept_local=1"}},
-	{name: "bare", rpFilter: 1, lines: []string{"addr flush dev lo scope global"}},
+	{name: "no-loopback", rpFilter: 1, lines: []string{"addr flush dev lo scope global"}},
 	{name: "rules", rpFilter: 1, lines: []string{
 		"rule add pref 100 from 10.72.0.0/17 lookup 100",
 		"rule add pref 110 iif cali1 to 10.66.0.0/17 lookup 101",
@@ -109,6 +114,29 @@ var worlds = []world{
 		"route add blackhole 10.65.0.11 table 103",
 		"route add default via 10.1.0.5 dev up0 table 104",
 		"route add 10.67.192.0/18 via 10.2.0.5 dev up1 table 105"}},
+	// What no packet to or from a pod has to do with, the kernel goes on forwarding.
+	{name: "others", rpFilter: 1, both: true},
+	{name: "others-loose", rpFilter: 0, both: true, noRoute: true, lines: []string{
+		"rule add pref 100 from 10.72.0.0/17 lookup 100", // what can't be told from a destination
+		"rule add pref 110 to 10.67.0.0/17 fwmark 7 lookup 100",
+		"route add default via 10.1.0.3 dev up0 table 100",
+		"route replace 10.66.0.0/16 nexthop via 10.65.0.10 dev cali0 onlink nexthop via 10.65.0.10 dev cali0 onlink weight 3",
+		"route add 10.68.1.0/25 dev lo"}, looped: netip.MustParsePrefix("10.68.1.0/25")},
+	{name: "bare", rpFilter: 1, bare: true},
+	{name: "bare-both", rpFilter: 0, bare: true, both: true},
+	// An uplink without route and address, which only receives.
+	{name: "receives", rpFilter: 0, lines: []string{"addr flush dev up1"}},
+	{name: "receives-both", rpFilter: 0, both: true, lines: []string{"addr flush dev up1"}},
+	{name: "elsewhere", rpFilter: 0, lines: []string{
+		"route add local 10.66.32.0/19 dev lo table main",
+		"route add local 10.66.64.0/18 dev lo",
+		"rule add pref 100 from 10.72.0.0/17 lookup 100",
+		"rule add pref 110 tos 0x10 lookup 101",
+		"route add local 10.69.3.0/24 dev lo table 100",
+		"route add broadcast 10.70.0.0/17 dev lo table 101",
+		"route add 10.68.2.0/25 dev lo"}, looped: netip.MustParsePrefix("10.68.2.0/25"),
+		delivered: []netip.Prefix{netip.MustParsePrefix("10.66.32.0/19"), netip.MustParsePrefix("10.66.64.0/18"), netip.MustParsePrefix("10.69.3.0/24")}},
+	{name: "no-carrier", rpFilter: 0, down: true},
 	multipath("hash0", "0"),
 	multipath("hash1", "1"),
 	multipath("hash2", "2"),
@@ -204,7 +232,11 @@ var (
 func (w *world) batch(stations, prefix string) string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	for _, p := range ports {
+	for i, p := range ports {
+		if i == up1 && w.bare {
+			say("link set %s mtu %d", p.name, p.mtu)
+			continue
+		}
 		say("link add name %s mtu %d address %s type veth peer name %s%s mtu 65535 netns %s",
 			p.name, p.mtu, macString(p.mac), prefix, p.name, stations)
 	}
@@ -233,6 +265,9 @@ func (w *world) batch(stations, prefix string) string {
 		}
 	}
 	for n := range 255 {
+		if w.bare {
+			break // nobody is resolved there
+		}
 		if n != 1 && n != 9 {
 			neighbour(say, up1, addr{10, 2, 0, byte(n)})
 		}
