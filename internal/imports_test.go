@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"arpd":             {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "github.com/mdlayher/ethernet", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
 	"forward":          {"proxyarpd/internal/wire"},
 	"forward/memport":  {"proxyarpd/forward", "proxyarpd/internal/wire"},
-	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/internal/wire", "proxyarpd/internal/pktring"},
+	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/internal/wire", "proxyarpd/internal/pktring", "proxyarpd/internal/relay"},
 	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire"},
 
 	"capture":          {},
@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"capture/filter":   {},
 	"capture/pcapfile": {},
 
+	"internal/relay":       {"github.com/vishvananda/netlink", unixPackage},
 	"internal/pktring":     {"golang.org/x/net/bpf", unixPackage},
 	"internal/netstate":    {"github.com/vishvananda/netlink/nl", unixPackage},
 	"internal/instance":    {unixPackage},
@@ -47,7 +48,7 @@ var mayImport = map[string][]string{
 	"internal/nstest":      {"github.com/vishvananda/netlink", unixPackage},
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward/...",
 		"proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/macs",
-		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},
+		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/wire"},
 	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/internal/daemon", labPackage, benchPackage},
 }
 
