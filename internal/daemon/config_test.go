@@ -70,6 +70,45 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// TestLinkLayers: what carries IPv4 is an uplink, if its link layer is one that
+// we can speak.
+func TestLinkLayers(t *testing.T) {
+	d := &Daemon{cfg: Default(), builder: forward.NewBuilder(forward.Policy{})}
+	if err := d.cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	const can, netlink, rawIP = 280, 824, 519
+	for _, c := range []struct {
+		name string
+		link netstate.Link
+		role role
+		left string
+	}{
+		{"Ethernet", netstate.Link{Type: unix.ARPHRD_ETHER, AddrLen: 6}, roleUplink, ""},
+		{"TUN", netstate.Link{Type: unix.ARPHRD_NONE, Kind: "tun"}, roleUplink, ""},
+		{"PPP", netstate.Link{Type: unix.ARPHRD_PPP, Kind: "ppp"}, roleUplink, ""},
+		{"a modem", netstate.Link{Type: rawIP}, roleUplink, ""},
+		{"IPIP", netstate.Link{Type: unix.ARPHRD_TUNNEL, AddrLen: 4, Kind: "ipip"}, roleUplink, ""},
+		{"Calico's tunl0", netstate.Link{Type: unix.ARPHRD_TUNNEL, AddrLen: 4, Kind: "ipip", Multipoint: true}, roleUplink, "routed to it are left"},
+		{"GRE", netstate.Link{Type: unix.ARPHRD_IPGRE, AddrLen: 4, Kind: "gre"}, roleUplink, ""},
+		{"GRE to many", netstate.Link{Type: unix.ARPHRD_IPGRE, AddrLen: 4, Kind: "gre", Multipoint: true}, roleNone, "not Ethernet's"},
+		{"InfiniBand", netstate.Link{Type: unix.ARPHRD_INFINIBAND, AddrLen: 20}, roleNone, "not Ethernet's"},
+		{"CAN", netstate.Link{Type: can}, roleNone, ""},
+		{"nlmon", netstate.Link{Type: netlink}, roleNone, ""},
+		{"a port", netstate.Link{Type: unix.ARPHRD_ETHER, AddrLen: 6, Master: 9}, roleNone, ""},
+		{"lo", netstate.Link{Type: unix.ARPHRD_LOOPBACK, Flags: unix.IFF_LOOPBACK}, roleNone, ""},
+		{"calitun", netstate.Link{Name: "calitun", Type: unix.ARPHRD_NONE}, roleNone, "no Ethernet"},
+	} {
+		c.link.Index = 7
+		if got, left := d.roleOf(&c.link), d.leftAlone(&c.link); got != c.role || (left == "") != (c.left == "") || !strings.Contains(left, c.left) {
+			t.Errorf("%s: %v, left because %q", c.name, got, left)
+		}
+		if got := d.link(&c.link, &port{role: c.role}).Flags&forward.LinkReceiveOnly != 0; got != c.link.Multipoint {
+			t.Errorf("%s: only received from: %v", c.name, got)
+		}
+	}
+}
+
 // TestLeftAlone has a VRF come, and a workload interface become a port of it:
 // each is said once, and the interface has no role any more.
 func TestLeftAlone(t *testing.T) {

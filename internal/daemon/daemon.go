@@ -70,6 +70,7 @@ type Daemon struct {
 	toOpen    map[int]bool     // ports that the opener has to look at
 	toClaim   map[int]bool     // ports whose claim can wait
 	left      map[int][]string // idle uplinks with rules of their own, found at the start
+	unseen    bool             // there may be tc programs that can't be seen
 	egress    map[int]bool     // interfaces with egress rules that --bypass-policy spares
 	dirty     dirty
 }

@@ -242,6 +242,9 @@ func (d *Daemon) checkNew(l *netstate.Link, p *port) {
 		found, err = hostpolicy.Inspect(ctx, []hostpolicy.Interface{{Name: l.Name, Index: l.Index}})
 		return err
 	})
+	if errors.Is(err, hostpolicy.ErrUserNamespace) {
+		err = nil // start has said it
+	}
 	if err != nil && !d.cfg.BypassPolicy {
 		d.refuse(l, p, fmt.Errorf("can't tell whether rules of this host would be bypassed: %w", err))
 		return

@@ -131,7 +131,7 @@ func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
 	if layerOf(l) == ethernet {
 		f.Flags |= forward.LinkEthernet
 	}
-	if (l.Qdisc == "noqueue" || !settled(l)) && !d.egress[l.Index] {
+	if (l.Qdisc == "noqueue" || !settled(l)) && !d.egress[l.Index] && !d.unseen {
 		f.Flags |= forward.LinkBypass
 	}
 	if l.Flags&unix.IFF_NOARP != 0 {

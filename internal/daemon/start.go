@@ -101,6 +101,10 @@ func (d *Daemon) checkPolicy() error {
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
 	found, err := hostpolicy.Inspect(ctx, ifs)
+	if errors.Is(err, hostpolicy.ErrUserNamespace) {
+		d.log.Warn("packets to all interfaces take the ordinary way, for the tc programs that may be there", "err", err)
+		d.unseen, err = true, nil
+	}
 	if err != nil && !d.cfg.BypassPolicy {
 		return fmt.Errorf("can't tell whether rules of this host would be bypassed: %w (--bypass-policy forwards all the same)", err)
 	}

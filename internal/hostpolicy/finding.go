@@ -14,6 +14,7 @@
 package hostpolicy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -31,7 +32,12 @@ const (
 	KindTC       = "tc"
 	KindQdisc    = "qdisc"
 	KindXFRM     = "xfrm"
+	KindIPVS     = "ipvs"
 )
+
+// ErrUserNamespace says that tc programs of the interfaces may be there and can't be seen: the process is in a user
+// namespace, where only programs of the initial one's root can have been attached.
+var ErrUserNamespace = errors.New("hostpolicy: in a user namespace tc programs can't be listed")
 
 // A Finding is one rule set of the host that would be bypassed.
 type Finding struct {
@@ -58,6 +64,8 @@ func (f Finding) String() string {
 		}
 	case KindXFRM:
 		noun = "polic"
+	case KindIPVS:
+		noun = "service"
 	}
 	if noun == "" || f.Count == 0 {
 		return f.What

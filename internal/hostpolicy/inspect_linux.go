@@ -11,10 +11,11 @@ import (
 )
 
 // Inspect returns everything in the network namespace of the calling thread that userspace forwarding on ifs
-// would bypass. Findings stand in a fixed order: nftables, iptables, tc, qdisc, xfrm, each as the kernel lists it.
+// would bypass. Findings stand in a fixed order: nftables, iptables, tc, qdisc, xfrm, ipvs, each as the kernel lists it.
 //
 // Where one source cannot be read the error names it, and what the others gave is returned beside it: the caller
-// must then refuse, and may show both. An interface that vanished meanwhile is not an error.
+// must then refuse, and may show both. Where that is nothing but the user namespace's limits the error is
+// ErrUserNamespace. An interface that vanished meanwhile is not an error.
 func Inspect(ctx context.Context, ifs []Interface, opts ...Option) ([]Finding, error) {
 	in := &inspector{
 		ifs: ifs,
@@ -30,6 +31,7 @@ func Inspect(ctx context.Context, ifs []Interface, opts ...Option) ([]Finding, e
 	var (
 		found []Finding
 		errs  []error
+		blind error
 	)
 	for _, source := range []struct {
 		name string
@@ -40,15 +42,21 @@ func Inspect(ctx context.Context, ifs []Interface, opts ...Option) ([]Finding, e
 		{"qdiscs and tc filters", in.qdiscs},
 		{"tcx programs", in.tcx},
 		{"IPsec policies", in.xfrm},
+		{"IPVS services", in.ipvs},
 	} {
 		if err := ctx.Err(); err != nil {
 			return found, err
 		}
 		f, err := source.read(ctx)
 		found = append(found, f...)
-		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		if errors.Is(err, ErrUserNamespace) {
+			blind = err
+		} else if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			errs = append(errs, fmt.Errorf("hostpolicy: cannot read the %s: %w%s", source.name, err, hint(err)))
 		}
+	}
+	if len(errs) == 0 {
+		return found, blind
 	}
 	return found, errors.Join(errs...)
 }

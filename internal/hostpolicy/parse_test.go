@@ -75,3 +75,18 @@ func FuzzIPTables(f *testing.F) {
 		}
 	})
 }
+
+func TestIPVSServices(t *testing.T) {
+	const some = "IP Virtual Server version 1.2.1 (size=4096)\n" +
+		"Prot LocalAddress:Port Scheduler Flags\n" +
+		"  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n" +
+		"TCP  0A60000A:0050 rr\n" +
+		"  -> 0A410002:1F90      Masq    1      0          0         \n" +
+		"UDP  0A60000A:0035 rr  persistent 10800\n" +
+		"FWM  00000007 wlc\n"
+	for text, want := range map[string]int{some: 3, "": 0, some[:44]: 0, "TCP": 0} {
+		if got := ipvsServices([]byte(text)); got != want {
+			t.Errorf("%q: %d services, want %d", text, got, want)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -27,6 +29,8 @@ func (in *inspector) tcx(ctx context.Context) ([]Finding, error) {
 				continue // gone since
 			case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
 				return found, nil // older than tcx, or no bpf(2)
+			case errors.Is(err, unix.EPERM) && inUserNamespace():
+				return found, ErrUserNamespace
 			case err != nil:
 				return found, fmt.Errorf("%s of %s: %w", hook.name, ifc.Name, err)
 			}
@@ -36,6 +40,14 @@ func (in *inspector) tcx(ctx context.Context) ([]Finding, error) {
 		}
 	}
 	return found, nil
+}
+
+// inUserNamespace reports whether the process runs in a user namespace other than the initial one, whose root may do
+// much in its network namespace, but may not ask for its programs (kernel/bpf/syscall.c, bpf_prog_query).
+func inUserNamespace() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	f := strings.Fields(string(b))
+	return err == nil && !slices.Equal(f, []string{"0", "0", "4294967295"})
 }
 
 func (in *inspector) judgeTCX(ifc Interface, hook string, ids []uint32) (Finding, bool) {

@@ -47,6 +47,43 @@ func TestParseLink(t *testing.T) {
 	}
 }
 
+// TestParseLinkForwards: the settings of a link come with it, and so does whether
+// a tunnel has another end.
+func TestParseLinkForwards(t *testing.T) {
+	conf := make([]byte, 4*33)
+	inet := func(forwarding byte) payload {
+		conf[0] = forwarding
+		return payload(nil).attr(unix.AF_INET|unix.NLA_F_NESTED, payload(nil).attr(1, conf...)...)
+	}
+	tunnel := func(kind string, arphrd uint16, remote ...byte) payload {
+		return words(append([]byte{0, 0}, native.AppendUint16(nil, arphrd)...), 7, unix.IFF_UP, 0).str(unix.IFLA_IFNAME, "tunl0").
+			attr(unix.IFLA_BROADCAST, remote...).attr(unix.IFLA_LINKINFO, payload(nil).str(unix.IFLA_INFO_KIND, kind)...)
+	}
+	for name, c := range map[string]struct {
+		body                 payload
+		forwards, multipoint bool
+	}{
+		"nothing said":        {linkBody(), false, false},
+		"IPv6 alone":          {linkBody().attr(unix.IFLA_AF_SPEC, payload(nil).attr(unix.AF_INET6, 1, 0, 0, 0)...), false, false},
+		"forwarding 0":        {linkBody().attr(unix.IFLA_AF_SPEC, inet(0)...), false, false},
+		"forwarding 1":        {linkBody().attr(unix.IFLA_AF_SPEC, inet(1)...), true, false},
+		"Calico's tunl0":      {tunnel("ipip", unix.ARPHRD_TUNNEL, 0, 0, 0, 0), false, true},
+		"with a remote end":   {tunnel("ipip", unix.ARPHRD_TUNNEL, 192, 0, 2, 1), false, false},
+		"a group's":           {tunnel("gre", unix.ARPHRD_IPGRE, 224, 0, 0, 9), false, true},
+		"IPv6, none":          {tunnel("ip6gre", unix.ARPHRD_IP6GRE, make([]byte, 16)...), false, true},
+		"TUN of such a type":  {tunnel("tun", unix.ARPHRD_TUNNEL, 0, 0, 0, 0), false, false},
+		"a veth, of no group": {linkBody().attr(unix.IFLA_BROADCAST, 0, 0, 0, 0, 0, 0), false, false},
+	} {
+		got, err := parseLink(c.body)
+		if err != nil || got.Forwards != c.forwards || got.Multipoint != c.multipoint {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	if _, err := parseLink(linkBody().attr(unix.IFLA_AF_SPEC, payload(nil).attr(unix.AF_INET, 5, 0)...)); err == nil {
+		t.Error("settings that are cut off parse")
+	}
+}
+
 func rtmsg(bits, table uint8, flags uint32) payload {
 	return words([]byte{unix.AF_INET, bits, 0, 0, table, unix.RTPROT_BIRD, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST}, flags)
 }

@@ -161,6 +161,17 @@ func TestNetconf(t *testing.T) {
 		})
 		f.await(c.key, func() bool { return slices.Contains(f.netconfs, c.want) })
 	}
+	f.await("the link forwards", func() bool { l, _ := f.link("a0"); return l.Forwards })
+	all := func(value string) {
+		ns.do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(value), 0) })
+	}
+	all("1")
+	all("0")
+	f.await("it does not any more", func() bool { l, _ := f.link("a0"); return !l.Forwards })
+	all("1")
+	ns.veth("a1", "b1")
+	f.await("a new link forwards from the first on", func() bool { l, ok := f.link("a1"); return ok && l.Forwards })
+	f.awaitKernel(ns)
 }
 
 func TestRoutesGoWithTheNexthopObject(t *testing.T) {
