@@ -125,30 +125,52 @@ func addressPlace(list []netstate.Address, a *netstate.Address) int {
 	if a.Flags&unix.IFA_F_SECONDARY != 0 {
 		return len(list)
 	}
-	place := 0
-	for i := range list {
+	for i := len(list) - 1; i >= 0; i-- {
 		if list[i].Flags&unix.IFA_F_SECONDARY == 0 && a.Scope <= list[i].Scope {
-			place = i + 1
+			return i + 1
 		}
 	}
-	return place
+	return 0
 }
 
 func (d *Daemon) noteAddress(a *netstate.Address, del bool) {
-	d.dirty.links[a.Index] = true
+	d.dirty.addrs[a.Index] = true
 	list := d.addrs[a.Index]
-	at := slices.IndexFunc(list, func(o netstate.Address) bool { return o.Local == a.Local && o.Prefix == a.Prefix })
-	switch {
-	case del && at >= 0:
-		list = slices.Delete(list, at, at+1)
-	case del:
-	case at >= 0:
-		list[at] = *a
-	default:
-		list = slices.Insert(list, addressPlace(list, a), *a)
+	if list == nil {
+		list = &addressList{have: map[addressKey]bool{}}
+		d.addrs[a.Index] = list
 	}
-	d.addrs[a.Index] = list
-	d.builder.SetAddresses(int32(a.Index), d.addresses(a.Index))
+	list.note(a, del)
+}
+
+// addressList are the addresses of an interface in the kernel's order. There may
+// be tens of thousands (a service proxy's).
+type addressList struct {
+	all  []netstate.Address
+	have map[addressKey]bool
+}
+
+type addressKey struct {
+	local  netip.Addr
+	prefix netip.Prefix
+}
+
+func (l *addressList) note(a *netstate.Address, del bool) {
+	key := addressKey{a.Local, a.Prefix}
+	if !l.have[key] {
+		if !del {
+			l.have[key] = true
+			l.all = slices.Insert(l.all, addressPlace(l.all, a), *a)
+		}
+		return
+	}
+	at := slices.IndexFunc(l.all, func(o netstate.Address) bool { return o.Local == a.Local && o.Prefix == a.Prefix })
+	if del {
+		delete(l.have, key)
+		l.all = slices.Delete(l.all, at, at+1)
+	} else {
+		l.all[at] = *a
+	}
 }
 
 func (d *Daemon) noteRoutes(set *netstate.RouteSet) {
@@ -178,6 +200,12 @@ func (d *Daemon) reconcile() error {
 	}
 	if d.dirty.roles {
 		d.notIdle()
+	}
+	for index := range d.dirty.addrs {
+		if d.links[index] == nil {
+			continue // gone, and they with it
+		}
+		d.builder.SetAddresses(int32(index), d.addresses(index))
 	}
 	if len(d.dirty.links) > 0 {
 		d.taps.linksChanged()

@@ -104,8 +104,12 @@ func (d *Daemon) idle(l *netstate.Link, p *port) bool {
 
 // addresses gives the addresses of an interface as the datapath wants them.
 func (d *Daemon) addresses(ifindex int) []forward.Address {
-	all := make([]forward.Address, 0, len(d.addrs[ifindex]))
-	for _, a := range d.addrs[ifindex] {
+	list := d.addrs[ifindex]
+	if list == nil {
+		return nil
+	}
+	all := make([]forward.Address, 0, len(list.all))
+	for _, a := range list.all {
 		all = append(all, forward.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
 			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
 	}
