@@ -339,3 +339,31 @@ func TestLocalElsewhere(t *testing.T) {
 		t.Errorf("%d lost", n)
 	}
 }
+
+// TestCaptureNamesRule: what a capture says of a packet is the rule that it took,
+// with source and destination where they belong.
+func TestCaptureNamesRule(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ip", "ping")
+	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 2})}
+	pod, far := pods(w.Lab, 0)[0], pods(w.Lab, 1)[0]
+	for _, line := range []string{
+		"ip rule add pref 100 from " + ip(pod) + " lookup 100",
+		"ip rule add pref 110 from " + ip(far) + " lookup 110",
+		"ip route add " + ip(far) + " via " + host1IP + " dev " + uplink + " table 100",
+		"ip route add " + ip(pod) + " dev " + pod.Iface + " table 110",
+	} {
+		run(t, w.Lab, "host0", line)
+	}
+	w.daemons(t)
+	wantTTL(t, w.Lab, pod.Node, ip(far), 62)
+	shown := spawn(t, w.Lab, "host0", labtest.Binary(t)+" capture --control "+w.d[0].Control+" -vlni any -c4 icmp")
+	shown.await("listening")
+	wantTTL(t, w.Lab, pod.Node, ip(far), 62)
+	out := shown.end()
+	for _, want := range []string{"rule 100, table 100", "rule 110, table 110"} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("want %q once:\n%s", want, out)
+		}
+	}
+}
