@@ -56,7 +56,8 @@ func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict) error {
 	if t.cooked {
 		p, t.buf = cook(p, t.buf)
 	}
-	d := dissect.Packet{Time: time.Unix(0, p.Time), Data: p.Data, Len: int(p.Len), LinkType: uint16(p.LinkType)}
+	exact := p.Exact()
+	d := dissect.Packet{Seconds: exact.Seconds, Nanoseconds: exact.Nanoseconds, Data: p.Data, Len: int(p.Len), LinkType: uint16(p.LinkType)}
 	d.Interface = t.ifaces.of(p)
 	t.suffix, t.detail = t.suffix[:0], t.detail[:0]
 	if v != nil && t.o.verdict != "json" {

@@ -71,7 +71,8 @@ const (
 
 // A Packet is what a capture has of one frame. It is borrowed: the printer keeps none of it.
 type Packet struct {
-	Time time.Time
+	// Seconds and Nanoseconds since 1970. In a damaged file the latter may be a second and more.
+	Seconds, Nanoseconds int64
 	// Data is what was captured, from the link-level header on; Len how many bytes were on the wire.
 	Data []byte
 	Len  int
@@ -95,7 +96,7 @@ type Printer struct {
 	linkLen int    // length of the link-level header, which -x, -X and -A skip
 
 	count int
-	then  time.Time // of the packet that -ttt and -ttttt reckon from
+	then  stamp // of the packet that -ttt and -ttttt reckon from
 	flows flows
 
 	ikeCache ikeCache
@@ -118,7 +119,7 @@ func (p *Printer) Append(dst []byte, pkt *Packet) []byte {
 		p.printf("%5d  ", p.count)
 	}
 	if p.header(pkt) {
-		p.timeStamp(pkt.Time)
+		p.timeStamp(stamp{pkt.Seconds, pkt.Nanoseconds})
 		p.packet(pkt)
 		p.tail(pkt)
 		p.dump(pkt.Data)
