@@ -23,23 +23,35 @@ func (p *Printer) link(pkt *Packet) {
 		p.linkLen = p.ethernet(b, length)
 	case LinkNull, LinkLoop:
 		p.linkLen = p.null(b, length)
-	case LinkRaw, LinkIPv4, LinkIPv6, dltRaw, dltRawOpenBSD:
+	case LinkPPP, LinkPPPPppd:
+		p.linkLen = p.pppFrame(b, length)
+	case LinkPPPSerial:
+		p.linkLen = p.pppSerial(b, length)
+	case LinkPPPEther:
+		p.linkLen = p.pppoe(b, length)
+	case LinkRaw, LinkIPv4, LinkIPv6:
 		p.raw(b, length)
 	case LinkSLL:
 		p.linkLen = p.sll(b, length)
 	case LinkSLL2:
 		p.linkLen = p.sll2(b, length, pkt.Interface)
+	case LinkNFLOG:
+		p.linkLen = p.nflog(b, length)
 	default:
 		p.proto = "unsupported"
 		p.unknown(b)
 	}
 }
 
-// What libpcap calls LINKTYPE_RAW in memory, and some files have.
-const (
-	dltRaw        = 12
-	dltRawOpenBSD = 14
-)
+// Prints says whether there is a printer for a link type. Frames of others are dumped.
+func Prints(linkType uint16) bool {
+	switch linkType {
+	case LinkEthernet, LinkNull, LinkLoop, LinkPPP, LinkPPPPppd, LinkPPPSerial, LinkPPPEther, LinkRaw, LinkIPv4, LinkIPv6, LinkSLL,
+		LinkSLL2, LinkNFLOG:
+		return true
+	}
+	return false
+}
 
 // etherType prints the payload of an Ethernet type and says whether it knows the type.
 func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {

@@ -59,14 +59,19 @@ type Options struct {
 
 // Link types, as the registry of pcap names them; see https://www.tcpdump.org/linktypes.html.
 const (
-	LinkNull     = 0
-	LinkEthernet = 1
-	LinkRaw      = 101
-	LinkLoop     = 108
-	LinkSLL      = 113
-	LinkIPv4     = 228
-	LinkIPv6     = 229
-	LinkSLL2     = 276
+	LinkNull      = 0
+	LinkEthernet  = 1
+	LinkPPP       = 9
+	LinkPPPSerial = 50 // in HDLC-like framing
+	LinkPPPEther  = 51 // sessions of PPPoE
+	LinkRaw       = 101
+	LinkLoop      = 108
+	LinkSLL       = 113
+	LinkPPPPppd   = 166 // with the direction in place of the address
+	LinkIPv4      = 228
+	LinkIPv6      = 229
+	LinkNFLOG     = 239
+	LinkSLL2      = 276
 )
 
 // A Packet is what a capture has of one frame. It is borrowed: the printer keeps none of it.

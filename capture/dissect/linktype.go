@@ -4,7 +4,6 @@ import "encoding/binary"
 
 // Address families of the BSDs, as DLT_NULL has them. Theirs for IPv6 differ.
 const (
-	afINET         = 2
 	afINET6OpenBSD = 24
 	afINET6FreeBSD = 28
 	afINET6Darwin  = 30
