@@ -15,6 +15,7 @@ const (
 	ethernetLen = 14
 	hatypeEther = 1
 	hatypeNone  = 0xfffe
+	unknownType = 0xff // no packet type: it is shown as "?"
 )
 
 // cook gives p the header of a Linux cooked capture, in a buffer of its own.
@@ -24,8 +25,6 @@ func cook(p *pcapfile.Packet, buf []byte) (*pcapfile.Packet, []byte) {
 	removed := 0
 	hatype := uint16(hatypeNone)
 	switch p.LinkType {
-	case pcapfile.LinkTypeLinuxSLL2:
-		return p, buf
 	case pcapfile.LinkTypeEthernet:
 		if len(payload) < ethernetLen {
 			return p, buf
@@ -34,18 +33,23 @@ func cook(p *pcapfile.Packet, buf []byte) (*pcapfile.Packet, []byte) {
 		h[11] = 6
 		copy(h[12:], payload[6:12])
 		hatype, removed = hatypeEther, ethernetLen
-	default:
+	case pcapfile.LinkTypeRaw, pcapfile.LinkTypeIPv4, pcapfile.LinkTypeIPv6:
 		proto := uint16(0x0800)
 		if len(payload) > 0 && payload[0]>>4 == 6 {
 			proto = 0x86dd
 		}
 		binary.BigEndian.PutUint16(h[0:], proto)
+	default: // has no such header to give, or one already
+		return p, buf
 	}
 	if p.Interface != nil {
 		binary.BigEndian.PutUint32(h[4:], uint32(capture.ParseIfindex(p.Interface.Description)))
 	}
 	binary.BigEndian.PutUint16(h[8:], hatype)
 	h[10] = p.Flags.PacketType()
+	if p.Flags.Direction() == pcapfile.DirectionUnknown {
+		h[10] = unknownType
+	}
 	buf = append(append(buf[:0], h[:]...), payload[removed:]...)
 	c := *p
 	c.Data, c.Len, c.LinkType = buf, p.Len-uint32(removed)+sll2Len, pcapfile.LinkTypeLinuxSLL2

@@ -116,6 +116,10 @@ func (f *Filter) MatchMeta(data []byte, wireLen int, meta Meta) bool {
 	return run(f.prog, data, uint32(wireLen), &meta) != 0
 }
 
+// Instructions returns a copy of the filter's instructions, whoever takes them: with the loops of "protochain" they are
+// no program for a kernel.
+func (f *Filter) Instructions() []Instruction { return slices.Clone(f.prog) }
+
 // Program returns a copy of the filter's instructions, for SO_ATTACH_FILTER; what they select they cut to 262144
 // bytes. It is nil if the kernel would not take them: "protochain" needs a loop, what follows "geneve or" reads memory
 // that is not written, an index may be negative, and 4096 instructions are the most.

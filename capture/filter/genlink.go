@@ -119,7 +119,7 @@ func (g *generator) isType(typ uint32) *block {
 			typ = t
 		}
 	case NFLOG:
-		g.failf("what follows the header of %v cannot be tested", g.link)
+		g.failf("NFLOG link-layer type filtering not implemented")
 	}
 	return g.equal(fromLinkType, 0, sizeH, typ)
 }

@@ -26,11 +26,11 @@ const (
 	NullBig LinkType = -1 // LINKTYPE_NULL of a big-endian host
 )
 
-// linkNames say in errors what a link type is.
+// linkNames are libpcap's descriptions.
 var linkNames = map[LinkType]string{
-	Null: "BSD loopback", NullBig: "BSD loopback", Loop: "OpenBSD loopback", Ethernet: "Ethernet", Raw: "raw IP", RawDLT: "raw IP", IPv4: "raw IPv4",
-	IPv6: "raw IPv6", LinuxSLL: "Linux cooked v1", LinuxSLL2: "Linux cooked v2", PPP: "PPP", PPPSerial: "PPP over serial", PPPEther: "PPPoE",
-	PPPBSDOS: "BSD/OS PPP", PPPPppd: "PPP of pppd", NFLOG: "NFLOG",
+	Null: "BSD loopback", NullBig: "BSD loopback", Loop: "OpenBSD loopback", Ethernet: "Ethernet", Raw: "Raw IP", RawDLT: "Raw IP", IPv4: "Raw IPv4",
+	IPv6: "Raw IPv6", LinuxSLL: "Linux cooked v1", LinuxSLL2: "Linux cooked v2", PPP: "PPP", PPPSerial: "PPP over serial", PPPEther: "PPPoE",
+	PPPBSDOS: "BSD/OS PPP", PPPPppd: "PPP for pppd, with direction flag", NFLOG: "Linux netfilter log messages",
 }
 
 func (l LinkType) String() string {
