@@ -7,6 +7,8 @@ const (
 	pppIPv6           = 0x0057
 	pppMPLS           = 0x0281
 	pppMPLSMulti      = 0x0283
+	pppOSI            = 0x0023
+	pppIPX            = 0x002b
 	pppCompressed     = 0x00fd
 )
 
@@ -133,12 +135,26 @@ func (p *Printer) chdlc(b []byte, length int) int {
 		p.mpls(b, length)
 	case typeSLARP:
 		p.slarp(b, length)
+	case typeOSI:
+		p.chdlcOSI(b, length)
 	default:
 		if !p.opt.Link {
 			p.printf("unknown CHDLC protocol (0x%04x)", proto)
 		}
 	}
 	return header
+}
+
+// chdlcOSI prints a packet of OSI, with a byte before it or without.
+func (p *Printer) chdlcOSI(b []byte, length int) {
+	if length < 2 {
+		p.trunc()
+		return
+	}
+	if second := p.u8(b, 1); second >= nlpidCLNP && second <= nlpidISIS {
+		b, length = b[1:], length-1
+	}
+	p.osi(b, length)
 }
 
 const typeSLARP = 0x8035 // where Ethernet has reverse ARP
@@ -207,6 +223,10 @@ func (p *Printer) pppPayload(proto uint32, b []byte, length int) {
 		p.chap(b, length)
 	case pppPAP:
 		p.pap(b, length)
+	case pppIPX, typeIPX:
+		p.ipx(b)
+	case pppOSI:
+		p.osi(b, length)
 	case pppBAP: // tcpdump knows it and prints nothing
 	default:
 		p.printf("%s ", tokStr(pppNames, "unknown PPP protocol (0x%04x)", proto))
