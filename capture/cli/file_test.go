@@ -323,3 +323,53 @@ func TestUnknown(t *testing.T) {
 		t.Errorf("%v: %s", err, text)
 	}
 }
+
+// Where several interfaces are shown, VLAN tags go with the Ethernet header, as
+// with tcpdump: of what is received the outer one, of what is sent all. In what
+// is written as pcapng nothing is lost.
+func TestTagsOfSeveral(t *testing.T) {
+	tag := func(tags string) []byte {
+		return slices.Concat(frames[1][:12], []byte(tags), frames[1][12:])
+	}
+	var b bytes.Buffer
+	w := pcapfile.NewWriter(&b, &pcapfile.Section{Application: "proxyarpd", Comments: []string{"interfaces=any"}})
+	i := &pcapfile.Interface{Name: "cali1", Description: "ifindex 7", LinkType: pcapfile.LinkTypeEthernet, SnapLen: 262144}
+	tagged := [][]byte{
+		tag("\x81\x00\x00\x0a"), tag("\x81\x00\xe0\x00"), tag("\x88\xa8\x00\x0a"), // 802.1Q, a priority tag, 802.1ad
+		tag("\x88\xa8\x00\x0a\x81\x00\x00\x14"), tag("\x91\x00\x00\x0a"), // QinQ, and no tag to the kernel
+		tag("\x81\x00\x00\x0a")[:16], // cut in the tag
+	}
+	write := func(data []byte, d pcapfile.Direction) {
+		p := pcapfile.Packet{Data: data, Len: uint32(len(data)), Interface: i, Has: pcapfile.HasFlags, Flags: pcapfile.MakeFlags(d, 0)}
+		if err := w.WritePacket(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(tagged[3], pcapfile.Outbound)
+	for _, data := range tagged {
+		write(data, pcapfile.Inbound)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	file := fileOf(t, "x", b.Bytes())
+	const head = "cali1 In  ifindex 7 02:00:00:00:00:01 ethertype "
+	const once = head + "IPv4 (0x0800), length 53: 10.0.0.1.1111 > 10.0.0.2.2222: UDP, length 5\n"
+	want := strings.Replace(once, "In ", "Out", 1) + once + once + once +
+		head + "802.1Q (0x8100), length 57: vlan 20, p 0, ethertype IPv4, 10.0.0.1.1111 > 10.0.0.2.2222: UDP, length 5\n" +
+		head + "802.1Q-9100 (0x9100), length 57: \n\t0x0000:  000a 0800 4500 0021 0001 0000 4011 66c9  ....E..!....@.f.\n"
+	text, err := printed("-ent", "-r", file)
+	if err != nil || !strings.HasPrefix(text, want) || !strings.Contains(text, head+"802.1Q (0x8100), length 22:  [|vlan]\n") {
+		t.Errorf("%v: %s", err, text)
+	}
+	name := filepath.Join(t.TempDir(), "copy.pcapng")
+	if _, err := printed("-r", file, "-w", name); err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile(name)
+	for _, data := range tagged {
+		if err != nil || !bytes.Contains(written, data) {
+			t.Errorf("%v: a copy is without % x", err, data[:16])
+		}
+	}
+}
