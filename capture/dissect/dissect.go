@@ -13,9 +13,10 @@
 // writes with p.str, p.dec, p.printf. Methods are called from the switches in dispatch.go.
 //
 // Some protocols have the line that tcpdump prints without -v, and no body with it: IKE, RADIUS, sFlow, OSPF, PIM,
-// EIGRP, RSVP, EGP, PGM, DCCP, LDP, LMP, VQP, LWAPP, LSP ping, OLSR, RPKI, Babel, AHCP, Rx, and in BGP the NLRI of VPNs. Of
-// others there is the length and no more: OpenFlow, PPTP, AODV, HNCP, LISP, lwres, Zephyr, AppleTalk in UDP, IPX
-// and OSI in PPP. SNMP's object identifiers are numbers, with -n or without.
+// EIGRP, RSVP, EGP, PGM, DCCP, LDP, LMP, VQP, LWAPP, LSP ping, OLSR, RPKI, Babel, AHCP, Rx, OpenFlow, HNCP, LISP,
+// IS-IS, ES-IS, CLNP, CFM, MPCP, TIPC, and in BGP the NLRI of VPNs. Of others there is the length and no more: lwres,
+// Zephyr, the whiteboard of port 4567, ZigBee's ZEP, DECnet, Q.933, and AppleTalk in UDP with -v. SNMP's object
+// identifiers are numbers, with -n or without. Packets of the link types below have a text, others have none.
 package dissect
 
 import "time"
