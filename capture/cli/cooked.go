@@ -13,41 +13,62 @@ import (
 const (
 	sll2Len     = 20
 	ethernetLen = 14
+	tagLen      = 4 // of an 802.1Q or 802.1ad tag
 	hatypeEther = 1
 	hatypeNone  = 0xfffe
+	unknownType = 0xff // no packet type: it is shown as "?"
 )
 
-// cook gives p the header of a Linux cooked capture, in a buffer of its own.
+// cook gives p the header of a Linux cooked capture, in a buffer of its own. VLAN
+// tags go with the Ethernet header as they do in the kernel: of what is received
+// the outer one, for which libpcap has no place in this header, and of what is
+// sent all, since a cooked packet begins with the network header.
 func cook(p *pcapfile.Packet, buf []byte) (*pcapfile.Packet, []byte) {
 	var h [sll2Len]byte
 	payload := p.Data
 	removed := 0
 	hatype := uint16(hatypeNone)
 	switch p.LinkType {
-	case pcapfile.LinkTypeLinuxSLL2:
-		return p, buf
 	case pcapfile.LinkTypeEthernet:
 		if len(payload) < ethernetLen {
 			return p, buf
 		}
-		copy(h[0:2], payload[12:14])
+		hatype, removed = hatypeEther, ethernetLen
+		outgoing := p.Flags.Direction() == pcapfile.Outbound
+		for tagged(payload[removed-2:]) && (outgoing || removed == ethernetLen) {
+			removed += tagLen
+		}
+		copy(h[0:2], payload[removed-2:])
 		h[11] = 6
 		copy(h[12:], payload[6:12])
-		hatype, removed = hatypeEther, ethernetLen
-	default:
+	case pcapfile.LinkTypeRaw, pcapfile.LinkTypeIPv4, pcapfile.LinkTypeIPv6:
 		proto := uint16(0x0800)
 		if len(payload) > 0 && payload[0]>>4 == 6 {
 			proto = 0x86dd
 		}
 		binary.BigEndian.PutUint16(h[0:], proto)
+	default: // has no such header to give, or one already
+		return p, buf
 	}
 	if p.Interface != nil {
 		binary.BigEndian.PutUint32(h[4:], uint32(capture.ParseIfindex(p.Interface.Description)))
 	}
 	binary.BigEndian.PutUint16(h[8:], hatype)
 	h[10] = p.Flags.PacketType()
+	if p.Flags.Direction() == pcapfile.DirectionUnknown {
+		h[10] = unknownType
+	}
 	buf = append(append(buf[:0], h[:]...), payload[removed:]...)
 	c := *p
 	c.Data, c.Len, c.LinkType = buf, p.Len-uint32(removed)+sll2Len, pcapfile.LinkTypeLinuxSLL2
 	return &c, buf
+}
+
+// tagged tells whether b begins with a VLAN tag, as the kernel knows them, and a type.
+func tagged(b []byte) bool {
+	if len(b) < tagLen+2 {
+		return false
+	}
+	tpid := binary.BigEndian.Uint16(b)
+	return tpid == 0x8100 || tpid == 0x88a8
 }

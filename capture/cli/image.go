@@ -18,10 +18,7 @@ func image(n int, i filter.Instruction) string {
 		return fmt.Sprintf("(%03d) %-8s %-16s jt %d\tjf %d", n, name, operand, n+1+int(i.Jt), n+1+int(i.Jf))
 	}
 	if i.Op == always {
-		operand = fmt.Sprint(n + 1 + int(i.K))
-	}
-	if operand == "" {
-		return fmt.Sprintf("(%03d) %s", n, name)
+		operand = fmt.Sprint(n + 1 + int(int32(i.K)))
 	}
 	return fmt.Sprintf("(%03d) %-8s %s", n, name, operand)
 }
@@ -52,10 +49,21 @@ var forms = map[uint16]form{
 	0x06: {"ret", "#%d"}, 0x16: {"ret", none}, 0x07: {"tax", none}, 0x87: {"txa", none},
 }
 
+// metadata are what loads below the packet's first byte get, by offset
+// (SKF_AD_OFF of linux/filter.h).
+var metadata = map[int32]string{
+	-0x1000: "proto", -0x1000 + 4: "type", -0x1000 + 8: "ifidx", -0x1000 + 12: "nla", -0x1000 + 16: "nlan", -0x1000 + 20: "mark",
+	-0x1000 + 24: "queue", -0x1000 + 28: "hatype", -0x1000 + 32: "rxhash", -0x1000 + 36: "cpu", -0x1000 + 40: "xor_x",
+	-0x1000 + 44: "vlan_tci", -0x1000 + 48: "vlanp", -0x1000 + 52: "poff", -0x1000 + 56: "random", -0x1000 + 60: "vlan_tpid",
+}
+
 func mnemonic(i filter.Instruction) (name, operand string) {
 	f, known := forms[i.Op]
 	if !known {
 		return "unimp", fmt.Sprintf("0x%x", i.Op)
+	}
+	if meta, ok := metadata[int32(i.K)]; ok && f.operand == inPacket {
+		return f.name, "[" + meta + "]"
 	}
 	for _, c := range f.operand {
 		if c == '%' {

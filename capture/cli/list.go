@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/filter"
+	"proxyarpd/capture/pcapfile"
 )
 
 // listInterfaces is -D.
@@ -46,22 +48,41 @@ func (r *run) listTypes() error {
 	return nil
 }
 
-// dumpFilter is -d: the program as tcpdump prints it, as C, or as numbers.
-func (r *run) dumpFilter() error {
+// dumpFilter is -d: the program as tcpdump prints it, as C, or as numbers. Its
+// link type is that of the file, of the interface or of -y.
+func (r *run) dumpFilter() (err error) {
+	compile, snap := filter.Options{Origin: filter.FromNowhere, NoOptimize: r.noOptimize}, uint32(r.snap)
+	link := filter.Ethernet
+	switch {
+	case r.read != "":
+		src, err := r.openFile()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, src.close()) }()
+		i := src.look()
+		link, snap, compile.Origin = filterType(i), i.SnapLen, filter.FromFile
+	case len(r.interfaces) > 0:
+		if err := r.checkInterface(); err != nil {
+			return err
+		}
+		r.cooked = r.several()
+		link, compile.Origin = filter.LinkType(r.linkType()), filter.FromSocket
+	case r.options.linkType != "":
+		t, _ := pcapfile.LinkTypeNamed(r.options.linkType)
+		link = filter.LinkType(t)
+	default:
+		fmt.Fprintln(r.Err, "Warning: assuming Ethernet")
+	}
 	f := r.selector.program
 	if f == nil {
-		link := filter.Ethernet
-		if len(r.interfaces) == 1 && r.interfaces[0] == capture.Any || r.options.linkType == "LINUX_SLL2" {
-			link = filter.LinuxSLL2
-		}
-		var err error
-		if f, err = filter.Compile(r.expression, link); err != nil {
+		if f, err = compile.Compile(r.expression, link); err != nil {
 			return badExpression(err)
 		}
 	}
-	program := f.Program()
-	if program == nil {
-		return fmt.Errorf("the filter is no program that the kernel would take")
+	program := f.Instructions()
+	if r.selector.program == nil {
+		program = cutTo(program, snap)
 	}
 	switch r.dump {
 	case 1:
@@ -77,6 +98,29 @@ func (r *run) dumpFilter() error {
 		for _, i := range program {
 			fmt.Fprintln(r.Out, i.Op, i.Jt, i.Jf, i.K)
 		}
+	}
+	return nil
+}
+
+// cutTo has a program return another snapshot length.
+func cutTo(program []filter.Instruction, snap uint32) []filter.Instruction {
+	const returnK = 0x06
+	for n := range program {
+		if i := &program[n]; i.Op == returnK && i.K != 0 {
+			i.K = snap
+		}
+	}
+	return program
+}
+
+// checkInterface says whether a single interface is there, as tcpdump does.
+func (r *run) checkInterface() error {
+	name := r.interfaces[0]
+	if r.several() {
+		return nil
+	}
+	if _, err := net.InterfaceByName(name); err != nil {
+		return fmt.Errorf("%s: No such device exists", printable(name))
 	}
 	return nil
 }

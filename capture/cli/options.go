@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -46,6 +47,7 @@ type options struct {
 	listLinkTypes bool
 	linkType      string
 	dump          int // -d, -dd, -ddd
+	noOptimize    bool
 
 	link, absoluteSeq, number, noDomain, noChecksum bool
 	numeric, verbose, quiet, stamp                  int
@@ -98,7 +100,7 @@ func (o *options) flags(control string) *pflag.FlagSet {
 	f.BoolVar(&o.onlyCount, "count", false, "with -r: print how many packets there are")
 	f.BoolVarP(&o.list, "list-interfaces", "D", false, "list the interfaces")
 	f.BoolVarP(&o.listLinkTypes, "list-data-link-types", "L", false, "list the link types of the interface")
-	f.StringVarP(&o.linkType, "linktype", "y", "", "link `type`: EN10MB, or LINUX_SLL2 with -i any")
+	f.StringVarP(&o.linkType, "linktype", "y", "", "link `type`: with -d that of the filter; else the one that the interface has")
 	f.CountVarP(&o.dump, "dump-filter", "d", "print the compiled filter; twice as C, three times as numbers")
 	f.BoolVarP(&o.link, "link-level", "e", false, "print the link-level header")
 	f.CountVarP(&o.numeric, "numeric", "n", "no names for addresses and ports")
@@ -131,7 +133,7 @@ func parse(args []string, control string, out io.Writer) (*options, error) {
 	f.StringVar(&precision, "time-stamp-precision", "", "micro or nano")
 	f.Bool("micro", false, "print microseconds")
 	f.Bool("immediate-mode", false, "for tcpdump's sake: packets are always told of at once")
-	f.BoolP("no-optimize", "O", false, "for tcpdump's sake")
+	f.BoolVarP(&o.noOptimize, "no-optimize", "O", false, "with -d or -r: leave the filter as it was generated")
 	f.StringVarP(&user, "relinquish-privileges", "Z", "", "for tcpdump's sake: the `user` does not change")
 	err := f.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {
@@ -167,7 +169,7 @@ func readExpression(name string) (string, error) {
 	if name != "-" {
 		file, err := os.Open(name)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("can't %w", err)
 		}
 		defer file.Close()
 		r = file
@@ -179,8 +181,11 @@ func readExpression(name string) (string, error) {
 	if len(text) > maxExpression {
 		return "", fmt.Errorf("%s: longer than %d bytes", name, maxExpression)
 	}
-	return strings.TrimSpace(string(text)), nil
+	return strings.TrimSpace(comments.ReplaceAllString(string(text), " ")), nil
 }
+
+// comments reach from a # to the end of the line.
+var comments = regexp.MustCompile("#[^\n]*")
 
 // maxBuffer is the most that -B may ask for, KiB.
 const maxBuffer = 1 << 20
@@ -192,6 +197,11 @@ func (o *options) check(f *pflag.FlagSet) error {
 	case "in", "out", "inout":
 	default:
 		return bad("unknown capture direction %q: want in, out or inout", o.direction)
+	}
+	if f.Changed("file-size") {
+		if _, err := pcapfile.ParseFileSize(o.rotateSize); err != nil {
+			return bad("%v", err)
+		}
 	}
 	known := false
 	for _, m := range verdictModes {
@@ -206,18 +216,25 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return bad("invalid packet count %d", o.count)
 	case f.Changed("buffer-size") && (o.buffer <= 0 || o.buffer > maxBuffer):
 		return bad("invalid packet buffer size %d", o.buffer)
+	case f.Changed("file-count") && o.rotateFiles <= 0:
+		return bad("invalid number of output files %d", o.rotateFiles)
+	case o.rotateSeconds < 0:
+		return bad("invalid number of seconds %d", o.rotateSeconds)
 	case o.read != "" && len(o.interfaces) > 0:
 		return bad("-i and -r exclude each other")
 	case o.onlyCount && o.read == "":
 		return bad("--count is for -r")
 	case o.write == "" && (o.rotateSize != "" || o.rotateSeconds != 0 || o.rotateFiles != 0):
 		return bad("-C, -G and -W are for -w")
-	case o.linkType != "" && o.linkType != o.wantedType():
-		return bad("invalid data link type %s: it is %s", o.linkType, o.wantedType())
 	case o.bpfFile != "" && o.expression != "":
 		return bad("--bpf-file and an expression exclude each other")
 	case o.summary && (o.write != "" || o.onlyCount):
 		return bad("--summary prints counts alone: it excludes -w and --count")
+	}
+	if o.linkType != "" {
+		if _, known := pcapfile.LinkTypeNamed(o.linkType); !known {
+			return bad("invalid data link type %s", printable(o.linkType))
+		}
 	}
 	for _, g := range append(append([]string{}, o.interfaces...), o.reasons...) {
 		if _, err := path.Match(g, ""); err != nil {
@@ -239,12 +256,4 @@ func (o *options) wantsVerdict() bool {
 // several reports whether packets of more than one interface are shown.
 func (o *options) several() bool {
 	return len(o.interfaces) != 1 || isPattern(o.interfaces[0])
-}
-
-// wantedType is the link type that -y may name.
-func (o *options) wantedType() string {
-	if o.several() {
-		return "LINUX_SLL2"
-	}
-	return "EN10MB"
 }

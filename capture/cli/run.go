@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"proxyarpd/capture"
+	"proxyarpd/capture/dissect"
 	"proxyarpd/capture/filter"
 	"proxyarpd/capture/pcapfile"
 )
@@ -54,11 +55,14 @@ func Run(ctx context.Context, args []string, env Env) (err error) {
 	case o.listLinkTypes:
 		return r.listTypes()
 	}
-	if err := r.compile(); err != nil {
+	if err := r.loadProgram(); err != nil {
 		return err
 	}
 	if o.dump > 0 {
 		return r.dumpFilter()
+	}
+	if err := r.compile(); err != nil {
+		return err
 	}
 	if err := r.open(ctx); err != nil {
 		return err
@@ -72,19 +76,25 @@ func Run(ctx context.Context, args []string, env Env) (err error) {
 	return r.loop(ctx)
 }
 
+// loadProgram reads --bpf-file.
+func (r *run) loadProgram() error {
+	r.selector.expression, r.selector.noOptimize = r.expression, r.noOptimize
+	if r.bpfFile == "" {
+		return nil
+	}
+	f, err := os.Open(r.bpfFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if r.selector.program, err = filter.ParseProgram(f); err != nil {
+		return fmt.Errorf("%s: %w", r.bpfFile, err)
+	}
+	return nil
+}
+
 // compile finds errors of the expression before anything is opened.
 func (r *run) compile() error {
-	if r.bpfFile != "" {
-		f, err := os.Open(r.bpfFile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if r.selector.program, err = filter.ParseProgram(f); err != nil {
-			return fmt.Errorf("%s: %w", r.bpfFile, err)
-		}
-	}
-	r.selector.expression = r.expression
 	if _, err := filter.Compile(r.expression, filter.Ethernet); err != nil && r.read == "" {
 		return badExpression(err)
 	}
@@ -106,6 +116,9 @@ func (r *run) open(ctx context.Context) error {
 		r.interfaces = []string{capture.Any}
 	}
 	r.cooked = r.several()
+	if err := r.checkLinkType(); err != nil {
+		return err
+	}
 	err := r.openDaemon(ctx)
 	if errors.Is(err, capture.ErrNoDaemon) {
 		return r.openSocket()
@@ -114,20 +127,52 @@ func (r *run) open(ctx context.Context) error {
 }
 
 func (r *run) openRead() error {
-	src, err := openFile(r.read)
+	src, err := r.openFile()
 	if err != nil {
 		return err
 	}
-	r.src, r.verdicts = src, r.verdict != "off"
 	i := src.look()
-	fmt.Fprintf(r.Err, "reading from file %s, link-type %s, snapshot length %d\n", r.read, i.LinkType, i.SnapLen)
-	if r.expression != "" { // there are link types that are printed, but not filtered
-		if _, err := r.selector.of(i.LinkType); err != nil {
+	if r.expression != "" {
+		if err := r.selector.check(i, src.r.Interfaces()); err != nil {
 			return errors.Join(badExpression(err), src.close())
 		}
 	}
+	if r.printsPackets() {
+		if err := r.checkPrintable(i.LinkType); err != nil {
+			return errors.Join(err, src.close())
+		}
+	}
+	r.src, r.verdicts = src, r.verdict != "off"
 	r.cooked = r.verdicts && ofSeveral(src.r.Section())
 	return nil
+}
+
+// openFile opens the file of -r, and says what it is.
+func (r *run) openFile() (*reading, error) {
+	src, err := openFile(r.read)
+	if err != nil {
+		return nil, err
+	}
+	i := src.look()
+	fmt.Fprintf(r.Err, "reading from file %s, link-type %s, snapshot length %d\n", r.read, i.LinkType, i.SnapLen)
+	if err := i.LinkType.Check(); err != nil {
+		return nil, errors.Join(err, src.close())
+	}
+	return src, nil
+}
+
+// printsPackets reports whether packets are printed: they are not where they are
+// written or counted alone.
+func (r *run) printsPackets() bool {
+	return !r.summary && !r.onlyCount && (r.write == "" || r.print)
+}
+
+// checkPrintable returns an error for a link type whose packets can't be printed.
+func (o *options) checkPrintable(t pcapfile.LinkType) error {
+	if dissect.Prints(uint16(t)) {
+		return nil
+	}
+	return fmt.Errorf("%s: packets of link-type %s are not printed here; -w and --count take them", printable(o.read), t)
 }
 
 // Files that were captured on several interfaces say so in their section: their
@@ -238,6 +283,14 @@ func (r *run) mayHaveVerdicts() bool {
 	return r.verdicts && r.verdict != "off"
 }
 
+// checkLinkType returns an error if -y names another type than the interface's.
+func (r *run) checkLinkType() error {
+	if t := r.options.linkType; t != "" && !strings.EqualFold(t, r.linkType().Name()) {
+		return Usage(fmt.Sprintf("%s is not one of the DLTs supported by this device: it has %s", printable(t), r.linkType().Name()))
+	}
+	return nil
+}
+
 // linkType is that of what is shown, or written as pcap.
 func (r *run) linkType() pcapfile.LinkType {
 	if r.cooked {
@@ -249,9 +302,27 @@ func (r *run) linkType() pcapfile.LinkType {
 	return pcapfile.LinkTypeEthernet
 }
 
-// fileType is the link type of a pcap file.
-func (r *run) fileType() pcapfile.LinkType {
-	if src, ok := r.src.(*reading); ok && !r.live {
+// pcapHeader is that of a pcap file to be written: what is copied from a file
+// keeps what that one's header says.
+func (r *run) pcapHeader() pcapfile.PcapHeader {
+	h := pcapfile.PcapHeader{LinkType: r.linkTypeWritten(), SnapLen: uint32(r.snap), Nano: r.nano}
+	src, ok := r.src.(*reading)
+	if !ok || r.live {
+		return h
+	}
+	h.Whole, h.SnapLen, h.FCS = true, src.look().SnapLen, src.look().FCS
+	for _, i := range src.r.Interfaces() {
+		h.SnapLen = max(h.SnapLen, i.SnapLen)
+	}
+	if r.cooked {
+		h.SnapLen, h.FCS = h.SnapLen+sll2Len, 0
+	}
+	return h
+}
+
+// linkTypeWritten is the link type of a pcap file.
+func (r *run) linkTypeWritten() pcapfile.LinkType {
+	if src, ok := r.src.(*reading); ok && !r.live && !r.cooked {
 		return src.look().LinkType
 	}
 	return r.linkType()
@@ -270,7 +341,7 @@ func (r *run) openSinks() error {
 		if r.verdicts && !pcapng && r.live && r.verdict != "off" {
 			fmt.Fprintf(r.Err, "proxyarpd: %s: a pcap file has no verdicts; for those, let the name end in .pcapng\n", r.write)
 		}
-		f, err := newFile(r.options, pcapng, r.cooked, r.fileType(), r.section(), r.src)
+		f, err := newFile(r.options, pcapng, r.cooked, r.pcapHeader(), r.section(), r.src)
 		if err != nil {
 			return err
 		}
@@ -286,7 +357,7 @@ func (r *run) openSinks() error {
 func (r *run) loop(ctx context.Context) (err error) {
 	var p pcapfile.Packet
 	var v capture.Verdict
-	failed := false // the source, not we
+	failed, judged := false, false // the source failed, not we; a packet had a verdict
 	for r.count == 0 || r.captured < uint64(r.count) {
 		if !r.src.ready() {
 			if err = r.each(sink.flush); err != nil {
@@ -298,15 +369,12 @@ func (r *run) loop(ctx context.Context) (err error) {
 			break
 		}
 		told := r.judge(&p, &v)
+		judged = judged || told != nil
 		if !r.live { // else the daemon has sorted
 			if told == nil && r.wantsVerdict() && r.verdict != "json" && !r.summary || told != nil && !r.asked(told) {
 				continue
 			}
-			ok, matchErr := r.selector.match(&p)
-			if err = matchErr; err != nil {
-				break
-			}
-			if !ok {
+			if !r.selector.match(&p) {
 				continue
 			}
 		}
@@ -318,6 +386,9 @@ func (r *run) loop(ctx context.Context) (err error) {
 	r.finish()
 	if failed {
 		err = r.over(ctx, err)
+	}
+	if !r.live && !judged && (r.drops || len(r.reasons) > 0) && err == nil {
+		fmt.Fprintf(r.Err, "proxyarpd: %s: no packet has a verdict\n", printable(r.read))
 	}
 	if errors.Is(err, pcapfile.ErrFileLimit) {
 		fmt.Fprintln(r.Err, "Maximum file limit reached:", r.rotateFiles)

@@ -131,38 +131,54 @@ func (s *reading) whole() bool {
 }
 
 // selector applies the expression to what a file has; each link type has a
-// filter of its own.
+// filter of its own. An expression that makes no sense for a link type selects
+// none of its packets.
 type selector struct {
 	expression string
+	noOptimize bool
 	program    *filter.Filter
-	filters    map[pcapfile.LinkType]*filter.Filter
+	filters    map[filter.LinkType]*filter.Filter // nil: selects none
 }
 
-func (s *selector) match(p *pcapfile.Packet) (bool, error) {
-	f := s.program
-	if f == nil {
-		if s.expression == "" {
-			return true, nil
-		}
-		var err error
-		if f, err = s.of(p.LinkType); err != nil {
-			return false, err
+// filterType is an interface's link type in the terms of filters.
+func filterType(i *pcapfile.Interface) filter.LinkType {
+	if i.BigEndian {
+		return filter.NullBig
+	}
+	return filter.LinkType(i.LinkType)
+}
+
+// check returns an error if the expression makes sense for none of a file's
+// interfaces.
+func (s *selector) check(first *pcapfile.Interface, all []*pcapfile.Interface) error {
+	_, err := s.of(filterType(first))
+	for _, i := range all {
+		if f, _ := s.of(filterType(i)); f != nil {
+			return nil
 		}
 	}
-	return f.Match(p.Data, int(p.Len)), nil
+	return err
 }
 
-func (s *selector) of(t pcapfile.LinkType) (*filter.Filter, error) {
-	if f := s.filters[t]; f != nil {
+func (s *selector) match(p *pcapfile.Packet) bool {
+	f := s.program
+	if f == nil && s.expression == "" {
+		return true
+	}
+	if f == nil {
+		f, _ = s.of(filterType(p.Interface))
+	}
+	return f != nil && f.Match(p.Data, int(p.Len))
+}
+
+func (s *selector) of(t filter.LinkType) (*filter.Filter, error) {
+	if f, known := s.filters[t]; known {
 		return f, nil
 	}
-	f, err := filter.Compile(s.expression, filter.LinkType(t))
-	if err != nil {
-		return nil, err
-	}
+	f, err := filter.Options{NoOptimize: s.noOptimize}.Compile(s.expression, t)
 	if s.filters == nil {
-		s.filters = map[pcapfile.LinkType]*filter.Filter{}
+		s.filters = map[filter.LinkType]*filter.Filter{}
 	}
 	s.filters[t] = f
-	return f, nil
+	return f, err
 }

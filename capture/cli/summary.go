@@ -42,8 +42,13 @@ func (s *summary) packet(p *pcapfile.Packet, v *capture.Verdict) error {
 	if v != nil {
 		k.verdict, k.reason = v.Kind, short(v.Reason)
 	}
-	if k.direction = "in"; p.Flags.Direction() == pcapfile.Outbound {
+	switch p.Flags.Direction() {
+	case pcapfile.Inbound:
+		k.direction = "in"
+	case pcapfile.Outbound:
 		k.direction = "out"
+	default:
+		k.direction = "-"
 	}
 	if s.counts == nil {
 		s.counts = map[summaryKey]uint64{}

@@ -56,7 +56,11 @@ func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict) error {
 	if t.cooked {
 		p, t.buf = cook(p, t.buf)
 	}
-	d := dissect.Packet{Time: time.Unix(0, p.Time), Data: p.Data, Len: int(p.Len), LinkType: uint16(p.LinkType)}
+	if err := t.o.checkPrintable(p.LinkType); err != nil { // a later interface's of a file
+		return err
+	}
+	exact := p.Exact()
+	d := dissect.Packet{Seconds: exact.Seconds, Nanoseconds: exact.Nanoseconds, Data: p.Data, Len: int(p.Len), LinkType: uint16(p.LinkType)}
 	d.Interface = t.ifaces.of(p)
 	t.suffix, t.detail = t.suffix[:0], t.detail[:0]
 	if v != nil && t.o.verdict != "json" {
@@ -115,7 +119,7 @@ func (t *text) json(p *pcapfile.Packet, v *capture.Verdict) error {
 	if n := len(line); n > 0 && line[n-1] == '\n' {
 		line = line[:n-1]
 	}
-	j := jsonPacket{Time: time.Unix(0, p.Time).UTC().Format(time.RFC3339Nano), Length: p.Len, Text: string(line), Verdict: v}
+	j := jsonPacket{Time: p.When().UTC().Format(time.RFC3339Nano), Length: p.Len, Text: string(line), Verdict: v}
 	if p.Interface != nil {
 		j.Interface = short(p.Interface.Name)
 	}

@@ -19,21 +19,18 @@ type file struct {
 	pcapng  bool
 	buf     []byte
 	sources source
-	link    pcapfile.LinkType // of a pcap file
+	head    pcapfile.PcapHeader // of a pcap file
 }
 
 // newFile opens the file of -w. Verdicts and interfaces need pcapng; a name
 // that ends in .pcap says that it is not to be that.
-func newFile(o *options, pcapng, cooked bool, link pcapfile.LinkType, section *pcapfile.Section, src source) (*file, error) {
-	f := &file{o: o, pcapng: pcapng, cooked: cooked && !pcapng, sources: src, link: link}
-	if f.cooked {
-		f.link = pcapfile.LinkTypeLinuxSLL2
-	}
+func newFile(o *options, pcapng, cooked bool, header pcapfile.PcapHeader, section *pcapfile.Section, src source) (*file, error) {
+	f := &file{o: o, pcapng: pcapng, cooked: cooked && !pcapng, sources: src, head: header}
 	begin := func(w io.Writer) pcapfile.PacketWriter {
 		if pcapng {
 			return pcapfile.NewWriter(w, section)
 		}
-		return pcapfile.NewPcapWriter(w, pcapfile.PcapHeader{LinkType: f.link, SnapLen: uint32(o.snap), Nano: o.nano})
+		return pcapfile.NewPcapWriter(w, header)
 	}
 	if o.rotateSize == "" && o.rotateSeconds == 0 {
 		var out io.WriteCloser = os.Stdout
@@ -80,8 +77,8 @@ func (f *file) packet(p *pcapfile.Packet, _ *capture.Verdict) error {
 	if f.cooked {
 		p, f.buf = cook(p, f.buf)
 	}
-	if !f.pcapng && p.LinkType != f.link {
-		return fmt.Errorf("%s: a pcap file has one link type: %s, not %s", f.o.write, f.link, p.LinkType)
+	if !f.pcapng && p.LinkType != f.head.LinkType {
+		return fmt.Errorf("%s: a pcap file has one link type: %s, not %s", f.o.write, f.head.LinkType, p.LinkType)
 	}
 	err := f.w.WritePacket(p)
 	if err == nil && f.o.perPacket {

@@ -165,8 +165,9 @@ func readCapture(t testing.TB, file string) (all []dissect.Packet) {
 		} else if err != nil {
 			t.Fatal(file, err)
 		}
+		exact := p.Exact()
 		all = append(all, dissect.Packet{
-			Time: time.Unix(0, p.Time), Data: bytes.Clone(p.Data), Len: int(p.Len), LinkType: uint16(p.LinkType),
+			Seconds: exact.Seconds, Nanoseconds: exact.Nanoseconds, Data: bytes.Clone(p.Data), Len: int(p.Len), LinkType: uint16(p.LinkType),
 		})
 	}
 }

@@ -23,23 +23,35 @@ func (p *Printer) link(pkt *Packet) {
 		p.linkLen = p.ethernet(b, length)
 	case LinkNull, LinkLoop:
 		p.linkLen = p.null(b, length)
-	case LinkRaw, LinkIPv4, LinkIPv6, dltRaw, dltRawOpenBSD:
+	case LinkPPP, LinkPPPPppd:
+		p.linkLen = p.pppFrame(b, length)
+	case LinkPPPSerial:
+		p.linkLen = p.pppSerial(b, length)
+	case LinkPPPEther:
+		p.linkLen = p.pppoe(b, length)
+	case LinkRaw, LinkIPv4, LinkIPv6:
 		p.raw(b, length)
 	case LinkSLL:
 		p.linkLen = p.sll(b, length)
 	case LinkSLL2:
 		p.linkLen = p.sll2(b, length, pkt.Interface)
+	case LinkNFLOG:
+		p.linkLen = p.nflog(b, length)
 	default:
 		p.proto = "unsupported"
 		p.unknown(b)
 	}
 }
 
-// What libpcap calls LINKTYPE_RAW in memory, and some files have.
-const (
-	dltRaw        = 12
-	dltRawOpenBSD = 14
-)
+// Prints says whether there is a printer for a link type. Frames of others are dumped.
+func Prints(linkType uint16) bool {
+	switch linkType {
+	case LinkEthernet, LinkNull, LinkLoop, LinkPPP, LinkPPPPppd, LinkPPPSerial, LinkPPPEther, LinkRaw, LinkIPv4, LinkIPv6, LinkSLL,
+		LinkSLL2, LinkNFLOG:
+		return true
+	}
+	return false
+}
 
 // etherType prints the payload of an Ethernet type and says whether it knows the type.
 func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
@@ -70,6 +82,28 @@ func (p *Printer) etherType(t uint16, b []byte, length int, f frame) bool {
 		p.nlb(b)
 	case typeNSH:
 		p.nsh(b, length)
+	case typeAppleTalk:
+		p.sep(p.opt.Verbose > 0, "et1 ")
+		p.appleTalk(b, length)
+	case typeAARP:
+		p.aarp(b, length)
+	case typeIPX:
+		p.str("(NOV-ETHII) ")
+		p.ipx(b)
+	case typeOSI:
+		p.osiEthernet(b, length)
+	case typeRealtek:
+		p.realtek(b, f)
+	case typeMPCP:
+		p.mpcp(b, length)
+	case typeCFM, typeCFMOld:
+		p.cfm(b, length)
+	case typeTIPC:
+		p.tipc(b)
+	case typeGeoNet, typeGeoNetOld:
+		p.geoNet(b, length, f)
+	case typeCALM:
+		p.calm(b, length, f)
 	case typePPP:
 		if length > 0 {
 			p.str(": ")
@@ -107,6 +141,12 @@ func (p *Printer) grePayload(proto uint16, b []byte, length int) bool {
 		return p.etherType(proto, b, length, frame{})
 	case typeTEB:
 		p.ethernet(b, length)
+	case typeIPX:
+		p.ipx(b)
+	case typeAppleTalk:
+		p.appleTalk(b, length)
+	case typeGREOSI:
+		p.osi(b, length)
 	default:
 		return false
 	}
@@ -276,6 +316,8 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.hsrp(b, length)
 	case port(portLDP):
 		p.ldp(b, length)
+	case port(portAODV):
+		p.aodv(b, length, h)
 	case port(portOLSR):
 		p.olsr(b, length, h)
 	case port(portLSPPing):
@@ -302,6 +344,10 @@ func (p *Printer) udpPort(src, dst uint16, b []byte, length int, h *ipHeader) bo
 		p.syslog(b, length)
 	case port(portOTV):
 		p.otv(b, length)
+	case port(portLISP):
+		p.lisp(b, length)
+	case port(portHNCP):
+		p.hncp(b, length)
 	case port(portVXLAN):
 		p.vxlan(b, length)
 	case port(portGeneve):
@@ -340,6 +386,10 @@ func (p *Printer) tcpPort(src, dst uint16, b []byte, length int, h *ipHeader) {
 		p.ssh(b, length)
 	case port(portBGP):
 		p.bgp(b)
+	case port(portPPTP):
+		p.pptp(b)
+	case port(portOpenFlow), port(portOpenFlowOld):
+		p.openFlow(b, length)
 	case port(portBEEP):
 		p.beep(b, length)
 	case port(portFTP):

@@ -13,9 +13,10 @@
 // writes with p.str, p.dec, p.printf. Methods are called from the switches in dispatch.go.
 //
 // Some protocols have the line that tcpdump prints without -v, and no body with it: IKE, RADIUS, sFlow, OSPF, PIM,
-// EIGRP, RSVP, EGP, PGM, DCCP, LDP, LMP, VQP, LWAPP, LSP ping, OLSR, RPKI, Babel, AHCP, Rx, and in BGP the NLRI of VPNs. Of
-// others there is the length and no more: OpenFlow, PPTP, AODV, HNCP, LISP, lwres, Zephyr, AppleTalk in UDP, IPX
-// and OSI in PPP. SNMP's object identifiers are numbers, with -n or without.
+// EIGRP, RSVP, EGP, PGM, DCCP, LDP, LMP, VQP, LWAPP, LSP ping, OLSR, RPKI, Babel, AHCP, Rx, OpenFlow, HNCP, LISP,
+// IS-IS, ES-IS, CLNP, CFM, MPCP, TIPC, and in BGP the NLRI of VPNs. Of others there is the length and no more: lwres,
+// Zephyr, the whiteboard of port 4567, ZigBee's ZEP, DECnet, Q.933, and AppleTalk in UDP with -v. SNMP's object
+// identifiers are numbers, with -n or without. Packets of the link types below have a text, others have none.
 package dissect
 
 import "time"
@@ -59,19 +60,25 @@ type Options struct {
 
 // Link types, as the registry of pcap names them; see https://www.tcpdump.org/linktypes.html.
 const (
-	LinkNull     = 0
-	LinkEthernet = 1
-	LinkRaw      = 101
-	LinkLoop     = 108
-	LinkSLL      = 113
-	LinkIPv4     = 228
-	LinkIPv6     = 229
-	LinkSLL2     = 276
+	LinkNull      = 0
+	LinkEthernet  = 1
+	LinkPPP       = 9
+	LinkPPPSerial = 50 // in HDLC-like framing
+	LinkPPPEther  = 51 // sessions of PPPoE
+	LinkRaw       = 101
+	LinkLoop      = 108
+	LinkSLL       = 113
+	LinkPPPPppd   = 166 // with the direction in place of the address
+	LinkIPv4      = 228
+	LinkIPv6      = 229
+	LinkNFLOG     = 239
+	LinkSLL2      = 276
 )
 
 // A Packet is what a capture has of one frame. It is borrowed: the printer keeps none of it.
 type Packet struct {
-	Time time.Time
+	// Seconds and Nanoseconds since 1970. In a damaged file the latter may be a second and more.
+	Seconds, Nanoseconds int64
 	// Data is what was captured, from the link-level header on; Len how many bytes were on the wire.
 	Data []byte
 	Len  int
@@ -95,7 +102,7 @@ type Printer struct {
 	linkLen int    // length of the link-level header, which -x, -X and -A skip
 
 	count int
-	then  time.Time // of the packet that -ttt and -ttttt reckon from
+	then  stamp // of the packet that -ttt and -ttttt reckon from
 	flows flows
 
 	ikeCache ikeCache
@@ -118,7 +125,7 @@ func (p *Printer) Append(dst []byte, pkt *Packet) []byte {
 		p.printf("%5d  ", p.count)
 	}
 	if p.header(pkt) {
-		p.timeStamp(pkt.Time)
+		p.timeStamp(stamp{pkt.Seconds, pkt.Nanoseconds})
 		p.packet(pkt)
 		p.tail(pkt)
 		p.dump(pkt.Data)

@@ -9,7 +9,7 @@ var eapCodes = []tok{{1, "Request"}, {2, "Response"}, {3, "Success"}, {4, "Failu
 // eapol prints a frame of IEEE 802.1X, with -v the header of what it carries.
 func (p *Printer) eapol(b []byte, length int) {
 	p.proto = "eap"
-	if length < 4 {
+	if length < 4 || len(b) < 4 {
 		p.trunc()
 		return
 	}
@@ -19,6 +19,15 @@ func (p *Printer) eapol(b []byte, length int) {
 	if p.opt.Verbose == 0 || kind != 0 {
 		return
 	}
+	if n == 0 {
+		p.trunc()
+		return
+	}
+	p.str(", ")
 	p.need(b, 8)
-	p.printf(", %s (%d), id %d, len %d", tokStr(eapCodes, "unknown", uint32(b[4])), b[4], b[5], p.u16(b, 6))
+	if p.u16(b, 6) != n {
+		p.str("EAP fragment?")
+		return
+	}
+	p.printf("%s (%d), id %d, len %d", tokStr(eapCodes, "unknown", uint32(b[4])), b[4], b[5], p.u16(b, 6))
 }

@@ -28,6 +28,22 @@ const (
 	typePTP       = 0x88f7 // IEEE 1588
 	typeLoopback  = 0x9000
 	typeLLDP      = 0x88cc
+
+	typeGREOSI    = 0x00fe // in GRE
+	typeGeoNetOld = 0x0707
+	typeCALM      = 0x1111 // ISO 29281
+	typeAppleTalk = 0x809b
+	typeAARP      = 0x80f3
+	typeIPX       = 0x8137
+	typeMPCP      = 0x8808 // IEEE 802.3, clause 64
+	typeRealtek   = 0x8899
+	typeTIPC      = 0x88ca
+	typeMACsec    = 0x88e5 // IEEE 802.1AE
+	typeCFM       = 0x8902 // IEEE 802.1ag
+	typeGeoNet    = 0x8947
+	typeCFMOld    = 0xabcd
+	typeArista    = 0xd28b
+	typeOSI       = 0xfefe
 )
 
 // maxLength is the greatest value of the type field that is a length (IEEE 802.3, 3.2.6).
@@ -43,7 +59,7 @@ var etherTypes = []tok{
 	{0x805c, "VPROD"}, {0x809b, "Appletalk"}, {0x80f3, "Appletalk ARP"}, {0x8137, "IPX"},
 	{typePPP, "PPP"}, {0x8808, "MPCP"}, {typeSlow, "Slow Protocols"}, {typePPPoED, "PPPoE D"}, {typePPPoES, "PPPoE S"},
 	{typeEAPOL, "EAPOL"}, {0x8899, "Realtek protocols"}, {typeNLB, "MS NLB heartbeat"}, {typeJumbo, "Jumbo"}, {typeNSH, "NSH"},
-	{typeLoopback, "Loopback"}, {0x00fe, "OSI"}, {0x8902, "CFM"}, {0x893a, "IEEE1905.1"},
+	{typeLoopback, "Loopback"}, {typeGREOSI, "GRE-OSI"}, {0x8902, "CFM"}, {0x893a, "IEEE1905.1"},
 	{typeLLDP, "LLDP"}, {0x88ca, "TIPC"}, {0x0707, "GeoNet (old)"}, {0x8947, "GeoNet"}, {0x1111, "CALM FAST"},
 	{typeAoE, "AoE"}, {0x88e5, "802.1AE MACsec"}, {typePTP, "PTP"}, {0xabcd, "CFM (old)"},
 	{0xd28b, "Arista Vendor Specific Protocol"}, {0xfefe, "OSI"},
@@ -65,10 +81,36 @@ func (p *Printer) ethernet(b []byte, length int) int {
 	if p.opt.Link {
 		p.etherAddresses(f)
 	}
-	whole, header := length, 14
-	t := p.u16(b, 12)
-	b, length = b[14:], length-14
+	return 12 + p.etherTyped(b[12:], length-12, length, f)
+}
+
+// etherTyped prints what begins with a type field in a frame that is whole bytes long, and returns the length of the
+// headers there.
+func (p *Printer) etherTyped(b []byte, length, whole int, f frame) int {
+	header := 2
+	t := p.u16(b, 0)
+	b, length = b[2:], length-2
 	printed := false
+	typed := func() {
+		p.etherTypeName(t)
+		p.lengthOnce(&printed, whole)
+	}
+	if t == typeMACsec {
+		if p.opt.Link {
+			typed()
+		}
+		n, plain, left := p.macsec(b, length, f)
+		if plain == nil {
+			return header + n
+		}
+		b, length, header = plain, left, header+n
+		if len(b) < 2 {
+			p.printf(" [caplen %d < 2]", len(b))
+			return header
+		}
+		t = p.u16(b, 0)
+		b, length, header = b[2:], length-2, header+2
+	}
 	for isVLAN(t) {
 		if len(b) < 4 || length < 4 {
 			p.proto = "vlan"
@@ -76,8 +118,7 @@ func (p *Printer) ethernet(b []byte, length int) int {
 			return header + min(len(b), length)
 		}
 		if p.opt.Link {
-			p.etherTypeName(t)
-			p.lengthOnce(&printed, whole)
+			typed()
 			p.vlanTag(p.u16(b, 0))
 		}
 		t = p.u16(b, 2)
@@ -89,19 +130,26 @@ func (p *Printer) ethernet(b []byte, length int) int {
 	if t == typeJumbo {
 		return header + p.llcOrUnknown(b, length, f)
 	}
+	if t == typeArista {
+		return header + p.aristaTyped(b, length, whole, f)
+	}
 	if p.opt.Link {
-		p.etherTypeName(t)
-		p.lengthOnce(&printed, whole)
+		typed()
 	}
 	if !p.etherType(t, b, length, f) {
 		if !p.opt.Link {
-			p.etherAddresses(f)
-			p.etherTypeName(t)
-			p.printf(", length %d: ", whole)
+			p.untyped(t, whole, f)
 		}
 		p.unknown(b)
 	}
 	return header
+}
+
+// untyped prints the header of a frame whose type nothing here knows.
+func (p *Printer) untyped(t uint16, whole int, f frame) {
+	p.etherAddresses(f)
+	p.etherTypeName(t)
+	p.printf(", length %d: ", whole)
 }
 
 // ieee8023 prints what follows a length field instead of a type. n is that length: what lies beyond it is padding.

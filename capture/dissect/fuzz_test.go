@@ -23,7 +23,7 @@ func FuzzAppend(f *testing.F) {
 		if len(data) > 4096 {
 			return
 		}
-		pkt := dissect.Packet{Time: time.Unix(1, 0), Data: data, Len: int(length % (1 << 19)), LinkType: link}
+		pkt := dissect.Packet{Seconds: 1, Data: data, Len: int(length % (1 << 19)), LinkType: link}
 		for _, a := range arguments {
 			a.o.Location = time.UTC
 			p := dissect.New(a.o)

@@ -20,6 +20,8 @@ type generator struct {
 	proto uint8  // of IP
 	port  uint16 // of UDP or TCP
 	six   bool   // over IPv6 only
+	ether uint16 // an Ethernet type, without IP
+	link  uint16 // a link type, with nothing before the payload
 	brief bool   // printed in one line only, also with -v
 	make  func(r *rand.Rand) []byte
 	back  func(b []byte) bool // which payloads go from server to client; nil is none
@@ -68,6 +70,37 @@ var generators = []generator{
 	{name: "nfs", proto: 17, port: 2049, make: makeNFS, back: func(b []byte) bool { return b[7] == 1 }},
 	{name: "nfs over tcp", proto: 6, port: 2049, make: makeNFSOverTCP, back: func(b []byte) bool { return b[11] == 1 }},
 	{name: "sflow", brief: true, proto: 17, port: 6343, make: makeSFlow},
+	{name: "openflow", brief: true, proto: 6, port: 6653, make: makeOpenFlow},
+	{name: "pptp", proto: 6, port: 1723, make: makePPTP},
+	{name: "aodv", proto: 17, port: 654, make: makeAODV},
+	{name: "hncp", brief: true, proto: 17, port: 8231, make: makeHNCP},
+	{name: "lisp", brief: true, proto: 17, port: 4342, make: makeLISP},
+	{name: "arp", ether: 0x0806, make: makeARP},
+	{name: "ip options", ether: 0x0800, make: makeIPOptions},
+	{name: "mstp", ether: 118, make: makeMSTP},
+	{name: "llc", ether: 60, make: makeLLC},
+	{name: "ipx", ether: 0x8137, make: makeIPX},
+	{name: "appletalk", ether: 0x809b, make: makeAppleTalk},
+	{name: "aarp", ether: 0x80f3, make: makeAARP},
+	{name: "osi", brief: true, ether: 0xfefe, make: makeOSI},
+	{name: "geonet", ether: 0x8947, make: makeGeoNet},
+	{name: "calm", ether: 0x1111, make: makeBytes(0, 20)},
+	{name: "mpcp", brief: true, ether: 0x8808, make: makeBytes(2, 20)},
+	{name: "cfm", brief: true, ether: 0x8902, make: makeCFM},
+	{name: "rrcp", ether: 0x8899, make: makeRRCP},
+	{name: "tipc", brief: true, ether: 0x88ca, make: makeTIPC},
+	{name: "macsec", ether: 0x88e5, make: makeMACsec},
+	{name: "arista", ether: 0xd28b, make: makeArista},
+	{name: "ppp link", link: dissect.LinkPPP, make: makePPPLink},
+	{name: "ppp serial link", link: dissect.LinkPPPSerial, make: makePPPLink},
+	{name: "ppp of pppd", link: dissect.LinkPPPPppd, make: makePPPLink},
+	{name: "pppoe link", link: dissect.LinkPPPEther, make: makePPPoE},
+	{name: "nflog", link: dissect.LinkNFLOG, make: makeNFLOG},
+	{name: "null", brief: true, link: dissect.LinkNull, make: makeNull},
+	{name: "loop", brief: true, link: dissect.LinkLoop, make: makeNull},
+	{name: "raw IPv4", link: dissect.LinkIPv4, make: makeIPOptions},
+	{name: "cooked", link: dissect.LinkSLL2, make: makeCooked2},
+	{name: "cooked v1", link: dissect.LinkSLL, make: makeCooked},
 }
 
 func init() {
@@ -123,6 +156,13 @@ func sum(parts ...[]byte) uint16 {
 // packet wraps a payload in the headers that lead to its printer.
 func (g *generator) packet(r *rand.Rand) dissect.Packet {
 	b := g.make(r)
+	switch {
+	case g.link != 0 || g.name == "null":
+		return dissect.Packet{Data: b, Len: len(b), LinkType: g.link}
+	case g.ether != 0:
+		b = join([]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0x0a, 0x58, 0x0a, 0xe9, 0x40, 0x05}, be16(int(g.ether)), b)
+		return dissect.Packet{Data: b, Len: len(b), LinkType: dissect.LinkEthernet}
+	}
 	six := g.six || r.IntN(3) == 0
 	src, dst := []byte{10, 233, 64, 5}, []byte{10, 96, 0, 10}
 	if six {

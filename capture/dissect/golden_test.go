@@ -50,6 +50,15 @@ var dumpTexts = []text{
 	{"AA", "-nn -AA -ttttt", dissect.Options{Numeric: 2, ASCII: 2, TimeStamp: 5}},
 }
 
+// timeTexts are there besides of captures with odd time stamps.
+var timeTexts = []text{
+	{"tt", "-nn -tt", dissect.Options{Numeric: 2, TimeStamp: 2}},
+	{"ttt", "-nn -ttt", dissect.Options{Numeric: 2, TimeStamp: 3}},
+	{"tttt", "-nn -tttt", dissect.Options{Numeric: 2, TimeStamp: 4}},
+	{"ttttt", "-nn -ttttt --nano", dissect.Options{Numeric: 2, TimeStamp: 5, Nano: true}},
+	{"nanott", "-nn -tt --nano", dissect.Options{Numeric: 2, TimeStamp: 2, Nano: true}},
+}
+
 // TestGolden compares with the texts in testdata. With -update they are made first.
 func TestGolden(t *testing.T) {
 	if *update {
@@ -92,6 +101,8 @@ func textsOf(file string) []text {
 		return slices.Concat(everyTexts, labTexts, dumpTexts)
 	case strings.HasPrefix(file, "lab"):
 		return slices.Concat(everyTexts, labTexts)
+	case strings.HasPrefix(file, "hand-time"):
+		return slices.Concat(everyTexts, timeTexts)
 	}
 	return everyTexts
 }

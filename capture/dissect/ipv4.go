@@ -195,7 +195,9 @@ func (p *Printer) ipv4Options(b []byte, length int) bool {
 				return false
 			}
 		case optionRecord, optionStrict, optionLoose:
-			p.routeOption(b, n)
+			if !p.routeOption(b, n) {
+				return false
+			}
 		case optionAlert:
 			p.alertOption(b[:n])
 		}
@@ -212,11 +214,12 @@ func (p *Printer) alertOption(b []byte) {
 	}
 }
 
-// routeOption prints the addresses of a recorded or a source route, n bytes of b; the last may lie behind it. A comma follows those before the pointer.
-func (p *Printer) routeOption(b []byte, n int) {
+// routeOption prints the addresses of a recorded or a source route, n bytes of b; the last may lie behind it. A comma
+// follows those before the pointer. It says whether all was captured.
+func (p *Printer) routeOption(b []byte, n int) bool {
 	if n < 3 {
 		p.printf(" [bad length %d]", n)
-		return
+		return true
 	}
 	if (n+1)%4 != 0 {
 		p.printf(" [bad length %d]", n)
@@ -226,12 +229,16 @@ func (p *Printer) routeOption(b []byte, n int) {
 		p.printf(" [bad ptr %d]", b[2])
 	}
 	for i := 3; i < n; i += 4 {
+		if len(b) < i+4 {
+			return false
+		}
 		p.char(' ')
-		p.addr(p.part(b, i, 4))
+		p.addr(b[i : i+4])
 		if ptr < 0 || ptr > i {
 			p.char(',')
 		}
 	}
+	return true
 }
 
 var timeStampKinds = []tok{{0, "TSONLY"}, {1, "TS+ADDR"}, {3, "PRESPEC"}}

@@ -2,8 +2,10 @@ package dissect
 
 var (
 	udldCodes = []tok{{0, "Reserved"}, {1, "Probe message"}, {2, "Echo message"}, {3, "Flush message"}}
-	udldFlags = []tok{{0x01, "RT"}, {0x02, "RSY"}}
-	vtpCodes  = []tok{
+	udldFlags = []tok{
+		{0x01, "RT"}, {0x02, "RSY"}, {0x04, "MBZ-2"}, {0x08, "MBZ-3"}, {0x10, "MBZ-4"}, {0x20, "MBZ-5"}, {0x40, "MBZ-6"}, {0x80, "MBZ-7"},
+	}
+	vtpCodes = []tok{
 		{1, "Summary advertisement"}, {2, "Subset advertisement"}, {3, "Advertisement request"}, {4, "Join message"},
 	}
 	aoeFlags = []tok{{0x08, "Response"}, {0x04, "Error"}}
@@ -37,11 +39,14 @@ func (p *Printer) udld(b []byte, length int) {
 func (p *Printer) vtp(b []byte, length int) {
 	const header = 36
 	p.proto = "vtp"
-	if length < header {
+	switch {
+	case length < header:
+		p.invalid()
+		return
+	case len(b) < header:
 		p.trunc()
 		return
 	}
-	p.need(b, 2)
 	p.printf("VTPv%d, Message %s (0x%02x), length %d", b[0], tokStr(vtpCodes, "Unknown message type", uint32(b[1])), b[1],
 		length)
 }
@@ -50,27 +55,28 @@ func (p *Printer) vtp(b []byte, length int) {
 func (p *Printer) aoe(b []byte, length int) {
 	p.proto = "aoe"
 	p.printf("AoE length %d", length)
-	if length < 10 {
+	if length < 1 {
+		p.invalid()
+		return
+	}
+	version := p.u8(b, 0) >> 4
+	p.printf(", Ver %d", version)
+	switch {
+	case version != 1:
+	case length < 10:
 		p.invalid()
 		p.need(b, length)
-		return
+	default:
+		p.printf(", Flags: [%s]", bitStr(aoeFlags, "none", uint32(b[0]&15), ", "))
 	}
-	first := p.u8(b, 0)
-	p.printf(", Ver %d", first>>4)
-	if first>>4 != 1 {
-		p.need(b, length)
-		return
-	}
-	p.printf(", Flags: [%s]", bitStr(aoeFlags, "none", uint32(first&15), ", "))
-	p.need(b, length)
 }
 
 // nlb prints the heartbeat of a cluster of Microsoft's Network Load Balancing.
 func (p *Printer) nlb(b []byte) {
 	p.proto = "msnlb"
-	p.need(b, 20)
-	p.printf("MS NLB heartbeat, host priority: %d, cluster IP: ", uint32(b[8])|uint32(b[9])<<8|uint32(b[10])<<16|uint32(b[11])<<24)
-	p.addr(b[12:16])
-	p.str(", host IP: ")
-	p.addr(b[16:20])
+	p.str("MS NLB heartbeat")
+	host := p.part(b, 8, 4)
+	p.printf(", host priority: %d", uint32(host[0])|uint32(host[1])<<8|uint32(host[2])<<16|uint32(host[3])<<24)
+	p.addr4At(", cluster IP: ", b, 12)
+	p.addr4At(", host IP: ", b, 16)
 }

@@ -4,14 +4,16 @@ import "encoding/binary"
 
 // Address families of the BSDs, as DLT_NULL has them. Theirs for IPv6 differ.
 const (
-	afINET         = 2
+	afISO          = 7
+	afAppleTalk    = 16
+	afIPX          = 23
 	afINET6OpenBSD = 24
 	afINET6FreeBSD = 28
 	afINET6Darwin  = 30
 )
 
 var bsdFamilies = []tok{
-	{afINET, "IPv4"}, {6, "NS"}, {7, "ISO"}, {16, "Appletalk"}, {23, "IPX"}, {afINET6OpenBSD, "IPv6"},
+	{afINET, "IPv4"}, {6, "NS"}, {afISO, "ISO"}, {afAppleTalk, "Appletalk"}, {afIPX, "IPX"}, {afINET6OpenBSD, "IPv6"},
 	{afINET6FreeBSD, "IPv6"}, {afINET6Darwin, "IPv6"},
 }
 
@@ -30,18 +32,23 @@ func (p *Printer) null(b []byte, length int) int {
 	if p.opt.Link {
 		p.nullHeader(family, length)
 	}
-	t := uint16(0)
+	body, rest := b[header:], length-header
 	switch family {
 	case afINET:
-		t = typeIPv4
+		p.ipv4(body, rest)
 	case afINET6OpenBSD, afINET6FreeBSD, afINET6Darwin:
-		t = typeIPv6
-	}
-	if t == 0 || !p.etherType(t, b[header:], length-header, frame{}) {
+		p.ip6(body, rest)
+	case afISO:
+		p.osi(body, rest)
+	case afAppleTalk:
+		p.appleTalk(body, rest)
+	case afIPX:
+		p.ipx(body)
+	default:
 		if !p.opt.Link {
 			p.nullHeader(family, length)
 		}
-		p.unknown(b[header:])
+		p.unknown(body)
 	}
 	return header
 }
@@ -97,15 +104,15 @@ func (p *Printer) sll(b []byte, length int) int {
 		p.trunc()
 		return 0
 	}
-	header := func() {
+	header := func(length int) {
 		p.printf("%3s ", tokStr(sllPacketTypes, "?", uint32(p.u16(b, 0))))
 		p.sllAddress(int(p.u16(b, 4)), b[6:14])
 		p.sllType(p.u16(b, 14), length)
 	}
 	if p.opt.Link {
-		header()
+		header(length)
 	}
-	return sllHeader + p.sllPayload(p.u16(b, 14), b[sllHeader:], length-sllHeader, header)
+	return sllHeader + p.sllPayload(p.u16(b, 14), b[sllHeader:], length-sllHeader, sllHeader, header)
 }
 
 // sll2 prints a frame of a cooked capture of version 2, which has the interface.
@@ -115,7 +122,7 @@ func (p *Printer) sll2(b []byte, length int, name string) int {
 		p.trunc()
 		return 0
 	}
-	header := func() {
+	header := func(length int) {
 		p.printf("ifindex %d ", p.u32(b, 4))
 		p.sllAddress(int(b[11]), b[12:20])
 		p.sllType(p.u16(b, 0), length)
@@ -129,9 +136,9 @@ func (p *Printer) sll2(b []byte, length int, name string) int {
 	p.safe([]byte(name)) // a file's names are not the kernel's
 	p.printf("%*s %-3s ", max(5-len(name), 0), "", tokStr(sllPacketTypes, "?", uint32(b[10])))
 	if p.opt.Link {
-		header()
+		header(length)
 	}
-	return sll2Header + p.sllPayload(p.u16(b, 0), b[sll2Header:], length-sll2Header, header)
+	return sll2Header + p.sllPayload(p.u16(b, 0), b[sll2Header:], length-sll2Header, sll2Header, header)
 }
 
 func (p *Printer) sllAddress(n int, a []byte) {
@@ -159,10 +166,10 @@ func (p *Printer) sllType(t uint16, length int) {
 	p.printf(", length %d: ", length)
 }
 
-// sllPayload prints what a cooked header is before, and returns the length of the headers that are skipped.
-// header prints the link-level header, for payloads that nothing here knows.
-func (p *Printer) sllPayload(t uint16, b []byte, length int, header func()) int {
-	skipped := 0
+// sllPayload prints what a cooked header of so many bytes is before, and returns the length of the headers that are
+// skipped. header prints the link-level header, for payloads that nothing here knows.
+func (p *Printer) sllPayload(t uint16, b []byte, length, cooked int, header func(length int)) int {
+	skipped, whole := 0, length+cooked
 	for t == typeVLAN {
 		if len(b) < 4 {
 			p.proto = "vlan"
@@ -188,11 +195,13 @@ func (p *Printer) sllPayload(t uint16, b []byte, length int, header func()) int 
 			return skipped
 		}
 		return skipped + n
+	case t == sll8023:
+		p.ipx(b)
 	case t <= maxLength:
 		p.unknown(b)
 	case !p.etherType(t, b, length, frame{}):
 		if !p.opt.Link {
-			header()
+			header(whole - skipped)
 		}
 		p.unknown(b)
 	}

@@ -71,10 +71,9 @@ func (p *Printer) llc(b []byte, length int, f frame) (int, bool) {
 		header = 4
 	}
 	if dsapField == sapGlobal && ssapField == sapGlobal {
-		if p.opt.Link {
-			p.str("IPX 802.3: ")
-		}
-		return 0, false
+		p.sep(p.opt.Link, "IPX 802.3: ")
+		p.ipx(b)
+		return 0, true
 	}
 	dsap, ssap := dsapField&^1, ssapField&^1
 	if p.opt.Link {
@@ -90,6 +89,13 @@ func (p *Printer) llc(b []byte, length int, f frame) (int, bool) {
 			return header, true
 		case sapIP:
 			p.ipv4(body, rest)
+			return header, true
+		case sapIPX:
+			p.sep(p.opt.Link, "IPX 802.2: ")
+			p.ipx(body)
+			return header, true
+		case sapISO:
+			p.osi(body, rest)
 			return header, true
 		}
 	}
@@ -171,6 +177,13 @@ func (p *Printer) xid(b []byte, length int) bool {
 	return true
 }
 
+// What is bridged over other links (RFC 2684, section 5.2).
+const (
+	pidEthernetFCS = 0x0001
+	pidEthernet    = 0x0007
+	pidBPDU        = 0x000e
+)
+
 // Protocols of Cisco's SNAP headers.
 const (
 	pidUDLD       = 0x0111
@@ -190,7 +203,7 @@ var (
 	bridgedPIDs = []tok{
 		{0x0001, "Ethernet + FCS"}, {0x0007, "Ethernet w/o FCS"}, {0x0002, "802.4 + FCS"}, {0x0008, "802.4 w/o FCS"},
 		{0x0003, "Token Ring + FCS"}, {0x0009, "Token Ring w/o FCS"}, {0x0004, "FDDI + FCS"}, {0x000a, "FDDI w/o FCS"},
-		{0x000e, "BPDU"},
+		{0x0005, "802.6 + FCS"}, {0x000b, "802.6 w/o FCS"}, {pidBPDU, "BPDU"},
 	}
 )
 
@@ -220,9 +233,17 @@ func (p *Printer) snap(b []byte, length int, f frame) bool {
 		p.printf("oui %s (0x%06x), %s %s (0x%04x), length %d: ", ouiName(org), org, kind, name, t, length)
 	}
 	switch {
-	case (org == 0 || org == ouiCisco90) && p.etherType(t, b, length, f):
+	case (org == 0 || org == ouiCisco90 || org == ouiApple && t == typeAppleTalk) && p.etherType(t, b, length, f):
 		return true
 	case org == ouiCisco && p.ciscoPID(t, b, length):
+		return true
+	case org == oui8021 && (t == pidEthernetFCS || t == pidEthernet):
+		const pad = 2
+		p.need(b, pad)
+		p.ethernet(b[pad:], length-pad)
+		return true
+	case org == oui8021 && t == pidBPDU:
+		p.stp(b, length)
 		return true
 	}
 	if !p.opt.Link {

@@ -45,7 +45,7 @@ func (p *Printer) mpls(b []byte, length int) {
 }
 
 func (p *Printer) mplsPayload(label uint32, b []byte, length int) {
-	version := uint8(0)
+	version, osi := uint8(0), false
 	switch label {
 	case 0, 3:
 		version = 4
@@ -57,7 +57,14 @@ func (p *Printer) mplsPayload(label uint32, b []byte, length int) {
 		}
 		if first := p.u8(b, 0); first >= 0x45 && first <= 0x4f || first>>4 == 6 {
 			version = first >> 4
+		} else {
+			osi = first >= nlpidCLNP && first <= nlpidISIS
 		}
+	}
+	if osi {
+		p.str(flagStr(p.opt.Verbose > 0, "\n\t", " "))
+		p.osi(b, length)
+		return
 	}
 	if version == 0 {
 		if p.dumpsUnknown() {

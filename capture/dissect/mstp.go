@@ -70,7 +70,7 @@ func (p *Printer) mstpTree(b []byte, at int) {
 		bitStr(stpFlags, "none", flags, ", "), stpRole(flags))
 	p.bridgeID(p.part(b, at+1, 8))
 	p.printf(", pathcost %d\n\t\tMSTI bridge-prio %d, port-prio %d, hops %d", p.u32(b, at+9), p.u8(b, at+13)>>4,
-		p.u8(b, at+14)>>4, p.u8(b, at+15)>>4)
+		p.u8(b, at+14)>>4, p.u8(b, at+15))
 }
 
 // spb prints what 802.1aq adds.

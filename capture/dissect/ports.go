@@ -31,6 +31,7 @@ const (
 	portRTSP           = 554
 	portMSDP           = 639
 	portLDP            = 646
+	portAODV           = 654
 	portOLSR           = 698
 	portLMP            = 701
 	portKerberos4      = 750
@@ -49,6 +50,7 @@ const (
 	portBFD            = 3784
 	portBFDEcho        = 3785
 	portRADIUSCoA      = 3799
+	portLISP           = 4342
 	portIKENAT         = 4500
 	portBFDMultihop    = 4784
 	portVXLAN          = 4789
@@ -69,6 +71,7 @@ const (
 	portRXHigh         = 7009
 	portIKEUser1       = 7500
 	portHTTPAlt        = 8080
+	portHNCP           = 8231
 	portOTV            = 8472
 	portIKEUser2       = 8500
 	portRTSPAlt        = 8554

@@ -9,18 +9,18 @@ var (
 	}
 )
 
-// pppoe prints a packet of RFC 2516: its tags, or the session's payload.
-func (p *Printer) pppoe(b []byte, length int) {
+// pppoe prints a packet of RFC 2516: its tags, or the session's payload. It returns the length of its headers.
+func (p *Printer) pppoe(b []byte, length int) int {
 	const header, longestPADI = 6, 1484 - 6
 	p.proto = "pppoe"
 	if length < header {
 		p.printf(" (length %d < %d)", length, header)
 		p.invalid()
-		return
+		return 0
 	}
 	if len(b) < header {
 		p.trunc()
-		return
+		return 0
 	}
 	length -= header
 	code, session, n := b[1], p.u16(b, 2), int(p.u16(b, 4))
@@ -44,10 +44,10 @@ func (p *Printer) pppoe(b []byte, length int) {
 	}
 	if code == 0 {
 		p.char(' ')
-		p.ppp(b[header:], n)
-	} else {
-		p.pppoeTags(b[header:], n)
+		return header + p.ppp(b[header:], n)
 	}
+	p.pppoeTags(b[header:], n)
+	return header
 }
 
 // pppoeTags prints n bytes of tags.

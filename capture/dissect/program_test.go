@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"proxyarpd/capture/dissect"
 )
@@ -70,7 +69,7 @@ func writeCapture(t *testing.T, file string, all []dissect.Packet) {
 	b = binary.LittleEndian.AppendUint32(b, 262144)
 	b = binary.LittleEndian.AppendUint32(b, uint32(all[0].LinkType))
 	for i, p := range all {
-		all[i].Time = time.Unix(int64(i+1), 0)
+		all[i].Seconds, all[i].Nanoseconds = int64(i+1), 0
 		for _, v := range []uint32{uint32(i + 1), 0, uint32(len(p.Data)), uint32(p.Len)} {
 			b = binary.LittleEndian.AppendUint32(b, v)
 		}

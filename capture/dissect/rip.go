@@ -32,7 +32,7 @@ func (p *Printer) rip(b []byte, length int) {
 	}
 	switch b[0] {
 	case 1, 2:
-		p.ripRoutes(version, upto(b[4:], length-4), length)
+		p.ripRoutes(version, b[4:], length)
 	case 4, 5, 6:
 	default:
 		if p.opt.Verbose == 1 {
@@ -56,24 +56,24 @@ func (p *Printer) ripRoutes(version uint8, b []byte, length int) {
 		p.str(", unknown version")
 		return
 	}
-	for len(b) > 0 {
-		n := entry(b)
+	for left := min(len(b), length-4); left > 0; {
+		n := entry(b, left)
 		if n == 0 {
 			p.trunc()
 			return
 		}
-		if len(b) < n {
-			p.printf(" [remaining entries length %d < %d]", len(b), n)
+		if left < n {
+			p.printf(" [remaining entries length %d < %d]", left, n)
 			p.invalid()
 			return
 		}
-		b = b[n:]
+		b, left = b[n:], left-n
 	}
 }
 
-// ripEntry1 prints an entry of version 1; 0 is that it is cut.
-func (p *Printer) ripEntry1(b []byte) int {
-	if len(b) < ripEntryLen {
+// ripEntry1 prints an entry of version 1, of which there are left bytes; 0 is that it is cut.
+func (p *Printer) ripEntry1(b []byte, left int) int {
+	if left < ripEntryLen {
 		return 0
 	}
 	family := p.u16(b, 0)
@@ -95,16 +95,17 @@ func (p *Printer) ripEntry1(b []byte) int {
 	return ripEntryLen
 }
 
-// ripEntry2 prints an entry of version 2, which may be an authentication that goes to the end of the packet.
-func (p *Printer) ripEntry2(b []byte) int {
-	if len(b) < 4 {
+// ripEntry2 prints an entry of version 2, of which there are left bytes. It may be an authentication that goes to the
+// end of the packet. What is behind the end of the message is printed with an entry that is cut there, as in tcpdump.
+func (p *Printer) ripEntry2(b []byte, left int) int {
+	if left < 4 {
 		return 0
 	}
 	switch family := p.u16(b, 0); family {
 	case 0xffff:
-		return p.ripAuth(p.u16(b, 2), b[4:])
+		return p.ripAuth(p.u16(b, 2), b[4:], left-4)
 	case ripFamilyIP, ripFamilyAny:
-		if len(b) < ripEntryLen {
+		if left < ripEntryLen {
 			return 0
 		}
 		p.printf("\n\t  AFI %s, %15s/%-2d, tag 0x%04x, metric: %d, next-hop: ",
@@ -122,7 +123,7 @@ func (p *Printer) ripEntry2(b []byte) int {
 	return ripEntryLen
 }
 
-func (p *Printer) ripAuth(kind uint16, b []byte) int {
+func (p *Printer) ripAuth(kind uint16, b []byte, left int) int {
 	switch kind {
 	case 1:
 		p.str("\n\t  Auth trailer:")
@@ -131,7 +132,7 @@ func (p *Printer) ripAuth(kind uint16, b []byte) int {
 		p.paddedStr(b, 0, 16)
 		return ripEntryLen
 	case 3: // RFC 4822
-		if len(b) < 16 {
+		if left < 16 {
 			return 0
 		}
 		p.printf("\n\t  Auth header: Packet Len %d, Key-ID %d, Auth Data Len %d, SeqNo %d, MBZ %d, MBZ %d",
@@ -140,8 +141,8 @@ func (p *Printer) ripAuth(kind uint16, b []byte) int {
 	default:
 		p.printf("\n\t  Unknown (%d) Authentication data:", kind)
 	}
-	p.hexLines("\n\t  ", b, 0)
-	return 4 + len(b)
+	p.hexLines("\n\t  ", upto(b, left), 0)
+	return 4 + left
 }
 
 // maskLen is the length of a network mask, -1 of what is none.

@@ -60,6 +60,9 @@ func (g *exprGen) broken() string {
 }
 
 func (g *exprGen) term(depth int) string {
+	if g.link == NFLOG && g.IntN(4) > 0 {
+		return g.encap()
+	}
 	if g.IntN(7) == 0 {
 		return g.pick("not ", "!", "not not ") + g.term(depth)
 	}
@@ -178,7 +181,8 @@ func (g *exprGen) proto() string {
 		words = []string{"atalk", "aarp", "decnet", "lat", "sca", "moprc", "mopdl", "iso", "esis", "isis", "clnp", "stp", "ipx", "netbeui",
 			"l1", "l2", "iih", "lsp", "snp", "csnp", "psnp"}
 		if g.link == Ethernet {
-			words = append(words, "llc", "llc i", "llc s", "llc u", "llc rr", "llc rnr", "llc ui", "llc XID", "llc Frmr")
+			words = append(words, "llc", "llc i", "llc s", "llc u", "llc rr", "llc rnr", "llc ui", "llc XID", "llc Frmr", "llc dm", "llc rej", "llc ua",
+				"llc disc", "llc sabme", "llc test")
 		}
 	}
 	return g.pick(append(words, "--", "llc foo", "llc", "ether", "radio", "lane", "on eth0", "gateway x", "decnet host 1.2", "decnet src 10.1023", "byte 0 = 5", "byte 3 & 1")...)
@@ -203,6 +207,15 @@ func (g *exprGen) encap() string {
 			words = append(words, "ifindex 2", "ifindex 7")
 		}
 		return g.pick(append(words, "--", "vlan", "mpls", "pppoed", "pppoes", "geneve", "ifindex 1")...)
+	}
+	if g.link == PPPPppd && g.IntN(2) == 0 {
+		return g.pick("inbound", "outbound", "--", "mpls")
+	}
+	if g.link == PPP && g.IntN(2) == 0 {
+		return "mpls" + g.pick("", "", " 100")
+	}
+	if g.link == NFLOG {
+		return g.pick("less 60", "greater 60", "len > 80", "link[0] = 0x45", "ether[4:2] != 0", "--", "ip")
 	}
 	if g.link == Ethernet && g.IntN(2) == 0 {
 		return "vlan" + g.pick("", "", " 10", " 100", " (10)", "--", " 4096", " 10 10")

@@ -55,7 +55,7 @@ func (m *Meta) load(k uint32) (uint32, bool) {
 // What is wrong with the expression, or not supported, is a [*SyntaxError]; a link type without filters is another
 // error.
 func Compile(expr string, link LinkType) (*Filter, error) {
-	return compile(expr, link, false)
+	return Options{}.Compile(expr, link)
 }
 
 // CompileSocket is [Compile] for frames that come from a packet socket, which keeps the outer VLAN tag beside the
@@ -65,10 +65,30 @@ func Compile(expr string, link LinkType) (*Filter, error) {
 // The program is that of libpcap for a live capture, but for one thing: in some expressions with a VLAN ID behind
 // something else, as "ip6 and vlan 10", libpcap 1.10.3 jumps past the load of the tag, and such frames never match.
 func CompileSocket(expr string, link LinkType) (*Filter, error) {
-	return compile(expr, link, true)
+	return Options{Origin: FromSocket}.Compile(expr, link)
 }
 
-func compile(expr string, link LinkType, socket bool) (*Filter, error) {
+// Origin is where frames come from, and so what is known of them beside their bytes.
+type Origin int
+
+// The origins of frames.
+const (
+	FromFile   Origin = iota // nothing is known
+	FromSocket               // direction, interface and the outer VLAN tag: see CompileSocket
+	// FromNowhere is for no capture at all, to see a program: as FromSocket, but with all VLAN tags among the bytes. So
+	// does tcpdump -d without an interface.
+	FromNowhere
+)
+
+// Options say how an expression is translated; their zero value is what [Compile] does.
+type Options struct {
+	Origin Origin
+	// NoOptimize leaves the program as it was generated: tcpdump -O. Then an expression that matches nothing is no error.
+	NoOptimize bool
+}
+
+// Compile translates expr for frames of type link. See the function Compile for its errors.
+func (o Options) Compile(expr string, link LinkType) (*Filter, error) {
 	l, err := newLayout(link)
 	if err != nil {
 		return nil, err
@@ -77,7 +97,7 @@ func compile(expr string, link LinkType, socket bool) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	prog, err := generate(expr, tree, l, socket)
+	prog, err := generate(expr, tree, l, o)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +115,10 @@ func (f *Filter) Match(data []byte, wireLen int) bool {
 func (f *Filter) MatchMeta(data []byte, wireLen int, meta Meta) bool {
 	return run(f.prog, data, uint32(wireLen), &meta) != 0
 }
+
+// Instructions returns a copy of the filter's instructions, whoever takes them: with the loops of "protochain" they are
+// no program for a kernel.
+func (f *Filter) Instructions() []Instruction { return slices.Clone(f.prog) }
 
 // Program returns a copy of the filter's instructions, for SO_ATTACH_FILTER; what they select they cut to 262144
 // bytes. It is nil if the kernel would not take them: "protochain" needs a loop, what follows "geneve or" reads memory

@@ -26,6 +26,7 @@ func mustCompile(t testing.TB, expr string, link LinkType) *Filter {
 
 func TestMatch(t *testing.T) {
 	tagged := slices.Insert(hot(), 12, 0x81, 0x00, 0x00, 10)
+	dm := cat(hot()[:12], []byte{0, 3, 0x42, 0x43, 0x0f})
 	arp := cat(hot()[:12], []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1}, make([]byte, 20))
 	for _, c := range []struct {
 		expr string
@@ -52,9 +53,40 @@ func TestMatch(t *testing.T) {
 		{"8 % 3 + 1 = 0", hot(), 74, true}, // "%" takes all on its right
 		{"8 - 3 - 1 = 4", hot(), 74, true},
 		{"tcp", nil, 0, false},
+		{"llc dm", dm, 17, true},
+		{"llc disc or llc ua", dm, 17, false},
 	} {
 		if got := mustCompile(t, c.expr, Ethernet).Match(c.data, c.len); got != c.want {
 			t.Errorf("%q: %v, not %v", c.expr, got, c.want)
+		}
+	}
+}
+
+// Each link type has IP where its header ends.
+func TestLinks(t *testing.T) {
+	ip, ip6 := hot()[14:], slices.Concat([]byte{0x60, 0, 0, 0, 0, 20, 6, 64}, make([]byte, 32), hot()[34:])
+	for _, c := range []struct {
+		link     LinkType
+		ip4, ip6 []byte // headers
+	}{
+		{Null, []byte{2, 0, 0, 0}, []byte{28, 0, 0, 0}},
+		{NullBig, []byte{0, 0, 0, 2}, []byte{0, 0, 0, 24}},
+		{Loop, []byte{0, 0, 0, 2}, []byte{0, 0, 0, 30}},
+		{PPP, []byte{0xff, 3, 0, 0x21}, []byte{0xff, 3, 0, 0x57}},
+		{PPPSerial, []byte{0xff, 3, 0, 0x21}, []byte{0xff, 3, 0, 0x57}},
+		{PPPPppd, []byte{1, 3, 0, 0x21}, []byte{0, 3, 0, 0x57}},
+		{PPPEther, []byte{0x11, 0, 0, 1, 0, 9, 0, 0x21}, []byte{0x11, 0, 0, 1, 0, 9, 0, 0x57}},
+		{IPv4, nil, nil},
+		{IPv6, nil, nil},
+		{Raw, nil, nil},
+	} {
+		four, six := cat(c.ip4, ip), cat(c.ip6, ip6)
+		both, neither := mustCompile(t, "tcp port 443", c.link), mustCompile(t, "tcp port 80", c.link)
+		if c.link != IPv6 && (!both.Match(four, len(four)) || neither.Match(four, len(four))) {
+			t.Errorf("%v: the port in IPv4 is not found", c.link)
+		}
+		if c.link != IPv4 && (!both.Match(six, len(six)) || neither.Match(six, len(six))) {
+			t.Errorf("%v: the port in IPv6 is not found", c.link)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 )
 
 // frame is what Match gets.
@@ -53,8 +54,22 @@ func cat(parts ...[]byte) []byte {
 
 func (g *frameGen) frame() []byte {
 	switch g.link {
-	case RawDLT:
-		return one(g, g.ip4, g.ip4, g.ip6)()
+	case RawDLT, IPv4, IPv6, NFLOG:
+		return g.ip()
+	case Null, NullBig, Loop:
+		family := []byte{one[byte](g, 2, 2, 7, 10, 24, 28, 30), 0, 0, 0}
+		if g.link != Null {
+			slices.Reverse(family)
+		}
+		return cat(family, g.ip())
+	case PPP, PPPSerial:
+		return cat([]byte{0xff, 0x03}, g.pppFrame())
+	case PPPPppd:
+		return cat([]byte{one[byte](g, 0, 1, 0xff), 0x03}, g.pppFrame())
+	case PPPEther:
+		return cat([]byte{0x11, 0, 0, 7, 0, 40}, g.pppFrame())
+	case PPPBSDOS:
+		return cat(g.bytes(5), g.u16(0x21, 0x2d, 0x2f, 0x57), g.bytes(17), g.ip())
 	case LinuxSLL:
 		typ, payload := g.payload(1)
 		return cat([]byte{0, one[byte](g, 0, 1, 4)}, g.bytes(12), typ, payload)
@@ -64,6 +79,12 @@ func (g *frameGen) frame() []byte {
 	}
 	typ, payload := g.payload(2)
 	return cat(g.mac(), g.mac(), typ, payload)
+}
+
+func (g *frameGen) ip() []byte { return one(g, g.ip4, g.ip4, g.ip6)() }
+
+func (g *frameGen) pppFrame() []byte {
+	return one(g, cat(g.u16(0x21, 0x21, 0x2d, 0x57, 0x25, 0x27, 0x29), g.ip()), cat(g.u16(0x281), g.mpls()), cat(g.u16(0x23, 0x2b, 0x31, 0xc021), g.llc()))
 }
 
 func (g *frameGen) mac() []byte {

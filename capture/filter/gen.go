@@ -9,22 +9,22 @@ const maxBlocks = 4096
 // decides which loads a frame has to bear.
 type generator struct {
 	layout
-	socket bool // frames from a packet socket: outer VLAN tags in the metadata
+	origin Origin
 
 	pos     int // of the node that is being generated
 	blocks  int
 	regUsed [memWords]bool
 	reg     int // where the search for a free register begins
 
-	noOptimize bool // the program has jumps that the optimizer does not understand
+	noOptimize bool // not wanted, or the program has jumps that the optimizer does not understand
 }
 
-func generate(expr string, tree node, l layout, socket bool) (prog []Instruction, err error) {
+func generate(expr string, tree node, l layout, o Options) (prog []Instruction, err error) {
 	defer caught(expr, &err)
 	if tree == nil {
 		return []Instruction{{Op: opRetK, K: snapLen}}, nil
 	}
-	g := &generator{layout: l, socket: socket}
+	g := &generator{layout: l, origin: o.Origin, noOptimize: o.NoOptimize}
 	b := g.node(tree)
 	g.initVLANOffsets(b.head)
 	flow := &graph{}
@@ -211,6 +211,13 @@ func (g *generator) loadXHeaderLen() []*stmt {
 // always and never are blocks that are true or false for all frames.
 func (g *generator) always() *block { return g.block(classJMP|jmpJEQ, 0, newStmt(opImm, 0)) }
 func (g *generator) never() *block  { return g.block(classJMP|jmpJEQ, 0, newStmt(opImm, 1)) }
+
+func (g *generator) constant(v bool) *block {
+	if v {
+		return g.always()
+	}
+	return g.never()
+}
 
 func (g *generator) compare(jump int, b base, off uint32, size int, v uint32) *block {
 	return g.block(classJMP|jump, v, g.loadA(b, off, size)...)

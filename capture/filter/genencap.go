@@ -12,7 +12,7 @@ func (g *generator) vlan(id uint32, hasID bool) *block {
 		g.failf("a VLAN ID is at most 4095")
 	}
 	var b *block
-	if g.socket && g.vlans == 0 && !g.linkHdr.variable {
+	if g.origin == FromSocket && g.vlans == 0 && !g.linkHdr.variable {
 		b = g.vlanOfSocket(id, hasID)
 	} else {
 		b = g.isVLAN()
@@ -91,7 +91,7 @@ func (g *generator) mpls(label uint32, hasLabel bool) *block {
 		b = g.equalMasked(fromPrevMPLS, 2, sizeB, 0, 0x01) // not the bottom of the stack
 	case g.link == Ethernet:
 		b = g.isType(etherMPLS)
-	case g.link == ppp:
+	case g.link == PPP:
 		b = g.isType(pppMPLS)
 	default:
 		g.failf("there is no MPLS in %v", g.link)
@@ -119,7 +119,7 @@ func (g *generator) pppoes(session uint32, hasSession bool) *block {
 	}
 	hdr := g.linkPayload
 	hdr.base += g.nl + 6
-	g.push(ppp, hdr)
+	g.push(PPP, hdr)
 	g.linkType = g.linkHdr
 	g.linkPayload.base = g.linkHdr.base + 2
 	g.nl, g.nlNoSNAP = 0, 0

@@ -1,6 +1,9 @@
 package filter
 
-import "strings"
+import (
+	"math/bits"
+	"strings"
+)
 
 // Values of the type field: net/ethernet.h, and 802.2 SAPs where they are at most 1500.
 const (
@@ -44,7 +47,39 @@ var pppTypes = map[uint32]uint32{
 	sapISO: 0x0023, sapSTP: 0x0031, sapIPX: 0x002b,
 }
 
-const pppMPLS = 0x0281
+const (
+	pppVJCompressed   = 0x002d
+	pppVJUncompressed = 0x002f
+	pppMPLS           = 0x0281
+)
+
+// Address families of the BSDs, whose numbers for IPv6 differ, and that of Linux.
+const (
+	familyINET         = 2
+	familyINET6Linux   = 10
+	familyINET6BSD     = 24
+	familyINET6FreeBSD = 28
+	familyINET6Darwin  = 30
+)
+
+// isFamily tests the address family of a loopback interface's frame. A file may be of any of the BSDs.
+func (g *generator) isFamily(typ uint32) *block {
+	test := func(family uint32) *block {
+		if g.link == Null {
+			family = bits.ReverseBytes32(family)
+		}
+		return g.equal(fromLinkHdr, 0, sizeW, family)
+	}
+	switch {
+	case typ == etherIP:
+		return test(familyINET)
+	case typ == etherIP6 && g.origin == FromFile:
+		return anyOf(test(familyINET6BSD), test(familyINET6FreeBSD), test(familyINET6Darwin))
+	case typ == etherIP6:
+		return test(familyINET6Linux)
+	}
+	return g.never()
+}
 
 // isType tests for a type of network layer.
 func (g *generator) isType(typ uint32) *block {
@@ -64,10 +99,27 @@ func (g *generator) isType(typ uint32) *block {
 			return g.equalMasked(fromLinkHdr, 0, sizeB, 0x60, 0xf0)
 		}
 		return g.never()
-	case ppp:
+	case IPv4:
+		return g.constant(typ == etherIP)
+	case IPv6:
+		return g.constant(typ == etherIP6)
+	case Null, NullBig, Loop:
+		return g.isFamily(typ)
+	case PPPBSDOS:
+		if typ == etherIP { // or IP with the header compressed, RFC 1144
+			plain, compressed := g.equal(fromLinkType, 0, sizeH, pppTypes[etherIP]), g.equal(fromLinkType, 0, sizeH, pppVJCompressed)
+			or(plain, compressed)
+			uncompressed := g.equal(fromLinkType, 0, sizeH, pppVJUncompressed)
+			or(compressed, uncompressed)
+			return uncompressed
+		}
+		fallthrough
+	case PPP, PPPSerial, PPPEther, PPPPppd:
 		if t, ok := pppTypes[typ]; ok {
 			typ = t
 		}
+	case NFLOG:
+		g.failf("NFLOG link-layer type filtering not implemented")
 	}
 	return g.equal(fromLinkType, 0, sizeH, typ)
 }
@@ -232,6 +284,12 @@ func (g *generator) multicast(p proto) *block {
 	panic("unreachable")
 }
 
+// What pppd writes in place of PPP's address.
+const (
+	pppdIn  = 0
+	pppdOut = 1
+)
+
 // inbound tests the direction. Cooked captures have it in their header, packet sockets beside the frame.
 func (g *generator) inbound(in bool) *block {
 	var b *block
@@ -240,7 +298,13 @@ func (g *generator) inbound(in bool) *block {
 		b = g.equal(fromLinkHdr, 0, sizeH, packetOutgoing)
 	case g.link == LinuxSLL2:
 		b = g.equal(fromLinkHdr, 10, sizeB, packetOutgoing)
-	case g.socket:
+	case g.link == PPPPppd:
+		direction := uint32(pppdOut)
+		if in {
+			direction = pppdIn
+		}
+		return g.equal(fromLinkHdr, 0, sizeB, direction)
+	case g.origin != FromFile:
 		b = g.metadata(adPktType, sizeH, packetOutgoing)
 	default:
 		g.failf("the direction is not known in %v", g.link)
@@ -255,7 +319,7 @@ func (g *generator) ifindex(n uint32) *block {
 	switch {
 	case g.link == LinuxSLL2:
 		return g.equal(fromLinkHdr, 4, sizeW, n)
-	case !g.socket:
+	case g.origin == FromFile:
 		g.failf("the interface is not known in %v", g.link)
 	}
 	return g.metadata(adIfindex, sizeW, n)
@@ -269,7 +333,7 @@ func (g *generator) metadata(off uint32, size int, v uint32) *block {
 // Bits of the control field of LLC: IEEE 802.2, 5.3 and 5.4.
 var (
 	llcS = map[string]uint32{"rr": 0x01, "rnr": 0x05, "rej": 0x09}
-	llcU = map[string]uint32{"ui": 0x03, "ua": 0x63, "disc": 0x43, "sabme": 0x6f, "test": 0xe3, "xid": 0xaf, "frmr": 0x87}
+	llcU = map[string]uint32{"ui": 0x03, "ua": 0x63, "disc": 0x43, "dm": 0x0f, "sabme": 0x6f, "test": 0xe3, "xid": 0xaf, "frmr": 0x87}
 )
 
 // llcFrame tests for a frame with LLC, and for its type if that is not empty.

@@ -3,6 +3,7 @@ package filter
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -47,8 +48,12 @@ func tcpdump(t *testing.T, capture []byte, args ...string) (out []byte, ok bool)
 // capture writes frames to a file; frame n has the time stamp n seconds.
 func capture(t *testing.T, link LinkType, frames []frame) []byte {
 	t.Helper()
-	if link == RawDLT {
+	big := link == NullBig
+	switch link {
+	case RawDLT:
 		link = Raw
+	case NullBig:
+		link = Null
 	}
 	var buf bytes.Buffer
 	w := pcapfile.NewPcapWriter(&buf, pcapfile.PcapHeader{LinkType: pcapfile.LinkType(link)})
@@ -61,7 +66,26 @@ func capture(t *testing.T, link LinkType, frames []frame) []byte {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	if big {
+		swapHeaders(buf.Bytes())
+	}
 	return buf.Bytes()
+}
+
+// swapHeaders makes a little-endian pcap file one of a big-endian host.
+func swapHeaders(b []byte) {
+	swap := func(n int, sizes ...int) {
+		for _, size := range sizes {
+			slices.Reverse(b[n : n+size])
+			n += size
+		}
+	}
+	swap(0, 4, 2, 2, 4, 4, 4, 4)
+	for b = b[24:]; len(b) > 0; {
+		n := 16 + int(binary.LittleEndian.Uint32(b[8:]))
+		swap(0, 4, 4, 4, 4)
+		b = b[n:]
+	}
 }
 
 // read returns the frames of a capture, and their time stamps in seconds.
@@ -142,11 +166,21 @@ func (s *score) log(t *testing.T) {
 	t.Logf("%d of %d expressions decide as tcpdump's (%d of them are refused), %d have the same program", s.same, s.expressions, s.refused, s.programs)
 }
 
+// allLinks are the link types that there are filters for.
+var allLinks = []LinkType{
+	Ethernet, RawDLT, LinuxSLL, LinuxSLL2, Null, NullBig, Loop, IPv4, IPv6, PPP, PPPSerial, PPPEther, PPPBSDOS, PPPPppd, NFLOG,
+}
+
 // Expressions made at random decide as tcpdump's do.
 func TestAsTcpdump(t *testing.T) {
 	needTcpdump(t)
-	const seed, expressions = 20, 200
-	for _, link := range []LinkType{Ethernet, RawDLT, LinuxSLL, LinuxSLL2} {
+	const seed = 20
+	for _, link := range allLinks {
+		expressions := 15
+		switch link {
+		case Ethernet, RawDLT, LinuxSLL, LinuxSLL2:
+			expressions = 200
+		}
 		t.Run(link.String(), func(t *testing.T) {
 			t.Parallel()
 			all := frames(seed, link, 300)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"reflect"
 	"testing"
 	"testing/iotest"
@@ -13,6 +14,9 @@ import (
 // arrive, and gives packets that can be written and read again.
 func FuzzReader(f *testing.F) {
 	f.Add(sampleFile(f))
+	for _, order := range orders { // a time before 1970, or in 2106, and more than a second
+		f.Add((&builder{ByteOrder: order}).pcapHeader(magicMicro, 2, 4, 0, 1).pcapPacket(-1, -1, 1, 1, "x").buf)
+	}
 	for _, c := range damaged {
 		for _, order := range orders {
 			f.Add(c.file(&builder{ByteOrder: order}).buf)
@@ -64,7 +68,11 @@ func rewrite(t *testing.T, all []Packet) {
 		if err := r.Next(&p); err != nil {
 			t.Fatalf("packet %d: %v", i, err)
 		}
-		want.Time, want.Nanoseconds, want.Has = max(want.Time, 0), true, want.Has|HasTime
+		ticks := want.ticks()
+		want.Time, want.Odd, want.Nanoseconds, want.Has = max(want.Time, 0), Stamp{}, true, want.Has|HasTime
+		if want.Time == math.MaxInt64 { // 2262 and later
+			want.setTime(clock{perSecond: 1e9}, ticks)
+		}
 		iface := p.Interface
 		if iface.Name != want.Interface.Name || iface.Filter != want.Interface.Filter || !bytes.Equal(iface.MAC, want.Interface.MAC) {
 			t.Fatalf("packet %d of %+v, was of %+v", i, iface, want.Interface)

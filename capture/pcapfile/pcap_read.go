@@ -10,13 +10,13 @@ import (
 
 // The magic numbers of pcap files, in the writer's byte order.
 const (
-	magicMicro = 0xa1b2c3d4
-	magicNano  = 0xa1b23c4d
+	magicMicro    = 0xa1b2c3d4
+	magicNano     = 0xa1b23c4d
+	magicModified = 0xa1b2cd34 // Kuznetzov's: packet headers are longer
 )
 
 // modifiedMagics are formats that resemble pcap, and have other headers.
 var modifiedMagics = map[uint32]string{
-	0xa1b2cd34: "Kuznetzov's modified pcap",
 	0xa1b234cd: "Mesquita's modified pcap",
 	0xa12b3c4d: "Navtel's modified pcap",
 	0x1c0001ac: "IXIA's lcap (hardware)",
@@ -26,6 +26,8 @@ var modifiedMagics = map[uint32]string{
 const (
 	pcapHeaderLen   = 24
 	packetHeaderLen = 16
+	modifiedLen     = 24 // with interface, protocol and packet type
+	cookedEthernet  = 14 // what Kuznetzov's may have of an Ethernet frame beyond the snapshot length
 )
 
 // pcapReader reads pcap files.
@@ -33,6 +35,7 @@ type pcapReader struct {
 	source     *source
 	order      byteOrder
 	nano       bool
+	headerLen  int // of packets
 	lengths    lengthOrder
 	interfaces [1]*Interface // a pcap file has one
 }
@@ -60,16 +63,22 @@ func (r *pcapReader) open() error {
 	if err := r.version(r.order.uint16(h[4:]), r.order.uint16(h[6:])); err != nil {
 		return err
 	}
-	// The upper six bits say something about frame check sequences.
-	link := r.order.uint32(h[20:]) & 0x03ffffff
-	if link > math.MaxUint16 {
-		return fmt.Errorf("unknown link-layer type %d", link)
+	link := r.order.uint32(h[20:])
+	fcs := uint8(link >> fcsShift)
+	if link &= 1<<fcsShift - 1; link > math.MaxUint16 {
+		return unknownLinkType(link)
 	}
 	resolution := uint8(6)
 	if r.nano {
 		resolution = 9
 	}
-	r.interfaces[0] = &Interface{LinkType: LinkType(link), SnapLen: adjustSnapLen(r.order.uint32(h[16:])), TSResol: resolution}
+	i := &Interface{LinkType: linkTypeOf(uint16(link)), TSResol: resolution, FCS: fcs}
+	i.SnapLen = i.LinkType.adjustSnapLen(r.order.uint32(h[16:]))
+	i.BigEndian = r.order.big && i.LinkType == LinkTypeNull
+	if r.headerLen == modifiedLen && i.LinkType == LinkTypeEthernet {
+		i.SnapLen = min(i.SnapLen+cookedEthernet, math.MaxInt32)
+	}
+	r.interfaces[0] = i
 	r.source.skip(pcapHeaderLen)
 	return nil
 }
@@ -78,8 +87,12 @@ func (r *pcapReader) open() error {
 func (r *pcapReader) detect(magic []byte) bool {
 	for _, o := range []byteOrder{{}, {big: true}} {
 		m := o.uint32(magic)
-		if m == magicMicro || m == magicNano {
-			r.order, r.nano = o, m == magicNano
+		switch m {
+		case magicMicro, magicNano:
+			r.order, r.nano, r.headerLen = o, m == magicNano, packetHeaderLen
+			return true
+		case magicModified:
+			r.order, r.headerLen = o, modifiedLen
 			return true
 		}
 	}
@@ -112,21 +125,13 @@ func (r *pcapReader) version(major, minor uint16) error {
 	return nil
 }
 
-// adjustSnapLen returns the snapshot length that a file's header means.
-func adjustSnapLen(n uint32) uint32 {
-	if n == 0 || n > math.MaxInt32 {
-		return MaxSnapLen
-	}
-	return n
-}
-
 func (r *pcapReader) next(p *Packet) error {
-	h, err := r.source.peek(packetHeaderLen)
+	h, err := r.source.peek(r.headerLen)
 	if err == io.EOF && len(h) == 0 {
 		return io.EOF
 	}
 	if err != nil {
-		return failed(err, truncatedError{what: "header ", want: packetHeaderLen, got: len(h)})
+		return failed(err, truncatedError{what: "header ", want: r.headerLen, got: len(h)})
 	}
 	i := r.interfaces[0]
 	seconds, fraction := r.order.uint32(h), r.order.uint32(h[4:])
@@ -134,33 +139,47 @@ func (r *pcapReader) next(p *Packet) error {
 	if r.lengths == wireFirst || r.lengths == smallerFirst && capture > wire {
 		capture, wire = wire, capture
 	}
-	if capture > MaxSnapLen {
-		return captureLengthError(capture, i.SnapLen)
+	if capture > i.LinkType.maxSnapLen() {
+		return i.captureLengthError(capture)
 	}
-	total := packetHeaderLen + int(capture)
+	total := r.headerLen + int(capture)
 	b, err := r.source.peek(total)
 	if err != nil {
-		return failed(err, truncatedError{what: "captured ", want: int(capture), got: len(b) - packetHeaderLen})
+		return failed(err, truncatedError{what: "captured ", want: int(capture), got: len(b) - r.headerLen})
 	}
 	r.source.skip(total)
 
-	unit := uint32(1000)
-	if r.nano {
-		unit = 1
-	}
-	p.Time = int64(seconds)*1e9 + int64(fraction)*int64(unit)
+	r.stamp(p, seconds, fraction)
 	p.Nanoseconds = r.nano
 	p.Has = HasTime
-	p.Data = slice(b, packetHeaderLen, packetHeaderLen+int(min(capture, i.SnapLen)))
+	p.Data = slice(b, r.headerLen, r.headerLen+int(min(capture, i.SnapLen)))
 	p.Len = wire
 	p.LinkType = i.LinkType
 	p.Interface = i
+	r.order.toNative(p)
 	return nil
 }
 
-func captureLengthError(n, snapLen uint32) error {
-	if n > snapLen {
-		return fmt.Errorf("invalid packet capture length %d, bigger than snaplen of %d", n, snapLen)
+// stamp sets the packet's time. libpcap takes both words for signed where they
+// are in its own byte order, and carries no fraction of a second and more.
+func (r *pcapReader) stamp(p *Packet, seconds, fraction uint32) {
+	unit := int64(1000)
+	if r.nano {
+		unit = 1
 	}
-	return fmt.Errorf("invalid packet capture length %d, bigger than maximum of %d", n, MaxSnapLen)
+	p.Time = int64(seconds)*1e9 + int64(fraction)*unit
+	exact := Stamp{int64(seconds), int64(fraction) * unit}
+	if !r.order.big {
+		exact = Stamp{int64(int32(seconds)), int64(int32(fraction)) * unit}
+	}
+	if exact != stampOf(p.Time) {
+		p.Odd = exact
+	}
+}
+
+func (i *Interface) captureLengthError(n uint32) error {
+	if n > i.SnapLen {
+		return fmt.Errorf("invalid packet capture length %d, bigger than snaplen of %d", n, i.SnapLen)
+	}
+	return fmt.Errorf("invalid packet capture length %d, bigger than maximum of %d", n, i.LinkType.maxSnapLen())
 }

@@ -11,11 +11,15 @@
 // Nothing here is safe for use by several goroutines at once.
 package pcapfile
 
-import "net"
+import (
+	"math"
+	"net"
+	"time"
+)
 
 // MaxSnapLen is the most bytes of a packet that are captured, and the most
-// that the Reader accepts from a pcap file: libpcap's limit for all link types
-// but those of buses.
+// that the Reader accepts from a pcap file of all link types but those of some
+// buses.
 const MaxSnapLen = 262144
 
 // Has says which of a Packet's optional fields were there, or are to be
@@ -35,8 +39,11 @@ const (
 // the other types, are as they stand in the file: who prints them must mind
 // control characters.
 type Packet struct {
-	// Time is in nanoseconds since 1970-01-01 00:00 UTC.
+	// Time is in nanoseconds since 1970-01-01 00:00 UTC; of what an int64 can't
+	// hold, before 1677 or after 2262, it is the first or the last that it can.
 	Time int64
+	// Odd is the time stamp where it says more than Time; see Exact.
+	Odd Stamp
 	// Nanoseconds: the file's time stamps are finer than a microsecond.
 	Nanoseconds bool
 	// Data are the captured bytes, from the link-layer header on. What
@@ -61,6 +68,36 @@ type Packet struct {
 	Comments [][]byte
 }
 
+// Stamp is a time since 1970-01-01 00:00 UTC. Where a file is damaged,
+// Nanoseconds may be a second and more, or negative.
+type Stamp struct{ Seconds, Nanoseconds int64 }
+
+// Exact returns the packet's time as libpcap takes it from the file: also one
+// that Time can't hold, and a fraction of a second as it stands there.
+func (p *Packet) Exact() Stamp {
+	if p.Odd != (Stamp{}) {
+		return p.Odd
+	}
+	return stampOf(p.Time)
+}
+
+// When returns the packet's time: of a damaged file's what it most likely means.
+func (p *Packet) When() time.Time {
+	if p.Odd != (Stamp{}) && (p.Time == math.MaxInt64 || p.Time == math.MinInt64) {
+		return time.Unix(p.Odd.Seconds, p.Odd.Nanoseconds)
+	}
+	return time.Unix(0, p.Time)
+}
+
+// stampOf splits nanoseconds since 1970.
+func stampOf(t int64) Stamp {
+	s, n := t/1e9, t%1e9
+	if n < 0 {
+		s, n = s-1, n+1e9
+	}
+	return Stamp{s, n}
+}
+
 // Interface describes a capture interface of a file.
 type Interface struct {
 	ID          uint32 // its number in its section, from 0
@@ -71,6 +108,15 @@ type Interface struct {
 	MAC         net.HardwareAddr // nil if the file has none
 	LinkType    LinkType
 	SnapLen     uint32 // the most bytes of a packet that were captured
+
+	// BigEndian says that the address families of LinkTypeNull are in network
+	// byte order; it is not set for other link types.
+	BigEndian bool
+	// FCS is what the file says of frame check sequences: the upper six bits of a
+	// pcap file's link type.
+	FCS uint8
+	// FCSLen is what a pcapng file says of them: if_fcslen, nil if it has none.
+	FCSLen []byte
 
 	// TSResol is the resolution of the file's time stamps as in if_tsresol:
 	// 10^-n s, or 2^-n s for n with the highest bit set. A Writer writes

@@ -25,6 +25,7 @@ const (
 	optionHeaderLen   = 4
 	maxOptionLen      = 1<<16 - 1
 	maxBlockLen       = 16 << 20
+	maxOptionsLen     = 32 + 128<<10 // of a packet block, and the rest of it but the packet
 	maxSectionLen     = 1 << 20
 	unknownDropCount  = 1<<16 - 1 // of the obsolete block
 	defaultResolution = 6         // if_tsresol
@@ -45,6 +46,7 @@ const (
 	ifTSResol     = 9
 	ifFilter      = 11
 	ifOS          = 12
+	ifFCSLen      = 13
 	ifTSOffset    = 14
 
 	epbFlags     = 2 // and pack_flags

@@ -2,6 +2,7 @@ package pcapfile
 
 import (
 	"encoding/binary"
+	"math"
 	"unicode/utf8"
 )
 
@@ -48,17 +49,20 @@ func AppendInterface(dst []byte, i *Interface) []byte {
 		dst = appendPadding(dst, 1+len(f))
 	}
 	dst = appendText(dst, ifOS, i.OS)
+	if len(i.FCSLen) == 1 {
+		dst = appendOption(dst, ifFCSLen, i.FCSLen)
+	}
 	return endBlock(dst, start, start+blockHeaderLen+interfaceLen)
 }
 
 // AppendEnhancedPacket appends an Enhanced Packet Block to dst for a packet of
 // the section's interface number id, which must have been described by
 // AppendInterface. It writes Time, all of Data, Len, what p.Has says and the
-// comments; a time before 1970 becomes 1970. It allocates nothing if dst has room.
+// comments; a time before 1970 becomes 1970, one after 2554 that. It allocates nothing if dst has room.
 func AppendEnhancedPacket(dst []byte, id uint32, p *Packet) []byte {
 	dst, start := beginBlock(dst, blockEnhancedPacket)
 	dst = append32(dst, id)
-	dst = appendStamp(dst, p.Time)
+	dst = appendTicks(dst, p.ticks())
 	dst = append32(dst, uint32(len(p.Data)))
 	dst = append32(dst, p.Len)
 	dst = append(dst, p.Data...)
@@ -113,10 +117,27 @@ func append16(b []byte, v uint16) []byte { return binary.LittleEndian.AppendUint
 func append32(b []byte, v uint32) []byte { return binary.LittleEndian.AppendUint32(b, v) }
 func append64(b []byte, v uint64) []byte { return binary.LittleEndian.AppendUint64(b, v) }
 
-// appendStamp appends a time stamp, the higher word first.
-func appendStamp(b []byte, t int64) []byte {
-	t = max(t, 0)
-	return append32(append32(b, uint32(t>>32)), uint32(t))
+// appendStamp appends a time stamp.
+func appendStamp(b []byte, t int64) []byte { return appendTicks(b, uint64(max(t, 0))) }
+
+// appendTicks appends a time stamp, the higher word first.
+func appendTicks(b []byte, ticks uint64) []byte {
+	return append32(append32(b, uint32(ticks>>32)), uint32(ticks))
+}
+
+// ticks are nanoseconds since 1970, as far as 64 bits go.
+func (p *Packet) ticks() uint64 {
+	const most = math.MaxUint64 / 1_000_000_000 // s
+	switch s := p.Odd; {
+	case p.Time < 0:
+		return 0
+	case p.Time < math.MaxInt64 || s == (Stamp{}):
+		return uint64(p.Time)
+	case s.Seconds >= most:
+		return math.MaxUint64
+	default:
+		return uint64(s.Seconds)*1e9 + uint64(s.Nanoseconds)
+	}
 }
 
 // beginBlock appends a block's header; endBlock fills in its length.

@@ -16,18 +16,17 @@ func (r *ngReader) block() (uint32, []byte, error) {
 	if err != nil {
 		return 0, nil, failedBlock(err, blockHeaderLen, len(h))
 	}
-	kind, limit, known := r.order.uint32(h), uint32(maxBlockLen), blockHeaderLen
+	kind, known := r.order.uint32(h), blockHeaderLen
 	if kind == blockSection {
 		// Its length is in the byte order that stands behind it.
 		if err := r.newOrder(); err != nil {
 			return 0, nil, err
 		}
-		limit = maxSectionLen
 		known += 4
 		h, _ = r.source.peek(known)
 	}
 	length := r.order.uint32(h[4:])
-	if err := checkBlockLength(kind, length, limit); err != nil {
+	if err := r.checkLength(kind, length); err != nil {
 		return 0, nil, err
 	}
 	b, err := r.source.peek(int(length))
@@ -63,17 +62,19 @@ func (r *ngReader) newOrder() error {
 
 var errBadOrder = errors.New("the file has a section with a bad byte order magic field")
 
-func checkBlockLength(kind, length, limit uint32) error {
+func (r *ngReader) checkLength(kind, length uint32) error {
 	const least = blockHeaderLen + blockTrailerLen
 	switch {
-	case kind == blockSection && (length < least+sectionLen || length > limit):
-		return fmt.Errorf("Section Header Block in pcapng dump file has a length of %d, not of %d to %d", length, least+sectionLen, limit)
+	case kind == blockSection && !r.begun && (length < least+sectionLen || length > maxSectionLen):
+		return fmt.Errorf("Section Header Block in pcapng dump file has a length of %d, not of %d to %d", length, least+sectionLen, maxSectionLen)
 	case length < least:
 		return fmt.Errorf("block in pcapng dump file has a length of %d < %d", length, least)
 	case length%4 != 0:
 		return fmt.Errorf("block in pcapng dump file has a length of %d that is not a multiple of 4", length)
-	case length > limit:
-		return fmt.Errorf("pcapng block size %d > maximum %d", length, limit)
+	case length > max(maxBlockLen, r.maxBlock):
+		return fmt.Errorf("pcapng block size %d > maximum %d", length, max(maxBlockLen, r.maxBlock))
+	case kind == blockSection && length < least+sectionLen:
+		return shortBlock(kind)
 	}
 	return nil
 }
@@ -119,40 +120,13 @@ func (o *options) next() (option, bool) {
 	return option{code, value}, true
 }
 
-// fixed returns the option's value if it has n bytes, else it sets the error
-// and returns nil.
-func (o *options) fixed(name string, opt option, n int) []byte {
-	if len(opt.value) == n {
-		return opt.value
+// must reports whether an option of an interface has n bytes, and sets the error
+// if not.
+func (o *options) must(name string, opt option, n int) bool {
+	if len(opt.value) != n && o.err == nil {
+		o.err = fmt.Errorf("Interface Description Block has %s option with length %d != %d", name, len(opt.value), n)
 	}
-	if o.err == nil {
-		o.err = fmt.Errorf("block of type %d in pcapng dump file has %s option with length %d != %d", o.kind, name, len(opt.value), n)
-	}
-	return nil
-}
-
-// word returns an option of four bytes, long one of eight; ok is false if it
-// is not of that length.
-func (o *options) word(name string, opt option) (v uint32, ok bool) {
-	if b := o.fixed(name, opt, 4); b != nil {
-		return o.order.uint32(b), true
-	}
-	return 0, false
-}
-
-func (o *options) long(name string, opt option) (v uint64, ok bool) {
-	if b := o.fixed(name, opt, 8); b != nil {
-		return o.order.uint64(b), true
-	}
-	return 0, false
-}
-
-// stamp returns a time stamp option in units of the interface's resolution.
-func (o *options) stamp(name string, opt option) (ticks uint64, ok bool) {
-	if b := o.fixed(name, opt, 8); b != nil {
-		return stamp(o.order, b), true
-	}
-	return 0, false
+	return len(opt.value) == n
 }
 
 // stamp reads a time stamp: two words, the higher first in either byte order.

@@ -23,6 +23,8 @@ type ngReader struct {
 	interfaces []*Interface // of the section
 	clocks     []clock      // by interface
 	text       int          // bytes of text that the interfaces hold
+	maxBlock   uint32       // bytes; more than maxBlockLen where packets may be longer
+	begun      bool         // there was a section
 }
 
 // open reads the first Section Header Block. The interfaces may come whenever
@@ -55,7 +57,7 @@ func (r *ngReader) next(p *Packet) error {
 		case blockInterface:
 			err = r.addInterface(body)
 		case blockStatistics:
-			err = r.statistics(body)
+			r.statistics(body)
 		case blockEnhancedPacket:
 			found, err = true, r.enhancedPacket(p, body)
 		case blockSimplePacket:
@@ -71,11 +73,12 @@ func (r *ngReader) next(p *Packet) error {
 
 // beginSection forgets the interfaces of the section before.
 func (r *ngReader) beginSection(b []byte) error {
-	// 1.2 is the same as 1.0 (draft-ietf-opsawg-pcapng, section 4.1).
-	if major, minor := r.order.uint16(b[4:]), r.order.uint16(b[6:]); major != 1 || minor != 0 && minor != 2 {
+	// 1.2 is the same as 1.0 (draft-ietf-opsawg-pcapng, section 4.1); of later
+	// sections libpcap looks at the major version alone.
+	if major, minor := r.order.uint16(b[4:]), r.order.uint16(b[6:]); major != 1 || !r.begun && minor != 0 && minor != 2 {
 		return fmt.Errorf("unsupported pcapng savefile version %d.%d", major, minor)
 	}
-	r.section, r.interfaces, r.clocks, r.text = Section{}, nil, nil, 0
+	r.section, r.interfaces, r.clocks, r.text, r.begun = Section{}, nil, nil, 0, true
 	opts := options{order: r.order, kind: blockSection, rest: b[sectionLen:]}
 	for o, ok := opts.next(); ok; o, ok = opts.next() {
 		switch o.code {
@@ -89,7 +92,7 @@ func (r *ngReader) beginSection(b []byte) error {
 			r.section.Application = text(o.value)
 		}
 	}
-	return opts.err
+	return nil
 }
 
 // text returns a string option. Some programs end it with a zero byte.
@@ -104,10 +107,12 @@ func (r *ngReader) addInterface(b []byte) error {
 	}
 	i := &Interface{
 		ID:       uint32(len(r.interfaces)),
-		LinkType: LinkType(r.order.uint16(b)),
-		SnapLen:  adjustSnapLen(r.order.uint32(b[4:])),
+		LinkType: linkTypeOf(r.order.uint16(b)),
 		TSResol:  defaultResolution,
 	}
+	i.SnapLen = i.LinkType.adjustSnapLen(r.order.uint32(b[4:]))
+	r.maxBlock = max(r.maxBlock, i.LinkType.maxSnapLen()+maxOptionsLen)
+	i.BigEndian = r.order.big && i.LinkType == LinkTypeNull
 	opts := options{order: r.order, kind: blockInterface, rest: b[interfaceLen:]}
 	for o, ok := opts.next(); ok; o, ok = opts.next() {
 		i.setOption(&opts, o)
@@ -149,27 +154,34 @@ func (i *Interface) setOption(opts *options, o option) {
 			i.Filter = text(o.value[1:])
 		}
 	case ifMACAddr:
-		if b := opts.fixed("if_MACaddr", o, 6); b != nil {
-			i.MAC = append(net.HardwareAddr(nil), b...)
+		if len(o.value) == 6 {
+			i.MAC = append(net.HardwareAddr(nil), o.value...)
 		}
+	case ifFCSLen:
+		if len(o.value) == 1 {
+			i.FCSLen = append([]byte(nil), o.value...)
+		}
+	// Without these two all times would be wrong.
 	case ifTSResol:
-		if b := opts.fixed("if_tsresol", o, 1); b != nil {
-			i.TSResol = b[0]
+		if opts.must("if_tsresol", o, 1) {
+			i.TSResol = o.value[0]
 		}
 	case ifTSOffset:
-		if v, ok := opts.long("if_tsoffset", o); ok {
-			i.TSOffset = int64(v)
+		if opts.must("if_tsoffset", o, 8) {
+			i.TSOffset = int64(opts.order.uint64(o.value))
 		}
 	}
 }
 
-func (r *ngReader) statistics(b []byte) error {
+// statistics takes what it understands: no packet is the worse for what it does
+// not.
+func (r *ngReader) statistics(b []byte) {
 	if len(b) < statisticsLen {
-		return shortBlock(blockStatistics)
+		return
 	}
 	id := r.order.uint32(b)
 	if uint64(id) >= uint64(len(r.interfaces)) {
-		return nil // no packet is the worse for it
+		return
 	}
 	i, c := r.interfaces[id], r.clocks[id]
 	if i.Statistics == nil {
@@ -181,40 +193,35 @@ func (r *ngReader) statistics(b []byte) error {
 	for o, ok := opts.next(); ok; o, ok = opts.next() {
 		s.setOption(&opts, o, c)
 	}
-	return opts.err
 }
 
 func (s *Statistics) setOption(opts *options, o option, c clock) {
+	if len(o.value) != 8 {
+		return
+	}
 	switch o.code {
 	case isbStartTime:
-		s.setTime(opts, o, c, &s.StartTime, HasStartTime, "isb_starttime")
+		s.StartTime = c.nanoseconds(stamp(opts.order, o.value))
+		s.Has |= HasStartTime
 	case isbEndTime:
-		s.setTime(opts, o, c, &s.EndTime, HasEndTime, "isb_endtime")
+		s.EndTime = c.nanoseconds(stamp(opts.order, o.value))
+		s.Has |= HasEndTime
 	case isbIfRecv:
-		s.setCount(opts, o, &s.IfRecv, HasIfRecv, "isb_ifrecv")
+		s.setCount(opts, o, &s.IfRecv, HasIfRecv)
 	case isbIfDrop:
-		s.setCount(opts, o, &s.IfDrop, HasIfDrop, "isb_ifdrop")
+		s.setCount(opts, o, &s.IfDrop, HasIfDrop)
 	case isbFilterAccept:
-		s.setCount(opts, o, &s.FilterAccept, HasFilterAccept, "isb_filteraccept")
+		s.setCount(opts, o, &s.FilterAccept, HasFilterAccept)
 	case isbOSDrop:
-		s.setCount(opts, o, &s.OSDrop, HasOSDrop, "isb_osdrop")
+		s.setCount(opts, o, &s.OSDrop, HasOSDrop)
 	case isbUsrDeliv:
-		s.setCount(opts, o, &s.UsrDeliv, HasUsrDeliv, "isb_usrdeliv")
+		s.setCount(opts, o, &s.UsrDeliv, HasUsrDeliv)
 	}
 }
 
-func (s *Statistics) setTime(opts *options, o option, c clock, to *int64, has HasStatistics, name string) {
-	if v, ok := opts.stamp(name, o); ok {
-		*to = c.nanoseconds(v)
-		s.Has |= has
-	}
-}
-
-func (s *Statistics) setCount(opts *options, o option, to *uint64, has HasStatistics, name string) {
-	if v, ok := opts.long(name, o); ok {
-		*to = v
-		s.Has |= has
-	}
+func (s *Statistics) setCount(opts *options, o option, to *uint64, has HasStatistics) {
+	*to = opts.order.uint64(o.value)
+	s.Has |= has
 }
 
 func (r *ngReader) enhancedPacket(p *Packet, b []byte) error {
@@ -243,14 +250,21 @@ func (r *ngReader) timedPacket(p *Packet, kind, id uint32, b []byte) error {
 	if err := r.packet(p, kind, id, capture, b[packetLen:]); err != nil {
 		return err
 	}
-	p.Time = r.clocks[id].nanoseconds(stamp(r.order, b[4:]))
+	p.setTime(r.clocks[id], stamp(r.order, b[4:]))
 	p.Has |= HasTime
 	// The padding may be missing where nothing follows.
 	opts := options{order: r.order, kind: kind, rest: b[min(packetLen+padded(int(capture)), len(b)):]}
 	for o, ok := opts.next(); ok; o, ok = opts.next() {
 		p.setOption(&opts, o)
 	}
-	return opts.err
+	return nil // whatever its options are, the packet is there
+}
+
+func (p *Packet) setTime(c clock, ticks uint64) {
+	p.Time = c.nanoseconds(ticks)
+	if exact := c.stamp(ticks); exact != stampOf(p.Time) {
+		p.Odd = exact
+	}
 }
 
 // simplePacket reads a Simple Packet Block: of the first interface, without
@@ -264,7 +278,11 @@ func (r *ngReader) simplePacket(p *Packet, b []byte) error {
 	if len(r.interfaces) > 0 {
 		capture = min(capture, r.interfaces[0].SnapLen)
 	}
-	return r.packet(p, blockSimplePacket, 0, capture, b[simplePacketLen:])
+	if err := r.packet(p, blockSimplePacket, 0, capture, b[simplePacketLen:]); err != nil {
+		return err
+	}
+	p.setTime(r.clocks[0], 0) // the interface may have an offset
+	return nil
 }
 
 // packet sets the captured bytes, which b begins with, and what the interface
@@ -275,7 +293,7 @@ func (r *ngReader) packet(p *Packet, kind, id, capture uint32, b []byte) error {
 	}
 	i := r.interfaces[id]
 	if capture > i.SnapLen {
-		return captureLengthError(capture, i.SnapLen)
+		return i.captureLengthError(capture)
 	}
 	if uint64(len(b)) < uint64(capture) {
 		return shortBlock(kind)
@@ -284,37 +302,31 @@ func (r *ngReader) packet(p *Packet, kind, id, capture uint32, b []byte) error {
 	p.Interface = i
 	p.LinkType = i.LinkType
 	p.Nanoseconds = r.clocks[id].perSecond > 1e6
+	r.order.toNative(p)
 	return nil
 }
 
-// setOption takes an option of a packet block. The obsolete one knows comment
-// and flags alone.
+// setOption takes an option of a packet block, if it is of the length that it
+// should be. The obsolete one knows comment and flags alone.
 func (p *Packet) setOption(opts *options, o option) {
+	n := len(o.value)
 	switch {
 	case o.code == optComment:
 		if len(p.Comments) < maxComments {
 			p.Comments = append(p.Comments, o.value)
 		}
-	case o.code == epbFlags:
-		if v, ok := opts.word("epb_flags", o); ok {
-			p.Flags = Flags(v)
-			p.Has |= HasFlags
-		}
+	case o.code == epbFlags && n == 4:
+		p.Flags = Flags(opts.order.uint32(o.value))
+		p.Has |= HasFlags
 	case opts.kind != blockEnhancedPacket:
-	case o.code == epbDropCount:
-		if v, ok := opts.long("epb_dropcount", o); ok {
-			p.DropCount = v
-			p.Has |= HasDropCount
-		}
-	case o.code == epbPacketID:
-		if v, ok := opts.long("epb_packetid", o); ok {
-			p.PacketID = v
-			p.Has |= HasPacketID
-		}
-	case o.code == epbQueue:
-		if v, ok := opts.word("epb_queue", o); ok {
-			p.Queue = v
-			p.Has |= HasQueue
-		}
+	case o.code == epbDropCount && n == 8:
+		p.DropCount = opts.order.uint64(o.value)
+		p.Has |= HasDropCount
+	case o.code == epbPacketID && n == 8:
+		p.PacketID = opts.order.uint64(o.value)
+		p.Has |= HasPacketID
+	case o.code == epbQueue && n == 4:
+		p.Queue = opts.order.uint32(o.value)
+		p.Has |= HasQueue
 	}
 }

@@ -30,32 +30,30 @@ func ticksPerSecond(resolution uint8) (uint64, bool) {
 	return v, true
 }
 
-// nanoseconds returns the time of a stamp. One that an int64 can't hold, before
-// 1677 or after 2262, becomes the first or the last that it can.
-func (c clock) nanoseconds(ticks uint64) int64 {
-	if c.perSecond == 1e9 && c.offset == 0 && ticks <= math.MaxInt64 {
-		return int64(ticks)
+// stamp returns the time of a stamp; what 64 bits can't hold wraps, as in libpcap.
+func (c clock) stamp(ticks uint64) Stamp {
+	if c.perSecond == 1e9 {
+		return Stamp{int64(ticks/1e9 + uint64(c.offset)), int64(ticks % 1e9)}
 	}
 	seconds, rest := ticks/c.perSecond, ticks%c.perSecond
 	// rest < perSecond, so that the quotient is less than 1e9.
 	hi, lo := bits.Mul64(rest, 1e9)
 	fraction, _ := bits.Div64(hi, lo, c.perSecond)
-	return saturatedTime(seconds, c.offset, int64(fraction))
+	return Stamp{int64(seconds + uint64(c.offset)), int64(fraction)}
 }
 
-// saturatedTime returns (seconds+offset)*1e9 + fraction, for 0 <= fraction < 1e9,
-// without overflow.
-func saturatedTime(seconds uint64, offset, fraction int64) int64 {
-	const most = math.MaxInt64 / 1_000_000_000 // s; either way from 1970
-	sum, carry := bits.Add64(seconds, uint64(offset), 0)
-	if offset < 0 {
+// nanoseconds returns what an int64 can hold of the time of a stamp: one before
+// 1677 or after 2262 becomes the first or the last that it can.
+func (c clock) nanoseconds(ticks uint64) int64 {
+	s := c.stamp(ticks)
+	_, carry := bits.Add64(ticks/c.perSecond, uint64(c.offset), 0)
+	if c.offset < 0 {
 		carry-- // uint64(offset) is offset + 1<<64
 	}
-	switch whole := int64(sum); {
-	case carry == 0 && sum < most:
-		return whole*1e9 + fraction
-	case carry == math.MaxUint64 && whole < 0 && whole >= -most:
-		return whole*1e9 + fraction
+	const most = math.MaxInt64 / 1_000_000_000 // s; either way from 1970
+	switch {
+	case carry == 0 && s.Seconds >= 0 && s.Seconds < most, carry == math.MaxUint64 && s.Seconds < 0 && s.Seconds >= -most:
+		return s.Seconds*1e9 + s.Nanoseconds
 	case carry == math.MaxUint64:
 		return math.MinInt64
 	}

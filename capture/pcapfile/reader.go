@@ -23,8 +23,9 @@ func (f Format) String() string {
 }
 
 // Reader reads a capture file or stream. It refuses packets of a pcap file of
-// more than MaxSnapLen bytes, pcapng blocks of more than 16 MiB and sections of
-// more than 65536 interfaces, and gives at most 256 comments of a packet. It
+// more than MaxSnapLen bytes (of buses, 128 MiB), pcapng blocks of more than
+// 16 MiB (or what a packet takes) and sections of more than 65536 interfaces,
+// and gives at most 256 comments of a packet. It
 // needs no more memory than a few times the largest block.
 type Reader struct {
 	format Format

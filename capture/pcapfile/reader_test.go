@@ -116,7 +116,7 @@ func TestReadPcap(t *testing.T) {
 			b.pcapPacket(1_700_000_000, 999, c.capture, c.wire, "abc")
 			b.pcapPacket(0, 0, 5, 5, "abcde") // longer than the snapshot length
 			got, r := mustReadAll(t, b.buf)
-			i := &Interface{LinkType: LinkTypeEthernet, SnapLen: 4, TSResol: 6}
+			i := &Interface{LinkType: LinkTypeEthernet, SnapLen: 4, TSResol: 6, FCS: 1}
 			if c.nano {
 				i.TSResol = 9
 			}
@@ -240,8 +240,8 @@ var damaged = []struct {
 	{"empty", func(b *builder) *builder { return b }, 0, "truncated dump file; tried to read 4 file header bytes, only got 0", true},
 	{"three bytes", func(b *builder) *builder { return b.add("abc") }, 0, "truncated dump file; tried to read 4 file header bytes, only got 3", true},
 	{"text", func(b *builder) *builder { return b.add("no capture at all") }, 0, "unknown file format", true},
-	{"modified", func(b *builder) *builder { return b.pcapHeader(0xa1b2cd34, 2, 4, 0, 1) }, 0,
-		"Kuznetzov's modified pcap file (magic number 0xa1b2cd34): not supported", false},
+	{"modified", func(b *builder) *builder { return b.pcapHeader(0xa12b3c4d, 2, 4, 0, 1) }, 0,
+		"Navtel's modified pcap file (magic number 0xa12b3c4d): not supported", false},
 	{"version 1", func(b *builder) *builder { return b.pcapHeader(magicMicro, 1, 4, 0, 1) }, 0, "archaic pcap savefile format", true},
 	{"version 2.5", func(b *builder) *builder { return b.pcapHeader(magicMicro, 2, 5, 0, 1) }, 0, "unsupported pcap savefile version 2.5", true},
 	{"version 3", func(b *builder) *builder { return b.pcapHeader(magicMicro, 3, 0, 0, 1) }, 0, "unsupported pcap savefile version 3.0", true},
@@ -265,7 +265,7 @@ var damaged = []struct {
 	{"packet over the maximum", func(b *builder) *builder {
 		return b.pcapHeader(magicMicro, 2, 4, math.MaxInt32, 1).pcapPacket(1, 2, 1000000, 40, "abcd")
 	}, 0, "invalid packet capture length 1000000, bigger than maximum of 262144", true},
-	{"link type", func(b *builder) *builder { return b.pcapHeader(magicMicro, 2, 4, 0, 0x10001) }, 0, "unknown link-layer type 65537", false},
+	{"link type", func(b *builder) *builder { return b.pcapHeader(magicMicro, 2, 4, 0, 0x10001) }, 0, "unknown data link type 65537 (min 104, max 289)", true},
 
 	{"half a section", func(b *builder) *builder { return b.add(blockSection, 28) }, 0, "unknown file format", true},
 	{"no section", func(b *builder) *builder { return b.add(blockSection, 28, "abcd", "efgh") }, 0, "unknown file format", true},
@@ -336,19 +336,19 @@ var damaged = []struct {
 	}, 1, "Interface Description Block if_tsresol option resolution 2^-64 is too high", true},
 	{"long resolution", func(b *builder) *builder {
 		return b.section().iface(1, 0).packet(0, 1, "abcd").iface(1, 0, b.option(ifTSResol, uint16(20)))
-	}, 1, "block of type 1 in pcapng dump file has if_tsresol option with length 2 != 1", false},
+	}, 1, "Interface Description Block has if_tsresol option with length 2 != 1", true},
+	{"long offset", func(b *builder) *builder {
+		return b.section().iface(1, 0).packet(0, 1, "abcd").iface(1, 0, b.option(ifTSOffset, uint8(1)))
+	}, 1, "Interface Description Block has if_tsoffset option with length 1 != 8", true},
 	{"half an option", func(b *builder) *builder {
 		return b.section().iface(1, 0).packet(0, 1, "abcd").iface(1, 0, uint16(ifName), uint16(5), "abcd")
 	}, 1, "block of type 1 in pcapng dump file is too short", true},
-	{"half a packet option", func(b *builder) *builder {
-		return b.section().iface(1, 0).packet(0, 1, "abcd").packet(0, 1, "abcd", uint16(optComment), uint16(5), "abcd")
-	}, 1, "block of type 6 in pcapng dump file is too short", false},
-	{"short packet option", func(b *builder) *builder {
-		return b.section().iface(1, 0).packet(0, 1, "abcd").packet(0, 1, "abcd", b.option(epbFlags, uint8(1)))
-	}, 1, "block of type 6 in pcapng dump file has epb_flags option with length 1 != 4", false},
-	{"statistics cut", func(b *builder) *builder {
-		return b.section().iface(1, 0).packet(0, 1, "abcd").block(blockStatistics, 0, 0)
-	}, 1, "block of type 5 in pcapng dump file is too short", false},
+	{"later section of version 2", func(b *builder) *builder {
+		return b.section().iface(1, 0).packet(0, 1, "abcd").block(blockSection, byteOrderMagic, uint16(2), uint16(0), int64(-1))
+	}, 1, "unsupported pcapng savefile version 2.0", false},
+	{"later section too short", func(b *builder) *builder {
+		return b.section().iface(1, 0).packet(0, 1, "abcd").block(blockSection, byteOrderMagic, 1)
+	}, 1, "block of type 168627466 in pcapng dump file is too short", true},
 	{"bad byte order", func(b *builder) *builder {
 		return b.section().iface(1, 0).packet(0, 1, "abcd").block(blockSection, "abcdefghijklmnop")
 	}, 1, "the file has a section with a bad byte order magic field", true},
@@ -457,5 +457,129 @@ func TestLargeBlocks(t *testing.T) {
 	}
 	if !slices.Equal(lengths, []int{6, MaxSnapLen, 6}) || string(all[2].Data) != "behind" {
 		t.Errorf("packets of %v bytes", lengths)
+	}
+}
+
+// What is not understood is skipped: options and blocks of other lengths than
+// they should have leave the packets as they are.
+var odd = []struct {
+	name string
+	file func(b *builder) *builder
+}{
+	{"half a packet option", func(b *builder) *builder {
+		return b.section().iface(1, 0).packet(0, 1, "abcd", b.option(optComment, "kept"), uint16(optComment), uint16(5), "abcd")
+	}},
+	{"a packet option that is longer than all", func(b *builder) *builder {
+		return b.section().iface(1, 0).packet(0, 1, "abcd", b.option(optComment, "kept"), uint16(4711), uint16(0xffff), "abcd")
+	}},
+	{"short flags, counts and IDs", func(b *builder) *builder {
+		return b.section().iface(1, 0).packet(0, 1, "abcd", b.option(epbFlags, uint8(1)), b.option(epbDropCount, 1), b.option(epbPacketID, ""),
+			b.option(epbQueue, uint64(1)), b.option(optComment, "kept"))
+	}},
+	{"a MAC of one byte", func(b *builder) *builder {
+		return b.section().iface(1, 0, b.option(ifMACAddr, uint8(1)), b.option(ifFilter, ""), b.option(ifFCSLen, "")).packet(0, 1, "abcd", b.option(optComment, "kept"))
+	}},
+	{"statistics cut, short and without end", func(b *builder) *builder {
+		return b.section().iface(1, 0).block(blockStatistics, 0, 0).block(blockStatistics, 0, 0, 1, b.option(isbIfRecv, 1), b.option(isbStartTime, "")).
+			block(blockStatistics, 0, 0, 1, uint16(isbIfDrop), uint16(9), "abcd").packet(0, 1, "abcd", b.option(optComment, "kept"))
+	}},
+	{"half an option of a section", func(b *builder) *builder {
+		return b.section(uint16(shbOS), uint16(7), "Lin").iface(1, 0).packet(0, 1, "abcd", b.option(optComment, "kept"))
+	}},
+	{"a later section of version 1.9", func(b *builder) *builder {
+		return b.section().iface(1, 0).block(blockSection, byteOrderMagic, uint16(1), uint16(9), int64(-1), uint16(1)).iface(1, 0).packet(0, 1, "abcd", b.option(optComment, "kept"))
+	}},
+	{"blocks without a body", func(b *builder) *builder {
+		return b.section().iface(1, 0).block(0).block(4).block(0xbad).block(0x80000001, "a").packet(0, 1, "abcd", b.option(optComment, "kept"))
+	}},
+}
+
+func TestOdd(t *testing.T) {
+	for _, c := range odd {
+		for _, order := range orders {
+			got, _, err := readAll(bytes.NewReader(c.file(&builder{ByteOrder: order}).buf))
+			if err != nil || len(got) != 1 || string(got[0].Data) != "abcd" || len(got[0].Comments) != 1 || string(got[0].Comments[0]) != "kept" || got[0].Has != HasTime {
+				t.Errorf("%s, %v: %+v, %v", c.name, order, got, err)
+			}
+		}
+	}
+}
+
+// Times that nanoseconds in an int64 can't say, and what is written of them.
+func TestOddTimes(t *testing.T) {
+	const y2300, y9000 = 10_413_792_000, 221_845_392_000 // s
+	pcap := func(order int, magic uint32, seconds, fraction int) []byte {
+		return (&builder{ByteOrder: orders[order]}).pcapHeader(magic, 2, 4, 0, 1).pcapPacket(seconds, fraction, 1, 1, "x").buf
+	}
+	ng := func(resolution uint8, offset int64, ticks uint64) []byte {
+		b := &builder{ByteOrder: orders[0]}
+		return b.section().iface(1, 0, b.option(ifTSResol, resolution), b.option(ifTSOffset, offset)).packet(0, ticks, "x").buf
+	}
+	for _, c := range []struct {
+		name    string
+		file    []byte
+		exact   Stamp
+		seconds int64  // of When
+		again   uint64 // ticks of a pcapng file
+	}{
+		{"a second and more", pcap(0, magicMicro, 1_700_000_000, 1_000_000), Stamp{1_700_000_000, 1e9}, 1_700_000_001, 1_700_000_001e9},
+		{"nanoseconds", pcap(1, magicNano, 7, 1_999_999_999), Stamp{7, 1_999_999_999}, 8, 8_999_999_999},
+		{"signed", pcap(0, magicMicro, -0x80000000, -1), Stamp{-0x80000000, -1000}, 1<<31 + 4294, (1<<31)*1e9 + (1<<32-1)*1000},
+		{"unsigned", pcap(1, magicMicro, -0x80000000, 5), Stamp{1 << 31, 5000}, 1 << 31, (1<<31)*1e9 + 5000},
+		{"2300", ng(6, 0, y2300*1e6+5), Stamp{y2300, 5000}, y2300, y2300*1e9 + 5000},
+		{"9000", ng(6, 0, y9000*1e6+5), Stamp{y9000, 5000}, y9000, math.MaxUint64},
+		{"9000 by an offset", ng(9, y9000, 5), Stamp{y9000, 5}, y9000, math.MaxUint64},
+		{"before 1677", ng(9, -y2300, 5), Stamp{-y2300, 5}, -y2300, 0},
+	} {
+		got, _ := mustReadAll(t, c.file)
+		p := &got[0]
+		if p.Exact() != c.exact || p.When().Unix() != c.seconds {
+			t.Errorf("%s: %+v at %v", c.name, p.Exact(), p.When())
+		}
+		again := AppendEnhancedPacket(nil, 0, p)
+		if ticks := stamp(byteOrder{}, again[12:]); ticks != c.again {
+			t.Errorf("%s: %d ticks are written, want %d", c.name, ticks, c.again)
+		}
+		var out bytes.Buffer
+		w := NewPcapWriter(&out, PcapHeader{LinkType: LinkTypeEthernet, Nano: p.Nanoseconds})
+		if err := errors.Join(w.WritePacket(p), w.Flush()); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := mustReadAll(t, out.Bytes())
+		if want := (Stamp{int64(int32(c.exact.Seconds)), c.exact.Nanoseconds}); r[0].Exact() != want {
+			t.Errorf("%s: %+v is written to a pcap file", c.name, r[0].Exact())
+		}
+	}
+}
+
+// The lengths and types in NFLOG's header are in the capturing host's byte order.
+func TestNFLOGOrder(t *testing.T) {
+	for _, order := range orders {
+		b := &builder{ByteOrder: order}
+		frame := string(b.words("\x02\x00\x00\x05", uint16(5), uint16(10), "a\x00\x00\x00", uint16(8), uint16(9), "abcd", uint16(99)))
+		want := "\x02\x00\x00\x05\x05\x00\x0a\x00a\x00\x00\x00\x08\x00\x09\x00abcd\x63\x00"
+		if order == orders[1] {
+			want = want[:20] + frame[20:] // there is no whole header any more
+		}
+		other := "\x02\x01" + frame[2:] // a version that nobody knows
+		b.pcapHeader(magicMicro, 2, 4, 0, int(LinkTypeNFLOG)).pcapPacket(1, 0, len(frame), len(frame), frame).pcapPacket(1, 0, len(other), len(other), other)
+		got, _ := mustReadAll(t, b.buf)
+		if string(got[0].Data) != want || string(got[1].Data) != other {
+			t.Errorf("%v: %q, %q, want %q, %q", order, got[0].Data, got[1].Data, want, other)
+		}
+	}
+}
+
+// Kuznetzov's format has longer packet headers, and cooked Ethernet frames.
+func TestReadModified(t *testing.T) {
+	for _, order := range orders {
+		b := (&builder{ByteOrder: order}).pcapHeader(magicModified, 2, 4, 4, 1)
+		for _, data := range []string{"abc", strings.Repeat("x", 4+cookedEthernet)} {
+			b.add(1, 2, len(data), 60, 3, uint16(0x800), uint16(0), data)
+		}
+		got, r := mustReadAll(t, b.buf)
+		if len(got) != 2 || string(got[0].Data) != "abc" || len(got[1].Data) != 18 || got[1].Time != 1_000_002_000 || r.Interfaces()[0].SnapLen != 18 {
+			t.Errorf("%v: %+v", order, got)
+		}
 	}
 }

@@ -45,8 +45,11 @@ type Rotation struct {
 func ParseFileSize(s string) (int64, error) {
 	const million = 1_000_000
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n <= 0 || n > math.MaxInt64/million {
-		return 0, fmt.Errorf("invalid file size %s", s)
+	switch {
+	case n > math.MaxInt64/million && (err == nil || errors.Is(err, strconv.ErrRange)):
+		return 0, fmt.Errorf("file size %s is too large", s)
+	case err != nil || n <= 0:
+		return 0, fmt.Errorf("invalid file size %q", s)
 	}
 	return n * million, nil
 }

@@ -268,8 +268,13 @@ func TestParseFileSize(t *testing.T) {
 			t.Errorf("%s: %d, %v", s, got, err)
 		}
 	}
-	for _, s := range []string{"", "0", "-1", "1k", "1M", "1.5", "x", "9223372036855", "99999999999999999999"} {
-		if got, err := ParseFileSize(s); err == nil || err.Error() != "invalid file size "+s {
+	for _, s := range []string{"", "0", "-1", "1k", "1M", "1.5", "x"} {
+		if got, err := ParseFileSize(s); err == nil || err.Error() != "invalid file size "+strconv.Quote(s) {
+			t.Errorf("%q: %d, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"9223372036855", "99999999999999999999"} {
+		if got, err := ParseFileSize(s); err == nil || err.Error() != "file size "+s+" is too large" {
 			t.Errorf("%q: %d, %v", s, got, err)
 		}
 	}

@@ -94,6 +94,31 @@ func failed(err error, cut truncatedError) error {
 // slice returns b[from:to], to which nothing can be appended in place.
 func slice(b []byte, from, to int) []byte { return b[from:to:to] }
 
+// toNative puts what is in the byte order of the host that captured it into
+// little-endian order, as libpcap does on such a host: the lengths and types in
+// frames of NFLOG. They are the Reader's own bytes.
+func (o byteOrder) toNative(p *Packet) {
+	if !o.big || p.LinkType != LinkTypeNFLOG || len(p.Data) < nflogHeaderLen || p.Data[1] != nflogVersion {
+		return
+	}
+	const head = 4 // length, type
+	left := int64(p.Len) - nflogHeaderLen
+	for b := p.Data[nflogHeaderLen:]; len(b) >= head; {
+		n := padded(int(binary.BigEndian.Uint16(b)))
+		b[0], b[1], b[2], b[3] = b[1], b[0], b[3], b[2]
+		if n < head || n > len(b) || int64(n) > left {
+			return
+		}
+		b, left = b[n:], left-int64(n)
+	}
+}
+
+// The header of NFLOG: address family, version, resource.
+const (
+	nflogHeaderLen = 4
+	nflogVersion   = 0
+)
+
 // byteOrder is that of a file or section.
 type byteOrder struct{ big bool }
 

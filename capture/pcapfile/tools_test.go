@@ -2,7 +2,9 @@ package pcapfile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -189,16 +191,119 @@ func TestTcpdumpReads(t *testing.T) {
 	}
 }
 
-// tcpdump calls link types the same.
+// tcpdump calls link types the same, refuses the same, and writes the same of
+// those that have two numbers.
 func TestTcpdumpLinkTypes(t *testing.T) {
-	for link := range linkTypeNames {
-		b := (&builder{ByteOrder: orders[0]}).pcapHeader(magicMicro, 2, 4, 0, int(link))
-		_, said, _ := run(t, b.buf, "tcpdump", "-r", "-")
-		if want := fmt.Sprintf("link-type %s, snapshot length 262144", link); !strings.Contains(said, want) {
-			t.Errorf("tcpdump says %q, want %q", said, want)
+	for n := range 300 {
+		b := (&builder{ByteOrder: orders[0]}).pcapHeader(magicMicro, 2, 4, 0, n)
+		r, err := NewReader(bytes.NewReader(b.buf))
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := r.Interfaces()[0].LinkType
+		written, said, refused := run(t, b.buf, "tcpdump", "-r", "-", "-w", "-")
+		if want := fmt.Sprintf("link-type %s, snapshot length %d\n", link, r.Interfaces()[0].SnapLen); !strings.Contains(said, want) {
+			t.Errorf("%d: tcpdump says %q, want %q", n, said, want)
+		}
+		switch err := link.Check(); {
+		case (err != nil) != (refused != nil):
+			t.Errorf("%d: tcpdump: %v, we: %v", n, refused, err)
+		case err != nil && !strings.Contains(said, "tcpdump: "+err.Error()+"\n"):
+			t.Errorf("%d: tcpdump says %q, we %q", n, said, err)
+		case err == nil && int(binary.LittleEndian.Uint32([]byte(written)[20:])) != int(link):
+			t.Errorf("%d: tcpdump writes %d, we %d", n, written[20], link)
+		}
+		if got, ok := LinkTypeNamed(strings.ToLower(link.Name())); ok && got != link {
+			t.Errorf("%d: the name %s is of %d", n, link.Name(), got)
 		}
 	}
 	if s := LinkType(147).String(); s != "147" {
 		t.Errorf("%q", s)
+	}
+}
+
+// tcpdump reads what is odd, and of the odd times writes the same.
+func TestOddTcpdump(t *testing.T) {
+	for _, c := range odd {
+		for _, order := range orders {
+			if packets, err := tcpdumpError(t, c.file(&builder{ByteOrder: order}).buf); packets != 1 || err != "" {
+				t.Errorf("%s, %v: tcpdump reads %d packets: %s", c.name, order, packets, err)
+			}
+		}
+	}
+	for _, order := range orders {
+		b := (&builder{ByteOrder: order}).pcapHeader(magicMicro, 2, 4, 96, 0x14000001)
+		for _, v := range [][2]int{{1_700_000_000, 1_000_000}, {-1, 5}, {7, -1}, {0, 0}} {
+			b.pcapPacket(v[0], v[1], 3, 3, "abc")
+		}
+		got, r := mustReadAll(t, b.buf)
+		i := r.Interfaces()[0]
+		var out bytes.Buffer
+		w := NewPcapWriter(&out, PcapHeader{LinkType: i.LinkType, SnapLen: i.SnapLen, FCS: i.FCS, Whole: true})
+		for n := range got {
+			if err := w.WritePacket(&got[n]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if want := must(t, b.buf, "tcpdump", "-r", "-", "-w", "-"); want != out.String() {
+			t.Errorf("%v: tcpdump writes\n%x, we\n%x", order, want, out.String())
+		}
+	}
+}
+
+// tcpdump reads the same of Kuznetzov's format.
+func TestModifiedTcpdump(t *testing.T) {
+	for _, order := range orders {
+		b := (&builder{ByteOrder: order}).pcapHeader(magicModified, 2, 4, 4, 1)
+		b.add(1, 2, 3, 60, 3, uint16(0x800), uint16(0), "abc").add(1, 2, 30, 60, 3, uint16(0x800), uint16(0), strings.Repeat("x", 30))
+		got, _ := mustReadAll(t, b.buf)
+		want, _ := mustReadAll(t, []byte(must(t, b.buf, "tcpdump", "-r", "-", "-w", "-")))
+		if len(got) != 2 || len(want) != 2 || !bytes.Equal(got[1].Data, want[1].Data) || want[1].Interface.SnapLen != got[1].Interface.SnapLen {
+			t.Errorf("%v: tcpdump reads %+v, we %+v", order, want, got)
+		}
+	}
+}
+
+// mutate changes some bytes where lengths, codes and types are.
+func mutate(r *rand.Rand, file []byte, from int) []byte {
+	b := bytes.Clone(file)
+	for range 1 + r.IntN(3) {
+		at := from + r.IntN((len(b)-from)/2)*2
+		switch r.IntN(4) {
+		case 0:
+			b[at] ^= 1 << r.IntN(8)
+		case 1:
+			copy(b[at:], []byte{byte(r.IntN(12)), 0})
+		case 2:
+			copy(b[at:], []byte{0xff, 0xff})
+		default:
+			b[at+1] = byte(r.Uint32())
+		}
+	}
+	return b
+}
+
+// What tcpdump reads of a damaged file is read here.
+func TestMutatedTcpdump(t *testing.T) {
+	b := &builder{ByteOrder: orders[0]}
+	b.section(b.option(shbOS, "os"), b.option(optComment, "file"), b.option(optEnd))
+	head := len(b.buf)
+	b.iface(1, 0, b.option(ifName, "cali1"), b.option(ifMACAddr, "\x02\x00\x00\x00\x00\x01"), b.option(ifFilter, "\x00arp"), b.option(ifTSResol, uint8(9)), b.option(optEnd))
+	for n := range 3 {
+		b.packet(0, uint64(n), "frame", b.option(optComment, "verdict=drop"), b.option(epbFlags, 1), b.option(epbPacketID, uint64(9)), b.option(optEnd))
+		b.block(blockStatistics, 0, 0, 100, b.option(isbIfRecv, uint64(3)), b.option(isbStartTime, 0, 1), b.option(optEnd))
+		b.block(blockPacket, uint16(0), uint16(5), 0, 0, 3, 60, "abc\x00", b.option(epbFlags, 1)).block(4, uint16(1), uint16(4), "\x0a\x00\x00\x01", 0)
+	}
+	r := rand.New(rand.NewPCG(12, 17))
+	for range 200 {
+		file := mutate(r, b.buf, head)
+		packets, said := tcpdumpError(t, file)
+		got, _, err := readAll(bytes.NewReader(file))
+		if len(got) < packets || said == "" && err != nil {
+			t.Errorf("tcpdump reads %d packets, %q, we %d, %v: %x", packets, said, len(got), err, file)
+		}
 	}
 }

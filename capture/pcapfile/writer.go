@@ -63,6 +63,8 @@ type PcapHeader struct {
 	LinkType LinkType // of all packets
 	SnapLen  uint32   // the most bytes of a packet that were captured; 0: MaxSnapLen
 	Nano     bool     // time stamps in nanoseconds, not microseconds
+	FCS      uint8    // as Interface.FCS
+	Whole    bool     // packets are written whole, as they come from a file
 }
 
 // PcapWriter writes a pcap file. What that format can't say - interfaces,
@@ -86,23 +88,29 @@ func NewPcapWriter(w io.Writer, h PcapHeader) *PcapWriter {
 	b := append32(make([]byte, 0, writeBuffer), magic)
 	b = append16(append16(b, 2), 4)
 	b = append32(append32(b, 0), 0) // time zone and accuracy are always 0
-	p.buf = append32(append32(b, h.SnapLen), uint32(h.LinkType))
+	p.buf = append32(append32(b, h.SnapLen), uint32(h.LinkType)|uint32(h.FCS)<<fcsShift)
 	return p
 }
 
 // WritePacket writes a packet of the file's link type. Of a time the file has
-// seconds in 32 bits, which are enough from 1970 to 2106.
+// seconds in 32 bits, which are enough from 1970 to 2106. What a damaged file has
+// in their place is written as it is.
 func (w *PcapWriter) WritePacket(p *Packet) error {
 	if p.LinkType != w.header.LinkType {
 		return fmt.Errorf("a packet of link type %s does not go into a pcap file of link type %s; pcapng takes both", p.LinkType, w.header.LinkType)
 	}
-	data := limit(p, w.header.SnapLen)
-	t := max(p.Time, 0)
-	fraction := t % 1e9
-	if !w.header.Nano {
-		fraction /= 1000
+	data := p.Data
+	if !w.header.Whole {
+		data = limit(p, w.header.SnapLen)
 	}
-	b := append32(append32(w.buf, uint32(t/1e9)), uint32(fraction))
+	t := p.Exact()
+	if p.Odd == (Stamp{}) {
+		t = stampOf(max(p.Time, 0))
+	}
+	if !w.header.Nano {
+		t.Nanoseconds /= 1000
+	}
+	b := append32(append32(w.buf, uint32(t.Seconds)), uint32(t.Nanoseconds))
 	b = append32(append32(b, uint32(len(data))), p.Len)
 	w.buf = append(b, data...)
 	return w.full()
