@@ -32,6 +32,6 @@
 //   - After "geneve ... or", programs read memory that was not written: it is 0 here, anything in libpcap.
 //   - A number behind a "\" is a port, but not a host; one that does not fit into 32 bits is an error everywhere.
 //   - "ip broadcast" knows no netmask and means, as with tcpdump -r, the destination 0.0.0.0 or 255.255.255.255.
-//   - Primitives of other link types (802.11, ATM, SS7, pf) are errors, as in libpcap; the wording of errors is not
-//     libpcap's.
+//   - Primitives of other link types (802.11, ATM, SS7, pf) are errors, as in libpcap; the wording of errors of the
+//     syntax is not libpcap's. That of all others begins as libpcap's does.
 package filter

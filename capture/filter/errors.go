@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -9,16 +10,34 @@ import (
 // SyntaxError says what is wrong with an expression and where.
 type SyntaxError struct {
 	Expr string
-	Pos  int // byte offset in Expr of the word that is wrong; len(Expr) if something is missing at the end
-	Msg  string
+	Pos  int    // byte offset in Expr of the word that is wrong; len(Expr) if something is missing at the end
+	Msg  string // begins with libpcap's words if NoSense is set
+	// NoSense says that the expression can be parsed, but not be compiled for the link type: for another one it may
+	// be.
+	NoSense bool
 }
 
 func (e *SyntaxError) Error() string {
+	if e.NoSense {
+		return fmt.Sprintf("filter: %s (column %d)", e.Msg, e.column()+1)
+	}
 	return fmt.Sprintf("filter: column %d: %s", e.column()+1, e.Msg)
 }
 
 func (e *SyntaxError) column() int {
 	return utf8.RuneCountInString(e.Expr[:e.Pos])
+}
+
+// Words is what tcpdump would say of an error of this package, in its words as far as they go.
+func Words(err error) string {
+	var e *SyntaxError
+	switch {
+	case !errors.As(err, &e):
+		return strings.TrimPrefix(err.Error(), "filter: ")
+	case e.NoSense:
+		return e.Msg
+	}
+	return "can't parse filter expression: " + strings.TrimPrefix(e.Error(), "filter: ")
 }
 
 // Caret returns the expression in one line and, in a second one, a caret under the word that is wrong.
@@ -41,11 +60,11 @@ func failf(pos int, format string, args ...any) {
 }
 
 // caught stores in err what failf was called with.
-func caught(expr string, err *error) {
+func caught(expr string, noSense bool, err *error) {
 	switch r := recover().(type) {
 	case nil:
 	case failure:
-		r.err.Expr = expr
+		r.err.Expr, r.err.NoSense = expr, noSense
 		*err = r.err
 	default:
 		panic(r)

@@ -20,7 +20,7 @@ type generator struct {
 }
 
 func generate(expr string, tree node, l layout, o Options) (prog []Instruction, err error) {
-	defer caught(expr, &err)
+	defer caught(expr, true, &err)
 	if tree == nil {
 		return []Instruction{{Op: opRetK, K: snapLen}}, nil
 	}
@@ -35,7 +35,7 @@ func generate(expr string, tree node, l layout, o Options) (prog []Instruction, 
 			g.failf("%s", msg)
 		}
 		if flow.root.end.op == opRetK && flow.root.end.k == 0 {
-			g.failf("the expression matches no frame")
+			g.failf("expression rejects all packets")
 		}
 	}
 	prog = assemble(flow)

@@ -3,13 +3,13 @@ package filter
 // vlan tests for a VLAN tag, and moves what follows behind it.
 func (g *generator) vlan(id uint32, hasID bool) *block {
 	if g.labels > 0 {
-		g.failf(`there is no "vlan" behind "mpls"`)
+		g.failf("no VLAN match after MPLS")
 	}
 	if g.link != Ethernet {
-		g.failf("there are no VLANs in %v", g.link)
+		g.failf("no VLAN support for %v", g.link)
 	}
 	if id > 0xfff {
-		g.failf("a VLAN ID is at most 4095")
+		g.failf("VLAN tag %d greater than maximum 4095", id)
 	}
 	var b *block
 	if g.origin == FromSocket && g.vlans == 0 && !g.linkHdr.variable {
@@ -94,11 +94,11 @@ func (g *generator) mpls(label uint32, hasLabel bool) *block {
 	case g.link == PPP:
 		b = g.isType(pppMPLS)
 	default:
-		g.failf("there is no MPLS in %v", g.link)
+		g.failf("no MPLS support for %v", g.link)
 	}
 	if hasLabel {
 		if label > 0xfffff {
-			g.failf("an MPLS label is at most 1048575")
+			g.failf("MPLS label %d greater than maximum 1048575", label)
 		}
 		b = both(b, g.equalMasked(fromPayload, 0, sizeW, label<<12, 0xfffff000))
 	}
@@ -113,7 +113,7 @@ func (g *generator) pppoes(session uint32, hasSession bool) *block {
 	b := g.isType(etherPPPoES)
 	if hasSession {
 		if session > 0xffff {
-			g.failf("a PPPoE session ID is at most 65535")
+			g.failf("PPPoE session number %d greater than maximum 65535", session)
 		}
 		b = both(b, g.equalMasked(fromPayload, 0, sizeW, session, 0xffff))
 	}
@@ -145,7 +145,7 @@ func (g *generator) isGeneve(port *block, transport base, vni uint32, hasVNI boo
 	b := both(port, g.equalMasked(transport, 8, sizeB, 0, 0xc0)) // version 0
 	if hasVNI {
 		if vni > 0xffffff {
-			g.failf("a VNI is at most 16777215")
+			g.failf("Geneve VNI %d greater than maximum 16777215", vni)
 		}
 		b = both(b, g.equalMasked(transport, 12, sizeW, vni<<8, 0xffffff00))
 	}

@@ -132,7 +132,7 @@ func (g *generator) isMPLSPayload(typ uint32) *block {
 	case etherIP6:
 		version = 0x60
 	default:
-		g.failf("behind MPLS there is only IPv4 and IPv6")
+		g.failf("unsupported protocol over mpls")
 	}
 	bottom := g.equalMasked(fromPayload, ^uint32(1), sizeB, 0x01, 0x01)
 	return both(bottom, g.equalMasked(fromPayload, 0, sizeB, version, 0xf0))
@@ -241,7 +241,7 @@ func combine(dir direction, one func(direction) *block) *block {
 
 func (g *generator) etherOperand(addr []byte, dir direction) *block {
 	if g.link != Ethernet {
-		g.failf("there are no Ethernet addresses in %v", g.link)
+		g.failf("ethernet addresses supported only on ethernet/FDDI/token ring/802.11/ATM LANE/Fibre Channel")
 	}
 	check := g.innerCheck()
 	return afterInnerCheck(check, g.etherHost(addr, dir))
@@ -251,7 +251,7 @@ func (g *generator) broadcast(p proto) *block {
 	switch p {
 	case protoDefault, protoLink:
 		if g.link != Ethernet {
-			g.failf("there is no link-layer broadcast in %v", g.link)
+			g.failf("not a broadcast link")
 		}
 		check := g.innerCheck()
 		return afterInnerCheck(check, g.etherHost([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, dirDst))
@@ -263,15 +263,17 @@ func (g *generator) broadcast(p proto) *block {
 		or(zeros, ones)
 		return both(ip, ones)
 	}
-	g.failf("%v has no broadcast: only ether and ip have", p)
+	g.failf("only link-layer/IP broadcast filters supported")
 	panic("unreachable")
 }
+
+const noMulticast = "link-layer multicast filters supported only on ethernet/FDDI/token ring/ARCNET/802.11/ATM LANE/Fibre Channel"
 
 func (g *generator) multicast(p proto) *block {
 	switch p {
 	case protoDefault, protoLink:
 		if g.link != Ethernet {
-			g.failf("there is no link-layer multicast in %v", g.link)
+			g.failf(noMulticast)
 		}
 		check := g.innerCheck()
 		return afterInnerCheck(check, g.bitSet(fromLinkHdr, 0, sizeB, 1))
@@ -280,7 +282,7 @@ func (g *generator) multicast(p proto) *block {
 	case protoIP6:
 		return both(g.isType(etherIP6), g.equal(fromPayload, 24, sizeB, 255))
 	}
-	g.failf("%v has no multicast: only ether, ip and ip6 have", p)
+	g.failf(noMulticast)
 	panic("unreachable")
 }
 
@@ -307,7 +309,7 @@ func (g *generator) inbound(in bool) *block {
 	case g.origin != FromFile:
 		b = g.metadata(adPktType, sizeH, packetOutgoing)
 	default:
-		g.failf("the direction is not known in %v", g.link)
+		g.failf("inbound/outbound not supported on %v when reading savefiles", g.link)
 	}
 	if in {
 		negate(b)
@@ -320,7 +322,7 @@ func (g *generator) ifindex(n uint32) *block {
 	case g.link == LinuxSLL2:
 		return g.equal(fromLinkHdr, 4, sizeW, n)
 	case g.origin == FromFile:
-		g.failf("the interface is not known in %v", g.link)
+		g.failf("ifindex not supported on %v when reading savefiles", g.link)
 	}
 	return g.metadata(adIfindex, sizeW, n)
 }
@@ -339,7 +341,7 @@ var (
 // llcFrame tests for a frame with LLC, and for its type if that is not empty.
 func (g *generator) llcFrame(frame string) *block {
 	if g.link != Ethernet {
-		g.failf("there is no LLC in %v", g.link)
+		g.failf("'llc' not supported for %v", g.link)
 	}
 	isLLC := func() *block {
 		length := g.is8023()
@@ -368,7 +370,7 @@ func (g *generator) llcFrame(frame string) *block {
 	case "u":
 		return both(isLLC(), g.equalMasked(fromLLC, 2, sizeB, 0x03, 0x03))
 	}
-	g.failf("%q is not a type of LLC frame", frame)
+	g.failf("unknown LLC type name %q", frame)
 	panic("unreachable")
 }
 

@@ -33,7 +33,7 @@ const (
 // operand generates the test for an operand with its qualifiers.
 func (g *generator) operand(o *operand) *block {
 	if o.proto == protoUndef {
-		g.failf(`%v needs a qualifier before it: "host", "net", "port", ...; there is none that it could inherit`, o.tok)
+		g.failf(`syntax error in filter expression: %v needs a qualifier before it: "host", "net", "port", ...; there is none that it could inherit`, o.tok)
 	}
 	switch o.tok.kind {
 	case tokNumber:
@@ -42,17 +42,36 @@ func (g *generator) operand(o *operand) *block {
 		return g.nameOperand(o)
 	case tokEther:
 		if o.typ != typeDefault && o.typ != typeHost || o.proto != protoLink {
-			g.failf(`%v is an Ethernet address: only "ether host", "ether src" and "ether dst" take one`, o.tok)
+			g.failf(`ethernet address used in non-ether expression: only "ether host", "ether src" and "ether dst" take one`)
 		}
 		return g.etherOperand(parseEther(o.tok.text), o.dir)
 	}
 	if name, ok := map[addrType]string{typePort: "port", typePortRange: "portrange", typeProto: "proto", typeProtoChain: "protochain"}[o.typ]; ok {
-		g.failf("%q cannot be followed by the address %v", name, o.tok)
+		g.failf("'%s' modifier applied to %s", name, o.addressKind())
 	}
 	if o.tok.kind == tokIPv6 {
 		return g.ip6Operand(o)
 	}
 	return g.ip4Operand(o)
+}
+
+// addressKind is what libpcap calls an address.
+func (o *operand) addressKind() string {
+	if o.tok.kind == tokIPv6 {
+		return "ip6 host"
+	}
+	return "ip host"
+}
+
+// network is a network as it was written.
+func (o *operand) network() string {
+	switch {
+	case o.prefix.kind == tokNumber:
+		return strconv.Quote(o.tok.text + "/" + o.prefix.text)
+	case o.mask.kind == tokIPv4:
+		return strconv.Quote(o.tok.text + " mask " + o.mask.text)
+	}
+	return strconv.Quote(o.tok.text)
 }
 
 func (g *generator) numberOperand(o *operand) *block {
@@ -65,7 +84,10 @@ func (g *generator) numberOperand(o *operand) *block {
 	case typeProtoChain:
 		return g.protoChain(v, o)
 	case typeGateway:
-		g.failf(`"gateway" is not supported`)
+		g.failf("'gateway' requires a name")
+	}
+	if o.proto == protoLink {
+		g.failf("illegal link layer address")
 	}
 	mask := ^uint32(0)
 	if o.typ == typeNet && o.proto != protoDECnet {
@@ -94,22 +116,22 @@ func (g *generator) ip4Operand(o *operand) *block {
 	case o.prefix.kind == tokNumber:
 		g.pos = o.prefix.pos
 		if o.prefix.num > 32 {
-			g.failf("the length of the prefix is at most 32")
+			g.failf("mask length must be <= 32")
 		}
 		mask = ^uint32(0) << (32 - o.prefix.num)
 	case o.mask.kind == tokIPv4:
 		g.pos = o.mask.pos
 		mask, _ = g.parseIPv4(o.mask)
 	case o.typ == typeGateway:
-		g.failf(`"gateway" is not supported`)
+		g.failf("'gateway' requires a name")
 	default:
 		return g.host4(addr, mask, o.proto, o.dir)
 	}
 	if addr&^mask != 0 {
-		g.failf("%v has bits that are not in the mask", o.tok)
+		g.failf("non-network bits set in %s", o.network())
 	}
 	if o.typ != typeNet {
-		g.failf(`only "net" takes a mask`)
+		g.failf("Mask syntax for networks only")
 	}
 	return g.host4(addr, mask, o.proto, o.dir)
 }
@@ -119,7 +141,7 @@ func (g *generator) parseIPv4(t token) (addr, mask uint32) {
 	for part := range strings.SplitSeq(t.text, ".") {
 		v, err := strconv.ParseUint(part, 10, 32)
 		if err != nil || v > 255 {
-			failf(t.pos, "%v is not an IPv4 address", t)
+			failf(t.pos, "invalid IPv4 address '%s'", t.text)
 		}
 		addr = addr<<8 | uint32(v)
 		mask = mask<<8 | 0xff
@@ -137,7 +159,7 @@ func (g *generator) ip6Operand(o *operand) *block {
 	if o.prefix.kind == tokNumber {
 		bits = o.prefix.num
 		if bits > 128 {
-			failf(o.prefix.pos, "the length of the prefix is at most 128")
+			failf(o.prefix.pos, "mask length must be <= 128")
 		}
 	}
 	var mask [16]byte
@@ -146,14 +168,14 @@ func (g *generator) ip6Operand(o *operand) *block {
 	}
 	for i := range addr {
 		if addr[i]&^mask[i] != 0 {
-			g.failf("%v has bits that are not in the prefix", o.tok)
+			g.failf("non-network bits set in %s", o.network())
 		}
 	}
 	switch {
 	case o.typ == typeGateway:
-		g.failf(`"gateway" is not supported`)
+		g.failf("invalid qualifier against IPv6 address")
 	case o.typ != typeNet && bits != 128:
-		g.failf(`only "net" takes a prefix`)
+		g.failf("Mask syntax for networks only")
 	}
 	return g.host6(addr, mask, o.proto, o.dir)
 }
@@ -180,7 +202,7 @@ func (g *generator) nameOperand(o *operand) *block {
 	case typeNet:
 		v, ok := networkByName(name)
 		if !ok {
-			g.failf("the network %q is not known (/etc/networks)", name)
+			g.failf("unknown network '%s' (it is not in /etc/networks)", name)
 		}
 		addr, mask := leftJustify(v)
 		return g.host4(addr, mask, o.proto, o.dir)
@@ -195,16 +217,16 @@ func (g *generator) nameOperand(o *operand) *block {
 	case typeProtoChain:
 		return g.protoChain(g.protoByName(name, o.proto), o)
 	case typeGateway:
-		g.failf(`"gateway" is not supported`)
+		g.failf("'gateway' not supported in this configuration")
 	}
 	switch o.proto {
 	case protoLink:
 		if g.link != Ethernet {
-			g.failf("there are no Ethernet addresses in %v", g.link)
+			g.failf("only ethernet/FDDI/token ring/802.11/ATM LANE/Fibre Channel supports link-level host name")
 		}
 		addr, ok := etherByName(name)
 		if !ok {
-			g.failf("no Ethernet address is known for %q (/etc/ethers)", name)
+			g.failf("unknown ether host '%s' (it is not in /etc/ethers)", name)
 		}
 		return g.etherOperand(addr, o.dir)
 	case protoDECnet:
@@ -241,7 +263,7 @@ func (g *generator) namedHost(o *operand) *block {
 		all = b
 	}
 	if all == nil {
-		g.failf("%q is not an address that fits here, and not a name that /etc/hosts has one for; DNS is not asked", o.tok.text)
+		g.failf("unknown host '%s' (it is no address that fits, and not in /etc/hosts; DNS is not asked)", o.tok.text)
 	}
 	return all
 }
@@ -267,7 +289,10 @@ func (g *generator) host4(addr, mask uint32, p proto, dir direction) *block {
 	case protoDECnet:
 		return g.decnetHost(addr, dir)
 	}
-	g.failf(`"%v" has no IPv4 addresses: ip, arp and rarp have`, p)
+	if p == protoIP6 {
+		g.failf("'ip6' modifier applied to ip host")
+	}
+	g.failf("'%v' modifier applied to host: ip, arp and rarp have IPv4 addresses", p)
 	panic("unreachable")
 }
 
@@ -285,7 +310,7 @@ func (g *generator) addr4(addr, mask uint32, dir direction, typ, src, dst uint32
 
 func (g *generator) host6(addr, mask [16]byte, p proto, dir direction) *block {
 	if p != protoDefault && p != protoIP6 {
-		g.failf(`"%v" has no IPv6 addresses: ip6 has`, p)
+		g.failf("'%v' modifier applied to ip6 host: ip6 has IPv6 addresses", p)
 	}
 	off := uint32(8)
 	switch dir {

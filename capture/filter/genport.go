@@ -14,7 +14,7 @@ func (g *generator) portProto(o *operand) int {
 	case protoSCTP:
 		return ipSCTP
 	}
-	g.failf("%v has no ports: tcp, udp and sctp have", o.proto)
+	g.failf("illegal qualifier of 'port': %v has no ports, tcp, udp and sctp have", o.proto)
 	panic("unreachable")
 }
 
@@ -25,40 +25,50 @@ func (g *generator) namedPortProto(o *operand, named int) int {
 	case want == anyPortProto:
 		return named
 	case named != anyPortProto && named != want:
-		g.failf("%q is not a port of %v", o.tok.text, o.proto)
+		g.failf("port '%s' is not a port of %v", o.tok.text, o.proto)
 	}
 	return want
 }
 
 // portByName looks a port up, or reads it: a number may stand here with a "\" before it.
 func (g *generator) portByName(name string) (port uint32, proto int) {
+	port, proto, ok := g.lookUpPort(name)
+	if !ok {
+		g.failf("unknown port '%s' (it is not in /etc/services)", name)
+	}
+	return port, proto
+}
+
+func (g *generator) lookUpPort(name string) (port uint32, proto int, ok bool) {
 	tcp, isTCP := servicePort(name, "tcp")
 	udp, isUDP := servicePort(name, "udp")
 	switch {
 	case isTCP && isUDP && tcp == udp:
-		return tcp, anyPortProto
+		return tcp, anyPortProto, true
 	case isTCP:
-		return tcp, ipTCP
+		return tcp, ipTCP, true
 	case isUDP:
-		return udp, ipUDP
+		return udp, ipUDP, true
 	}
-	g.failf("the port %q is not known (/etc/services)", name)
-	panic("unreachable")
+	return 0, 0, false
 }
 
 // portRange reads first-last. If it begins as two numbers, what follows them does not count, as with sscanf(3).
 func (g *generator) portRange(name string) (first, last uint32, proto int) {
 	a, b, ok := strings.Cut(name, "-")
 	if !ok {
-		g.failf("%q is not a range of ports: first-last", name)
+		g.failf("unknown port in range '%s': first-last is one", name)
 	}
 	n1, rest1 := leadingNumber(a)
 	n2, rest2 := leadingNumber(b)
 	if rest1 == "" && rest2 != b {
 		return n1, n2, anyPortProto
 	}
-	first, p1 := g.portByName(a)
-	last, p2 := g.portByName(b)
+	first, p1, ok1 := g.lookUpPort(a)
+	last, p2, ok2 := g.lookUpPort(b)
+	if !ok1 || !ok2 {
+		g.failf("unknown port in range '%s' (it is not in /etc/services)", name)
+	}
 	if p1 != p2 {
 		p2 = anyPortProto
 	}
@@ -77,7 +87,7 @@ func leadingNumber(s string) (n uint32, rest string) {
 // ports tests the ports of IPv4, then of IPv6.
 func (g *generator) ports(first, last uint32, proto int, dir direction, isRange bool) *block {
 	if first > 65535 || last > 65535 {
-		g.failf("a port is at most 65535")
+		g.failf("illegal port number %d > 65535", max(first, last))
 	}
 	test := g.portTest(first, last, isRange)
 	b := g.port4(test, proto, dir)

@@ -61,7 +61,7 @@ func (g *generator) protocol(p proto) *block {
 		}
 		return anyOf(tests[0], tests[1:]...)
 	}
-	g.failf(`"%v" cannot stand alone`, p)
+	g.failf(`link layer applied in wrong context: "%v" cannot stand alone`, p)
 	panic("unreachable")
 }
 
@@ -87,8 +87,19 @@ func (g *generator) carries(v uint32, p proto) *block {
 	case protoISIS:
 		return both(g.carries(nlpidISIS, protoISO), g.equal(fromPayloadNoSNAP, 4, sizeB, v))
 	}
-	g.failf(`"%v proto" is nothing that could be tested`, p)
+	g.failf("'%v proto' is bogus", p)
 	panic("unreachable")
+}
+
+// tableName is what a table of protocols is called.
+func tableName(by proto) string {
+	switch by {
+	case protoLink:
+		return "ether"
+	case protoISO:
+		return "osi"
+	}
+	return "ip"
 }
 
 // protoByName looks a protocol up in the table of the one that carries it.
@@ -103,10 +114,10 @@ func (g *generator) protoByName(name string, by proto) uint32 {
 	case protoISO:
 		v, ok = isoProtos[name]
 	default:
-		g.failf("%v has no protocols with names", by)
+		g.failf("'%v proto' is bogus", by)
 	}
 	if !ok {
-		g.failf("the protocol %q is not known", name)
+		g.failf("unknown %s proto '%s'", tableName(by), name)
 	}
 	return v
 }
@@ -136,7 +147,7 @@ func (g *generator) protoChain(v uint32, o *operand) *block {
 	case protoIP6:
 		return g.chain6(v)
 	}
-	g.failf(`"protochain" goes with ip and ip6 only`)
+	g.failf("bad protocol applied for 'protochain': it goes with ip and ip6 only")
 	panic("unreachable")
 }
 
@@ -208,7 +219,7 @@ func (g *generator) chain6(v uint32) *block {
 // startChain returns the offset of the network header.
 func (g *generator) startChain() uint32 {
 	if g.linkPayload.variable {
-		g.failf(`"protochain" cannot stand behind a header of variable length`)
+		g.failf("'protochain' not supported with variable length headers")
 	}
 	g.noOptimize = true
 	return g.linkPayload.base + g.nl

@@ -44,7 +44,7 @@ func (g *generator) compute(op int, l, r *computed) *computed {
 	if first := r.stmts[0]; first.op == opImm {
 		switch {
 		case first.k == 0 && (op == aluDIV || op == aluMOD):
-			g.failf("division by 0")
+			g.failf("division by zero")
 		case first.k > 31 && (op == aluLSH || op == aluRSH):
 			g.failf("shift by more than 31 bits")
 		}
@@ -95,7 +95,7 @@ func (g *generator) load(v *load, n *computed) *computed {
 	reg := g.allocReg()
 	g.freeReg(n.reg)
 	if !ok {
-		g.failf("the size of a load is 1, 2 or 4")
+		g.failf("data size must be 1, 2, or 4")
 	}
 	switch v.proto {
 	case protoLink:
@@ -118,9 +118,9 @@ func (g *generator) load(v *load, n *computed) *computed {
 		n.require(g.equal(fromPayload, 6, sizeB, ipICMP6))
 		g.loadIndexed(n, &g.linkPayload, g.nl+40, size)
 	case protoRadio:
-		g.failf(`"radio" exists on 802.11 links only`)
+		g.failf("radio information not present in capture")
 	default:
-		g.failf("%v cannot be indexed", v.proto)
+		g.failf("unsupported index operation: %v cannot be indexed", v.proto)
 	}
 	n.reg = reg
 	n.stmts = append(n.stmts, newStmt(classST, uint32(reg)))

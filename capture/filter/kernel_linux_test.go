@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -141,6 +142,44 @@ func TestNowhereAsTcpdump(t *testing.T) {
 					t.Errorf("tcpdump %q: %v; here: %v", args, refused, err)
 				} else if err == nil && program(f) != string(text) {
 					t.Errorf("tcpdump %q: the program is\n%s not\n%s", args, program(f), text)
+				}
+			}
+		}
+	}
+}
+
+// What is wrong with an expression that can be parsed is said in libpcap's words, for the link type of an interface.
+func TestWordsAsTcpdump(t *testing.T) {
+	needTcpdump(t)
+	nstest.Enter(t)
+	nstest.Veth(t, "a", "b")
+	nstest.Tun(t, "tun0")
+	for name, link := range map[string]LinkType{"a": Ethernet, "tun0": Raw} {
+		for _, expr := range []string{
+			"arp", "vlan", "vlan 10", "vlan 5000", "mpls", "mpls 9999999", "mpls and vlan", "mpls and arp", "rarp", "stp", "llc", "ether src 1:2:3:4:5:6",
+			"ether broadcast", "ether multicast", "broadcast", "multicast", "tcp broadcast", "arp multicast", "pppoes", "pppoes 70000", "pppoed", "geneve 99999999",
+			"ether proto 0x806", "iso", "isis", "decnet host 1.2", "atalk", "aarp", "ipx", "netbeui", "lat", "arp[0] = 1", "ether host foo", "wlan host 1:2:3:4:5:6",
+			"ppp proto 1", "slip", "inbound", "outbound", "ifindex 3", "not arp", "arp or icmp", "ip", "ip6 multicast", "arp and ip", "port 70000", "portrange 1-70000",
+			"portrange foo-bar", "ip port 5", "arp port 5", "icmp port 5", "port foo", "net foo", "ip host ::1", "ip6 host 1.2.3.4", "tcp host 1.2.3.4", "tcp host ::1",
+			"net 10.0.0.1/8", "net 10.0.0.1 mask 255.0.0.0", "host 10.0.0.0/8", "net 10.0.0.0/33", "net ::1/200", "net ::1/64", "port 1.2.3.4", "proto 1.2.3.4", "host 10.0.0.300",
+			"gateway foo", "gateway 1.2.3.4", "host 1:2:3:4:5:6", "ether proto foo", "ip proto foo", "iso proto foo", "tcp proto 5", "arp protochain 5", "geneve and ip protochain 5",
+			"ip[0:3] = 1", "ip[0] / 0 = 1", "ip[0] << 33 = 1", "esp[0] = 1", "radio[0] = 1", "ether host 5", "tcp and 80", "ether[0] & 1 = 1", "less 100", "byte 0 = 1",
+		} {
+			text, err := exec.Command("tcpdump", "-i", name, "-d", "--", expr).CombinedOutput()
+			_, got := CompileSocket(expr, link)
+			var e *SyntaxError
+			switch {
+			case err == nil && got != nil:
+				t.Errorf("%v: %s: %v, where tcpdump takes it", link, expr, got)
+			case err == nil:
+			case got == nil:
+				t.Errorf("%v: %s is taken, where tcpdump says %s", link, expr, text)
+			case !errors.As(got, &e) || !e.NoSense:
+				t.Errorf("%v: %s: %v, an error of the syntax?", link, expr, got)
+			default:
+				lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+				if want, _ := strings.CutPrefix(lines[len(lines)-1], "tcpdump: "); !strings.HasPrefix(e.Msg, want) {
+					t.Errorf("%v: %s: %q, where tcpdump says %q", link, expr, e.Msg, want)
 				}
 			}
 		}

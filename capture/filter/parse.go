@@ -12,7 +12,7 @@ type parser struct {
 
 // parse returns the expression's syntax tree; nil for the empty expression.
 func parse(expr string) (tree node, err error) {
-	defer caught(expr, &err)
+	defer caught(expr, false, &err)
 	if len(expr) > maxExpr {
 		failf(0, "the expression is longer than %d bytes", maxExpr)
 	}

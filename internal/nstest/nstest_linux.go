@@ -88,23 +88,34 @@ func Veth(t testing.TB, a, b string) (from, to int32) {
 // virtio_net_hdr before it.
 func Tap(t testing.TB) (ifindex int32, write func([]byte)) {
 	t.Helper()
+	return device(t, "tap", unix.IFF_TAP|unix.IFF_NO_PI|unix.IFF_VNET_HDR)
+}
+
+// Tun makes a device without link-layer header whose packets come from the test.
+func Tun(t testing.TB, name string) (ifindex int32, write func([]byte)) {
+	t.Helper()
+	return device(t, name, unix.IFF_TUN|unix.IFF_NO_PI)
+}
+
+func device(t testing.TB, name string, flags uint16) (ifindex int32, write func([]byte)) {
+	t.Helper()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		Skip(t, "needs /dev/net/tun: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
-	ifr, err := unix.NewIfreq("tap")
+	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	ifr.SetUint16(flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		t.Fatalf("TUNSETIFF: %v", err)
 	}
-	return up(t, "tap"), func(f []byte) {
+	return up(t, name), func(f []byte) {
 		t.Helper()
 		if _, err := unix.Write(fd, f); err != nil {
-			t.Fatalf("write to tap: %v", err)
+			t.Fatalf("write to %s: %v", name, err)
 		}
 	}
 }
