@@ -21,10 +21,11 @@ type ngReader struct {
 	order      byteOrder // of the current section
 	section    Section
 	interfaces []*Interface // of the section
-	clocks     []clock      // by interface
-	text       int          // bytes of text that the interfaces hold
-	maxBlock   uint32       // bytes; more than maxBlockLen where packets may be longer
-	begun      bool         // there was a section
+	counted    func(*Interface)
+	clocks     []clock // by interface
+	text       int     // bytes of text that the interfaces hold
+	maxBlock   uint32  // bytes; more than maxBlockLen where packets may be longer
+	begun      bool    // there was a section
 }
 
 // open reads the first Section Header Block. The interfaces may come whenever
@@ -58,6 +59,7 @@ func (r *ngReader) next(p *Packet) error {
 			err = r.addInterface(body)
 		case blockStatistics:
 			r.statistics(body)
+			r.tellCounted(body)
 		case blockEnhancedPacket:
 			found, err = true, r.enhancedPacket(p, body)
 		case blockSimplePacket:
@@ -68,6 +70,16 @@ func (r *ngReader) next(p *Packet) error {
 		if found || err != nil {
 			return err
 		}
+	}
+}
+
+// tellCounted tells of a statistics block that has been read.
+func (r *ngReader) tellCounted(b []byte) {
+	if r.counted == nil || len(b) < statisticsLen {
+		return
+	}
+	if id := r.order.uint32(b); uint64(id) < uint64(len(r.interfaces)) {
+		r.counted(r.interfaces[id])
 	}
 }
 

@@ -93,6 +93,9 @@ func (r *Reader) Interfaces() []*Interface {
 	return r.pcap.interfaces[:]
 }
 
+// OnStatistics has Next call f with each interface whose statistics it has read.
+func (r *Reader) OnStatistics(f func(*Interface)) { r.ng.counted = f }
+
 // Section returns what the current section's header says; it is empty for a
 // pcap file.
 func (r *Reader) Section() Section { return r.ng.section }

@@ -36,6 +36,9 @@ type Rotation struct {
 	// End, if not nil, is called before a file is closed, to write what belongs
 	// at its end.
 	End func(PacketWriter) error
+	// Closed, if not nil, is told the name of each file that another one follows,
+	// or would follow if Count did not forbid it.
+	Closed func(name string)
 	// Now is time.Now if it is nil.
 	Now func() time.Time
 }
@@ -158,7 +161,7 @@ func (r *Rotator) nextPeriod(now time.Time) error {
 	r.began, r.number = now, 0
 	r.periods++
 	if r.rotation.Size == 0 && r.rotation.Count > 0 && r.periods >= r.rotation.Count {
-		if err := r.close(); err != nil {
+		if err := r.closeFull(); err != nil {
 			return err
 		}
 		return ErrFileLimit
@@ -166,8 +169,17 @@ func (r *Rotator) nextPeriod(now time.Time) error {
 	return r.reopen()
 }
 
+// closeFull completes a file that another one follows.
+func (r *Rotator) closeFull() error {
+	err := r.close()
+	if err == nil && r.rotation.Closed != nil {
+		r.rotation.Closed(r.file.Name())
+	}
+	return err
+}
+
 func (r *Rotator) reopen() error {
-	if err := r.close(); err != nil {
+	if err := r.closeFull(); err != nil {
 		return err
 	}
 	return r.open()

@@ -99,6 +99,25 @@ func (s *Socket) Bind(ifindex int) error {
 	return nil
 }
 
+// Promiscuous asks an interface for other hosts' frames, or says that they are no
+// longer wanted; it counts. For any goroutine.
+func (s *Socket) Promiscuous(ifindex int, on bool) error {
+	s.statMu.Lock()
+	defer s.statMu.Unlock()
+	opt := unix.PACKET_DROP_MEMBERSHIP
+	if on {
+		opt = unix.PACKET_ADD_MEMBERSHIP
+	}
+	if err := promiscuous(s.fd, opt, ifindex); err != nil {
+		return fmt.Errorf("packet socket: promiscuous mode of interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+func promiscuous(fd, opt, ifindex int) error {
+	return unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, opt, &unix.PacketMreq{Ifindex: int32(ifindex), Type: unix.PACKET_MR_PROMISC})
+}
+
 // Reopen replaces the ring by a new one: for the receiving goroutine, with
 // nothing borrowed. Frames that wait in the old one are lost.
 func (s *Socket) Reopen() error {
@@ -167,8 +186,7 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 	}
 	ll := unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: c.Ifindex}
 	if err = unix.Bind(fd, &ll); err == nil && c.Promiscuous {
-		err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
-			&unix.PacketMreq{Ifindex: int32(c.Ifindex), Type: unix.PACKET_MR_PROMISC})
+		err = promiscuous(fd, unix.PACKET_ADD_MEMBERSHIP, c.Ifindex)
 	}
 	if err != nil {
 		_ = unix.Munmap(mem)
