@@ -188,7 +188,8 @@ func (p *Printer) bgpCapability(kind uint8, v []byte) bool {
 		if short(4) {
 			return false
 		}
-		p.printf("\n\t\t 4 Byte AS %d", p.u32(v, 0))
+		p.str("\n\t\t 4 Byte AS ")
+		p.as(p.u32(v, 0))
 	case bgpCapAddPath:
 		p.bgpAddPaths(v)
 	default:

@@ -278,7 +278,7 @@ func (m *bgpMessage) asPath(kind uint8, off, n int) bool {
 			if size == 2 {
 				p.dec(uint64(p.u16(b, off)))
 			} else {
-				p.dec(uint64(p.u32(b, off)))
+				p.as(p.u32(b, off))
 			}
 			p.char(' ')
 			off += size
@@ -288,13 +288,23 @@ func (m *bgpMessage) asPath(kind uint8, off, n int) bool {
 	return true
 }
 
+// as prints an AS number: as two of 16 bits with -b (RFC 5396, asdot).
+func (p *Printer) as(n uint32) {
+	if p.opt.ASDot && n > 0xffff {
+		p.printf("%d.%d", n>>16, n&0xffff)
+		return
+	}
+	p.dec(uint64(n))
+}
+
 func (p *Printer) bgpAggregator(v []byte) {
 	switch len(v) {
 	case 6:
 		p.printf(" AS #%d", p.u16(v, 0))
 		p.addr4At(", origin ", v, 2)
 	case 8:
-		p.printf(" AS #%d", p.u32(v, 0))
+		p.str(" AS #")
+		p.as(p.u32(v, 0))
 		p.addr4At(", origin ", v, 4)
 	default:
 		p.str("invalid len")
@@ -369,7 +379,8 @@ func (p *Printer) bgpExtendedCommunity(kind uint32, v []byte) {
 		p.addr(v[2:6])
 		p.printf(":%d", p.u16(v, 6))
 	case 0x0202, 0x0203:
-		p.printf("%d:%d", p.u32(v, 2), p.u16(v, 6))
+		p.as(p.u32(v, 2))
+		p.printf(":%d", p.u16(v, 6))
 	case 0x4004:
 		p.printf("bandwidth: %.3f Mbps", float64(math.Float32frombits(p.u32(v, 4))*8/1000000))
 	case 0x0005, 0x0105, 0x0205, 0x8005, 0x0107, 0x8001:

@@ -216,7 +216,11 @@ func (p *Printer) ipProtocol(proto uint8, b []byte, length int, h *ipHeader) {
 	case protoIPComp:
 		p.ipComp(b)
 	case protoVRRP:
-		p.vrrp(b, length, h)
+		if p.opt.Type == typeCARP {
+			p.carp(b, length, h)
+		} else {
+			p.vrrp(b, length, h)
+		}
 	case protoSCTP:
 		p.sctp(b, length, h)
 	case protoDCCP:

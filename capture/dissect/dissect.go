@@ -48,6 +48,12 @@ type Options struct {
 	NoDomain bool
 	// NoChecksum does not verify checksums: -K.
 	NoChecksum bool
+	// ASDot prints AS numbers of more than 16 bits as two of 16 (RFC 5396): -b.
+	ASDot bool
+	// RawHandles prints NFS file handles as they are: -u.
+	RawHandles bool
+	// Type is what packets are taken for whatever their ports say, one of Types: -T.
+	Type string
 	// Location is where time of day is reckoned; nil is time.Local.
 	Location *time.Location
 	// HostName gives the name of an address of 4 or 16 bytes, PortName that of a port of "tcp" or "udp"; "" is

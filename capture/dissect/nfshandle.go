@@ -33,6 +33,10 @@ func (r *nfsReader) handle(v3 bool) bool {
 	}
 	fh := r.b[r.off : r.off+4*words]
 	r.off += len(fh)
+	if r.opt.RawHandles {
+		r.rawHandle(fh)
+		return true
+	}
 	layout := nfsLayout(fh)
 	switch layout {
 	case handleUnknown:
@@ -55,6 +59,16 @@ func (r *nfsReader) handle(v3 bool) bool {
 		r.str(fmt.Sprint(file))
 	}
 	return true
+}
+
+// rawHandle prints the words of a file handle: -u.
+func (r *nfsReader) rawHandle(fh []byte) {
+	r.str(" fh[")
+	for i := 0; i+4 <= len(fh); i += 4 {
+		r.sep(i > 0, ":")
+		r.printf("%x", r.u32(fh, i))
+	}
+	r.char(']')
 }
 
 // nfsLayout guesses who made a handle, as tcpdump's parsenfsfh.c does.

@@ -158,6 +158,10 @@ func (p *Printer) tcp(b []byte, length int, h *ipHeader) {
 		p.resetText(b[header:], data)
 		return
 	}
+	if p.opt.Type != "" {
+		p.tcpType(b[header:], data)
+		return
+	}
 	p.tcpPort(sport, dport, b[header:], data, h)
 }
 

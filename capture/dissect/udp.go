@@ -12,6 +12,7 @@ func (p *Printer) udp(b []byte, length int, h *ipHeader) {
 		return
 	}
 	sport, dport := p.u16(b, 0), p.u16(b, 2)
+	before := len(p.out)
 	p.endpoints("udp", sport, dport, h)
 	if length < 8 {
 		p.printf("truncated-udp %d", length)
@@ -35,6 +36,10 @@ func (p *Printer) udp(b []byte, length int, h *ipHeader) {
 	}
 	says -= 8
 	length = min(length-8, says)
+	if p.opt.Type != "" {
+		p.udpType(b[8:], length, h, before)
+		return
+	}
 	if p.opt.Quiet == 0 && p.nfs("", sport, dport, b[8:], length, h) {
 		return
 	}
