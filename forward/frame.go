@@ -21,6 +21,7 @@ type Frame struct {
 	PktType  uint8  // PACKET_HOST, PACKET_OTHERHOST (include/uapi/linux/if_packet.h)
 	Ethernet bool   // there is an Ethernet header
 	Tagged   bool   // bore a VLAN tag that Buf no longer shows
+	Tag      Tag    // that it bore, be it a mere priority's: for a Tap
 	Lost     Verdict
 	Received int64 // ns since 1970, when the kernel took it in; 0: not known
 
@@ -103,6 +104,13 @@ type Port interface {
 	Return(f *Frame) bool
 	// Wake makes Recv return. For any goroutine.
 	Wake()
+}
+
+// Tag is a VLAN tag beside a frame's bytes.
+type Tag struct {
+	Tagged bool   // there is one
+	TCI    uint16 // priority, DEI and VLAN ID
+	TPID   uint16 // its EtherType; 0: not told
 }
 
 // ethernet is the frame's link-layer header; only if f.Ethernet.

@@ -316,7 +316,7 @@ func (l *Loop) retryMisses(t *Table, changed bool) {
 		return
 	}
 	for _, m := range l.misses.take() {
-		f := Frame{Buf: m.buf, Ifindex: m.in, PktType: m.pktType, Ethernet: m.ethernet, Received: m.received, id: m.id}
+		f := Frame{Buf: m.buf, Ifindex: m.in, PktType: m.pktType, Ethernet: m.ethernet, Received: m.received, id: m.id, Tag: m.tag}
 		l.handle(t, &f, m.since)
 	}
 	l.flush()
@@ -569,6 +569,9 @@ func (l *Loop) hold(f *Frame, r *result) Verdict {
 	key := hopKey{ifindex: r.out.Ifindex, addr: r.next}
 	ask, kept := l.queue.add(key, f, r, r.out.Neighbour(r.next), l.now())
 	l.counters.verdicts[Queue].Add(1)
+	if kept && r.in != nil && l.taps.tap != nil && l.taps.current >= 0 {
+		l.queue.last(key).came = l.taps.waits()
+	}
 	l.await()
 	for i := range l.queue.evicted {
 		l.evict(&l.queue.evicted[i], key, r.out)

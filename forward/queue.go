@@ -34,6 +34,7 @@ type waiting struct {
 	received int64 // ns since 1970
 	rule     *Rule
 	route    *Route
+	came     cameAs
 }
 
 type hop struct {
@@ -67,6 +68,12 @@ func (q *hopQueue) shareOf(ifindex int32) *share {
 		q.shares[ifindex] = s
 	}
 	return s
+}
+
+// last is the packet that was added last to a hop.
+func (q *hopQueue) last(key hopKey) *waiting {
+	p := q.hops[key].packets
+	return &p[len(p)-1]
 }
 
 // give says that a packet has left a hop.
@@ -213,6 +220,7 @@ type missed struct {
 	in       int32
 	pktType  uint8
 	ethernet bool
+	tag      Tag
 	since    int64
 	received int64 // ns since 1970
 	id       uint64
@@ -229,7 +237,7 @@ func (q *missQueue) add(f *Frame, now int64) bool {
 		q.shares = make(map[int32]int)
 	}
 	q.shares[f.Ifindex]++
-	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, ethernet: f.Ethernet, since: now,
+	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, ethernet: f.Ethernet, tag: f.Tag, since: now,
 		received: f.Received, id: f.id})
 	q.bytes += len(f.Buf)
 	return true

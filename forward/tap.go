@@ -19,6 +19,10 @@ type Look struct {
 	Ifindex  int32  // where it came in, or left
 	PktType  uint8  // PACKET_*, of a packet that came in
 	Ethernet bool
+	Tag      // of a packet that came in
+	// Again says that the packet has been shown before, as it began to wait:
+	// this is how that ended. It is shown as it came both times.
+	Again bool
 
 	Verdict   Verdict
 	ICMPType  uint8 // of the error that was sent about it; 0: none
@@ -69,6 +73,14 @@ type tapping struct {
 	sent    int64 // when flush began to send, ns since 1970
 }
 
+// cameAs is a packet that waits as it came: what waits is rewritten.
+type cameAs struct {
+	buf      []byte // nil: nobody wanted to see it
+	pktType  uint8
+	ethernet bool
+	tag      Tag
+}
+
 // note is a packet that came in, or had been waiting.
 type note struct {
 	look  Look
@@ -110,11 +122,12 @@ func (p *tapping) note() *note {
 
 // arrive notes a frame before it is rewritten.
 func (p *tapping) arrive(f *Frame) {
-	if f.id == 0 {
+	again := f.id != 0
+	if !again {
 		f.id = p.tap.ID()
 	}
 	n := p.note()
-	n.look = Look{ID: f.id, Received: f.Received, Buf: f.Buf, Ifindex: f.Ifindex, PktType: f.PktType, Ethernet: f.Ethernet}
+	n.look = Look{ID: f.id, Received: f.Received, Buf: f.Buf, Ifindex: f.Ifindex, PktType: f.PktType, Ethernet: f.Ethernet, Tag: f.Tag, Again: again}
 	if n.shown = !p.tap.Wants(&n.look); !n.shown {
 		copy(n.head[:], f.Buf)
 	}
@@ -127,31 +140,52 @@ func (p *tapping) decided(t *Table, r *result) {
 }
 
 // settle notes how the current packet ended. Unless it is on its way out, that
-// is all there is to tell.
+// is all there is to tell: one that goes on waiting has been told of.
 func (p *tapping) settle(v Verdict) {
-	if n := &p.notes[p.current]; v != Forward && !n.shown {
+	n := &p.notes[p.current]
+	if v != Forward && !n.shown && !(v == Queue && n.look.Again) {
 		n.look.Verdict = v
 		p.show(n)
 	}
 	p.current = -1
 }
 
-// resume makes a packet that has been waiting the current one. What is known of
-// it is the packet as it would leave.
+// waits gives the current packet as it came, since it begins to wait.
+func (p *tapping) waits() (c cameAs) {
+	n := &p.notes[p.current]
+	if n.shown {
+		return c
+	}
+	c = cameAs{buf: slices.Clone(n.look.Buf), pktType: n.look.PktType, ethernet: n.look.Ethernet, tag: n.look.Tag}
+	copy(c.buf, n.head[:])
+	return c
+}
+
+// resume makes a packet that has been waiting the current one. If nobody looked
+// when it came, what is known of it is the packet as it would leave.
 func (p *tapping) resume(t *Table, w *waiting, key hopKey, out *Link, nb *Neighbour) {
-	if w.id == 0 {
+	again := w.id != 0
+	if !again {
 		w.id = p.tap.ID()
 	}
 	n := p.note()
-	n.shown = true
-	n.look = Look{ID: w.id, Received: w.received, Buf: w.buf, Ifindex: w.in,
-		Ethernet: true, Table: t, From: t.Link(w.in), To: out, Rule: w.rule, Route: w.route, Next: key.addr, Neighbour: nb}
+	n.look = Look{ID: w.id, Received: w.received, Buf: w.came.buf, Ifindex: w.in, PktType: w.came.pktType,
+		Ethernet: w.came.ethernet, Tag: w.came.tag, Again: again, Table: t, From: t.Link(w.in), To: out, Rule: w.rule, Route: w.route, Next: key.addr, Neighbour: nb}
+	if n.shown = n.look.Buf == nil; !n.shown {
+		copy(n.head[:], n.look.Buf)
+	}
 }
 
 // failed shows a packet whose wait was in vain, with the TTL that it came with.
 func (p *tapping) failed(w *waiting, v Verdict) {
 	n := &p.notes[p.current]
 	p.current = -1
+	if !n.shown {
+		n.look.Verdict = v
+		p.show(n)
+		return
+	}
+	n.look.Buf, n.look.Ethernet, n.look.Again = w.buf, true, false
 	if w.as != Forward {
 		n.look.Out = true
 		n.look.Ifindex = n.look.To.index()
@@ -159,6 +193,9 @@ func (p *tapping) failed(w *waiting, v Verdict) {
 		ip := wire.IPv4(w.buf[VnetLen+wire.EthernetLen:])
 		ip[8]++
 		ip.UpdateHeaderChecksum()
+		if from := n.look.From; from != nil && !from.ethernet() { // it got its Ethernet header here
+			n.look.Buf, n.look.Ethernet = w.buf[wire.EthernetLen:], false
+		}
 	}
 	n.look.Verdict = v
 	if p.tap.Wants(&n.look) {
@@ -245,6 +282,7 @@ func (p *tapping) flushed(out []Out) {
 		if !e.wanted {
 			continue
 		}
+		k.Again, k.Tag = false, Tag{}
 		k.Out, k.Buf, k.Ifindex, k.To, k.Ethernet, k.Verdict, k.Sent = true, e.buf, e.out.Ifindex, e.out, e.out.ethernet(), v, p.sent
 		copy(e.buf, e.head[:min(len(e.buf), tapHead)])
 		p.tap.Look(k)

@@ -3,6 +3,7 @@ package forward_test
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -113,10 +114,10 @@ func TestTapQueue(t *testing.T) {
 		t.Fatalf("shown: %+v", tap.seen)
 	}
 	end, icmp := tap.seen[1], tap.seen[2]
-	if end.Verdict != forward.DropNeighFailed || end.ID != tap.seen[0].ID || end.Out || end.ICMPCode != 1 || !bytes.Equal(end.frame, original) {
+	if tap.seen[0].Again || !end.Again || end.Verdict != forward.DropNeighFailed || end.ID != tap.seen[0].ID || end.Out || end.ICMPCode != 1 || !bytes.Equal(end.frame, original) {
 		t.Errorf("the end: %+v\n%x\n%x", end.Look, end.frame, original)
 	}
-	if icmp.Verdict != forward.Originate || icmp.ID != end.ID {
+	if icmp.Verdict != forward.Originate || icmp.ID != end.ID || icmp.Again {
 		t.Errorf("the error: %+v", icmp.Look)
 	}
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.1", 18))
@@ -124,9 +125,99 @@ func TestTapQueue(t *testing.T) {
 	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &forward.Neighbour{Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}})
 	l.Publish(b.Publish())
 	once(t, l)
-	last := tap.seen[len(tap.seen)-1]
-	if last.Verdict != forward.Forward || !last.Out || last.ID != tap.seen[len(tap.seen)-2].ID || last.Next != netip.MustParseAddr("192.168.1.77") {
+	if len(tap.seen) != 6 {
+		t.Fatalf("shown: %+v", tap.seen)
+	}
+	queued, end, last := tap.seen[3], tap.seen[4], tap.seen[5]
+	if queued.Again || end.Out || !end.Again || end.Verdict != forward.Forward || end.ID != queued.ID || !bytes.Equal(end.frame, original) {
+		t.Errorf("resolved, as it came: %+v\n%x\n%x", end.Look, end.frame, original)
+	}
+	if last.Verdict != forward.Forward || !last.Out || last.Again || last.ID != queued.ID || last.Next != netip.MustParseAddr("192.168.1.77") {
 		t.Errorf("resolved: %+v", last.Look)
+	}
+}
+
+// TestTapWaitsAsItCame: how a wait ended is told of the packet as it came,
+// padding, options and link layer and all, or of what is known if nobody looked
+// then.
+func TestTapWaitsAsItCame(t *testing.T) {
+	const tun = 40
+	padded := append(forward.Packet("10.65.0.1", "10.67.0.1", 1), make([]byte, 17)...)
+	raw := slices.Concat(padded[:forward.VnetLen], padded[forward.VnetLen+wire.EthernetLen:])
+	stamped := forward.Packet("10.65.0.1", "10.67.0.1", 40, func(_ forward.Vnet, ip wire.IPv4) {
+		ip[0] = 0x47                                   // two words of options where UDP was
+		copy(ip[20:], []byte{68, 8, 5, 0, 0, 0, 0, 0}) // a timestamp, room for one
+	})
+	for name, c := range map[string]struct {
+		frame  []byte
+		from   int32
+		looked bool // as it came
+	}{
+		"padded": {padded, forward.IfPod1, true}, "options": {stamped, forward.IfPod1, true}, "no link layer": {raw, tun, true},
+		"nobody looked": {padded[:len(padded)-17], forward.IfPod1, false}, "no link layer, nobody looked": {raw[:len(raw)-17], tun, false},
+	} {
+		for _, n := range []*forward.Neighbour{{Failed: true}, {Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}}} {
+			l, p, b, _ := newLoop(t)
+			b.SetLink(forward.Link{Ifindex: tun, Name: "tun0", Flags: forward.LinkUp | forward.LinkWorkload, MTU: 1500, Slot: 9})
+			l.Publish(b.Publish())
+			tap := &recorder{}
+			if c.looked {
+				l.SetTap(tap)
+			}
+			inject := p.Inject
+			if c.from == tun {
+				inject = p.InjectBare
+			}
+			inject(c.from, bytes.Clone(c.frame))
+			once(t, l)
+			l.SetTap(tap)
+			b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), n)
+			l.Publish(b.Publish())
+			l.Age(200 * time.Millisecond)
+			once(t, l)
+			ends := 0
+			for _, k := range tap.seen {
+				if k.Out || k.Verdict == forward.Queue {
+					continue
+				}
+				if ends++; k.Again != c.looked || k.Ifindex != c.from || k.Ethernet != (c.from != tun) || !bytes.Equal(k.frame[forward.VnetLen:], c.frame[forward.VnetLen:]) {
+					t.Errorf("%s, failed %v: %+v\n%x\n%x", name, n.Failed, k.Look, k.frame, c.frame)
+				}
+			}
+			if want := c.looked || n.Failed; ends > 1 || want != (ends == 1) {
+				t.Errorf("%s, failed %v: %d ends: %+v", name, n.Failed, ends, tap.seen)
+			}
+		}
+	}
+}
+
+// TestTapMiss: a packet that waits for its way, and then for its next hop, waits
+// once, however often it is looked at.
+func TestTapMiss(t *testing.T) {
+	l, p, b, _ := newLoop(t)
+	tap := &recorder{}
+	l.SetTap(tap)
+	original := forward.Packet("10.65.0.1", "172.16.0.1", 18)
+	p.Inject(forward.IfPod1, bytes.Clone(original))
+	once(t, l)
+	for range 3 { // news, but not of its way
+		l.Publish(b.Publish())
+		once(t, l)
+	}
+	b.SetRoutes(forward.TableMain, netip.MustParsePrefix("172.16.0.0/12"), []forward.Route{{Table: forward.TableMain, Type: forward.RouteUnicast,
+		Nexthops: []forward.Nexthop{{Ifindex: forward.IfUplink, Weight: 1, Gateway: netip.MustParseAddr("192.168.1.77")}}}})
+	l.Publish(b.Publish())
+	once(t, l)
+	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &forward.Neighbour{Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}})
+	l.Publish(b.Publish())
+	once(t, l)
+	if len(tap.seen) != 3 {
+		t.Fatalf("shown: %+v", tap.seen)
+	}
+	queued, end, left := tap.seen[0], tap.seen[1], tap.seen[2]
+	if queued.Verdict != forward.Queue || queued.Again || end.Verdict != forward.Forward || !end.Again || end.Out || !left.Out ||
+		end.ID != queued.ID || left.ID != queued.ID || !bytes.Equal(end.frame, original) || end.Route == nil {
+		t.Errorf("%+v\n%+v\n%+v", queued.Look, end.Look, left.Look)
 	}
 }
 

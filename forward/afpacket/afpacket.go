@@ -152,7 +152,8 @@ func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
 	for b.N < len(b.Frames) && copies < copyBuffers && s.Next(&slot) {
 		f := &b.Frames[b.N]
 		*f = forward.Frame{Buf: slot.Data, Ifindex: slot.Ifindex, PktType: slot.PktType,
-			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged && slot.TCI&pktring.VLANID != 0, Received: slot.Time}
+			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged && slot.TCI&pktring.VLANID != 0, Received: slot.Time,
+			Tag: forward.Tag{Tagged: slot.Tagged, TCI: slot.TCI, TPID: slot.TPID}}
 		b.N++
 		switch {
 		case slot.Copied:
