@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -26,29 +27,32 @@ var Kinds = []string{Forward, Answer, Local, Punt, Ignore, Queue, Originate, Dro
 
 // Verdict is what became of a packet, and why. Zero fields were not found out.
 type Verdict struct {
-	Kind   string `json:"verdict"`
-	Reason string `json:"reason,omitempty"` // of a drop or an ignore
+	Kind   string
+	Reason string // of a drop or an ignore
 	// ID is the same for a packet as it came, each copy that left, its wait
 	// and the ICMP error about it.
-	ID  uint64     `json:"id"`
-	In  string     `json:"in,omitempty"`  // interface it came from, of a copy that left
-	Out string     `json:"out,omitempty"` // interface it left by, or would have
-	Via netip.Addr `json:"via,omitzero"`  // gateway, or neighbour that was not reached
+	ID uint64
+	// Again says that the packet has been told of before, when it began to
+	// wait: this is how that ended.
+	Again bool
+	In    string     // interface it came from, of a copy that left
+	Out   string     // interface it left by, or would have
+	Via   netip.Addr // gateway, or neighbour that was not reached
 	// Route is the prefix that matched.
-	Route netip.Prefix     `json:"route,omitzero"`
-	IsAt  net.HardwareAddr `json:"-"` // the MAC that was answered
+	Route netip.Prefix
+	IsAt  net.HardwareAddr // the MAC that was answered
 	// ICMP is type/code of the error or redirect that was sent about it.
-	ICMP string `json:"icmp,omitempty"`
+	ICMP string
 
-	Rule      string        `json:"rule,omitempty"` // priority of the policy rule
-	Table     uint32        `json:"table,omitempty"`
-	Metric    uint32        `json:"metric,omitempty"`
-	Neighbour string        `json:"neighbour,omitempty"` // its state, in the words of ip-neighbour(8)
-	Src       string        `json:"src_mac,omitempty"`   // MACs that it left with
-	Dst       string        `json:"dst_mac,omitempty"`
-	TTL       string        `json:"ttl,omitempty"` // before>after
-	MTU       int           `json:"mtu,omitempty"` // of the way out, bytes
-	Took      time.Duration `json:"took_ns,omitempty"`
+	Rule      string // priority of the policy rule
+	Table     uint32
+	Metric    uint32
+	Neighbour string // its state, in the words of ip-neighbour(8)
+	Src       string // MACs that it left with
+	Dst       string
+	TTL       string // before>after
+	MTU       int    // of the way out, bytes
+	Took      time.Duration
 }
 
 // AppendSuffix appends what ends a line: " => forward ens192 via 192.168.1.16
@@ -157,9 +161,19 @@ func appendEscaped(b []byte, s string) []byte {
 // A packet's comment in a capture file is its Verdict as key=value words in
 // this order; verdict comes first and is always there.
 
+// againWord is in the comment of a Verdict with Again set.
+var againWord = []byte(" again=1")
+
+// IsAgain reports whether a comment is that of a Verdict with Again set.
+func IsAgain(comment []byte) bool {
+	return bytes.HasPrefix(comment, verdictWord) && bytes.Contains(comment, againWord)
+}
+
+var verdictWord = []byte("verdict=")
+
 // AppendComment appends the Verdict as the comment of a packet.
 func (v *Verdict) AppendComment(b []byte) []byte {
-	b = append(append(b, "verdict="...), v.Kind...)
+	b = append(append(b, verdictWord...), v.Kind...)
 	word := func(key, value string) {
 		if value != "" {
 			b = append(append(append(b, ' '), key...), '=')
@@ -173,6 +187,9 @@ func (v *Verdict) AppendComment(b []byte) []byte {
 	}
 	word("reason", v.Reason)
 	number("id", v.ID)
+	if v.Again {
+		b = append(b, againWord...)
+	}
 	word("in", v.In)
 	word("out", v.Out)
 	if v.Via.IsValid() {
@@ -200,7 +217,7 @@ func (v *Verdict) AppendComment(b []byte) []byte {
 // ParseComment reads a Verdict from a packet's comment. ok is false if the
 // comment is another's; words that a later version added are passed over.
 func ParseComment(s string) (v Verdict, ok bool) {
-	rest, ours := strings.CutPrefix(s, "verdict=")
+	rest, ours := strings.CutPrefix(s, string(verdictWord))
 	if !ours {
 		return v, false
 	}
@@ -238,6 +255,8 @@ func (v *Verdict) set(key, value string) {
 		v.Reason = value
 	case "id":
 		v.ID = number(64)
+	case "again":
+		v.Again = value == "1"
 	case "in":
 		v.In = value
 	case "out":

@@ -19,6 +19,16 @@ const (
 	unknownType = 0xff // no packet type: it is shown as "?"
 )
 
+// length8023 is the protocol of a frame that has its length where others have
+// their type (net/ethernet/eth.c, eth_type_trans): ETH_P_802_3 if it is one of
+// Novell's without LLC, else ETH_P_802_2.
+func length8023(payload []byte) uint16 {
+	if len(payload) >= 2 && payload[0] == 0xff && payload[1] == 0xff {
+		return 0x0001
+	}
+	return 0x0004
+}
+
 // cook gives p the header of a Linux cooked capture, in a buffer of its own. VLAN
 // tags go with the Ethernet header as they do in the kernel: of what is received
 // the outer one, for which libpcap has no place in this header, and of what is
@@ -39,6 +49,9 @@ func cook(p *pcapfile.Packet, buf []byte) (*pcapfile.Packet, []byte) {
 			removed += tagLen
 		}
 		copy(h[0:2], payload[removed-2:])
+		if binary.BigEndian.Uint16(h[0:]) < etherLeast {
+			binary.BigEndian.PutUint16(h[0:], length8023(payload[removed:]))
+		}
 		h[11] = 6
 		copy(h[12:], payload[6:12])
 	case pcapfile.LinkTypeRaw, pcapfile.LinkTypeIPv4, pcapfile.LinkTypeIPv6:
@@ -59,6 +72,9 @@ func cook(p *pcapfile.Packet, buf []byte) (*pcapfile.Packet, []byte) {
 		h[10] = unknownType
 	}
 	buf = append(append(buf[:0], h[:]...), payload[removed:]...)
+	if i := p.Interface; i != nil && i.SnapLen > 0 && uint64(len(buf)) > uint64(i.SnapLen) {
+		buf = buf[:i.SnapLen] // is that of the packet with this header, as with tcpdump -i any
+	}
 	c := *p
 	c.Data, c.Len, c.LinkType = buf, p.Len-uint32(removed)+sll2Len, pcapfile.LinkTypeLinuxSLL2
 	return &c, buf

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"proxyarpd/capture"
@@ -13,27 +15,77 @@ import (
 
 // listInterfaces is -D.
 func (r *run) listInterfaces() error {
-	all, err := net.Interfaces()
+	all, err := interfaceList()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(r.Out, "1.%s (Pseudo-device that captures on all interfaces) [Up, Running]\n", capture.Any)
 	for n, i := range all {
-		var words []string
-		for _, f := range []struct {
-			flag net.Flags
-			word string
-		}{{net.FlagUp, "Up"}, {net.FlagRunning, "Running"}, {net.FlagLoopback, "Loopback"}} {
-			if i.Flags&f.flag != 0 {
-				words = append(words, f.word)
-			}
-		}
-		if len(words) == 0 {
-			words = []string{"none"}
-		}
-		fmt.Fprintf(r.Out, "%d.%s [%s]\n", n+2, printable(i.Name), strings.Join(words, ", "))
+		fmt.Fprintf(r.Out, "%d.%s%s [%s]\n", n+1, printable(i.name), i.description, strings.Join(i.words(), ", "))
 	}
 	return nil
+}
+
+// device is an interface as -D has it.
+type device struct {
+	name, description string
+	flags             net.Flags
+}
+
+// words are its state in tcpdump's words.
+func (d *device) words() (words []string) {
+	loopback, up, running := d.flags&net.FlagLoopback != 0, d.flags&net.FlagUp != 0, d.flags&net.FlagRunning != 0
+	for _, w := range []struct {
+		is   bool
+		word string
+	}{
+		{up, "Up"}, {running, "Running"}, {loopback, "Loopback"},
+		{up && running && !loopback && d.description == "", "Connected"}, {up && !running && !loopback, "Disconnected"}, {!up && !running && !loopback, "none"},
+	} {
+		if w.is {
+			words = append(words, w.word)
+		}
+	}
+	return words
+}
+
+// interfaceList gives the interfaces in the order of libpcap's list, by whose
+// numbers -i takes them.
+func interfaceList() ([]device, error) {
+	found, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]device, 0, len(found)+1)
+	for _, i := range found {
+		all = append(all, device{name: i.Name, flags: i.Flags})
+	}
+	all = append(all, device{name: capture.Any, description: " (Pseudo-device that captures on all interfaces)", flags: net.FlagUp | net.FlagRunning})
+	slices.SortStableFunc(all, func(a, b device) int { return cmp.Compare(a.merit(), b.merit()) })
+	return all, nil
+}
+
+// merit orders interfaces as libpcap does (pcap.c, get_figure_of_merit): those
+// that run go first, then those that are up, the loopback last of its kind.
+func (d *device) merit() (m uint32) {
+	const notRunning, notUp, loopback, pseudo = 1 << 31, 1 << 30, 1 << 29, 1<<29 - 1
+	if d.description != "" {
+		return pseudo
+	}
+	for _, f := range []struct {
+		is  bool
+		bit uint32
+	}{{d.flags&net.FlagRunning == 0, notRunning}, {d.flags&net.FlagUp == 0, notUp}, {d.flags&net.FlagLoopback != 0, loopback}} {
+		if f.is {
+			m |= f.bit
+		}
+	}
+	return m
+}
+
+// exists reports whether there is an interface with that name.
+func exists(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil
 }
 
 // listTypes is -L.

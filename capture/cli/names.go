@@ -19,6 +19,29 @@ import (
 type names struct {
 	hosts map[netip.Addr]string
 	ports map[string]string // "80/tcp"
+	local netip.Prefix      // -f: other IPv4 addresses have no names; invalid is that all may
+}
+
+// localNetwork is that of the interface for -f: as in libpcap, all addresses
+// where there are several interfaces, or it has none.
+func localNetwork(o *options) netip.Prefix {
+	if !o.foreign || len(o.interfaces) != 1 {
+		return netip.Prefix{}
+	}
+	i, err := net.InterfaceByName(o.interfaces[0])
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addrs, err := i.Addrs()
+	if err != nil {
+		return netip.Prefix{}
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			return p.Masked()
+		}
+	}
+	return netip.Prefix{}
 }
 
 const (
@@ -59,7 +82,7 @@ func (n *interfaceNames) of(p *pcapfile.Packet) string {
 // host asks the resolver once for an address; "" if it has no name.
 func (n *names) host(addr []byte) string {
 	a, ok := netip.AddrFromSlice(addr)
-	if !ok {
+	if !ok || a.Is4() && n.local.IsValid() && !n.local.Contains(a) {
 		return ""
 	}
 	if name, asked := n.hosts[a]; asked {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"proxyarpd/capture"
 	"proxyarpd/capture/pcapfile"
 )
 
@@ -60,6 +61,9 @@ type options struct {
 	summary bool
 	control string
 	bpfFile string
+
+	packetType, fileList, postRotate, stampType         string
+	asDot, rawHandles, foreign, listStampTypes, version bool
 }
 
 // verdictModes are the values of --verdict.
@@ -88,7 +92,7 @@ func (o *options) flags(control string) *pflag.FlagSet {
 	f.IntVarP(&o.snap, "snapshot-length", "s", 0, "`bytes` of each packet to keep; 0: 262144")
 	f.StringVarP(&o.direction, "direction", "Q", "inout", "in, out or inout")
 	f.IntVarP(&o.buffer, "buffer-size", "B", 0, "`KiB` of packets that may wait to be printed or written")
-	f.BoolVarP(&o.noPromisc, "no-promiscuous-mode", "p", false, "without a daemon: do not put the interface into promiscuous mode")
+	f.BoolVarP(&o.noPromisc, "no-promiscuous-mode", "p", false, "do not put the interface into promiscuous mode")
 	f.StringVarP(&o.read, "read", "r", "", "read packets from this `file`, - is standard input")
 	f.StringVarP(&o.write, "write", "w", "", "write packets to this `file`, - is standard output; pcapng, or pcap where there are no verdicts or the name ends in .pcap")
 	f.StringVarP(&o.rotateSize, "file-size", "C", "", "with -w: begin a new file after that `size` (millions of bytes)")
@@ -115,6 +119,7 @@ func (o *options) flags(control string) *pflag.FlagSet {
 	f.BoolVarP(&o.noDomain, "no-domain", "N", false, "host names without their domain")
 	f.BoolVarP(&o.noChecksum, "dont-verify-checksums", "K", false, "do not verify checksums")
 	f.BoolVar(&o.nano, "nano", false, "print nanoseconds")
+	o.tcpdumpFlags(f)
 	f.StringVar(&o.verdict, "verdict", "suffix", "")
 	f.BoolVar(&o.drops, "drops", false, "")
 	f.StringArrayVar(&o.reasons, "reason", nil, "")
@@ -216,13 +221,15 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return bad("invalid packet count %d", o.count)
 	case f.Changed("buffer-size") && (o.buffer <= 0 || o.buffer > maxBuffer):
 		return bad("invalid packet buffer size %d", o.buffer)
+	case o.version:
+		return nil
 	case f.Changed("file-count") && o.rotateFiles <= 0:
 		return bad("invalid number of output files %d", o.rotateFiles)
 	case o.rotateSeconds < 0:
 		return bad("invalid number of seconds %d", o.rotateSeconds)
 	case o.read != "" && len(o.interfaces) > 0:
 		return bad("-i and -r exclude each other")
-	case o.onlyCount && o.read == "":
+	case o.onlyCount && o.read == "" && o.fileList == "":
 		return bad("--count is for -r")
 	case o.write == "" && (o.rotateSize != "" || o.rotateSeconds != 0 || o.rotateFiles != 0):
 		return bad("-C, -G and -W are for -w")
@@ -236,6 +243,15 @@ func (o *options) check(f *pflag.FlagSet) error {
 			return bad("invalid data link type %s", printable(o.linkType))
 		}
 	}
+	if err := o.checkTcpdump(f); err != nil {
+		return err
+	}
+	if err := o.checkPrinting(f); err != nil {
+		return err
+	}
+	if o.perPacket { // -U is of what is printed, too
+		o.lineBuffered = true
+	}
 	for _, g := range append(append([]string{}, o.interfaces...), o.reasons...) {
 		if _, err := path.Match(g, ""); err != nil {
 			return bad("%q: %v", g, err)
@@ -247,13 +263,47 @@ func (o *options) check(f *pflag.FlagSet) error {
 	return nil
 }
 
+// How packets are printed as text; what is none of that has no such options.
+var (
+	textOnly    = []string{"timestamp", "hex", "hex-ascii", "ascii", "number"}
+	packetsOnly = append([]string{"link-level", "quick", "absolute-tcp-sequence-numbers", "no-domain", "dont-verify-checksums", "print", "packet-type",
+		"asdot", "raw-handles", "foreign-numeric", "nano", "time-stamp-precision"}, textOnly...)
+)
+
+// checkPrinting refuses options of what is not printed.
+func (o *options) checkPrinting(f *pflag.FlagSet) error {
+	refuse := func(what string, options []string) error {
+		for _, name := range options {
+			if f.Changed(name) {
+				typed := "--" + name
+				if letter := f.Lookup(name).Shorthand; letter != "" {
+					typed = "-" + letter
+				}
+				return Usage(fmt.Sprintf("%s does not go with %s", typed, what))
+			}
+		}
+		return nil
+	}
+	switch {
+	case o.summary && (o.verdict == "line" || o.verdict == "off"):
+		return Usage("--verdict " + o.verdict + " does not go with --summary: it prints no packets")
+	case o.summary:
+		return refuse("--summary: it prints no packets", packetsOnly)
+	case o.write != "" && !o.print && (o.verdict == "line" || o.verdict == "json"):
+		return Usage("--verdict " + o.verdict + " is for what is printed: add --print to -w")
+	case o.verdict == "json" && o.write == "":
+		return refuse("--verdict json: a packet is an object of fields, its time has nanoseconds", append([]string{"nano", "time-stamp-precision"}, textOnly...))
+	case o.verdict == "json":
+		return refuse("--verdict json: a packet is an object of fields", textOnly)
+	}
+	return nil
+}
+
 // wantsVerdict reports whether something was asked for that only a daemon, or
 // a file with verdicts, can tell.
-func (o *options) wantsVerdict() bool {
-	return o.drops || len(o.reasons) > 0 || o.summary || o.verdict == "json"
-}
+func (o *options) wantsVerdict() bool { return o.drops || len(o.reasons) > 0 }
 
 // several reports whether packets of more than one interface are shown.
 func (o *options) several() bool {
-	return len(o.interfaces) != 1 || isPattern(o.interfaces[0])
+	return capture.Several(o.interfaces)
 }

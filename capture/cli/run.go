@@ -10,6 +10,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,19 +27,26 @@ type Env struct {
 	Daemon   Daemon
 	Control  string // default of --control
 	Version  string
+	// Counts asks for the counts so far, Flush for what was written to be in
+	// the file: tcpdump's SIGUSR1 and SIGUSR2. nil never does.
+	Counts, Flush <-chan os.Signal
 }
 
 // run is one run of the command.
 type run struct {
 	Env
 	*options
+	ctx      context.Context // of Run
 	src      source
 	selector selector
 	sinks    []sink
 	live     bool
-	verdicts bool // packets may have one
-	cooked   bool // several interfaces, shown as -i any is
-	captured uint64
+	verdicts bool     // packets may have one
+	cooked   bool     // several interfaces, shown as -i any is
+	files    []string // of -V, that are still to be read
+	captured atomic.Uint64
+	writing  sync.Mutex // held while a packet goes to the sinks
+	srcMu    sync.Mutex // held while src is replaced
 }
 
 // Run is the command. An error that is a Usage is the caller's fault; ErrHelp
@@ -48,12 +57,23 @@ func Run(ctx context.Context, args []string, env Env) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &run{Env: env, options: o}
+	r := &run{Env: env, options: o, ctx: ctx}
 	switch {
+	case o.version:
+		r.printVersion()
+		return nil
 	case o.list:
 		return r.listInterfaces()
+	}
+	if err := r.nameNumbers(); err != nil {
+		return err
+	}
+	switch {
 	case o.listLinkTypes:
 		return r.listTypes()
+	case o.listStampTypes:
+		r.listStamps()
+		return nil
 	}
 	if err := r.loadProgram(); err != nil {
 		return err
@@ -71,8 +91,9 @@ func Run(ctx context.Context, args []string, env Env) (err error) {
 	if err := r.openSinks(); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, r.src.end)
+	stop := context.AfterFunc(ctx, func() { r.source().end() })
 	defer stop()
+	defer r.attend()()
 	return r.loop(ctx)
 }
 
@@ -95,19 +116,27 @@ func (r *run) loadProgram() error {
 
 // compile finds errors of the expression before anything is opened.
 func (r *run) compile() error {
-	if _, err := filter.Compile(r.expression, filter.Ethernet); err != nil && r.read == "" {
+	if r.read != "" || r.fileList != "" {
+		return nil
+	}
+	if _, err := filter.CompileLive(r.expression); err != nil {
 		return badExpression(err)
 	}
 	return nil
 }
 
-// badExpression says where an expression is wrong.
-func badExpression(err error) error {
-	return Usage("can't parse filter expression: " + strings.TrimPrefix(err.Error(), "filter: "))
-}
+// badExpression says what is wrong with an expression.
+func badExpression(err error) error { return Usage(filter.Words(err)) }
 
 // open finds out where packets come from.
 func (r *run) open(ctx context.Context) error {
+	if r.fileList != "" {
+		var err error
+		if r.files, err = readFileList(r.fileList); err != nil {
+			return err
+		}
+		r.read, r.files = r.files[0], r.files[1:]
+	}
 	if r.read != "" {
 		return r.openRead()
 	}
@@ -142,14 +171,16 @@ func (r *run) openRead() error {
 			return errors.Join(err, src.close())
 		}
 	}
+	r.srcMu.Lock()
 	r.src, r.verdicts = src, r.verdict != "off"
+	r.srcMu.Unlock()
 	r.cooked = r.verdicts && ofSeveral(src.r.Section())
 	return nil
 }
 
 // openFile opens the file of -r, and says what it is.
 func (r *run) openFile() (*reading, error) {
-	src, err := openFile(r.read)
+	src, err := openFile(r.ctx, r.read)
 	if err != nil {
 		return nil, err
 	}
@@ -196,27 +227,26 @@ func ofSeveral(s pcapfile.Section) bool {
 	}
 	for _, c := range s.Comments {
 		if names, ok := strings.CutPrefix(c, interfacesComment); ok {
-			return strings.Contains(names, " ") || isPattern(names)
+			return strings.Contains(names, " ") || capture.IsPattern(names)
 		}
 	}
 	return false
 }
 
 func (r *run) openDaemon(ctx context.Context) error {
-	req := capture.Request{Interfaces: r.interfaces, Filter: r.expression, Snap: r.snap, Drops: r.drops, Reasons: r.reasons, Buffer: r.buffer << 10}
+	req := capture.Request{Interfaces: r.interfaces, Filter: r.expression, Snap: r.snap, Drops: r.drops, Reasons: r.reasons, Buffer: r.buffer << 10,
+		Promiscuous: !r.noPromisc && !r.several()}
 	if r.direction != "inout" {
 		req.Direction = r.direction
 	}
 	s, err := r.Daemon(ctx, r.control, req)
+	if bad := capture.BadExpression(""); errors.As(err, &bad) {
+		return Usage(bad)
+	}
 	if err != nil {
 		return err
 	}
 	rep := s.Reply()
-	for _, name := range r.interfaces {
-		if !isPattern(name) && !slices.Contains(rep.Interfaces, name) {
-			return errors.Join(fmt.Errorf("%s: No such device exists", name), s.Close())
-		}
-	}
 	src, err := newReading(s, s, func() {
 		_ = s.End()
 		time.AfterFunc(endGrace, func() { _ = s.Close() })
@@ -224,13 +254,25 @@ func (r *run) openDaemon(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
+	src.ask = s.Ask
 	r.src, r.verdicts = src, true
 	if !rep.HostTraffic {
 		fmt.Fprintln(r.Err, "proxyarpd: no eBPF here: only what the daemon handles is shown, not what it leaves to the kernel")
 	}
 	r.sayForeign(rep.Foreign)
+	r.sayUnmatched(rep.Interfaces)
 	r.banner()
 	return nil
+}
+
+// sayUnmatched tells of globs that no interface matches so far.
+func (r *run) sayUnmatched(there []string) {
+	for _, g := range r.interfaces {
+		if g == capture.Any || !capture.IsPattern(g) || slices.ContainsFunc(there, func(name string) bool { ok, _ := path.Match(g, name); return ok }) {
+			continue
+		}
+		fmt.Fprintf(r.Err, "proxyarpd: %s: no interface matches; waiting for one\n", printable(g))
+	}
 }
 
 // sayForeign tells of interfaces that the daemon does not serve.
@@ -252,13 +294,14 @@ const endGrace = 5 * time.Second
 
 func (r *run) openSocket() error {
 	if r.wantsVerdict() {
-		return fmt.Errorf("%s: %w: --drops, --reason, --summary and --verdict json need one", r.control, capture.ErrNoDaemon)
+		return fmt.Errorf("%s: %w: --drops and --reason need one", r.control, capture.ErrNoDaemon)
 	}
-	src, err := openSocket(r.options)
+	src, there, err := openSocket(r.options)
 	if err != nil {
 		return err
 	}
 	r.src = src
+	r.sayUnmatched(there)
 	if r.verdict != "off" {
 		fmt.Fprintf(r.Err, "proxyarpd: %s: %v: captured from a packet socket, without verdicts\n", r.control, capture.ErrNoDaemon)
 	}
@@ -270,6 +313,8 @@ func (r *run) openSocket() error {
 func (r *run) banner() {
 	if r.write == "" && r.verbose == 0 && !r.summary {
 		fmt.Fprintln(r.Err, "proxyarpd: verbose output suppressed, use -v[v]... for full protocol decode")
+	} else {
+		fmt.Fprint(r.Err, "proxyarpd: ")
 	}
 	fmt.Fprintf(r.Err, "listening on %s, link-type %s, snapshot length %d bytes\n", strings.Join(r.interfaces, ", "), r.linkType(), r.snap)
 }
@@ -330,7 +375,7 @@ func (r *run) linkTypeWritten() pcapfile.LinkType {
 
 func (r *run) openSinks() error {
 	if r.summary {
-		r.sinks = append(r.sinks, &summary{w: r.Out})
+		r.sinks = append(r.sinks, &summary{w: r.Out, json: r.verdict == "json"})
 		return nil
 	}
 	if r.onlyCount {
@@ -341,7 +386,7 @@ func (r *run) openSinks() error {
 		if r.verdicts && !pcapng && r.live && r.verdict != "off" {
 			fmt.Fprintf(r.Err, "proxyarpd: %s: a pcap file has no verdicts; for those, let the name end in .pcapng\n", r.write)
 		}
-		f, err := newFile(r.options, pcapng, r.cooked, r.pcapHeader(), r.section(), r.src)
+		f, err := newFile(r.options, pcapng, r.cooked, r.pcapHeader(), r.section(), r.src, r.rotated)
 		if err != nil {
 			return err
 		}
@@ -358,28 +403,46 @@ func (r *run) loop(ctx context.Context) (err error) {
 	var p pcapfile.Packet
 	var v capture.Verdict
 	failed, judged := false, false // the source failed, not we; a packet had a verdict
-	for r.count == 0 || r.captured < uint64(r.count) {
+	for before := uint64(0); ; {   // the files of -V that have been read
+		if r.count > 0 && r.captured.Load()-before >= uint64(r.count) {
+			if len(r.files) == 0 {
+				break
+			}
+			if err = r.nextFile(); err != nil {
+				break
+			}
+			before = r.captured.Load()
+		}
 		if !r.src.ready() {
 			if err = r.each(sink.flush); err != nil {
 				break
 			}
 		}
-		if err = r.src.next(&p); err != nil {
+		if err = r.src.next(&p); errors.Is(err, io.EOF) && len(r.files) > 0 && ctx.Err() == nil {
+			if err = r.nextFile(); err == nil {
+				before = r.captured.Load()
+				continue
+			}
+		}
+		if err != nil {
 			failed = true
 			break
 		}
 		told := r.judge(&p, &v)
 		judged = judged || told != nil
 		if !r.live { // else the daemon has sorted
-			if told == nil && r.wantsVerdict() && r.verdict != "json" && !r.summary || told != nil && !r.asked(told) {
+			if told == nil && r.wantsVerdict() || told != nil && !r.asked(told) {
 				continue
 			}
 			if !r.selector.match(&p) {
 				continue
 			}
 		}
-		r.captured++
-		if err = r.each(func(s sink) error { return s.packet(&p, told) }); err != nil {
+		again := r.again(&p)
+		if !again {
+			r.captured.Add(1)
+		}
+		if err = r.each(func(s sink) error { return s.packet(&p, told, again) }); err != nil {
 			break
 		}
 	}
@@ -387,14 +450,17 @@ func (r *run) loop(ctx context.Context) (err error) {
 	if failed {
 		err = r.over(ctx, err)
 	}
-	if !r.live && !judged && (r.drops || len(r.reasons) > 0) && err == nil {
+	if !r.live && !judged && r.wantsVerdict() && err == nil {
 		fmt.Fprintf(r.Err, "proxyarpd: %s: no packet has a verdict\n", printable(r.read))
 	}
-	if errors.Is(err, pcapfile.ErrFileLimit) {
+	full := errors.Is(err, pcapfile.ErrFileLimit) // which is how it is to end
+	if full {
 		fmt.Fprintln(r.Err, "Maximum file limit reached:", r.rotateFiles)
-		err = nil
 	}
 	err = errors.Join(err, r.closeSinks(err))
+	if full && errors.Is(err, pcapfile.ErrFileLimit) {
+		err = nil
+	}
 	if !errors.Is(err, syscall.EPIPE) { // else nobody reads that either, as with tcpdump
 		r.conclude(ctx)
 	}
@@ -408,6 +474,9 @@ var errHungUp = errors.New("the daemon hung up: it was killed, or has not waited
 // for is told of.
 func (r *run) over(ctx context.Context, err error) error {
 	if src, ok := r.src.(*reading); ok && r.live {
+		if reason := src.reason(); reason != "" {
+			return fmt.Errorf("%s: %s", strings.Join(r.interfaces, ", "), reason)
+		}
 		if !src.whole() {
 			return errHungUp
 		}
@@ -415,7 +484,7 @@ func (r *run) over(ctx context.Context, err error) error {
 			fmt.Fprintln(r.Err, "proxyarpd: the daemon ends, and the capture with it")
 		}
 	}
-	if errors.Is(err, io.EOF) || ctx.Err() != nil && errors.Is(err, os.ErrClosed) {
+	if errors.Is(err, io.EOF) || ctx.Err() != nil && (errors.Is(err, os.ErrClosed) || !r.live) {
 		return nil
 	}
 	return err
@@ -434,6 +503,8 @@ func (r *run) closeSinks(failed error) (err error) {
 
 // each does something with all sinks.
 func (r *run) each(do func(sink) error) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	for _, s := range r.sinks {
 		if err := do(s); err != nil {
 			return err
@@ -455,6 +526,12 @@ func (r *run) judge(p *pcapfile.Packet, v *capture.Verdict) *capture.Verdict {
 		}
 	}
 	return nil
+}
+
+// again reports whether a packet has been there before, when it began to wait.
+// Who asked for how it ended alone has not seen it then.
+func (r *run) again(p *pcapfile.Packet) bool {
+	return slices.ContainsFunc(p.Comments, capture.IsAgain) && (r.live || r.asked(&capture.Verdict{Kind: capture.Queue}))
 }
 
 // asked reports whether a verdict is one of --drops and --reason.
@@ -484,26 +561,26 @@ func (r *run) finish() {
 func (r *run) conclude(ctx context.Context) {
 	if !r.live {
 		if r.onlyCount {
-			fmt.Fprintf(r.Out, "%d packet%s\n", r.captured, plural(r.captured))
+			fmt.Fprintf(r.Out, "%d packet%s\n", r.captured.Load(), plural(r.captured.Load()))
 		}
 		return
 	}
-	if ctx.Err() != nil && (r.write != "-") {
+	if ctx.Err() != nil && (r.write == "" || r.print) && r.verdict != "json" && !r.summary {
 		fmt.Fprintln(r.Out) // tcpdump's, in case a line was not finished
 	}
-	var c counts
-	switch s := r.src.(type) {
-	case *reading:
-		c = s.statistics()
-	case *socket:
-		c = s.statistics()
-	}
-	fmt.Fprintf(r.Err, "%d packet%s captured\n", r.captured, plural(r.captured))
-	fmt.Fprintf(r.Err, "%d packet%s received by filter\n", max(c.received, r.captured), plural(max(c.received, r.captured)))
-	fmt.Fprintf(r.Err, "%d packet%s dropped by kernel\n", c.dropped, plural(c.dropped))
+	fmt.Fprintln(r.Err, strings.Join(r.counts(r.src.statistics()), "\n"))
+}
+
+// counts are the parts of what tcpdump says of its counts.
+func (r *run) counts(c counts) []string {
+	captured := r.captured.Load()
+	received := max(c.received, captured)
+	all := []string{fmt.Sprintf("%d packet%s captured", captured, plural(captured)), fmt.Sprintf("%d packet%s received by filter", received, plural(received)),
+		fmt.Sprintf("%d packet%s dropped by kernel", c.dropped, plural(c.dropped))}
 	if c.lost > 0 {
-		fmt.Fprintf(r.Err, "%d packet%s not recorded: the reader was too slow\n", c.lost, plural(c.lost))
+		all = append(all, fmt.Sprintf("%d packet%s not recorded: the reader was too slow", c.lost, plural(c.lost)))
 	}
+	return all
 }
 
 func plural(n uint64) string {

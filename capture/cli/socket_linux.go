@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -21,13 +25,16 @@ import (
 type socket struct {
 	o       *options
 	ring    *pktring.Socket
-	filters [2]*filter.Filter // Ethernet, no link layer
-	one     bool              // one interface alone: no names to look at
+	filter  *filter.Live
+	cooked  bool             // shown as tcpdump -i any shows it
+	named   map[int32]string // interfaces that were asked for by their names: they may get others
 	ifaces  map[socketKey]socketIface
-	names   int // a socket to ask for names by, -1: none
+	names   int // a socket to ask for names by
 	scratch []byte
 	held    int // slots that next gave, and may still be looked at
-	wanted  uint64
+	wanted  atomic.Uint64
+	links   *linkWatch
+	gone    atomic.Pointer[string] // the last of the named interfaces, once none is left and none may come
 }
 
 type socketKey struct {
@@ -42,14 +49,27 @@ const (
 	maxSocketSlots = 1 << 17
 )
 
-func openSocket(o *options) (*socket, error) {
-	s := &socket{o: o, ifaces: map[socketKey]socketIface{}, names: -1, scratch: make([]byte, pcapfile.MaxSnapLen+pktring.TagLen)}
-	var err error
-	if s.filters[0], err = filter.CompileSocket(o.expression, filter.Ethernet); err != nil {
-		return nil, err
+// openSocket begins to capture, and tells which interfaces there are now that
+// were asked for.
+func openSocket(o *options) (s *socket, there []string, err error) {
+	s = &socket{o: o, cooked: o.several(), named: map[int32]string{}, ifaces: map[socketKey]socketIface{}, scratch: make([]byte, pcapfile.MaxSnapLen+pktring.TagLen)}
+	if s.filter, err = filter.CompileLive(o.expression); err != nil {
+		return nil, nil, badExpression(err)
 	}
-	if s.filters[1], err = filter.CompileSocket(o.expression, filter.Raw); err != nil {
-		return nil, err
+	if s.names, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, nil, fmt.Errorf("socket: %w", err)
+	}
+	opened := s
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, opened.close())
+		}
+	}()
+	if s.links, err = watchLinks(); err != nil {
+		return nil, nil, err
+	}
+	if there, err = s.findNamed(); err != nil {
+		return nil, nil, err
 	}
 	cfg := pktring.Config{Slots: socketSlots, SlotSize: socketSlotSize, Plain: true}
 	if o.buffer > 0 {
@@ -57,29 +77,80 @@ func openSocket(o *options) (*socket, error) {
 			cfg.Slots *= 2
 		}
 	}
-	if len(o.interfaces) == 1 && !isPattern(o.interfaces[0]) {
-		i, err := net.InterfaceByName(o.interfaces[0])
-		if err != nil {
-			return nil, fmt.Errorf("%s: No such device exists", o.interfaces[0])
+	if !s.cooked {
+		for index := range s.named {
+			cfg.Ifindex, cfg.Promiscuous = int(index), !o.noPromisc
+			s.attach(&cfg, index)
 		}
-		s.one, cfg.Ifindex, cfg.Promiscuous = true, i.Index, !o.noPromisc
+	}
+	if s.ring, err = pktring.Open(cfg); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			err = fmt.Errorf("%s: You don't have permission to perform this capture on that device: CAP_NET_RAW is required", strings.Join(o.interfaces, ", "))
+		}
+		return nil, nil, err
+	}
+	if len(s.named) > 0 && !s.lasting() {
+		left := maps.Clone(s.named)
+		s.links.start(func() { s.look(left) })
+	}
+	return s, there, nil
+}
+
+// findNamed finds the interfaces that were asked for by name, and why nothing
+// could be captured on them. It gives the names of all that were asked for.
+func (s *socket) findNamed() (there []string, err error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var meaningless error
+	sound := false
+	for _, i := range all {
+		if s.asked(i.Name) {
+			there = append(there, i.Name)
+		}
+		if !slices.Contains(s.o.interfaces, i.Name) {
+			continue
+		}
 		if i.Flags&net.FlagUp == 0 {
 			return nil, fmt.Errorf("%s: That device is not up", i.Name)
 		}
-		s.attach(&cfg, i)
+		s.named[int32(i.Index)] = i.Name
+		if err := s.filter.Err(linkTypeOf(&i)); err != nil {
+			meaningless = badExpression(err)
+		} else {
+			sound = true
+		}
 	}
-	if s.ring, err = pktring.Open(cfg); err != nil {
-		return nil, err
+	for _, name := range s.o.interfaces {
+		if !capture.IsPattern(name) && !slices.Contains(there, name) {
+			return nil, fmt.Errorf("%s: No such device exists", name)
+		}
 	}
-	return s, nil
+	if !sound && !s.lasting() {
+		return nil, meaningless
+	}
+	return there, nil
+}
+
+// lasting reports whether interfaces may yet come.
+func (s *socket) lasting() bool { return slices.ContainsFunc(s.o.interfaces, capture.IsPattern) }
+
+// linkTypeOf is the link type of an interface's frames, to a filter.
+func linkTypeOf(i *net.Interface) filter.LinkType {
+	if len(i.HardwareAddr) == 6 || i.Flags&net.FlagLoopback != 0 {
+		return filter.Ethernet
+	}
+	return filter.Raw
 }
 
 // attach gives the filter to the kernel where one program serves all frames.
-func (s *socket) attach(cfg *pktring.Config, i *net.Interface) {
-	if s.o.expression == "" || len(i.HardwareAddr) != 6 && i.Flags&net.FlagLoopback == 0 {
+func (s *socket) attach(cfg *pktring.Config, index int32) {
+	i, err := net.InterfaceByIndex(int(index))
+	if s.o.expression == "" || err != nil || linkTypeOf(i) != filter.Ethernet {
 		return
 	}
-	program := s.filters[0].Program()
+	program := s.filter.Filter(filter.Ethernet).Program()
 	if program == nil {
 		return // it decides here alone
 	}
@@ -92,20 +163,6 @@ func (s *socket) attach(cfg *pktring.Config, i *net.Interface) {
 	}
 }
 
-// isPattern reports whether a name of -i stands for several interfaces.
-func isPattern(name string) bool {
-	if name == capture.Any {
-		return true
-	}
-	for _, c := range name {
-		switch c {
-		case '*', '?', '[', '\\':
-			return true
-		}
-	}
-	return false
-}
-
 func (s *socket) next(p *pcapfile.Packet) error {
 	s.ring.Release(s.held)
 	s.held = 0
@@ -113,7 +170,7 @@ func (s *socket) next(p *pcapfile.Packet) error {
 	for {
 		if !s.ring.Next(&slot) {
 			if err := s.ring.Wait(-1); errors.Is(err, os.ErrClosed) {
-				return io.EOF
+				return s.over()
 			} else if err != nil {
 				return err
 			}
@@ -121,7 +178,7 @@ func (s *socket) next(p *pcapfile.Packet) error {
 		}
 		if s.take(p, &slot) {
 			s.held = 1
-			s.wanted++
+			s.wanted.Add(1)
 			return nil
 		}
 		s.ring.Release(1)
@@ -142,19 +199,24 @@ func (s *socket) take(p *pcapfile.Packet, slot *pktring.Slot) bool {
 	if slot.Bad || s.o.direction == "in" && out || s.o.direction == "out" && !out {
 		return false
 	}
+	if out && slot.Hatype == unix.ARPHRD_LOOPBACK {
+		return false // it comes in there, too: once is enough, as in libpcap
+	}
 	i := s.iface(slot)
 	if i == nil {
 		return false
 	}
 	meta := filter.Meta{Outgoing: out, Ifindex: uint32(slot.Ifindex), HasVLAN: slot.Tagged, VLANTCI: slot.TCI}
-	f := s.filters[0]
-	if i.LinkType != pcapfile.LinkTypeEthernet {
-		f = s.filters[1]
+	link, length := filter.Raw, slot.Len
+	if i.LinkType == pcapfile.LinkTypeEthernet {
+		if link = filter.Ethernet; s.cooked {
+			length -= ethernetLen
+		}
 	}
-	if !f.MatchMeta(frame, slot.Len, meta) {
+	if !s.filter.Match(link, frame, length, meta) {
 		return false
 	}
-	length := slot.Len
+	length = slot.Len
 	if slot.Tagged && i.LinkType == pcapfile.LinkTypeEthernet && len(frame) >= ethernetLen {
 		frame, length = slot.Retag(s.scratch, frame), length+pktring.TagLen
 	}
@@ -182,7 +244,7 @@ func (s *socket) iface(slot *pktring.Slot) *pcapfile.Interface {
 	i := last.i
 	switch name, ok := s.nameOf(slot.Ifindex); {
 	case !ok: // gone: it is what it was
-	case !s.asked(name):
+	case !s.asked(name) && s.named[slot.Ifindex] == "":
 		i = nil
 	case i == nil || i.Name != name:
 		i = s.describe(name, key)
@@ -208,12 +270,6 @@ func (s *socket) describe(name string, key socketKey) *pcapfile.Interface {
 
 // nameOf asks for one interface's name, not for a list of all (netdevice(7)).
 func (s *socket) nameOf(index int32) (name string, ok bool) {
-	if s.names < 0 {
-		var err error
-		if s.names, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
-			return "", false
-		}
-	}
 	r, err := unix.NewIfreq("")
 	if err != nil {
 		return "", false
@@ -237,14 +293,40 @@ func (s *socket) asked(name string) bool {
 func (s *socket) ready() bool { return s.ring.Ready() }
 func (s *socket) end()        { s.ring.Shut() }
 
-func (s *socket) close() error {
-	err := s.ring.Close()
-	if s.names >= 0 {
-		err = errors.Join(err, unix.Close(s.names))
+// look takes from left the interfaces that have gone, and ends the capture when
+// there are no more.
+func (s *socket) look(left map[int32]string) {
+	for index, name := range left {
+		if _, there := s.nameOf(index); there {
+			continue
+		}
+		if delete(left, index); len(left) == 0 {
+			s.gone.Store(&name)
+			s.ring.Shut()
+		}
 	}
-	return err
+}
+
+// over says why there is no more.
+func (s *socket) over() error {
+	if name := s.gone.Load(); name != nil {
+		return fmt.Errorf("%s: %s", *name, capture.Disappeared)
+	}
+	return io.EOF
+}
+
+func (s *socket) close() (err error) {
+	if s.links != nil {
+		err = s.links.close()
+	}
+	if s.ring != nil {
+		err = errors.Join(err, s.ring.Close())
+	}
+	return errors.Join(err, unix.Close(s.names))
 }
 
 func (s *socket) statistics() counts {
-	return counts{received: s.wanted, dropped: s.ring.Drops()}
+	return counts{received: s.wanted.Load(), dropped: s.ring.Drops()}
 }
+
+func (s *socket) tell(f func(counts)) { f(s.statistics()) }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/filter"
@@ -18,6 +20,9 @@ import (
 type Stream interface {
 	io.ReadCloser
 	End() error
+	// Ask has the statistics so far come with the packets: see
+	// capture.AskStatistics.
+	Ask() error
 	Reply() capture.Reply
 }
 
@@ -34,6 +39,12 @@ type source interface {
 	ready() bool
 	// end has next return what is left, and then io.EOF. For any goroutine.
 	end()
+	// statistics are those that a live source has. They are its end's, or for
+	// next's goroutine.
+	statistics() counts
+	// tell has a live source's statistics told of, once they are known; it does
+	// not wait for that. For any goroutine.
+	tell(func(counts))
 	close() error
 }
 
@@ -53,28 +64,72 @@ type reading struct {
 	ahead    pcapfile.Packet // that look has read
 	aheadErr error
 	looked   bool
+
+	over *atomic.Bool // it is enough of a file
+	ask  func() error // of a daemon's stream
+	mu   sync.Mutex
+	told []func(counts) // who has asked
 }
 
-func openFile(name string) (*reading, error) {
-	if name == "-" {
-		return newReading(os.Stdin, io.NopCloser(nil), nil)
+// openFile opens a file to be read until ctx ends.
+func openFile(ctx context.Context, name string) (*reading, error) {
+	if name == "-" { // a read that waits can't be ended but so
+		out, in := io.Pipe()
+		go func() {
+			_, err := io.Copy(in, os.Stdin)
+			_ = in.CloseWithError(err)
+		}()
+		context.AfterFunc(ctx, func() { _ = out.Close() }) // be it before the first byte
+		return newReading(out, out, func() { _ = out.Close() })
 	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	r, err := newReading(f, f, nil)
+	var over atomic.Bool
+	r, err := newReading(f, f, func() { over.Store(true) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 	}
+	r.over = &over
 	return r, nil
 }
 
 func newReading(r io.Reader, c io.Closer, stop func()) (*reading, error) {
 	s := &reading{closer: c, stop: stop}
 	var err error
-	s.r, err = pcapfile.NewReader(r)
+	if s.r, err = pcapfile.NewReader(r); err == nil {
+		s.r.OnStatistics(s.counted)
+	}
 	return s, err
+}
+
+// counted is told of statistics: those of the first interface are the last that
+// come at a time. At the end nobody waits for them any more.
+func (s *reading) counted(i *pcapfile.Interface) {
+	if i.ID != 0 || i.Statistics.Has&pcapfile.HasEndTime != 0 {
+		return
+	}
+	s.mu.Lock()
+	told := s.told
+	s.told = nil
+	s.mu.Unlock()
+	for _, f := range told {
+		f(s.statistics())
+	}
+}
+
+func (s *reading) tell(f func(counts)) {
+	if s.ask == nil {
+		return // a file has none
+	}
+	s.mu.Lock()
+	s.told = append(s.told, f)
+	asked := len(s.told) > 1
+	s.mu.Unlock()
+	if !asked {
+		_ = s.ask() // fails only where the stream has ended, which next tells
+	}
 }
 
 // look gives the interface of the first packet, which next gives later. An
@@ -95,6 +150,9 @@ func (s *reading) look() *pcapfile.Interface {
 
 // next is the Reader's, with what look has read first.
 func (s *reading) next(p *pcapfile.Packet) error {
+	if s.over != nil && s.over.Load() {
+		return io.EOF
+	}
 	if !s.looked {
 		return s.r.Next(p)
 	}
@@ -125,9 +183,22 @@ func (s *reading) statistics() (c counts) {
 	return c
 }
 
-// whole reports whether a daemon's stream came to its end, which are statistics.
+// whole reports whether a daemon's stream came to its end, which are statistics
+// with the time of the end.
 func (s *reading) whole() bool {
-	return slices.ContainsFunc(s.r.Interfaces(), func(i *pcapfile.Interface) bool { return i.Statistics != nil })
+	return slices.ContainsFunc(s.r.Interfaces(), func(i *pcapfile.Interface) bool {
+		return i.Statistics != nil && i.Statistics.Has&pcapfile.HasEndTime != 0
+	})
+}
+
+// reason is why a daemon has ended its stream; "" if it says none.
+func (s *reading) reason() (reason string) {
+	for _, i := range s.r.Interfaces() {
+		if r := capture.ParseEnd(i.Description); r != "" {
+			reason = r
+		}
+	}
+	return reason
 }
 
 // selector applies the expression to what a file has; each link type has a

@@ -24,7 +24,9 @@ type file struct {
 
 // newFile opens the file of -w. Verdicts and interfaces need pcapng; a name
 // that ends in .pcap says that it is not to be that.
-func newFile(o *options, pcapng, cooked bool, header pcapfile.PcapHeader, section *pcapfile.Section, src source) (*file, error) {
+//
+// rotated is told of each file that another one follows.
+func newFile(o *options, pcapng, cooked bool, header pcapfile.PcapHeader, section *pcapfile.Section, src source, rotated func(string)) (*file, error) {
 	f := &file{o: o, pcapng: pcapng, cooked: cooked && !pcapng, sources: src, head: header}
 	begin := func(w io.Writer) pcapfile.PacketWriter {
 		if pcapng {
@@ -44,7 +46,7 @@ func newFile(o *options, pcapng, cooked bool, header pcapfile.PcapHeader, sectio
 		f.w, f.closer = begin(out), out
 		return f, f.header()
 	}
-	r := pcapfile.Rotation{Name: o.write, Count: o.rotateFiles, Seconds: o.rotateSeconds, New: begin, End: f.statistics}
+	r := pcapfile.Rotation{Name: o.write, Count: o.rotateFiles, Seconds: o.rotateSeconds, New: begin, End: f.statistics, Closed: rotated}
 	if o.rotateSize != "" {
 		var err error
 		if r.Size, err = pcapfile.ParseFileSize(o.rotateSize); err != nil {
@@ -73,7 +75,10 @@ func (o *options) wantsPcapng(verdicts bool) bool {
 	return verdicts
 }
 
-func (f *file) packet(p *pcapfile.Packet, _ *capture.Verdict) error {
+func (f *file) packet(p *pcapfile.Packet, _ *capture.Verdict, again bool) error {
+	if again && !f.pcapng { // which has room for both events
+		return nil
+	}
 	if f.cooked {
 		p, f.buf = cook(p, f.buf)
 	}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -18,8 +19,12 @@ var captureCommand = command{
 	name:     "capture",
 	synopsis: "tcpdump that also says what became of each packet",
 	run: func(ctx context.Context, args []string, out, errw io.Writer) error {
-		signal.Ignore(syscall.SIGPIPE) // what else is written, to a file say, is to be whole
-		err := cli.Run(ctx, args, cli.Env{Out: out, Err: errw, Daemon: captureSession, Control: daemon.DefaultControl, Version: versionString()})
+		ctx, stop := signal.NotifyContext(ctx, captureEnds()...)
+		defer stop()
+		env := cli.Env{Out: out, Err: errw, Daemon: captureSession, Control: daemon.DefaultControl, Version: versionString()}
+		env.Counts = notified(syscall.SIGUSR1)
+		env.Flush = notified(syscall.SIGUSR2)
+		err := cli.Run(ctx, args, env)
 		var usage cli.Usage
 		switch {
 		case errors.Is(err, cli.ErrHelp):
@@ -33,6 +38,23 @@ var captureCommand = command{
 		}
 		return nil
 	},
+}
+
+// captureEnds are the signals that end a capture as ^C does: what was captured is
+// written. SIGPIPE is one, so that what else is written, to a file say, is whole;
+// SIGHUP is none under nohup(1).
+func captureEnds() []os.Signal {
+	ends := []os.Signal{syscall.SIGQUIT, syscall.SIGPIPE}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ends = append(ends, syscall.SIGHUP)
+	}
+	return ends
+}
+
+func notified(sig os.Signal) <-chan os.Signal {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, sig)
+	return c
 }
 
 // session is a daemon's capture session as the command wants it.

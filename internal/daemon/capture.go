@@ -9,12 +9,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"proxyarpd/arpd"
 	"proxyarpd/capture"
 	"proxyarpd/capture/filter"
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/forward"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/pktring"
+	"proxyarpd/internal/wire"
 )
 
 // Limits of capture sessions.
@@ -61,14 +65,26 @@ type sight struct {
 	source   source
 	out      bool
 	known    bool // the daemon has a verdict
+	again    bool // it was told of when it began to wait; in an event: to this session
 	ethernet bool
+	tagged   bool // bore a VLAN tag that its bytes do not show
 	pktType  uint8
 	verdict  uint8 // forward.Verdict, or arpd.Verdict of the responder
 	answer   [6]byte
+	tci      uint16 // the VLAN tag
+	tpid     uint16
 	ifindex  int32
-	length   int    // on the wire, bytes
+	length   int    // on the wire, without that tag, bytes
 	received int64  // ns since 1970
 	id       uint64 // 0: there is none
+}
+
+// linkType is that of its bytes.
+func (e *sight) linkType() filter.LinkType {
+	if e.ethernet {
+		return filter.Ethernet
+	}
+	return filter.Raw
 }
 
 // event is what a session is told of a packet besides its bytes.
@@ -94,7 +110,8 @@ type hub struct {
 
 	mu       sync.Mutex // guards sessions
 	sessions []*session
-	host     *hostTap // guarded by switching
+	host     *hostTap    // guarded by switching
+	watched  atomic.Bool // there is a host
 }
 
 // view is what the sources read: who looks at what.
@@ -108,16 +125,21 @@ type view struct {
 // session is one client that captures.
 type session struct {
 	req      capture.Request
-	ethernet *filter.Filter
-	raw      *filter.Filter
+	filter   *filter.Live
+	cooked   bool               // shown as tcpdump -i any shows it
 	verdicts [sources][256]bool // wanted ones
+	named    []int32            // interfaces that were asked for by their names: they may get others
+	lasting  bool               // interfaces may yet come
+	first    uint64             // events with this id and older ones were before its time
+	gone     chan struct{}      // closed when what it looks at has gone; guarded by hub.mu
 	rings    [sources]*capture.Ring[event]
 	reader   atomic.Uint32 // awake, resting, asleep
 	wake     chan struct{}
 	began    time.Time
 
-	host      *hostTap // nil: there is none
-	hostDrops uint64   // of it when the session began
+	host        *hostTap // nil: there is none
+	promiscuous []int32  // interfaces that are in that mode for it; guarded by hub.switching
+	hostDrops   uint64   // of it when the session began
 }
 
 // What a session's reader does. To wake it costs the datapath more than the
@@ -153,13 +175,11 @@ func newSession(req capture.Request) (*session, error) {
 		req.Buffer = captureBuffer
 	}
 	req.Buffer = min(max(req.Buffer, captureMinBuffer), captureMaxBuffer)
-	s := &session{req: req, wake: make(chan struct{}, 1), began: time.Now()}
+	s := &session{req: req, wake: make(chan struct{}, 1), gone: make(chan struct{}), began: time.Now(), cooked: capture.Several(req.Interfaces),
+		lasting: slices.ContainsFunc(req.Interfaces, capture.IsPattern)}
 	var err error
-	if s.ethernet, err = filter.CompileSocket(req.Filter, filter.Ethernet); err != nil {
-		return nil, err
-	}
-	if s.raw, err = filter.CompileSocket(req.Filter, filter.Raw); err != nil {
-		return nil, err
+	if s.filter, err = filter.CompileLive(req.Filter); err != nil {
+		return nil, badExpression(err)
 	}
 	s.selectVerdicts()
 	for i := range sources {
@@ -170,6 +190,11 @@ func newSession(req capture.Request) (*session, error) {
 		s.rings[i] = capture.NewRing[event](capturePackets(i, req.Buffer), bytes)
 	}
 	return s, nil
+}
+
+// badExpression makes of what is wrong with an expression what a client is told.
+func badExpression(err error) error {
+	return capture.BadExpression(filter.Words(err))
 }
 
 // selectVerdicts works out --drops and --reason once, by verdict.
@@ -217,6 +242,7 @@ func (h *hub) add(s *session) (capture.Reply, error) {
 	if s.host = h.host; s.host != nil {
 		s.host.follow()
 		s.hostDrops = s.host.ring.Drops()
+		h.promiscuous(s)
 	}
 	rep.HostTraffic = s.host != nil
 	return rep, nil
@@ -231,26 +257,88 @@ func (h *hub) join(s *session) (rep capture.Reply, err error) {
 	if len(h.sessions) == captureSessions {
 		return rep, fmt.Errorf("%d captures are under way, which is the most", captureSessions)
 	}
-	h.sessions = append(h.sessions, s)
-	h.publish()
 	for index, l := range h.d.links {
 		if !s.wants(l.Name) {
 			continue
+		}
+		if slices.Contains(s.req.Interfaces, l.Name) {
+			s.named = append(s.named, int32(index))
 		}
 		rep.Interfaces = append(rep.Interfaces, l.Name)
 		if h.d.ports[index] == nil {
 			rep.Foreign = append(rep.Foreign, l.Name)
 		}
 	}
+	if err := s.checkNamed(h.d.links); err != nil {
+		return rep, err
+	}
 	slices.Sort(rep.Interfaces)
 	slices.Sort(rep.Foreign)
+	s.first = h.ids.Load()
+	h.sessions = append(h.sessions, s)
+	h.publish()
 	return rep, nil
+}
+
+// checkNamed finds why nothing could be captured on interfaces that are asked
+// for by their names.
+func (s *session) checkNamed(links map[int]*netstate.Link) error {
+	for _, name := range s.req.Interfaces {
+		if !capture.IsPattern(name) && !slices.ContainsFunc(s.named, func(i int32) bool { return links[int(i)].Name == name }) {
+			return fmt.Errorf("%s: No such device exists", name)
+		}
+	}
+	var meaningless error
+	for _, index := range s.named {
+		l := links[int(index)]
+		if l.Flags&unix.IFF_UP == 0 {
+			return fmt.Errorf("%s: That device is not up", l.Name)
+		}
+		e := sight{ethernet: isEthernet(l.Type)}
+		err := s.filter.Err(e.linkType())
+		if err == nil {
+			return nil
+		}
+		meaningless = badExpression(err)
+	}
+	if s.lasting {
+		return nil
+	}
+	return meaningless
+}
+
+// isEthernet reports whether frames of a device of that type (ARPHRD_*) begin
+// with an Ethernet header.
+func isEthernet(arphrd uint16) bool {
+	return arphrd == unix.ARPHRD_ETHER || arphrd == unix.ARPHRD_LOOPBACK
+}
+
+// promiscuous has the interfaces that a session named give other hosts' frames,
+// as long as it lasts; switching is held.
+func (h *hub) promiscuous(s *session) {
+	if !s.req.Promiscuous {
+		return
+	}
+	h.mu.Lock()
+	named := slices.Clone(s.named)
+	h.mu.Unlock()
+	for _, index := range named {
+		if err := s.host.ring.Promiscuous(int(index), true); err != nil {
+			h.d.log.Warn("a capture does not show other hosts' frames", "err", err)
+			continue
+		}
+		s.promiscuous = append(s.promiscuous, index)
+	}
 }
 
 // remove ends a session.
 func (h *hub) remove(s *session) {
 	h.switching.Lock()
 	defer h.switching.Unlock()
+	for _, index := range s.promiscuous {
+		_ = s.host.ring.Promiscuous(int(index), false) // fails only if it has gone
+	}
+	s.promiscuous = nil
 	if h.part(s) > 0 {
 		if h.host != nil {
 			h.host.follow()
@@ -259,6 +347,7 @@ func (h *hub) remove(s *session) {
 	}
 	h.tap(false)
 	if h.host != nil {
+		h.watched.Store(false)
 		h.host.stop()
 		h.host = nil
 	}
@@ -326,10 +415,11 @@ func (h *hub) publish() {
 	for _, s := range v.sessions {
 		wanted := map[int32]bool{}
 		for _, l := range links {
-			if s.wants(l.Name) {
+			if s.wants(l.Name) || slices.Contains(s.named, int32(l.Index)) {
 				wanted[int32(l.Index)] = true
 			}
 		}
+		s.follow(links)
 		if slices.Contains(s.req.Interfaces, capture.Any) {
 			wanted = nil
 		}
@@ -337,6 +427,18 @@ func (h *hub) publish() {
 	}
 	v.only = onlyOne(v.wanted)
 	h.view.Store(v)
+}
+
+// follow notes which of the interfaces that were asked for by name are left; the
+// hub's mu is held.
+func (s *session) follow(links map[int]*netstate.Link) {
+	if len(s.named) == 0 {
+		return
+	}
+	s.named = slices.DeleteFunc(s.named, func(i int32) bool { return links[int(i)] == nil })
+	if len(s.named) == 0 && !s.lasting {
+		close(s.gone)
+	}
 }
 
 // onlyOne gives the interface that all sessions want and nothing else, 0 if there
@@ -366,7 +468,7 @@ func (h *hub) Wants(k *forward.Look) bool {
 	if v == nil {
 		return false
 	}
-	e := sight{out: k.Out, ethernet: k.Ethernet, ifindex: k.Ifindex}
+	e := sight{out: k.Out, ethernet: k.Ethernet, ifindex: k.Ifindex, tagged: k.Tagged, tci: k.TCI}
 	frame := k.Buf[forward.VnetLen:]
 	e.length = len(frame)
 	for i, s := range v.sessions {
@@ -383,8 +485,8 @@ func (h *hub) Look(k *forward.Look) {
 	if v == nil {
 		return
 	}
-	e := sight{source: fromDatapath, out: k.Out, known: true, ethernet: k.Ethernet, pktType: k.PktType, ifindex: k.Ifindex,
-		received: k.Received, id: k.ID, verdict: uint8(k.Verdict)}
+	e := sight{source: fromDatapath, out: k.Out, known: true, again: k.Again, ethernet: k.Ethernet, pktType: k.PktType, ifindex: k.Ifindex,
+		received: k.Received, id: k.ID, verdict: uint8(k.Verdict), tagged: k.Tagged, tci: k.TCI, tpid: k.TPID}
 	frame := k.Buf[forward.VnetLen:]
 	v.offer(&e, k, frame, len(frame))
 }
@@ -395,19 +497,41 @@ func (h *hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.
 	if v == nil {
 		return id
 	}
-	if id == 0 {
+	if (verdict == arpd.IgnoreVLAN || verdict == arpd.IgnoreNotWorkload) && h.watched.Load() {
+		return id // is shown there, with its tag
+	}
+	again := id != 0
+	if !again {
 		id = h.ID()
 	}
-	e := sight{source: fromResponder, known: true, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
+	e := sight{source: fromResponder, known: true, again: again, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
+	if l := v.links[e.ifindex]; l != nil {
+		e.pktType = packetType(frame, l.MAC)
+	}
 	if len(reply) >= arpSenderMAC+6 {
 		copy(e.answer[:], reply[arpSenderMAC:])
 	}
 	v.offer(&e, nil, frame, len(frame))
 	if reply != nil {
-		e.out = true
+		e.out, e.again = true, false
 		v.offer(&e, nil, reply, len(reply))
 	}
 	return id
+}
+
+// packetType is what the kernel takes an untagged frame for by its destination
+// (net/ethernet/eth.c, eth_type_trans).
+func packetType(frame []byte, own macAddr) uint8 {
+	dst := wire.Ethernet(frame)
+	switch {
+	case !dst.Valid() || dst.Dst() == own:
+		return unix.PACKET_HOST
+	case dst.Dst() == macAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
+		return unix.PACKET_BROADCAST
+	case dst.Dst().IsMulticast():
+		return unix.PACKET_MULTICAST
+	}
+	return unix.PACKET_OTHERHOST
 }
 
 // arpSenderMAC is where an ARP packet in an Ethernet frame has ar$sha (RFC 826).
@@ -423,10 +547,25 @@ func (v *view) shows(i int, ifindex int32) bool {
 func (v *view) offer(e *sight, k *forward.Look, frame []byte, length int) {
 	e.length = length
 	for i, s := range v.sessions {
-		if v.shows(i, e.ifindex) && s.wantsVerdict(e) && s.matches(e, frame) {
+		if v.shows(i, e.ifindex) && s.wantsVerdict(e) && s.matches(e, frame) && !v.seenLeaving(i, e, k) {
 			s.take(v, e, k, frame)
 		}
 	}
+}
+
+// seenLeaving reports whether how a packet's wait ended is told by the packet as
+// it leaves, which the session at that place is shown too.
+func (v *view) seenLeaving(i int, e *sight, k *forward.Look) bool {
+	return e.again && k != nil && k.Verdict == forward.Forward && k.To != nil && v.shows(i, k.To.Ifindex) && v.sessions[i].req.Direction != "in"
+}
+
+// wantsQueued reports whether the session was told when a packet of that source
+// began to wait.
+func (s *session) wantsQueued(from source) bool {
+	if from == fromResponder {
+		return s.verdicts[from][arpd.Queued]
+	}
+	return s.verdicts[from][forward.Queue]
 }
 
 func (s *session) wantsVerdict(e *sight) bool {
@@ -442,22 +581,41 @@ func (s *session) matches(e *sight, frame []byte) bool {
 	if s.req.Direction != "" && (s.req.Direction == "out") != e.out {
 		return false
 	}
-	f := s.raw
-	if e.ethernet {
-		f = s.ethernet
+	length := e.length
+	if s.cooked && e.ethernet {
+		length -= wire.EthernetLen
 	}
-	return f.MatchMeta(frame, e.length, filter.Meta{Outgoing: e.out, Ifindex: uint32(e.ifindex)})
+	return s.filter.Match(e.linkType(), frame, length, filter.Meta{Outgoing: e.out, Ifindex: uint32(e.ifindex), HasVLAN: e.tagged, VLANTCI: e.tci})
+}
+
+// retag writes a frame with its VLAN tag to data, as much as there is room for.
+func retag(data, frame []byte, e *sight) {
+	const addresses = 12
+	tpid := e.tpid
+	if tpid == 0 {
+		tpid = unix.ETH_P_8021Q
+	}
+	copy(data[min(addresses, len(data)):], []byte{byte(tpid >> 8), byte(tpid), byte(e.tci >> 8), byte(e.tci)})
+	copy(data[min(addresses+pktring.TagLen, len(data)):], frame[addresses:])
 }
 
 // take keeps a copy of the packet, if there is room. It never waits.
 func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
 	ring := s.rings[e.source]
-	facts, data := ring.Reserve(min(len(frame), s.req.Snap))
+	n := len(frame)
+	if e.tagged {
+		n += pktring.TagLen
+	}
+	facts, data := ring.Reserve(min(n, s.req.Snap))
 	if facts == nil {
 		return
 	}
-	copy(data, frame)
 	facts.sight = *e
+	if copy(data, frame); e.tagged {
+		facts.length += pktring.TagLen
+		retag(data, frame, e)
+	}
+	facts.again = e.again && e.id > s.first && s.wantsQueued(e.source)
 	if l := v.links[e.ifindex]; l != nil {
 		facts.name, facts.mac = l.Name, macAddr(l.MAC)
 	}

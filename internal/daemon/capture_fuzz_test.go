@@ -37,7 +37,7 @@ func FuzzRequest(f *testing.F) {
 		if h.Wants(k) {
 			h.Look(k)
 		}
-		w := &stream{s: s, hub: h, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}}
+		w := newStream(s, h, nil)
 		w.fill()
 		if h.part(s) != 0 {
 			t.Error("it is still there")

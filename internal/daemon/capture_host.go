@@ -46,6 +46,7 @@ func (h *hub) startHost() error {
 		return err
 	}
 	h.host = &hostTap{h: h, ring: ring, done: make(chan struct{})}
+	h.watched.Store(true)
 	go h.host.run()
 	return nil
 }
@@ -93,7 +94,7 @@ func (t *hostTap) stop() {
 func (t *hostTap) run() {
 	defer close(t.done)
 	var slot pktring.Slot
-	frame := make([]byte, pcapfile.MaxSnapLen+pktring.TagLen)
+	frame := make([]byte, pcapfile.MaxSnapLen)
 	for {
 		switch err := t.ring.Wait(-1); {
 		case errors.Is(err, os.ErrClosed):
@@ -112,25 +113,24 @@ func (t *hostTap) run() {
 	}
 }
 
-// look tells of a frame. scratch is for a VLAN tag that the kernel took out.
+// look tells of a frame. scratch is for one that did not fit its slot.
 func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 	v := t.h.view.Load()
 	frame := s.Data
 	if s.Copied { // to be taken from the queue even if nobody looks any more
-		n, ok := t.ring.ReadCopy(scratch[pktring.TagLen:])
+		n, ok := t.ring.ReadCopy(scratch)
 		if !ok {
 			return
 		}
-		frame = scratch[pktring.TagLen:][:n]
+		frame = scratch[:n]
 	}
-	if v == nil || s.Bad {
-		return
+	if v == nil || s.Bad || s.Hatype == unix.ARPHRD_LOOPBACK && s.PktType == unix.PACKET_OUTGOING {
+		return // what is sent over lo comes in there, too: once is enough, as in libpcap
 	}
-	e := sight{source: fromHost, out: s.PktType == unix.PACKET_OUTGOING, ethernet: s.Hatype == unix.ARPHRD_ETHER || s.Hatype == unix.ARPHRD_LOOPBACK,
+	e := sight{source: fromHost, out: s.PktType == unix.PACKET_OUTGOING, ethernet: isEthernet(s.Hatype),
 		pktType: s.PktType, ifindex: s.Ifindex, received: s.Time}
-	length := s.Len
-	if s.Tagged && e.ethernet && len(frame) >= wire.EthernetLen {
-		frame, length = s.Retag(scratch, frame), length+pktring.TagLen
+	if e.tagged = s.Tagged && e.ethernet && len(frame) >= wire.EthernetLen; e.tagged {
+		e.tci, e.tpid = s.TCI, s.TPID
 	}
 	if l := v.links[e.ifindex]; l != nil {
 		e.verdict, e.known = t.h.d.leftToKernel(l, s)
@@ -138,7 +138,7 @@ func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 	if e.known {
 		e.id = t.h.ID()
 	}
-	v.offer(&e, nil, frame, length)
+	v.offer(&e, nil, frame, s.Len)
 }
 
 // leftToKernel says why a frame is the kernel's; known is false on interfaces

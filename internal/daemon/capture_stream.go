@@ -40,6 +40,7 @@ type stream struct {
 	names   map[int32]ifaceName
 	lost    [sources]uint64 // told of so far
 	verdict capture.Verdict
+	ask     chan struct{} // the client wants statistics
 }
 
 // ifaceKey tells interfaces apart: a name may come again with another index.
@@ -77,14 +78,13 @@ func (c *control) capture(ctx context.Context, conn *net.UnixConn, req *capture.
 	if err := json.NewEncoder(conn).Encode(&reply{Capture: &rep}); err != nil {
 		return nil // it is gone
 	}
-	w := &stream{s: s, hub: &c.d.taps, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom)}
+	w := newStream(s, &c.d.taps, conn)
 	w.buf = pcapfile.AppendSectionHeader(w.buf, &pcapfile.Section{OS: osRelease(), Application: streamSection + " " + c.d.cfg.Version})
 	_ = conn.SetReadDeadline(time.Time{})
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		var b [1]byte
-		_, _ = conn.Read(b[:]) // says no more: the end, or rubbish
+		w.listen()
 	}()
 	stop := context.AfterFunc(ctx, w.hurry)
 	defer stop()
@@ -92,6 +92,25 @@ func (c *control) capture(ctx context.Context, conn *net.UnixConn, req *capture.
 	leave() // nothing comes any more
 	w.end()
 	return nil
+}
+
+func newStream(s *session, h *hub, conn *net.UnixConn) *stream {
+	return &stream{s: s, hub: h, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom),
+		ask: make(chan struct{}, 1)}
+}
+
+// listen returns when the client has said that it is enough, or says rubbish.
+func (w *stream) listen() {
+	for {
+		var b [1]byte
+		if n, err := w.conn.Read(b[:]); n == 0 || err != nil || b[0] != capture.AskStatistics {
+			return
+		}
+		select {
+		case w.ask <- struct{}{}:
+		default: // it is about to be answered
+		}
+	}
 }
 
 // hurry says that the daemon ends: nobody is waited for any longer than
@@ -127,12 +146,19 @@ func (w *stream) run(over <-chan struct{}) {
 			case <-w.s.wake:
 			case <-later:
 			case <-over:
+			case <-w.s.gone:
+			case <-w.ask:
+				w.statistics(0)
 			}
 		}
 		w.s.reader.Store(awake)
 		select {
 		case <-over:
 			return
+		case <-w.s.gone:
+			return
+		case <-w.ask:
+			w.statistics(0)
 		default:
 		}
 	}
@@ -150,29 +176,44 @@ func (w *stream) end() {
 	for more := true; more && !w.broken; w.flush() {
 		more = w.fill()
 	}
+	select {
+	case <-w.s.gone:
+		w.buf = pcapfile.AppendInterface(w.buf, &pcapfile.Interface{Description: capture.EndText(capture.Disappeared), LinkType: pcapfile.LinkTypeEthernet})
+	default:
+	}
+	w.statistics(pcapfile.HasEndTime)
+	w.flush()
+}
+
+// statistics tells what there was so far, of each interface, of the first one
+// last. has is what it has beside that.
+func (w *stream) statistics(has pcapfile.HasStatistics) {
 	if len(w.ifaces) == 0 {
 		w.iface(&event{sight: sight{ethernet: true}})
 	}
 	for i, r := range w.s.rings { // what no packet has told of
-		w.ifaces[0].lost += r.Lost() - w.lost[i]
+		lost := r.Lost()
+		w.ifaces[0].lost += lost - w.lost[i]
+		w.lost[i] = lost
 	}
 	now := time.Now().UnixNano()
-	for id, n := range w.ifaces {
+	for id := len(w.ifaces) - 1; id >= 0; id-- {
+		n := w.ifaces[id]
 		st := pcapfile.Statistics{
 			Time: now, StartTime: w.s.began.UnixNano(), EndTime: now, FilterAccept: n.packets + n.lost, OSDrop: n.lost, UsrDeliv: n.packets,
-			Has: pcapfile.HasStartTime | pcapfile.HasEndTime | pcapfile.HasFilterAccept | pcapfile.HasOSDrop | pcapfile.HasUsrDeliv}
+			Has: has | pcapfile.HasStartTime | pcapfile.HasFilterAccept | pcapfile.HasOSDrop | pcapfile.HasUsrDeliv}
 		if id == 0 && w.s.host != nil { // it does not know of which interface they were
 			st.IfDrop, st.Has = w.s.host.ring.Drops()-w.s.hostDrops, st.Has|pcapfile.HasIfDrop
 		}
 		w.buf = pcapfile.AppendStatistics(w.buf, uint32(id), &st)
 	}
-	w.flush()
 }
 
 // at is when a packet passed its interface, ns since 1970: the kernel tells when
-// it came, and when it sent one itself.
+// it came, and when it sent one itself. Of one that was told of it is when its
+// wait ended.
 func (e *event) at() int64 {
-	if e.received != 0 && (!e.out || e.source == fromHost) {
+	if e.received != 0 && !e.again && (!e.out || e.source == fromHost) {
 		return e.received
 	}
 	if e.out && e.look.Sent != 0 {
@@ -220,8 +261,10 @@ func (w *stream) packet(e *event, data []byte) {
 		p.Has |= pcapfile.HasPacketID
 		p.PacketID = e.id
 	}
-	w.ifaces[id].packets++
-	if n := e.lost - w.lost[e.source]; n > 0 {
+	if !e.again { // else it has been counted
+		w.ifaces[id].packets++
+	}
+	if n := e.lost - min(w.lost[e.source], e.lost); n > 0 {
 		w.lost[e.source] = e.lost
 		w.ifaces[id].lost += n
 		p.Has |= pcapfile.HasDropCount

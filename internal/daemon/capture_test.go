@@ -28,7 +28,7 @@ const (
 
 // newHub is a hub of a daemon that knows two interfaces.
 func newHub() *hub {
-	d := &Daemon{links: map[int]*netstate.Link{testPod: {Index: testPod, Name: "cali1"}, testHost: {Index: testHost, Name: "ens192"}}}
+	d := &Daemon{links: map[int]*netstate.Link{testPod: {Index: testPod, Name: "cali1", Type: unix.ARPHRD_ETHER, Flags: unix.IFF_UP}, testHost: {Index: testHost, Name: "ens192", Type: unix.ARPHRD_ETHER, Flags: unix.IFF_UP}}}
 	d.taps.d = d
 	return &d.taps
 }
@@ -127,7 +127,7 @@ func BenchmarkLook(b *testing.B) {
 func BenchmarkStream(b *testing.B) {
 	h := newHub()
 	s := join(b, h, capture.Request{Interfaces: []string{"any"}, Snap: 96})
-	w := &stream{s: s, hub: h, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}}
+	w := newStream(s, h, nil)
 	k := look(udp(1486))
 	k.Neighbour = &forward.Neighbour{Valid: true}
 	for b.Loop() {
@@ -189,7 +189,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 			for round := range 15 {
 				s := join(t, h, capture.Request{Interfaces: []string{"any"}, Snap: 96, Buffer: 1})
 				ours, theirs := pair(t)
-				w := &stream{s: s, hub: h, conn: ours, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}}
+				w := newStream(s, h, ours)
 				w.buf = pcapfile.AppendSectionHeader(nil, &pcapfile.Section{})
 				over := make(chan struct{})
 				var writer sync.WaitGroup

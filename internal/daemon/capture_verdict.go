@@ -8,13 +8,14 @@ import (
 	"proxyarpd/arpd"
 	"proxyarpd/capture"
 	"proxyarpd/forward"
+	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
 
 // describe fills v with what is known of an event. It runs on the session's
 // goroutine: what the datapath gave are immutable tables, which are asked here.
 func (e *event) describe(v *capture.Verdict, frame []byte) {
-	*v = capture.Verdict{ID: e.id}
+	*v = capture.Verdict{ID: e.id, Again: e.again}
 	if e.source != fromHost && e.received != 0 && e.seen > e.received {
 		v.Took = time.Duration(e.seen - e.received)
 	}
@@ -60,6 +61,9 @@ func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, fra
 	ip := wire.IPv4(frame)
 	if e.ethernet && len(frame) >= wire.EthernetLen {
 		ip = wire.IPv4(wire.Ethernet(frame).Payload())
+		if e.tagged {
+			ip = ip[min(pktring.TagLen, len(ip)):]
+		}
 	}
 	if k.To != nil {
 		v.Out, v.MTU = k.To.Name, k.To.MTU

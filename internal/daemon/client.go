@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,8 +67,13 @@ func Capture(ctx context.Context, path string, req capture.Request) (*CaptureStr
 	if err := json.Unmarshal(line, &rep); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), conn.Close())
 	}
-	if rep.Error != "" || rep.Capture == nil {
-		return nil, errors.Join(fmt.Errorf("%s: %s", path, cmp.Or(rep.Error, "the daemon can't capture")), conn.Close())
+	switch {
+	case rep.BadExpression:
+		return nil, errors.Join(capture.BadExpression(rep.Error), conn.Close())
+	case rep.Error != "": // about what was asked for
+		return nil, errors.Join(errors.New(rep.Error), conn.Close())
+	case rep.Capture == nil:
+		return nil, errors.Join(fmt.Errorf("%s: the daemon can't capture", path), conn.Close())
 	}
 	_ = conn.SetDeadline(time.Time{})
 	return &CaptureStream{Reply: *rep.Capture, Reader: buffered, conn: unixConn}, nil
@@ -84,6 +88,12 @@ type CaptureStream struct {
 
 // End says that it is enough. For any goroutine.
 func (s *CaptureStream) End() error { return s.conn.CloseWrite() }
+
+// Ask asks for the statistics so far. For any goroutine.
+func (s *CaptureStream) Ask() error {
+	_, err := s.conn.Write([]byte{capture.AskStatistics})
+	return err
+}
 
 // Close hangs up.
 func (s *CaptureStream) Close() error { return s.conn.Close() }

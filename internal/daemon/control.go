@@ -41,6 +41,8 @@ type reply struct {
 	Error   string         `json:"error,omitempty"`
 	Status  *Status        `json:"status,omitempty"`
 	Capture *capture.Reply `json:"capture,omitempty"` // a capture follows
+	// BadExpression says that Error is about a capture's filter expression.
+	BadExpression bool `json:"bad_expression,omitempty"`
 }
 
 // control serves the socket at path.
@@ -164,6 +166,7 @@ func (c *control) client(ctx context.Context, conn *net.UnixConn, keep func() bo
 			return
 		} else {
 			rep.Error = err.Error()
+			rep.BadExpression = errors.As(err, new(capture.BadExpression))
 		}
 	} else {
 		rep = c.answer(ctx, conn, &req)
