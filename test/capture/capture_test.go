@@ -473,7 +473,7 @@ func TestRefused(t *testing.T) {
 		{"-r /dev/null", 1, "truncated dump file"},
 		{"--no-such", 2, "no-such"},
 		{"-i any host host", 2, "filter expression: column 6"},
-		{"-y PPP -i any", 2, "link type"},
+		{"-y PPP -i any", 2, "not one of the DLTs"},
 	} {
 		cmd := exec.Command(labtest.Binary(t), append([]string{"capture", "--control", "/nonexistent/x"}, strings.Fields(c.args)...)...)
 		var errw bytes.Buffer

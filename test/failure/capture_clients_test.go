@@ -72,7 +72,7 @@ func TestCaptureUnread(t *testing.T) {
 	for range 3 {
 		deaf = append(deaf, begin(t, p, capture.Request{Interfaces: []string{"any"}, Filter: "udp"}))
 	}
-	stopped := capturing(t, l, p, "-ni", "any", "udp") // as by ^Z
+	stopped := capturing(t, l, p, "-ni", "any", "--verdict", "off", "udp") // as by ^Z; each packet is a line
 	stopped.signal(syscall.SIGSTOP)
 	listener := begin(t, p, capture.Request{Interfaces: []string{"any"}, Filter: "icmp"})
 	f := startFlood(t, l, all[0], datagram(t, all[0], ip(all[1])))
