@@ -69,7 +69,8 @@ type sight struct {
 	ethernet bool
 	tagged   bool // bore a VLAN tag that its bytes do not show
 	pktType  uint8
-	verdict  uint8 // forward.Verdict, or arpd.Verdict of the responder
+	arp      bool // verdict is an arpd.Verdict, not a forward.Verdict
+	verdict  uint8
 	answer   [6]byte
 	tci      uint16 // the VLAN tag
 	tpid     uint16
@@ -77,6 +78,14 @@ type sight struct {
 	length   int    // on the wire, without that tag, bytes
 	received int64  // ns since 1970
 	id       uint64 // 0: there is none
+}
+
+// decidedBy is whose verdict it is.
+func (e *sight) decidedBy() source {
+	if e.arp {
+		return fromResponder
+	}
+	return e.source
 }
 
 // linkType is that of its bytes.
@@ -497,14 +506,14 @@ func (h *hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.
 	if v == nil {
 		return id
 	}
-	if (verdict == arpd.IgnoreVLAN || verdict == arpd.IgnoreNotWorkload) && h.watched.Load() {
-		return id // is shown there, with its tag
+	if (verdict == arpd.IgnoreVLAN || verdict == arpd.IgnoreNotWorkload || verdict == arpd.IgnoreOtherhost) && h.watched.Load() {
+		return id // is shown there, with its tag if it has one
 	}
 	again := id != 0
 	if !again {
 		id = h.ID()
 	}
-	e := sight{source: fromResponder, known: true, again: again, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
+	e := sight{source: fromResponder, arp: true, known: true, again: again, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
 	if l := v.links[e.ifindex]; l != nil {
 		e.pktType = packetType(frame, l.MAC)
 	}
@@ -570,7 +579,7 @@ func (s *session) wantsQueued(from source) bool {
 
 func (s *session) wantsVerdict(e *sight) bool {
 	if e.known {
-		return s.verdicts[e.source][e.verdict]
+		return s.verdicts[e.decidedBy()][e.verdict]
 	}
 	return !s.req.Drops && len(s.req.Reasons) == 0
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/arpd"
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
@@ -133,12 +134,21 @@ func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 		e.tci, e.tpid = s.TCI, s.TPID
 	}
 	if l := v.links[e.ifindex]; l != nil {
-		e.verdict, e.known = t.h.d.leftToKernel(l, s)
+		if e.verdict, e.known = t.h.d.leftToKernel(l, s); e.known && othersARP(s) {
+			e.arp, e.verdict = true, uint8(arpd.IgnoreOtherhost) // the responder's to count, but it does not see tags
+		}
 	}
 	if e.known {
 		e.id = t.h.ID()
 	}
 	v.offer(&e, nil, frame, s.Len)
+}
+
+// othersARP reports whether a frame is ARP, of no VLAN, to another host.
+func othersARP(s *pktring.Slot) bool {
+	eth := wire.Ethernet(s.Data)
+	return s.Hatype == unix.ARPHRD_ETHER && eth.Valid() && eth.Type() == wire.EtherTypeARP &&
+		s.PktType == unix.PACKET_OTHERHOST && !(s.Tagged && s.TCI&pktring.VLANID != 0)
 }
 
 // leftToKernel says why a frame is the kernel's; known is false on interfaces

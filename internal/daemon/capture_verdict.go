@@ -19,7 +19,7 @@ func (e *event) describe(v *capture.Verdict, frame []byte) {
 	if e.source != fromHost && e.received != 0 && e.seen > e.received {
 		v.Took = time.Duration(e.seen - e.received)
 	}
-	if e.source == fromResponder {
+	if e.arp {
 		e.describeARP(v)
 		return
 	}

@@ -27,14 +27,14 @@ func TestTaggedARP(t *testing.T) {
 	}
 	s := l.ours(t, "-eni", "any")
 	l.pod.send(t, request(all, "10.65.0.101"), request(all, "10.65.0.102", 10), request(host, "10.65.0.103", 10), request(all, "10.65.0.104", 5<<13),
-		request(host, "10.65.0.105"), request(all, "10.65.0.106", 10, 20), request(other, "10.65.0.107"), request(all, "10.65.0.108", 7<<13, 20))
+		request(host, "10.65.0.105"), request(all, "10.65.0.106", 10, 20), request(other, "10.65.0.107"), request(all, "10.65.0.108", 7<<13, 20), request(other, "10.65.0.109", 10))
 	l.pod.send(t, request(all, "10.65.0.199"))
 	s.awaitLine(t, `tell 10\.65\.0\.199`)
 	s.awaitLine(t, `Reply 169\.254\.1\.1 .* => originate #`)
 	out, _ := s.end(t)
 	for sender, want := range map[string]string{
 		"101": ` B   .* => answer is-at`, "102": ` B   .* => ignore vlan-tagged`, "103": ` In  .* => ignore vlan-tagged`, "104": ` B   .* => answer is-at`,
-		"105": ` In  .* => answer is-at`, "106": `vlan 20.* => ignore vlan-tagged`, "107": ` P   .* => ignore OTHERHOST`, "108": `vlan 20.* => ignore (vlan-tagged|not-ipv4)`,
+		"105": ` In  .* => answer is-at`, "106": `vlan 20.* => ignore vlan-tagged`, "107": ` P   .* => ignore OTHERHOST`, "109": ` P   .* => ignore vlan-tagged`, "108": `vlan 20.* => ignore (vlan-tagged|not-ipv4)`,
 	} {
 		lines := regexp.MustCompile(`(?m)^.*tell 10\.65\.0\.`+sender+`,.*$`).FindAllString(out, -1)
 		if len(lines) != 1 || !regexp.MustCompile(want).MatchString(lines[0]) {

@@ -710,8 +710,9 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees)
 	if (skb->pkt_type == PACKET_OUTGOING)
 		return skb->mark == watch_mark;
 	if (skb->protocol == bpf_htons(ETH_P_ARP) && !in_vlan(skb)) {
+		// Of another host's the responder can't tell whether a tag was on it.
 		p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-		return p && (p->flags & PORT_WORKLOAD);
+		return p && (p->flags & PORT_WORKLOAD) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
 	}
 	return whose(skb, &p, hdr, sees) == OWNER_US && !shown_policed(p);
 }
