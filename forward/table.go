@@ -123,7 +123,7 @@ type Neighbour struct {
 	// it probes them (net/core/neighbour.c, __neigh_event_send).
 	Stale  bool
 	Failed bool // NUD_FAILED
-	// Fixed entries (PERMANENT, NOARP, EXT_LEARNED) are never to be touched.
+	// Fixed entries (PERMANENT, NOARP, EXT_LEARNED, MANAGED) are never to be touched.
 	Fixed bool
 
 	touched atomic.Int64 // time of the last call of Resolve, ns
