@@ -35,6 +35,8 @@ type Daemon struct {
 	began time.Time
 
 	req       *netstate.Requester
+	learnReq  *netstate.Requester // learn's alone
+	learn     *learner
 	watch     *netstate.Watcher
 	claim     *claim.Set // nil: no eBPF here
 	macs      *macs.Keeper
@@ -132,6 +134,10 @@ func (d *Daemon) open(cookie uint64) error {
 	if d.req, err = netstate.NewRequester(); err != nil {
 		return err
 	}
+	if d.learnReq, err = netstate.NewRequester(); err != nil {
+		return err
+	}
+	d.learn = newLearner(d, d.learnReq)
 	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macs.Kernel{}, d.log); err != nil {
 		return err
 	}
@@ -175,7 +181,7 @@ const (
 )
 
 func (d *Daemon) openARP() error {
-	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
+	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
 	if d.claim != nil {
 		o.Attach = func(fd uintptr) error { return d.claim.AttachARP(int(fd)) }
 	}
@@ -236,6 +242,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
+	g.Go(func() error { d.learn.run(ctx); return nil })
 	g.Go(func() error { d.opener(ctx); return nil })
 	g.Go(func() error { d.followSettings(ctx); return nil })
 	g.Go(func() error { d.claimer(ctx); return nil })
@@ -301,8 +308,10 @@ func (d *Daemon) close() error {
 	if d.macs != nil {
 		errs = append(errs, d.macs.Close())
 	}
-	if d.req != nil {
-		errs = append(errs, d.req.Close())
+	for _, req := range []*netstate.Requester{d.req, d.learnReq} {
+		if req != nil {
+			errs = append(errs, req.Close())
+		}
 	}
 	return errors.Join(errs...)
 }
