@@ -25,8 +25,8 @@ const (
 	DropPktTooSmall                         // shorter than its headers say
 	DropIPInHdr                             // version, header length or total length wrong
 	DropIPCsum                              // header checksum wrong
-	DropIPInvalidSource                     // source 0/8, multicast or broadcast
-	DropIPInvalidDest                       // destination 0/8
+	DropIPInvalidSource                     // source 0.0.0.0, multicast or broadcast
+	DropIPInvalidDest                       // destination 0.0.0.0
 	DropIPLocalnet                          // 127/8 on the wire
 	DropIPLocalSource                       // source is an address of this host
 	DropIPRPFilter                          // source is not routed to the interface it came from
