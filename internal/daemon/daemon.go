@@ -138,7 +138,7 @@ func (d *Daemon) open(cookie uint64) error {
 		return err
 	}
 	d.learn = newLearner(d, d.learnReq)
-	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macs.Kernel{}, d.log); err != nil {
+	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macSetter{d: d}, d.log); err != nil {
 		return err
 	}
 	if err := d.openClaim(); err != nil {

@@ -21,8 +21,8 @@ const (
 	learnBacklog = 1024
 	learnHeld    = 128 // wait for news of routes
 	learnShare   = 8   // of these, of one interface
-	learnWait    = 100 * time.Millisecond
-	learnTick    = 2 * time.Millisecond // how often it is asked whether the news has come
+	learnWait    = time.Second // a loaded host is as late as that
+	learnTick    = 4 * time.Millisecond // how often it is asked whether the news has come
 )
 
 // learner has the kernel's neighbour table learn who asks for what is answered:
@@ -35,13 +35,18 @@ type learner struct {
 	write  func(ifindex int, ip netip.Addr, mac [6]byte) (written bool, err error)
 	log    *slog.Logger
 	queue  chan arpd.Asker
+	lost   chan forgotten
 	denied atomic.Bool // the kernel lets us write nothing
+
+	recent [learnBacklog]note // run's alone
+	last   int
 
 	learned, crowded, failed atomic.Uint64
 }
 
 func newLearner(d *Daemon, req *netstate.Requester) *learner {
-	return &learner{table: &d.proxy.table, behind: d.behind, write: req.LearnNeighbour, log: d.log, queue: make(chan arpd.Asker, learnBacklog)}
+	return &learner{table: &d.proxy.table, behind: d.behind, write: req.LearnNeighbour, log: d.log,
+		queue: make(chan arpd.Asker, learnBacklog), lost: make(chan forgotten, learnBacklog)}
 }
 
 // lesson is what an asker means to the neighbour table.
@@ -112,6 +117,41 @@ func (l *learner) Learn(a arpd.Asker) bool {
 	}
 }
 
+// note is what has been learnt, and when.
+type note struct {
+	arpd.Asker
+	at time.Time
+}
+
+// forgotten is an interface whose neighbours the kernel has forgotten.
+type forgotten struct {
+	ifindex int
+	since   time.Time
+}
+
+// again has learnt anew what was learnt on an interface since a time, after the
+// kernel has forgotten it.
+func (l *learner) again(ifindex int, since time.Time) {
+	select {
+	case l.lost <- forgotten{ifindex, since}:
+	default:
+		l.crowded.Add(1)
+	}
+}
+
+// relearn is again, on run's goroutine.
+func (l *learner) relearn(f forgotten) {
+	var all []arpd.Asker
+	for i := range l.recent { // oldest first
+		if n := &l.recent[(l.last+1+i)%len(l.recent)]; n.Index == f.ifindex && n.IP.IsValid() && n.at.After(f.since) {
+			all = append(all, n.Asker)
+		}
+	}
+	for _, a := range all {
+		l.learn(a)
+	}
+}
+
 // heldAsker waits for news of the routes.
 type heldAsker struct {
 	arpd.Asker
@@ -128,6 +168,8 @@ func (l *learner) run(ctx context.Context) {
 			return
 		case a := <-l.queue:
 			held = l.take(held, heldAsker{a, time.Now()})
+		case f := <-l.lost:
+			l.relearn(f)
 		case <-again:
 			again = nil
 			waiting := held
@@ -173,6 +215,10 @@ func roomFor(held []heldAsker, ifindex int) bool {
 
 func (l *learner) learn(a arpd.Asker) {
 	written, err := l.write(a.Index, a.IP, a.MAC)
+	if err == nil { // the kernel itself may have written it
+		l.last = (l.last + 1) % len(l.recent)
+		l.recent[l.last] = note{a, time.Now()}
+	}
 	switch {
 	case written:
 		l.learned.Add(1)

@@ -123,7 +123,7 @@ type testLearner struct {
 
 func newTestLearner(t *testing.T) *testLearner {
 	l := &testLearner{writes: make(chan netip.Addr, learnBacklog)}
-	l.learner = &learner{table: &l.table, behind: l.late.Load, log: slog.New(slog.DiscardHandler), queue: make(chan arpd.Asker, learnBacklog),
+	l.learner = &learner{table: &l.table, behind: l.late.Load, log: slog.New(slog.DiscardHandler), queue: make(chan arpd.Asker, learnBacklog), lost: make(chan forgotten, 1),
 		write: func(_ int, ip netip.Addr, _ [6]byte) (bool, error) {
 			l.writes <- ip
 			return l.err == nil, l.err
@@ -209,6 +209,41 @@ func TestLearnerHoldsFew(t *testing.T) {
 	}
 	if l.Learn(asker("10.65.0.2")) {
 		t.Error("the queue has no end")
+	}
+}
+
+// TestLearnerAgain: what was learnt on an interface since its neighbours were
+// read is learnt anew when the kernel has forgotten them, in its order, and no other.
+func TestLearnerAgain(t *testing.T) {
+	l := newTestLearner(t)
+	l.table.Store(learningTable(func(link *forward.Link) { link.Conf.RPFilter = 0 }, nil))
+	ask := func(index int, ip string) arpd.Asker {
+		a := asker(ip)
+		a.Index = index
+		return a
+	}
+	for range learnBacklog - 2 { // old, and pushed out
+		l.learn(asker("10.65.0.2"))
+		<-l.writes
+	}
+	since := time.Now()
+	l.start(t)
+	for _, a := range []arpd.Asker{ask(7, "10.65.0.3"), ask(8, "10.66.0.4"), ask(7, "10.65.0.5"), ask(7, "10.65.0.6")} {
+		if !l.Lacks(a) || !l.Learn(a) {
+			t.Fatal(a)
+		}
+		l.next(t)
+	}
+	l.again(7, since)
+	for _, want := range []string{"10.65.0.3", "10.65.0.5", "10.65.0.6"} {
+		if got := l.next(t); got.String() != want {
+			t.Errorf("%v is learnt again, want %s", got, want)
+		}
+	}
+	l.again(9, since)
+	l.Learn(asker("10.65.0.7"))
+	if got := l.next(t); got.String() != "10.65.0.7" {
+		t.Errorf("%v is learnt again, want none", got)
 	}
 }
 

@@ -227,6 +227,62 @@ func TestGuardPutsBack(t *testing.T) {
 	}
 }
 
+// TestRestoreNeighbours: what is forgotten with a MAC of the link is made again,
+// but for where others have been faster.
+func TestRestoreNeighbours(t *testing.T) {
+	ns := newNetns(t)
+	index := ns.veth("a0", "b0")
+	r := newRequester(t, ns)
+	ns.do(func() error { return ns.addAddr("a0", "192.0.2.1/24") })
+	const zebra = 11
+	before := []Neighbour{
+		{IP: netip.MustParseAddr("192.0.2.2"), MAC: oneMAC, HasMAC: true, State: unix.NUD_STALE},
+		{IP: netip.MustParseAddr("192.0.2.3"), MAC: oneMAC, HasMAC: true, State: unix.NUD_REACHABLE, Protocol: zebra},
+		{IP: netip.MustParseAddr("192.0.2.4"), MAC: oneMAC, HasMAC: true, State: unix.NUD_NOARP},
+		{IP: netip.MustParseAddr("192.0.2.5"), MAC: oneMAC, HasMAC: true, State: unix.NUD_REACHABLE, Flags: unix.NTF_EXT_LEARNED, Protocol: zebra},
+		{IP: netip.MustParseAddr("192.0.2.6"), MAC: oneMAC, HasMAC: true, State: unix.NUD_PERMANENT},
+		{IP: netip.MustParseAddr("2001:db8::2"), MAC: oneMAC, HasMAC: true, State: unix.NUD_STALE, Flags: unix.NTF_ROUTER},
+	}
+	for i := range before {
+		before[i].Index = index
+		if err := r.make(before[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.make(Neighbour{Index: index, IP: netip.MustParseAddr("192.0.2.7"), State: unix.NUD_FAILED}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.Neighbours(index)
+	if err != nil || len(all) != len(before) {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	if err := r.SetMAC(index, [6]byte{2, 9, 9, 9, 9, 9}); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := r.Neighbours(index); err != nil || len(left) != 0 {
+		t.Fatalf("the kernel has kept %+v, %v", left, err)
+	}
+	// Meanwhile one is being resolved, one has another MAC, and one is somebody's.
+	faster := before[1]
+	faster.MAC, faster.State, faster.Protocol = otherMAC, unix.NUD_STALE, 0
+	others := before[3]
+	others.MAC, others.State, others.Flags, others.Protocol = otherMAC, unix.NUD_PERMANENT, 0, 0
+	if err := errors.Join(r.UseNeighbour(index, before[0].IP), r.make(faster), r.make(others)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range all {
+		if err := r.RestoreNeighbour(n); err != nil {
+			t.Error(err)
+		}
+	}
+	before[1], before[3] = faster, others
+	for _, want := range before {
+		if got := r.entry(t, index, want.IP); got == nil || *got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+}
+
 // TestPermanentRace: others set, change and remove permanent entries all the
 // time, while the same addresses are seen with one MAC after the other. What the
 // others made last stands.

@@ -91,6 +91,28 @@ func createFlags(now *Neighbour) uint16 {
 	return unix.NLM_F_REPLACE
 }
 
+// RestoreNeighbour makes an entry what it was before the kernel forgot it: a
+// dynamic one is STALE then. An entry that stands there meanwhile stays if it is
+// Fixed, or has a MAC and the lost one was not Fixed.
+func (r *Requester) RestoreNeighbour(n Neighbour) error {
+	if !n.Fixed() {
+		n.State = unix.NUD_STALE
+	}
+	err := r.c.request(newNeighbour(&n, unix.NLM_F_CREATE|unix.NLM_F_EXCL), nil)
+	if errors.Is(err, unix.EEXIST) {
+		_, err = r.guarded(n.key(), func(now *Neighbour) []byte {
+			if now != nil && (now.Fixed() || now.State.Valid() && !n.Fixed()) {
+				return nil
+			}
+			return newNeighbour(&n, createFlags(now))
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("restore neighbour %s on link %d: %w", n.IP, n.Index, err)
+	}
+	return nil
+}
+
 // PutBacks counts the entries that UseNeighbour and LearnNeighbour have put
 // back: somebody had made them Fixed at the same time.
 func (r *Requester) PutBacks() uint64 { return r.putBacks.Load() }
@@ -111,6 +133,9 @@ func newNeighbour(n *Neighbour, flags uint16) []byte {
 	if n.HasMAC {
 		msg = appendAttr(msg, unix.NDA_LLADDR, n.MAC[:])
 	}
+	if n.Protocol != 0 {
+		msg = appendAttr(msg, ndaProtocol, []byte{byte(n.Protocol)})
+	}
 	if n.ExtFlags != 0 {
 		msg = appendU32(msg, ndaFlagsExt, n.ExtFlags)
 	}
@@ -130,6 +155,19 @@ func aboutNeighbour(typ, flags uint16, k neighbourKey) []byte {
 
 // PermanentNeighbours returns the IPv4 entries of a link that are PERMANENT.
 func (r *Requester) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
+	return r.neighbours(ifindex, func(n *Neighbour) bool { return n.IP.Is4() && n.State&unix.NUD_PERMANENT != 0 })
+}
+
+// Neighbours returns the entries of a link, of IPv4 and IPv6, that the kernel
+// does not make by itself: they have a station's MAC, or somebody has made them.
+func (r *Requester) Neighbours(ifindex int) ([]Neighbour, error) {
+	return r.neighbours(ifindex, func(n *Neighbour) bool {
+		group := n.IP.IsMulticast() || n.HasMAC && n.MAC[0]&1 != 0
+		return !group && (n.Fixed() || n.HasMAC && n.State.Valid())
+	})
+}
+
+func (r *Requester) neighbours(ifindex int, wanted func(*Neighbour) bool) ([]Neighbour, error) {
 	var out []Neighbour
 	var err error
 	for range maxDumps {
@@ -137,7 +175,7 @@ func (r *Requester) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
 		msg := appendU32(dumpRequest(unix.RTM_GETNEIGH), unix.NDA_IFINDEX, uint32(ifindex))
 		err = r.c.request(msg, func(typ uint16, body []byte) error {
 			n, o := readNeighbour(body)
-			if o == applied && n.Index == ifindex && n.IP.Is4() && n.State&unix.NUD_PERMANENT != 0 {
+			if o == applied && n.Index == ifindex && wanted(&n) {
 				out = append(out, n)
 			}
 			return nil
@@ -147,7 +185,7 @@ func (r *Requester) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("permanent neighbours of link %d: %w", ifindex, err)
+		return nil, fmt.Errorf("neighbours of link %d: %w", ifindex, err)
 	}
 	return out, nil
 }

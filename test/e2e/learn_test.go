@@ -32,7 +32,7 @@ func TestDeafPods(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ping", "ip")
 	for _, engine := range []string{"af_packet", "none"} {
-		w := start(t, lab.Spec{Form: lab.FormSlash32}, "--engine", engine)
+		w := start(t, lab.Spec{Form: lab.FormCalico}, "--engine", engine)
 		if engine == "none" {
 			for _, host := range []string{"host0", "host1"} {
 				if err := w.SetSysctl(host, "net.ipv4.ip_forward", "1"); err != nil {
@@ -40,26 +40,73 @@ func TestDeafPods(t *testing.T) {
 				}
 			}
 		}
-		deaf(t, w.Lab, "ns0")
-		wantTTL(t, w.Lab, "ns0", "10.20.1.3", 62)
-		for range 20 {
+		far := ip(pods(w.Lab, 1)[0])
+		reached := func(p lab.Pod) {
+			t.Helper()
+			deaf(t, w.Lab, p.Node)
+			if ttl := ping(t, w.Lab, p.Node, far, "-W5"); ttl != 62 {
+				t.Errorf("engine %s, %s: ttl %d", engine, p.Name, ttl)
+			}
+		}
+		reached(pods(w.Lab, 0)[0])
+		const more = 20
+		for range more {
 			p, err := w.AddPod(t.Context(), 0, lab.PodOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			deaf(t, w.Lab, p.Node)
-			if ttl := ping(t, w.Lab, p.Node, "10.20.1.3"); ttl != 62 {
-				t.Errorf("engine %s, %s: ttl %d", engine, p.Name, ttl)
-			}
+			reached(p)
 		}
 		s := statusOf(t, w.d[0])
-		if k := s.Kernel; k.Learned < 21 || k.Unlearned+k.Unwritten+k.PutBack != 0 {
+		if k := s.Kernel; k.Learned < 1 || k.Learned > 1+more || k.Unlearned+k.Unwritten+k.PutBack != 0 {
 			t.Errorf("engine %s: %+v", engine, k)
 		}
 		if out := w.d[0].Status(t); !strings.Contains(out, fmt.Sprintf("\nneighbours: learned %d\n", s.Kernel.Learned)) {
 			t.Errorf("engine %s: status says\n%s", engine, out)
 		}
+		for _, d := range w.d {
+			d.Stop(t)
+		}
 	}
+}
+
+// TestNeighboursSurvive: the MAC that an interface is given, and given back at the
+// end, takes none of its neighbours away.
+func TestNeighboursSurvive(t *testing.T) {
+	labtest.Need(t, "ping", "ip")
+	l := labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1})
+	pod := pods(l, 0)[0]
+	try(t, l, "host0", "ping -n -c1 -W1 "+ip(pod)) // makes the entry; nobody answers the pod yet
+	deaf(t, l, pod.Node)
+	const some = "lladdr 02:00:5e:00:53:01 "
+	kinds := map[string]string{"10.20.2.1": some + "nud stale", "10.20.2.2": some + "nud noarp", "10.20.2.3": some + "nud reachable extern_learn",
+		"10.20.2.4": some + "nud permanent", ip(pod): ""}
+	for address, what := range kinds {
+		if what != "" {
+			run(t, l, "host0", "ip neigh add "+address+" dev veth0 "+what)
+		}
+	}
+	before := map[string]string{}
+	stable := strings.NewReplacer("REACHABLE", "STALE", "DELAY", "STALE")
+	for address := range kinds {
+		before[address] = stable.Replace(entry(t, l, address))
+	}
+	same := func(when string) {
+		t.Helper()
+		for address, want := range before {
+			if got := stable.Replace(entry(t, l, address)); got != want {
+				t.Errorf("%s: %q, want %q", when, got, want)
+			}
+		}
+	}
+	d := labtest.Daemon(t, l, "host0", flags(lab.FormSlash32)...)
+	if s := statusOf(t, d); s.port("veth0").MAC != answerMAC {
+		t.Fatalf("%+v", s.port("veth0"))
+	}
+	same("with the MAC that it was given")
+	ping(t, l, "host0", ip(pod), "-W5") // the pod asks for its gateway once a second
+	d.Stop(t)
+	same("with its own again")
 }
 
 // entry is the neighbour entry of host0's veth0 for an address, as `ip neigh`
