@@ -19,9 +19,9 @@ import (
 // Limits of what waits to be learnt. An interface's share of it is arpd's burst.
 const (
 	learnBacklog = 1024
-	learnHeld    = 128 // wait for news of routes
-	learnShare   = 8   // of these, of one interface
-	learnWait    = time.Second // a loaded host is as late as that
+	learnHeld    = 128                  // wait for news of routes
+	learnShare   = 8                    // of these, of one interface
+	learnWait    = time.Second          // a loaded host is as late as that
 	learnTick    = 4 * time.Millisecond // how often it is asked whether the news has come
 )
 
