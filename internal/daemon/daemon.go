@@ -35,7 +35,8 @@ type Daemon struct {
 	began time.Time
 
 	req       *netstate.Requester
-	learnReq  *netstate.Requester // learn's alone
+	learnReq  *netstate.Requester // learn's alone: who waits for RTNL keeps the others waiting
+	macReq    *netstate.Requester // macs' alone
 	learn     *learner
 	watch     *netstate.Watcher
 	claim     *claim.Set // nil: no eBPF here
@@ -131,11 +132,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 // needs the one before it. Frames are not touched before start.
 func (d *Daemon) open(cookie uint64) error {
 	var err error
-	if d.req, err = netstate.NewRequester(); err != nil {
-		return err
-	}
-	if d.learnReq, err = netstate.NewRequester(); err != nil {
-		return err
+	for _, req := range d.requesters() {
+		if *req, err = netstate.NewRequester(); err != nil {
+			return err
+		}
 	}
 	d.learn = newLearner(d, d.learnReq)
 	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macSetter{d: d}, d.log); err != nil {
@@ -155,6 +155,11 @@ func (d *Daemon) open(cookie uint64) error {
 	}
 	d.watch, err = netstate.Open(netstate.Config{Logger: d.log})
 	return err
+}
+
+// requesters are the sockets by which the kernel is asked and told.
+func (d *Daemon) requesters() []**netstate.Requester {
+	return []**netstate.Requester{&d.req, &d.learnReq, &d.macReq}
 }
 
 func (d *Daemon) openClaim() error {
@@ -308,9 +313,9 @@ func (d *Daemon) close() error {
 	if d.macs != nil {
 		errs = append(errs, d.macs.Close())
 	}
-	for _, req := range []*netstate.Requester{d.req, d.learnReq} {
-		if req != nil {
-			errs = append(errs, req.Close())
+	for _, req := range d.requesters() {
+		if *req != nil {
+			errs = append(errs, (*req).Close())
 		}
 	}
 	return errors.Join(errs...)

@@ -50,7 +50,7 @@ func (d *Daemon) hasNeighbours(ifindex int) bool {
 // keepNeighbours reads the neighbours of an interface, and gives what makes them
 // again.
 func (d *Daemon) keepNeighbours(ifindex int) (put func()) {
-	all, err := d.req.Neighbours(ifindex)
+	all, err := d.macReq.Neighbours(ifindex)
 	if err != nil {
 		d.log.Debug("neighbours not kept", "err", err)
 	}
@@ -59,7 +59,7 @@ func (d *Daemon) keepNeighbours(ifindex int) (put func()) {
 			if n.State&unix.NUD_PERMANENT != 0 {
 				continue // the keeper's
 			}
-			err := d.req.RestoreNeighbour(n)
+			err := d.macReq.RestoreNeighbour(n)
 			if errors.Is(err, unix.ENODEV) {
 				return
 			}

@@ -111,8 +111,10 @@ func (d *Daemon) status() *Status {
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
 		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load(),
-		Learned: d.learn.learned.Load(), Unlearned: arp.Unlearned + d.learn.crowded.Load(), Unwritten: d.learn.failed.Load(),
-		PutBack: d.req.PutBacks() + d.learnReq.PutBacks()}
+		Learned: d.learn.learned.Load(), Unlearned: arp.Unlearned + d.learn.crowded.Load(), Unwritten: d.learn.failed.Load()}
+	for _, req := range d.requesters() {
+		s.Kernel.PutBack += (*req).PutBacks()
+	}
 	return s
 }
 
