@@ -125,9 +125,10 @@ func judgeAddresses(target, sender netip.Addr, p *Policy) Verdict {
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // neverUnicast reports addresses that ip_route_input refuses as source and has no
-// unicast route to: multicast, 255.255.255.255, 0/8.
+// unicast route to: multicast, 255.255.255.255, 0.0.0.0. All else in 0/8 is
+// unicast since Linux 5.3 (ipv4_is_zeronet in include/linux/in.h).
 func neverUnicast(a netip.Addr) bool {
-	return a.IsMulticast() || a == limitedBroadcast || a.As4()[0] == 0
+	return a.IsMulticast() || a == limitedBroadcast || a.IsUnspecified()
 }
 
 // encode turns the request into the reply. A probe's 0.0.0.0 becomes the reply's

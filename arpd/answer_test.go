@@ -34,6 +34,7 @@ func TestAnswer(t *testing.T) {
 		{"gateway, sender MAC is not the frame's", gatewayIP, func(r *request) { r.src = otherMAC }, Answered},
 		{"gateway, probe is defended", gatewayIP, func(r *request) { r.spa = zero }, Answered},
 		{"gateway, sender from anywhere", gatewayIP, func(r *request) { r.spa = outsideIP }, Answered},
+		{"gateway, sender in 0/8", gatewayIP, func(r *request) { r.spa = thisNet }, Answered},
 		{"proxied target", remoteIP, nil, Answered},
 		{"proxied target, unicast", remoteIP, func(r *request) { r.dst = answerMAC }, Answered},
 
@@ -57,6 +58,7 @@ func TestAnswer(t *testing.T) {
 		{"the host's address", localIP, nil, Local},
 		{"in --proxy, no route", noRouteIP, nil, IgnoreNotProxied},
 		{"routed, not in --proxy", outsideIP, nil, IgnoreNotProxied},
+		{"in 0/8, not in --proxy", thisNet, nil, IgnoreNotProxied},
 
 		{"not ARP", gatewayIP, func(r *request) { r.etherType = wire.EtherTypeIPv4 }, DropProtocol},
 		{"tagged in band", gatewayIP, func(r *request) { r.etherType = wire.EtherTypeVLAN }, DropProtocol},
@@ -75,12 +77,10 @@ func TestAnswer(t *testing.T) {
 		{"ARP sender is zero", gatewayIP, func(r *request) { r.sha = wire.MAC{} }, DropInvalidMAC},
 		{"sender multicast", gatewayIP, func(r *request) { r.spa = multicast }, DropInvalidSource},
 		{"sender broadcast", gatewayIP, func(r *request) { r.spa = broadcast }, DropInvalidSource},
-		{"sender in 0/8", gatewayIP, func(r *request) { r.spa = thisNet }, DropInvalidSource},
 		{"target multicast", multicast, nil, DropInvalidTarget},
 		{"target broadcast", broadcast, nil, DropInvalidTarget},
 		{"target 0.0.0.0", zero, nil, DropInvalidTarget},
 		{"probe for 0.0.0.0", zero, func(r *request) { r.spa = zero }, DropInvalidTarget},
-		{"target in 0/8", thisNet, nil, DropInvalidTarget},
 		{"target loopback", loopback, nil, DropLocalnet},
 		{"sender loopback", gatewayIP, func(r *request) { r.spa = loopback }, DropLocalnet},
 	} {

@@ -87,6 +87,9 @@ func (r *Responder) answer(reply []byte, f frame, e *entry, now int64) (int, Ver
 	if v == Answered && !e.port.bucket.take(r.ports.limit, now) {
 		return 0, DropRateLimit
 	}
+	if v == Answered {
+		r.learn(f, e, now)
+	}
 	if p := e.policy; v == Answered && p.fromUnrouted(f.data) && !r.stillBehind() && p.fromUnrouted(f.data) {
 		e.port.unrouted.Add(1)
 		r.unrouted.Add(1)

@@ -12,6 +12,9 @@
 // A request for a proxied target that is faster than the news of its route waits
 // for that, a moment (Options.Behind).
 //
+// The sender of a request that is answered is handed on for the host's
+// neighbour table (Options.Neighbours).
+//
 // Nothing is announced: no gratuitous ARP is ever sent (a workload asks when it
 // needs to know, RFC 826).
 package arpd

@@ -10,8 +10,10 @@ import (
 type port struct {
 	counts    counters
 	unrouted  atomic.Uint64
-	bucket    bucket // Run's alone
-	published bool   // under ports.mu
+	unlearned atomic.Uint64
+	bucket    bucket // Run's alone, as is learn
+	learn     bucket
+	published bool // under ports.mu
 }
 
 // entry joins a policy to the port it applies to. It is immutable.
@@ -29,7 +31,8 @@ const maxStray = 1024
 
 // ports owns the ports, and the snapshot that Run reads.
 type ports struct {
-	limit limit
+	limit limit // of answers
+	learn limit // of what is learnt
 
 	mu    sync.Mutex
 	known map[int]*port
@@ -39,7 +42,7 @@ type ports struct {
 }
 
 func newPorts(l limit) *ports {
-	p := &ports{limit: l, known: make(map[int]*port)}
+	p := &ports{limit: l, learn: newLimit(learnRate, learnBurst), known: make(map[int]*port)}
 	p.snap.Store(&snapshot{})
 	return p
 }
@@ -55,7 +58,7 @@ func (p *ports) port(ifindex int, now int64) *port {
 func (p *ports) portLocked(ifindex int, now int64) *port {
 	pt := p.known[ifindex]
 	if pt == nil {
-		pt = &port{bucket: newBucket(p.limit, now)}
+		pt = &port{bucket: newBucket(p.limit, now), learn: newBucket(p.learn, now)}
 		p.known[ifindex] = pt
 		p.stray++
 	}

@@ -35,6 +35,10 @@ type Options struct {
 	// Run's goroutine and must not block. nil is never.
 	Behind func() bool
 
+	// Neighbours, if set, learns the senders of the requests that are answered,
+	// a few a second of an interface.
+	Neighbours Neighbours
+
 	// Attach, if set, replaces the classic filter of the socket, by an eBPF
 	// program that polices per interface, for instance. Without one a flood
 	// that outruns Run fills the socket's queue for all.
@@ -57,16 +61,18 @@ type Tap func(id uint64, ifindex int, frame, reply []byte, v Verdict) uint64
 // Responder answers the ARP requests of all workload interfaces of a network
 // namespace. Its methods may be called from any goroutine, Run from one at a time.
 type Responder struct {
-	lookup   func(int) (*Policy, bool)
-	behind   func() bool
-	log      *slog.Logger
-	sock     *socket
-	ports    *ports
-	total    counters
-	unrouted atomic.Uint64
-	tap      atomic.Pointer[Tap]
-	closed   atomic.Bool
-	epoch    time.Time
+	lookup     func(int) (*Policy, bool)
+	behind     func() bool
+	neighbours Neighbours // nil: nothing is learnt
+	log        *slog.Logger
+	sock       *socket
+	ports      *ports
+	total      counters
+	unrouted   atomic.Uint64
+	unlearned  atomic.Uint64
+	tap        atomic.Pointer[Tap]
+	closed     atomic.Bool
+	epoch      time.Time
 
 	// Run's alone.
 	strays strays
@@ -94,13 +100,14 @@ func Open(o Options) (*Responder, error) {
 		return nil, fmt.Errorf("ARP socket: %w", err)
 	}
 	return &Responder{
-		lookup: o.Lookup,
-		behind: o.Behind,
-		log:    o.Logger,
-		sock:   sock,
-		ports:  newPorts(newLimit(o.RatePerSecond, o.Burst)),
-		epoch:  time.Now(),
-		strays: strays{said: make(map[int]*entry)},
+		lookup:     o.Lookup,
+		behind:     o.Behind,
+		neighbours: o.Neighbours,
+		log:        o.Logger,
+		sock:       sock,
+		ports:      newPorts(newLimit(o.RatePerSecond, o.Burst)),
+		epoch:      time.Now(),
+		strays:     strays{said: make(map[int]*entry)},
 	}, nil
 }
 

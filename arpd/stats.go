@@ -12,7 +12,10 @@ type InterfaceStats struct {
 	// Unrouted counts those of the answered requests for a gateway whose sender
 	// has an address that is not routed to this interface. Requests that are
 	// answered while the kernel's news of routes is behind are not looked at.
-	Unrouted  uint64
+	Unrouted uint64
+	// Unlearned counts those of the answered requests whose sender was left out
+	// of Options.Neighbours: the interface has had its share, or too many wait.
+	Unlearned uint64
 	ByVerdict Counts
 }
 
@@ -24,6 +27,7 @@ type Stats struct {
 	// kernel counts it for the socket, not for an interface.
 	ByVerdict Counts
 	Unrouted  uint64 // as in InterfaceStats, of all interfaces
+	Unlearned uint64 // as in InterfaceStats, of all interfaces
 	// Interfaces has the workload interfaces that are published, and those that
 	// Lookup told of and no Publish did yet, by ifindex.
 	Interfaces map[int]InterfaceStats
@@ -40,7 +44,7 @@ func (c *counters) load() (out Counts) {
 }
 
 func (p *port) stats() InterfaceStats {
-	s := InterfaceStats{ByVerdict: p.counts.load(), Unrouted: p.unrouted.Load()}
+	s := InterfaceStats{ByVerdict: p.counts.load(), Unrouted: p.unrouted.Load(), Unlearned: p.unlearned.Load()}
 	for v, n := range s.ByVerdict {
 		if Verdict(v).Request() {
 			s.Requests += n
@@ -56,5 +60,5 @@ func (r *Responder) Stats() Stats {
 	if s, err := r.sock.conn.Stats(); err == nil {
 		r.total[DropReceiveOverflow].Add(uint64(s.Drops))
 	}
-	return Stats{ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Interfaces: r.ports.stats()}
+	return Stats{ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Unlearned: r.unlearned.Load(), Interfaces: r.ports.stats()}
 }

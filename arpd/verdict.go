@@ -33,8 +33,8 @@ const (
 	DropProtocol        // EtherType is not ARP
 	DropBadHeader       // hardware or protocol type or length not IPv4 over Ethernet
 	DropInvalidMAC      // sender MAC, Ethernet or ARP, is a group address or zero
-	DropInvalidSource   // sender IP is multicast, broadcast or in 0/8
-	DropInvalidTarget   // target IP is multicast, broadcast or in 0/8
+	DropInvalidSource   // sender IP is multicast or broadcast
+	DropInvalidTarget   // target IP is multicast, broadcast or 0.0.0.0
 	DropLocalnet        // sender or target IP in 127/8
 	DropSpoof           // sender is not this endpoint's address; reserved
 	DropRateLimit       // the interface has had its share of answers

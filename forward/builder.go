@@ -410,6 +410,9 @@ func (t *Table) Size() (links, routes int) {
 	return links, t.routes
 }
 
+// HasNeighbours reports whether any neighbour of a link is known.
+func (l *Link) HasNeighbours() bool { return len(l.neighbours) > 0 }
+
 // Neighbours calls fn for each neighbour of a link.
 func (l *Link) Neighbours(fn func(netip.Addr, *Neighbour)) {
 	for a, n := range l.neighbours {

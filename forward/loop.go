@@ -260,7 +260,7 @@ func (l *Loop) explain(t *Table, f *Frame, r *result) {
 		return
 	}
 	if r.icmp.Type == wire.ICMPDestUnreachable && r.icmp.Code != wire.ICMPFragNeeded &&
-		(l.opts.Incomplete() || !l.limiter.allowError(ip.Src(), l.now())) {
+		(l.opts.Incomplete() || !l.limiter.allowError(ip.Src(), l.now(), &t.host)) {
 		return
 	}
 	l.report(t, ip, f.PktType, r)
@@ -549,7 +549,7 @@ func (l *Loop) sendRedirect(t *Table, f *Frame, r *result) {
 	if r.compiled {
 		defer r.stamp(t, ip)
 	}
-	if r.options.srr != 0 || !l.limiter.allowRedirect(ip.Src(), l.now()) {
+	if r.options.srr != 0 || !l.limiter.allowRedirect(ip.Src(), l.now(), &t.host) {
 		return
 	}
 	about, to := *r, ip.Dst() // include/net/route.h, rt_nexthop

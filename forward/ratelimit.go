@@ -16,16 +16,10 @@ type icmpPeer struct {
 }
 
 const (
-	second     = int64(1e9)
-	peerBurst  = 6           // XRLIM_BURST_FACTOR
-	peerIdle   = 60 * second // what a new peer is taken to have been silent
-	maxPeers   = 65536       // remembered, about as many as by the kernel (inet_peer_threshold)
-	errorCost  = second      // net.ipv4.route.error_cost
-	errorBurst = 5 * second  // net.ipv4.route.error_burst
-
-	redirectLoad    = second / 50                          // net.ipv4.route.redirect_load
-	redirectNumber  = 9                                    // net.ipv4.route.redirect_number
-	redirectSilence = redirectLoad << (redirectNumber + 1) // net.ipv4.route.redirect_silence
+	second    = int64(1e9)
+	peerBurst = 6           // XRLIM_BURST_FACTOR
+	peerIdle  = 60 * second // what a new peer is taken to have been silent
+	maxPeers  = 65536       // remembered, about as many as by the kernel (inet_peer_threshold)
 )
 
 // allow is icmp_global_allow and icmpv4_xrlim_allow (net/ipv4/icmp.c): one
@@ -58,36 +52,44 @@ func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *HostConf) bool {
 
 // allowError is the limit of errors about packets that have no way
 // (net/ipv4/route.c, ip_error), which comes before that of ICMP.
-func (l *icmpLimiter) allowError(src [4]byte, now int64) bool {
+func (l *icmpLimiter) allowError(src [4]byte, now int64, conf *HostConf) bool {
 	p := l.peer(src, now)
-	p.tokens = min(p.tokens+(now-p.last), errorBurst)
+	p.tokens = min(p.tokens+(now-p.last), conf.ErrorBurst)
 	p.last = now
-	ok := p.tokens >= errorCost
+	ok := p.tokens >= conf.ErrorCost
 	if ok {
-		p.tokens -= errorCost
+		p.tokens -= conf.ErrorCost
 	}
 	l.peers[src] = p
 	return ok
 }
 
 // allowRedirect has one who ignores redirects get fewer and fewer of them, and
-// none after the ninth until it has been silent for a while (net/ipv4/route.c,
-// ip_rt_send_redirect).
-func (l *icmpLimiter) allowRedirect(src [4]byte, now int64) bool {
+// none after the ninth, say, until it has been silent for a while
+// (net/ipv4/route.c, ip_rt_send_redirect).
+func (l *icmpLimiter) allowRedirect(src [4]byte, now int64, conf *HostConf) bool {
 	p := l.peer(src, now)
-	if now-p.last > redirectSilence {
+	if now-p.last > conf.RedirectSilence {
 		p.tokens, p.redirects = 0, 0
 	}
-	ok := p.redirects < redirectNumber && (p.redirects == 0 || now-p.last > redirectLoad<<p.redirects)
+	ok := p.redirects < conf.RedirectNumber && (p.redirects == 0 || now-p.last > doubled(conf.RedirectLoad, p.redirects))
 	switch {
 	case ok:
 		p.redirects++
 		p.last = now
-	case p.redirects >= redirectNumber:
+	case p.redirects >= conf.RedirectNumber:
 		p.last = now
 	}
 	l.peers[src] = p
 	return ok
+}
+
+// doubled is t, n times doubled, and MaxTime where that is more.
+func doubled(t int64, n int) int64 {
+	if n >= 63 || t > MaxTime>>n {
+		return MaxTime
+	}
+	return t << n
 }
 
 // peer gives what is remembered of an address.

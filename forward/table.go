@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"math"
 	"net/netip"
 	"sync/atomic"
 
@@ -92,11 +93,23 @@ type HostConf struct {
 	ICMPPerSecond   int    // icmp_msgs_per_sec
 	ICMPBurst       int    // icmp_msgs_burst
 	ICMPFromInbound bool   // icmp_errors_use_inbound_ifaddr
+
+	// Of /proc/sys/net/ipv4/route/*; times are in ns. What is more than there is
+	// time, MaxTime, never comes.
+	ErrorCost       int64 // error_cost: of one error about a packet that has no way
+	ErrorBurst      int64 // error_burst: what may be saved up
+	RedirectLoad    int64 // redirect_load: from one redirect to the next, doubled each time
+	RedirectNumber  int   // redirect_number: after which there is none
+	RedirectSilence int64 // redirect_silence: after which all begins again
 }
+
+// MaxTime is the longest time.
+const MaxTime = math.MaxInt64
 
 // DefaultHostConf is what a kernel starts with.
 var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask: 6168,
-	ICMPPerSecond: 1000, ICMPBurst: 50, HashFields: 7, HashSeed: 1}
+	ICMPPerSecond: 1000, ICMPBurst: 50, HashFields: 7, HashSeed: 1, ErrorCost: second, ErrorBurst: 5 * second,
+	RedirectLoad: second / 50, RedirectNumber: 9, RedirectSilence: second / 50 << (9 + 1)}
 
 // Workload reports whether the interface leads to a workload.
 func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
@@ -130,7 +143,7 @@ type Neighbour struct {
 	// it probes them (net/core/neighbour.c, __neigh_event_send).
 	Stale  bool
 	Failed bool // NUD_FAILED
-	// Fixed entries (PERMANENT, NOARP, EXT_LEARNED) are never to be touched.
+	// Fixed entries (PERMANENT, NOARP, EXT_LEARNED, MANAGED) are never to be touched.
 	Fixed bool
 
 	touched atomic.Int64 // time of the last call of Resolve, ns

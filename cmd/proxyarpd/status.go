@@ -91,7 +91,15 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
+	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
 	return nil
+}
+
+// neighbourCounts is what became of those who asked, in the kernel's neighbour table.
+func neighbourCounts(k *daemon.KernelStatus) map[string]uint64 {
+	m := map[string]uint64{"learned": k.Learned, "unlearned": k.Unlearned, "unwritten": k.Unwritten, "put-back": k.PutBack}
+	maps.DeleteFunc(m, func(_ string, n uint64) bool { return n == 0 })
+	return m
 }
 
 func dash(s string) string {

@@ -162,6 +162,9 @@ func TestConvertNeighbour(t *testing.T) {
 	if n := neighbour(&netstate.Neighbour{State: unix.NUD_STALE, HasMAC: true, Flags: unix.NTF_EXT_LEARNED}); !n.Fixed {
 		t.Error("a learned neighbour may not be touched")
 	}
+	if n := neighbour(&netstate.Neighbour{State: unix.NUD_REACHABLE, HasMAC: true, ExtFlags: netstate.ExtManaged}); !n.Fixed {
+		t.Errorf("managed by the kernel: %+v", n)
+	}
 }
 
 func TestConvertRoutes(t *testing.T) {

@@ -14,7 +14,7 @@ func neighbour(n *netstate.Neighbour) *forward.Neighbour {
 		Valid:  n.State.Valid() && n.HasMAC,
 		Stale:  n.State&unix.NUD_STALE != 0,
 		Failed: n.State&unix.NUD_FAILED != 0,
-		Fixed:  n.State&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0 || n.Flags&unix.NTF_EXT_LEARNED != 0,
+		Fixed:  n.Fixed(),
 	}
 }
 

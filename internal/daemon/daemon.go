@@ -36,6 +36,9 @@ type Daemon struct {
 	began time.Time
 
 	req       *netstate.Requester
+	learnReq  *netstate.Requester // learn's alone: who waits for RTNL keeps the others waiting
+	macReq    *netstate.Requester // macs' alone
+	learn     *learner
 	watch     *netstate.Watcher
 	claim     *claim.Set    // nil: no eBPF here
 	relay     *relay.Device // nil: there is none
@@ -143,10 +146,13 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 // needs the one before it. Frames are not touched before start.
 func (d *Daemon) open(cookie uint64) error {
 	var err error
-	if d.req, err = netstate.NewRequester(); err != nil {
-		return err
+	for _, req := range d.requesters() {
+		if *req, err = netstate.NewRequester(); err != nil {
+			return err
+		}
 	}
-	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macs.Kernel{}, d.log); err != nil {
+	d.learn = newLearner(d, d.learnReq)
+	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macSetter{d: d}, d.log); err != nil {
 		return err
 	}
 	if err := d.openClaim(); err != nil {
@@ -164,6 +170,11 @@ func (d *Daemon) open(cookie uint64) error {
 	}
 	d.watch, err = netstate.Open(netstate.Config{Logger: d.log})
 	return err
+}
+
+// requesters are the sockets by which the kernel is asked and told.
+func (d *Daemon) requesters() []**netstate.Requester {
+	return []**netstate.Requester{&d.req, &d.learnReq, &d.macReq}
 }
 
 func (d *Daemon) openClaim() error {
@@ -210,7 +221,7 @@ const (
 )
 
 func (d *Daemon) openARP() error {
-	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
+	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
 	if d.claim != nil {
 		o.Attach = func(fd uintptr) error { return d.claim.AttachARP(int(fd)) }
 	}
@@ -274,6 +285,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
+	g.Go(func() error { d.learn.run(ctx); return nil })
 	g.Go(func() error { d.opener(ctx); return nil })
 	g.Go(func() error { d.followSettings(ctx); return nil })
 	g.Go(func() error { d.claimer(ctx); return nil })
@@ -345,8 +357,10 @@ func (d *Daemon) close() error {
 	if d.macs != nil {
 		errs = append(errs, d.macs.Close())
 	}
-	if d.req != nil {
-		errs = append(errs, d.req.Close())
+	for _, req := range d.requesters() {
+		if *req != nil {
+			errs = append(errs, (*req).Close())
+		}
 	}
 	return errors.Join(errs...)
 }

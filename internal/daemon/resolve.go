@@ -105,7 +105,7 @@ func (d *Daemon) resolveHops(ctx context.Context) {
 			if l := d.loop.Table().Link(h.ifindex); l == nil {
 				continue // gone meanwhile
 			} else if n := l.Neighbour(h.addr); n != nil && n.Fixed {
-				continue // NTF_USE would destroy it
+				continue // others resolve it
 			}
 			d.asked.asked.Add(1)
 			q := d.asking.add(h)

@@ -41,7 +41,8 @@ type Interface struct {
 	Error       string            `json:"error,omitempty"`
 	ARPRequests uint64            `json:"arp_requests"`
 	ARPReplies  uint64            `json:"arp_replies"`
-	ARPUnrouted uint64            `json:"arp_unrouted"` // answered, though the sender is not routed to here
+	ARPUnrouted uint64            `json:"arp_unrouted"`         // answered, though the sender is not routed to here
+	Unlearned   uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
 	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
 	Received    uint64            `json:"received"`        // frames given to the ring
 	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
@@ -85,6 +86,10 @@ type KernelStatus struct {
 	Resolved   uint64 `json:"neighbours_asked"`
 	Refused    uint64 `json:"neighbours_refused"`
 	NoneQueued uint64 `json:"neighbours_overflow"`
+	Learned    uint64 `json:"neighbours_learned"`   // entries made or changed because their address asked
+	Unlearned  uint64 `json:"neighbours_unlearned"` // askers left out: too many, too fast
+	Unwritten  uint64 `json:"neighbours_unwritten"` // askers whose entry the kernel did not take
+	PutBack    uint64 `json:"neighbours_put_back"`  // entries that others had made theirs at the same time
 }
 
 // status takes a snapshot.
@@ -126,7 +131,11 @@ func (d *Daemon) status() *Status {
 	s.Forward = d.forwardStatus()
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
-		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load()}
+		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load(),
+		Learned: d.learn.learned.Load(), Unlearned: arp.Unlearned + d.learn.crowded.Load(), Unwritten: d.learn.failed.Load()}
+	for _, req := range d.requesters() {
+		s.Kernel.PutBack += (*req).PutBacks()
+	}
 	return s
 }
 
@@ -137,7 +146,7 @@ func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStat
 	}
 	if p.policy != nil {
 		i.Answers = p.policy.Answer.String()
-		i.ARPRequests, i.ARPReplies, i.ARPUnrouted = a.Requests, a.Replies, a.Unrouted
+		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
 		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
 	}
 	if d.claim != nil {

@@ -2,10 +2,13 @@ package daemon
 
 import (
 	"hash/crc32"
+	"math"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
 )
@@ -99,6 +102,16 @@ func (d *Daemon) linkConf(p *port) forward.LinkConf {
 	return c
 }
 
+// tick is the time between two of the kernel's ticks, 1/HZ s, in ns: the
+// resolution of its coarse clocks.
+func tick() int64 {
+	var res unix.Timespec
+	if unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res) != nil || res.Nano() <= 0 {
+		return int64(time.Second) / 250
+	}
+	return res.Nano()
+}
+
 // bootSeed stands for the random key of the kernel's own multipath hash, which
 // nobody can read: another one after each boot, so that hosts in a row choose
 // independently, and the same for each start of the program, so that flows stay
@@ -112,8 +125,31 @@ func bootSeed() uint32 {
 }
 
 // readHostConf reads what counts for all packets.
-func readHostConf() forward.HostConf {
+func readHostConf() forward.HostConf { return hostConf(sysctl, tick()) }
+
+// hostConf makes it from settings. Those of ICMP errors and redirects are in
+// ticks as they stand (ipv4_route_table in net/ipv4/route.c has proc_dointvec),
+// and the kernel shows them in the first network namespace only.
+func hostConf(sysctl func(key string, unknown int) int, tick int64) forward.HostConf {
 	c := forward.DefaultHostConf
+	ticks := func(key string, unknown, negative int64) int64 {
+		const missing = math.MinInt
+		switch n := sysctl("route/"+key, missing); {
+		case n == missing:
+			return unknown
+		case n < 0:
+			return negative
+		default:
+			return int64(min(n, math.MaxInt32)) * tick
+		}
+	}
+	// Compared as unsigned: less than nothing is without end.
+	c.ErrorCost = ticks("error_cost", c.ErrorCost, forward.MaxTime)
+	c.ErrorBurst = ticks("error_burst", c.ErrorBurst, forward.MaxTime)
+	// Less than nothing is over at once.
+	c.RedirectLoad = ticks("redirect_load", c.RedirectLoad, -1)
+	c.RedirectSilence = ticks("redirect_silence", c.RedirectSilence, -1)
+	c.RedirectNumber = sysctl("route/redirect_number", c.RedirectNumber)
 	c.DefaultTTL = uint8(sysctl("ip_default_ttl", int(c.DefaultTTL)))
 	c.HashPolicy = uint8(sysctl("fib_multipath_hash_policy", 0))
 	c.HashFields = uint32(sysctl("fib_multipath_hash_fields", int(c.HashFields)))

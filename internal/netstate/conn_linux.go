@@ -17,6 +17,9 @@ var errInterrupted = errors.New("dump interrupted")
 // sending call; only a kernel that is in trouble lets it pass.
 const replyTimeout = 30 // seconds
 
+// requestReceiveBuffer holds some five thousand events.
+const requestReceiveBuffer = 4 << 20
+
 // A conn is a socket for requests and dumps. It belongs to the namespace in
 // which it was opened, whatever thread uses it. It is safe for concurrent use.
 type conn struct {
@@ -36,6 +39,9 @@ func dial() (*conn, error) {
 	for _, opt := range []int{unix.NETLINK_GET_STRICT_CHK, unix.NETLINK_EXT_ACK, unix.NETLINK_CAP_ACK} {
 		_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, opt, 1)
 	}
+	// For the events of a guarded change, which may have to wait for the RTNL
+	// lock; without CAP_NET_ADMIN nothing is changed.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, requestReceiveBuffer)
 	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: replyTimeout})
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
@@ -64,6 +70,12 @@ func (c *conn) Close() error {
 func (c *conn) request(msg []byte, each func(typ uint16, body []byte) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.exchange(msg, each, nil)
+}
+
+// exchange is request for who holds mu. What comes meanwhile that is no answer
+// to the message is passed to other, if that is not nil.
+func (c *conn) exchange(msg []byte, each func(typ uint16, body []byte) error, other func(h header, body []byte)) error {
 	if c.fd < 0 {
 		return os.ErrClosed
 	}
@@ -78,7 +90,7 @@ func (c *conn) request(msg []byte, each func(typ uint16, body []byte) error) err
 	if err := unix.Sendto(c.fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
-	r := reply{seq: c.seq, each: each}
+	r := reply{seq: c.seq, each: each, other: other}
 	for !r.done {
 		n, err := c.receive()
 		if err != nil {
@@ -113,10 +125,11 @@ func (c *conn) receive() (int, error) {
 
 // A reply is the state of reading the answer to one request.
 type reply struct {
-	seq  uint32
-	each func(typ uint16, body []byte) error
-	done bool
-	err  error // the kernel's verdict, or the first error of each
+	seq   uint32
+	each  func(typ uint16, body []byte) error
+	other func(h header, body []byte)
+	done  bool
+	err   error // the kernel's verdict, or the first error of each
 }
 
 // datagram takes one; the error is for an answer that cannot be read on.
@@ -127,8 +140,11 @@ func (r *reply) datagram(b []byte) error {
 			return short("netlink message", b)
 		}
 		b = rest
-		if h.seq != r.seq {
-			continue // the rest of an answer that was given up
+		if h.seq != r.seq { // an event, or the rest of an answer that was given up
+			if r.other != nil {
+				r.other(h, body)
+			}
+			continue
 		}
 		if h.flags&unix.NLM_F_DUMP_INTR != 0 && r.err == nil {
 			r.err = errInterrupted

@@ -10,6 +10,7 @@ import (
 type header struct {
 	typ, flags uint16
 	seq        uint32
+	port       uint32 // of an event: the socket that asked for the change, 0 if none did
 }
 
 // nextMessage cuts the first netlink message off a datagram. ok is false if
@@ -22,7 +23,7 @@ func nextMessage(b []byte) (h header, body, rest []byte, ok bool) {
 	if n < unix.SizeofNlMsghdr || uint64(n) > uint64(len(b)) {
 		return h, nil, nil, false
 	}
-	h = header{typ: native.Uint16(b[4:]), flags: native.Uint16(b[6:]), seq: native.Uint32(b[8:])}
+	h = header{typ: native.Uint16(b[4:]), flags: native.Uint16(b[6:]), seq: native.Uint32(b[8:]), port: native.Uint32(b[12:])}
 	return h, b[unix.SizeofNlMsghdr:n], b[min(align4(int(n)), len(b)):], true
 }
 

@@ -7,7 +7,12 @@ import (
 )
 
 const sizeofNdMsg = 12 // struct ndmsg
-const ndaFlagsExt = 15 // NDA_FLAGS_EXT, include/uapi/linux/neighbour.h
+
+// From include/uapi/linux/neighbour.h.
+const (
+	ndaProtocol = 12 // NDA_PROTOCOL
+	ndaFlagsExt = 15 // NDA_FLAGS_EXT
+)
 
 // parseNeighbour reads struct ndmsg and attributes (neigh_fill_info in
 // net/core/neighbour.c).
@@ -33,6 +38,8 @@ func parseNeighbour(b []byte) (Neighbour, error) {
 			} else if len(a.val) == 6 {
 				n.MAC, n.HasMAC = [6]byte(a.val), true
 			}
+		case ndaProtocol:
+			n.Protocol = Protocol(a.u8())
 		case ndaFlagsExt:
 			n.ExtFlags = a.u32()
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +15,10 @@ var ErrNotFound = errors.New("not found")
 // A Requester makes the changes and asks the questions that following events
 // does not cover. It stays with the network namespace in which it was made. It
 // is safe for concurrent use; after Close its methods return os.ErrClosed.
-type Requester struct{ c *conn }
+type Requester struct {
+	c        *conn
+	putBacks atomic.Uint64
+}
 
 // NewRequester opens a socket in the network namespace of the calling thread.
 func NewRequester() (*Requester, error) {
@@ -22,42 +26,110 @@ func NewRequester() (*Requester, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netstate: %w", err)
 	}
-	return &Requester{c}, nil
+	return &Requester{c: c}, nil
 }
 
 // Close closes the socket.
 func (r *Requester) Close() error { return r.c.Close() }
 
 // UseNeighbour has the kernel resolve a neighbour as if it had a packet for
-// it: it makes an entry if there is none, and confirms a stale one.
-//
-// It must not be called for an entry that is PERMANENT, NOARP or EXT_LEARNED:
-// NTF_USE takes the state and flags away that make such an entry what it is
-// (__neigh_update in net/core/neighbour.c).
+// it: it makes an entry if there is none, and confirms a stale one. One that is
+// Fixed is left alone, which NTF_USE by itself would not do.
 func (r *Requester) UseNeighbour(ifindex int, ip netip.Addr) error {
 	n := Neighbour{Index: ifindex, IP: ip, Flags: unix.NTF_USE}
-	if err := r.c.request(newNeighbour(&n, unix.NLM_F_CREATE), nil); err != nil {
+	err := r.c.request(newNeighbour(&n, unix.NLM_F_CREATE|unix.NLM_F_EXCL), nil)
+	if errors.Is(err, unix.EEXIST) {
+		_, err = r.guarded(n.key(), func(now *Neighbour) []byte {
+			if now != nil && now.Fixed() {
+				return nil
+			}
+			return newNeighbour(&n, createFlags(now))
+		})
+	}
+	if err != nil {
 		return fmt.Errorf("use neighbour %s on link %d: %w", ip, ifindex, err)
 	}
 	return nil
 }
 
 // Neighbour returns an entry as it is now, or ErrNotFound (Linux 5.0).
-func (r *Requester) Neighbour(ifindex int, ip netip.Addr) (n Neighbour, err error) {
-	msg := newNeighbour(&Neighbour{Index: ifindex, IP: ip}, 0)
-	native.PutUint16(msg[4:], unix.RTM_GETNEIGH)
-	err = r.c.request(msg, func(_ uint16, body []byte) (err error) {
-		n, err = parseNeighbour(body)
-		return err
-	})
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
-		return n, fmt.Errorf("neighbour %s on link %d: %w", ip, ifindex, ErrNotFound)
-	case err != nil:
-		return n, fmt.Errorf("neighbour %s on link %d: %w", ip, ifindex, err)
+func (r *Requester) Neighbour(ifindex int, ip netip.Addr) (Neighbour, error) {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	n, err := r.c.neighbour(neighbourKey{ifindex, ip}, nil)
+	if err == nil && n == nil || errors.Is(err, unix.ENODEV) {
+		err = ErrNotFound
 	}
-	return n, nil
+	if err != nil {
+		return Neighbour{}, fmt.Errorf("neighbour %s on link %d: %w", ip, ifindex, err)
+	}
+	return *n, nil
 }
+
+// LearnNeighbour notes that an address of a link has been seen with a MAC, as
+// the kernel does for who asks for what it answers (neigh_event_ns in
+// net/core/neighbour.c): an entry that is not there is made, STALE; one without
+// a MAC, or with another, becomes this. One that is Fixed stays. It reports
+// whether something was written.
+func (r *Requester) LearnNeighbour(ifindex int, ip netip.Addr, mac [6]byte) (written bool, err error) {
+	n := Neighbour{Index: ifindex, IP: ip, MAC: mac, HasMAC: true, State: unix.NUD_STALE}
+	err = r.c.request(newNeighbour(&n, unix.NLM_F_CREATE|unix.NLM_F_EXCL), nil)
+	written = err == nil
+	if errors.Is(err, unix.EEXIST) {
+		written, err = r.guarded(n.key(), func(now *Neighbour) []byte { return n.learn(now) })
+	}
+	if err != nil {
+		return written, fmt.Errorf("learn neighbour %s on link %d: %w", ip, ifindex, err)
+	}
+	return written, nil
+}
+
+// learn is the message that makes the present entry n, nil if it is not to be
+// written to.
+func (n *Neighbour) learn(now *Neighbour) []byte {
+	if now != nil {
+		if now.Fixed() || now.State.Valid() && now.MAC == n.MAC {
+			return nil
+		}
+		n.Flags = now.Flags & unix.NTF_ROUTER
+	}
+	return newNeighbour(n, createFlags(now))
+}
+
+// createFlags are for a change of an entry that was there or not: it must not
+// have come meanwhile.
+func createFlags(now *Neighbour) uint16 {
+	if now == nil {
+		return unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	}
+	return unix.NLM_F_REPLACE
+}
+
+// RestoreNeighbour makes an entry what it was before the kernel forgot it: a
+// dynamic one is STALE then. An entry that stands there meanwhile stays if it is
+// Fixed, or has a MAC and the lost one was not Fixed.
+func (r *Requester) RestoreNeighbour(n Neighbour) error {
+	if !n.Fixed() {
+		n.State = unix.NUD_STALE
+	}
+	err := r.c.request(newNeighbour(&n, unix.NLM_F_CREATE|unix.NLM_F_EXCL), nil)
+	if errors.Is(err, unix.EEXIST) {
+		_, err = r.guarded(n.key(), func(now *Neighbour) []byte {
+			if now != nil && (now.Fixed() || now.State.Valid() && !n.Fixed()) {
+				return nil
+			}
+			return newNeighbour(&n, createFlags(now))
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("restore neighbour %s on link %d: %w", n.IP, n.Index, err)
+	}
+	return nil
+}
+
+// PutBacks counts the entries that UseNeighbour and LearnNeighbour have put
+// back: somebody had made them Fixed at the same time.
+func (r *Requester) PutBacks() uint64 { return r.putBacks.Load() }
 
 // AddNeighbour makes an entry, or makes the present one this.
 func (r *Requester) AddNeighbour(n Neighbour) error {
@@ -68,17 +140,15 @@ func (r *Requester) AddNeighbour(n Neighbour) error {
 }
 
 func newNeighbour(n *Neighbour, flags uint16) []byte {
-	fixed := make([]byte, sizeofNdMsg)
-	fixed[0] = unix.AF_INET
-	if !n.IP.Is4() {
-		fixed[0] = unix.AF_INET6
-	}
-	native.PutUint32(fixed[4:], uint32(n.Index))
-	native.PutUint16(fixed[8:], uint16(n.State))
-	fixed[10] = n.Flags
-	msg := appendAttr(newMessage(unix.RTM_NEWNEIGH, flags, fixed), unix.NDA_DST, n.IP.AsSlice())
+	msg := aboutNeighbour(unix.RTM_NEWNEIGH, flags, n.key())
+	ndm := msg[unix.SizeofNlMsghdr:]
+	native.PutUint16(ndm[8:], uint16(n.State))
+	ndm[10] = n.Flags
 	if n.HasMAC {
 		msg = appendAttr(msg, unix.NDA_LLADDR, n.MAC[:])
+	}
+	if n.Protocol != 0 {
+		msg = appendAttr(msg, ndaProtocol, []byte{byte(n.Protocol)})
 	}
 	if n.ExtFlags != 0 {
 		msg = appendU32(msg, ndaFlagsExt, n.ExtFlags)
@@ -86,8 +156,32 @@ func newNeighbour(n *Neighbour, flags uint16) []byte {
 	return msg
 }
 
+// aboutNeighbour names an entry, and says nothing else of it.
+func aboutNeighbour(typ, flags uint16, k neighbourKey) []byte {
+	fixed := make([]byte, sizeofNdMsg)
+	fixed[0] = unix.AF_INET
+	if !k.ip.Is4() {
+		fixed[0] = unix.AF_INET6
+	}
+	native.PutUint32(fixed[4:], uint32(k.index))
+	return appendAttr(newMessage(typ, flags, fixed), unix.NDA_DST, k.ip.AsSlice())
+}
+
 // PermanentNeighbours returns the IPv4 entries of a link that are PERMANENT.
 func (r *Requester) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
+	return r.neighbours(ifindex, func(n *Neighbour) bool { return n.IP.Is4() && n.State&unix.NUD_PERMANENT != 0 })
+}
+
+// Neighbours returns the entries of a link, of IPv4 and IPv6, that the kernel
+// does not make by itself: they have a station's MAC, or somebody has made them.
+func (r *Requester) Neighbours(ifindex int) ([]Neighbour, error) {
+	return r.neighbours(ifindex, func(n *Neighbour) bool {
+		group := n.IP.IsMulticast() || n.HasMAC && n.MAC[0]&1 != 0
+		return !group && (n.Fixed() || n.HasMAC && n.State.Valid())
+	})
+}
+
+func (r *Requester) neighbours(ifindex int, wanted func(*Neighbour) bool) ([]Neighbour, error) {
 	var out []Neighbour
 	var err error
 	for range maxDumps {
@@ -95,7 +189,7 @@ func (r *Requester) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
 		msg := appendU32(dumpRequest(unix.RTM_GETNEIGH), unix.NDA_IFINDEX, uint32(ifindex))
 		err = r.c.request(msg, func(typ uint16, body []byte) error {
 			n, o := readNeighbour(body)
-			if o == applied && n.Index == ifindex && n.IP.Is4() && n.State&unix.NUD_PERMANENT != 0 {
+			if o == applied && n.Index == ifindex && wanted(&n) {
 				out = append(out, n)
 			}
 			return nil
@@ -105,7 +199,7 @@ func (r *Requester) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("permanent neighbours of link %d: %w", ifindex, err)
+		return nil, fmt.Errorf("neighbours of link %d: %w", ifindex, err)
 	}
 	return out, nil
 }

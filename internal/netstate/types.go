@@ -148,6 +148,7 @@ type Neighbour struct {
 	MAC      [6]byte
 	HasMAC   bool
 	State    NeighState
-	Flags    uint8  // NTF_*
-	ExtFlags uint32 // NTF_EXT_*
+	Flags    uint8    // NTF_*
+	ExtFlags uint32   // NTF_EXT_*
+	Protocol Protocol // who made it, 0 if nobody said
 }

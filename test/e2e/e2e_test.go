@@ -171,6 +171,12 @@ type status struct {
 		Verdicts   counts
 		Drops      counts
 	}
+	Kernel struct {
+		Learned   uint64 `json:"neighbours_learned"`
+		Unlearned uint64 `json:"neighbours_unlearned"`
+		Unwritten uint64 `json:"neighbours_unwritten"`
+		PutBack   uint64 `json:"neighbours_put_back"`
+	}
 }
 
 type port struct {
@@ -184,6 +190,7 @@ type port struct {
 	ARPRequests uint64 `json:"arp_requests"`
 	ARPReplies  uint64 `json:"arp_replies"`
 	ARPUnrouted uint64 `json:"arp_unrouted"`
+	Unlearned   uint64 `json:"neighbours_unlearned"`
 	ARPVerdicts counts `json:"arp_verdicts"`
 	Received    uint64
 	Local       uint64
