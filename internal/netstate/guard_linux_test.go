@@ -294,6 +294,7 @@ func TestPermanentRace(t *testing.T) {
 	const addresses, rounds = 4, 3000
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(2 + i)}) }
 	var over atomic.Bool
+	defer over.Store(true)
 	learned := make(chan int)
 	go func() {
 		written := 0

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -27,8 +28,14 @@ func TestOverrun(t *testing.T) {
 
 	held := make(chan func())
 	go func() { held <- f.holdBack() }()
-	ns.do(func() error { return netlink.RouteAdd(route(5000)) })
-	release := <-held
+	var release func()
+	for i := 5000; release == nil; i++ { // until one comes when it is held back already
+		ns.do(func() error { return netlink.RouteAdd(route(i)) })
+		select {
+		case release = <-held:
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 	before := f.w.Stats()
 	ns.do(func() error {
 		var all error
@@ -54,6 +61,8 @@ func TestOverrun(t *testing.T) {
 	if f.w.Incomplete() {
 		t.Error("still incomplete")
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if _, ok := f.link("late"); !ok || len(f.links) != 3 {
 		t.Errorf("links %v", f.links)
 	}

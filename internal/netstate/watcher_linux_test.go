@@ -101,6 +101,8 @@ func TestWatcherBridgePortLeavesIsNoDeletion(t *testing.T) {
 		return errors.Join(netlink.LinkSetMaster(l, br), netlink.LinkSetUp(br), netlink.LinkSetNoMaster(l))
 	})
 	f.awaitKernel(ns)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if _, ok := f.link("a0"); !ok {
 		t.Fatal("a0 is gone")
 	}
