@@ -66,14 +66,12 @@ func (s *Set) Claim(ifindex int32) error {
 // attach attaches a program at ingress of an interface, in the way that works.
 func (s *Set) attach(ifindex int32, program *ebpf.Program) (attached, error) {
 	if s.mode != Clsact {
-		l, err := link.AttachTCX(link.TCXOptions{
-			Interface: int(ifindex), Program: program, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
-		})
+		l, err := attachTCX(program.FD(), int(ifindex))
 		if err == nil {
 			s.mode = TCX
 			return attached{link: l}, nil
 		}
-		if s.mode == TCX || !(errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL)) {
+		if s.mode == TCX || !errors.Is(err, ErrNotSupported) {
 			return attached{}, fmt.Errorf("tcx ingress: %w", err)
 		}
 	}
@@ -108,14 +106,23 @@ func (s *Set) AttachRelay(ifindex int32) error {
 // reserved puts the program before those of others.
 func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error) {
 	var a attached
-	if err := Sweep(ifindex); err != nil { // it may have become ours just now
+	// One socket for all, as long as the Set lives: what was attached can be
+	// detached though no descriptor is free.
+	if s.rtnl == nil {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return a, fmt.Errorf("clsact: netlink socket: %w", err)
+		}
+		s.rtnl = h
+	}
+	if err := sweep(s.rtnl, ifindex); err != nil { // it may have become ours just now
 		return a, fmt.Errorf("clsact: %w", err)
 	}
 	q := &netlink.GenericQdisc{
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 		QdiscType:  "clsact",
 	}
-	switch err := netlink.QdiscAdd(q); {
+	switch err := s.rtnl.QdiscAdd(q); {
 	case err == nil:
 		a.qdisc = q
 	case errors.Is(err, unix.EEXIST):
@@ -129,9 +136,9 @@ func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error)
 			Protocol: unix.ETH_P_ALL, Priority: 1},
 		Fd: program.FD(), Name: programName, DirectAction: true,
 	}
-	if err := addFilter(a.filter); err != nil {
+	if err := s.addFilter(a.filter); err != nil {
 		if a.qdisc != nil {
-			err = errors.Join(err, netlink.QdiscDel(a.qdisc))
+			err = errors.Join(err, s.rtnl.QdiscDel(a.qdisc))
 		}
 		return a, fmt.Errorf("clsact filter: %w", err)
 	}
@@ -140,9 +147,9 @@ func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error)
 
 // addFilter takes the first handle that nobody has: of the filters with one
 // preference the newest runs first.
-func addFilter(f *netlink.BpfFilter) (err error) {
+func (s *Set) addFilter(f *netlink.BpfFilter) (err error) {
 	for f.Handle = 1; f.Handle < 100; f.Handle++ {
-		if err = netlink.FilterAdd(f); !errors.Is(err, unix.EEXIST) {
+		if err = s.rtnl.FilterAdd(f); !errors.Is(err, unix.EEXIST) {
 			break
 		}
 	}
@@ -163,7 +170,7 @@ func (s *Set) Orphans() (gone []int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ifindex, a := range s.claims {
-		if !a.holds() {
+		if !a.holds(s.rtnl) {
 			gone = append(gone, ifindex)
 		}
 	}
@@ -171,13 +178,13 @@ func (s *Set) Orphans() (gone []int32) {
 }
 
 // holds reports whether the program is attached still. If that can't be told, it is.
-func (a *attached) holds() bool {
+func (a *attached) holds(rtnl *netlink.Handle) bool {
 	if a.link != nil {
 		info, err := a.link.Info()
 		return err != nil || info.TCX() == nil || info.TCX().Ifindex != 0
 	}
 	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: a.filter.LinkIndex}}
-	filters, err := netlink.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
+	filters, err := rtnl.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
 	return err != nil || slices.ContainsFunc(filters, func(f netlink.Filter) bool {
 		b, ok := f.(*netlink.BpfFilter)
 		return ok && b.Name == programName && b.Handle == a.filter.Handle
@@ -202,22 +209,22 @@ func (s *Set) releaseLocked(ifindex int32) error {
 	if a.link != nil {
 		return gone(a.link.Close())
 	}
-	err := gone(netlink.FilterDel(a.filter))
+	err := gone(s.rtnl.FilterDel(a.filter))
 	if a.qdisc != nil {
-		err = errors.Join(err, removeIfEmpty(a.qdisc))
+		err = errors.Join(err, removeIfEmpty(s.rtnl, a.qdisc))
 	}
 	return err
 }
 
-func removeIfEmpty(q *netlink.GenericQdisc) error {
+func removeIfEmpty(rtnl *netlink.Handle, q *netlink.GenericQdisc) error {
 	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: q.LinkIndex}}
 	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
-		fs, err := netlink.FilterList(dev, parent)
+		fs, err := rtnl.FilterList(dev, parent)
 		if err != nil || len(fs) > 0 {
 			return gone(err)
 		}
 	}
-	return gone(netlink.QdiscDel(q))
+	return gone(rtnl.QdiscDel(q))
 }
 
 // gone takes away the errors that say that the interface has vanished, and its
@@ -232,9 +239,11 @@ func gone(err error) error {
 // Sweep removes the clsact filters that a killed predecessor left on an
 // interface, and the qdisc if nothing else is in it. TCX links die with their
 // process.
-func Sweep(ifindex int) error {
+func Sweep(ifindex int) error { return sweep(&netlink.Handle{}, ifindex) }
+
+func sweep(rtnl *netlink.Handle, ifindex int) error {
 	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
-	fs, err := netlink.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
+	fs, err := rtnl.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
 	if err != nil {
 		return gone(err)
 	}
@@ -243,11 +252,11 @@ func Sweep(ifindex int) error {
 	for _, f := range fs {
 		if b, ok := f.(*netlink.BpfFilter); ok && b.Name == programName {
 			found = true
-			errs = append(errs, gone(netlink.FilterDel(b)))
+			errs = append(errs, gone(rtnl.FilterDel(b)))
 		}
 	}
 	if found {
-		errs = append(errs, removeIfEmpty(&netlink.GenericQdisc{
+		errs = append(errs, removeIfEmpty(rtnl, &netlink.GenericQdisc{
 			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 			QdiscType:  "clsact",
 		}))

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
 
 	"proxyarpd/internal/wire"
 )
@@ -108,7 +109,8 @@ type Set struct {
 	hosts   uint32 // entries of the map of single addresses
 	nets    uint32 // entries of the trie
 	claims  map[int32]attached
-	gone    Counters // of interfaces that have left
+	rtnl    *netlink.Handle // of clsact, from the first use on
+	gone    Counters        // of interfaces that have left
 	window  *Window
 }
 
