@@ -69,6 +69,7 @@ func (s *Set) attach(ifindex int32, program *ebpf.Program) (attached, error) {
 		l, err := attachTCX(program.FD(), int(ifindex))
 		if err == nil {
 			s.mode = TCX
+			s.links++
 			return attached{link: l}, nil
 		}
 		if s.mode == TCX || !errors.Is(err, ErrNotSupported) {
@@ -191,6 +192,13 @@ func (a *attached) holds(rtnl *netlink.Handle) bool {
 	})
 }
 
+// Links is how many descriptors the claims have: one each with TCX.
+func (s *Set) Links() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.links
+}
+
 // Release gives an interface back to the kernel.
 func (s *Set) Release(ifindex int32) error {
 	s.mu.Lock()
@@ -207,6 +215,7 @@ func (s *Set) releaseLocked(ifindex int32) error {
 	}
 	delete(s.claims, ifindex)
 	if a.link != nil {
+		s.links--
 		return gone(a.link.Close())
 	}
 	err := gone(s.rtnl.FilterDel(a.filter))

@@ -64,11 +64,14 @@ type Daemon struct {
 	links     map[int]*netstate.Link
 	addrs     map[int]*addressList
 	rules     []netstate.Rule
+	host      forward.HostConf
 	confAll   devConf
 	untold    int // destinations that the ring's filter could not be told of
 	ports     map[int]*port
-	toOpen    map[int]bool     // ports that the opener has to look at
-	toClaim   map[int]bool     // ports whose claim can wait
+	toOpen    map[int]bool // ports that the opener has to look at
+	toClaim   map[int]bool // ports whose claim can wait
+	short     shortPorts
+	fds       descriptors
 	left      map[int][]string // idle uplinks with rules of their own, found at the start
 	unseen    bool             // there may be tc programs that can't be seen
 	egress    map[int]bool     // interfaces with egress rules that --bypass-policy spares
@@ -128,7 +131,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 	d := &Daemon{
 		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{}, addrs: map[int]*addressList{},
-		ports: map[int]*port{}, left: map[int][]string{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
+		ports: map[int]*port{}, left: map[int][]string{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, short: shortPorts{ports: map[int]bool{}}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
 		dirty: newDirty(), ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}
 	d.taps.d = d
@@ -249,6 +252,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.fds.base = openDescriptors()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return control.serve(ctx) })
 	g.Go(func() error {

@@ -13,20 +13,27 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/shortage"
 )
 
 // opener does what takes the kernel's RTNL lock, and may have to wait for it
 // while others make interfaces: claims and MACs. Routes and neighbours go on
 // being followed meanwhile.
 func (d *Daemon) opener(ctx context.Context) {
+	var again retryClock
 	for {
+		due := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.openNow:
+		case <-again.c:
+			again.c, due = nil, true
 		}
 		d.mu.Lock()
+		d.retryShort(due)
 		d.openPorts()
+		again.arm(d.stillShort())
 		d.mu.Unlock()
 	}
 }
@@ -44,6 +51,7 @@ func (d *Daemon) openPorts() {
 		}
 	}
 	d.publish()
+	d.warnDescriptors()
 	d.signalReady()
 }
 
@@ -60,6 +68,9 @@ func (d *Daemon) openPort(index int) {
 		return
 	}
 	d.checkNew(l, p)
+	if d.loop != nil && !p.checked {
+		return // that could not be told; it is asked again
+	}
 	if d.wantsClaim(index, p) {
 		if d.claimHurries(l, p) {
 			if !d.claimPortNow(l, p) {
@@ -71,7 +82,9 @@ func (d *Daemon) openPort(index int) {
 	}
 	if d.wantsMAC(l, p) {
 		err := d.unlocked(func() error { return d.macs.Set(index, l.Name, l.MAC, d.cfg.MAC) })
-		if err != nil && !errors.Is(err, unix.ENODEV) {
+		if shortage.Passing(err) {
+			d.fellShort(l, "the MAC is not set yet", err)
+		} else if err != nil && !errors.Is(err, unix.ENODEV) {
 			p.macFailed = true
 			d.log.Warn("MAC not set; answers give it all the same", "interface", l.Name, "err", err)
 		}
@@ -89,7 +102,10 @@ func (d *Daemon) openPort(index int) {
 		return
 	}
 	l = d.links[index]
-	p.conf = readIfConf(l.Name)
+	var err error
+	if p.conf, err = readIfConf(l.Name, p.conf); err != nil {
+		d.fellShort(l, "not all settings are read yet", err)
+	}
 	d.describe(index)
 	d.publish()
 	if p.refused {
@@ -101,7 +117,9 @@ func (d *Daemon) openPort(index int) {
 			d.fail(l, p, err)
 			return
 		}
-		d.takeFrames(l, p)
+		if d.takeFrames(l, p); !p.forwards {
+			return
+		}
 	}
 	p.opened, p.failed = true, nil
 }
@@ -125,12 +143,21 @@ func (d *Daemon) claimHurries(l *netstate.Link, p *port) bool {
 
 // claimPortNow attaches the tc program. It is false if the port can't be opened.
 func (d *Daemon) claimPortNow(l *netstate.Link, p *port) bool {
-	err := d.unlocked(func() error { return d.claim.Claim(int32(l.Index)) })
+	err := d.roomToClaim()
+	if err == nil {
+		err = d.unlocked(func() error { return d.claim.Claim(int32(l.Index)) })
+	}
 	switch {
 	case err == nil:
 		return true
 	case errors.Is(err, unix.ENODEV):
 		return false // gone; its event is under way
+	case shortage.Passing(err) && d.kernelForwards(l) != nil:
+		d.fail(l, p, err)
+		return false
+	case shortage.Passing(err):
+		d.fellShort(l, "originals are not claimed yet; the kernel drops them, as its forwarding is 0", err)
+		return true
 	case d.kernelForwards(l) != nil && !errors.Is(err, claim.ErrNotSupported):
 		d.fail(l, p, err)
 		return false
@@ -244,6 +271,11 @@ func (d *Daemon) checkNew(l *netstate.Link, p *port) {
 	})
 	if errors.Is(err, hostpolicy.ErrUserNamespace) {
 		err = nil // start has said it
+	}
+	if shortage.Passing(err) {
+		p.checked = false
+		d.fail(l, p, err)
+		return
 	}
 	if err != nil && !d.cfg.BypassPolicy {
 		d.refuse(l, p, fmt.Errorf("can't tell whether rules of this host would be bypassed: %w", err))

@@ -14,6 +14,7 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/shortage"
 	"proxyarpd/internal/wire"
 )
 
@@ -349,6 +350,9 @@ func (d *Daemon) fail(l *netstate.Link, p *port, err error) {
 		d.log.Error("interface is not forwarded for", "interface", l.Name, "err", err)
 	}
 	p.failed = err
+	if shortage.Passing(err) {
+		d.later(l.Index)
+	}
 }
 
 func (d *Daemon) closePort(index int) {
@@ -357,6 +361,7 @@ func (d *Daemon) closePort(index int) {
 		return
 	}
 	delete(d.ports, index)
+	d.freed()
 	d.builder.DeleteLink(int32(index))
 	d.dirty.publish = true
 	if d.claim != nil {

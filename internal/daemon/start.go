@@ -10,9 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/shortage"
 )
 
 // checkCapabilities refuses early, and by name, what would fail later in the
@@ -55,8 +57,9 @@ func (d *Daemon) start() error {
 	for _, l := range d.links {
 		d.warnLeftAlone(l, "")
 	}
-	d.builder.SetHost(readHostConf())
-	d.confAll = readDevConf("all")
+	d.host = readHostConf(forward.DefaultHostConf)
+	d.builder.SetHost(d.host)
+	d.confAll, _ = readDevConf("all", kernelConf.dev) // read again in a moment
 	if d.loop == nil {
 		return nil
 	}
@@ -73,7 +76,7 @@ func (d *Daemon) started() error {
 	d.caughtUp.Store(true)
 	close(d.firstSync)
 	for index, p := range d.ports {
-		if l := d.links[index]; l != nil && p.failed != nil && !d.idle(l, p) {
+		if l := d.links[index]; l != nil && p.failed != nil && !d.idle(l, p) && !shortage.Passing(p.failed) {
 			return fmt.Errorf("%s: %w", l.Name, p.failed)
 		}
 	}

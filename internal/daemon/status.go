@@ -27,6 +27,8 @@ type Status struct {
 	ARP       ARPStatus     `json:"arp"`
 	Forward   ForwardStatus `json:"forward"`
 	Kernel    KernelStatus  `json:"kernel"`
+
+	Descriptors Descriptors `json:"descriptors"`
 }
 
 // Interface is one port. Answers is the MAC that ARP replies give there, empty
@@ -124,6 +126,7 @@ func (d *Daemon) status() *Status {
 	slices.SortFunc(s.Workloads, byName)
 	slices.SortFunc(s.Uplinks, byName)
 	s.Forward = d.forwardStatus()
+	s.Descriptors = d.descriptorStatus()
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
 		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load()}

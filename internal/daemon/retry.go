@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"time"
+
+	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/shortage"
+)
+
+// What a shortage (internal/shortage) has kept from being done for an interface
+// is tried again: when another interface has gone, and after a while.
+
+// Pauses between attempts.
+const (
+	firstRetry = 100 * time.Millisecond
+	mostRetry  = 5 * time.Second
+)
+
+// shortPorts are those that lack something. mu guards it.
+type shortPorts struct {
+	ports map[int]bool
+	freed bool   // something has gone since, and what it had with it
+	said  string // the last of what was logged of this shortage
+}
+
+// retryClock is the opener's.
+type retryClock struct {
+	c     <-chan time.Time // nil while nothing is short
+	pause shortage.Backoff
+}
+
+func (r *retryClock) arm(short bool) {
+	switch {
+	case !short:
+		r.c, r.pause = nil, shortage.Backoff{First: firstRetry, Most: mostRetry}
+	case r.c == nil:
+		r.c = time.After(r.pause.Next())
+	}
+}
+
+// later has an interface looked at again. mu is held.
+func (d *Daemon) later(index int) {
+	d.short.ports[index] = true
+	d.wakeOpener() // which sets its clock
+}
+
+func (d *Daemon) wakeOpener() {
+	select {
+	case d.openNow <- struct{}{}:
+	default:
+	}
+}
+
+// fellShort is later for what an interface can do without for a while. It is
+// said once, not of each interface and at each attempt. mu is held.
+func (d *Daemon) fellShort(l *netstate.Link, what string, err error) {
+	if said := what + err.Error(); d.short.said != said {
+		d.short.said = said
+		d.log.Warn(what+", trying again", "interface", l.Name, "err", err)
+	}
+	d.later(l.Index)
+}
+
+// freed is called when an interface has gone. mu is held.
+func (d *Daemon) freed() {
+	if len(d.short.ports) > 0 {
+		d.short.freed = true
+		d.wakeOpener()
+	}
+}
+
+// retryShort has all that fell short opened again, if it is time or something
+// was freed. mu is held.
+func (d *Daemon) retryShort(due bool) {
+	if !due && !d.short.freed {
+		return
+	}
+	short := d.short.ports
+	d.short.ports, d.short.freed = map[int]bool{}, false
+	for index := range short {
+		d.admit(index)
+		d.toOpen[index] = true
+	}
+}
+
+// stillShort reports whether anything is. mu is held.
+func (d *Daemon) stillShort() bool {
+	short := len(d.short.ports) > 0
+	if !short && d.short.said != "" {
+		d.short.said = ""
+		d.log.Info("nothing is short any more")
+	}
+	return short
+}
