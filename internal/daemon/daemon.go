@@ -49,6 +49,7 @@ type Daemon struct {
 	members   int // socket that asks devices for frames to --mac, 0: none
 	asked     hopStats
 	asking    asking
+	control   *control
 	taps      hub // who captures
 
 	mu        sync.Mutex
@@ -248,13 +249,13 @@ func (d *Daemon) openForward() error {
 func (d *Daemon) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	control, err := d.listen()
-	if err != nil {
+	var err error
+	if d.control, err = d.listen(); err != nil {
 		return err
 	}
 	d.fds.base = openDescriptors()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return control.serve(ctx) })
+	g.Go(func() error { return d.control.serve(ctx) })
 	g.Go(func() error {
 		var refused error
 		err := d.watch.Run(ctx, func(events []netstate.Event) error {

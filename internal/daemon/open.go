@@ -67,6 +67,7 @@ func (d *Daemon) openPort(index int) {
 	if l == nil || p == nil || !d.synced {
 		return
 	}
+	short := d.attempt(index)
 	d.checkNew(l, p)
 	if d.loop != nil && !p.checked {
 		return // that could not be told; it is asked again
@@ -78,6 +79,9 @@ func (d *Daemon) openPort(index int) {
 			}
 		} else {
 			d.claimLater(index)
+			if short {
+				d.later(index) // until it is claimed
+			}
 		}
 	}
 	if d.wantsMAC(l, p) {
@@ -230,6 +234,9 @@ func (d *Daemon) claimOne() bool {
 			return true
 		case !d.wantsClaim(index, p):
 			continue
+		}
+		if d.attempt(index) {
+			d.wakeOpener() // it may be the last
 		}
 		d.claimPortNow(l, p)
 		if d.ports[index] == nil {

@@ -361,7 +361,7 @@ func (d *Daemon) closePort(index int) {
 		return
 	}
 	delete(d.ports, index)
-	d.freed()
+	d.freed(index)
 	d.builder.DeleteLink(int32(index))
 	d.dirty.publish = true
 	if d.claim != nil {

@@ -62,7 +62,8 @@ func (d *Daemon) fellShort(l *netstate.Link, what string, err error) {
 }
 
 // freed is called when an interface has gone. mu is held.
-func (d *Daemon) freed() {
+func (d *Daemon) freed(index int) {
+	delete(d.short.ports, index)
 	if len(d.short.ports) > 0 {
 		d.short.freed = true
 		d.wakeOpener()
@@ -75,12 +76,19 @@ func (d *Daemon) retryShort(due bool) {
 	if !due && !d.short.freed {
 		return
 	}
-	short := d.short.ports
-	d.short.ports, d.short.freed = map[int]bool{}, false
-	for index := range short {
+	d.short.freed = false
+	for index := range d.short.ports {
 		d.admit(index)
 		d.toOpen[index] = true
 	}
+}
+
+// attempt is called when something is tried for an interface: it lacks nothing
+// any more, unless that says so again. mu is held.
+func (d *Daemon) attempt(index int) (was bool) {
+	was = d.short.ports[index]
+	delete(d.short.ports, index)
+	return was
 }
 
 // stillShort reports whether anything is. mu is held.

@@ -28,7 +28,14 @@ type Status struct {
 	Forward   ForwardStatus `json:"forward"`
 	Kernel    KernelStatus  `json:"kernel"`
 
-	Descriptors Descriptors `json:"descriptors"`
+	Descriptors Descriptors   `json:"descriptors"`
+	Control     ControlStatus `json:"control"`
+}
+
+// ControlStatus counts the clients of the control socket that were not served.
+type ControlStatus struct {
+	Evicted uint64 `json:"evicted"` // were idle, and others came
+	Refused uint64 `json:"refused"` // may not ask, or all places were taken
 }
 
 // Interface is one port. Answers is the MAC that ARP replies give there, empty
@@ -127,6 +134,7 @@ func (d *Daemon) status() *Status {
 	slices.SortFunc(s.Uplinks, byName)
 	s.Forward = d.forwardStatus()
 	s.Descriptors = d.descriptorStatus()
+	s.Control = ControlStatus{Evicted: d.control.evicted.count(), Refused: d.control.refused.count()}
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
 		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load()}
