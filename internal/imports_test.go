@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 	"internal/pktring":     {"golang.org/x/net/bpf", unixPackage},
 	"internal/netstate":    {"github.com/vishvananda/netlink/nl", unixPackage, "proxyarpd/internal/shortage"},
 	"internal/instance":    {unixPackage},
-	"internal/macs":        {"github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/instance"},
+	"internal/macs":        {"github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/instance", "proxyarpd/internal/printable", "proxyarpd/internal/shortage"},
 	"internal/hostpolicy":  {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage, "proxyarpd/internal/shortage"},
 	"internal/lab":         {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
 	"internal/lab/labtest": {"proxyarpd/internal/lab"},

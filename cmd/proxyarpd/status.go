@@ -93,6 +93,10 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
+	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
+	if s.Control.Evicted+s.Control.Refused > 0 {
+		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
+	}
 	return nil
 }
 

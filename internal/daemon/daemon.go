@@ -40,6 +40,7 @@ type Daemon struct {
 	claim     *claim.Set    // nil: no eBPF here
 	relay     *relay.Device // nil: there is none
 	macs      *macs.Keeper
+	kernel    macs.Kernel // of macs
 	arp       *arpd.Responder
 	port      *afpacket.Port // nil with engine none
 	loop      *forward.Loop  // nil with engine none
@@ -150,7 +151,7 @@ func (d *Daemon) open(cookie uint64) error {
 	if d.req, err = netstate.NewRequester(); err != nil {
 		return err
 	}
-	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macs.Kernel{}, d.log); err != nil {
+	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, &d.kernel, d.log); err != nil {
 		return err
 	}
 	if err := d.openClaim(); err != nil {
@@ -348,7 +349,7 @@ func (d *Daemon) close() error {
 		errs = append(errs, unix.Close(d.members))
 	}
 	if d.macs != nil {
-		errs = append(errs, d.macs.Close())
+		errs = append(errs, d.macs.Close(), d.kernel.Close())
 	}
 	if d.req != nil {
 		errs = append(errs, d.req.Close())

@@ -9,6 +9,7 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/printable"
 )
 
 // Status is what `status -o json` prints.
@@ -108,6 +109,7 @@ func (d *Daemon) status() *Status {
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted},
 	}
 	s.Ready, s.NotReady = d.isReady()
+	s.NotReady = printable.UTF8(s.NotReady)
 	for index, p := range d.ports {
 		l := d.links[index]
 		if l == nil {
@@ -142,9 +144,9 @@ func (d *Daemon) status() *Status {
 }
 
 func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats) Interface {
-	i := Interface{Name: l.Name, Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.forwards}
+	i := Interface{Name: printable.UTF8(l.Name), Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.forwards}
 	if p.failed != nil {
-		i.Error = p.failed.Error()
+		i.Error = printable.UTF8(p.failed.Error())
 	}
 	if p.policy != nil {
 		i.Answers = p.policy.Answer.String()

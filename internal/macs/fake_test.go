@@ -24,11 +24,13 @@ type fake struct {
 	calls int // of SetMAC
 	fuse  int // < 0: never
 	steps int
+	made  uint64 // inodes
 }
 
 type fakeLink struct {
 	name       string
 	mac        MAC
+	id         Identity
 	neighbours map[netip.Addr]Neighbour
 }
 
@@ -44,7 +46,8 @@ func newFake() *fake {
 }
 
 func (f *fake) link(ifindex int, name string, mac MAC) {
-	f.links[ifindex] = &fakeLink{name, mac, map[netip.Addr]Neighbour{}}
+	f.made++
+	f.links[ifindex] = &fakeLink{name, mac, Identity{Inode: f.made, Kind: "veth", Peer: 1}, map[netip.Addr]Neighbour{}}
 }
 
 func (f *fake) neighbour(ifindex int, ip string, last byte) {
@@ -75,13 +78,13 @@ func (f *fake) killAt(n int, do func()) (was bool) {
 	return false
 }
 
-func (f *fake) LinkMAC(ifindex int) (string, MAC, error) {
+func (f *fake) Link(ifindex int) (Link, error) {
 	f.step()
 	l := f.links[ifindex]
 	if l == nil {
-		return "", MAC{}, fmt.Errorf("link: %w", ErrNoLink)
+		return Link{}, fmt.Errorf("link: %w", ErrNoLink)
 	}
-	return l.name, l.mac, nil
+	return Link{l.name, l.mac, l.id}, nil
 }
 
 func (f *fake) SetMAC(ifindex int, mac MAC) error {
@@ -150,8 +153,9 @@ func check(t testing.TB, err error) {
 func TestRecordRoundTrip(t *testing.T) {
 	ip := netip.MustParseAddr("fd00::1")
 	want := map[int]*entry{
-		3:       {ifindex: 3, name: "cali3", original: random, set: ee},
-		1 << 30: {ifindex: 1 << 30, name: "ü\"\\", original: random, set: ee, previous: other, pending: []Neighbour{{1 << 30, ip, other, 128, 4}}},
+		3: {ifindex: 3, name: "cali3", original: random, set: ee},
+		1 << 30: {ifindex: 1 << 30, name: "ü\"\\", original: random, set: ee, previous: other,
+			id: Identity{Inode: 1<<64 - 1, Kind: "vlan\"", Permanent: other, Peer: 9}, pending: []Neighbour{{1 << 30, ip, other, 128, 4}}},
 	}
 	b, err := encodeRecord(42, want)
 	check(t, err)
@@ -164,10 +168,10 @@ func TestRecordRoundTrip(t *testing.T) {
 
 func FuzzRecord(f *testing.F) {
 	b, _ := encodeRecord(42, map[int]*entry{3: {ifindex: 3, name: "cali3", original: random, set: ee, previous: other,
-		pending: []Neighbour{{3, netip.MustParseAddr("10.0.0.1"), other, 0, 4}}}})
+		id: Identity{Inode: 7, Kind: "veth", Permanent: other, Peer: 9}, pending: []Neighbour{{3, netip.MustParseAddr("10.0.0.1"), other, 0, 4}}}})
 	f.Add(b)
 	f.Add([]byte(`{"version":1,"netns":42,"entries":[{"ifindex":1,"name":"x","original":"02:00:00:00:00:01","set":"ee:ee:ee:ee:ee:ee"}]} x`))
-	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":3}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		entries, err := decodeRecord(b, 42)

@@ -11,27 +11,55 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kernel is the rtnetlink of the calling thread's network namespace, for tests and tools: each call opens a socket.
-type Kernel struct{}
+// Kernel is the rtnetlink of the calling thread's network namespace; each call opens a socket. It is for one goroutine
+// at a time, as a Keeper uses it, and stays with the namespace in which it was used first.
+type Kernel struct{ sysfs sysfs }
 
-// LinkMAC implements [Netlink].
-func (Kernel) LinkMAC(ifindex int) (string, MAC, error) {
-	l, err := netlink.LinkByIndex(ifindex)
+// Close lets go of what [Kernel.Link] has opened.
+func (k *Kernel) Close() error { return k.sysfs.close() }
+
+// Link implements [Netlink].
+func (k *Kernel) Link(ifindex int) (Link, error) {
+	const tries = 3 // it may be renamed between two questions
+	var l, before Link
+	var err error
+	for range tries {
+		if l, err = readLink(ifindex); err != nil {
+			return l, fmt.Errorf("RTM_GETLINK: %w", err)
+		}
+		if l.Name == before.Name && l.MAC == before.MAC {
+			return l, nil
+		}
+		if l.Inode, err = k.sysfs.inode(l.Name, ifindex, l.MAC); l.Inode != 0 || err != nil {
+			return l, err
+		}
+		before = l
+	}
+	return l, nil
+}
+
+func readLink(ifindex int) (l Link, err error) {
+	found, err := netlink.LinkByIndex(ifindex)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		err = ErrNoLink
+		return l, ErrNoLink
 	}
 	if err != nil {
-		return "", MAC{}, fmt.Errorf("RTM_GETLINK: %w", err)
+		return l, err
 	}
-	a := l.Attrs()
-	if len(a.HardwareAddr) != len(MAC{}) {
-		return a.Name, MAC{}, fmt.Errorf("%s has no Ethernet address", a.Name)
+	a := found.Attrs()
+	l.Name, l.Kind, l.Peer = a.Name, found.Type(), a.ParentIndex
+	if len(a.HardwareAddr) != len(l.MAC) {
+		return l, fmt.Errorf("%s has no Ethernet address", a.Name)
 	}
-	return a.Name, MAC(a.HardwareAddr), nil
+	l.MAC = MAC(a.HardwareAddr)
+	if len(a.PermHWAddr) == len(l.Permanent) {
+		l.Permanent = MAC(a.PermHWAddr)
+	}
+	return l, nil
 }
 
 // SetMAC implements [Netlink].
-func (Kernel) SetMAC(ifindex int, mac MAC) error {
+func (*Kernel) SetMAC(ifindex int, mac MAC) error {
 	l := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
 	if err := netlink.LinkSetHardwareAddr(l, mac[:]); err != nil {
 		return fmt.Errorf("RTM_SETLINK: %w", err)
@@ -42,7 +70,7 @@ func (Kernel) SetMAC(ifindex int, mac MAC) error {
 const sizeofNdmsg = 12
 
 // PermanentNeighbours implements [Netlink]. It reads the messages itself, since netlink.Neigh has no protocol.
-func (Kernel) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
+func (*Kernel) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
 	const tries = 10
 	var err error
 	for range tries {
@@ -98,7 +126,7 @@ func parseNeighbour(m []byte) (n Neighbour, ok bool) {
 }
 
 // AddNeighbour implements [Netlink].
-func (Kernel) AddNeighbour(n Neighbour) error {
+func (*Kernel) AddNeighbour(n Neighbour) error {
 	family := uint8(unix.AF_INET)
 	if n.IP.Is6() {
 		family = unix.AF_INET6

@@ -16,6 +16,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"proxyarpd/internal/printable"
 )
 
 // A MAC is an Ethernet address.
@@ -26,13 +28,48 @@ const ErrNoLink = syscall.ENODEV
 
 // Netlink is what a [Keeper] needs of rtnetlink. [Kernel] is one; the daemon brings its own.
 type Netlink interface {
-	// LinkMAC returns the name and the MAC that the interface has now.
-	LinkMAC(ifindex int) (name string, mac MAC, err error)
+	// Link returns what the interface is now.
+	Link(ifindex int) (Link, error)
 	SetMAC(ifindex int, mac MAC) error
 	// PermanentNeighbours returns the entries in state NUD_PERMANENT, of IPv4 and IPv6, without proxy entries.
 	PermanentNeighbours(ifindex int) ([]Neighbour, error)
 	// AddNeighbour adds a permanent entry, and replaces one that the kernel has begun to resolve meanwhile.
 	AddNeighbour(Neighbour) error
+}
+
+// A Link is an interface as it is at the moment.
+type Link struct {
+	Name string
+	MAC  MAC
+	Identity
+}
+
+// recorded is the name as the record, which is JSON, can have it. A name may be any bytes.
+func (l *Link) recorded() string { return printable.UTF8(l.Name) }
+
+// An Identity tells an interface from another one that has its index or its name by now. The name is not part of
+// it: that may change, while no daemon runs too.
+type Identity struct {
+	// Inode is that of its directory in sysfs, which it keeps for life and no other gets (kernfs_new_node in
+	// fs/kernfs/dir.c); 0 where there is no sysfs of the namespace. Where it is known it decides.
+	Inode     uint64
+	Kind      string // IFLA_INFO_KIND
+	Permanent MAC    // IFLA_PERM_ADDRESS; zero where there is none, as of a veth
+	Peer      int    // IFLA_LINK: the other end of a veth
+}
+
+// same reports whether b may be a. Where there is doubt, it is not: a MAC that is not put back is seen, one that a
+// stranger is given may not be.
+func (a Identity) same(b Identity, sameName bool) bool {
+	switch {
+	case a.Inode != 0 && b.Inode != 0:
+		return a.Inode == b.Inode
+	case a == Identity{}: // of a record that has none
+		return sameName
+	case a.Kind != b.Kind || a.Permanent != b.Permanent || a.Peer != b.Peer:
+		return false
+	}
+	return sameName || a.Permanent != MAC{}
 }
 
 // A Neighbour is one permanent neighbour of an interface.
@@ -59,6 +96,7 @@ type Keeper struct {
 type entry struct {
 	ifindex  int
 	name     string
+	id       Identity
 	original MAC
 	set      MAC // what we gave it
 	// previous is what we gave it before set, while one change is under way: the interface has either.
@@ -67,6 +105,15 @@ type entry struct {
 	pending []Neighbour
 	// own: this process has called Set for it. Else a predecessor left it.
 	own bool
+}
+
+// is tells whether the interface that has the index now is the one of the entry. Of one that we have set ourselves
+// the kernel would have told that it went; that it did may be on its way.
+func (e *entry) is(l *Link) bool {
+	if e.own && (e.id.Inode == 0 || l.Inode == 0) {
+		return e.id.Kind == l.Kind
+	}
+	return e.id.same(l.Identity, e.name == l.recorded())
 }
 
 // ours tells whether mac is one that we gave the interface.

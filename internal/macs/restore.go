@@ -13,8 +13,8 @@ import (
 // first calls Set for the interfaces that it serves spares them the way back and forth; one that calls Restore
 // first has them all as they were found.
 //
-// An interface that is gone, whose index belongs to another name now, or whose MAC somebody has changed since, is
-// left alone, dropped from the record, and logged. What could not be put back stays in the record.
+// An interface that is gone, whose index belongs to another one now, or whose MAC somebody has changed since, is
+// left alone, dropped from the record, and logged. One that has only been renamed is put back. What could not be put back stays in the record.
 func (k *Keeper) Restore(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -55,24 +55,24 @@ func (k *Keeper) restore(ctx context.Context, which func(*entry) bool) (err erro
 }
 
 func (k *Keeper) restoreOne(e *entry) error {
-	name, actual, err := k.nl.LinkMAC(e.ifindex)
+	l, err := k.nl.Link(e.ifindex)
 	why := ""
 	switch {
 	case errors.Is(err, ErrNoLink):
 		why = "the interface is gone"
 	case err != nil:
 		return err
-	case name != e.name && !e.own:
-		why = "its index belongs to " + name + " now"
-	case !e.ours(actual) && actual != e.original:
-		why = "somebody has set " + text(actual) + " since"
+	case !e.is(&l):
+		why = "its index belongs to another interface now, " + l.Name
+	case !e.ours(l.MAC) && l.MAC != e.original:
+		why = "somebody has set " + text(l.MAC) + " since"
 	}
 	if why != "" {
 		k.log.Info("a recorded MAC is not put back: "+why, "interface", e.name, "index", e.ifindex, "original", text(e.original))
 		delete(k.entries, e.ifindex)
 		return nil
 	}
-	return k.giveBack(e, actual)
+	return k.giveBack(e, l.MAC)
 }
 
 // giveBack sets the original MAC, if the interface has another one, adds the neighbours again, and drops the entry.
@@ -107,7 +107,7 @@ func (k *Keeper) goneIsFine(e *entry, err error) error {
 	if !errors.Is(err, ErrNoLink) {
 		return err
 	}
-	if _, _, lerr := k.nl.LinkMAC(e.ifindex); !errors.Is(lerr, ErrNoLink) {
+	if _, lerr := k.nl.Link(e.ifindex); !errors.Is(lerr, ErrNoLink) {
 		return err
 	}
 	delete(k.entries, e.ifindex)

@@ -30,15 +30,16 @@ func (k *Keeper) Set(ifindex int, name string, current, want MAC) error {
 }
 
 func (k *Keeper) set(e *entry, ifindex int, want MAC) error {
-	name, actual, err := k.nl.LinkMAC(ifindex)
+	l, err := k.nl.Link(ifindex)
 	if err != nil {
 		if e != nil && errors.Is(err, ErrNoLink) {
 			k.drop(e)
 		}
 		return err
 	}
-	if e != nil && !e.own && e.name != name {
-		k.log.Warn("a recorded MAC is dropped: the interface's index belongs to another name now",
+	name, actual := l.recorded(), l.MAC
+	if e != nil && !e.is(&l) {
+		k.log.Warn("a recorded MAC is dropped: the interface's index belongs to another one now",
 			"interface", e.name, "index", ifindex, "now", name, "original", text(e.original))
 		k.drop(e)
 		e = nil
@@ -47,12 +48,12 @@ func (k *Keeper) set(e *entry, ifindex int, want MAC) error {
 	case e == nil && actual == want:
 		return nil
 	case e == nil:
-		e = &entry{ifindex: ifindex, name: name, original: actual, set: want, own: true}
+		e = &entry{ifindex: ifindex, name: name, id: l.Identity, original: actual, set: want, own: true}
 		return k.change(e, actual, want)
 	}
 	e.own = true
-	renamed := e.name != name
-	e.name = name
+	renamed := e.name != name || e.id != l.Identity
+	e.name, e.id = name, l.Identity
 	if !e.ours(actual) && actual != e.original {
 		// Somebody set another one since, and that is what there would be without us.
 		e.original = actual
