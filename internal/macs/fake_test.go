@@ -1,7 +1,6 @@
 package macs
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -25,6 +24,8 @@ type fake struct {
 	fuse  int // < 0: never
 	steps int
 	made  uint64 // inodes
+	// during, if set, is called while a MAC is being set.
+	during func()
 }
 
 type fakeLink struct {
@@ -93,6 +94,9 @@ func (f *fake) SetMAC(ifindex int, mac MAC) error {
 	if l == nil {
 		return ErrNoLink
 	}
+	if f.during != nil {
+		f.during()
+	}
 	f.calls++
 	l.mac = mac
 	clear(l.neighbours)
@@ -100,13 +104,12 @@ func (f *fake) SetMAC(ifindex int, mac MAC) error {
 	return nil
 }
 
-func (f *fake) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
+func (f *fake) PermanentNeighbours() (all []Neighbour, err error) {
 	f.step()
-	l := f.links[ifindex]
-	if l == nil {
-		return nil, nil // as the kernel: a dump without entries
+	for _, i := range slices.Sorted(maps.Keys(f.links)) {
+		all = append(all, slices.SortedFunc(maps.Values(f.links[i].neighbours), func(a, b Neighbour) int { return a.IP.Compare(b.IP) })...)
 	}
-	return slices.SortedFunc(maps.Values(l.neighbours), func(a, b Neighbour) int { return a.IP.Compare(b.IP) }), nil
+	return all, nil
 }
 
 func (f *fake) AddNeighbour(n Neighbour) error {
@@ -123,13 +126,13 @@ func (f *fake) AddNeighbour(n Neighbour) error {
 // state is what must be as it was found.
 func (f *fake) state() string {
 	s := ""
-	for _, i := range slices.SortedFunc(maps.Keys(f.links), cmp.Compare) {
+	for _, i := range slices.Sorted(maps.Keys(f.links)) {
 		l := f.links[i]
 		s += fmt.Sprintln(i, l.name, text(l.mac))
-		n, _ := f.PermanentNeighbours(i)
-		for _, n := range n {
-			s += fmt.Sprintln("  ", n)
-		}
+	}
+	all, _ := f.PermanentNeighbours()
+	for _, n := range all {
+		s += fmt.Sprintln("  ", n)
 	}
 	return s
 }

@@ -11,20 +11,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kernel is the rtnetlink of the calling thread's network namespace; each call opens a socket. It is for one goroutine
-// at a time, as a Keeper uses it, and stays with the namespace in which it was used first.
-type Kernel struct{ sysfs sysfs }
+// Kernel is the rtnetlink of one network namespace, that of the thread that uses it first. It is for one goroutine at
+// a time, as a Keeper uses it.
+type Kernel struct {
+	rtnl  *netlink.Handle // from the first use on
+	sysfs sysfs
+}
 
-// Close lets go of what [Kernel.Link] has opened.
-func (k *Kernel) Close() error { return k.sysfs.close() }
+// open makes the socket, so that nothing later is in want of a descriptor for one.
+func (k *Kernel) open() (err error) {
+	if k.rtnl == nil {
+		k.rtnl, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	}
+	return err
+}
+
+// Close lets go of what was opened.
+func (k *Kernel) Close() error {
+	if k.rtnl != nil {
+		k.rtnl.Close()
+		k.rtnl = nil
+	}
+	return k.sysfs.close()
+}
 
 // Link implements [Netlink].
 func (k *Kernel) Link(ifindex int) (Link, error) {
 	const tries = 3 // it may be renamed between two questions
 	var l, before Link
-	var err error
+	err := k.open()
+	if err != nil {
+		return l, fmt.Errorf("netlink socket: %w", err)
+	}
 	for range tries {
-		if l, err = readLink(ifindex); err != nil {
+		if l, err = k.readLink(ifindex); err != nil {
 			return l, fmt.Errorf("RTM_GETLINK: %w", err)
 		}
 		if l.Name == before.Name && l.MAC == before.MAC {
@@ -38,8 +58,8 @@ func (k *Kernel) Link(ifindex int) (Link, error) {
 	return l, nil
 }
 
-func readLink(ifindex int) (l Link, err error) {
-	found, err := netlink.LinkByIndex(ifindex)
+func (k *Kernel) readLink(ifindex int) (l Link, err error) {
+	found, err := k.rtnl.LinkByIndex(ifindex)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		return l, ErrNoLink
 	}
@@ -59,9 +79,12 @@ func readLink(ifindex int) (l Link, err error) {
 }
 
 // SetMAC implements [Netlink].
-func (*Kernel) SetMAC(ifindex int, mac MAC) error {
+func (k *Kernel) SetMAC(ifindex int, mac MAC) error {
+	if err := k.open(); err != nil {
+		return fmt.Errorf("netlink socket: %w", err)
+	}
 	l := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
-	if err := netlink.LinkSetHardwareAddr(l, mac[:]); err != nil {
+	if err := k.rtnl.LinkSetHardwareAddr(l, mac[:]); err != nil {
 		return fmt.Errorf("RTM_SETLINK: %w", err)
 	}
 	return nil
@@ -70,13 +93,12 @@ func (*Kernel) SetMAC(ifindex int, mac MAC) error {
 const sizeofNdmsg = 12
 
 // PermanentNeighbours implements [Netlink]. It reads the messages itself, since netlink.Neigh has no protocol.
-func (*Kernel) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
+func (*Kernel) PermanentNeighbours() ([]Neighbour, error) {
 	const tries = 10
 	var err error
 	for range tries {
-		// A strict dump could filter by interface (4.20); older kernels ignore the index, so it is checked again.
 		req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
-		req.AddData(&netlink.Ndmsg{Index: uint32(ifindex)})
+		req.AddData(&netlink.Ndmsg{})
 		var msgs [][]byte
 		if msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH); errors.Is(err, netlink.ErrDumpInterrupted) {
 			continue
@@ -86,7 +108,7 @@ func (*Kernel) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
 		}
 		var out []Neighbour
 		for _, m := range msgs {
-			if n, ok := parseNeighbour(m); ok && n.Ifindex == ifindex {
+			if n, ok := parseNeighbour(m); ok {
 				out = append(out, n)
 			}
 		}

@@ -62,7 +62,7 @@ func TestKernel(t *testing.T) {
 
 	// What all this is for: the kernel does flush them, even for the MAC that it has.
 	check(t, new(Kernel).SetMAC(index, original))
-	if n, err := new(Kernel).PermanentNeighbours(index); err != nil || len(n) != 0 {
+	if n, err := new(Kernel).PermanentNeighbours(); err != nil || len(n) != 0 {
 		t.Errorf("after a change to the same MAC: %v, %v", n, err)
 	}
 	sh(t, `ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev cali0 nud permanent
@@ -166,7 +166,7 @@ func TestAddNeighbourReplaces(t *testing.T) {
 	check(t, err)
 	n := Neighbour{Ifindex: l.Attrs().Index, IP: netip.MustParseAddr("10.0.0.1"), MAC: other, Protocol: 4}
 	check(t, new(Kernel).AddNeighbour(n))
-	got, err := new(Kernel).PermanentNeighbours(n.Ifindex)
+	got, err := new(Kernel).PermanentNeighbours()
 	if err != nil || len(got) != 1 || got[0] != n {
 		t.Errorf("got %v, %v, want %v", got, err, n)
 	}
@@ -183,13 +183,15 @@ func TestAddNeighbourReplaces(t *testing.T) {
 func BenchmarkHundreds(b *testing.B) {
 	for b.Loop() {
 		f := newFake()
+		var all []Change
 		for i := 100; i < 600; i++ {
 			f.link(i, fmt.Sprintf("cali%d", i), random)
+			all = append(all, Change{i, f.links[i].name, random, ee})
 		}
 		k, err := Open(b.TempDir()+"/state", 42, f, slog.New(slog.DiscardHandler))
 		check(b, err)
-		for i := 100; i < 600; i++ {
-			check(b, k.Set(i, f.links[i].name, random, ee))
+		for _, err := range k.SetAll(all) {
+			check(b, err)
 		}
 		check(b, k.Close())
 	}

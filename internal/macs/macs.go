@@ -31,8 +31,9 @@ type Netlink interface {
 	// Link returns what the interface is now.
 	Link(ifindex int) (Link, error)
 	SetMAC(ifindex int, mac MAC) error
-	// PermanentNeighbours returns the entries in state NUD_PERMANENT, of IPv4 and IPv6, without proxy entries.
-	PermanentNeighbours(ifindex int) ([]Neighbour, error)
+	// PermanentNeighbours returns the entries in state NUD_PERMANENT, of IPv4 and IPv6, without proxy entries, of
+	// all interfaces.
+	PermanentNeighbours() ([]Neighbour, error)
 	// AddNeighbour adds a permanent entry, and replaces one that the kernel has begun to resolve meanwhile.
 	AddNeighbour(Neighbour) error
 }
@@ -87,9 +88,15 @@ type Keeper struct {
 	log   *slog.Logger
 	store *store
 
+	// mu is held while the kernel is asked and the file written, which takes a while for many interfaces. What
+	// must not wait for that leaves word: see later.
 	mu      sync.Mutex
 	closed  bool
 	entries map[int]*entry // by ifindex
+
+	quick     sync.Mutex
+	originals map[int]MAC // of entries
+	words     []func()    // to be called with mu held
 }
 
 // An entry is what is known of one changed interface. It is in the file before the interface changes.
@@ -131,33 +138,105 @@ func Open(dir string, netnsCookie uint64, nl Netlink, log *slog.Logger) (*Keeper
 		s.Close()
 		return nil, err
 	}
-	return &Keeper{nl: nl, log: log, store: s, entries: entries}, nil
-}
-
-// Original returns the MAC that the interface had before it was given ours, and whether it was.
-func (k *Keeper) Original(ifindex int) (MAC, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	e, ok := k.entries[ifindex]
-	if !ok {
-		return MAC{}, false
+	k := &Keeper{nl: nl, log: log, store: s, entries: map[int]*entry{}, originals: map[int]MAC{}}
+	for _, e := range entries {
+		k.put(e)
 	}
-	return e.original, true
+	return k, nil
 }
 
-// Forget drops an interface that is gone from the record.
+// put adds an entry, or follows a change of its original.
+func (k *Keeper) put(e *entry) {
+	k.entries[e.ifindex] = e
+	k.quick.Lock()
+	defer k.quick.Unlock()
+	k.originals[e.ifindex] = e.original
+}
+
+// remove is the opposite of put.
+func (k *Keeper) remove(ifindex int) {
+	delete(k.entries, ifindex)
+	k.quick.Lock()
+	defer k.quick.Unlock()
+	delete(k.originals, ifindex)
+}
+
+// Original returns the MAC that the interface had before it was given ours, and whether it was. It does not wait.
+func (k *Keeper) Original(ifindex int) (MAC, bool) {
+	k.quick.Lock()
+	defer k.quick.Unlock()
+	mac, ok := k.originals[ifindex]
+	return mac, ok
+}
+
+// Forget drops an interface that is gone from the record. It does not wait: what is under way for other interfaces
+// is done first.
 func (k *Keeper) Forget(ifindex int) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if e, ok := k.entries[ifindex]; ok && !k.closed {
-		k.drop(e)
+	if _, ok := k.Original(ifindex); !ok {
+		return
+	}
+	k.later(func() {
+		if e, ok := k.entries[ifindex]; ok {
+			k.drop(e)
+		}
+	})
+}
+
+// Renamed follows an interface to its new name. It does not wait.
+func (k *Keeper) Renamed(ifindex int, name string) {
+	if _, ok := k.Original(ifindex); !ok {
+		return
+	}
+	k.later(func() {
+		e, ok := k.entries[ifindex]
+		if !ok || e.name == printable.UTF8(name) {
+			return
+		}
+		e.name = printable.UTF8(name)
+		if err := k.write(); err != nil {
+			k.log.Warn("the record of changed MACs cannot be written", "interface", name, "error", err)
+		}
+	})
+}
+
+// later has fn called with mu held: now, or by who has it.
+func (k *Keeper) later(fn func()) {
+	k.quick.Lock()
+	k.words = append(k.words, fn)
+	k.quick.Unlock()
+	if k.mu.TryLock() {
+		k.unlock()
+	}
+}
+
+func (k *Keeper) lock() { k.mu.Lock() }
+
+// unlock does what others have left word of. Somebody may leave more just before mu is free, and see that it is not.
+func (k *Keeper) unlock() {
+	for {
+		k.quick.Lock()
+		words := k.words
+		k.words = nil
+		k.quick.Unlock()
+		for _, fn := range words {
+			if !k.closed {
+				fn()
+			}
+		}
+		k.mu.Unlock()
+		k.quick.Lock()
+		more := len(k.words) > 0
+		k.quick.Unlock()
+		if !more || !k.mu.TryLock() {
+			return
+		}
 	}
 }
 
 // drop removes an entry. That the file cannot be written is only logged: the entry is of no use any more, and the
 // next start drops it as well.
 func (k *Keeper) drop(e *entry) {
-	delete(k.entries, e.ifindex)
+	k.remove(e.ifindex)
 	if err := k.write(); err != nil {
 		k.log.Warn("the record of changed MACs cannot be written", "interface", e.name, "error", err)
 	}

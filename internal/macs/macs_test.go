@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -63,6 +64,7 @@ func TestKillAtEveryStep(t *testing.T) {
 		"set another": func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Set(7, "cali7", ee, other) },
 		"set back":    func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Set(7, "cali7", ee, random) },
 		"set, close":  func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Close() },
+		"together":    func(k *Keeper) { _ = k.SetAll(both(ee)); _ = k.SetAll(both(other)); _ = k.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cases := 0
@@ -85,6 +87,80 @@ func TestKillAtEveryStep(t *testing.T) {
 			t.Log(cases, "cases")
 		})
 	}
+}
+
+// both asks for a MAC for the interfaces of a fake.
+func both(want MAC) []Change {
+	return []Change{{7, "cali7", MAC{}, want}, {8, "cali8", MAC{}, want}}
+}
+
+// Many are changed together, each by itself: one that can't be has its own error, and is as it was.
+func TestSetAll(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	var all []Change
+	for i := range 3 * together {
+		f.link(100+i, fmt.Sprintf("cali%d", 100+i), MAC{2, 0, 0, 1, byte(i >> 8), byte(i)})
+		f.neighbour(100+i, "10.0.0.1", byte(i))
+		all = append(all, Change{100 + i, f.links[100+i].name, MAC{}, ee})
+	}
+	found := f.state()
+	all[5].Want = MAC{1}     // no unicast address
+	all[6].Want = random     // another one
+	all[7].Current = ee      // no change, as far as the caller knows
+	delete(f.links, 100+200) // gone
+	k := open(t, dir, f)
+	errs := k.SetAll(all)
+	for i, err := range errs {
+		switch l := f.links[100+i]; {
+		case i == 5 && (err == nil || l.mac == ee):
+			t.Errorf("no unicast address: %v", err)
+		case i == 200 && !errors.Is(err, ErrNoLink):
+			t.Errorf("gone: %v", err)
+		case i == 5, i == 200:
+		case err != nil:
+			t.Errorf("%d: %v", i, err)
+		case i == 6 && l.mac != random, i == 7 && l.mac == ee, i != 6 && i != 7 && l.mac != ee:
+			t.Errorf("%d has %v", i, text(l.mac))
+		case len(l.neighbours) != 1:
+			t.Errorf("%d has lost its neighbour", i)
+		}
+	}
+	check(t, open(t, dir, f).Restore(context.Background())) // after a kill
+	f.link(300, "cali300", MAC{2, 0, 0, 1, 0, 200})
+	f.neighbour(300, "10.0.0.1", 200)
+	if got := f.state(); got != found {
+		t.Errorf("after Restore:\n%s\nfound:\n%s", got, found)
+	}
+	absent(t, dir)
+}
+
+// While many are being changed, nobody waits who only leaves word, or asks what an interface had.
+func TestDoesNotWait(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	k := open(t, dir, f)
+	check(t, k.Set(7, "cali7", random, ee))
+	under, goOn := make(chan struct{}), make(chan struct{})
+	f.during = func() { close(under); <-goOn; f.during = nil }
+	done := make(chan error)
+	go func() { done <- k.Set(8, "cali8", other, ee) }()
+	<-under
+	if mac, ok := k.Original(7); !ok || mac != random {
+		t.Errorf("original %v, %v", mac, ok)
+	}
+	k.Renamed(7, "net7")
+	k.Renamed(9, "none")
+	k.Forget(8)
+	k.Forget(9)
+	close(goOn)
+	check(t, <-done)
+	b, err := os.ReadFile(dir + recordFile)
+	check(t, err)
+	if text := string(b); !strings.Contains(text, "net7") || strings.Contains(text, "cali8") {
+		t.Errorf("the record is %s", text)
+	}
+	f.links[7].name = "net7"
+	check(t, k.Close())
+	absent(t, dir)
 }
 
 // A successor that takes over changes nothing, keeps what was found first, and adds what was lost.
