@@ -115,7 +115,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	var coll *ebpf.Collection
 	err = ErrNotSupported
 	if exact {
-		coll, err = ebpf.NewCollection(spec)
+		coll, err = newCollection(spec)
 	}
 	sees := err == nil
 	if shortage.Passing(err) {
@@ -151,6 +151,16 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	}
 	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
 	return s, nil
+}
+
+// newCollection loads what needs the kernel's types.
+func newCollection(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	types, err := kernelTypes(spec)
+	if shortage.Passing(err) || errors.Is(err, ErrNotSupported) {
+		return nil, err
+	}
+	// Without types the library looks for them itself, and takes its time.
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: types}})
 }
 
 // unsupported wraps what a host without eBPF answers.

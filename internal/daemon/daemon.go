@@ -56,6 +56,8 @@ type Daemon struct {
 	mu        sync.Mutex
 	synced    bool
 	running   bool          // started has been through
+	ending    bool          // MACs go back
+	endErr    error         // of that
 	caughtUp  atomic.Bool   // firstSync is closed
 	firstSync chan struct{} // closed when the kernel's state is known
 	ready     chan struct{} // closed, and made anew, whenever all is ready
@@ -248,7 +250,8 @@ func (d *Daemon) openForward() error {
 
 // run starts all goroutines and waits for the first that ends.
 func (d *Daemon) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	told := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(told))
 	defer cancel()
 	var err error
 	if d.control, err = d.listen(); err != nil {
@@ -256,6 +259,10 @@ func (d *Daemon) run(ctx context.Context) error {
 	}
 	d.fds.base = openDescriptors()
 	g, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(told, func() {
+		d.windDown()
+		cancel()
+	})()
 	g.Go(func() error { return d.control.serve(ctx) })
 	g.Go(func() error {
 		var refused error
@@ -280,7 +287,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
-	g.Go(func() error { d.opener(ctx); return nil })
+	g.Go(func() error { return d.opener(ctx) })
 	g.Go(func() error { d.followSettings(ctx); return nil })
 	g.Go(func() error { d.claimer(ctx); return nil })
 	if d.loop != nil {
@@ -349,7 +356,7 @@ func (d *Daemon) close() error {
 		errs = append(errs, unix.Close(d.members))
 	}
 	if d.macs != nil {
-		errs = append(errs, d.macs.Close(), d.kernel.Close())
+		errs = append(errs, d.endErr, d.macs.Close(), d.kernel.Close())
 	}
 	if d.req != nil {
 		errs = append(errs, d.req.Close())

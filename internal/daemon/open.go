@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,30 +20,44 @@ import (
 // opener does what takes the kernel's RTNL lock, and may have to wait for it
 // while others make interfaces: claims and MACs. Routes and neighbours go on
 // being followed meanwhile.
-func (d *Daemon) opener(ctx context.Context) {
+//
+// Its first pass is part of the start, which ends if a port can't be opened. It
+// is not waited for, since packets pass meanwhile, and news of neighbours have to.
+func (d *Daemon) opener(ctx context.Context) error {
 	var again retryClock
-	for {
+	for first := true; ; {
 		due := false
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-d.openNow:
 		case <-again.c:
 			again.c, due = nil, true
 		}
 		d.mu.Lock()
+		begins := first && d.running
+		if begins {
+			first = false
+			d.takeOver(ctx)
+		}
 		d.retryShort(due)
 		d.openPorts()
 		again.arm(d.stillShort())
+		err := d.firstRefused(begins)
 		d.mu.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 }
 
 // openPorts empties toOpen. mu is held, but let go of around each request.
 func (d *Daemon) openPorts() {
 	for len(d.toOpen) > 0 {
-		for index := range d.toOpen {
-			delete(d.toOpen, index)
+		due := slices.Collect(maps.Keys(d.toOpen))
+		clear(d.toOpen)
+		d.setMACs(due)
+		for _, index := range due {
 			if l, p := d.links[index], d.ports[index]; l != nil && p != nil && d.claim != nil && d.idle(l, p) {
 				d.claimLater(index) // until then the kernel has its packets, or nobody wants them
 				continue
@@ -57,10 +72,10 @@ func (d *Daemon) openPorts() {
 
 // wantsMAC reports whether an interface is to be given the answered MAC.
 func (d *Daemon) wantsMAC(l *netstate.Link, p *port) bool {
-	return p.role == roleWorkload && !d.cfg.KeepMAC && !p.macFailed && l.MAC != d.cfg.MAC
+	return p.role == roleWorkload && !d.cfg.KeepMAC && !p.macFailed && !d.ending && l.MAC != d.cfg.MAC
 }
 
-// openPort claims the originals of an interface, gives it its MAC, and has the
+// openPort claims the originals of an interface, reads its settings, and has the
 // ring take its frames if that had to wait.
 func (d *Daemon) openPort(index int) {
 	l, p := d.links[index], d.ports[index]
@@ -84,20 +99,11 @@ func (d *Daemon) openPort(index int) {
 			}
 		}
 	}
-	if d.wantsMAC(l, p) {
-		err := d.unlocked(func() error { return d.macs.Set(index, l.Name, l.MAC, d.cfg.MAC) })
-		if shortage.Passing(err) {
-			d.fellShort(l, "the MAC is not set yet", err)
-		} else if err != nil && !errors.Is(err, unix.ENODEV) {
-			p.macFailed = true
-			d.log.Warn("MAC not set; answers give it all the same", "interface", l.Name, "err", err)
-		}
-		if now := d.links[index]; err == nil && now != nil && now.MAC == l.MAC {
-			changed := *now // the event that says so is under way
-			changed.MAC = d.cfg.MAC
-			d.links[index] = &changed
-		}
-	}
+	conf := p.conf
+	err := d.unlocked(func() (err error) {
+		conf, err = readIfConf(l.Name, conf)
+		return err
+	})
 	// While the lock was not held the interface may have gone, or changed.
 	if d.ports[index] != p || d.links[index] == nil {
 		if d.ports[index] == nil && d.claim != nil {
@@ -105,13 +111,14 @@ func (d *Daemon) openPort(index int) {
 		}
 		return
 	}
-	l = d.links[index]
-	var err error
-	if p.conf, err = readIfConf(l.Name, p.conf); err != nil {
+	l, p.conf = d.links[index], conf
+	if err != nil {
 		d.fellShort(l, "not all settings are read yet", err)
 	}
 	d.describe(index)
-	d.publish()
+	if !p.forwards {
+		d.publish() // the tables know it first
+	}
 	if p.refused {
 		p.opened = true // it is answered, with the MAC that goes with that
 		return

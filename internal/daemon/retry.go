@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"time"
 
 	"proxyarpd/internal/netstate"
@@ -81,6 +82,18 @@ func (d *Daemon) retryShort(due bool) {
 		d.admit(index)
 		d.toOpen[index] = true
 	}
+}
+
+// firstRefused is an error if a port could not be opened at the start. mu is
+// held.
+func (d *Daemon) firstRefused(begins bool) error {
+	for index, p := range d.ports {
+		l := d.links[index]
+		if begins && l != nil && p.failed != nil && !d.idle(l, p) && !shortage.Passing(p.failed) {
+			return fmt.Errorf("%s: %w", l.Name, p.failed)
+		}
+	}
+	return nil
 }
 
 // attempt is called when something is tried for an interface: it lacks nothing

@@ -14,7 +14,6 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
-	"proxyarpd/internal/shortage"
 )
 
 // checkCapabilities refuses early, and by name, what would fail later in the
@@ -66,20 +65,17 @@ func (d *Daemon) start() error {
 	return d.checkPolicy()
 }
 
-// started is called after the first reconciliation.
+// started is called after the first reconciliation. The rest is the opener's.
 func (d *Daemon) started() error {
-	if err := d.macs.Restore(context.Background()); err != nil { // what a killed predecessor changed and we don't
-		d.log.Warn("not all MACs that a killed predecessor changed are back", "err", err)
+	for index, p := range d.ports {
+		if l := d.links[index]; l != nil {
+			d.checkNew(l, p) // before running: those that come later are asked for one by one
+		}
 	}
-	d.openPorts()
 	d.running = true
 	d.caughtUp.Store(true)
 	close(d.firstSync)
-	for index, p := range d.ports {
-		if l := d.links[index]; l != nil && p.failed != nil && !d.idle(l, p) && !shortage.Passing(p.failed) {
-			return fmt.Errorf("%s: %w", l.Name, p.failed)
-		}
-	}
+	d.wakeOpener()
 	return nil
 }
 

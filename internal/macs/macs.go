@@ -209,20 +209,28 @@ func (k *Keeper) later(fn func()) {
 	}
 }
 
-func (k *Keeper) lock() { k.mu.Lock() }
+// lock does what others have left word of before.
+func (k *Keeper) lock() {
+	k.mu.Lock()
+	k.attend()
+}
 
-// unlock does what others have left word of. Somebody may leave more just before mu is free, and see that it is not.
+func (k *Keeper) attend() {
+	k.quick.Lock()
+	words := k.words
+	k.words = nil
+	k.quick.Unlock()
+	for _, fn := range words {
+		if !k.closed {
+			fn()
+		}
+	}
+}
+
+// unlock does so too. Somebody may leave more just before mu is free, and see that it is not.
 func (k *Keeper) unlock() {
 	for {
-		k.quick.Lock()
-		words := k.words
-		k.words = nil
-		k.quick.Unlock()
-		for _, fn := range words {
-			if !k.closed {
-				fn()
-			}
-		}
+		k.attend()
 		k.mu.Unlock()
 		k.quick.Lock()
 		more := len(k.words) > 0
