@@ -3,11 +3,13 @@ package claim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,51 +52,54 @@ func (s *Set) Mode() Mode {
 // idempotent. The program stands at the head of the TCX chain: behind another
 // program's verdict it might never run.
 func (s *Set) Claim(ifindex int32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.claims[ifindex]; ok || s.mode == None {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	if s.Claimed(ifindex) || s.Mode() == None {
 		return nil
 	}
-	a, err := s.attach(ifindex, s.claim)
-	if err != nil {
-		return err
-	}
-	s.claims[ifindex] = a
-	return nil
+	return s.attach(ifindex, s.claim)
 }
 
 // attach attaches a program at ingress of an interface, in the way that works.
-func (s *Set) attach(ifindex int32, program *ebpf.Program) (attached, error) {
-	if s.mode != Clsact {
+// attaching is held. mu is not, since the kernel takes its time.
+func (s *Set) attach(ifindex int32, program *ebpf.Program) error {
+	var a attached
+	mode := s.Mode()
+	if mode != Clsact {
 		l, err := attachTCX(program.FD(), int(ifindex))
 		if err == nil {
-			s.mode = TCX
-			s.links++
-			return attached{link: l}, nil
-		}
-		if s.mode == TCX || !errors.Is(err, ErrNotSupported) {
-			return attached{}, fmt.Errorf("tcx ingress: %w", err)
+			mode, a.link = TCX, l
+		} else if mode == TCX || !errors.Is(err, ErrNotSupported) {
+			return fmt.Errorf("tcx ingress: %w", err)
 		}
 	}
-	a, err := s.attachClsact(int(ifindex), program)
-	if err == nil {
-		s.mode = Clsact
+	if a.link == nil {
+		var err error
+		if a, err = s.attachClsact(int(ifindex), program); err != nil {
+			return err
+		}
+		mode = Clsact
 	}
-	return a, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mode, s.claims[ifindex] = mode, a
+	if a.link != nil {
+		s.links++
+	}
+	return nil
 }
 
 // AttachRelay makes an interface the relay: frames that the ring can't take as
 // they are go through it, and what userspace sends into it goes back to where it
 // came in. It lets go of it at Close.
 func (s *Set) AttachRelay(ifindex int32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mode == None {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	if s.Mode() == None {
 		return fmt.Errorf("relay: %w: no tc program is wanted", ErrNotSupported)
 	}
-	a, err := s.attach(ifindex, s.back)
+	err := s.attach(ifindex, s.back)
 	if err == nil {
-		s.claims[ifindex] = a
 		err = s.vars.Relay.Set(uint32(ifindex))
 	}
 	if err != nil {
@@ -168,9 +173,12 @@ func (s *Set) Claimed(ifindex int32) bool {
 // Orphans are the interfaces whose program has gone although nobody let go of it:
 // they were removed, and those that have their indices now are others.
 func (s *Set) Orphans() (gone []int32) {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for ifindex, a := range s.claims {
+	claims := maps.Clone(s.claims)
+	s.mu.Unlock()
+	for ifindex, a := range claims {
 		if !a.holds(s.rtnl) {
 			gone = append(gone, ifindex)
 		}
@@ -201,21 +209,25 @@ func (s *Set) Links() int {
 
 // Release gives an interface back to the kernel.
 func (s *Set) Release(ifindex int32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.releaseLocked(ifindex)
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	return s.release(ifindex)
 }
 
-// releaseLocked detaches. A clsact qdisc that we made goes only if nobody else
-// has put a filter into it meanwhile.
-func (s *Set) releaseLocked(ifindex int32) error {
+// release detaches. A clsact qdisc that we made goes only if nobody else has put
+// a filter into it meanwhile.
+func (s *Set) release(ifindex int32) error {
+	s.mu.Lock()
 	a, ok := s.claims[ifindex]
-	if !ok {
-		return nil
-	}
 	delete(s.claims, ifindex)
 	if a.link != nil {
 		s.links--
+	}
+	s.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	if a.link != nil {
 		return gone(a.link.Close())
 	}
 	err := gone(s.rtnl.FilterDel(a.filter))
@@ -243,6 +255,32 @@ func gone(err error) error {
 		return nil
 	}
 	return err
+}
+
+// SweepAll is Sweep for those interfaces that ours says. One question finds the
+// few that may have something.
+func SweepAll(ours func(ifindex int) bool) error {
+	req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_DUMP)
+	req.AddData(&nl.TcMsg{})
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
+		return nil // there are no queueing disciplines
+	case err != nil && !errors.Is(err, nl.ErrDumpInterrupted): // what changes is not our predecessor's
+		return fmt.Errorf("RTM_GETQDISC: %w", err)
+	}
+	var errs []error
+	for _, m := range msgs {
+		if len(m) < nl.SizeofTcMsg {
+			continue
+		}
+		if q := nl.DeserializeTcMsg(m); q.Parent == netlink.HANDLE_CLSACT && ours(int(q.Ifindex)) {
+			if err := Sweep(int(q.Ifindex)); err != nil {
+				errs = append(errs, fmt.Errorf("interface %d: %w", q.Ifindex, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Sweep removes the clsact filters that a killed predecessor left on an

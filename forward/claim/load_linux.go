@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -205,12 +206,17 @@ func (s *Set) Window() *Window { return s.window }
 
 // Close detaches and unloads all.
 func (s *Set) Close() error {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	s.mu.Lock()
+	claims := slices.Collect(maps.Keys(s.claims))
+	s.mu.Unlock()
+	var errs []error
+	for _, ifindex := range claims {
+		errs = append(errs, s.release(ifindex))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for ifindex := range s.claims {
-		errs = append(errs, s.releaseLocked(ifindex))
-	}
 	if s.rtnl != nil {
 		s.rtnl.Close()
 		s.rtnl = nil

@@ -22,6 +22,7 @@ import (
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/relay"
+	"proxyarpd/internal/shortage"
 )
 
 // spin is how long the datapath looks at an empty ring before it sleeps: a
@@ -140,7 +141,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	}
 	d.taps.d = d
 	defer func() { err = errors.Join(err, d.close()) }()
-	if err := d.open(cookie); err != nil {
+	if err := d.open(ctx, cookie); err != nil {
 		return err
 	}
 	return d.run(ctx)
@@ -148,29 +149,63 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 // open makes everything that needs the kernel, in the order in which each part
 // needs the one before it. Frames are not touched before start.
-func (d *Daemon) open(cookie uint64) error {
-	var err error
-	if d.req, err = netstate.NewRequester(); err != nil {
+func (d *Daemon) open(ctx context.Context, cookie uint64) error {
+	if err := d.patiently(ctx, d.openRequests(cookie)); err != nil {
 		return err
 	}
-	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, &d.kernel, d.log); err != nil {
-		return err
-	}
-	if err := d.openClaim(); err != nil {
-		return err
-	}
-	d.openRelay()
-	d.builder = forward.NewBuilder(forward.Policy{Transit: d.cfg.Transit, Copies: d.claim == nil, Punt: d.cfg.Punt})
-	if err := d.openARP(); err != nil {
-		return err
-	}
-	if d.cfg.Engine != EngineNone {
-		if err := d.openForward(); err != nil {
+	// The kernel's state is read while the programs are loaded: each takes a while.
+	var both errgroup.Group
+	both.Go(func() error {
+		return d.patiently(ctx, func() (err error) {
+			d.watch, err = netstate.Open(netstate.Config{Logger: d.log})
 			return err
-		}
+		})
+	})
+	both.Go(func() error { return d.patiently(ctx, d.openClaim) })
+	if err := both.Wait(); err != nil {
+		return err
 	}
-	d.watch, err = netstate.Open(netstate.Config{Logger: d.log})
-	return err
+	if err := d.patiently(ctx, d.openRelay); err != nil {
+		return err
+	}
+	d.builder = forward.NewBuilder(forward.Policy{Transit: d.cfg.Transit, Copies: d.claim == nil, Punt: d.cfg.Punt})
+	if err := d.patiently(ctx, d.openARP); err != nil {
+		return err
+	}
+	if d.cfg.Engine == EngineNone {
+		return nil
+	}
+	return d.patiently(ctx, d.openForward)
+}
+
+// startPatience is how long the start waits for what is short.
+const startPatience = 10 * time.Second
+
+// patiently opens something, again and again while that fails for want of what
+// others may give back. Nobody gives back descriptors of ours.
+func (d *Daemon) patiently(ctx context.Context, open func() error) error {
+	try := func() error {
+		err := open()
+		if errors.Is(err, unix.EMFILE) {
+			return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %v", limitOfDescriptors(), err)
+		}
+		return err
+	}
+	return shortage.Retry(ctx, startPatience, try, func(err error, pause time.Duration) {
+		d.log.Warn("something is short, trying again", "err", err, "pause", pause)
+	})
+}
+
+func (d *Daemon) openRequests(cookie uint64) func() error {
+	return func() (err error) {
+		if d.req == nil {
+			if d.req, err = netstate.NewRequester(); err != nil {
+				return err
+			}
+		}
+		d.macs, err = macs.Open(d.cfg.RunDir, cookie, &d.kernel, d.log)
+		return err
+	}
 }
 
 func (d *Daemon) openClaim() error {
@@ -193,18 +228,19 @@ func (d *Daemon) openClaim() error {
 
 // openRelay makes the device for what the ring can't take and what was taken too
 // early. Without it the former is lost where the kernel does not forward.
-func (d *Daemon) openRelay() {
+func (d *Daemon) openRelay() error {
 	if d.cfg.Engine == EngineNone {
-		return
+		return nil
 	}
 	err := errors.New("no tc program can be attached")
 	if d.claim != nil && d.cfg.Claim != claim.None {
-		if d.relay, err = relay.Open(); err == nil {
-			return
+		if d.relay, err = relay.Open(); err == nil || shortage.Passing(err) {
+			return err
 		}
 	}
 	d.log.Warn("super-packets of tunnels inside workloads (VXLAN, GRE), of SCTP, and UFO can't be forwarded: "+
 		"where the kernel does not forward either, turn them off in the workload, as ethtool -K eth0 tx-udp_tnl-segmentation off does", "err", err)
+	return nil
 }
 
 // isRelay reports whether an interface is our own device.

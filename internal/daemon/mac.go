@@ -67,8 +67,9 @@ func (d *Daemon) takeOver(ctx context.Context) {
 	}
 }
 
-// windDown puts MACs back while packets still pass: for many interfaces it takes
-// a while. Frames to either MAC are the interface's until the end.
+// windDown puts MACs back, and detaches tc programs where nothing depends on them,
+// while packets still pass: for many interfaces it takes a while. Frames to either
+// MAC are the interface's until the end.
 func (d *Daemon) windDown() {
 	d.mu.Lock()
 	d.ending = true
@@ -78,8 +79,17 @@ func (d *Daemon) windDown() {
 		}
 	}
 	d.publish()
+	var idle []int32 // the kernel drops their packets by itself
+	for index, l := range d.links {
+		if d.claim != nil && d.ports[index] != nil && !l.Forwards {
+			idle = append(idle, int32(index))
+		}
+	}
 	d.mu.Unlock()
 	err := d.macs.Close()
+	for _, index := range idle {
+		err = errors.Join(err, d.claim.Release(index))
+	}
 	d.mu.Lock()
 	d.endErr = err
 	d.mu.Unlock()

@@ -137,7 +137,7 @@ func (d *Daemon) openPort(index int) {
 
 // wantsClaim reports whether the tc program is to be attached to a port.
 func (d *Daemon) wantsClaim(index int, p *port) bool {
-	return d.claim != nil && d.cfg.Claim != claim.None && !p.unclaimable && !d.claim.Claimed(int32(index)) &&
+	return d.claim != nil && d.cfg.Claim != claim.None && !d.ending && !p.unclaimable && !d.claim.Claimed(int32(index)) &&
 		(d.loop != nil && !p.refused || p.aliases != [2]macAddr{})
 }
 
@@ -192,7 +192,7 @@ func (d *Daemon) claimLater(index int) {
 // (kernel/bpf/tcx.c, include/net/tcx.h: tcx_entry_sync), so it leaves twice
 // that time to others in between.
 func (d *Daemon) claimer(ctx context.Context) {
-	d.attachRelay()
+	d.attachRelay(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -216,11 +216,12 @@ func (d *Daemon) claimer(ctx context.Context) {
 }
 
 // attachRelay has frames go through the relay from now on.
-func (d *Daemon) attachRelay() {
+func (d *Daemon) attachRelay(ctx context.Context) {
 	if d.relay == nil {
 		return
 	}
-	if err := d.claim.AttachRelay(d.relay.Ifindex()); err != nil {
+	err := shortage.Retry(ctx, startPatience, func() error { return d.claim.AttachRelay(d.relay.Ifindex()) }, func(error, time.Duration) {})
+	if err != nil {
 		d.log.Warn("super-packets that no ring can take are lost where the kernel does not forward", "err", err)
 	}
 }

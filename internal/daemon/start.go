@@ -43,14 +43,9 @@ func checkCapabilities(cfg *Config) error {
 // start is called once all of the kernel's state is known and before anything
 // is changed.
 func (d *Daemon) start() error {
-	for index, l := range d.links {
-		if d.roleOf(l) == roleNone {
-			continue
-		}
-		if d.claim != nil {
-			if err := claim.Sweep(index); err != nil {
-				return fmt.Errorf("%s: remove the tc filter of a killed predecessor: %w", l.Name, err)
-			}
+	if d.claim != nil {
+		if err := claim.SweepAll(d.serves); err != nil {
+			return fmt.Errorf("remove the tc filters of a killed predecessor: %w", err)
 		}
 	}
 	for _, l := range d.links {
@@ -63,6 +58,12 @@ func (d *Daemon) start() error {
 		return nil
 	}
 	return d.checkPolicy()
+}
+
+// serves reports whether an interface is a workload's or an uplink.
+func (d *Daemon) serves(index int) bool {
+	l := d.links[index]
+	return l != nil && d.roleOf(l) != roleNone
 }
 
 // started is called after the first reconciliation. The rest is the opener's.

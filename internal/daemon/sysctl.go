@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"proxyarpd/forward"
 	"proxyarpd/internal/shortage"
 )
@@ -23,7 +25,8 @@ type sysctls struct {
 // number is known where it can't be read at the moment, and missing where there
 // is none.
 func (s *sysctls) number(key string, known, missing int) int {
-	b, err := os.ReadFile(sysctlIPv4 + s.dir + key)
+	var b [32]byte
+	n, err := readSmall(sysctlIPv4+s.dir+key, b[:])
 	if err != nil {
 		if shortage.Passing(err) {
 			s.short = err
@@ -31,11 +34,24 @@ func (s *sysctls) number(key string, known, missing int) int {
 		}
 		return missing
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
+	if n, err = strconv.Atoi(strings.TrimSpace(string(b[:n]))); err != nil {
 		return missing
 	}
 	return n
+}
+
+// readSmall reads the beginning of a file. Thousands are read at the start, and
+// package os would have each in the poller's hands first.
+func readSmall(path string, b []byte) (n int, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	if n, err = unix.Read(fd, b); err != nil {
+		return 0, &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	return n, nil
 }
 
 // flag is number of what is 0 or not.
