@@ -69,7 +69,7 @@ func (d *Daemon) serves(index int) bool {
 // started is called after the first reconciliation. The rest is the opener's.
 func (d *Daemon) started() error {
 	for index, p := range d.ports {
-		if l := d.links[index]; l != nil {
+		if l := d.links[index]; l != nil && d.left[index] == nil {
 			d.checkNew(l, p) // before running: those that come later are asked for one by one
 		}
 	}
