@@ -53,7 +53,7 @@ func (d *Daemon) opener(ctx context.Context) error {
 
 // openPorts empties toOpen. mu is held, but let go of around each request.
 func (d *Daemon) openPorts() {
-	for len(d.toOpen) > 0 {
+	for len(d.toOpen) > 0 && !d.ending {
 		due := slices.Collect(maps.Keys(d.toOpen))
 		clear(d.toOpen)
 		d.setMACs(due)
@@ -234,7 +234,7 @@ func (d *Daemon) claimOne() bool {
 		delete(d.toClaim, index)
 		l, p := d.links[index], d.ports[index]
 		switch {
-		case l == nil || p == nil || !d.synced:
+		case l == nil || p == nil || !d.synced || d.ending:
 			continue
 		case d.idle(l, p) && !p.opened && p.failed == nil:
 			d.openPort(index)
