@@ -91,6 +91,8 @@ func raiseMemlock() {
 
 // loadSet loads the filter that sees GSO types only if exact is wanted.
 func loadSet(cfg Config, exact bool) (*Set, error) {
+	kernel := readKernel()
+	defer func() { k := kernel(); k.close() }()
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, err
@@ -116,7 +118,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	var coll *ebpf.Collection
 	err = ErrNotSupported
 	if exact {
-		coll, err = newCollection(spec)
+		coll, err = newCollection(spec, kernel())
 	}
 	sees := err == nil
 	if shortage.Passing(err) {
@@ -155,8 +157,8 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 }
 
 // newCollection loads what needs the kernel's types.
-func newCollection(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
-	types, err := kernelTypes(spec)
+func newCollection(spec *ebpf.CollectionSpec, kernel kernelNames) (*ebpf.Collection, error) {
+	types, err := kernel.types(spec)
 	if shortage.Passing(err) || errors.Is(err, ErrNotSupported) {
 		return nil, err
 	}

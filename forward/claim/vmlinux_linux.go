@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -22,18 +23,39 @@ var kernelFuncs = []string{"bpf_cast_to_kern_ctx", "bpf_rdonly_cast"}
 // vmlinux is where the kernel tells its types.
 const vmlinux = "/sys/kernel/btf/vmlinux"
 
-// kernelTypes says what the programs have to know of the kernel's types, and puts
-// the functions that they call into them. An error means that the library has to
-// find it out by itself.
-func kernelTypes(spec *ebpf.CollectionSpec) (*btf.Spec, error) {
-	raw, err := mapFile(vmlinux)
-	if err != nil {
-		return nil, err
+// kernelNames is what is found of the kernel's types.
+type kernelNames struct {
+	raw   []byte
+	btf   *kernelBTF
+	found map[string]map[uint32][]uint32
+	err   error
+}
+
+// readKernel looks for the names. It can be done while something else is.
+func readKernel() func() kernelNames {
+	done := make(chan kernelNames, 1)
+	go func() {
+		var k kernelNames
+		if k.raw, k.err = mapFile(vmlinux); k.err == nil {
+			k.btf, k.found, k.err = parseBTF(k.raw, slices.Concat(kernelStructs, kernelFuncs)...)
+		}
+		done <- k
+	}()
+	return sync.OnceValue(func() kernelNames { return <-done })
+}
+
+func (k *kernelNames) close() {
+	if k.raw != nil {
+		_ = unix.Munmap(k.raw)
 	}
-	defer func() { _ = unix.Munmap(raw) }()
-	b, found, err := parseBTF(raw, slices.Concat(kernelStructs, kernelFuncs)...)
-	if err != nil {
-		return nil, err
+}
+
+// types says what the programs have to know of the kernel's types, and puts the
+// functions that they call into them. An error means that the library has to find
+// it out by itself.
+func (k *kernelNames) types(spec *ebpf.CollectionSpec) (*btf.Spec, error) {
+	if k.err != nil {
+		return nil, k.err
 	}
 	fields := map[uint32][]string{}
 	for _, name := range kernelStructs {
@@ -41,13 +63,13 @@ func kernelTypes(spec *ebpf.CollectionSpec) (*btf.Spec, error) {
 		if err := spec.Types.TypeByName(name, &local); err != nil {
 			return nil, fmt.Errorf("programs do not know struct %s: %w", name, err)
 		}
-		for _, id := range found[name][btfStruct] {
+		for _, id := range k.found[name][btfStruct] {
 			for _, m := range local.Members {
 				fields[id] = append(fields[id], m.Name)
 			}
 		}
 	}
-	trimmed, err := b.trim(fields)
+	trimmed, err := k.btf.trim(fields)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +78,7 @@ func kernelTypes(spec *ebpf.CollectionSpec) (*btf.Spec, error) {
 		return nil, err
 	}
 	for _, p := range spec.Programs {
-		if err := putIDs(p.Instructions, spec.Types, found); err != nil {
+		if err := putIDs(p.Instructions, spec.Types, k.found); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}

@@ -17,7 +17,9 @@ func TestKernelTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	short, err := kernelTypes(spec)
+	kernel := readKernel()()
+	defer kernel.close()
+	short, err := kernel.types(spec)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		nstest.Skip(t, "the kernel tells no types: %s", vmlinux)
