@@ -131,6 +131,24 @@ func TestBindSocket(t *testing.T) {
 	}
 }
 
+// lockedLog is written by one goroutine and read by another.
+type lockedLog struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // hostile is a listener whose Accept fails as often as there are errors.
 type hostile struct {
 	net.Listener
@@ -154,7 +172,7 @@ func (h *hostile) Close() error {
 func TestAcceptErrors(t *testing.T) {
 	all := []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.ECONNABORTED, unix.EINTR, unix.EPERM, unix.EPROTO, io.ErrUnexpectedEOF}
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log lockedLog
 		h := &hostile{errs: make(chan error, len(all))}
 		for _, err := range all {
 			h.errs <- err
@@ -184,7 +202,7 @@ func TestAcceptErrors(t *testing.T) {
 // However often something happens, it is logged in a line a burst.
 func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log lockedLog
 		lines := func() int { synctest.Wait(); return strings.Count(log.String(), "\n") }
 		b := newBurst(slog.New(slog.NewTextHandler(&log, nil)), "clients refused")
 		for range 3000 {
