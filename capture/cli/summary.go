@@ -10,6 +10,7 @@ import (
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/pcapfile"
+	plain "proxyarpd/internal/printable"
 )
 
 // summary counts packets by interface and verdict.
@@ -134,12 +135,4 @@ func (s *summary) close() error {
 }
 
 // printable keeps a file's names from reaching the terminal raw.
-func printable(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c < ' ' || c >= 0x7f {
-			b[i] = '?'
-		}
-	}
-	return string(b)
-}
+func printable(s string) string { return plain.String(s) }

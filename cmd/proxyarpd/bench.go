@@ -14,6 +14,7 @@ import (
 
 	"proxyarpd/bench"
 	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/printable"
 )
 
 var benchCommand = command{
@@ -23,9 +24,9 @@ var benchCommand = command{
 }
 
 var benchCommands = []command{
-	{"compare", "which figures moved beyond their spread between two reports", benchCompare},
-	{"html", "turn a report into a page with plots", benchHTML},
-	{"table", "turn a report into the README's table", benchTable},
+	{name: "compare", synopsis: "which figures moved beyond their spread between two reports", run: benchCompare},
+	{name: "html", synopsis: "turn a report into a page with plots", run: benchHTML},
+	{name: "table", synopsis: "turn a report into the README's table", run: benchTable},
 }
 
 func runBench(ctx context.Context, args []string, out, errw io.Writer) error {
@@ -74,7 +75,7 @@ func (w benchOutput) check() error {
 func (w benchOutput) write(report *bench.Report, out io.Writer) error {
 	var errs []error
 	if w.format == "json" {
-		errs = append(errs, report.JSON(out))
+		errs = append(errs, report.JSON(printable.NewJSONWriter(out)))
 	} else {
 		errs = append(errs, report.Text(out))
 	}

@@ -18,6 +18,7 @@ import (
 var captureCommand = command{
 	name:     "capture",
 	synopsis: "tcpdump that also says what became of each packet",
+	raw:      true, // -w -
 	run: func(ctx context.Context, args []string, out, errw io.Writer) error {
 		ctx, stop := signal.NotifyContext(ctx, captureEnds()...)
 		defer stop()

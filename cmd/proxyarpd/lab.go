@@ -21,10 +21,10 @@ var labCommand = command{
 }
 
 var labCommands = []command{
-	{"up", "make the lab", labUp},
-	{"down", "remove the lab", labDown},
-	{"exec", "run a command in one of its namespaces", labExec},
-	{"demo", "show pods talking through proxyarpd, in a lab of its own", labDemo},
+	{name: "up", synopsis: "make the lab", run: labUp},
+	{name: "down", synopsis: "remove the lab", run: labDown},
+	{name: "exec", synopsis: "run a command in one of its namespaces", run: labExec},
+	{name: "demo", synopsis: "show pods talking through proxyarpd, in a lab of its own", run: labDemo},
 }
 
 func runLab(ctx context.Context, args []string, out, errw io.Writer) error {

@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"proxyarpd/internal/printable"
 )
 
 // command is a subcommand. Its run returns a usageError when it was called
@@ -21,6 +23,7 @@ import (
 type command struct {
 	name, synopsis string
 	run            func(ctx context.Context, args []string, out, errw io.Writer) error
+	raw            bool // what it writes to out may be no text
 }
 
 var commands = []command{
@@ -55,6 +58,7 @@ func main() {
 
 // dispatch runs the subcommand that the arguments name and returns the exit code.
 func dispatch(ctx context.Context, commands []command, args []string, out, errw io.Writer) int {
+	errw = printable.NewWriter(errw)
 	err := find(ctx, commands, args, out, errw)
 	var usage usageError
 	switch {
@@ -82,6 +86,9 @@ func find(ctx context.Context, commands []command, args []string, out, errw io.W
 	}
 	for _, c := range commands {
 		if c.name == name {
+			if !c.raw {
+				out = printable.NewWriter(out)
+			}
 			return c.run(ctx, args, out, errw)
 		}
 	}

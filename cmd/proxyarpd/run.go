@@ -34,6 +34,13 @@ var runCommand = command{
 	},
 }
 
+// Bounds of what is asked for: each glob is compared with each interface's name,
+// and a file is held in memory as a tree.
+const (
+	maxValues = 4096      // of a repeatable flag
+	maxConfig = 512 << 10 // bytes
+)
+
 // list is a repeatable flag. The first use replaces the default.
 type list[T any] struct {
 	values *[]T
@@ -56,6 +63,9 @@ func (l *list[T]) Set(s string) error {
 	}
 	if !l.set {
 		*l.values, l.set = nil, true
+	}
+	if len(*l.values) == maxValues {
+		return fmt.Errorf("more than %d values", maxValues)
 	}
 	*l.values = append(*l.values, v)
 	return nil
@@ -100,9 +110,9 @@ func parseRun(cfg *daemon.Config, args []string, out io.Writer) (verbose bool, e
 
 // readConfig sets the flags that the command line did not from a YAML file.
 func readConfig(fs *flag.FlagSet, file string) error {
-	b, err := os.ReadFile(file)
+	b, err := readBounded(file, maxConfig)
 	if err != nil {
-		return fmt.Errorf("--config: %w", err)
+		return fmt.Errorf("--config: %w", err) // a usageError remains one
 	}
 	var keys map[string]yaml.Node
 	if err := yaml.Unmarshal(b, &keys); err != nil {
@@ -128,6 +138,20 @@ func readConfig(fs *flag.FlagSet, file string) error {
 		}
 	}
 	return nil
+}
+
+// readBounded reads a file of at most so many bytes.
+func readBounded(file string, most int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		return nil, usagef("%s: larger than %d bytes", file, most)
+	}
+	return b, err
 }
 
 func setFromNode(fs *flag.FlagSet, name string, node *yaml.Node) error {

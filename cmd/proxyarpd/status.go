@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/printable"
 )
 
 var statusCommand = command{
@@ -39,7 +40,7 @@ var statusCommand = command{
 			return err
 		}
 		if *format == "json" {
-			enc := json.NewEncoder(out)
+			enc := json.NewEncoder(printable.NewJSONWriter(out))
 			enc.SetIndent("", "  ")
 			err = enc.Encode(s)
 		} else {
@@ -63,7 +64,8 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	}
 	fmt.Fprintf(out, "proxyarpd %s, engine %s, claim %s, up %s, %s\n\n", s.Version, s.Engine, s.Claim,
 		(time.Duration(s.Uptime * float64(time.Second))).Round(time.Second), state)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := printable.NewWriter(table) // before the columns are measured
 	fmt.Fprintln(w, "INTERFACE\tINDEX\tROLE\tMAC\tANSWERS\tARP REQ\tARP REPLY\tUNROUTED\tRECEIVED\tPOLICED\tLOCAL\tPUNTED")
 	row := func(i daemon.Interface, role string) {
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", i.Name, i.Index, role, i.MAC, dash(i.Answers),
@@ -75,7 +77,7 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	for _, i := range s.Uplinks {
 		row(i, "uplink")
 	}
-	if err := w.Flush(); err != nil {
+	if err := table.Flush(); err != nil {
 		return err
 	}
 	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
@@ -92,6 +94,10 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
+	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
+	if s.Control.Evicted+s.Control.Refused > 0 {
+		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/relay"
+	"proxyarpd/internal/shortage"
 )
 
 // Window tells the ring's filter how many frames of an interface have left
@@ -301,7 +302,7 @@ const (
 func (p *Port) wait(wait time.Duration) error {
 	s := p.sock
 	if p.skipped {
-		return p.rebuild()
+		return p.rebuild(wait)
 	}
 	look := !p.cfg.Guarded && (wait < 0 || wait >= lookAfter)
 	if look {
@@ -312,7 +313,7 @@ func (p *Port) wait(wait time.Duration) error {
 	}
 	switch {
 	case look && s.Drops() != p.drops && !s.Ready():
-		return p.rebuild() // empty all the time, and yet without room
+		return p.rebuild(wait) // empty all the time, and yet without room
 	case p.cfg.Guarded || !s.Ahead():
 		p.ahead = time.Time{}
 	case p.ahead.IsZero():
@@ -324,8 +325,20 @@ func (p *Port) wait(wait time.Duration) error {
 	return nil
 }
 
-func (p *Port) rebuild() error {
-	if err := p.sock.Reopen(); err != nil {
+// rebuildPause is the time between attempts, where descriptors or memory for a
+// new ring are short.
+const rebuildPause = 100 * time.Millisecond
+
+// rebuild replaces the ring. If that can't be done at the moment the old one,
+// which gets nothing any more, is waited for, and then it is tried again.
+func (p *Port) rebuild(wait time.Duration) error {
+	if err := p.sock.Reopen(); shortage.Passing(err) {
+		p.skipped = true
+		if wait < 0 || wait > rebuildPause {
+			wait = rebuildPause
+		}
+		return p.sock.Wait(wait)
+	} else if err != nil {
 		return fmt.Errorf("replace the ring that the kernel stopped: %w", err)
 	}
 	if p.cfg.Window != nil {

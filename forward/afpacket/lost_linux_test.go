@@ -95,6 +95,14 @@ func TestStoppedRingIsReplaced(t *testing.T) {
 		if ping() {
 			t.Skip("this kernel's rings do not stop")
 		}
+		nstest.NoDescriptors(t, 0, func() { // it has to wait for one
+			for range 3 {
+				if err := p.Recv(&b, lookAfter); err != nil || b.N != 0 || p.Rebuilt() != n {
+					t.Fatalf("without descriptors: %v, %d frames, replaced %d times of %d", err, b.N, p.Rebuilt(), n)
+				}
+				p.Release(&b)
+			}
+		})
 		// Some traffic goes on, and nobody wakes the loop.
 		began, stop := time.Now(), traffic(t, to(from, frame(8, 60)), from)
 		for p.Rebuilt() == n {

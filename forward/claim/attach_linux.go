@@ -3,11 +3,13 @@ package claim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,52 +52,54 @@ func (s *Set) Mode() Mode {
 // idempotent. The program stands at the head of the TCX chain: behind another
 // program's verdict it might never run.
 func (s *Set) Claim(ifindex int32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.claims[ifindex]; ok || s.mode == None {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	if s.Claimed(ifindex) || s.Mode() == None {
 		return nil
 	}
-	a, err := s.attach(ifindex, s.claim)
-	if err != nil {
-		return err
-	}
-	s.claims[ifindex] = a
-	return nil
+	return s.attach(ifindex, s.claim)
 }
 
 // attach attaches a program at ingress of an interface, in the way that works.
-func (s *Set) attach(ifindex int32, program *ebpf.Program) (attached, error) {
-	if s.mode != Clsact {
-		l, err := link.AttachTCX(link.TCXOptions{
-			Interface: int(ifindex), Program: program, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
-		})
+// attaching is held. mu is not, since the kernel takes its time.
+func (s *Set) attach(ifindex int32, program *ebpf.Program) error {
+	var a attached
+	mode := s.Mode()
+	if mode != Clsact {
+		l, err := attachTCX(program.FD(), int(ifindex))
 		if err == nil {
-			s.mode = TCX
-			return attached{link: l}, nil
-		}
-		if s.mode == TCX || !(errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL)) {
-			return attached{}, fmt.Errorf("tcx ingress: %w", err)
+			mode, a.link = TCX, l
+		} else if mode == TCX || !errors.Is(err, ErrNotSupported) {
+			return fmt.Errorf("tcx ingress: %w", err)
 		}
 	}
-	a, err := s.attachClsact(int(ifindex), program)
-	if err == nil {
-		s.mode = Clsact
+	if a.link == nil {
+		var err error
+		if a, err = s.attachClsact(int(ifindex), program); err != nil {
+			return err
+		}
+		mode = Clsact
 	}
-	return a, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mode, s.claims[ifindex] = mode, a
+	if a.link != nil {
+		s.links++
+	}
+	return nil
 }
 
 // AttachRelay makes an interface the relay: frames that the ring can't take as
 // they are go through it, and what userspace sends into it goes back to where it
 // came in. It lets go of it at Close.
 func (s *Set) AttachRelay(ifindex int32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mode == None {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	if s.Mode() == None {
 		return fmt.Errorf("relay: %w: no tc program is wanted", ErrNotSupported)
 	}
-	a, err := s.attach(ifindex, s.back)
+	err := s.attach(ifindex, s.back)
 	if err == nil {
-		s.claims[ifindex] = a
 		err = s.vars.Relay.Set(uint32(ifindex))
 	}
 	if err != nil {
@@ -108,14 +112,23 @@ func (s *Set) AttachRelay(ifindex int32) error {
 // reserved puts the program before those of others.
 func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error) {
 	var a attached
-	if err := Sweep(ifindex); err != nil { // it may have become ours just now
+	// One socket for all, as long as the Set lives: what was attached can be
+	// detached though no descriptor is free.
+	if s.rtnl == nil {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return a, fmt.Errorf("clsact: netlink socket: %w", err)
+		}
+		s.rtnl = h
+	}
+	if err := sweep(s.rtnl, ifindex); err != nil { // it may have become ours just now
 		return a, fmt.Errorf("clsact: %w", err)
 	}
 	q := &netlink.GenericQdisc{
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 		QdiscType:  "clsact",
 	}
-	switch err := netlink.QdiscAdd(q); {
+	switch err := s.rtnl.QdiscAdd(q); {
 	case err == nil:
 		a.qdisc = q
 	case errors.Is(err, unix.EEXIST):
@@ -129,9 +142,9 @@ func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error)
 			Protocol: unix.ETH_P_ALL, Priority: 1},
 		Fd: program.FD(), Name: programName, DirectAction: true,
 	}
-	if err := addFilter(a.filter); err != nil {
+	if err := s.addFilter(a.filter); err != nil {
 		if a.qdisc != nil {
-			err = errors.Join(err, netlink.QdiscDel(a.qdisc))
+			err = errors.Join(err, s.rtnl.QdiscDel(a.qdisc))
 		}
 		return a, fmt.Errorf("clsact filter: %w", err)
 	}
@@ -140,9 +153,9 @@ func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error)
 
 // addFilter takes the first handle that nobody has: of the filters with one
 // preference the newest runs first.
-func addFilter(f *netlink.BpfFilter) (err error) {
+func (s *Set) addFilter(f *netlink.BpfFilter) (err error) {
 	for f.Handle = 1; f.Handle < 100; f.Handle++ {
-		if err = netlink.FilterAdd(f); !errors.Is(err, unix.EEXIST) {
+		if err = s.rtnl.FilterAdd(f); !errors.Is(err, unix.EEXIST) {
 			break
 		}
 	}
@@ -160,10 +173,13 @@ func (s *Set) Claimed(ifindex int32) bool {
 // Orphans are the interfaces whose program has gone although nobody let go of it:
 // they were removed, and those that have their indices now are others.
 func (s *Set) Orphans() (gone []int32) {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for ifindex, a := range s.claims {
-		if !a.holds() {
+	claims := maps.Clone(s.claims)
+	s.mu.Unlock()
+	for ifindex, a := range claims {
+		if !a.holds(s.rtnl) {
 			gone = append(gone, ifindex)
 		}
 	}
@@ -171,53 +187,65 @@ func (s *Set) Orphans() (gone []int32) {
 }
 
 // holds reports whether the program is attached still. If that can't be told, it is.
-func (a *attached) holds() bool {
+func (a *attached) holds(rtnl *netlink.Handle) bool {
 	if a.link != nil {
 		info, err := a.link.Info()
 		return err != nil || info.TCX() == nil || info.TCX().Ifindex != 0
 	}
 	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: a.filter.LinkIndex}}
-	filters, err := netlink.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
+	filters, err := rtnl.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
 	return err != nil || slices.ContainsFunc(filters, func(f netlink.Filter) bool {
 		b, ok := f.(*netlink.BpfFilter)
 		return ok && b.Name == programName && b.Handle == a.filter.Handle
 	})
 }
 
-// Release gives an interface back to the kernel.
-func (s *Set) Release(ifindex int32) error {
+// Links is how many descriptors the claims have: one each with TCX.
+func (s *Set) Links() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.releaseLocked(ifindex)
+	return s.links
 }
 
-// releaseLocked detaches. A clsact qdisc that we made goes only if nobody else
-// has put a filter into it meanwhile.
-func (s *Set) releaseLocked(ifindex int32) error {
+// Release gives an interface back to the kernel.
+func (s *Set) Release(ifindex int32) error {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	return s.release(ifindex)
+}
+
+// release detaches. A clsact qdisc that we made goes only if nobody else has put
+// a filter into it meanwhile.
+func (s *Set) release(ifindex int32) error {
+	s.mu.Lock()
 	a, ok := s.claims[ifindex]
+	delete(s.claims, ifindex)
+	if a.link != nil {
+		s.links--
+	}
+	s.mu.Unlock()
 	if !ok {
 		return nil
 	}
-	delete(s.claims, ifindex)
 	if a.link != nil {
 		return gone(a.link.Close())
 	}
-	err := gone(netlink.FilterDel(a.filter))
+	err := gone(s.rtnl.FilterDel(a.filter))
 	if a.qdisc != nil {
-		err = errors.Join(err, removeIfEmpty(a.qdisc))
+		err = errors.Join(err, removeIfEmpty(s.rtnl, a.qdisc))
 	}
 	return err
 }
 
-func removeIfEmpty(q *netlink.GenericQdisc) error {
+func removeIfEmpty(rtnl *netlink.Handle, q *netlink.GenericQdisc) error {
 	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: q.LinkIndex}}
 	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
-		fs, err := netlink.FilterList(dev, parent)
+		fs, err := rtnl.FilterList(dev, parent)
 		if err != nil || len(fs) > 0 {
 			return gone(err)
 		}
 	}
-	return gone(netlink.QdiscDel(q))
+	return gone(rtnl.QdiscDel(q))
 }
 
 // gone takes away the errors that say that the interface has vanished, and its
@@ -229,12 +257,40 @@ func gone(err error) error {
 	return err
 }
 
+// SweepAll is Sweep for those interfaces that ours says. One question finds the
+// few that may have something.
+func SweepAll(ours func(ifindex int) bool) error {
+	req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_DUMP)
+	req.AddData(&nl.TcMsg{})
+	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
+		return nil // there are no queueing disciplines
+	case err != nil && !errors.Is(err, nl.ErrDumpInterrupted): // what changes is not our predecessor's
+		return fmt.Errorf("RTM_GETQDISC: %w", err)
+	}
+	var errs []error
+	for _, m := range msgs {
+		if len(m) < nl.SizeofTcMsg {
+			continue
+		}
+		if q := nl.DeserializeTcMsg(m); q.Parent == netlink.HANDLE_CLSACT && ours(int(q.Ifindex)) {
+			if err := Sweep(int(q.Ifindex)); err != nil {
+				errs = append(errs, fmt.Errorf("interface %d: %w", q.Ifindex, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Sweep removes the clsact filters that a killed predecessor left on an
 // interface, and the qdisc if nothing else is in it. TCX links die with their
 // process.
-func Sweep(ifindex int) error {
+func Sweep(ifindex int) error { return sweep(&netlink.Handle{}, ifindex) }
+
+func sweep(rtnl *netlink.Handle, ifindex int) error {
 	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
-	fs, err := netlink.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
+	fs, err := rtnl.FilterList(dev, netlink.HANDLE_MIN_INGRESS)
 	if err != nil {
 		return gone(err)
 	}
@@ -243,11 +299,11 @@ func Sweep(ifindex int) error {
 	for _, f := range fs {
 		if b, ok := f.(*netlink.BpfFilter); ok && b.Name == programName {
 			found = true
-			errs = append(errs, gone(netlink.FilterDel(b)))
+			errs = append(errs, gone(rtnl.FilterDel(b)))
 		}
 	}
 	if found {
-		errs = append(errs, removeIfEmpty(&netlink.GenericQdisc{
+		errs = append(errs, removeIfEmpty(rtnl, &netlink.GenericQdisc{
 			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 			QdiscType:  "clsact",
 		}))

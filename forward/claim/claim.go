@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
 
 	"proxyarpd/internal/wire"
 )
@@ -91,6 +92,10 @@ func (c *Counters) add(o Counters) {
 // Set is the loaded programs and their maps. Its methods are safe for
 // concurrent use but for the Window's, which belong to the datapath.
 type Set struct {
+	// attaching is held while the kernel attaches and detaches, which takes its
+	// time: mu is not. It comes before mu.
+	attaching sync.Mutex
+
 	mu    sync.Mutex
 	objs  bpfMaps
 	vars  bpfVariables
@@ -108,7 +113,9 @@ type Set struct {
 	hosts   uint32 // entries of the map of single addresses
 	nets    uint32 // entries of the trie
 	claims  map[int32]attached
-	gone    Counters // of interfaces that have left
+	links   int             // claims of TCX
+	rtnl    *netlink.Handle // of clsact, from the first use on
+	gone    Counters        // of interfaces that have left
 	window  *Window
 }
 
@@ -174,7 +181,7 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 	have.port = p
 	s.ports[p.Ifindex] = have
 	if !known {
-		s.setActive()
+		s.window.activate(have.slot)
 	}
 	return have.slot, nil
 }
@@ -182,15 +189,22 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 // DeletePort forgets an interface and lets go of its claim. Its counters stay
 // in Totals.
 func (s *Set) DeletePort(ifindex int32) error {
+	err, known := s.deletePort(ifindex)
+	if !known {
+		return nil
+	}
+	return errors.Join(err, s.Release(ifindex))
+}
+
+func (s *Set) deletePort(ifindex int32) (err error, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	have, known := s.ports[ifindex]
 	if !known {
-		return nil
+		return nil, false
 	}
 	delete(s.ports, ifindex)
-	err := s.objs.ParpPorts.Delete(uint32(ifindex))
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err = s.objs.ParpPorts.Delete(uint32(ifindex)); errors.Is(err, ebpf.ErrKeyNotExist) {
 		err = nil
 	}
 	left := s.window.take(have.slot)
@@ -198,7 +212,7 @@ func (s *Set) DeletePort(ifindex int32) error {
 	s.gone.add(left)
 	s.free = append(s.free, have.slot)
 	s.setActive()
-	return errors.Join(err, s.releaseLocked(ifindex))
+	return err, true
 }
 
 // setActive tells the window which slots there are.

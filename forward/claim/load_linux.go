@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/shortage"
 )
 
 // ARPPolice bounds what one interface may put into the ARP socket's queue.
@@ -26,11 +30,69 @@ type Config struct {
 }
 
 // Load loads programs and maps. An error that is ErrNotSupported, by
-// errors.Is, says why this host can't: the kernel, or a missing capability.
-func Load(cfg Config) (*Set, error) { return loadSet(cfg, true) }
+// errors.Is, says why this host can't: the kernel, or a missing capability. One
+// that passes (internal/shortage) says nothing of the kind.
+func Load(cfg Config) (*Set, error) {
+	if err := room(loadDescriptors); err != nil {
+		return nil, fmt.Errorf("load eBPF: %w", err)
+	}
+	if countsMemlock() {
+		raiseMemlock()
+	}
+	return loadSet(cfg, true)
+}
+
+// loadDescriptors is more than programs, maps and the library's probes have open
+// at a time.
+const loadDescriptors = 32
+
+// room is an error unless n descriptors are free. Some of the library's probes
+// take it for a missing feature if none is, and remember that.
+func room(n int) (err error) {
+	have := make([]int, 0, n)
+	for len(have) < n && err == nil {
+		var fd int
+		if fd, err = unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+			have = append(have, fd)
+		}
+	}
+	for _, fd := range have {
+		_ = unix.Close(fd)
+	}
+	return os.NewSyscallError("open", err)
+}
+
+// countsMemlock reports whether the kernel counts maps and programs as locked
+// memory (before 5.11), and says EPERM if that is more than the limit.
+func countsMemlock() bool {
+	var u unix.Utsname
+	var major, minor int
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n < 2 {
+		return false
+	}
+	return major < 5 || major == 5 && minor < 11
+}
+
+// raiseMemlock allows as much locked memory as it may: all takes
+// CAP_SYS_RESOURCE.
+func raiseMemlock() {
+	var l unix.Rlimit
+	if unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}) == nil {
+		return
+	}
+	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &l) == nil {
+		l.Cur = l.Max
+		_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &l)
+	}
+}
 
 // loadSet loads the filter that sees GSO types only if exact is wanted.
 func loadSet(cfg Config, exact bool) (*Set, error) {
+	kernel := readKernel()
+	defer func() { k := kernel(); k.close() }()
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, err
@@ -56,9 +118,12 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	var coll *ebpf.Collection
 	err = ErrNotSupported
 	if exact {
-		coll, err = ebpf.NewCollection(spec)
+		coll, err = newCollection(spec, kernel())
 	}
 	sees := err == nil
+	if shortage.Passing(err) {
+		return nil, fmt.Errorf("load eBPF: %w", err) // nothing is known of what the kernel can
+	}
 	if err != nil {
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
 		first := err
@@ -91,8 +156,21 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	return s, nil
 }
 
+// newCollection loads what needs the kernel's types.
+func newCollection(spec *ebpf.CollectionSpec, kernel kernelNames) (*ebpf.Collection, error) {
+	types, err := kernel.types(spec)
+	if shortage.Passing(err) || errors.Is(err, ErrNotSupported) {
+		return nil, err
+	}
+	// Without types the library looks for them itself, and takes its time.
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: types}})
+}
+
 // unsupported wraps what a host without eBPF answers.
 func unsupported(err, first error) error {
+	if shortage.Passing(err) {
+		return err
+	}
 	if errors.Is(err, unix.EPERM) { // about which the library has a guess that is wrong since Linux 5.11
 		return fmt.Errorf("%w: CAP_BPF or CAP_NET_ADMIN is missing, or forbidden here", ErrNotSupported)
 	}
@@ -130,11 +208,20 @@ func (s *Set) Window() *Window { return s.window }
 
 // Close detaches and unloads all.
 func (s *Set) Close() error {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	s.mu.Lock()
+	claims := slices.Collect(maps.Keys(s.claims))
+	s.mu.Unlock()
+	var errs []error
+	for _, ifindex := range claims {
+		errs = append(errs, s.release(ifindex))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for ifindex := range s.claims {
-		errs = append(errs, s.releaseLocked(ifindex))
+	if s.rtnl != nil {
+		s.rtnl.Close()
+		s.rtnl = nil
 	}
 	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())

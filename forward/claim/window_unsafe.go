@@ -40,7 +40,7 @@ const ringSlots = 1 << 14
 
 func newWindow(statsFD, consumedFD int) (*Window, error) {
 	w := &Window{lap: ringSlots}
-	w.active.Store(new([]uint32))
+	w.active.Store(&[]uint32{0})
 	page := unix.Getpagesize()
 	for i, m := range []struct {
 		fd, size, prot int
@@ -127,6 +127,13 @@ func (w *Window) Press(on bool) error {
 func (w *Window) Reset() {
 	w.passed = 0
 	w.Resync(func() bool { return true })
+}
+
+// activate adds a slot to those in use. Who reads the list at the moment does not
+// look behind its end.
+func (w *Window) activate(slot uint32) {
+	active := append(*w.active.Load(), slot)
+	w.active.Store(&active)
 }
 
 // start makes a slot its next interface's, with nothing in the ring, and gives

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,19 +28,52 @@ func Query(ctx context.Context, path string, wait time.Duration) (*Status, error
 		return nil, err
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	left := max(time.Until(deadline), 0)
 	_ = conn.SetDeadline(time.Now().Add(left + 2*controlDeadline))
 	if err := json.NewEncoder(conn).Encode(request{Op: "status", Wait: left}); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	var rep reply
-	if err := json.NewDecoder(conn).Decode(&rep); err != nil {
+	line, err := readLine(bufio.NewReader(conn), maxStatus)
+	if err != nil {
 		return nil, fmt.Errorf("%s: no answer: %w", path, err)
 	}
-	if rep.Error != "" {
-		return nil, fmt.Errorf("%s: %s", path, rep.Error)
+	var rep reply
+	if err := json.Unmarshal(line, &rep); err != nil {
+		return nil, fmt.Errorf("%s: no answer: %w", path, err)
+	}
+	if rep.Error != "" || rep.Status == nil {
+		return nil, fmt.Errorf("%s: %s", path, cmp.Or(rep.Error, "the answer is no status"))
 	}
 	return rep.Status, nil
+}
+
+// Bounds of an answer, in bytes: whoever may bind the path can say anything.
+// 4095 interfaces take some 4 MB.
+const (
+	maxStatus       = 32 << 20
+	maxCaptureReply = 1 << 20
+)
+
+// readLine reads a line of at most so many bytes. One without its end is cut off.
+func readLine(r *bufio.Reader, most int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line)+len(part) > most {
+			return nil, fmt.Errorf("it is longer than %d bytes", most)
+		}
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return line, nil
+		case errors.Is(err, bufio.ErrBufferFull):
+		case err == io.EOF && len(line) > 0:
+			return nil, io.ErrUnexpectedEOF
+		default:
+			return nil, err
+		}
+	}
 }
 
 // Capture begins a capture session of the daemon behind the control socket at
@@ -59,7 +93,7 @@ func Capture(ctx context.Context, path string, req capture.Request) (*CaptureStr
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), conn.Close())
 	}
 	buffered := bufio.NewReaderSize(conn, 64<<10)
-	line, err := buffered.ReadBytes('\n')
+	line, err := readLine(buffered, maxCaptureReply)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: no answer: %w", path, err), conn.Close())
 	}
@@ -98,27 +132,40 @@ func (s *CaptureStream) Ask() error {
 // Close hangs up.
 func (s *CaptureStream) Close() error { return s.conn.Close() }
 
+// dialTick is the time between attempts where the directory can't be watched.
+const dialTick = 50 * time.Millisecond
+
 // dial connects, and where nobody listens waits until deadline for the socket
-// to be put in place: by the directory's events, not by asking again and again.
+// to be put in place: by the directory's events. Where those are not to be had,
+// because the user's inotify instances are used up or the directory is yet to
+// be made, it asks again and again.
 func dial(ctx context.Context, path string, deadline time.Time) (net.Conn, error) {
 	conn, err := connect(ctx, path)
 	if err == nil || errors.Is(err, unix.EACCES) || !time.Now().Before(deadline) {
 		return conn, err
 	}
-	w, err := watchDir(filepath.Dir(path))
-	if err != nil {
-		return nil, err
+	dir := filepath.Dir(path)
+	w, watchErr := watchDir(dir)
+	if watchErr == nil {
+		defer context.AfterFunc(ctx, func() { _ = w.Close() })()
+		defer w.Close()
 	}
-	defer w.Close()
 	for {
 		conn, err := connect(ctx, path)
-		if err == nil || errors.Is(err, unix.EACCES) || !time.Now().Before(deadline) {
+		if err == nil || errors.Is(err, unix.EACCES) || !time.Now().Before(deadline) || ctx.Err() != nil {
 			return conn, err
+		}
+		if watchErr != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(min(dialTick, time.Until(deadline))):
+			}
+			continue
 		}
 		_ = w.SetReadDeadline(deadline)
 		var buf [4096]byte
 		if _, err := w.Read(buf[:]); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, fmt.Errorf("watch %s: %w", filepath.Dir(path), err)
+			return nil, fmt.Errorf("watch %s: %w", dir, err)
 		}
 	}
 }

@@ -108,8 +108,8 @@ func (c *Config) Validate() error {
 	if c.MAC.IsZero() || c.MAC.IsMulticast() {
 		return fmt.Errorf("--mac %s can't be an interface's address", c.MAC)
 	}
-	if c.Control == "" || len(c.Control) > 107 {
-		return fmt.Errorf("--control %q: a socket's path has 1 to 107 bytes", c.Control)
+	if c.Control == "" || len(c.Control) > maxSocketPath {
+		return fmt.Errorf("--control %q: a socket's path has 1 to %d bytes", c.Control, maxSocketPath)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/capture"
+	"proxyarpd/internal/shortage"
 )
 
 func pid() int { return os.Getpid() }
@@ -45,16 +46,25 @@ type reply struct {
 	BadExpression bool `json:"bad_expression,omitempty"`
 }
 
-// control serves the socket at path.
+// control serves the socket.
 type control struct {
 	d    *Daemon
-	l    *net.UnixListener
-	path string
+	l    net.Listener
+	own  *ownSocket
 	log  *slog.Logger
 	slot chan struct{}
 
 	mu   sync.Mutex
 	idle []*net.UnixConn // oldest first: we wait for the client, not it for us
+
+	evicted, refused *burst
+}
+
+func newControl(d *Daemon, l net.Listener, own *ownSocket) *control {
+	return &control{d: d, l: l, own: own, log: d.log, slot: make(chan struct{}, controlClients),
+		evicted: newBurst(d.log, "control clients that were idle were hung up on, to make room"),
+		refused: newBurst(d.log, "control clients refused"),
+	}
 }
 
 // setIdle says whether the client is the one who is waited for.
@@ -76,78 +86,83 @@ func (c *control) evict() bool {
 	}
 	_ = c.idle[0].Close()
 	c.idle = slices.Delete(c.idle, 0, 1)
+	c.evicted.add("")
 	return true
 }
 
-// listen makes the control socket. It is bound under another name and renamed,
-// so that whoever sees it can connect.
+// listen makes the control socket.
 func (d *Daemon) listen() (*control, error) {
-	path := d.cfg.Control
-	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket == 0 {
-		return nil, fmt.Errorf("--control %s: is there and no socket", path)
-	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("--control %s: another daemon listens there", path)
-	}
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if len(temp) > 107 {
-		return nil, fmt.Errorf("--control %s: path is too long", path)
-	}
-	_ = os.Remove(temp)
-	old := unix.Umask(0o177)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp, Net: "unix"})
-	unix.Umask(old)
+	own, l, err := bindSocket(d.cfg.Control)
 	if err != nil {
-		return nil, fmt.Errorf("--control: %w", err)
+		return nil, fmt.Errorf("--control %s: %w", d.cfg.Control, err)
 	}
-	l.SetUnlinkOnClose(false)
-	if err := os.Rename(temp, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("--control: %w", err), l.Close(), os.Remove(temp))
-	}
-	return &control{d: d, l: l, path: path, log: d.log, slot: make(chan struct{}, controlClients)}, nil
+	return newControl(d, l, own), nil
 }
 
-// serve answers clients until ctx ends.
+// serve answers clients until ctx ends. No other error ends it: what is short
+// now will be there again, and the daemon has better to do than to end.
 func (c *control) serve(ctx context.Context) error {
-	defer func() { _ = os.Remove(c.path) }()
+	defer c.refused.end()
+	defer c.evicted.end()
+	defer c.own.remove()
 	stop := context.AfterFunc(ctx, func() { _ = c.l.Close() })
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	failed := newBurst(c.log, "control clients can't be accepted, trying again")
+	defer failed.end()
+	var pause shortage.Backoff
 	for {
-		conn, err := c.l.AcceptUnix()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("control socket: %w", err)
-		}
-		select {
-		case c.slot <- struct{}{}:
+		conn, err := c.l.Accept()
+		switch {
+		case err == nil:
+			pause.Reset()
+			c.admit(ctx, &wg, conn.(*net.UnixConn))
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return nil
 		default:
-			if !c.evict() {
-				_ = conn.Close() // too many at once
-				continue
+			failed.add(err.Error())
+			if shortage.Passing(err) {
+				c.evict() // what it has is free in a moment
 			}
-			c.slot <- struct{}{} // as soon as it has gone
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause.Next()):
+			}
 		}
-		c.setIdle(conn, true)
-		wg.Go(func() {
-			defer func() { <-c.slot }()
-			defer c.setIdle(conn, false)
-			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-			defer stop()
-			defer conn.Close()
-			c.client(ctx, conn, stop)
-		})
 	}
+}
+
+// admit serves a client, once there is room.
+func (c *control) admit(ctx context.Context, wg *sync.WaitGroup, conn *net.UnixConn) {
+	select {
+	case c.slot <- struct{}{}:
+	default:
+		if !c.evict() {
+			c.refused.add("all are busy")
+			_ = conn.Close() // too many at once
+			return
+		}
+		c.slot <- struct{}{} // as soon as it has gone
+	}
+	c.setIdle(conn, true)
+	wg.Go(func() {
+		defer func() { <-c.slot }()
+		defer c.setIdle(conn, false)
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		defer stop()
+		defer conn.Close()
+		c.client(ctx, conn, stop)
+	})
 }
 
 // client serves one client; keep keeps the end of ctx from closing conn.
 func (c *control) client(ctx context.Context, conn *net.UnixConn, keep func() bool) {
-	if err := c.allowed(conn); err != nil {
-		c.log.Warn("control client refused", "err", err)
+	switch err := c.allowed(conn); {
+	case errors.Is(err, net.ErrClosed):
+		return // hung up on already
+	case err != nil:
+		c.refused.add(err.Error())
 		return
 	}
 	_ = conn.SetDeadline(time.Now().Add(controlDeadline))

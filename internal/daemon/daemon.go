@@ -22,6 +22,7 @@ import (
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/relay"
+	"proxyarpd/internal/shortage"
 )
 
 // spin is how long the datapath looks at an empty ring before it sleeps: a
@@ -43,6 +44,7 @@ type Daemon struct {
 	claim     *claim.Set    // nil: no eBPF here
 	relay     *relay.Device // nil: there is none
 	macs      *macs.Keeper
+	kernel    macs.Kernel // of macs
 	arp       *arpd.Responder
 	port      *afpacket.Port // nil with engine none
 	loop      *forward.Loop  // nil with engine none
@@ -52,11 +54,14 @@ type Daemon struct {
 	members   int // socket that asks devices for frames to --mac, 0: none
 	asked     hopStats
 	asking    asking
+	control   *control
 	taps      hub // who captures
 
 	mu        sync.Mutex
 	synced    bool
 	running   bool          // started has been through
+	ending    bool          // MACs go back
+	endErr    error         // of that
 	caughtUp  atomic.Bool   // firstSync is closed
 	firstSync chan struct{} // closed when the kernel's state is known
 	ready     chan struct{} // closed, and made anew, whenever all is ready
@@ -67,11 +72,14 @@ type Daemon struct {
 	links     map[int]*netstate.Link
 	addrs     map[int]*addressList
 	rules     []netstate.Rule
+	host      forward.HostConf
 	confAll   devConf
 	untold    int // destinations that the ring's filter could not be told of
 	ports     map[int]*port
-	toOpen    map[int]bool     // ports that the opener has to look at
-	toClaim   map[int]bool     // ports whose claim can wait
+	toOpen    map[int]bool // ports that the opener has to look at
+	toClaim   map[int]bool // ports whose claim can wait
+	short     shortPorts
+	fds       descriptors
 	left      map[int][]string // idle uplinks with rules of their own, found at the start
 	unseen    bool             // there may be tc programs that can't be seen
 	egress    map[int]bool     // interfaces with egress rules that --bypass-policy spares
@@ -131,12 +139,12 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 	d := &Daemon{
 		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{}, addrs: map[int]*addressList{},
-		ports: map[int]*port{}, left: map[int][]string{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
+		ports: map[int]*port{}, left: map[int][]string{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, short: shortPorts{ports: map[int]bool{}}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
 		dirty: newDirty(), ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}
 	d.taps.d = d
 	defer func() { err = errors.Join(err, d.close()) }()
-	if err := d.open(cookie); err != nil {
+	if err := d.open(ctx, cookie); err != nil {
 		return err
 	}
 	return d.run(ctx)
@@ -144,32 +152,66 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 // open makes everything that needs the kernel, in the order in which each part
 // needs the one before it. Frames are not touched before start.
-func (d *Daemon) open(cookie uint64) error {
-	var err error
-	for _, req := range d.requesters() {
-		if *req, err = netstate.NewRequester(); err != nil {
+func (d *Daemon) open(ctx context.Context, cookie uint64) error {
+	if err := d.patiently(ctx, d.openRequests(cookie)); err != nil {
+		return err
+	}
+	// The kernel's state is read while the programs are loaded: each takes a while.
+	var both errgroup.Group
+	both.Go(func() error {
+		return d.patiently(ctx, func() (err error) {
+			d.watch, err = netstate.Open(netstate.Config{Logger: d.log})
 			return err
-		}
-	}
-	d.learn = newLearner(d, d.learnReq)
-	if d.macs, err = macs.Open(d.cfg.RunDir, cookie, macSetter{d: d}, d.log); err != nil {
+		})
+	})
+	both.Go(func() error { return d.patiently(ctx, d.openClaim) })
+	if err := both.Wait(); err != nil {
 		return err
 	}
-	if err := d.openClaim(); err != nil {
+	if err := d.patiently(ctx, d.openRelay); err != nil {
 		return err
 	}
-	d.openRelay()
 	d.builder = forward.NewBuilder(forward.Policy{Transit: d.cfg.Transit, Copies: d.claim == nil, Punt: d.cfg.Punt})
-	if err := d.openARP(); err != nil {
+	if err := d.patiently(ctx, d.openARP); err != nil {
 		return err
 	}
-	if d.cfg.Engine != EngineNone {
-		if err := d.openForward(); err != nil {
-			return err
-		}
+	if d.cfg.Engine == EngineNone {
+		return nil
 	}
-	d.watch, err = netstate.Open(netstate.Config{Logger: d.log})
-	return err
+	return d.patiently(ctx, d.openForward)
+}
+
+// startPatience is how long the start waits for what is short.
+const startPatience = 10 * time.Second
+
+// patiently opens something, again and again while that fails for want of what
+// others may give back. Nobody gives back descriptors of ours.
+func (d *Daemon) patiently(ctx context.Context, open func() error) error {
+	try := func() error {
+		err := open()
+		if errors.Is(err, unix.EMFILE) {
+			return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %v", limitOfDescriptors(), err)
+		}
+		return err
+	}
+	return shortage.Retry(ctx, startPatience, try, func(err error, pause time.Duration) {
+		d.log.Warn("something is short, trying again", "err", err, "pause", pause)
+	})
+}
+
+func (d *Daemon) openRequests(cookie uint64) func() error {
+	return func() (err error) {
+		for _, req := range d.requesters() {
+			if *req == nil {
+				if *req, err = netstate.NewRequester(); err != nil {
+					return err
+				}
+			}
+		}
+		d.learn = newLearner(d, d.learnReq)
+		d.macs, err = macs.Open(d.cfg.RunDir, cookie, macSetter{Kernel: &d.kernel, d: d}, d.log)
+		return err
+	}
 }
 
 // requesters are the sockets by which the kernel is asked and told.
@@ -197,18 +239,19 @@ func (d *Daemon) openClaim() error {
 
 // openRelay makes the device for what the ring can't take and what was taken too
 // early. Without it the former is lost where the kernel does not forward.
-func (d *Daemon) openRelay() {
+func (d *Daemon) openRelay() error {
 	if d.cfg.Engine == EngineNone {
-		return
+		return nil
 	}
 	err := errors.New("no tc program can be attached")
 	if d.claim != nil && d.cfg.Claim != claim.None {
-		if d.relay, err = relay.Open(); err == nil {
-			return
+		if d.relay, err = relay.Open(); err == nil || shortage.Passing(err) {
+			return err
 		}
 	}
 	d.log.Warn("super-packets of tunnels inside workloads (VXLAN, GRE), of SCTP, and UFO can't be forwarded: "+
 		"where the kernel does not forward either, turn them off in the workload, as ethtool -K eth0 tx-udp_tnl-segmentation off does", "err", err)
+	return nil
 }
 
 // isRelay reports whether an interface is our own device.
@@ -254,14 +297,20 @@ func (d *Daemon) openForward() error {
 
 // run starts all goroutines and waits for the first that ends.
 func (d *Daemon) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	told := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(told))
 	defer cancel()
-	control, err := d.listen()
-	if err != nil {
+	var err error
+	if d.control, err = d.listen(); err != nil {
 		return err
 	}
+	d.fds.base = openDescriptors()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return control.serve(ctx) })
+	defer context.AfterFunc(told, func() {
+		d.windDown()
+		cancel()
+	})()
+	g.Go(func() error { return d.control.serve(ctx) })
 	g.Go(func() error {
 		var refused error
 		err := d.watch.Run(ctx, func(events []netstate.Event) error {
@@ -286,7 +335,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
-	g.Go(func() error { d.opener(ctx); return nil })
+	g.Go(func() error { return d.opener(ctx) })
 	g.Go(func() error { d.followSettings(ctx); return nil })
 	g.Go(func() error { d.claimer(ctx); return nil })
 	if d.loop != nil {
@@ -355,7 +404,7 @@ func (d *Daemon) close() error {
 		errs = append(errs, unix.Close(d.members))
 	}
 	if d.macs != nil {
-		errs = append(errs, d.macs.Close())
+		errs = append(errs, d.endErr, d.macs.Close(), d.kernel.Close())
 	}
 	for _, req := range d.requesters() {
 		if *req != nil {

@@ -7,6 +7,7 @@ import (
 
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/shortage"
 )
 
 // With --keep-mac a workload is told a MAC that its device does not have. What
@@ -39,7 +40,11 @@ func (d *Daemon) answersOwn(l *netstate.Link, p *port) bool {
 		p.ownMAC = true
 		d.log.Warn("--keep-mac: answers give the interface's own MAC, for it takes frames to no other", "interface", l.Name, "mac", macAddr(l.MAC))
 	default:
-		if err := d.addMember(l); err != nil {
+		if err := d.addMember(l); shortage.Passing(err) {
+			p.asked = false
+			d.fellShort(l, "--keep-mac: the interface is not asked to take frames to another MAC yet", err)
+			return true
+		} else if err != nil {
 			p.ownMAC = true
 			d.log.Warn("--keep-mac: answers give the interface's own MAC, for it can't be asked to take frames to another", "interface", l.Name, "mac", macAddr(l.MAC), "err", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,29 +14,50 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/shortage"
 )
 
 // opener does what takes the kernel's RTNL lock, and may have to wait for it
 // while others make interfaces: claims and MACs. Routes and neighbours go on
 // being followed meanwhile.
-func (d *Daemon) opener(ctx context.Context) {
-	for {
+//
+// Its first pass is part of the start, which ends if a port can't be opened. It
+// is not waited for, since packets pass meanwhile, and news of neighbours have to.
+func (d *Daemon) opener(ctx context.Context) error {
+	var again retryClock
+	for first := true; ; {
+		due := false
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-d.openNow:
+		case <-again.c:
+			again.c, due = nil, true
 		}
 		d.mu.Lock()
+		begins := first && d.running
+		if begins {
+			first = false
+			d.takeOver(ctx)
+		}
+		d.retryShort(due)
 		d.openPorts()
+		again.arm(d.stillShort())
+		err := d.firstRefused(begins)
 		d.mu.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 }
 
 // openPorts empties toOpen. mu is held, but let go of around each request.
 func (d *Daemon) openPorts() {
-	for len(d.toOpen) > 0 {
-		for index := range d.toOpen {
-			delete(d.toOpen, index)
+	for len(d.toOpen) > 0 && !d.ending {
+		due := slices.Collect(maps.Keys(d.toOpen))
+		clear(d.toOpen)
+		d.setMACs(due)
+		for _, index := range due {
 			if l, p := d.links[index], d.ports[index]; l != nil && p != nil && d.claim != nil && d.idle(l, p) {
 				d.claimLater(index) // until then the kernel has its packets, or nobody wants them
 				continue
@@ -44,22 +66,27 @@ func (d *Daemon) openPorts() {
 		}
 	}
 	d.publish()
+	d.warnDescriptors()
 	d.signalReady()
 }
 
 // wantsMAC reports whether an interface is to be given the answered MAC.
 func (d *Daemon) wantsMAC(l *netstate.Link, p *port) bool {
-	return p.role == roleWorkload && !d.cfg.KeepMAC && !p.macFailed && l.MAC != d.cfg.MAC
+	return p.role == roleWorkload && !d.cfg.KeepMAC && !p.macFailed && !d.ending && l.MAC != d.cfg.MAC
 }
 
-// openPort claims the originals of an interface, gives it its MAC, and has the
+// openPort claims the originals of an interface, reads its settings, and has the
 // ring take its frames if that had to wait.
 func (d *Daemon) openPort(index int) {
 	l, p := d.links[index], d.ports[index]
 	if l == nil || p == nil || !d.synced {
 		return
 	}
+	short := d.attempt(index)
 	d.checkNew(l, p)
+	if d.loop != nil && !p.checked {
+		return // that could not be told; it is asked again
+	}
 	if d.wantsClaim(index, p) {
 		if d.claimHurries(l, p) {
 			if !d.claimPortNow(l, p) {
@@ -67,20 +94,16 @@ func (d *Daemon) openPort(index int) {
 			}
 		} else {
 			d.claimLater(index)
+			if short {
+				d.later(index) // until it is claimed
+			}
 		}
 	}
-	if d.wantsMAC(l, p) {
-		err := d.unlocked(func() error { return d.macs.Set(index, l.Name, l.MAC, d.cfg.MAC) })
-		if err != nil && !errors.Is(err, unix.ENODEV) {
-			p.macFailed = true
-			d.log.Warn("MAC not set; answers give it all the same", "interface", l.Name, "err", err)
-		}
-		if now := d.links[index]; err == nil && now != nil && now.MAC == l.MAC {
-			changed := *now // the event that says so is under way
-			changed.MAC = d.cfg.MAC
-			d.links[index] = &changed
-		}
-	}
+	conf := p.conf
+	err := d.unlocked(func() (err error) {
+		conf, err = readIfConf(l.Name, conf)
+		return err
+	})
 	// While the lock was not held the interface may have gone, or changed.
 	if d.ports[index] != p || d.links[index] == nil {
 		if d.ports[index] == nil && d.claim != nil {
@@ -88,10 +111,14 @@ func (d *Daemon) openPort(index int) {
 		}
 		return
 	}
-	l = d.links[index]
-	p.conf = readIfConf(l.Name)
+	l, p.conf = d.links[index], conf
+	if err != nil {
+		d.fellShort(l, "not all settings are read yet", err)
+	}
 	d.describe(index)
-	d.publish()
+	if !p.forwards {
+		d.publish() // the tables know it first
+	}
 	if p.refused {
 		p.opened = true // it is answered, with the MAC that goes with that
 		return
@@ -101,14 +128,16 @@ func (d *Daemon) openPort(index int) {
 			d.fail(l, p, err)
 			return
 		}
-		d.takeFrames(l, p)
+		if d.takeFrames(l, p); !p.forwards {
+			return
+		}
 	}
 	p.opened, p.failed = true, nil
 }
 
 // wantsClaim reports whether the tc program is to be attached to a port.
 func (d *Daemon) wantsClaim(index int, p *port) bool {
-	return d.claim != nil && d.cfg.Claim != claim.None && !p.unclaimable && !d.claim.Claimed(int32(index)) &&
+	return d.claim != nil && d.cfg.Claim != claim.None && !d.ending && !p.unclaimable && !d.claim.Claimed(int32(index)) &&
 		(d.loop != nil && !p.refused || p.aliases != [2]macAddr{})
 }
 
@@ -125,12 +154,21 @@ func (d *Daemon) claimHurries(l *netstate.Link, p *port) bool {
 
 // claimPortNow attaches the tc program. It is false if the port can't be opened.
 func (d *Daemon) claimPortNow(l *netstate.Link, p *port) bool {
-	err := d.unlocked(func() error { return d.claim.Claim(int32(l.Index)) })
+	err := d.roomToClaim()
+	if err == nil {
+		err = d.unlocked(func() error { return d.claim.Claim(int32(l.Index)) })
+	}
 	switch {
 	case err == nil:
 		return true
 	case errors.Is(err, unix.ENODEV):
 		return false // gone; its event is under way
+	case shortage.Passing(err) && d.kernelForwards(l) != nil:
+		d.fail(l, p, err)
+		return false
+	case shortage.Passing(err):
+		d.fellShort(l, "originals are not claimed yet; the kernel drops them, as its forwarding is 0", err)
+		return true
 	case d.kernelForwards(l) != nil && !errors.Is(err, claim.ErrNotSupported):
 		d.fail(l, p, err)
 		return false
@@ -154,7 +192,7 @@ func (d *Daemon) claimLater(index int) {
 // (kernel/bpf/tcx.c, include/net/tcx.h: tcx_entry_sync), so it leaves twice
 // that time to others in between.
 func (d *Daemon) claimer(ctx context.Context) {
-	d.attachRelay()
+	d.attachRelay(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -178,11 +216,12 @@ func (d *Daemon) claimer(ctx context.Context) {
 }
 
 // attachRelay has frames go through the relay from now on.
-func (d *Daemon) attachRelay() {
+func (d *Daemon) attachRelay(ctx context.Context) {
 	if d.relay == nil {
 		return
 	}
-	if err := d.claim.AttachRelay(d.relay.Ifindex()); err != nil {
+	err := shortage.Retry(ctx, startPatience, func() error { return d.claim.AttachRelay(d.relay.Ifindex()) }, func(error, time.Duration) {})
+	if err != nil {
 		d.log.Warn("super-packets that no ring can take are lost where the kernel does not forward", "err", err)
 	}
 }
@@ -195,7 +234,7 @@ func (d *Daemon) claimOne() bool {
 		delete(d.toClaim, index)
 		l, p := d.links[index], d.ports[index]
 		switch {
-		case l == nil || p == nil || !d.synced:
+		case l == nil || p == nil || !d.synced || d.ending:
 			continue
 		case d.idle(l, p) && !p.opened && p.failed == nil:
 			d.openPort(index)
@@ -203,6 +242,9 @@ func (d *Daemon) claimOne() bool {
 			return true
 		case !d.wantsClaim(index, p):
 			continue
+		}
+		if d.attempt(index) {
+			d.wakeOpener() // it may be the last
 		}
 		d.claimPortNow(l, p)
 		if d.ports[index] == nil {
@@ -244,6 +286,11 @@ func (d *Daemon) checkNew(l *netstate.Link, p *port) {
 	})
 	if errors.Is(err, hostpolicy.ErrUserNamespace) {
 		err = nil // start has said it
+	}
+	if shortage.Passing(err) {
+		p.checked = false
+		d.fail(l, p, err)
+		return
 	}
 	if err != nil && !d.cfg.BypassPolicy {
 		d.refuse(l, p, fmt.Errorf("can't tell whether rules of this host would be bypassed: %w", err))

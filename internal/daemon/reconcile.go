@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/shortage"
 	"proxyarpd/internal/wire"
 )
 
@@ -99,7 +99,7 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 	said := ""
 	if old := d.links[l.Index]; old != nil {
 		if said = d.leftAlone(old); old.Name != l.Name {
-			d.renamed(l)
+			d.macs.Renamed(l.Index, l.Name)
 		}
 	}
 	d.links[l.Index] = l
@@ -107,16 +107,6 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 		d.warnLeftAlone(l, said)
 	}
 	d.builder.SetGroup(int32(l.Index), l.Group)
-}
-
-// renamed keeps the record of a changed MAC true: it is by index and name.
-func (d *Daemon) renamed(l *netstate.Link) {
-	if _, changed := d.macs.Original(l.Index); !changed {
-		return
-	}
-	if err := d.macs.Set(l.Index, l.Name, l.MAC, l.MAC); err != nil && !errors.Is(err, unix.ENODEV) {
-		d.log.Warn("MAC will not be put back", "interface", l.Name, "err", err)
-	}
 }
 
 // addressPlace is where the kernel has a new address among those of its link
@@ -349,6 +339,9 @@ func (d *Daemon) fail(l *netstate.Link, p *port, err error) {
 		d.log.Error("interface is not forwarded for", "interface", l.Name, "err", err)
 	}
 	p.failed = err
+	if shortage.Passing(err) {
+		d.later(l.Index)
+	}
 }
 
 func (d *Daemon) closePort(index int) {
@@ -357,6 +350,7 @@ func (d *Daemon) closePort(index int) {
 		return
 	}
 	delete(d.ports, index)
+	d.freed(index)
 	d.builder.DeleteLink(int32(index))
 	d.dirty.publish = true
 	if d.claim != nil {
@@ -369,11 +363,11 @@ func (d *Daemon) closePort(index int) {
 // aliases are the further MACs that mean a workload interface: the one that is
 // answered, if the device does not have it, and the one it had before.
 func (d *Daemon) aliases(l *netstate.Link, p *port) (a [2]macAddr) {
-	if answer := d.answer(l, p); answer != macAddr(l.MAC) {
+	if answer := d.answer(l, p); answer != macAddr(l.MAC) || d.ending {
 		a[0] = answer
 	}
 	if d.macs != nil {
-		if orig, ok := d.macs.Original(l.Index); ok && orig != l.MAC {
+		if orig, ok := d.macs.Original(l.Index); ok && (orig != l.MAC || d.ending) {
 			a[1] = orig
 		}
 	}

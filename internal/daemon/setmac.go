@@ -14,7 +14,7 @@ import (
 // workload that answers no ARP request would be lost until it asks again.
 // macs.Keeper takes care of the permanent ones, which it records.
 type macSetter struct {
-	macs.Kernel
+	*macs.Kernel
 	d *Daemon
 }
 

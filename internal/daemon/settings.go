@@ -49,12 +49,21 @@ func (d *Daemon) followSettings(ctx context.Context) {
 func (d *Daemon) readSettings(last, n int) (next int) {
 	d.mu.Lock()
 	due, next := d.dueSettings(last, n)
+	knownHost, knownAll := d.host, d.confAll
+	known := make(map[int]ifConf, len(due))
+	for index := range due {
+		known[index] = d.ports[index].conf
+	}
 	d.mu.Unlock()
 
-	host, all := readHostConf(), readDevConf("all")
+	host := readHostConf(knownHost)
+	all, _ := readDevConf("all", knownAll)
 	read := make(map[int]ifConf, len(due))
 	for index, name := range due {
-		read[index] = readIfConf(name)
+		conf, err := readIfConf(name, known[index])
+		if read[index] = conf; err != nil {
+			next = last // they are due again
+		}
 	}
 
 	d.mu.Lock()
@@ -62,6 +71,7 @@ func (d *Daemon) readSettings(last, n int) (next int) {
 	if !d.synced {
 		return next
 	}
+	d.host = host
 	d.builder.SetHost(host)
 	d.setAll(all)
 	for index, c := range read {
@@ -114,7 +124,8 @@ func (d *Daemon) setAll(all devConf) {
 func (d *Daemon) noteNetconf(n *netstate.Netconf) {
 	if n.Index == netstate.AllLinks {
 		if n.RPFilter {
-			d.setAll(readDevConf("all"))
+			all, _ := readDevConf("all", d.confAll)
+			d.setAll(all)
 		}
 		return
 	}
@@ -123,7 +134,7 @@ func (d *Daemon) noteNetconf(n *netstate.Netconf) {
 		return
 	}
 	if n.RPFilter && p.opened && p.role == roleUplink { // for workloads --rp-filter counts
-		p.conf = readIfConf(l.Name)
+		p.conf, _ = readIfConf(l.Name, p.conf) // uplinks are read again at the next tick
 	}
 	d.dirty.links[n.Index] = true
 }

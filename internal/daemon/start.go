@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
@@ -42,41 +43,40 @@ func checkCapabilities(cfg *Config) error {
 // start is called once all of the kernel's state is known and before anything
 // is changed.
 func (d *Daemon) start() error {
-	for index, l := range d.links {
-		if d.roleOf(l) == roleNone {
-			continue
-		}
-		if d.claim != nil {
-			if err := claim.Sweep(index); err != nil {
-				return fmt.Errorf("%s: remove the tc filter of a killed predecessor: %w", l.Name, err)
-			}
+	if d.claim != nil {
+		if err := claim.SweepAll(d.serves); err != nil {
+			return fmt.Errorf("remove the tc filters of a killed predecessor: %w", err)
 		}
 	}
 	for _, l := range d.links {
 		d.warnLeftAlone(l, "")
 	}
-	d.builder.SetHost(readHostConf())
-	d.confAll = readDevConf("all")
+	d.host = readHostConf(forward.DefaultHostConf)
+	d.builder.SetHost(d.host)
+	d.confAll, _ = readDevConf("all", kernelConf.dev) // read again in a moment
 	if d.loop == nil {
 		return nil
 	}
 	return d.checkPolicy()
 }
 
-// started is called after the first reconciliation.
+// serves reports whether an interface is a workload's or an uplink.
+func (d *Daemon) serves(index int) bool {
+	l := d.links[index]
+	return l != nil && d.roleOf(l) != roleNone
+}
+
+// started is called after the first reconciliation. The rest is the opener's.
 func (d *Daemon) started() error {
-	if err := d.macs.Restore(context.Background()); err != nil { // what a killed predecessor changed and we don't
-		d.log.Warn("not all MACs that a killed predecessor changed are back", "err", err)
+	for index, p := range d.ports {
+		if l := d.links[index]; l != nil && d.left[index] == nil {
+			d.checkNew(l, p) // before running: those that come later are asked for one by one
+		}
 	}
-	d.openPorts()
 	d.running = true
 	d.caughtUp.Store(true)
 	close(d.firstSync)
-	for index, p := range d.ports {
-		if l := d.links[index]; l != nil && p.failed != nil && !d.idle(l, p) {
-			return fmt.Errorf("%s: %w", l.Name, p.failed)
-		}
-	}
+	d.wakeOpener()
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/printable"
 )
 
 // Status is what `status -o json` prints.
@@ -27,6 +28,15 @@ type Status struct {
 	ARP       ARPStatus     `json:"arp"`
 	Forward   ForwardStatus `json:"forward"`
 	Kernel    KernelStatus  `json:"kernel"`
+
+	Descriptors Descriptors   `json:"descriptors"`
+	Control     ControlStatus `json:"control"`
+}
+
+// ControlStatus counts the clients of the control socket that were not served.
+type ControlStatus struct {
+	Evicted uint64 `json:"evicted"` // were idle, and others came
+	Refused uint64 `json:"refused"` // may not ask, or all places were taken
 }
 
 // Interface is one port. Answers is the MAC that ARP replies give there, empty
@@ -104,6 +114,7 @@ func (d *Daemon) status() *Status {
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted},
 	}
 	s.Ready, s.NotReady = d.isReady()
+	s.NotReady = printable.UTF8(s.NotReady)
 	for index, p := range d.ports {
 		l := d.links[index]
 		if l == nil {
@@ -129,6 +140,8 @@ func (d *Daemon) status() *Status {
 	slices.SortFunc(s.Workloads, byName)
 	slices.SortFunc(s.Uplinks, byName)
 	s.Forward = d.forwardStatus()
+	s.Descriptors = d.descriptorStatus()
+	s.Control = ControlStatus{Evicted: d.control.evicted.count(), Refused: d.control.refused.count()}
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
 		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load(),
@@ -140,9 +153,9 @@ func (d *Daemon) status() *Status {
 }
 
 func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats) Interface {
-	i := Interface{Name: l.Name, Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.forwards}
+	i := Interface{Name: printable.UTF8(l.Name), Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.forwards}
 	if p.failed != nil {
-		i.Error = p.failed.Error()
+		i.Error = printable.UTF8(p.failed.Error())
 	}
 	if p.policy != nil {
 		i.Answers = p.policy.Answer.String()

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"hash/crc32"
 	"math"
 	"os"
@@ -11,21 +12,59 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/internal/shortage"
 )
 
 const sysctlIPv4 = "/proc/sys/net/ipv4/"
 
-// sysctl reads a number of the network namespace; unknown where it can't.
-func sysctl(key string, unknown int) int {
-	b, err := os.ReadFile(sysctlIPv4 + key)
+// sysctls reads numbers of the network namespace.
+type sysctls struct {
+	root  string // a directory, with a slash at its end
+	short error  // what kept one from being read, and passes
+}
+
+// number is known where it can't be read at the moment, and missing where there
+// is none.
+func (s *sysctls) number(key string, known, missing int) int {
+	var b [32]byte
+	n, err := readSmall(s.root+key, b[:])
 	if err != nil {
-		return unknown
+		if shortage.Passing(err) {
+			s.short = err
+			return known
+		}
+		return missing
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		return unknown
+	if n, err = strconv.Atoi(strings.TrimSpace(string(b[:n]))); err != nil {
+		return missing
 	}
 	return n
+}
+
+// readSmall reads the beginning of a file. Thousands are read at the start, and
+// package os would have each in the poller's hands first.
+func readSmall(path string, b []byte) (n int, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	if n, err = unix.Read(fd, b); err != nil {
+		return 0, &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	return n, nil
+}
+
+// flag is number of what is 0 or not.
+func (s *sysctls) flag(key string, known, missing bool) bool {
+	return s.number(key, number(known), number(missing)) != 0
+}
+
+func number(flag bool) int {
+	if flag {
+		return 1
+	}
+	return 0
 }
 
 // devConf is what an interface, or "all" of them, has below
@@ -57,29 +96,37 @@ var kernelConf = ifConf{
 	neigh: neighConf{queueBytes: 212992, solicits: 3, retrans: time.Second},
 }
 
-func readDevConf(name string) devConf {
-	value := func(key string, unknown int) int { return sysctl("conf/"+name+"/"+key, unknown) }
+// readDevConf reads what was known before. The error passes: what could not be
+// read is as it was.
+func readDevConf(name string, known devConf) (devConf, error) {
+	s := sysctls{root: sysctlIPv4 + "conf/" + name + "/"}
 	return devConf{
-		rpFilter:          uint8(value("rp_filter", 0)),
-		sendRedirects:     value("send_redirects", 1) != 0,
-		sharedMedia:       value("shared_media", 1) != 0,
-		acceptSourceRoute: value("accept_source_route", 0) != 0,
-		acceptLocal:       value("accept_local", 0) != 0,
-		routeLocalnet:     value("route_localnet", 0) != 0,
-	}
+		rpFilter:          uint8(s.number("rp_filter", int(known.rpFilter), 0)),
+		sendRedirects:     s.flag("send_redirects", known.sendRedirects, true),
+		sharedMedia:       s.flag("shared_media", known.sharedMedia, true),
+		acceptSourceRoute: s.flag("accept_source_route", known.acceptSourceRoute, false),
+		acceptLocal:       s.flag("accept_local", known.acceptLocal, false),
+		routeLocalnet:     s.flag("route_localnet", known.routeLocalnet, false),
+	}, s.short
 }
 
-func readNeighConf(name string) neighConf {
-	value := func(key string, unknown int) int { return sysctl("neigh/"+name+"/"+key, unknown) }
+func readNeighConf(name string, known neighConf) (neighConf, error) {
+	s := sysctls{root: sysctlIPv4 + "neigh/" + name + "/"}
 	k := &kernelConf.neigh
-	return neighConf{
-		queueBytes: value("unres_qlen_bytes", k.queueBytes),
-		solicits:   value("mcast_solicit", k.solicits) + value("app_solicit", 0),
-		retrans:    time.Duration(value("retrans_time_ms", int(k.retrans.Milliseconds()))) * time.Millisecond,
+	n := neighConf{queueBytes: s.number("unres_qlen_bytes", known.queueBytes, k.queueBytes)}
+	n.solicits = s.number("mcast_solicit", 0, k.solicits) + s.number("app_solicit", 0, 0)
+	if s.short != nil {
+		n.solicits = known.solicits
 	}
+	n.retrans = time.Duration(s.number("retrans_time_ms", int(known.retrans.Milliseconds()), int(k.retrans.Milliseconds()))) * time.Millisecond
+	return n, s.short
 }
 
-func readIfConf(name string) ifConf { return ifConf{readDevConf(name), readNeighConf(name)} }
+func readIfConf(name string, known ifConf) (ifConf, error) {
+	dev, err := readDevConf(name, known.dev)
+	neigh, neighErr := readNeighConf(name, known.neigh)
+	return ifConf{dev, neigh}, cmp.Or(err, neighErr)
+}
 
 // linkConf combines the settings of an interface with those of "all" as the
 // kernel does (include/linux/inetdevice.h, IN_DEV_ANDCONF and its kind).
@@ -116,27 +163,34 @@ func tick() int64 {
 // nobody can read: another one after each boot, so that hosts in a row choose
 // independently, and the same for each start of the program, so that flows stay
 // on their ways.
-func bootSeed() uint32 {
+func bootSeed(known uint32) uint32 {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
+	switch {
+	case shortage.Passing(err):
+		return known
+	case err != nil:
 		return forward.DefaultHostConf.HashSeed
 	}
 	return crc32.ChecksumIEEE(id)
 }
 
-// readHostConf reads what counts for all packets.
-func readHostConf() forward.HostConf { return hostConf(sysctl, tick()) }
+// readHostConf reads what counts for all packets; what can't be read at the
+// moment is as it was known. Settings of ICMP errors and redirects are in ticks
+// as they stand (ipv4_route_table in net/ipv4/route.c has proc_dointvec), and
+// the kernel shows them in the first network namespace only.
+func readHostConf(known forward.HostConf) forward.HostConf {
+	return hostConf(sysctls{root: sysctlIPv4}, known, tick())
+}
 
-// hostConf makes it from settings. Those of ICMP errors and redirects are in
-// ticks as they stand (ipv4_route_table in net/ipv4/route.c has proc_dointvec),
-// and the kernel shows them in the first network namespace only.
-func hostConf(sysctl func(key string, unknown int) int, tick int64) forward.HostConf {
-	c := forward.DefaultHostConf
-	ticks := func(key string, unknown, negative int64) int64 {
-		const missing = math.MinInt
-		switch n := sysctl("route/"+key, missing); {
+func hostConf(s sysctls, known forward.HostConf, tick int64) forward.HostConf {
+	c, def := forward.DefaultHostConf, &forward.DefaultHostConf
+	ticks := func(key string, known, def, negative int64) int64 {
+		const unread, missing = math.MinInt, math.MinInt + 1
+		switch n := s.number("route/"+key, unread, missing); {
+		case n == unread:
+			return known
 		case n == missing:
-			return unknown
+			return def
 		case n < 0:
 			return negative
 		default:
@@ -144,23 +198,23 @@ func hostConf(sysctl func(key string, unknown int) int, tick int64) forward.Host
 		}
 	}
 	// Compared as unsigned: less than nothing is without end.
-	c.ErrorCost = ticks("error_cost", c.ErrorCost, forward.MaxTime)
-	c.ErrorBurst = ticks("error_burst", c.ErrorBurst, forward.MaxTime)
+	c.ErrorCost = ticks("error_cost", known.ErrorCost, def.ErrorCost, forward.MaxTime)
+	c.ErrorBurst = ticks("error_burst", known.ErrorBurst, def.ErrorBurst, forward.MaxTime)
 	// Less than nothing is over at once.
-	c.RedirectLoad = ticks("redirect_load", c.RedirectLoad, -1)
-	c.RedirectSilence = ticks("redirect_silence", c.RedirectSilence, -1)
-	c.RedirectNumber = sysctl("route/redirect_number", c.RedirectNumber)
-	c.DefaultTTL = uint8(sysctl("ip_default_ttl", int(c.DefaultTTL)))
-	c.HashPolicy = uint8(sysctl("fib_multipath_hash_policy", 0))
-	c.HashFields = uint32(sysctl("fib_multipath_hash_fields", int(c.HashFields)))
-	c.UseNeigh = sysctl("fib_multipath_use_neigh", 0) != 0
-	if c.HashSeed = uint32(sysctl("fib_multipath_hash_seed", 0)); c.HashSeed == 0 {
-		c.HashSeed = bootSeed()
+	c.RedirectLoad = ticks("redirect_load", known.RedirectLoad, def.RedirectLoad, -1)
+	c.RedirectSilence = ticks("redirect_silence", known.RedirectSilence, def.RedirectSilence, -1)
+	c.RedirectNumber = s.number("route/redirect_number", known.RedirectNumber, def.RedirectNumber)
+	c.DefaultTTL = uint8(s.number("ip_default_ttl", int(known.DefaultTTL), int(def.DefaultTTL)))
+	c.HashPolicy = uint8(s.number("fib_multipath_hash_policy", int(known.HashPolicy), 0))
+	c.HashFields = uint32(s.number("fib_multipath_hash_fields", int(known.HashFields), int(def.HashFields)))
+	c.UseNeigh = s.flag("fib_multipath_use_neigh", known.UseNeigh, false)
+	if c.HashSeed = uint32(s.number("fib_multipath_hash_seed", int(known.HashSeed), 0)); c.HashSeed == 0 {
+		c.HashSeed = bootSeed(known.HashSeed)
 	}
-	c.ICMPRateLimit = sysctl("icmp_ratelimit", c.ICMPRateLimit)
-	c.ICMPRateMask = uint32(sysctl("icmp_ratemask", int(c.ICMPRateMask)))
-	c.ICMPPerSecond = sysctl("icmp_msgs_per_sec", c.ICMPPerSecond)
-	c.ICMPBurst = sysctl("icmp_msgs_burst", c.ICMPBurst)
-	c.ICMPFromInbound = sysctl("icmp_errors_use_inbound_ifaddr", 0) != 0
+	c.ICMPRateLimit = s.number("icmp_ratelimit", known.ICMPRateLimit, def.ICMPRateLimit)
+	c.ICMPRateMask = uint32(s.number("icmp_ratemask", int(known.ICMPRateMask), int(def.ICMPRateMask)))
+	c.ICMPPerSecond = s.number("icmp_msgs_per_sec", known.ICMPPerSecond, def.ICMPPerSecond)
+	c.ICMPBurst = s.number("icmp_msgs_burst", known.ICMPBurst, def.ICMPBurst)
+	c.ICMPFromInbound = s.flag("icmp_errors_use_inbound_ifaddr", known.ICMPFromInbound, false)
 	return c
 }

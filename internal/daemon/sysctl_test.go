@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 func TestHostConf(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	own := forward.DefaultHostConf
-	own.HashSeed = bootSeed()
+	own.HashSeed = bootSeed(0)
 	for _, c := range []struct {
 		name string
 		hz   int64
@@ -37,14 +38,16 @@ func TestHostConf(t *testing.T) {
 	} {
 		want := own
 		c.want(&want)
-		got := hostConf(func(key string, unknown int) int {
-			for name, n := range c.is {
-				if key == "route/"+name {
-					return n
-				}
+		root := t.TempDir() + "/"
+		if err := os.Mkdir(root+"route", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for name, n := range c.is {
+			if err := os.WriteFile(root+"route/"+name, []byte(strconv.Itoa(n)+"\n"), 0o600); err != nil {
+				t.Fatal(err)
 			}
-			return unknown
-		}, int64(time.Second)/c.hz)
+		}
+		got := hostConf(sysctls{root: root}, forward.HostConf{}, int64(time.Second)/c.hz)
 		if got != want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, want)
 		}
@@ -62,7 +65,8 @@ func TestTick(t *testing.T) {
 			t.Logf("%s: %v: not the first network namespace", name, err)
 			continue
 		}
-		if got := int64(sysctl("route/"+name, 0)) * tick(); got != want {
+		s := sysctls{root: sysctlIPv4}
+		if got := int64(s.number("route/"+name, 0, 0)) * tick(); got != want {
 			t.Logf("%s is %v here, the default %v", name, time.Duration(got), time.Duration(want)) // somebody's setting
 		}
 	}

@@ -42,8 +42,17 @@ func request(ctx context.Context, protocol int, typ uint16, flags int, payload [
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("changed while it was read, %d times: %w", dumpTries, err)
+	return nil, &changing{err}
 }
+
+// A changing error is of what changed each time it was read. It passes.
+type changing struct{ err error }
+
+func (e *changing) Error() string {
+	return fmt.Sprintf("changed while it was read, %d times: %v", dumpTries, e.err)
+}
+
+func (e *changing) Is(target error) bool { return target == unix.EAGAIN }
 
 // attributes walks netlink attributes (include/uapi/linux/netlink.h, struct nlattr). The type comes without the
 // bits for nesting and byte order; a malformed rest ends the walk.

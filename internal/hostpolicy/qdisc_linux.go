@@ -122,13 +122,20 @@ func (in *inspector) filters(ctx context.Context, ifc Interface, parent uint32, 
 	var names []string
 	for _, m := range msgs {
 		f, ok := parseFilter(m)
-		if !ok || f.kind == "bpf" && in.own(f.progID, f.programName()) {
+		if !ok {
+			continue
+		}
+		program, err := f.programName()
+		if err != nil {
+			return Finding{}, false, err
+		}
+		if f.kind == "bpf" && in.own(f.progID, program) {
 			continue
 		}
 		count++
 		name := f.kind
-		if n := f.programName(); n != "" {
-			name += " " + n
+		if program != "" {
+			name += " " + program
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)
@@ -160,21 +167,21 @@ func parseQdisc(m []byte) (q qdisc, ok bool) {
 }
 
 type filter struct {
-	kind    string
-	progID  uint32 // of kind bpf
-	tcName  string // of kind bpf: what its loader called it
-	program string
+	kind   string
+	progID uint32 // of kind bpf
+	tcName string // of kind bpf: what its loader called it
 }
 
 // programName is the program's own name where it may be read, else what the loader called the filter.
-func (f *filter) programName() string {
-	if f.program == "" && f.progID != 0 {
-		f.program = programName(f.progID)
+func (f *filter) programName() (string, error) {
+	if f.progID == 0 {
+		return f.tcName, nil
 	}
-	if f.program == "" {
-		return f.tcName
+	name, err := programName(f.progID)
+	if name == "" {
+		name = f.tcName
 	}
-	return f.program
+	return name, err
 }
 
 // parseFilter reads RTM_NEWTFILTER. A dump tells of each classifier first, without handle, then of its filters;

@@ -10,6 +10,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/shortage"
 )
 
 // tcx reports programs that are not ours at the tcx hooks (6.6) of the interfaces.
@@ -34,7 +36,11 @@ func (in *inspector) tcx(ctx context.Context) ([]Finding, error) {
 			case err != nil:
 				return found, fmt.Errorf("%s of %s: %w", hook.name, ifc.Name, err)
 			}
-			if f, ok := in.judgeTCX(ifc, hook.name, ids); ok {
+			f, ok, err := in.judgeTCX(ifc, hook.name, ids)
+			if err != nil {
+				return found, fmt.Errorf("%s of %s: %w", hook.name, ifc.Name, err)
+			}
+			if ok {
 				found = append(found, f)
 			}
 		}
@@ -50,30 +56,35 @@ func inUserNamespace() bool {
 	return err == nil && !slices.Equal(f, []string{"0", "0", "4294967295"})
 }
 
-func (in *inspector) judgeTCX(ifc Interface, hook string, ids []uint32) (Finding, bool) {
+func (in *inspector) judgeTCX(ifc Interface, hook string, ids []uint32) (Finding, bool, error) {
 	var foreign []string
 	for _, id := range ids {
-		name := programName(id)
+		name, err := programName(id)
+		if err != nil {
+			return Finding{}, false, err
+		}
 		if in.own(id, name) {
 			continue
 		}
 		foreign = append(foreign, strings.TrimPrefix(fmt.Sprintf("%s id %d", name, id), " "))
 	}
 	return Finding{Kind: KindTC, Count: len(foreign), Interface: ifc.Name,
-		What: fmt.Sprintf("tcx %s of %s (%s)", hook, ifc.Name, strings.Join(foreign, ", "))}, len(foreign) > 0
+		What: fmt.Sprintf("tcx %s of %s (%s)", hook, ifc.Name, strings.Join(foreign, ", "))}, len(foreign) > 0, nil
 }
 
 // programName returns a program's name, empty if it has none or may not be read (BPF_PROG_GET_FD_BY_ID wants
-// CAP_SYS_ADMIN).
-func programName(id uint32) string {
+// CAP_SYS_ADMIN). The error is one that passes: without its name a program of ours would count as another's.
+func programName(id uint32) (string, error) {
 	p, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
-	if err != nil {
-		return ""
+	if err == nil {
+		defer p.Close()
+		var info *ebpf.ProgramInfo
+		if info, err = p.Info(); err == nil {
+			return info.Name, nil
+		}
 	}
-	defer p.Close()
-	info, err := p.Info()
-	if err != nil {
-		return ""
+	if shortage.Passing(err) {
+		return "", fmt.Errorf("name of program %d: %w", id, err)
 	}
-	return info.Name
+	return "", nil
 }

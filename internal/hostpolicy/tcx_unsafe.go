@@ -46,5 +46,5 @@ func queryTCX(ifindex int, attachType uint32) ([]uint32, error) {
 			return nil, os.NewSyscallError("bpf(BPF_PROG_QUERY)", errno)
 		}
 	}
-	return nil, errors.New("bpf(BPF_PROG_QUERY): the programs changed while they were read")
+	return nil, &changing{errors.New("bpf(BPF_PROG_QUERY)")}
 }

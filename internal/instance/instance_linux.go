@@ -73,8 +73,12 @@ func (l *Lock) Close() error {
 	if l.socket != nil {
 		errs = append(errs, l.socket.Close())
 	}
-	// While it is still locked: whoever opened it meanwhile finds out in lockFile that it is gone.
-	errs = append(errs, unix.Unlinkat(int(l.dir.Fd()), l.name, 0), l.file.Close(), l.dir.Close())
+	// While it is still locked: whoever opened it meanwhile finds out in lockFile that it is gone. Another file that
+	// has its name by now is not ours.
+	if l.stillThere(l.file) {
+		errs = append(errs, unix.Unlinkat(int(l.dir.Fd()), l.name, 0))
+	}
+	errs = append(errs, l.file.Close(), l.dir.Close())
 	return errors.Join(errs...)
 }
 

@@ -1,7 +1,6 @@
 package macs
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -24,11 +23,15 @@ type fake struct {
 	calls int // of SetMAC
 	fuse  int // < 0: never
 	steps int
+	made  uint64 // inodes
+	// during, if set, is called while a MAC is being set.
+	during func()
 }
 
 type fakeLink struct {
 	name       string
 	mac        MAC
+	id         Identity
 	neighbours map[netip.Addr]Neighbour
 }
 
@@ -44,7 +47,8 @@ func newFake() *fake {
 }
 
 func (f *fake) link(ifindex int, name string, mac MAC) {
-	f.links[ifindex] = &fakeLink{name, mac, map[netip.Addr]Neighbour{}}
+	f.made++
+	f.links[ifindex] = &fakeLink{name, mac, Identity{Inode: f.made, Kind: "veth", Peer: 1}, map[netip.Addr]Neighbour{}}
 }
 
 func (f *fake) neighbour(ifindex int, ip string, last byte) {
@@ -75,13 +79,13 @@ func (f *fake) killAt(n int, do func()) (was bool) {
 	return false
 }
 
-func (f *fake) LinkMAC(ifindex int) (string, MAC, error) {
+func (f *fake) Link(ifindex int) (Link, error) {
 	f.step()
 	l := f.links[ifindex]
 	if l == nil {
-		return "", MAC{}, fmt.Errorf("link: %w", ErrNoLink)
+		return Link{}, fmt.Errorf("link: %w", ErrNoLink)
 	}
-	return l.name, l.mac, nil
+	return Link{l.name, l.mac, l.id}, nil
 }
 
 func (f *fake) SetMAC(ifindex int, mac MAC) error {
@@ -90,6 +94,9 @@ func (f *fake) SetMAC(ifindex int, mac MAC) error {
 	if l == nil {
 		return ErrNoLink
 	}
+	if f.during != nil {
+		f.during()
+	}
 	f.calls++
 	l.mac = mac
 	clear(l.neighbours)
@@ -97,13 +104,12 @@ func (f *fake) SetMAC(ifindex int, mac MAC) error {
 	return nil
 }
 
-func (f *fake) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
+func (f *fake) PermanentNeighbours() (all []Neighbour, err error) {
 	f.step()
-	l := f.links[ifindex]
-	if l == nil {
-		return nil, nil // as the kernel: a dump without entries
+	for _, i := range slices.Sorted(maps.Keys(f.links)) {
+		all = append(all, slices.SortedFunc(maps.Values(f.links[i].neighbours), func(a, b Neighbour) int { return a.IP.Compare(b.IP) })...)
 	}
-	return slices.SortedFunc(maps.Values(l.neighbours), func(a, b Neighbour) int { return a.IP.Compare(b.IP) }), nil
+	return all, nil
 }
 
 func (f *fake) AddNeighbour(n Neighbour) error {
@@ -120,13 +126,13 @@ func (f *fake) AddNeighbour(n Neighbour) error {
 // state is what must be as it was found.
 func (f *fake) state() string {
 	s := ""
-	for _, i := range slices.SortedFunc(maps.Keys(f.links), cmp.Compare) {
+	for _, i := range slices.Sorted(maps.Keys(f.links)) {
 		l := f.links[i]
 		s += fmt.Sprintln(i, l.name, text(l.mac))
-		n, _ := f.PermanentNeighbours(i)
-		for _, n := range n {
-			s += fmt.Sprintln("  ", n)
-		}
+	}
+	all, _ := f.PermanentNeighbours()
+	for _, n := range all {
+		s += fmt.Sprintln("  ", n)
 	}
 	return s
 }
@@ -150,8 +156,9 @@ func check(t testing.TB, err error) {
 func TestRecordRoundTrip(t *testing.T) {
 	ip := netip.MustParseAddr("fd00::1")
 	want := map[int]*entry{
-		3:       {ifindex: 3, name: "cali3", original: random, set: ee},
-		1 << 30: {ifindex: 1 << 30, name: "ü\"\\", original: random, set: ee, previous: other, pending: []Neighbour{{1 << 30, ip, other, 128, 4}}},
+		3: {ifindex: 3, name: "cali3", original: random, set: ee},
+		1 << 30: {ifindex: 1 << 30, name: "ü\"\\", original: random, set: ee, previous: other,
+			id: Identity{Inode: 1<<64 - 1, Kind: "vlan\"", Permanent: other, Peer: 9}, pending: []Neighbour{{1 << 30, ip, other, 128, 4}}},
 	}
 	b, err := encodeRecord(42, want)
 	check(t, err)
@@ -164,10 +171,10 @@ func TestRecordRoundTrip(t *testing.T) {
 
 func FuzzRecord(f *testing.F) {
 	b, _ := encodeRecord(42, map[int]*entry{3: {ifindex: 3, name: "cali3", original: random, set: ee, previous: other,
-		pending: []Neighbour{{3, netip.MustParseAddr("10.0.0.1"), other, 0, 4}}}})
+		id: Identity{Inode: 7, Kind: "veth", Permanent: other, Peer: 9}, pending: []Neighbour{{3, netip.MustParseAddr("10.0.0.1"), other, 0, 4}}}})
 	f.Add(b)
 	f.Add([]byte(`{"version":1,"netns":42,"entries":[{"ifindex":1,"name":"x","original":"02:00:00:00:00:01","set":"ee:ee:ee:ee:ee:ee"}]} x`))
-	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":3}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		entries, err := decodeRecord(b, 42)

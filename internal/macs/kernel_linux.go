@@ -11,29 +11,80 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kernel is the rtnetlink of the calling thread's network namespace, for tests and tools: each call opens a socket.
-type Kernel struct{}
+// Kernel is the rtnetlink of one network namespace, that of the thread that uses it first. It is for one goroutine at
+// a time, as a Keeper uses it.
+type Kernel struct {
+	rtnl  *netlink.Handle // from the first use on
+	sysfs sysfs
+}
 
-// LinkMAC implements [Netlink].
-func (Kernel) LinkMAC(ifindex int) (string, MAC, error) {
-	l, err := netlink.LinkByIndex(ifindex)
+// open makes the socket, so that nothing later is in want of a descriptor for one.
+func (k *Kernel) open() (err error) {
+	if k.rtnl == nil {
+		k.rtnl, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	}
+	return err
+}
+
+// Close lets go of what was opened.
+func (k *Kernel) Close() error {
+	if k.rtnl != nil {
+		k.rtnl.Close()
+		k.rtnl = nil
+	}
+	return k.sysfs.close()
+}
+
+// Link implements [Netlink].
+func (k *Kernel) Link(ifindex int) (Link, error) {
+	const tries = 3 // it may be renamed between two questions
+	var l, before Link
+	err := k.open()
+	if err != nil {
+		return l, fmt.Errorf("netlink socket: %w", err)
+	}
+	for range tries {
+		if l, err = k.readLink(ifindex); err != nil {
+			return l, fmt.Errorf("RTM_GETLINK: %w", err)
+		}
+		if l.Name == before.Name && l.MAC == before.MAC {
+			return l, nil
+		}
+		if l.Inode, err = k.sysfs.inode(l.Name, ifindex, l.MAC); l.Inode != 0 || err != nil {
+			return l, err
+		}
+		before = l
+	}
+	return l, nil
+}
+
+func (k *Kernel) readLink(ifindex int) (l Link, err error) {
+	found, err := k.rtnl.LinkByIndex(ifindex)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		err = ErrNoLink
+		return l, ErrNoLink
 	}
 	if err != nil {
-		return "", MAC{}, fmt.Errorf("RTM_GETLINK: %w", err)
+		return l, err
 	}
-	a := l.Attrs()
-	if len(a.HardwareAddr) != len(MAC{}) {
-		return a.Name, MAC{}, fmt.Errorf("%s has no Ethernet address", a.Name)
+	a := found.Attrs()
+	l.Name, l.Kind, l.Peer = a.Name, found.Type(), a.ParentIndex
+	if len(a.HardwareAddr) != len(l.MAC) {
+		return l, fmt.Errorf("%s has no Ethernet address", a.Name)
 	}
-	return a.Name, MAC(a.HardwareAddr), nil
+	l.MAC = MAC(a.HardwareAddr)
+	if len(a.PermHWAddr) == len(l.Permanent) {
+		l.Permanent = MAC(a.PermHWAddr)
+	}
+	return l, nil
 }
 
 // SetMAC implements [Netlink].
-func (Kernel) SetMAC(ifindex int, mac MAC) error {
+func (k *Kernel) SetMAC(ifindex int, mac MAC) error {
+	if err := k.open(); err != nil {
+		return fmt.Errorf("netlink socket: %w", err)
+	}
 	l := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
-	if err := netlink.LinkSetHardwareAddr(l, mac[:]); err != nil {
+	if err := k.rtnl.LinkSetHardwareAddr(l, mac[:]); err != nil {
 		return fmt.Errorf("RTM_SETLINK: %w", err)
 	}
 	return nil
@@ -42,13 +93,12 @@ func (Kernel) SetMAC(ifindex int, mac MAC) error {
 const sizeofNdmsg = 12
 
 // PermanentNeighbours implements [Netlink]. It reads the messages itself, since netlink.Neigh has no protocol.
-func (Kernel) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
+func (*Kernel) PermanentNeighbours() ([]Neighbour, error) {
 	const tries = 10
 	var err error
 	for range tries {
-		// A strict dump could filter by interface (4.20); older kernels ignore the index, so it is checked again.
 		req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
-		req.AddData(&netlink.Ndmsg{Index: uint32(ifindex)})
+		req.AddData(&netlink.Ndmsg{})
 		var msgs [][]byte
 		if msgs, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH); errors.Is(err, netlink.ErrDumpInterrupted) {
 			continue
@@ -58,7 +108,7 @@ func (Kernel) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
 		}
 		var out []Neighbour
 		for _, m := range msgs {
-			if n, ok := parseNeighbour(m); ok && n.Ifindex == ifindex {
+			if n, ok := parseNeighbour(m); ok {
 				out = append(out, n)
 			}
 		}
@@ -98,7 +148,7 @@ func parseNeighbour(m []byte) (n Neighbour, ok bool) {
 }
 
 // AddNeighbour implements [Netlink].
-func (Kernel) AddNeighbour(n Neighbour) error {
+func (*Kernel) AddNeighbour(n Neighbour) error {
 	family := uint8(unix.AF_INET)
 	if n.IP.Is6() {
 		family = unix.AF_INET6

@@ -61,8 +61,8 @@ func TestKernel(t *testing.T) {
 	original := MAC(l.Attrs().HardwareAddr)
 
 	// What all this is for: the kernel does flush them, even for the MAC that it has.
-	check(t, Kernel{}.SetMAC(index, original))
-	if n, err := (Kernel{}).PermanentNeighbours(index); err != nil || len(n) != 0 {
+	check(t, new(Kernel).SetMAC(index, original))
+	if n, err := new(Kernel).PermanentNeighbours(); err != nil || len(n) != 0 {
 		t.Errorf("after a change to the same MAC: %v, %v", n, err)
 	}
 	sh(t, `ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev cali0 nud permanent
@@ -70,14 +70,14 @@ func TestKernel(t *testing.T) {
 		ip -6 neigh add fd00::1 lladdr 02:00:00:00:00:03 dev cali0 nud permanent router`)
 
 	dir := t.TempDir() + "/state"
-	k := open(t, dir, Kernel{})
+	k := open(t, dir, new(Kernel))
 	check(t, k.Set(index, "cali0", original, ee))
 	want := strings.Replace(found, text(original), text(ee), 1)
 	if got := shown(t); got != want {
 		t.Errorf("after Set:\n%s\nwant:\n%s", got, want)
 	}
 	// Killed: the next one puts it back.
-	k = open(t, dir, Kernel{})
+	k = open(t, dir, new(Kernel))
 	check(t, k.Restore(context.Background()))
 	if got := shown(t); got != found {
 		t.Errorf("after Restore:\n%s\nwant:\n%s", got, found)
@@ -93,7 +93,7 @@ func TestKernel(t *testing.T) {
 	sh(t, `ip link set cali0 down
 		ip neigh add 10.0.0.9 lladdr 02:00:00:00:00:01 dev cali0 nud permanent`)
 	found = shown(t)
-	k = open(t, dir, Kernel{})
+	k = open(t, dir, new(Kernel))
 	check(t, k.Set(index, "cali0", original, ee))
 	check(t, k.Close())
 	if got := shown(t); got != found {
@@ -101,11 +101,58 @@ func TestKernel(t *testing.T) {
 	}
 
 	// And gone.
-	k = open(t, dir, Kernel{})
+	k = open(t, dir, new(Kernel))
 	check(t, k.Set(index, "cali0", original, ee))
 	sh(t, `ip link del cali0`)
 	check(t, k.Close())
 	absent(t, dir)
+}
+
+// TestRenamed: what a killed daemon changed is put back though the interface has another name, and not given to a
+// new interface that has its index, its name and its MAC.
+func TestRenamed(t *testing.T) {
+	nstest.Enter(t)
+	sh(t, `ip link add cali0 type veth peer name eth0`)
+	l, err := netlink.LinkByName("cali0")
+	check(t, err)
+	index, original := l.Attrs().Index, MAC(l.Attrs().HardwareAddr)
+	is := func(name string, want MAC) {
+		t.Helper()
+		l, err := netlink.LinkByName(name)
+		check(t, err)
+		if got := MAC(l.Attrs().HardwareAddr); got != want || l.Attrs().Index != index {
+			t.Errorf("%s has %s and index %d, want %s and %d", name, text(got), l.Attrs().Index, text(want), index)
+		}
+	}
+	dir := t.TempDir() + "/state"
+	set := func(name string) { // by one that is killed then
+		t.Helper()
+		check(t, open(t, dir, new(Kernel)).Set(index, name, original, ee))
+		is(name, ee)
+	}
+	set("cali0")
+	sh(t, `ip link set cali0 name net0`)
+	k := new(Kernel)
+	got, err := k.Link(index)
+	check(t, err)
+	if got.Inode == 0 {
+		nstest.Skip(t, "a sysfs of the namespace can't be had: CAP_SYS_ADMIN")
+	}
+	check(t, open(t, dir, k).Restore(context.Background()))
+	is("net0", original)
+	absent(t, dir)
+
+	for _, name := range []string{"net0", "cali9"} {
+		set("net0")
+		sh(t, fmt.Sprintf(`ip link del net0
+			ip link add %s index %d address %s type veth peer name eth0`, name, index, text(ee)))
+		check(t, open(t, dir, new(Kernel)).Restore(context.Background()))
+		is(name, ee)
+		absent(t, dir)
+		sh(t, fmt.Sprintf(`ip link del %s
+			ip link add net0 index %d address %s type veth peer name eth0`, name, index, text(original)))
+	}
+	check(t, k.Close())
 }
 
 // An entry that the kernel has begun to resolve is replaced.
@@ -118,16 +165,16 @@ func TestAddNeighbourReplaces(t *testing.T) {
 	l, err := netlink.LinkByName("cali0")
 	check(t, err)
 	n := Neighbour{Ifindex: l.Attrs().Index, IP: netip.MustParseAddr("10.0.0.1"), MAC: other, Protocol: 4}
-	check(t, Kernel{}.AddNeighbour(n))
-	got, err := Kernel{}.PermanentNeighbours(n.Ifindex)
+	check(t, new(Kernel).AddNeighbour(n))
+	got, err := new(Kernel).PermanentNeighbours()
 	if err != nil || len(got) != 1 || got[0] != n {
 		t.Errorf("got %v, %v, want %v", got, err, n)
 	}
 	n.Ifindex = 4711
-	if err := (Kernel{}).AddNeighbour(n); err == nil || !strings.Contains(err.Error(), "no such device") {
+	if err := new(Kernel).AddNeighbour(n); err == nil || !strings.Contains(err.Error(), "no such device") {
 		t.Errorf("no such device: %v", err)
 	}
-	if _, _, err := (Kernel{}).LinkMAC(4711); err == nil {
+	if _, err := new(Kernel).Link(4711); err == nil {
 		t.Error("an interface that is not there has a MAC")
 	}
 }
@@ -136,13 +183,15 @@ func TestAddNeighbourReplaces(t *testing.T) {
 func BenchmarkHundreds(b *testing.B) {
 	for b.Loop() {
 		f := newFake()
+		var all []Change
 		for i := 100; i < 600; i++ {
 			f.link(i, fmt.Sprintf("cali%d", i), random)
+			all = append(all, Change{i, f.links[i].name, random, ee})
 		}
 		k, err := Open(b.TempDir()+"/state", 42, f, slog.New(slog.DiscardHandler))
 		check(b, err)
-		for i := 100; i < 600; i++ {
-			check(b, k.Set(i, f.links[i].name, random, ee))
+		for _, err := range k.SetAll(all) {
+			check(b, err)
 		}
 		check(b, k.Close())
 	}

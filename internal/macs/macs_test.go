@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -63,6 +64,7 @@ func TestKillAtEveryStep(t *testing.T) {
 		"set another": func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Set(7, "cali7", ee, other) },
 		"set back":    func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Set(7, "cali7", ee, random) },
 		"set, close":  func(k *Keeper) { _ = k.Set(7, "cali7", random, ee); _ = k.Close() },
+		"together":    func(k *Keeper) { _ = k.SetAll(both(ee)); _ = k.SetAll(both(other)); _ = k.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cases := 0
@@ -85,6 +87,80 @@ func TestKillAtEveryStep(t *testing.T) {
 			t.Log(cases, "cases")
 		})
 	}
+}
+
+// both asks for a MAC for the interfaces of a fake.
+func both(want MAC) []Change {
+	return []Change{{7, "cali7", MAC{}, want}, {8, "cali8", MAC{}, want}}
+}
+
+// Many are changed together, each by itself: one that can't be has its own error, and is as it was.
+func TestSetAll(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	var all []Change
+	for i := range 3 * together {
+		f.link(100+i, fmt.Sprintf("cali%d", 100+i), MAC{2, 0, 0, 1, byte(i >> 8), byte(i)})
+		f.neighbour(100+i, "10.0.0.1", byte(i))
+		all = append(all, Change{100 + i, f.links[100+i].name, MAC{}, ee})
+	}
+	found := f.state()
+	all[5].Want = MAC{1}     // no unicast address
+	all[6].Want = random     // another one
+	all[7].Current = ee      // no change, as far as the caller knows
+	delete(f.links, 100+200) // gone
+	k := open(t, dir, f)
+	errs := k.SetAll(all)
+	for i, err := range errs {
+		switch l := f.links[100+i]; {
+		case i == 5 && (err == nil || l.mac == ee):
+			t.Errorf("no unicast address: %v", err)
+		case i == 200 && !errors.Is(err, ErrNoLink):
+			t.Errorf("gone: %v", err)
+		case i == 5, i == 200:
+		case err != nil:
+			t.Errorf("%d: %v", i, err)
+		case i == 6 && l.mac != random, i == 7 && l.mac == ee, i != 6 && i != 7 && l.mac != ee:
+			t.Errorf("%d has %v", i, text(l.mac))
+		case len(l.neighbours) != 1:
+			t.Errorf("%d has lost its neighbour", i)
+		}
+	}
+	check(t, open(t, dir, f).Restore(context.Background())) // after a kill
+	f.link(300, "cali300", MAC{2, 0, 0, 1, 0, 200})
+	f.neighbour(300, "10.0.0.1", 200)
+	if got := f.state(); got != found {
+		t.Errorf("after Restore:\n%s\nfound:\n%s", got, found)
+	}
+	absent(t, dir)
+}
+
+// While many are being changed, nobody waits who only leaves word, or asks what an interface had.
+func TestDoesNotWait(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	k := open(t, dir, f)
+	check(t, k.Set(7, "cali7", random, ee))
+	under, goOn := make(chan struct{}), make(chan struct{})
+	f.during = func() { close(under); <-goOn; f.during = nil }
+	done := make(chan error)
+	go func() { done <- k.Set(8, "cali8", other, ee) }()
+	<-under
+	if mac, ok := k.Original(7); !ok || mac != random {
+		t.Errorf("original %v, %v", mac, ok)
+	}
+	k.Renamed(7, "net7")
+	k.Renamed(9, "none")
+	k.Forget(8)
+	k.Forget(9)
+	close(goOn)
+	check(t, <-done)
+	b, err := os.ReadFile(dir + recordFile)
+	check(t, err)
+	if text := string(b); !strings.Contains(text, "net7") || strings.Contains(text, "cali8") {
+		t.Errorf("the record is %s", text)
+	}
+	f.links[7].name = "net7"
+	check(t, k.Close())
+	absent(t, dir)
 }
 
 // A successor that takes over changes nothing, keeps what was found first, and adds what was lost.
@@ -117,9 +193,10 @@ func TestLeftAlone(t *testing.T) {
 		meanwhile func(*fake)
 		says      string
 	}{
-		"gone":         {func(f *fake) { delete(f.links, 7) }, "is gone"},
-		"another name": {func(f *fake) { f.links[7].name = "veth7" }, "veth7"},
-		"another MAC":  {func(f *fake) { f.links[7].mac = other }, text(other)},
+		"gone":                                {func(f *fake) { delete(f.links, 7) }, "is gone"},
+		"another one with its index":          {func(f *fake) { f.link(7, "veth7", ee) }, "veth7"},
+		"another one with its index and name": {func(f *fake) { f.link(7, "cali7", ee) }, "another interface"},
+		"another MAC":                         {func(f *fake) { f.links[7].mac = other }, text(other)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, dir := newFake(), t.TempDir()+"/state"
@@ -138,6 +215,78 @@ func TestLeftAlone(t *testing.T) {
 			}
 			absent(t, dir)
 		})
+	}
+}
+
+// An interface is told by what stays with it: renamed while no daemon ran it is put back or taken over, and one that
+// is new is left alone, whatever of it is the same.
+func TestIdentity(t *testing.T) {
+	const was = "cali7"
+	for _, c := range []struct {
+		name  string
+		is    Identity // by now; was: as it is made by link
+		now   string
+		found Identity // when the MAC was set
+		same  bool
+	}{
+		{"renamed", Identity{5, "veth", MAC{}, 1}, "net7", Identity{5, "veth", MAC{}, 1}, true},
+		{"renamed, and its peer is elsewhere", Identity{5, "veth", MAC{}, 9}, "net7", Identity{5, "veth", MAC{}, 1}, true},
+		{"new", Identity{6, "veth", MAC{}, 1}, was, Identity{5, "veth", MAC{}, 1}, false},
+		{"new, with another name", Identity{6, "veth", MAC{}, 1}, "net7", Identity{5, "veth", MAC{}, 1}, false},
+		{"no sysfs, nothing has changed", Identity{0, "veth", MAC{}, 1}, was, Identity{0, "veth", MAC{}, 1}, true},
+		{"no sysfs when it was set", Identity{5, "veth", MAC{}, 1}, was, Identity{0, "veth", MAC{}, 1}, true},
+		{"no sysfs any more", Identity{0, "veth", MAC{}, 1}, was, Identity{5, "veth", MAC{}, 1}, true},
+		{"no sysfs, renamed", Identity{0, "veth", MAC{}, 1}, "net7", Identity{0, "veth", MAC{}, 1}, false},
+		{"no sysfs, another peer", Identity{0, "veth", MAC{}, 2}, was, Identity{0, "veth", MAC{}, 1}, false},
+		{"no sysfs, another kind", Identity{0, "tun", MAC{}, 1}, was, Identity{0, "veth", MAC{}, 1}, false},
+		{"no sysfs, hardware renamed", Identity{0, "", other, 0}, "net7", Identity{0, "", other, 0}, true},
+		{"no sysfs, other hardware", Identity{0, "", random, 0}, was, Identity{0, "", other, 0}, false},
+		{"a record without identities", Identity{5, "veth", MAC{}, 1}, was, Identity{}, true},
+		{"a record without identities, renamed", Identity{5, "veth", MAC{}, 1}, "net7", Identity{}, false},
+	} {
+		for _, take := range []string{"Restore", "Set"} {
+			f, dir := newFake(), t.TempDir()+"/state"
+			f.links[7].id = c.found
+			check(t, open(t, dir, f).Set(7, was, random, ee)) // and killed
+			f.links[7].id, f.links[7].name = c.is, c.now
+			k := open(t, dir, f)
+			if take == "Set" {
+				check(t, k.Set(7, c.now, ee, ee))
+			}
+			_, known := k.Original(7)
+			check(t, k.Restore(context.Background()))
+			if take == "Set" && known != c.same {
+				t.Errorf("%s, Set: the original is known: %v", c.name, known)
+			}
+			check(t, k.Close())
+			if restored := f.links[7].mac == random; restored != c.same {
+				t.Errorf("%s, %s: has %v", c.name, take, text(f.links[7].mac))
+			}
+			absent(t, dir)
+		}
+	}
+	// A new one in the place of one of ours, of which no event has told yet.
+	f, dir := newFake(), t.TempDir()+"/state"
+	k := open(t, dir, f)
+	check(t, k.Set(7, was, random, ee))
+	f.link(7, was, ee)
+	check(t, k.Close())
+	if f.links[7].mac != ee {
+		t.Errorf("a new one has been given %v", text(f.links[7].mac))
+	}
+	absent(t, dir)
+}
+
+// What a daemon before identities has left is read.
+func TestFirstVersion(t *testing.T) {
+	f, dir := newFake(), t.TempDir()
+	check(t, os.Chmod(dir, 0o700))
+	f.links[7].mac = ee
+	text := `{"version":1,"netns":42,"entries":[{"ifindex":7,"name":"cali7","original":"02:00:00:00:00:11","set":"ee:ee:ee:ee:ee:ee"}]}`
+	check(t, os.WriteFile(dir+recordFile, []byte(text), 0o600))
+	check(t, open(t, dir, f).Restore(context.Background()))
+	if f.links[7].mac != random {
+		t.Errorf("has %v", f.links[7].mac)
 	}
 }
 
@@ -200,6 +349,25 @@ func TestNothingChangesWithoutRecord(t *testing.T) {
 	}
 }
 
+// A name is any bytes but a few.
+func TestAnyName(t *testing.T) {
+	const name = "cali\xff\x1b\a\u009b"
+	f, dir := newFake(), t.TempDir()+"/state"
+	f.links[7].name = name
+	found := f.state()
+	check(t, open(t, dir, f).Set(7, name, random, ee)) // and killed
+	if f.links[7].mac != ee {
+		t.Error("not set")
+	}
+	k := open(t, dir, f)
+	check(t, k.Set(7, name, ee, ee))
+	check(t, k.Close())
+	if got := f.state(); got != found {
+		t.Errorf("after Close:\n%s\nfound:\n%s", got, found)
+	}
+	absent(t, dir)
+}
+
 func TestBadMAC(t *testing.T) {
 	f := newFake()
 	k := open(t, t.TempDir()+"/state", f)
@@ -216,11 +384,12 @@ func TestCorruptRecord(t *testing.T) {
 		"empty":             "",
 		"cut short":         good[:60],
 		"not JSON":          "hello",
-		"another version":   `{"version":2,"new":true}`,
+		"another version":   `{"version":3,"new":true}`,
+		"a negative inode":  strings.Replace(good, `"name"`, `"inode":-1,"name"`, 1),
 		"another namespace": strings.Replace(good, "42", "43", 1),
 		"unknown field":     strings.Replace(good, `"name"`, `"nom"`, 1),
 		"no name":           strings.Replace(good, `cali7`, ``, 1),
-		"long name":         strings.Replace(good, `cali7`, `calicalicalicali`, 1),
+		"long name":         strings.Replace(good, `cali7`, strings.Repeat(`cali`, 16), 1),
 		"multicast":         strings.Replace(good, `02:00`, `03:00`, 1),
 		"zero":              strings.Replace(good, `02:00:00:00:00:11`, `00:00:00:00:00:00`, 1),
 		"long MAC":          strings.Replace(good, `02:00`, `02:00:00:00`, 1),

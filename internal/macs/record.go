@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// recordVersion is written into the file. A daemon that finds another one does not guess.
-const recordVersion = 1
+// recordVersion is written into the file. A daemon that finds another one does not guess. Version 1 had no identities.
+const recordVersion = 2
 
 // recordSize bounds the file: some ten thousand interfaces, a hundred times what a node has.
 const recordSize = 4 << 20
@@ -34,6 +34,10 @@ type (
 		Original   hexMAC            `json:"original"`
 		Set        hexMAC            `json:"set"`
 		Previous   *hexMAC           `json:"previous,omitempty"`
+		Inode      uint64            `json:"inode,omitempty"`
+		Kind       string            `json:"kind,omitempty"`
+		Permanent  *hexMAC           `json:"permanent,omitempty"`
+		Peer       int               `json:"peer,omitempty"`
 		Neighbours []recordNeighbour `json:"neighbours,omitempty"` // flushed by a change under way
 	}
 	recordNeighbour struct {
@@ -81,12 +85,28 @@ func (e *entry) appendJSON(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	kind, err := json.Marshal(e.id.Kind)
+	if err != nil {
+		return nil, err
+	}
 	b = strconv.AppendInt(append(b, `{"ifindex":`...), int64(e.ifindex), 10)
 	b = append(append(b, `,"name":`...), name...)
 	b = appendMAC(append(b, `,"original":`...), e.original)
 	b = appendMAC(append(b, `,"set":`...), e.set)
 	if e.previous != (MAC{}) {
 		b = appendMAC(append(b, `,"previous":`...), e.previous)
+	}
+	if e.id.Inode != 0 {
+		b = strconv.AppendUint(append(b, `,"inode":`...), e.id.Inode, 10)
+	}
+	if e.id.Kind != "" {
+		b = append(append(b, `,"kind":`...), kind...)
+	}
+	if e.id.Permanent != (MAC{}) {
+		b = appendMAC(append(b, `,"permanent":`...), e.id.Permanent)
+	}
+	if e.id.Peer != 0 {
+		b = strconv.AppendInt(append(b, `,"peer":`...), int64(e.id.Peer), 10)
 	}
 	if len(e.pending) > 0 {
 		b = append(b, `,"neighbours":[`...)
@@ -123,7 +143,7 @@ func decodeRecord(b []byte, netns uint64) (map[int]*entry, error) {
 	if err := json.Unmarshal(b, &version); err != nil {
 		return nil, err
 	}
-	if version.Version != recordVersion {
+	if version.Version != recordVersion && version.Version != 1 {
 		return nil, fmt.Errorf("version %d, this program knows %d", version.Version, recordVersion)
 	}
 	var r record
@@ -153,7 +173,11 @@ func decodeRecord(b []byte, netns uint64) (map[int]*entry, error) {
 }
 
 func (re *recordEntry) entry() (*entry, error) {
-	e := &entry{ifindex: re.Ifindex, name: re.Name, original: MAC(re.Original), set: MAC(re.Set)}
+	e := &entry{ifindex: re.Ifindex, name: re.Name, original: MAC(re.Original), set: MAC(re.Set),
+		id: Identity{Inode: re.Inode, Kind: re.Kind, Peer: re.Peer}}
+	if re.Permanent != nil {
+		e.id.Permanent = MAC(*re.Permanent)
+	}
 	if re.Previous != nil {
 		e.previous = MAC(*re.Previous)
 	}
@@ -168,9 +192,12 @@ func (e *entry) check() error {
 	if e.ifindex < 1 || e.ifindex > 1<<31-1 {
 		return errors.New("no interface index")
 	}
-	// dev_valid_name in net/core/dev.c; JSON demands UTF-8.
-	if e.name == "" || len(e.name) > 15 || strings.ContainsAny(e.name, "/ \n\x00") || !utf8.ValidString(e.name) {
+	// dev_valid_name in net/core/dev.c; a byte that is no UTF-8 takes four.
+	if e.name == "" || len(e.name) > 4*15 || strings.ContainsAny(e.name, "/ \n\x00") || !utf8.ValidString(e.name) {
 		return fmt.Errorf("%q cannot be recorded as an interface's name", e.name)
+	}
+	if !utf8.ValidString(e.id.Kind) {
+		return fmt.Errorf("%q cannot be recorded as an interface's kind", e.id.Kind)
 	}
 	macs := []MAC{e.original, e.set}
 	if e.previous != (MAC{}) {

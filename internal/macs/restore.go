@@ -13,11 +13,12 @@ import (
 // first calls Set for the interfaces that it serves spares them the way back and forth; one that calls Restore
 // first has them all as they were found.
 //
-// An interface that is gone, whose index belongs to another name now, or whose MAC somebody has changed since, is
-// left alone, dropped from the record, and logged. What could not be put back stays in the record.
+// An interface that is gone, whose index belongs to another one now, or whose MAC somebody has changed since, is
+// left alone, dropped from the record, and logged. One that has only been renamed is put back. What could not be put
+// back stays in the record.
 func (k *Keeper) Restore(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	if k.closed {
 		return errClosed
 	}
@@ -26,8 +27,8 @@ func (k *Keeper) Restore(ctx context.Context) error {
 
 // Close puts everything back and removes the record, unless something could not be put back: that stays in it.
 func (k *Keeper) Close() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.lock()
+	defer k.unlock()
 	if k.closed {
 		return nil
 	}
@@ -36,80 +37,75 @@ func (k *Keeper) Close() error {
 	return errors.Join(err, k.store.Close())
 }
 
-func (k *Keeper) restore(ctx context.Context, which func(*entry) bool) (err error) {
-	defer func() { err = errors.Join(err, k.write()) }()
+func (k *Keeper) restore(ctx context.Context, which func(*entry) bool) error {
+	todo := slices.SortedFunc(maps.Values(k.entries), func(a, b *entry) int { return cmp.Compare(a.ifindex, b.ifindex) })
+	todo = slices.DeleteFunc(todo, func(e *entry) bool { return !which(e) })
 	var errs []error
-	byIndex := slices.SortedFunc(maps.Values(k.entries), func(a, b *entry) int { return cmp.Compare(a.ifindex, b.ifindex) })
-	for _, e := range byIndex {
-		if !which(e) {
-			continue
-		}
+	for chunk := range slices.Chunk(todo, together) {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
+			errs = append(errs, err)
+			break
 		}
-		if err := k.restoreOne(e); err != nil {
-			errs = append(errs, fmt.Errorf("macs: %s: cannot put back the MAC %s: %w", e.name, text(e.original), err))
+		errs = append(errs, k.restoreTogether(chunk))
+	}
+	return errors.Join(append(errs, k.write())...)
+}
+
+func (k *Keeper) restoreTogether(entries []*entry) error {
+	var steps, failed []*step
+	for _, e := range entries {
+		s := &step{e: e, to: e.original, back: true, known: true, old: *e}
+		switch dropped, err := k.found(s); {
+		case dropped:
+		case err != nil:
+			s.err = err
+			failed = append(failed, s)
+		default:
+			steps = append(steps, s)
+		}
+	}
+	k.carryOut(steps)
+	var errs []error
+	for _, s := range append(failed, steps...) {
+		if err := k.goneIsFine(s); err != nil {
+			errs = append(errs, fmt.Errorf("macs: %s: cannot put back the MAC %s: %w", s.e.name, text(s.e.original), err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (k *Keeper) restoreOne(e *entry) error {
-	name, actual, err := k.nl.LinkMAC(e.ifindex)
+// found says in a step what the interface has now, or drops the entry if it is no concern of ours any more.
+func (k *Keeper) found(s *step) (dropped bool, err error) {
+	e := s.e
+	l, err := k.nl.Link(e.ifindex)
 	why := ""
 	switch {
 	case errors.Is(err, ErrNoLink):
 		why = "the interface is gone"
 	case err != nil:
-		return err
-	case name != e.name && !e.own:
-		why = "its index belongs to " + name + " now"
-	case !e.ours(actual) && actual != e.original:
-		why = "somebody has set " + text(actual) + " since"
+		return false, err
+	case !e.is(&l):
+		why = "its index belongs to another interface now, " + l.Name
+	case !e.ours(l.MAC) && l.MAC != e.original:
+		why = "somebody has set " + text(l.MAC) + " since"
 	}
 	if why != "" {
 		k.log.Info("a recorded MAC is not put back: "+why, "interface", e.name, "index", e.ifindex, "original", text(e.original))
-		delete(k.entries, e.ifindex)
-		return nil
+		k.remove(e.ifindex)
+		return true, nil
 	}
-	return k.giveBack(e, actual)
-}
-
-// giveBack sets the original MAC, if the interface has another one, adds the neighbours again, and drops the entry.
-// The caller writes that, for many at once: an entry whose interface has its original MAC again does no harm.
-func (k *Keeper) giveBack(e *entry, actual MAC) error {
-	if actual != e.original {
-		neighbours, err := k.nl.PermanentNeighbours(e.ifindex)
-		if err != nil {
-			return fmt.Errorf("permanent neighbours: %w", err)
-		}
-		// From here until they are added again the file is the only place that has them.
-		if before := e.pending; len(neighbours) > 0 {
-			e.pending = union(neighbours, before)
-			if err := k.write(); err != nil {
-				e.pending = before
-				return err
-			}
-		}
-		if err := k.nl.SetMAC(e.ifindex, e.original); err != nil {
-			return k.goneIsFine(e, err)
-		}
-	}
-	if err := k.addMissing(e); err != nil {
-		return k.goneIsFine(e, err)
-	}
-	delete(k.entries, e.ifindex)
-	return nil
+	s.actual = l.MAC
+	return false, nil
 }
 
 // goneIsFine drops the entry of an interface that vanished while it was put back.
-func (k *Keeper) goneIsFine(e *entry, err error) error {
-	if !errors.Is(err, ErrNoLink) {
-		return err
+func (k *Keeper) goneIsFine(s *step) error {
+	if !errors.Is(s.err, ErrNoLink) {
+		return s.err
 	}
-	if _, _, lerr := k.nl.LinkMAC(e.ifindex); !errors.Is(lerr, ErrNoLink) {
-		return err
+	if _, err := k.nl.Link(s.e.ifindex); !errors.Is(err, ErrNoLink) {
+		return s.err
 	}
-	delete(k.entries, e.ifindex)
+	k.remove(s.e.ifindex)
 	return nil
 }

@@ -1,7 +1,6 @@
 package netstate
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -10,8 +9,14 @@ import (
 )
 
 // errInterrupted means that what was dumped changed meanwhile
-// (NLM_F_DUMP_INTR), so that the dump may lack something.
-var errInterrupted = errors.New("dump interrupted")
+// (NLM_F_DUMP_INTR), so that the dump may lack something. It passes.
+var errInterrupted error = interrupted{}
+
+type interrupted struct{}
+
+func (interrupted) Error() string { return "dump interrupted" }
+
+func (interrupted) Is(target error) bool { return target == unix.EAGAIN }
 
 // replyTimeout bounds the wait for the kernel, which answers from within the
 // sending call; only a kernel that is in trouble lets it pass.

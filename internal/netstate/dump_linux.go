@@ -54,7 +54,7 @@ func (w *Watcher) reloadRoutes() error {
 // passRTNL waits until changes under way are complete: RTM_GETLINK of one link
 // takes the RTNL lock (rtnl_getlink in net/core/rtnetlink.c). Link 1 is lo.
 func (w *Watcher) passRTNL() error {
-	if err := w.dumps.request(getLink(1), nil); err != nil && !errors.Is(err, unix.ENODEV) {
+	if err := w.ask(getLink(1), nil); err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("wait for the kernel: %w", err)
 	}
 	return nil
@@ -65,7 +65,7 @@ func (w *Watcher) dump(typ uint16, n *snapshot) error {
 	var err error
 	for range maxDumps {
 		n.begin(typ, w.state)
-		err = w.dumps.request(dumpRequest(typ), func(typ uint16, body []byte) error {
+		err = w.ask(dumpRequest(typ), func(typ uint16, body []byte) error {
 			w.count(n.add(typ, body))
 			return w.isCanceled()
 		})

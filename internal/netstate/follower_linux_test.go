@@ -40,9 +40,16 @@ type follower struct {
 
 func follow(t testing.TB, ns *netns, cfg Config) *follower {
 	t.Helper()
+	return followWith(t, ns, cfg, func(*Watcher) {})
+}
+
+// followWith has the Watcher changed before it runs.
+func followWith(t testing.TB, ns *netns, cfg Config, change func(*Watcher)) *follower {
+	t.Helper()
 	f := &follower{t: t, changed: make(chan struct{}, 1), links: map[int]Link{}, addresses: map[addressKey]Address{},
 		neighbours: map[neighbourKey]Neighbour{}, sets: map[routeKey][]Route{}, hold: make(chan struct{})}
 	ns.do(func() (err error) { f.w, err = Open(cfg); return err })
+	change(f.w)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.w.Run(ctx, f.apply) }()

@@ -2,12 +2,16 @@ package netstate
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // TestOverrun holds the consumer while far more routes change than the socket
@@ -65,6 +69,38 @@ func TestOverrun(t *testing.T) {
 	defer f.mu.Unlock()
 	if _, ok := f.link("late"); !ok || len(f.links) != 3 {
 		t.Errorf("links %v", f.links)
+	}
+}
+
+// TestShortage lets requests fail for want of memory, or because all changes all
+// the time, while the routes have to be read anew: it goes on until they can be.
+func TestShortage(t *testing.T) {
+	ns := newNetns(t)
+	var failures atomic.Int32
+	errs := []error{unix.ENOMEM, unix.ENOBUFS, errInterrupted, os.ErrDeadlineExceeded}
+	f := followWith(t, ns, Config{ReceiveBuffer: 4096}, func(w *Watcher) {
+		w.ask = func(msg []byte, each func(uint16, []byte) error) error {
+			if n := failures.Add(-1); n >= 0 {
+				return errs[int(n)%len(errs)]
+			}
+			return w.dumps.request(msg, each)
+		}
+	})
+	index := ns.veth("a0", "a1")
+	ns.do(func() error { return ns.addAddr("a0", "192.0.2.1/24") })
+	ns.do(func() error {
+		return netlink.RouteAdd(&netlink.Route{LinkIndex: index, Dst: &net.IPNet{IP: net.IPv4(10, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)}})
+	})
+	f.awaitKernel(ns)
+	failures.Store(int32(len(errs)))
+	ns.do(func() error { return ns.setDown("a1") }) // the kernel marks routes in silence
+	f.awaitKernel(ns)
+	for i := 0; failures.Load() >= 0; i++ { // what comes next is told after the routes
+		if i == 10 {
+			t.Fatalf("%d failures were not met", failures.Load()+1)
+		}
+		ns.do(func() error { return ns.addAddr("a0", fmt.Sprintf("192.0.2.%d/32", 10+i)) })
+		f.awaitKernel(ns)
 	}
 }
 

@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/shortage"
 )
 
 // MaxBatch bounds the events of one call of apply.
@@ -28,6 +31,7 @@ type Config struct {
 type Watcher struct {
 	events *eventSocket
 	dumps  *conn
+	ask    func(msg []byte, each func(typ uint16, body []byte) error) error // dumps.request
 	state  *State
 	log    *slog.Logger
 	stats  counters
@@ -62,6 +66,7 @@ func Open(cfg Config) (*Watcher, error) {
 		w.events.Close()
 		return nil, fmt.Errorf("netstate: %w", err)
 	}
+	w.ask = w.dumps.request
 	if err := w.load(); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("netstate: %w", err)
@@ -84,17 +89,35 @@ func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 		w.push(ev)
 	}
 	w.push(Event{Op: Synced})
+	var pause shortage.Backoff
 	for {
 		if err := w.flush(); err != nil {
 			return err
 		}
-		w.reading.Store(false)
-		if err := w.step(); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+		w.reading.Store(w.overrun || w.state.stale) // after an error all is yet to be read
+		err := w.step()
+		switch {
+		case err == nil:
+			pause.Reset()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !shortage.Passing(err):
 			return fmt.Errorf("netstate: %w", err)
+		default:
+			w.rest(err, pause.Next())
 		}
+	}
+}
+
+// rest waits before the kernel is asked again, unless Run is to end. Changes
+// that wait meanwhile are not lost, or that they are is told.
+func (w *Watcher) rest(err error, pause time.Duration) {
+	w.log.Warn("the kernel's state cannot be read, trying again", "err", err, "pause", pause)
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-w.canceled:
+	case <-t.C:
 	}
 }
 
@@ -116,7 +139,7 @@ func (w *Watcher) step() error {
 		if empty {
 			w.state.endReplay()
 		}
-		if w.overrun = errors.Is(err, unix.ENOBUFS); err != nil && !w.overrun {
+		if w.overrun = errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM); err != nil && !w.overrun {
 			return err
 		}
 	}

@@ -36,6 +36,37 @@ func Enter(t testing.TB) {
 	}
 }
 
+// NoDescriptors calls fn while the process gets no new descriptor but for so
+// many.
+func NoDescriptors(t testing.TB, but int, fn func()) {
+	t.Helper()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	free := make([]int, but+1) // the lowest ones
+	for i := range free {
+		fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		free[i] = fd
+	}
+	for _, fd := range free {
+		_ = unix.Close(fd)
+	}
+	limit := unix.Rlimit{Cur: uint64(free[but]), Max: was.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	fn()
+}
+
 // NoIPv6 keeps devices made from now on from speaking by themselves: what comes
 // over a wire is then what the test sends.
 func NoIPv6() {
