@@ -87,6 +87,7 @@ func parseRun(cfg *daemon.Config, args []string, out io.Writer) (verbose bool, e
 	fs.Var(&list[netip.Prefix]{values: &cfg.Punt, parse: netip.ParsePrefix}, "punt", "destinations left to the kernel, a `prefix` (repeatable)")
 	fs.BoolVar(&cfg.KeepMAC, "keep-mac", false, "leave the MAC of workload interfaces as found")
 	fs.StringVar(&cfg.Control, "control", cfg.Control, "`path` of the control socket")
+	fs.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "`directory` of the lock and of the record of changed MACs; made where it is missing")
 	fs.BoolVar(&cfg.BypassPolicy, "bypass-policy", false, "forward although rules of the host would no longer apply")
 	fs.StringVar((*string)(&cfg.Claim), "claim", string(cfg.Claim), "how packets are taken from the kernel: auto, tcx, clsact, or none: by forwarding=0 alone")
 	fs.BoolVar(&verbose, "verbose", false, "log what happens to interfaces and neighbours")

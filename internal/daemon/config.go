@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"proxyarpd/forward/claim"
+	"proxyarpd/internal/instance"
 	"proxyarpd/internal/wire"
 )
 
@@ -44,13 +45,13 @@ type Config struct {
 	Control      string // path of the control socket
 	BypassPolicy bool
 	Claim        claim.Mode // how the tc program is attached
-	RunDir       string     // where the records of changed MACs and the lock are
+	StateDir     string     // where the records of changed MACs and the lock are
 }
 
 // Defaults of `run`.
 const (
-	DefaultControl = "/run/proxyarpd.sock"
-	DefaultRunDir  = "/run/proxyarpd"
+	DefaultControl  = "/run/proxyarpd.sock"
+	DefaultStateDir = instance.DefaultDir
 )
 
 // Default is the configuration without flags.
@@ -64,7 +65,7 @@ func Default() Config {
 		RPFilter:  1,
 		Control:   DefaultControl,
 		Claim:     claim.Auto,
-		RunDir:    DefaultRunDir,
+		StateDir:  DefaultStateDir,
 	}
 }
 
@@ -107,6 +108,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MAC.IsZero() || c.MAC.IsMulticast() {
 		return fmt.Errorf("--mac %s can't be an interface's address", c.MAC)
+	}
+	if c.StateDir == "" {
+		return errors.New("--state-dir: no directory")
 	}
 	if c.Control == "" || len(c.Control) > maxSocketPath {
 		return fmt.Errorf("--control %q: a socket's path has 1 to %d bytes", c.Control, maxSocketPath)

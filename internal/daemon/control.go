@@ -94,7 +94,7 @@ func (c *control) evict() bool {
 func (d *Daemon) listen() (*control, error) {
 	own, l, err := bindSocket(d.cfg.Control)
 	if err != nil {
-		return nil, fmt.Errorf("--control %s: %w", d.cfg.Control, err)
+		return nil, fmt.Errorf("control socket %s: %w: --control names another one", d.cfg.Control, err)
 	}
 	return newControl(d, l, own), nil
 }

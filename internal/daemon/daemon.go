@@ -127,11 +127,11 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	if err := checkCapabilities(&cfg); err != nil {
 		return err
 	}
-	cookie, err := instance.NetnsCookie()
+	ns, err := instance.CurrentNetns()
 	if err != nil {
 		return err
 	}
-	lock, err := instance.Acquire(cfg.RunDir, cookie, log)
+	lock, err := instance.Acquire(cfg.StateDir, ns, log)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	}
 	d.taps.d = d
 	defer func() { err = errors.Join(err, d.close()) }()
-	if err := d.open(ctx, cookie); err != nil {
+	if err := d.open(ctx, ns); err != nil {
 		return err
 	}
 	return d.run(ctx)
@@ -152,8 +152,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 
 // open makes everything that needs the kernel, in the order in which each part
 // needs the one before it. Frames are not touched before start.
-func (d *Daemon) open(ctx context.Context, cookie uint64) error {
-	if err := d.patiently(ctx, d.openRequests(cookie)); err != nil {
+func (d *Daemon) open(ctx context.Context, ns instance.Netns) error {
+	if err := d.patiently(ctx, d.openRequests(ns)); err != nil {
 		return err
 	}
 	// The kernel's state is read while the programs are loaded: each takes a while.
@@ -199,7 +199,7 @@ func (d *Daemon) patiently(ctx context.Context, open func() error) error {
 	})
 }
 
-func (d *Daemon) openRequests(cookie uint64) func() error {
+func (d *Daemon) openRequests(ns instance.Netns) func() error {
 	return func() (err error) {
 		for _, req := range d.requesters() {
 			if *req == nil {
@@ -209,7 +209,7 @@ func (d *Daemon) openRequests(cookie uint64) func() error {
 			}
 		}
 		d.learn = newLearner(d, d.learnReq)
-		d.macs, err = macs.Open(d.cfg.RunDir, cookie, macSetter{Kernel: &d.kernel, d: d}, d.log)
+		d.macs, err = macs.Open(d.cfg.StateDir, ns, macSetter{Kernel: &d.kernel, d: d}, d.log)
 		return err
 	}
 }
@@ -338,6 +338,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.opener(ctx) })
 	g.Go(func() error { d.followSettings(ctx); return nil })
 	g.Go(func() error { d.claimer(ctx); return nil })
+	g.Go(func() error { d.sweep(ctx); return nil })
 	if d.loop != nil {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the datapath holds one while it spins
 		// First the kernel gets its frames back, then the ring is emptied.
@@ -358,6 +359,21 @@ func (d *Daemon) run(ctx context.Context) error {
 		d.log.Info("stopping")
 	}
 	return err
+}
+
+// sweep removes what others have left, when there is nothing better to do.
+func (d *Daemon) sweep(ctx context.Context) {
+	select {
+	case <-d.waitReady():
+	case <-ctx.Done():
+		return
+	}
+	switch removed, err := instance.Sweep(d.cfg.StateDir); {
+	case err != nil:
+		d.log.Warn("files of daemons that were killed stay", "err", err)
+	case removed > 0:
+		d.log.Info("removed files of daemons that were killed, whose network namespaces are gone", "files", removed)
+	}
 }
 
 // giveBack has the ring's filter take no more frames.

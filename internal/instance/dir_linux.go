@@ -17,7 +17,7 @@ const DefaultDir = "/run/proxyarpd"
 // what is read from it decides what the daemon changes with its privileges.
 func OpenDir(path string) (*os.File, error) {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("instance: cannot make the state directory: %w", err)
+		return nil, fmt.Errorf("instance: cannot make the state directory: %w: --state-dir names another one", err)
 	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {

@@ -48,14 +48,14 @@ type Lock struct {
 	socket net.Listener // nil if somebody without privileges sits on the name
 }
 
-// Acquire takes the lock of the calling thread's network namespace, whose cookie [NetnsCookie] gives. The file is
-// netns-<cookie>.lock in dir and holds the process ID.
-func Acquire(dir string, cookie uint64, log *slog.Logger) (*Lock, error) {
+// Acquire takes the lock of the calling thread's network namespace, which [CurrentNetns] gives. The file is
+// ns.File("lock") in dir and holds the process ID.
+func Acquire(dir string, ns Netns, log *slog.Logger) (*Lock, error) {
 	d, err := OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lock{dir: d, name: fmt.Sprintf("netns-%d.lock", cookie)}
+	l := &Lock{dir: d, name: ns.File("lock")}
 	if err := l.lockFile(); err != nil {
 		d.Close()
 		return nil, err
@@ -135,23 +135,4 @@ func readPID(f *os.File) int {
 		return 0
 	}
 	return pid
-}
-
-// NetnsCookie identifies the calling thread's network namespace. SO_NETNS_COOKIE (5.14) is never used again while
-// the machine is up; on an older kernel it is the namespace's inode number, which may be.
-func NetnsCookie() (uint64, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	if err == nil {
-		return cookie, nil
-	}
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
-		return 0, fmt.Errorf("instance: cannot tell the network namespace: %w", err)
-	}
-	return st.Ino, nil
 }

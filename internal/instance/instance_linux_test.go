@@ -37,9 +37,9 @@ func child(what string) {
 	var err error
 	switch verb {
 	case "acquire":
-		var cookie uint64
-		if cookie, err = NetnsCookie(); err == nil {
-			_, err = Acquire(dir, cookie, slog.New(slog.DiscardHandler))
+		var ns Netns
+		if ns, err = CurrentNetns(); err == nil {
+			_, err = Acquire(dir, ns, slog.New(slog.DiscardHandler))
 		}
 	case "squat": // an ordinary listener
 		_, err = listen()
@@ -67,22 +67,22 @@ func skip(t testing.TB, format string, args ...any) {
 
 // namespace moves the calling test into a new network namespace. The test's goroutine stays locked to its thread,
 // so the thread ends with the test, and the namespace with the thread and the children.
-func namespace(t testing.TB) uint64 {
+func namespace(t testing.TB) Netns {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		skip(t, "unshare(CLONE_NEWNET): %v (CAP_SYS_ADMIN is missing)", err)
 	}
-	return cookie(t)
+	return current(t)
 }
 
-func cookie(t testing.TB) uint64 {
+func current(t testing.TB) Netns {
 	t.Helper()
-	c, err := NetnsCookie()
+	ns, err := CurrentNetns()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return ns
 }
 
 // start runs a child in the test's namespace, or in its own, and returns it with its first line.
@@ -156,7 +156,7 @@ func TestOneANamespace(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, fmt.Sprintf("netns-%d.lock", c))); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, c.File("lock"))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the lock file is left behind: %v", err)
 	}
 	l, err = Acquire(dir, c, log)
@@ -281,13 +281,13 @@ func TestDirectoryIsChecked(t *testing.T) {
 	}
 }
 
-func TestCookiesDiffer(t *testing.T) {
+func TestNetnsDiffer(t *testing.T) {
 	runtime.LockOSThread()
-	a, again := cookie(t), cookie(t)
-	if a == 0 || a != again {
-		t.Errorf("one namespace has the cookies %d and %d", a, again)
+	a, again := current(t), current(t)
+	if a.Cookie == 0 || a.Inode == 0 || a != again {
+		t.Errorf("one namespace is %v and %v", a, again)
 	}
-	if b := namespace(t); b == a {
-		t.Errorf("two namespaces have the cookie %d", b)
+	if b := namespace(t); b.Cookie == a.Cookie || b.Inode == a.Inode {
+		t.Errorf("two namespaces are %v and %v", a, b)
 	}
 }

@@ -255,8 +255,8 @@ func TestRecordsOfDeadDaemonsAreRemoved(t *testing.T) {
 		return f
 	}
 	const dead, living = 0, 1
-	gone := []*os.File{touch(dead, ".lock"), touch(dead, ".json")}
-	kept := []*os.File{touch(dead, "0.json"), touch(living, ".lock"), touch(living, ".json")}
+	gone := []*os.File{touch(dead, ".7.lock"), touch(dead, ".7.json")}
+	kept := []*os.File{touch(dead, "0.7.json"), touch(living, ".8.lock"), touch(living, ".8.json")}
 	if err := syscall.Flock(int(kept[1].Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}

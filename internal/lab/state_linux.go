@@ -165,18 +165,23 @@ func removeNode(netns string, inUse bool) error {
 	return linksErr
 }
 
-// removeDaemonRecords removes netns-COOKIE.lock and its like, best effort: the
+// removeDaemonRecords removes netns-COOKIE.INODE.lock and its like, best effort: the
 // cookie is never used again before the next boot, which empties /run. A daemon
 // that still lives holds the lock and removes its records itself.
 func removeDaemonRecords(cookie uint64) {
 	prefix := filepath.Join(stateDir, "netns-"+strconv.FormatUint(cookie, 10)+".")
-	if f, err := os.Open(prefix + "lock"); err == nil {
-		defer f.Close()
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-			return
+	records, _ := filepath.Glob(prefix + "*")
+	for _, path := range records {
+		if filepath.Ext(path) != ".lock" {
+			continue
+		}
+		if f, err := os.Open(path); err == nil {
+			defer f.Close()
+			if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+				return
+			}
 		}
 	}
-	records, _ := filepath.Glob(prefix + "*")
 	for _, path := range records {
 		os.Remove(path)
 	}

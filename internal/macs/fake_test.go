@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"proxyarpd/internal/instance"
 )
 
 var (
@@ -139,7 +141,7 @@ func (f *fake) state() string {
 
 func open(t testing.TB, dir string, nl Netlink) *Keeper {
 	t.Helper()
-	k, err := Open(dir, 42, nl, slog.New(slog.DiscardHandler))
+	k, err := Open(dir, instance.Netns{Cookie: 42}, nl, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"proxyarpd/internal/nstest"
+
+	"proxyarpd/internal/instance"
 )
 
 func sh(t testing.TB, script string) string {
@@ -188,7 +190,7 @@ func BenchmarkHundreds(b *testing.B) {
 			f.link(i, fmt.Sprintf("cali%d", i), random)
 			all = append(all, Change{i, f.links[i].name, random, ee})
 		}
-		k, err := Open(b.TempDir()+"/state", 42, f, slog.New(slog.DiscardHandler))
+		k, err := Open(b.TempDir()+"/state", instance.Netns{Cookie: 42}, f, slog.New(slog.DiscardHandler))
 		check(b, err)
 		for _, err := range k.SetAll(all) {
 			check(b, err)

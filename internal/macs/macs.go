@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 
+	"proxyarpd/internal/instance"
 	"proxyarpd/internal/printable"
 )
 
@@ -128,8 +129,8 @@ func (e *entry) ours(mac MAC) bool { return mac == e.set || e.previous != MAC{} 
 
 // Open reads the record that a killed predecessor left in dir for the network namespace. It changes nothing:
 // [Keeper.Restore] does. A record that is no record is an error that names the file.
-func Open(dir string, netnsCookie uint64, nl Netlink, log *slog.Logger) (*Keeper, error) {
-	s, err := openStore(dir, netnsCookie)
+func Open(dir string, ns instance.Netns, nl Netlink, log *slog.Logger) (*Keeper, error) {
+	s, err := openStore(dir, ns)
 	if err != nil {
 		return nil, err
 	}

@@ -9,9 +9,11 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"proxyarpd/internal/instance"
 )
 
-const recordFile = "/netns-42.json"
+const recordFile = "/netns-42.0.json"
 
 func absent(t *testing.T, dir string) {
 	t.Helper()
@@ -204,7 +206,7 @@ func TestLeftAlone(t *testing.T) {
 			tt.meanwhile(f)
 			before := f.state()
 			var said bytes.Buffer
-			k, err := Open(dir, 42, f, slog.New(slog.NewTextHandler(&said, nil)))
+			k, err := Open(dir, instance.Netns{Cookie: 42}, f, slog.New(slog.NewTextHandler(&said, nil)))
 			check(t, err)
 			check(t, k.Restore(context.Background()))
 			if got := f.state(); got != before {
@@ -401,7 +403,7 @@ func TestCorruptRecord(t *testing.T) {
 			dir := t.TempDir()
 			check(t, os.Chmod(dir, 0o700))
 			check(t, os.WriteFile(dir+recordFile, []byte(text), 0o600))
-			_, err := Open(dir, 42, newFake(), slog.New(slog.DiscardHandler))
+			_, err := Open(dir, instance.Netns{Cookie: 42}, newFake(), slog.New(slog.DiscardHandler))
 			if err == nil || !strings.Contains(err.Error(), dir+recordFile) || !strings.Contains(err.Error(), "remove") {
 				t.Errorf("error %v", err)
 			}
@@ -411,7 +413,7 @@ func TestCorruptRecord(t *testing.T) {
 	check(t, os.Chmod(dir, 0o700))
 	check(t, os.WriteFile(dir+"/elsewhere", []byte(good), 0o600))
 	check(t, os.Symlink(dir+"/elsewhere", dir+recordFile))
-	if _, err := Open(dir, 42, newFake(), slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := Open(dir, instance.Netns{Cookie: 42}, newFake(), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a symbolic link is read")
 	}
 }

@@ -17,16 +17,16 @@ import (
 // /run, and what a power cut takes it takes from the interfaces too.
 type store struct {
 	dir   *os.File
-	netns uint64
+	netns uint64 // cookie
 	name  string
 }
 
-func openStore(dir string, netns uint64) (*store, error) {
+func openStore(dir string, ns instance.Netns) (*store, error) {
 	d, err := instance.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &store{dir: d, netns: netns, name: fmt.Sprintf("netns-%d.json", netns)}, nil
+	return &store{dir: d, netns: ns.Cookie, name: ns.File("json")}, nil
 }
 
 func (s *store) Close() error { return s.dir.Close() }

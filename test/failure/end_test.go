@@ -193,18 +193,18 @@ func TestLabDownAfterKill(t *testing.T) {
 	}
 	t.Cleanup(func() { l.Close() })
 	p := serve(t, l)[0]
-	var cookie uint64
-	if err := l.Do("host0", func() (err error) { cookie, err = instance.NetnsCookie(); return err }); err != nil {
+	var ns instance.Netns
+	if err := l.Do("host0", func() (err error) { ns, err = instance.CurrentNetns(); return err }); err != nil {
 		t.Fatal(err)
 	}
 	p.Kill()
-	if len(recordsOf(t, cookie)) == 0 {
+	if len(recordsOf(t, ns)) == 0 {
 		t.Fatal("a killed daemon has left no record")
 	}
 	if out, err := exec.Command(labtest.Binary(t), "lab", "down", "--name", name).CombinedOutput(); err != nil {
 		t.Fatalf("lab down: %v\n%s", err, out)
 	}
-	left := recordsOf(t, cookie)
+	left := recordsOf(t, ns)
 	for _, pattern := range []string{"/run/netns/" + name + "*", "/run/proxyarpd/lab-" + name + "*"} {
 		found, _ := filepath.Glob(pattern)
 		left = append(left, found...)

@@ -153,16 +153,16 @@ func files(t testing.TB, p *labtest.Process) int {
 // records lists what the daemon's state directory has of a node.
 func records(t testing.TB, l *lab.Lab, node string) []string {
 	t.Helper()
-	var cookie uint64
-	if err := l.Do(node, func() (err error) { cookie, err = instance.NetnsCookie(); return err }); err != nil {
+	var ns instance.Netns
+	if err := l.Do(node, func() (err error) { ns, err = instance.CurrentNetns(); return err }); err != nil {
 		t.Fatal(err)
 	}
-	return recordsOf(t, cookie)
+	return recordsOf(t, ns)
 }
 
-func recordsOf(t testing.TB, cookie uint64) []string {
+func recordsOf(t testing.TB, ns instance.Netns) []string {
 	t.Helper()
-	found, err := filepath.Glob(fmt.Sprintf("%s/netns-%d.*", daemon.DefaultRunDir, cookie))
+	found, err := filepath.Glob(daemon.DefaultStateDir + "/" + ns.File("*"))
 	if err != nil {
 		t.Fatal(err)
 	}

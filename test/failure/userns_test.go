@@ -33,3 +33,33 @@ kill $daemon; wait $daemon; end=$?
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestReadOnlyRun: where nothing can be written to /run, the error says what to
+// do, and that works.
+func TestReadOnlyRun(t *testing.T) {
+	labtest.Need(t, "unshare", "ip", "mount")
+	elsewhere := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	script := `
+mount -t tmpfs -o ro none /run && ip link set lo up && ip link add cali1 type veth peer name peer0 && ip link set cali1 up && ip link set peer0 up || exit 3
+"$0" run && exit 4
+"$0" run --state-dir "$1/state" && exit 5
+"$0" run --state-dir "$1/state" --control "$1/control" & daemon=$!
+"$0" status --control "$1/control" --wait 20s; ready=$?
+ls "$1/state"
+kill $daemon; wait $daemon; end=$?
+[ $ready = 0 ] && [ $end = 0 ]`
+	out, err := exec.CommandContext(ctx, "unshare", "--mount", "--net", "sh", "-c", script, labtest.Binary(t), elsewhere).CombinedOutput()
+	if strings.Contains(string(out), "unshare failed") {
+		labtest.Skip(t, "a mount namespace: %s", out)
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"/run/proxyarpd: read-only file system: --state-dir names another one", "/run/proxyarpd.sock", "--control names another one", ".lock"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%q isn't said:\n%s", want, out)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package instance
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// apart calls do in a network namespace of its own, and gives that. Its thread ends with it.
+func apart(t *testing.T, do func(ns Netns) error) (ns Netns) {
+	t.Helper()
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			ns, err = CurrentNetns()
+		}
+		if err == nil {
+			err = do(ns)
+		}
+		failed <- err
+	}()
+	if err := <-failed; err != nil {
+		skip(t, "network namespace: %v", err)
+	}
+	return ns
+}
+
+// TestSweep: files go with their namespace, and not as long as anybody has that in any way.
+func TestSweep(t *testing.T) {
+	if !seesAllProcesses() {
+		skip(t, "not in the first PID namespace")
+	}
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var kept []string
+	keep := func(ns Netns) {
+		names := []string{ns.File("lock"), ns.File("json")}
+		write(names...)
+		kept = append(kept, names...)
+	}
+	keep(current(t))
+
+	var opened *os.File
+	keep(apart(t, func(Netns) (err error) { opened, err = os.Open("/proc/thread-self/ns/net"); return err }))
+	defer opened.Close()
+
+	mount := filepath.Join(t.TempDir(), "ns")
+	if err := os.WriteFile(mount, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keep(apart(t, func(Netns) error { return unix.Mount("/proc/thread-self/ns/net", mount, "", unix.MS_BIND, "") }))
+	defer func() {
+		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+
+	var inside *exec.Cmd
+	keep(apart(t, func(Netns) error {
+		inside = exec.Command("cat")
+		if _, err := inside.StdinPipe(); err != nil {
+			return err
+		}
+		inside.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: 0}
+		return inside.Start()
+	}))
+	defer func() { _ = inside.Process.Kill(); _ = inside.Wait() }()
+
+	// An inode number that has gone is free for the next, so that these may come to live again: they are made last.
+	gone := func(exts ...string) (ns Netns) {
+		ns = apart(t, func(Netns) error { return nil })
+		for _, ext := range exts {
+			write(ns.File(ext))
+		}
+		return ns
+	}
+	gone("lock", "json")
+	gone("json")
+	gone("lock", "json.new")
+	held := gone("lock", "json")
+	kept = append(kept, held.File("lock"), held.File("json"))
+	f, err := os.Open(filepath.Join(dir, held.File("lock")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"lab-x.json", "netns-7.json", "netns-.7.lock", "netns-7.x.lock", "netns-7.8"} {
+		write(name)
+		kept = append(kept, name)
+	}
+
+	removed, err := Sweep(dir)
+	if err != nil || removed != 5 {
+		t.Errorf("%d files removed (%v), want 5", removed, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	slices.Sort(kept)
+	if !slices.Equal(left, kept) {
+		t.Errorf("left are %v, want %v", left, kept)
+	}
+}
+
+func TestParseFile(t *testing.T) {
+	for _, ns := range []Netns{{1, 2}, {1<<64 - 1, 4026531840}} {
+		for _, ext := range []string{"lock", "json", "json.new"} {
+			if got, ok := parseFile(ns.File(ext)); !ok || got != ns {
+				t.Errorf("%s: %v, %v", ns.File(ext), got, ok)
+			}
+		}
+	}
+	for _, name := range []string{"", "netns-", "netns-1.json", "netns-1.2", "netns-1.-2.json", "netns-1.2x.lock", "xnetns-1.2.lock", fmt.Sprintf("netns-%s.1.lock", "18446744073709551616")} {
+		if ns, ok := parseFile(name); ok {
+			t.Errorf("%q is %v", name, ns)
+		}
+	}
+}
