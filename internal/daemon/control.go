@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,9 @@ const (
 	controlClients  = 16
 	controlRequest  = 64 << 10 // bytes
 	controlDeadline = 5 * time.Second
+	lastDeadline    = 500 * time.Millisecond
 	maxWait         = 10 * time.Minute
+	acceptPause     = 100 * time.Millisecond // between attempts, at most; who came since then may be about to speak
 )
 
 // request is one line of JSON from a client; the answer is one line too.
@@ -55,7 +58,7 @@ type control struct {
 	slot chan struct{}
 
 	mu   sync.Mutex
-	idle []*net.UnixConn // oldest first: we wait for the client, not it for us
+	idle []idleClient // oldest first
 
 	evicted, refused *burst
 }
@@ -67,27 +70,63 @@ func newControl(d *Daemon, l net.Listener, own *ownSocket) *control {
 	}
 }
 
+// idleClient is one that we wait for, and that does not wait for us.
+type idleClient struct {
+	conn  *net.UnixConn
+	since time.Time
+}
+
+// silent reports whether the client has said nothing that is not read yet, for at least that long.
+func (i idleClient) silent(atLeast time.Duration) bool {
+	unread := 0
+	raw, err := i.conn.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { unread, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	}
+	return err != nil || unread == 0 && time.Since(i.since) >= atLeast
+}
+
 // setIdle says whether the client is the one who is waited for.
 func (c *control) setIdle(conn *net.UnixConn, idle bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.idle = slices.DeleteFunc(c.idle, func(o *net.UnixConn) bool { return o == conn })
+	c.idle = slices.DeleteFunc(c.idle, func(o idleClient) bool { return o.conn == conn })
 	if idle {
-		c.idle = append(c.idle, conn)
+		c.idle = append(c.idle, idleClient{conn, time.Now()})
 	}
 }
 
-// evict hangs up on the client that is idle longest, if one is.
-func (c *control) evict() bool {
+// evict hangs up on the client that is idle longest, if one is for at least that long.
+func (c *control) evict(atLeast time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.idle) == 0 {
+	i := slices.IndexFunc(c.idle, func(o idleClient) bool { return o.silent(atLeast) })
+	if i < 0 {
 		return false
 	}
-	_ = c.idle[0].Close()
-	c.idle = slices.Delete(c.idle, 0, 1)
+	_ = c.idle[i].conn.Close()
+	c.idle = slices.Delete(c.idle, i, i+1)
 	c.evicted.add("")
 	return true
+}
+
+// awaited reports whether a client waits to be accepted. Accept takes a descriptor before it looks for one (Linux,
+// net/socket.c), and fails when there is none even if nobody waits.
+func (c *control) awaited() bool {
+	l, ok := c.l.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var n int
+	var errPoll error
+	err = raw.Control(func(fd uintptr) {
+		n, errPoll = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	})
+	return n > 0 || err != nil || errPoll != nil
 }
 
 // listen makes the control socket.
@@ -111,7 +150,7 @@ func (c *control) serve(ctx context.Context) error {
 	defer wg.Wait()
 	failed := newBurst(c.log, "control clients can't be accepted, trying again")
 	defer failed.end()
-	var pause shortage.Backoff
+	pause := shortage.Backoff{Most: acceptPause}
 	for {
 		conn, err := c.l.Accept()
 		switch {
@@ -121,9 +160,11 @@ func (c *control) serve(ctx context.Context) error {
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return nil
 		default:
-			failed.add(err.Error())
-			if shortage.Passing(err) {
-				c.evict() // what it has is free in a moment
+			if c.awaited() {
+				failed.add(err.Error())
+				if shortage.Passing(err) {
+					c.evict(acceptPause) // what it has is free in a moment
+				}
 			}
 			select {
 			case <-ctx.Done():
@@ -138,7 +179,7 @@ func (c *control) admit(ctx context.Context, wg *sync.WaitGroup, conn *net.UnixC
 	select {
 	case c.slot <- struct{}{}:
 	default:
-		if !c.evict() {
+		if !c.evict(0) {
 			c.refused.add("all are busy")
 			_ = conn.Close() // too many at once
 			return
@@ -165,7 +206,7 @@ func (c *control) client(ctx context.Context, conn *net.UnixConn, keep func() bo
 		c.refused.add(err.Error())
 		return
 	}
-	_ = conn.SetDeadline(time.Now().Add(controlDeadline))
+	_ = conn.SetDeadline(time.Now().Add(c.patience(conn)))
 	line, err := bufio.NewReader(io.LimitReader(conn, controlRequest)).ReadBytes('\n')
 	if err != nil {
 		return
@@ -189,6 +230,19 @@ func (c *control) client(ctx context.Context, conn *net.UnixConn, keep func() bo
 	c.setIdle(conn, true)
 	_ = conn.SetDeadline(time.Now().Add(controlDeadline))
 	_ = json.NewEncoder(conn).Encode(&rep)
+}
+
+// patience is how long the request may take to come. Who takes one of the last descriptors, which the daemon itself
+// needs now and then, has little: the kernel gives out the lowest number that is free.
+func (c *control) patience(conn *net.UnixConn) time.Duration {
+	number := 0
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { number = int(fd) })
+	}
+	if number >= limitOfDescriptors()-fewDescriptors {
+		return lastDeadline
+	}
+	return controlDeadline
 }
 
 // allowed lets root in, and the user the daemon runs as.

@@ -300,7 +300,10 @@ func (d *Daemon) run(ctx context.Context) error {
 	told := ctx
 	ctx, cancel := context.WithCancel(context.WithoutCancel(told))
 	defer cancel()
-	var err error
+	err := enoughDescriptors()
+	if err != nil {
+		return err
+	}
 	if d.control, err = d.listen(); err != nil {
 		return err
 	}

@@ -22,6 +22,23 @@ type Descriptors struct {
 // captures, and what is open for the length of a question to the kernel.
 const spareDescriptors = controlClients + 2*captureSessions + 8
 
+// fewDescriptors are those with which nothing goes on but slowly: a claim or two, a client, a file, a socket.
+const fewDescriptors = 8
+
+// ofControl are the control socket and its directory.
+const ofControl = 2
+
+// enoughDescriptors is an error if the daemon, which has made all else that it needs for its whole life, could not even
+// say why it does not get on.
+func enoughDescriptors() error {
+	base, limit := openDescriptors()+ofControl, limitOfDescriptors()
+	if limit-base >= fewDescriptors {
+		return nil
+	}
+	return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %d are the least, %d are wanted, and one an interface",
+		limit, base+fewDescriptors, base+spareDescriptors)
+}
+
 // descriptors are those of the process, without claims: one an interface where
 // the kernel has TCX.
 type descriptors struct {

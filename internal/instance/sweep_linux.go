@@ -18,11 +18,17 @@ import (
 // A namespace lives while a process or a thread is in it, or while somebody has it open or mounted. Whoever does not
 // see all processes can't tell, and removes nothing.
 func Sweep(dir string) (removed int, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("instance: files of namespaces that are gone: %w", err)
-		}
-	}()
+	if !seesAllProcesses() {
+		return 0, nil
+	}
+	if removed, err = sweep(dir); err != nil {
+		err = fmt.Errorf("instance: files of namespaces that are gone: %w", err)
+	}
+	return removed, err
+}
+
+// sweep is Sweep for who sees the processes of all namespaces that matter.
+func sweep(dir string) (removed int, err error) {
 	d, err := OpenDir(dir)
 	if err != nil {
 		return 0, err
@@ -42,7 +48,7 @@ func Sweep(dir string) (removed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if delete(dead, own); len(dead) == 0 || !seesAllProcesses() {
+	if delete(dead, own); len(dead) == 0 {
 		return 0, nil
 	}
 	living, err := livingNetns()

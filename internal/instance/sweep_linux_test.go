@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,10 +33,30 @@ func apart(t *testing.T, do func(ns Netns) error) (ns Netns) {
 	return ns
 }
 
+// inside runs this test in a PID namespace of its own, where it sees all processes; it reports whether it is that run.
+func inside(t *testing.T) bool {
+	const marker = "PROXYARPD_TEST_INSIDE"
+	if os.Getenv(marker) != "" {
+		return true
+	}
+	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+		os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), marker+"=1")
+	if os.Geteuid() != 0 {
+		skip(t, "not root")
+	}
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Error(err)
+	}
+	return false
+}
+
 // TestSweep: files go with their namespace, and not as long as anybody has that in any way.
 func TestSweep(t *testing.T) {
-	if !seesAllProcesses() {
-		skip(t, "not in the first PID namespace")
+	if !inside(t) {
+		return
 	}
 	dir := filepath.Join(t.TempDir(), "state")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -74,16 +93,15 @@ func TestSweep(t *testing.T) {
 		}
 	}()
 
-	var inside *exec.Cmd
+	var held *exec.Cmd
 	keep(apart(t, func(Netns) error {
-		inside = exec.Command("cat")
-		if _, err := inside.StdinPipe(); err != nil {
+		held = exec.Command("cat")
+		if _, err := held.StdinPipe(); err != nil {
 			return err
 		}
-		inside.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: 0}
-		return inside.Start()
+		return held.Start()
 	}))
-	defer func() { _ = inside.Process.Kill(); _ = inside.Wait() }()
+	defer func() { _ = held.Process.Kill(); _ = held.Wait() }()
 
 	// An inode number that has gone is free for the next, so that these may come to live again: they are made last.
 	gone := func(exts ...string) (ns Netns) {
@@ -96,9 +114,9 @@ func TestSweep(t *testing.T) {
 	gone("lock", "json")
 	gone("json")
 	gone("lock", "json.new")
-	held := gone("lock", "json")
-	kept = append(kept, held.File("lock"), held.File("json"))
-	f, err := os.Open(filepath.Join(dir, held.File("lock")))
+	locked := gone("lock", "json")
+	kept = append(kept, locked.File("lock"), locked.File("json"))
+	f, err := os.Open(filepath.Join(dir, locked.File("lock")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +129,7 @@ func TestSweep(t *testing.T) {
 		kept = append(kept, name)
 	}
 
-	removed, err := Sweep(dir)
+	removed, err := sweep(dir)
 	if err != nil || removed != 5 {
 		t.Errorf("%d files removed (%v), want 5", removed, err)
 	}
@@ -126,6 +144,23 @@ func TestSweep(t *testing.T) {
 	slices.Sort(kept)
 	if !slices.Equal(left, kept) {
 		t.Errorf("left are %v, want %v", left, kept)
+	}
+}
+
+// TestSweepBlind: who does not see all processes removes nothing.
+func TestSweepBlind(t *testing.T) {
+	dir := t.TempDir()
+	gone := apart(t, func(Netns) error { return nil })
+	path := filepath.Join(dir, gone.File("lock"))
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := Sweep(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); (removed == 0) != (err == nil) || (removed == 1) != seesAllProcesses() {
+		t.Errorf("%d removed, sees all: %v; %v", removed, seesAllProcesses(), err)
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
+
+	"proxyarpd/internal/shortage"
 )
 
 // Restore puts back what a predecessor changed and this process has not taken over by [Keeper.Set]. A caller that
@@ -25,14 +28,22 @@ func (k *Keeper) Restore(ctx context.Context) error {
 	return k.restore(ctx, func(e *entry) bool { return !e.own })
 }
 
-// Close puts everything back and removes the record, unless something could not be put back: that stays in it.
+// closePatience is how long the end waits for what is short: nobody tries again after it.
+const closePatience = 5 * time.Second
+
+// Close puts everything back and removes the record, unless something could not be put back: that stays in it. What
+// fails for want of descriptors or memory is tried again for five seconds.
 func (k *Keeper) Close() error {
 	k.lock()
 	defer k.unlock()
 	if k.closed {
 		return nil
 	}
-	err := k.restore(context.Background(), func(*entry) bool { return true })
+	ctx := context.Background()
+	restore := func() error { return k.restore(ctx, func(*entry) bool { return true }) }
+	err := shortage.Retry(ctx, closePatience, restore, func(err error, pause time.Duration) {
+		k.log.Warn("not all MACs are back yet, trying again", "err", err, "pause", pause)
+	})
 	k.closed = true
 	return errors.Join(err, k.store.Close())
 }
