@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward/claim"
+	"proxyarpd/internal/engine"
 	"proxyarpd/internal/shortage"
 )
 
@@ -39,11 +40,9 @@ func enoughDescriptors() error {
 		limit, base+fewDescriptors, base+spareDescriptors)
 }
 
-// descriptors are those of the process, without claims: one an interface where
-// the kernel has TCX.
-type descriptors struct {
-	base   int // open when the daemon had started
-	warned int // the need that was warned of
+// limits are the descriptors of the process.
+type limits struct {
+	base int // open when the daemon had started, without claims: one an interface where the kernel has TCX
 }
 
 // limitOfDescriptors is the soft limit, which Go's runtime has raised to the
@@ -75,35 +74,35 @@ func openDescriptors() int {
 	return max(len(names)-1, 0)
 }
 
-// ofClaims is how many descriptors the claims have, or would have with all
-// interfaces served. mu is held.
-func (d *Daemon) ofClaims() (have, need int) {
-	if d.claim == nil || d.cfg.Claim == claim.None {
-		return 0, 0
+// ofClaims is how many descriptors the claims would have with all interfaces
+// served.
+func (o *owner) ofClaims() (need int) {
+	if !o.eng.CanClaim() {
+		return 0
 	}
-	have = d.claim.Links()
-	if d.claim.Mode() == claim.Clsact {
-		return have, have
+	how, have := o.eng.Claims()
+	if how == claim.Clsact {
+		return have
 	}
-	for _, p := range d.ports {
-		if d.loop != nil && !p.refused || p.aliases != [2]macAddr{} {
+	for _, p := range o.ports {
+		if o.eng.Forwards() && p.left == nil || p.filter.Aliases != [2]macAddr{} {
 			need++
 		}
 	}
-	return have, max(have, need)
+	return max(have, need)
 }
 
-// descriptorStatus is for `status`. mu is held.
-func (d *Daemon) descriptorStatus() Descriptors {
-	_, need := d.ofClaims()
-	return Descriptors{InUse: openDescriptors(), Limit: limitOfDescriptors(), Needed: d.fds.base + spareDescriptors + need}
+// descriptors is for `status`.
+func (o *owner) descriptors() Descriptors {
+	return Descriptors{InUse: openDescriptors(), Limit: limitOfDescriptors(), Needed: o.limits.base + spareDescriptors + o.ofClaims()}
 }
 
 // roomToClaim is an error if one more claim would take of the descriptors that
 // all else needs: then nobody could ask why. Of few, claims take half.
-func (d *Daemon) roomToClaim() error {
+func (l *limits) roomToClaim(eng engine.Engine) error {
 	limit := limitOfDescriptors()
-	if free := limit - d.fds.base; d.claim.Mode() == claim.Clsact || d.claim.Links() < max(free-spareDescriptors, free/2) {
+	how, have := eng.Claims()
+	if free := limit - l.base; how == claim.Clsact || have < max(free-spareDescriptors, free/2) {
 		return nil
 	}
 	return fmt.Errorf("the limit of %d descriptors leaves none to further interfaces, raise it (ulimit -n, LimitNOFILE): %w", limit, unix.EMFILE)
@@ -111,11 +110,11 @@ func (d *Daemon) roomToClaim() error {
 
 // warnDescriptors says once, and again if it gets worse by half, that the limit
 // may be met.
-func (d *Daemon) warnDescriptors() {
-	s := d.descriptorStatus()
-	if s.Needed <= s.Limit || 2*s.Needed < 3*d.fds.warned {
+func (o *owner) warnDescriptors() {
+	s := o.descriptors()
+	if s.Needed <= s.Limit || 2*s.Needed < 3*o.warned {
 		return
 	}
-	d.fds.warned = s.Needed
-	d.log.Warn("descriptors may run out: raise the limit (ulimit -n, LimitNOFILE)", "needed", s.Needed, "limit", s.Limit, "in use", s.InUse)
+	o.warned = s.Needed
+	o.log.Warn("descriptors may run out: raise the limit (ulimit -n, LimitNOFILE)", "needed", s.Needed, "limit", s.Limit, "in use", s.InUse)
 }

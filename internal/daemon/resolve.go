@@ -102,7 +102,7 @@ func (d *Daemon) resolveHops(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case h := <-d.hops:
-			if l := d.loop.Table().Link(h.ifindex); l == nil {
+			if l := d.proxy.table.Load().Link(h.ifindex); l == nil {
 				continue // gone meanwhile
 			} else if n := l.Neighbour(h.addr); n != nil && n.Fixed {
 				continue // others resolve it
@@ -116,7 +116,7 @@ func (d *Daemon) resolveHops(ctx context.Context) {
 				}
 				continue
 			}
-			d.noteSilent(h, q)
+			d.noteSilent(ctx, h, q)
 		}
 	}
 }
@@ -124,31 +124,31 @@ func (d *Daemon) resolveHops(ctx context.Context) {
 // noteSilent looks whether the kernel has made an entry that needs no resolution,
 // of which it does not tell: to a broadcast address, or of a device whose
 // neighbours are all one (net/ipv4/arp.c, arp_constructor).
-func (d *Daemon) noteSilent(h hop, q *question) {
+func (d *Daemon) noteSilent(ctx context.Context, h hop, q *question) {
 	n, err := d.req.Neighbour(int(h.ifindex), h.addr)
 	if err != nil || q == nil || n.State&(unix.NUD_NOARP|unix.NUD_PERMANENT) == 0 {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.asking.answered(h, false); !q.gone {
-		d.builder.SetNeighbour(h.ifindex, h.addr, neighbour(&n))
-		d.publish()
-	}
+	d.owner.ask(ctx, func() {
+		if d.asking.answered(h, false); !q.gone {
+			d.owner.builder.SetNeighbour(h.ifindex, h.addr, neighbour(&n))
+			d.owner.publish()
+		}
+	})
 }
 
 // noteNeighbour follows an entry of the kernel's.
-func (d *Daemon) noteNeighbour(n *netstate.Neighbour, del bool) {
+func (o *owner) noteNeighbour(n *netstate.Neighbour, del bool) {
 	h := hop{int32(n.Index), n.IP}
 	if del {
-		d.builder.DeleteNeighbour(h.ifindex, h.addr)
-		if d.asking.answered(h, true) {
-			d.resolve(h.ifindex, h.addr) // who flushes it does not mean that nobody needs it
+		o.builder.DeleteNeighbour(h.ifindex, h.addr)
+		if o.asking.answered(h, true) {
+			o.resolve(h.ifindex, h.addr) // who flushes it does not mean that nobody needs it
 		}
 		return
 	}
-	d.builder.SetNeighbour(h.ifindex, h.addr, neighbour(n))
+	o.builder.SetNeighbour(h.ifindex, h.addr, neighbour(n))
 	if n.State.Valid() || n.State&unix.NUD_FAILED != 0 {
-		d.asking.answered(h, false)
+		o.asking.answered(h, false)
 	}
 }

@@ -3,7 +3,6 @@ package daemon
 import (
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward"
 	"proxyarpd/internal/netstate"
 )
 
@@ -59,18 +58,18 @@ func layerOf(l *netstate.Link) linkLayer {
 
 // roleOf says what an interface is to us. Ports of a bridge, bond or VRF are
 // left alone: their frames are the master's.
-func (d *Daemon) roleOf(l *netstate.Link) role {
+func (o *owner) roleOf(l *netstate.Link) role {
 	layer := layerOf(l)
-	if l.Flags&unix.IFF_LOOPBACK != 0 || l.Kind == kindVRF || l.Master != 0 || d.isRelay(l.Index) || layer != bare && layer != ethernet {
+	if l.Flags&unix.IFF_LOOPBACK != 0 || l.Kind == kindVRF || l.Master != 0 || l.Index == o.eng.Device().Index || layer != bare && layer != ethernet {
 		return roleNone
 	}
-	if matches(d.cfg.Workloads, l.Name) {
+	if matches(o.cfg.Workloads, l.Name) {
 		if layer != ethernet {
 			return roleNone // there is no ARP to answer
 		}
 		return roleWorkload
 	}
-	if d.cfg.Engine != EngineNone && (d.cfg.Uplinks[0] == UplinkAuto || matches(d.cfg.Uplinks, l.Name)) {
+	if o.cfg.Engine != EngineNone && (o.cfg.Uplinks[0] == UplinkAuto || matches(o.cfg.Uplinks, l.Name)) {
 		return roleUplink
 	}
 	return roleNone
@@ -78,87 +77,33 @@ func (d *Daemon) roleOf(l *netstate.Link) role {
 
 // leftAlone says why the packets of an interface that one might expect to be
 // handled are the kernel's; "" if there is nothing to say.
-func (d *Daemon) leftAlone(l *netstate.Link) string {
-	master := d.links[l.Master]
+func (o *owner) leftAlone(l *netstate.Link) string {
+	master := o.links[l.Master]
 	switch {
 	case l.Kind == kindVRF:
 		return "VRF: its packets are left to the kernel"
 	case l.Master != 0 && master != nil && master.Kind == kindVRF:
 		return "port of a VRF: its packets are left to the kernel"
-	case matches(d.cfg.Workloads, l.Name) && d.roleOf(l) == roleNone && l.Flags&unix.IFF_LOOPBACK == 0:
+	case matches(o.cfg.Workloads, l.Name) && o.roleOf(l) == roleNone && l.Flags&unix.IFF_LOOPBACK == 0:
 		return "matches --workload but is left alone: it is a port of another device, or no Ethernet"
-	case d.cfg.Engine == EngineNone || l.Master != 0:
+	case o.cfg.Engine == EngineNone || l.Master != 0:
 		return ""
 	case layerOf(l) == foreign:
 		return "its packets, and those that are routed to it, are left to the kernel: their link-layer header is not Ethernet's"
-	case l.Multipoint && d.roleOf(l) == roleUplink:
+	case l.Multipoint && o.roleOf(l) == roleUplink:
 		return "packets that are routed to it are left to the kernel: a tunnel without a remote address takes them from the kernel's routing alone"
 	}
 	return ""
 }
 
 // idle reports whether an uplink only receives: no route leads over it.
-func (d *Daemon) idle(l *netstate.Link, p *port) bool {
-	return p.role == roleUplink && d.builder.UsedLinks()[int32(l.Index)] == 0
+func (o *owner) idle(p *port) bool {
+	return p.role == roleUplink && o.builder.UsedLinks()[int32(p.index)] == 0
 }
 
-// addresses gives the addresses of an interface as the datapath wants them.
-func (d *Daemon) addresses(ifindex int) []forward.Address {
-	list := d.addrs[ifindex]
-	if list == nil {
-		return nil
+// warnLeftAlone says why an interface is, unless it has been said before.
+func (o *owner) warnLeftAlone(l *netstate.Link, said string) {
+	if why := o.leftAlone(l); why != "" && why != said {
+		o.log.Warn(why, "interface", l.Name)
 	}
-	all := make([]forward.Address, 0, len(list.all))
-	for _, a := range list.all {
-		all = append(all, forward.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
-			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
-	}
-	return all
-}
-
-// link describes an interface to the datapath.
-func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
-	f := forward.Link{
-		Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
-		Aliases: p.aliases, Conf: d.linkConf(p),
-	}
-	// Carrier, not IFF_RUNNING, for which the kernel's linkwatch takes its time:
-	// routes lead here already, and what passes by the qdisc gets through.
-	if l.Up() && l.Flags&unix.IFF_LOWER_UP != 0 {
-		f.Flags |= forward.LinkUp
-	}
-	if p.role == roleWorkload {
-		f.Flags |= forward.LinkWorkload
-	} else {
-		f.Flags |= forward.LinkUplink
-	}
-	if layerOf(l) == ethernet {
-		f.Flags |= forward.LinkEthernet
-	}
-	if (l.Qdisc == "noqueue" || !settled(l)) && !d.egress[l.Index] && !d.unseen {
-		f.Flags |= forward.LinkBypass
-	}
-	if l.Flags&unix.IFF_NOARP != 0 {
-		f.Flags |= forward.LinkNoARP
-	}
-	if l.Forwards {
-		f.Flags |= forward.LinkKernelForwards
-	}
-	if p.refused {
-		f.Flags |= forward.LinkLeft
-	}
-	if l.Multipoint {
-		f.Flags |= forward.LinkReceiveOnly
-	}
-	if l.Type == unix.ARPHRD_PPP {
-		f.Flags |= forward.LinkNoOffload
-	}
-	return f
-}
-
-// settled reports whether the interface has the queueing discipline that it is
-// to keep. One that has just come up has noop, which loses in silence what it
-// is given, until the kernel's linkwatch has replaced it (net/sched/sch_generic.c).
-func settled(l *netstate.Link) bool {
-	return l.Running() && l.Qdisc != "noop" && l.Qdisc != ""
 }

@@ -1,14 +1,8 @@
 package daemon
 
 import (
-	"context"
-	"maps"
-	"os"
-	"os/signal"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/netstate"
 )
@@ -22,119 +16,102 @@ const (
 	settingsShare = 32 // workload interfaces a tick
 )
 
-// followSettings reads settings until ctx ends: in turn, and all on SIGHUP.
-func (d *Daemon) followSettings(ctx context.Context) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, unix.SIGHUP)
-	defer signal.Stop(hangup)
-	tick := time.NewTicker(settingsTick)
-	defer tick.Stop()
-	for last := 0; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			last = d.readSettings(last, settingsShare)
-		case <-hangup:
-			began := time.Now()
-			d.readSettings(0, -1)
-			d.log.Info("settings read again", "took", time.Since(began))
-		}
+// readInTurn has settings read that are due at a tick.
+func (o *owner) readInTurn() { o.turn(settingsShare, time.Time{}) }
+
+// readAll has all settings read.
+func (o *owner) readAll() { o.turn(-1, time.Now()) }
+
+// turn has the settings of n workload interfaces read behind the last one, -1: of
+// all.
+func (o *owner) turn(n int, hangup time.Time) {
+	if o.phase != serving {
+		return
 	}
+	if t := o.work.turn; t != nil && !t.hangup.IsZero() {
+		return // all are about to be read
+	}
+	due, last := dueSettings(o.ports, o.last, n)
+	o.work.turn = &readErrand{host: true, all: true, ifs: o.toRead(due), last: last, hangup: hangup}
 }
 
-// readSettings reads those of n workload interfaces behind last in the order of
-// their indices, -1: of all, and gives the index of the last. The lock is not
-// held meanwhile.
-func (d *Daemon) readSettings(last, n int) (next int) {
-	d.mu.Lock()
-	due, next := d.dueSettings(last, n)
-	knownHost, knownAll := d.host, d.confAll
-	known := make(map[int]ifConf, len(due))
-	for index := range due {
-		known[index] = d.ports[index].conf
-	}
-	d.mu.Unlock()
-
-	host := readHostConf(knownHost)
-	all, _ := readDevConf("all", knownAll)
-	read := make(map[int]ifConf, len(due))
-	for index, name := range due {
-		conf, err := readIfConf(name, known[index])
-		if read[index] = conf; err != nil {
-			next = last // they are due again
-		}
-	}
-
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.synced {
-		return next
-	}
-	d.host = host
-	d.builder.SetHost(host)
-	d.setAll(all)
-	for index, c := range read {
-		// The name may have become another interface's meanwhile.
-		if l, p := d.links[index], d.ports[index]; l != nil && p != nil && l.Name == due[index] && p.opened && p.conf != c {
-			p.conf = c
-			d.builder.SetLink(d.link(l, p))
-		}
-	}
-	d.publish()
-	return next
-}
-
-// dueSettings are the names of the interfaces to be read, by index.
-func (d *Daemon) dueSettings(last, n int) (due map[int]string, next int) {
-	due = map[int]string{}
+// dueSettings are the ports whose settings are to be read: all uplinks, and n
+// workload interfaces behind last in the order of their indices, -1: all. next is
+// the index of the last of those.
+func dueSettings(ports map[int]*port, last, n int) (due []ref, next int) {
 	var workloads []int
-	for index, p := range d.ports {
-		switch l := d.links[index]; {
-		case l == nil:
-		case p.role == roleWorkload && n >= 0:
+	for index, p := range ports {
+		if p.role == roleWorkload && n >= 0 {
 			workloads = append(workloads, index)
-		default:
-			due[index] = l.Name
+		} else {
+			due = append(due, p.ref)
 		}
 	}
 	slices.Sort(workloads)
 	at, _ := slices.BinarySearch(workloads, last+1)
 	for i := range min(max(n, 0), len(workloads)) {
 		last = workloads[(at+i)%len(workloads)]
-		due[last] = d.links[last].Name
+		due = append(due, ports[last].ref)
 	}
 	return due, last
 }
 
-// setAll takes the settings of "all".
-func (d *Daemon) setAll(all devConf) {
-	if d.confAll == all {
-		return
+// take follows what was read.
+func (r settingsRead) take(o *owner) error {
+	if r.host {
+		o.host = r.knownHost
+		o.builder.SetHost(o.host)
 	}
-	d.confAll = all
-	for index := range maps.Keys(d.ports) {
-		if l := d.links[index]; l != nil {
-			d.builder.SetLink(d.link(l, d.ports[index]))
+	var again []int
+	if r.all && o.confAll != r.knownAll {
+		o.confAll = r.knownAll
+		for index := range o.ports {
+			again = append(again, index)
 		}
 	}
+	whole := true
+	for _, i := range r.ifs {
+		l, p := o.find(i.ref)
+		if p == nil || l.Name != i.name {
+			continue // the name may have become another interface's meanwhile
+		}
+		opening := p.read != done
+		if i.err == nil {
+			p.read = done
+		} else if whole = false; opening {
+			p.read = short
+			o.fellShort(l, "not all settings are read yet", i.err)
+		}
+		if opening || p.conf != i.known {
+			p.conf = i.known
+			again = append(again, i.index)
+		}
+	}
+	if r.last != 0 && whole { // else they are due again
+		o.last = r.last
+	}
+	if !r.hangup.IsZero() {
+		o.log.Info("settings read again", "took", time.Since(r.hangup))
+	}
+	o.look(again...)
+	return o.failed
 }
 
-// noteNetconf follows a setting that the kernel tells of.
-func (d *Daemon) noteNetconf(n *netstate.Netconf) {
+// noteNetconf follows a setting that the kernel tells of. Uplinks have the
+// rp_filter that they are given; for workloads --rp-filter counts.
+func (o *owner) noteNetconf(n *netstate.Netconf) {
 	if n.Index == netstate.AllLinks {
 		if n.RPFilter {
-			all, _ := readDevConf("all", d.confAll)
-			d.setAll(all)
+			o.work.allConf = true
 		}
 		return
 	}
-	l, p := d.links[n.Index], d.ports[n.Index]
-	if l == nil || p == nil {
+	p := o.ports[n.Index]
+	if p == nil {
 		return
 	}
-	if n.RPFilter && p.opened && p.role == roleUplink { // for workloads --rp-filter counts
-		p.conf, _ = readIfConf(l.Name, p.conf) // uplinks are read again at the next tick
+	if n.RPFilter && p.role == roleUplink {
+		o.work.again = append(o.work.again, p.ref)
 	}
-	d.dirty.links[n.Index] = true
+	o.dirty.links[n.Index] = true
 }

@@ -2,12 +2,15 @@ package daemon
 
 import (
 	"cmp"
+	"context"
+	"os"
 	"slices"
 	"time"
 
 	"proxyarpd/arpd"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/internal/engine"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
 )
@@ -102,45 +105,19 @@ type KernelStatus struct {
 	PutBack    uint64 `json:"neighbours_put_back"`  // entries that others had made theirs at the same time
 }
 
-// status takes a snapshot.
-func (d *Daemon) status() *Status {
+// status takes a snapshot, false if ctx has ended before.
+func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	arp := d.arp.Stats()
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	s := &Status{
-		Version: d.cfg.Version, PID: pid(), Engine: d.cfg.Engine, Claim: d.claimMode(),
-		Uptime:    time.Since(d.began).Round(time.Millisecond).Seconds(),
+		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine,
+		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted},
 	}
-	s.Ready, s.NotReady = d.isReady()
-	s.NotReady = printable.UTF8(s.NotReady)
-	for index, p := range d.ports {
-		l := d.links[index]
-		if l == nil {
-			continue
-		}
-		i := d.interfaceStatus(l, p, arp.Interfaces[index])
-		if p.role == roleWorkload {
-			s.Workloads = append(s.Workloads, i)
-		} else {
-			s.Uplinks = append(s.Uplinks, i)
-		}
+	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp) }) {
+		return nil, false
 	}
-	for index, l := range d.links {
-		if why := d.leftAlone(l); why != "" {
-			s.Left = append(s.Left, Left{l.Name, index, why})
-		}
-	}
-	slices.SortFunc(s.Left, func(a, b Left) int { return cmp.Compare(a.Name, b.Name) })
-	if d.relay != nil {
-		s.Relay = d.relay.Name()
-	}
-	byName := func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) }
-	slices.SortFunc(s.Workloads, byName)
-	slices.SortFunc(s.Uplinks, byName)
-	s.Forward = d.forwardStatus()
-	s.Descriptors = d.descriptorStatus()
+	s.Forward = d.forwardStatus(s.Forward)
 	s.Control = ControlStatus{Evicted: d.control.evicted.count(), Refused: d.control.refused.count()}
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
@@ -149,23 +126,53 @@ func (d *Daemon) status() *Status {
 	for _, req := range d.requesters() {
 		s.Kernel.PutBack += (*req).PutBacks()
 	}
-	return s
+	return s, true
 }
 
-func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats) Interface {
-	i := Interface{Name: printable.UTF8(l.Name), Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.forwards}
-	if p.failed != nil {
-		i.Error = printable.UTF8(p.failed.Error())
+// status fills in what the owner knows.
+func (o *owner) status(s *Status, arp *arpd.Stats) {
+	s.Ready, s.NotReady = o.isReady()
+	s.NotReady = printable.UTF8(s.NotReady)
+	how, _ := o.eng.Claims()
+	s.Claim, s.Relay, s.Descriptors = claimMode(how, o.eng.Decides()), o.eng.Device().Name, o.descriptors()
+	s.Forward.Missed = o.untold
+	for index, p := range o.ports {
+		l := o.links[index]
+		if l == nil {
+			continue
+		}
+		i := o.interfaceStatus(l, p, arp.Interfaces[index])
+		if p.role == roleWorkload {
+			s.Workloads = append(s.Workloads, i)
+		} else {
+			s.Uplinks = append(s.Uplinks, i)
+		}
+	}
+	for index, l := range o.links {
+		if why := o.leftAlone(l); why != "" {
+			s.Left = append(s.Left, Left{l.Name, index, why})
+		}
+	}
+	slices.SortFunc(s.Left, func(a, b Left) int { return cmp.Compare(a.Name, b.Name) })
+	byName := func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(s.Workloads, byName)
+	slices.SortFunc(s.Uplinks, byName)
+}
+
+func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats) Interface {
+	i := Interface{Name: printable.UTF8(l.Name), Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.filter.Forward}
+	if p.why != nil {
+		i.Error = printable.UTF8(p.why.Error())
 	}
 	if p.policy != nil {
 		i.Answers = p.policy.Answer.String()
 		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
 		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
 	}
-	if d.claim != nil {
-		c := d.claim.Counters(int32(l.Index))
+	if o.eng.Decides() {
+		c := o.eng.Counters(int32(l.Index))
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
-		for owner, verdict := range puntedTo {
+		for owner, verdict := range engine.PuntedTo {
 			if n := c.Left[owner]; n > 0 {
 				if i.Punts == nil {
 					i.Punts = map[string]uint64{}
@@ -181,13 +188,6 @@ func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStat
 	return i
 }
 
-// puntedTo are the verdicts of what the ring's filter leaves to the kernel for
-// another reason than that it is for the host.
-var puntedTo = map[claim.Owner]forward.Verdict{
-	claim.Punted: forward.Punt, claim.Transit: forward.PuntTransit, claim.Translated: forward.PuntFlow,
-	claim.Upper: forward.PuntUpper, claim.GSO: forward.PuntGSO,
-}
-
 func arpVerdicts(c arpd.Counts) map[string]uint64 {
 	m := map[string]uint64{}
 	for v, n := range c {
@@ -198,33 +198,18 @@ func arpVerdicts(c arpd.Counts) map[string]uint64 {
 	return m
 }
 
-// forwardStatus adds what the ring's filter counted to what the datapath did.
-func (d *Daemon) forwardStatus() ForwardStatus {
-	f := ForwardStatus{Verdicts: map[string]uint64{}, Drops: map[string]uint64{}}
-	if d.loop == nil {
+// forwardStatus adds what the engine counted.
+func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
+	f.Verdicts, f.Drops = map[string]uint64{}, map[string]uint64{}
+	if !d.eng.Forwards() {
 		return f
 	}
-	s := d.loop.Counters().Read()
+	s := d.eng.Stats()
 	f.PacketsIn, f.PacketsOut, f.BytesOut = s.PacketsIn, s.PacketsOut, s.BytesOut
-	_, f.Routes = d.loop.Table().Size()
-	f.Rebuilt, f.Returned, f.Missed = d.port.Rebuilt(), s.Returned, d.untold
-	var c claim.Counters
-	if d.claim != nil {
-		c = d.claim.Totals()
+	if t := d.proxy.table.Load(); t != nil {
+		_, f.Routes = t.Size()
 	}
-	s.Verdicts[forward.DropRateLimit] += c.Policed
-	s.Verdicts[forward.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
-	if d.relay != nil {
-		if dropped, err := d.relay.Dropped(); err == nil {
-			s.Verdicts[forward.DropGSO] += dropped
-		}
-	}
-	s.Verdicts[forward.Local] += c.Left[claim.Local]
-	s.Verdicts[forward.IgnoreTagged] += c.Left[claim.Tagged]
-	for owner, verdict := range puntedTo {
-		s.Verdicts[verdict] += c.Left[owner]
-	}
-	s.Verdicts[forward.DropFullRing] += d.port.Drops()
+	f.Rebuilt, f.Returned = s.Rebuilt, s.Returned
 	for v, n := range s.Verdicts {
 		switch {
 		case n == 0:

@@ -130,8 +130,8 @@ func readIfConf(name string, known ifConf) (ifConf, error) {
 
 // linkConf combines the settings of an interface with those of "all" as the
 // kernel does (include/linux/inetdevice.h, IN_DEV_ANDCONF and its kind).
-func (d *Daemon) linkConf(p *port) forward.LinkConf {
-	all, own, neigh := &d.confAll, &p.conf.dev, &p.conf.neigh
+func (s *setting) linkConf(p *port) forward.LinkConf {
+	all, own, neigh := &s.all, &p.conf.dev, &p.conf.neigh
 	c := forward.LinkConf{
 		RPFilter:          max(all.rpFilter, own.rpFilter),
 		SendRedirects:     all.sendRedirects || own.sendRedirects,
@@ -144,7 +144,7 @@ func (d *Daemon) linkConf(p *port) forward.LinkConf {
 		NoSolicit:         neigh.solicits == 0,
 	}
 	if p.role == roleWorkload {
-		c.RPFilter = uint8(d.cfg.RPFilter)
+		c.RPFilter = uint8(s.cfg.RPFilter)
 	}
 	return c
 }

@@ -1,0 +1,215 @@
+package daemon
+
+import (
+	"slices"
+	"time"
+
+	"proxyarpd/internal/hostpolicy"
+	"proxyarpd/internal/macs"
+)
+
+// queue is what waits to be sent out.
+type queue struct {
+	out [lanes]bool // an errand of the lane is
+
+	begin   *beginErrand
+	adopt   *adoptErrand
+	mac     []ref
+	end     *endErrand
+	device  bool // is to be attached
+	release []int
+	claim   []ref
+	later   []ref // claims that can wait
+	rest    <-chan time.Time
+	rules   []ref
+	member  []ref
+	read    []ref       // for the first time
+	again   []ref       // because the kernel says so
+	allConf bool        // so are those of "all"
+	turn    *readErrand // a tick's, or a signal's
+}
+
+// rested is when the next claim that can wait may be made.
+func (q *queue) rested() <-chan time.Time { return q.rest }
+
+// idle reports whether nothing is out, and nothing waits but what can.
+func (q *queue) idle() bool {
+	return q.out == [lanes]bool{} && q.begin == nil && q.adopt == nil && len(q.mac)+len(q.release)+len(q.claim)+len(q.rules)+len(q.member)+len(q.read) == 0
+}
+
+// add has a job done for a port.
+func (q *queue) add(j job, p *port) {
+	switch j {
+	case jobMAC:
+		q.mac, p.mac = append(q.mac, p.ref), underWay
+	case jobMember:
+		q.member, p.member = append(q.member, p.ref), underWay
+	case jobRules:
+		q.rules, p.rules = append(q.rules, p.ref), underWay
+	case jobRead:
+		q.read, p.read = append(q.read, p.ref), underWay
+	case jobClaim:
+		q.claim, p.claim = append(q.claim, p.ref), underWay
+	case jobClaimLater:
+		q.later, p.claim = append(q.later, p.ref), underWay
+	}
+}
+
+// hurry makes a claim that could wait one that can't.
+func (q *queue) hurry(p *port) {
+	if at := slices.Index(q.later, p.ref); at >= 0 {
+		q.later = slices.Delete(q.later, at, at+1)
+		q.claim = append(q.claim, p.ref)
+	}
+}
+
+// dispatch sends out what the lanes have room for.
+func (o *owner) dispatch() {
+	for l := range lanes {
+		if o.work.out[l] {
+			continue
+		}
+		if e := o.next(l); e != nil {
+			o.work.out[l] = true
+			o.send(l, e)
+		}
+	}
+}
+
+// next takes the next errand of a lane, nil if there is none.
+func (o *owner) next(l lane) errand {
+	switch l {
+	case laneMAC:
+		return o.nextMAC()
+	case laneClaim:
+		return o.nextClaim()
+	}
+	return o.nextLook()
+}
+
+func (o *owner) nextMAC() errand {
+	q := &o.work
+	switch {
+	case q.end != nil:
+		e := *q.end
+		q.end = nil
+		return e
+	case q.adopt != nil:
+		e := *q.adopt
+		q.adopt = nil
+		return e
+	case len(q.mac) == 0:
+		return nil
+	}
+	var e macErrand
+	for _, r := range q.mac {
+		l, p := o.find(r)
+		if p == nil {
+			continue
+		}
+		if !o.wants(l, p).mac {
+			p.mac = todo // should it be wanted again
+			continue
+		}
+		e.refs = append(e.refs, r)
+		e.changes = append(e.changes, macs.Change{Ifindex: r.index, Name: l.Name, Current: l.MAC, Want: o.cfg.MAC})
+	}
+	if q.mac = nil; len(e.refs) == 0 {
+		return nil
+	}
+	return e
+}
+
+func (o *owner) nextClaim() errand {
+	q := &o.work
+	if q.device {
+		q.device = false
+		return deviceErrand{}
+	}
+	if len(q.release) > 0 {
+		e := releaseErrand{q.release[0]}
+		q.release = q.release[1:]
+		return e
+	}
+	for len(q.claim) > 0 {
+		r := q.claim[0]
+		q.claim = q.claim[1:]
+		if o.stillToClaim(r) {
+			return claimErrand{ref: r}
+		}
+	}
+	for len(q.later) > 0 && q.rest == nil {
+		r := q.later[0]
+		q.later = q.later[1:]
+		if o.stillToClaim(r) {
+			return claimErrand{ref: r, later: true}
+		}
+	}
+	return nil
+}
+
+func (o *owner) stillToClaim(r ref) bool {
+	l, p := o.find(r)
+	if p == nil || o.phase != serving {
+		return false
+	}
+	if !o.wants(l, p).claim {
+		p.claim = todo
+		return false
+	}
+	return true
+}
+
+// readTogether is how many interfaces' settings are read by one errand.
+const readTogether = 64
+
+func (o *owner) nextLook() errand {
+	q := &o.work
+	switch {
+	case q.begin != nil:
+		e := *q.begin
+		q.begin = nil
+		return e
+	case len(q.rules) > 0:
+		return o.nextRules()
+	case len(q.member) > 0:
+		e := memberErrand{q.member[0]}
+		q.member = q.member[1:]
+		return e
+	case len(q.read)+len(q.again) > 0 || q.allConf:
+		n := min(len(q.read), readTogether)
+		e := readErrand{ifs: o.toRead(append(q.again, q.read[:n]...)), all: q.allConf, knownAll: o.confAll}
+		q.read, q.again, q.allConf = q.read[n:], nil, false
+		return e
+	case q.turn != nil:
+		e := *q.turn
+		q.turn = nil
+		e.knownHost, e.knownAll = o.host, o.confAll
+		return e
+	}
+	return nil
+}
+
+func (o *owner) nextRules() errand {
+	var e rulesErrand
+	for _, r := range o.work.rules {
+		if l, p := o.find(r); p != nil {
+			p.qdisc = l.Qdisc
+			e.refs = append(e.refs, r)
+			e.ifs = append(e.ifs, hostpolicy.Interface{Name: l.Name, Index: l.Index})
+		}
+	}
+	if o.work.rules = nil; len(e.refs) == 0 {
+		return nil
+	}
+	return e
+}
+
+func (o *owner) toRead(refs []ref) (ifs []readInterface) {
+	for _, r := range refs {
+		if l, p := o.find(r); p != nil {
+			ifs = append(ifs, readInterface{ref: r, name: l.Name, known: p.conf})
+		}
+	}
+	return ifs
+}

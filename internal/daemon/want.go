@@ -1,0 +1,231 @@
+package daemon
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/arpd"
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/engine"
+	"proxyarpd/internal/hostpolicy"
+	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/wire"
+)
+
+type macAddr = wire.MAC
+
+// Shares of the ring's 4096 slots that one interface may hold: a flood of one
+// delays the others by at most that many packets, and never takes the last slot.
+const (
+	workloadQuota = 1024
+	uplinkQuota   = 3072
+)
+
+// fewPorts are claimed at once: the lock is not held for long.
+const fewPorts = 16
+
+// setting is what counts for all interfaces alike.
+type setting struct {
+	cfg      *Config
+	forwards bool    // the engine
+	decides  bool    // its filter does about each frame
+	canClaim bool    // it has tc programs
+	modeless bool    // how programs are attached is not known yet
+	ports    int     // how many there are
+	started  bool    // frames may be taken
+	ending   bool    // MACs go back
+	unseen   bool    // there may be tc programs that can't be seen
+	all      devConf // settings of "all"
+}
+
+// facts are those of one interface that neither its link nor its port holds.
+type facts struct {
+	idle     bool    // no route leads over it
+	egress   bool    // it has egress rules that are to apply
+	changed  bool    // its MAC was changed
+	original macAddr // the one it had before
+}
+
+// want is what an interface should be, and what jobs that takes.
+type want struct {
+	role     role
+	answer   macAddr // of ARP
+	forwards bool    // its packets are to be moved
+	take     bool    // its frames may be taken now
+	filter   engine.Port
+	link     forward.Link
+	policy   *arpd.Policy
+
+	rules, mac, member, read bool // jobs that are due or under way
+	claim, hurry             bool // so is this one; hurry: nothing works without it
+	impossible               error
+}
+
+// wants says what a port should be. It is a function of what it is given.
+func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
+	w := &want{role: p.role}
+	workload := p.role == roleWorkload
+	w.member = workload && s.cfg.KeepMAC && s.canClaim && !takesAll[l.Kind] && !takesOwn[l.Kind]
+	w.answer = s.cfg.MAC
+	if workload && s.answersOwn(l, p) {
+		w.answer = l.MAC
+	}
+	aliases := s.aliases(l, p, f, w.answer)
+
+	w.forwards = s.forwards && p.left == nil
+	attached := p.claim == done
+	w.mac = workload && s.started && !s.cfg.KeepMAC && p.mac != never && !s.ending && l.MAC != s.cfg.MAC
+	w.rules = s.forwards && s.started && (p.rules.pending() || p.rules == short)
+	w.read = s.started && p.read.pending()
+	claimable := s.canClaim && p.claim != never
+	w.claim = claimable && s.started && !s.ending && !attached && !w.rules && (w.forwards || aliases != [2]macAddr{})
+	w.hurry = !f.idle && (s.ports <= fewPorts || !s.forwards || s.cfg.KeepMAC || s.modeless || l.Forwards)
+	kernelToo := l.Forwards && !attached // would forward what we forward
+	if w.forwards && kernelToo && !claimable {
+		w.impossible = fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)
+	}
+	w.take = w.forwards && s.started && !kernelToo && (p.err == nil || p.filter.Forward)
+
+	w.filter = s.filter(l, p, aliases)
+	w.link = s.link(l, p, f, aliases)
+	if workload {
+		w.policy = &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Answer: w.answer, Settled: settled(l),
+			Gateways: s.cfg.Gateways, Proxy: s.cfg.Proxy}
+		if aliases[1] != (macAddr{}) {
+			w.policy.Alias = []macAddr{aliases[1]}
+		}
+	}
+	return w
+}
+
+// waits reports whether something is yet to come before a port is open. A claim
+// that can wait does not, nor what is short and can be done without.
+func (w *want) waits(p *port) bool {
+	return w.rules || w.mac && p.mac.pending() || w.member && p.member.pending() || w.read ||
+		w.claim && w.hurry && p.claim.pending()
+}
+
+// answersOwn reports whether an interface has to answer its own MAC with
+// --keep-mac.
+func (s *setting) answersOwn(l *netstate.Link, p *port) bool {
+	switch {
+	case !s.cfg.KeepMAC:
+		return false
+	case !s.canClaim:
+		return true // nobody makes frames to another MAC than the device's PACKET_HOST
+	case takesAll[l.Kind]:
+		return false
+	case takesOwn[l.Kind]:
+		return true
+	}
+	return p.member != done || p.ownMAC
+}
+
+// aliases are the further MACs that mean a workload interface: the one that is
+// answered, if the device does not have it, and the one it had before.
+func (s *setting) aliases(l *netstate.Link, p *port, f *facts, answer macAddr) (a [2]macAddr) {
+	if p.role != roleWorkload {
+		return a
+	}
+	if answer != l.MAC || s.ending {
+		a[0] = answer
+	}
+	if f.changed && (f.original != l.MAC || s.ending) {
+		a[1] = f.original
+	}
+	return a
+}
+
+// filter describes a port to the ring's filter. Forward is the caller's.
+func (s *setting) filter(l *netstate.Link, p *port, aliases [2]macAddr) engine.Port {
+	workload := p.role == roleWorkload
+	c := engine.Port{Ifindex: int32(l.Index), Workload: workload, Anywhere: workload || s.cfg.Transit,
+		KernelForwards: l.Forwards, Quota: uplinkQuota, Aliases: aliases}
+	if layerOf(l) == ethernet {
+		c.L2Len = wire.EthernetLen
+	}
+	if workload {
+		c.Quota = workloadQuota
+	}
+	return c
+}
+
+// link describes a port to the datapath.
+func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) forward.Link {
+	d := forward.Link{Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
+		Aliases: aliases, Conf: s.linkConf(p)}
+	for _, f := range [...]struct {
+		flag forward.LinkFlags
+		on   bool
+	}{
+		// Carrier, not IFF_RUNNING, for which the kernel's linkwatch takes its time:
+		// routes lead here already, and what passes by the qdisc gets through.
+		{forward.LinkUp, l.Up() && l.Flags&unix.IFF_LOWER_UP != 0},
+		{forward.LinkWorkload, p.role == roleWorkload},
+		{forward.LinkUplink, p.role == roleUplink},
+		{forward.LinkEthernet, layerOf(l) == ethernet},
+		{forward.LinkBypass, (l.Qdisc == "noqueue" || !settled(l)) && !f.egress && !s.unseen},
+		{forward.LinkNoARP, l.Flags&unix.IFF_NOARP != 0},
+		{forward.LinkKernelForwards, l.Forwards},
+		{forward.LinkLeft, p.left != nil},
+		{forward.LinkReceiveOnly, l.Multipoint},
+		{forward.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
+	} {
+		if f.on {
+			d.Flags |= f.flag
+		}
+	}
+	return d
+}
+
+// settled reports whether the interface has the queueing discipline that it is
+// to keep. One that has just come up has noop, which loses in silence what it
+// is given, until the kernel's linkwatch has replaced it (net/sched/sch_generic.c).
+func settled(l *netstate.Link) bool {
+	return l.Running() && l.Qdisc != "noop" && l.Qdisc != ""
+}
+
+// shapingChanged reports whether an interface has got a queueing discipline that
+// is a policy, or has lost one, since its rules were looked at.
+func shapingChanged(l *netstate.Link, p *port) bool {
+	return p.rules == done && hostpolicy.Shapes(l.Qdisc) != hostpolicy.Shapes(p.qdisc)
+}
+
+// samePolicy reports whether a responder that has a would do the same with b.
+func samePolicy(a, b *arpd.Policy) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Name == b.Name && a.Settled == b.Settled && a.Own == b.Own && a.Answer == b.Answer && slices.Equal(a.Alias, b.Alias)
+}
+
+// jobs are the tasks for which a job is to be given out now.
+func (w *want) jobs(p *port) (due []job) {
+	for _, j := range [...]struct {
+		wanted bool
+		task   task
+		kind   job
+	}{
+		{w.mac, p.mac, jobMAC}, {w.member, p.member, jobMember}, {w.rules, p.rules, jobRules}, {w.read, p.read, jobRead},
+		{w.claim && w.hurry, p.claim, jobClaim}, {w.claim && !w.hurry, p.claim, jobClaimLater},
+	} {
+		if j.wanted && j.task == todo {
+			due = append(due, j.kind)
+		}
+	}
+	return due
+}
+
+// claimMode is the word for how programs are attached.
+func claimMode(how claim.Mode, decides bool) string {
+	switch {
+	case !decides:
+		return string(claim.None)
+	case how == "":
+		return string(claim.Auto)
+	}
+	return string(how)
+}

@@ -1,0 +1,156 @@
+// Package afpacket is the engine by which every packet goes through userspace:
+// one receive ring of AF_PACKET for all interfaces, whose eBPF filter decides
+// whose a frame is, a tc program that takes from the kernel what the ring took,
+// and the relay for what no ring can have.
+package afpacket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"proxyarpd/forward"
+	"proxyarpd/forward/afpacket"
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/engine"
+	"proxyarpd/internal/pktring"
+	"proxyarpd/internal/relay"
+	"proxyarpd/internal/shortage"
+)
+
+// spin is how long the datapath looks at an empty ring before it sleeps: a
+// reply to what it has just forwarded finds it awake.
+const spin = 30 * time.Microsecond
+
+// Engine implements [engine.Engine].
+type Engine struct {
+	*engine.Programs
+	port  *afpacket.Port
+	loop  *forward.Loop
+	relay *relay.Device // nil: there is none
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+// Open makes ring and relay in the network namespace of the calling thread. The
+// programs are the engine's from then on, unless it fails. Frames come when
+// the first port takes them.
+func Open(p *engine.Programs, o forward.Options, log *slog.Logger) (_ *Engine, err error) {
+	e := &Engine{Programs: p}
+	defer func() {
+		if err != nil && e.relay != nil {
+			err = errors.Join(err, e.relay.Close())
+		}
+	}()
+	if err := e.openRelay(log); err != nil {
+		return nil, err
+	}
+	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin}}
+	if runtime.NumCPU() == 1 {
+		cfg.Ring.Spin = 0 // the sender needs the CPU
+	}
+	if set := p.Set(); set != nil {
+		cfg.Ring.Filter = set.AttachRing
+		cfg.Window, cfg.Guarded = set.Window(), set.SeesGSOType()
+		if e.relay != nil {
+			cfg.Relay = e.relay
+		}
+	} else {
+		cfg.Ring.Filter = pktring.AttachIPv4
+	}
+	if e.port, err = afpacket.Open(cfg); err != nil {
+		return nil, err
+	}
+	e.loop = forward.NewLoop(e.port, o)
+	return e, nil
+}
+
+// openRelay makes the device for what the ring can't take and what was taken too
+// early. Without it the former is lost where the kernel does not forward.
+func (e *Engine) openRelay(log *slog.Logger) error {
+	err := errors.New("no tc program can be attached")
+	if e.CanClaim() {
+		if e.relay, err = relay.Open(); err == nil || shortage.Passing(err) {
+			return err
+		}
+	}
+	log.Warn("super-packets of tunnels inside workloads (VXLAN, GRE), of SCTP, and UFO can't be forwarded: "+
+		"where the kernel does not forward either, turn them off in the workload, as ethtool -K eth0 tx-udp_tnl-segmentation off does", "err", err)
+	return nil
+}
+
+// Forwards implements [engine.Engine].
+func (e *Engine) Forwards() bool { return true }
+
+// Run implements [engine.Engine]. Its thread is its own, as is one of GOMAXPROCS,
+// which it holds while it spins.
+func (e *Engine) Run(ctx context.Context) error {
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return e.loop.Run(ctx)
+}
+
+// Publish implements [engine.Engine].
+func (e *Engine) Publish(t *forward.Table) { e.loop.Publish(t) }
+
+// SetTap implements [engine.Engine].
+func (e *Engine) SetTap(t forward.Tap) { e.loop.SetTap(t) }
+
+// SetMark implements [engine.Engine].
+func (e *Engine) SetMark(mark uint32) error { return e.port.SetMark(mark) }
+
+// Device implements [engine.Engine].
+func (e *Engine) Device() engine.Device {
+	if e.relay == nil {
+		return engine.Device{}
+	}
+	return engine.Device{Index: int(e.relay.Ifindex()), Name: e.relay.Name()}
+}
+
+// AttachDevice implements [engine.Engine].
+func (e *Engine) AttachDevice() error {
+	if e.relay == nil {
+		return nil
+	}
+	return e.Set().AttachRelay(e.relay.Ifindex())
+}
+
+// Stats implements [engine.Engine]: what the datapath did, and what the ring's
+// filter and the relay counted before it.
+func (e *Engine) Stats() engine.Stats {
+	s := engine.Stats{Stats: e.loop.Counters().Read(), Rebuilt: e.port.Rebuilt()}
+	var c claim.Counters
+	if set := e.Set(); set != nil {
+		c = set.Totals()
+	}
+	s.Verdicts[forward.DropRateLimit] += c.Policed
+	s.Verdicts[forward.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
+	if e.relay != nil {
+		if dropped, err := e.relay.Dropped(); err == nil {
+			s.Verdicts[forward.DropGSO] += dropped
+		}
+	}
+	s.Verdicts[forward.Local] += c.Left[claim.Local]
+	s.Verdicts[forward.IgnoreTagged] += c.Left[claim.Tagged]
+	for owner, verdict := range engine.PuntedTo {
+		s.Verdicts[verdict] += c.Left[owner]
+	}
+	s.Verdicts[forward.DropFullRing] += e.port.Drops()
+	return s
+}
+
+// Close implements [engine.Engine].
+func (e *Engine) Close() error {
+	err := errors.Join(e.port.Close(), e.Programs.Close())
+	if e.relay != nil {
+		err = errors.Join(err, e.relay.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("engine af_packet: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+// Package engine is the seam between the daemon and what moves packets. The
+// daemon says what is known of the host and which interfaces are served; an
+// engine takes their frames from the kernel, moves them, and counts.
+//
+// Interfaces are named by their index everywhere (IFLA_IFINDEX, struct
+// net_device.ifindex).
+package engine
+
+import (
+	"context"
+	"net/netip"
+
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+)
+
+// Engine moves packets, or leaves them all to the kernel. Run is called once,
+// on a goroutine of its own; Close after it has returned. All other methods may
+// be called at any time, by one goroutine, but for those that say otherwise.
+type Engine interface {
+	// Forwards reports whether it moves packets at all. If not, the kernel
+	// has every frame, and tables are for the responder alone.
+	Forwards() bool
+	// Run moves packets until ctx ends. What it holds then is handled first.
+	Run(ctx context.Context) error
+	// Publish has packets decided by another table from now on.
+	Publish(t *forward.Table)
+	// SetClass says where the destinations of a prefix may lead; see [claim.Set.SetClass].
+	SetClass(p netip.Prefix, c forward.Class) error
+	// SetTap has each packet told to somebody; nil ends that.
+	SetTap(t forward.Tap)
+	// SetMark marks what is sent from now on (SO_MARK). For any goroutine.
+	SetMark(mark uint32) error
+	// Stats are the counters of all interfaces. For any goroutine.
+	Stats() Stats
+	// Device is an interface of the engine's own, which is not to be served.
+	// Its index is 0 if there is none.
+	Device() Device
+	// AttachDevice has frames go through Device from now on. It takes the
+	// kernel's RTNL lock, and is for any goroutine.
+	AttachDevice() error
+	Ports
+	// Close gives back what it took from the kernel, the ring first: without
+	// it nothing that is left behind drops a frame.
+	Close() error
+}
+
+// Ports tells an engine of interfaces, and the kernel whose frames are whose.
+type Ports interface {
+	// Decides reports whether an eBPF filter decides about each frame. If not,
+	// the engine receives copies of what the kernel has too.
+	Decides() bool
+	// SetPort adds or changes an interface. slot is where its frames are counted.
+	SetPort(p Port) (slot uint32, err error)
+	// DeletePort forgets an interface. Its counters stay in Stats.
+	DeletePort(ifindex int32) error
+	// CanClaim reports whether a tc program can take an interface's frames
+	// from the kernel, as far as that is known.
+	CanClaim() bool
+	// Claim attaches the tc program to an interface, and Release detaches it.
+	// Both take the kernel's RTNL lock, Claim for an RCU grace period too, and
+	// are for any goroutine. ENODEV says that the interface has gone.
+	Claim(ifindex int32) error
+	Release(ifindex int32) error
+	// Claimed reports whether it is attached. For any goroutine.
+	Claimed(ifindex int32) bool
+	// Claims is how programs are attached, and how many descriptors that takes.
+	// For any goroutine.
+	Claims() (how claim.Mode, descriptors int)
+	// Orphans are interfaces whose program has gone although nobody let go of it.
+	Orphans() []int32
+	// Counters are those of the filters, of one interface. For any goroutine.
+	Counters(ifindex int32) claim.Counters
+	// AttachWatch makes a socket show what is left to the kernel; see
+	// [claim.Set.AttachWatch]. The error is [claim.ErrNotSupported] without eBPF.
+	AttachWatch(fd int, mark uint32, snap int) error
+	// Translated reports whether the kernel may have translated a packet's flow.
+	// For any goroutine.
+	Translated(packet []byte) bool
+}
+
+// Port is what an engine is told of an interface.
+type Port = claim.Port
+
+// Device is an interface of an engine's own.
+type Device struct {
+	Index int
+	Name  string
+}
+
+// Stats are an engine's counters.
+type Stats struct {
+	forward.Stats
+	Rebuilt uint64 // rings that had to be replaced
+}

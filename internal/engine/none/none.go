@@ -1,0 +1,50 @@
+// Package none is the engine that moves nothing: all packets are the kernel's,
+// and the daemon answers ARP. Its programs still make frames the host's that go
+// to a MAC which an interface does not have (--keep-mac).
+package none
+
+import (
+	"context"
+	"net/netip"
+
+	"proxyarpd/forward"
+	"proxyarpd/internal/engine"
+)
+
+// Engine implements [engine.Engine].
+type Engine struct{ *engine.Programs }
+
+var _ engine.Engine = Engine{}
+
+// Open takes over the programs.
+func Open(p *engine.Programs) Engine { return Engine{p} }
+
+// Forwards implements [engine.Engine].
+func (Engine) Forwards() bool { return false }
+
+// Run implements [engine.Engine].
+func (Engine) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// Publish implements [engine.Engine].
+func (Engine) Publish(*forward.Table) {}
+
+// SetClass implements [engine.Engine].
+func (Engine) SetClass(netip.Prefix, forward.Class) error { return nil }
+
+// SetTap implements [engine.Engine].
+func (Engine) SetTap(forward.Tap) {}
+
+// SetMark implements [engine.Engine].
+func (Engine) SetMark(uint32) error { return nil }
+
+// Stats implements [engine.Engine].
+func (Engine) Stats() engine.Stats { return engine.Stats{} }
+
+// Device implements [engine.Engine].
+func (Engine) Device() engine.Device { return engine.Device{} }
+
+// AttachDevice implements [engine.Engine].
+func (Engine) AttachDevice() error { return nil }

@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+)
+
+// PuntedTo are the verdicts of what the ring's filter leaves to the kernel for
+// another reason than that it is for the host.
+var PuntedTo = map[claim.Owner]forward.Verdict{
+	claim.Punted: forward.Punt, claim.Transit: forward.PuntTransit, claim.Translated: forward.PuntFlow,
+	claim.Upper: forward.PuntUpper, claim.GSO: forward.PuntGSO,
+}
+
+// Programs implements [Ports] by the eBPF programs, where there are any.
+type Programs struct {
+	set    *claim.Set // nil: no eBPF here
+	wanted bool       // tc programs
+}
+
+// LoadPrograms loads them. Where the kernel has no eBPF, or does not let us use
+// it, why says so and p is without: nothing is policed, and the kernel's
+// forwarding setting decides who forwards.
+func LoadPrograms(cfg claim.Config, mode claim.Mode) (p *Programs, why, err error) {
+	set, err := claim.Load(cfg)
+	switch {
+	case errors.Is(err, claim.ErrNotSupported):
+		return &Programs{}, err, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	set.SetMode(mode)
+	return &Programs{set: set, wanted: mode != claim.None}, nil, nil
+}
+
+// Set is that of the programs, nil if there is none.
+func (p *Programs) Set() *claim.Set { return p.set }
+
+// Close lets go of all interfaces.
+func (p *Programs) Close() error {
+	if p.set == nil {
+		return nil
+	}
+	return p.set.Close()
+}
+
+// Decides implements [Ports].
+func (p *Programs) Decides() bool { return p.set != nil }
+
+// CanClaim implements [Ports].
+func (p *Programs) CanClaim() bool { return p.set != nil && p.wanted }
+
+// SetPort implements [Ports].
+func (p *Programs) SetPort(port Port) (slot uint32, err error) {
+	if p.set == nil {
+		return 0, nil
+	}
+	return p.set.SetPort(port)
+}
+
+// DeletePort implements [Ports]. What is attached to the interface is let go of,
+// if it is there still.
+func (p *Programs) DeletePort(ifindex int32) error {
+	if p.set == nil {
+		return nil
+	}
+	return p.set.DeletePort(ifindex)
+}
+
+// Claim implements [Ports].
+func (p *Programs) Claim(ifindex int32) error {
+	if !p.CanClaim() {
+		return fmt.Errorf("tc program: %w", claim.ErrNotSupported)
+	}
+	return p.set.Claim(ifindex)
+}
+
+// Release implements [Ports].
+func (p *Programs) Release(ifindex int32) error {
+	if p.set == nil {
+		return nil
+	}
+	return p.set.Release(ifindex)
+}
+
+// Claimed implements [Ports].
+func (p *Programs) Claimed(ifindex int32) bool { return p.set != nil && p.set.Claimed(ifindex) }
+
+// Claims implements [Ports].
+func (p *Programs) Claims() (how claim.Mode, descriptors int) {
+	if p.set == nil {
+		return claim.None, 0
+	}
+	return p.set.Mode(), p.set.Links()
+}
+
+// Orphans implements [Ports].
+func (p *Programs) Orphans() []int32 {
+	if p.set == nil {
+		return nil
+	}
+	return p.set.Orphans()
+}
+
+// Counters implements [Ports].
+func (p *Programs) Counters(ifindex int32) claim.Counters {
+	if p.set == nil {
+		return claim.Counters{}
+	}
+	return p.set.Counters(ifindex)
+}
+
+// SetClass implements [Engine] for those whose filter decides.
+func (p *Programs) SetClass(prefix netip.Prefix, c forward.Class) error {
+	if p.set == nil {
+		return nil
+	}
+	return p.set.SetClass(prefix, claim.Class(c))
+}
+
+// AttachARP polices an ARP socket.
+func (p *Programs) AttachARP(fd uintptr) error {
+	if p.set == nil {
+		return fmt.Errorf("ARP filter: %w", claim.ErrNotSupported)
+	}
+	return p.set.AttachARP(int(fd))
+}
+
+// AttachWatch implements [Ports].
+func (p *Programs) AttachWatch(fd int, mark uint32, snap int) error {
+	if p.set == nil {
+		return claim.ErrNotSupported
+	}
+	return p.set.AttachWatch(fd, mark, snap)
+}
+
+// Translated implements [Ports].
+func (p *Programs) Translated(packet []byte) bool { return p.set != nil && p.set.Translated(packet) }
