@@ -70,8 +70,6 @@ type Daemon struct {
 	scratch   routeScratch
 	proxy     proxyRoutes
 	links     map[int]*netstate.Link
-	addrs     map[int]*addressList
-	rules     []netstate.Rule
 	host      forward.HostConf
 	confAll   devConf
 	untold    int // destinations that the ring's filter could not be told of
@@ -91,13 +89,11 @@ type dirty struct {
 	links   map[int]bool
 	gone    map[int]bool // interfaces that went; if there is one of that index, it is another
 	roles   bool         // which interfaces routes lead over may have changed
-	addrs   map[int]bool
-	rules   bool
 	publish bool
 }
 
 func newDirty() dirty {
-	return dirty{links: map[int]bool{}, gone: map[int]bool{}, addrs: map[int]bool{}}
+	return dirty{links: map[int]bool{}, gone: map[int]bool{}}
 }
 
 // port is an interface that we answer on or forward for.
@@ -138,7 +134,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, lock.Close()) }()
 
 	d := &Daemon{
-		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{}, addrs: map[int]*addressList{},
+		cfg: cfg, log: log, began: time.Now(), links: map[int]*netstate.Link{},
 		ports: map[int]*port{}, left: map[int][]string{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, short: shortPorts{ports: map[int]bool{}}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
 		dirty: newDirty(), ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}

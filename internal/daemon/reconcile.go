@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"proxyarpd/arpd"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
@@ -74,12 +72,12 @@ func (d *Daemon) note(e *netstate.Event) {
 	switch {
 	case e.Link != nil:
 		d.noteLink(e.Link, del)
-	case e.Address != nil:
-		d.noteAddress(e.Address, del)
+	case e.Addresses != nil:
+		d.noteAddresses(e.Addresses)
 	case e.Routes != nil:
 		d.noteRoutes(e.Routes)
-	case e.Rule != nil:
-		d.noteRule(e.Rule, del)
+	case e.Rules != nil:
+		d.noteRules(e.Rules)
 	case e.Netconf != nil:
 		d.noteNetconf(e.Netconf)
 	case e.Neighbour != nil:
@@ -93,7 +91,6 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 		d.dirty.gone[l.Index] = true
 		d.asking.forget(int32(l.Index))
 		delete(d.links, l.Index)
-		delete(d.addrs, l.Index)
 		return
 	}
 	said := ""
@@ -109,58 +106,22 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 	d.builder.SetGroup(int32(l.Index), l.Group)
 }
 
-// addressPlace is where the kernel has a new address among those of its link
-// (net/ipv4/devinet.c, __inet_insert_ifa).
-func addressPlace(list []netstate.Address, a *netstate.Address) int {
-	if a.Flags&unix.IFA_F_SECONDARY != 0 {
-		return len(list)
+// noteAddresses keeps none of an interface that has gone: they went with it.
+func (d *Daemon) noteAddresses(set *netstate.AddressSet) {
+	if d.links[set.Index] != nil && set.Family == netstate.IPv4 {
+		d.builder.SetAddresses(int32(set.Index), addresses(set))
 	}
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].Flags&unix.IFA_F_SECONDARY == 0 && a.Scope <= list[i].Scope {
-			return i + 1
-		}
-	}
-	return 0
 }
 
-func (d *Daemon) noteAddress(a *netstate.Address, del bool) {
-	d.dirty.addrs[a.Index] = true
-	list := d.addrs[a.Index]
-	if list == nil {
-		list = &addressList{have: map[addressKey]bool{}}
-		d.addrs[a.Index] = list
-	}
-	list.note(a, del)
-}
-
-// addressList are the addresses of an interface in the kernel's order. There may
-// be tens of thousands (a service proxy's).
-type addressList struct {
-	all  []netstate.Address
-	have map[addressKey]bool
-}
-
-type addressKey struct {
-	local  netip.Addr
-	prefix netip.Prefix
-}
-
-func (l *addressList) note(a *netstate.Address, del bool) {
-	key := addressKey{a.Local, a.Prefix}
-	if !l.have[key] {
-		if !del {
-			l.have[key] = true
-			l.all = slices.Insert(l.all, addressPlace(l.all, a), *a)
-		}
+func (d *Daemon) noteRules(set *netstate.RuleSet) {
+	if set.Family != netstate.IPv4 {
 		return
 	}
-	at := slices.IndexFunc(l.all, func(o netstate.Address) bool { return o.Local == a.Local && o.Prefix == a.Prefix })
-	if del {
-		delete(l.have, key)
-		l.all = slices.Delete(l.all, at, at+1)
-	} else {
-		l.all[at] = *a
+	all := make([]forward.Rule, 0, len(set.Rules))
+	for i := range set.Rules {
+		all = append(all, rule(&set.Rules[i]))
 	}
+	d.builder.SetRules(all)
 }
 
 func (d *Daemon) noteRoutes(set *netstate.RouteSet) {
@@ -171,31 +132,10 @@ func (d *Daemon) noteRoutes(set *netstate.RouteSet) {
 	d.dirty.roles = d.builder.UsedLinksChanged() || d.dirty.roles
 }
 
-func (d *Daemon) noteRule(r *netstate.Rule, del bool) {
-	d.dirty.rules = true
-	d.rules = slices.DeleteFunc(d.rules, func(o netstate.Rule) bool { return o == *r })
-	if !del {
-		d.rules = append(d.rules, *r)
-	}
-}
-
 // reconcile brings ports, maps and tables up to date with what was noted.
 func (d *Daemon) reconcile() error {
-	if d.dirty.rules {
-		all := make([]forward.Rule, 0, len(d.rules))
-		for i := range d.rules {
-			all = append(all, rule(&d.rules[i]))
-		}
-		d.builder.SetRules(all)
-	}
 	if d.dirty.roles {
 		d.notIdle()
-	}
-	for index := range d.dirty.addrs {
-		if d.links[index] == nil {
-			continue // gone, and they with it
-		}
-		d.builder.SetAddresses(int32(index), d.addresses(index))
 	}
 	if len(d.dirty.links) > 0 {
 		d.taps.linksChanged()

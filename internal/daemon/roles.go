@@ -102,20 +102,6 @@ func (d *Daemon) idle(l *netstate.Link, p *port) bool {
 	return p.role == roleUplink && d.builder.UsedLinks()[int32(l.Index)] == 0
 }
 
-// addresses gives the addresses of an interface as the datapath wants them.
-func (d *Daemon) addresses(ifindex int) []forward.Address {
-	list := d.addrs[ifindex]
-	if list == nil {
-		return nil
-	}
-	all := make([]forward.Address, 0, len(list.all))
-	for _, a := range list.all {
-		all = append(all, forward.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
-			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
-	}
-	return all
-}
-
 // link describes an interface to the datapath.
 func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
 	f := forward.Link{
