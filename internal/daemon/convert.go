@@ -55,6 +55,17 @@ func (s *routeScratch) usable(r *netstate.Route) []forward.Nexthop {
 	return s.nexthops[first:]
 }
 
+// addresses says of an interface's addresses what the datapath needs.
+func addresses(set *netstate.AddressSet) []forward.Address {
+	all := make([]forward.Address, 0, len(set.Addresses))
+	for i := range set.Addresses {
+		a := &set.Addresses[i]
+		all = append(all, forward.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
+			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
+	}
+	return all
+}
+
 // rule says of a policy rule what the datapath needs. Forwarded packets bear no
 // mark, come from no tunnel's metadata and from no interface of a VRF, and count
 // as user 0's (sock_net_uid in include/net/sock.h). In the kernel netfilter may

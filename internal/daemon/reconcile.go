@@ -106,6 +106,7 @@ func (p *port) changed(l *netstate.Link) {
 	if p.mac == done {
 		p.mac = todo // somebody may have set another
 	}
+	d.builder.SetRules(all)
 }
 
 func (o *owner) noteRoutes(set *netstate.RouteSet) {

@@ -1,7 +1,6 @@
 package netstate
 
 import (
-	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -46,10 +45,11 @@ func (s *State) apply(typ, flags uint16, b []byte) outcome {
 		}
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		var r Rule
+		f := Family(familyOf(b))
 		if r, o = readRule(b); o == applied && typ == unix.RTM_NEWRULE {
-			s.setRules(insertRule(s.rules, r))
+			s.setRules(f, insertRule(s.rules[f], r))
 		} else if o == applied {
-			s.setRules(removeRule(s.rules, r))
+			s.setRules(f, removeRule(s.rules[f], r))
 		}
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
 		var n Neighbour
@@ -106,12 +106,12 @@ func (s *State) deleteLink(index int) {
 		}
 	}
 	s.disableLink(index, true)
-	for k, a := range s.addresses {
-		if k.index == index {
-			s.forgetAddress(k)
-			s.tell(Event{Op: Delete, Address: &a})
+	for _, f := range []Family{IPv4, IPv6} {
+		if k := (addressListKey{index, f}); s.addresses.forget(k) {
+			s.tellAddresses(k)
 		}
 	}
+	s.settle() // what comes after is another link's
 	if l, ok := s.links[index]; ok {
 		delete(s.links, index)
 		s.tell(Event{Op: Delete, Link: &l})
@@ -119,12 +119,8 @@ func (s *State) deleteLink(index int) {
 }
 
 func (s *State) setAddress(a Address) {
-	if old, ok := s.addresses[a.key()]; !ok || old != a {
-		if !ok {
-			s.order = append(s.order, a.key())
-		}
-		s.addresses[a.key()] = a
-		s.tell(Event{Op: Set, Address: &a})
+	if s.addresses.put(a) {
+		s.tellAddresses(a.list())
 	} else if !s.replay {
 		return
 	}
@@ -136,31 +132,20 @@ func (s *State) setAddress(a Address) {
 	}) != nil
 }
 
-func (s *State) forgetAddress(k addressKey) {
-	delete(s.addresses, k)
-	s.order = slices.DeleteFunc(s.order, func(o addressKey) bool { return o == k })
-}
-
 // deleteAddress forgets an address and the routes that go with it: those
 // preferring it as source (fib_sync_down_addr, which looks at the main table
 // only, outside of VRFs) when no link has it any more, and those of the link
 // if it was the last (fib_inetaddr_event).
 func (s *State) deleteAddress(a Address) {
-	if old, ok := s.addresses[a.key()]; ok {
-		s.forgetAddress(a.key())
-		s.tell(Event{Op: Delete, Address: &old})
-	}
-	elsewhere, onLink := false, false
-	for k := range maps.Keys(s.addresses) {
-		elsewhere = elsewhere || k.local == a.Local
-		onLink = onLink || k.index == a.Index
+	if s.addresses.remove(a) {
+		s.tellAddresses(a.list())
 	}
 	preferring := s.bodies.match(func(r *Route) bool { return r.PrefSrc == a.Local })
 	s.stale = s.stale || preferring != nil || s.routed(a.Index)
-	if !elsewhere {
+	if !s.addresses.has(a.Local) {
 		s.dropBodies(preferring, unix.RT_TABLE_MAIN)
 	}
-	if !onLink {
+	if len(s.addresses.of(a.list())) == 0 {
 		s.disableLink(a.Index, true)
 	}
 }

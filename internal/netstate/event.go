@@ -25,14 +25,20 @@ func (o Op) String() string {
 // What it points to belongs to the receiver, except the insides of Routes,
 // which are shared and must not be modified.
 //
+// What has an order in the kernel - addresses of a link, routes to a
+// destination, rules - comes as the whole new set in that order, so that a
+// receiver keeps the set and has no order of its own. Addresses and Rules are
+// told once a batch, where they changed first, as they are when the batch ends.
+//
 // A Link may be Set with another Name: it was renamed. A name may return with
-// another Index: that is another link.
+// another Index: that is another link. A Link that is Deleted has lost its
+// addresses and neighbours by events of their own.
 type Event struct {
 	Op        Op
 	Link      *Link
-	Address   *Address
-	Routes    *RouteSet // the whole new set; with Delete, the set is empty
-	Rule      *Rule     // rules of equal priority apply in the order in which they were Set
+	Addresses *AddressSet // always Set; empty if none is left
+	Routes    *RouteSet   // with Delete, the set is empty
+	Rules     *RuleSet    // always Set; empty if none is left
 	Neighbour *Neighbour
 	Netconf   *Netconf // always Set
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -28,7 +29,7 @@ type follower struct {
 
 	mu         sync.Mutex
 	links      map[int]Link
-	addresses  map[addressKey]Address
+	addresses  map[addressListKey][]Address
 	rules      []Rule
 	neighbours map[neighbourKey]Neighbour
 	netconfs   []Netconf
@@ -46,7 +47,7 @@ func follow(t testing.TB, ns *netns, cfg Config) *follower {
 // followWith has the Watcher changed before it runs.
 func followWith(t testing.TB, ns *netns, cfg Config, change func(*Watcher)) *follower {
 	t.Helper()
-	f := &follower{t: t, changed: make(chan struct{}, 1), links: map[int]Link{}, addresses: map[addressKey]Address{},
+	f := &follower{t: t, changed: make(chan struct{}, 1), links: map[int]Link{}, addresses: map[addressListKey][]Address{},
 		neighbours: map[neighbourKey]Neighbour{}, sets: map[routeKey][]Route{}, hold: make(chan struct{})}
 	ns.do(func() (err error) { f.w, err = Open(cfg); return err })
 	change(f.w)
@@ -98,16 +99,15 @@ func (f *follower) event(ev Event) {
 		if f.links[ev.Link.Index] = *ev.Link; !set {
 			delete(f.links, ev.Link.Index)
 		}
-	case ev.Address != nil:
-		f.log = append(f.log, fmt.Sprint(ev.Op, " address ", ev.Address.Local))
-		if f.addresses[ev.Address.key()] = *ev.Address; !set {
-			delete(f.addresses, ev.Address.key())
+	case ev.Addresses != nil:
+		f.log = append(f.log, fmt.Sprint(ev.Op, " addresses ", ev.Addresses.Index, " ", len(ev.Addresses.Addresses)))
+		k := addressListKey{ev.Addresses.Index, ev.Addresses.Family}
+		if f.addresses[k] = ev.Addresses.Addresses; len(f.addresses[k]) == 0 {
+			delete(f.addresses, k)
 		}
-	case ev.Rule != nil:
-		f.log = append(f.log, fmt.Sprint(ev.Op, " rule ", ev.Rule.Priority))
-		if f.rules = slices.DeleteFunc(f.rules, func(r Rule) bool { return r == *ev.Rule }); set {
-			f.rules = insertRule(f.rules, *ev.Rule)
-		}
+	case ev.Rules != nil:
+		f.log = append(f.log, fmt.Sprint(ev.Op, " rules ", len(ev.Rules.Rules)))
+		f.rules = ev.Rules.Rules
 	case ev.Routes != nil:
 		k := keyOf(ev.Routes.Table, ev.Routes.Dst)
 		f.log = append(f.log, fmt.Sprint(ev.Op, " routes ", ev.Routes.Dst))
@@ -203,8 +203,10 @@ func (f *follower) picture() []string {
 	for l := range maps.Values(f.links) {
 		out = append(out, fmt.Sprintf("link %d %s %x up=%v mtu=%d master=%d kind=%s", l.Index, l.Name, l.MAC, l.Up(), l.MTU, l.Master, l.Kind))
 	}
-	for a := range maps.Values(f.addresses) {
-		out = append(out, fmt.Sprintf("addr %d %s/%d", a.Index, a.Local, a.Prefix.Bits()))
+	for _, list := range f.addresses {
+		for i, a := range list {
+			out = append(out, addressLine(i, a.Index, a.Local, a.Prefix.Bits(), a.Flags))
+		}
 	}
 	for _, rs := range f.sets {
 		for i, r := range rs {
@@ -221,6 +223,10 @@ func (f *follower) picture() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+func addressLine(place, index int, local netip.Addr, bits int, flags uint32) string {
+	return fmt.Sprintf("addr %d #%d %s/%d secondary=%v", index, place, local, bits, flags&unix.IFA_F_SECONDARY != 0)
 }
 
 func routeLine(place int, r Route) string {
@@ -261,9 +267,11 @@ func kernelPicture() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	places := map[int]int{}
 	for _, a := range addrs {
 		ones, _ := a.Mask.Size()
-		out = append(out, fmt.Sprintf("addr %d %s/%d", a.LinkIndex, a.IP, ones))
+		out = append(out, addressLine(places[a.LinkIndex], a.LinkIndex, addrFrom(a.IP), ones, uint32(a.Flags)))
+		places[a.LinkIndex]++
 	}
 	for _, read := range []func() ([]string, error){kernelRoutes, kernelRules, kernelNeighbours} {
 		lines, err := read()

@@ -1,6 +1,7 @@
 package netstate
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -8,6 +9,32 @@ import (
 )
 
 // The names below are iproute2's, so that an operator can compare with ip(8).
+
+// A Family is AF_*: of addresses, routes and rules.
+type Family uint8
+
+// The families of IP.
+const (
+	IPv4 Family = unix.AF_INET
+	IPv6 Family = unix.AF_INET6
+)
+
+func (f Family) String() string {
+	switch f {
+	case IPv4:
+		return "IPv4"
+	case IPv6:
+		return "IPv6"
+	}
+	return strconv.Itoa(int(f))
+}
+
+func familyOfAddr(ip netip.Addr) Family {
+	if ip.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
 
 // A RouteType is RTN_*.
 type RouteType uint8

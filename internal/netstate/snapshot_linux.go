@@ -9,9 +9,8 @@ import (
 // A snapshot collects dumps, apart from the State until all are complete.
 type snapshot struct {
 	links      map[int]Link
-	addresses  map[addressKey]Address
-	order      []addressKey
-	rules      []Rule
+	addresses  addressLists
+	rules      map[Family][]Rule
 	neighbours map[neighbourKey]Neighbour
 	nexthops   nexthopObjects // before the routes, which refer to them
 	routes     *routeTable
@@ -24,9 +23,9 @@ func (n *snapshot) begin(typ uint16, s *State) {
 	case unix.RTM_GETLINK:
 		n.links = make(map[int]Link, len(s.links))
 	case unix.RTM_GETADDR:
-		n.addresses, n.order = make(map[addressKey]Address, len(s.addresses)), nil
+		n.addresses = newAddressLists()
 	case unix.RTM_GETRULE:
-		n.rules = nil
+		n.rules = make(map[Family][]Rule)
 	case unix.RTM_GETNEIGH:
 		n.neighbours = make(map[neighbourKey]Neighbour, len(s.neighbours))
 	case unix.RTM_GETNEXTHOP:
@@ -51,15 +50,13 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 	case unix.RTM_NEWADDR:
 		var a Address
 		if a, o = readAddress(b); o == applied {
-			if _, ok := n.addresses[a.key()]; !ok {
-				n.order = append(n.order, a.key())
-			}
-			n.addresses[a.key()] = a
+			n.addresses.add(a)
 		}
 	case unix.RTM_NEWRULE:
 		var r Rule
 		if r, o = readRule(b); o == applied {
-			n.rules = append(n.rules, r)
+			f := Family(familyOf(b))
+			n.rules[f] = append(n.rules[f], r)
 		}
 	case unix.RTM_NEWNEIGH:
 		var nb Neighbour
@@ -85,13 +82,20 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 // other way round.
 func (s *State) adopt(n *snapshot) {
 	old := *s
-	s.links, s.addresses, s.order, s.neighbours = n.links, n.addresses, n.order, n.neighbours
+	s.links, s.addresses, s.neighbours = n.links, n.addresses, n.neighbours
 	s.nexthops, s.routes, s.stale = n.nexthops, n.routes, false
 	s.beginReplay()
 	tellGone(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Delete, Neighbour: v} })
 	s.tellGoneRoutes(old.routes)
-	s.setRules(n.rules)
-	tellGone(s, old.addresses, s.addresses, func(v *Address) Event { return Event{Op: Delete, Address: v} })
+	for _, f := range []Family{IPv4, IPv6} {
+		s.setRules(f, n.rules[f])
+	}
+	for k := range old.addresses.lists {
+		if len(s.addresses.of(k)) == 0 {
+			s.tellAddresses(k)
+		}
+	}
+	s.settle() // what comes after may be another link's
 	for index, l := range old.links {
 		if now, ok := s.links[index]; !ok || anotherLink(l, now) {
 			s.tell(Event{Op: Delete, Link: &l})
@@ -99,9 +103,10 @@ func (s *State) adopt(n *snapshot) {
 		}
 	}
 	tellNew(s, old.links, s.links, func(v *Link) Event { return Event{Op: Set, Link: v} })
-	for a := range s.Addresses() {
-		if was, ok := old.addresses[a.key()]; !ok || was != a {
-			s.tell(Event{Op: Set, Address: &a})
+	for k := range s.addresses.lists {
+		// Those of a link that is another one went with the old one.
+		if _, same := old.links[k.index]; !same || !slices.Equal(s.addresses.of(k), old.addresses.of(k)) {
+			s.tellAddresses(k)
 		}
 	}
 	s.tellNewRoutes(old.routes)

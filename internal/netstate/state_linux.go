@@ -9,16 +9,16 @@ import (
 // where Watcher.State says.
 type State struct {
 	links      map[int]Link
-	addresses  map[addressKey]Address
-	order      []addressKey // of the addresses, as the kernel told of them
-	rules      []Rule       // in the kernel's order, duplicates included
+	addresses  addressLists
+	rules      map[Family][]Rule // in the kernel's order, duplicates included
 	neighbours map[neighbourKey]Neighbour
 	nexthops   nexthopObjects
 	routes     *routeTable
 	bodies     bodyPool
 
-	emit  func(Event) // nil: nobody listens yet
-	stale bool        // the kernel may have dropped or changed routes silently
+	emit   func(Event) // nil: nobody listens yet
+	untold untold
+	stale  bool // the kernel may have dropped or changed routes silently
 
 	replay   bool              // messages may be older than the last dump
 	replaced map[routeKey]bool // by such a message
@@ -27,28 +27,21 @@ type State struct {
 	before, after []uint32
 }
 
-// addressKey is what the kernel allows once a link (inet_insert_ifa in
-// net/ipv4/devinet.c): a local address in a network.
-type addressKey struct {
-	index  int
-	local  netip.Addr
-	prefix netip.Prefix
-}
-
 type neighbourKey struct {
 	index int
 	ip    netip.Addr
 }
 
-func (a *Address) key() addressKey     { return addressKey{a.Index, a.Local, a.Prefix} }
 func (n *Neighbour) key() neighbourKey { return neighbourKey{n.Index, n.IP} }
 
 func newState() *State {
 	s := &State{
 		links:      make(map[int]Link),
-		addresses:  make(map[addressKey]Address),
+		addresses:  newAddressLists(),
+		rules:      make(map[Family][]Rule),
 		neighbours: make(map[neighbourKey]Neighbour),
 		nexthops:   make(nexthopObjects),
+		untold:     newUntold(),
 	}
 	s.routes = newRouteTable(&s.bodies, 0)
 	return s
@@ -69,12 +62,12 @@ func (s *State) Link(index int) (Link, bool) {
 // Links yields all links, in no order.
 func (s *State) Links() iter.Seq[Link] { return values(s.links) }
 
-// Addresses yields all addresses, those of a link in the kernel's order, by
-// which it chooses among them (inet_select_addr in net/ipv4/devinet.c).
-func (s *State) Addresses() iter.Seq[Address] {
-	return func(yield func(Address) bool) {
-		for _, k := range s.order {
-			if !yield(s.addresses[k]) {
+// AddressSets yields the addresses of every link that has any, in no order of
+// links and families.
+func (s *State) AddressSets() iter.Seq[AddressSet] {
+	return func(yield func(AddressSet) bool) {
+		for k := range s.addresses.lists {
+			if !yield(s.addresses.set(k)) {
 				return
 			}
 		}
@@ -90,8 +83,8 @@ func (s *State) Neighbour(index int, ip netip.Addr) (Neighbour, bool) {
 	return n, ok
 }
 
-// Rules returns the rules in the order in which the kernel tries them.
-func (s *State) Rules() []Rule { return distinct(s.rules) }
+// Rules returns the rules of a family.
+func (s *State) Rules(f Family) RuleSet { return RuleSet{Family: f, Rules: distinct(s.rules[f])} }
 
 // Routes returns the routes of a table to exactly dst, in the kernel's order.
 func (s *State) Routes(table uint32, dst netip.Prefix) []Route {
@@ -123,13 +116,14 @@ func (s *State) all() iter.Seq[Event] {
 				return
 			}
 		}
-		for a := range s.Addresses() {
-			if !yield(Event{Op: Set, Address: &a}) {
+		for set := range s.AddressSets() {
+			if !yield(Event{Op: Set, Addresses: &set}) {
 				return
 			}
 		}
-		for _, r := range s.Rules() {
-			if !yield(Event{Op: Set, Rule: &r}) {
+		for f := range s.rules {
+			set := s.Rules(f)
+			if !yield(Event{Op: Set, Rules: &set}) {
 				return
 			}
 		}

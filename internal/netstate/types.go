@@ -39,6 +39,18 @@ type Link struct {
 	Multipoint bool
 }
 
+// An AddressSet is every address that a link has of one family, in the order of
+// the kernel's list (in_device.ifa_list, __inet_insert_ifa in
+// net/ipv4/devinet.c), by which it chooses among them (inet_select_addr):
+// primary addresses by scope, the widest last, and in the order in which they
+// were added among equals; then those with IFA_F_SECONDARY, each of which has a
+// primary address in its network.
+type AddressSet struct {
+	Index     int
+	Family    Family
+	Addresses []Address
+}
+
 // An Address is an address of a link. Addresses compare with ==.
 type Address struct {
 	Index     int
@@ -89,6 +101,15 @@ type Nexthop struct {
 	Flags   uint32     // RTNH_F_*
 	Weight  int        // 1 or more
 	Encap   uint16     // LWTUNNEL_ENCAP_*, or 0: frames need more than a MAC header
+}
+
+// A RuleSet is every policy routing rule of one family, in the order in which
+// the kernel tries them: priority ascending, then the order in which they were
+// added (fib_newrule in net/core/fib_rules.c). Duplicates, which have no effect,
+// are left out. It is empty where all were deleted: no route is found then.
+type RuleSet struct {
+	Family Family
+	Rules  []Rule
 }
 
 // A Rule is a policy routing rule. Rules compare with ==.

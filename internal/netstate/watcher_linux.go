@@ -84,7 +84,7 @@ func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 	w.events.resume()
 	defer context.AfterFunc(ctx, w.events.interrupt)()
 	w.canceled, w.sink, w.sinkErr, w.state.emit = ctx.Done(), apply, nil, w.push
-	defer func() { w.state.emit, w.batch = nil, w.batch[:0] }()
+	defer func() { w.state.emit, w.state.untold, w.batch = nil, newUntold(), w.batch[:0] }()
 	for ev := range w.state.all() {
 		w.push(ev)
 	}
@@ -207,6 +207,7 @@ func (w *Watcher) push(ev Event) {
 }
 
 func (w *Watcher) flush() error {
+	w.state.settle()
 	if w.sinkErr == nil && len(w.batch) > 0 {
 		w.stats.events.Add(uint64(len(w.batch)))
 		w.sinkErr = w.sink(w.batch)

@@ -217,8 +217,8 @@ func TestEventsAndDumpsAgree(t *testing.T) {
 	ns.do(func() (err error) { w, err = Open(Config{}); return err })
 	defer w.Close()
 	f.await("the same as a dump tells", func() bool {
-		same := maps.Equal(f.links, w.state.links) && maps.Equal(f.addresses, w.state.addresses) &&
-			slices.Equal(f.rules, w.state.Rules()) && len(f.sets) == len(w.state.routes.sets)
+		same := maps.Equal(f.links, w.state.links) && maps.EqualFunc(f.addresses, w.state.addresses.lists, slices.Equal) &&
+			slices.Equal(f.rules, w.state.Rules(IPv4).Rules) && len(f.sets) == len(w.state.routes.sets)
 		for rs := range w.State().RouteSets() {
 			same = same && reflect.DeepEqual(f.sets[keyOf(rs.Table, rs.Dst)], rs.Routes)
 		}
