@@ -37,7 +37,9 @@ func TestJudge(t *testing.T) {
 		"can't tell":           {unknown: errors.New("EPERM"), err: "--bypass-policy forwards all the same"},
 		"can't tell, bypassed": {edit: func(c *Config) { c.BypassPolicy = true }, unknown: errors.New("EPERM")},
 		"user namespace":       {unknown: hostpolicy.ErrUserNamespace, unseen: true, warnings: 1},
-		"all punted": {edit: func(c *Config) { c.Punt = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")} },
+		"all punted": {edit: func(c *Config) {
+			c.Punt = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")}
+		},
 			found: []hostpolicy.Finding{tables}},
 	} {
 		cfg := Default()

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -42,11 +41,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestRoles(t *testing.T) {
-	cfg := Default()
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	d := &Daemon{cfg: cfg, builder: forward.NewBuilder(forward.Policy{})}
+	d := newBench(t, nil)
 	p := netip.MustParsePrefix("10.0.0.0/8")
 	d.builder.SetRoutes(forward.TableMain, p, []forward.Route{{Type: forward.RouteUnicast,
 		Nexthops: []forward.Nexthop{{Ifindex: 7}, {Ifindex: 8}, {Ifindex: 9}}}})
@@ -73,10 +68,7 @@ func TestRoles(t *testing.T) {
 // TestLinkLayers: what carries IPv4 is an uplink, if its link layer is one that
 // we can speak.
 func TestLinkLayers(t *testing.T) {
-	d := &Daemon{cfg: Default(), builder: forward.NewBuilder(forward.Policy{})}
-	if err := d.cfg.Validate(); err != nil {
-		t.Fatal(err)
-	}
+	d := newBench(t, nil)
 	const can, netlink, rawIP = 280, 824, 519
 	for _, c := range []struct {
 		name string
@@ -103,7 +95,7 @@ func TestLinkLayers(t *testing.T) {
 		if got, left := d.roleOf(&c.link), d.leftAlone(&c.link); got != c.role || (left == "") != (c.left == "") || !strings.Contains(left, c.left) {
 			t.Errorf("%s: %v, left because %q", c.name, got, left)
 		}
-		if got := d.link(&c.link, &port{role: c.role}).Flags&forward.LinkReceiveOnly != 0; got != c.link.Multipoint {
+		if got := d.wants(&c.link, &port{role: c.role}).link.Flags&forward.LinkReceiveOnly != 0; got != c.link.Multipoint {
 			t.Errorf("%s: only received from: %v", c.name, got)
 		}
 	}
@@ -112,10 +104,8 @@ func TestLinkLayers(t *testing.T) {
 // TestLeftAlone has a VRF come, and a workload interface become a port of it:
 // each is said once, and the interface has no role any more.
 func TestLeftAlone(t *testing.T) {
-	var log strings.Builder
-	d := &Daemon{cfg: Default(), builder: forward.NewBuilder(forward.Policy{}), log: slog.New(slog.NewTextHandler(&log, nil)),
-		links: map[int]*netstate.Link{}, dirty: newDirty(), synced: true}
-	if err := d.cfg.Validate(); err != nil {
+	d := newBench(t, nil)
+	if err := d.begins(nil); err != nil {
 		t.Fatal(err)
 	}
 	eth := netstate.Link{Index: 2, Name: "cali1", Type: unix.ARPHRD_ETHER, AddrLen: 6}
@@ -135,9 +125,9 @@ func TestLeftAlone(t *testing.T) {
 		{eth, "", roleWorkload},
 		{port, "port of a VRF", roleNone},
 	} {
-		log.Reset()
+		d.said.Reset()
 		d.noteLink(&c.link, false)
-		if got := log.String(); (got == "") != (c.said == "") || !strings.Contains(got, c.said) {
+		if got := d.said.String(); (got == "") != (c.said == "") || !strings.Contains(got, c.said) {
 			t.Errorf("%+v: said %q", c.link, got)
 		}
 		if got := d.roleOf(&c.link); got != c.role {
@@ -199,17 +189,5 @@ func TestConvertRules(t *testing.T) {
 	want := forward.Rule{DSCP: 0xb8, DSCPMask: 0xfc, Proto: 6, DPort: forward.PortMatch{Low: 80, High: 81}, SuppressPrefixLen: -1, SuppressByGroup: true, SuppressGroup: 3}
 	if got != want {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestPuntsAll(t *testing.T) {
-	for list, want := range map[string]bool{"": false, "0.0.0.0/0": true, "0.0.0.0/1": false, "0.0.0.0/1 128.0.0.0/1": true, "10.96.0.0/12": false} {
-		var p []netip.Prefix
-		for _, f := range strings.Fields(list) {
-			p = append(p, netip.MustParsePrefix(f))
-		}
-		if puntsAll(p) != want {
-			t.Errorf("%q: %v", list, !want)
-		}
 	}
 }

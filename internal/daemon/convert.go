@@ -83,17 +83,6 @@ func rule(r *netstate.Rule) forward.Rule {
 	}
 }
 
-// addresses gives those of an interface as the datapath wants them.
-func addresses(set *netstate.AddressSet) []forward.Address {
-	all := make([]forward.Address, 0, len(set.Addresses))
-	for i := range set.Addresses {
-		a := &set.Addresses[i]
-		all = append(all, forward.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
-			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
-	}
-	return all
-}
-
 // rules gives policy rules as the datapath wants them.
 func rules(set *netstate.RuleSet) []forward.Rule {
 	all := make([]forward.Rule, 0, len(set.Rules))

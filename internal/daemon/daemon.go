@@ -18,6 +18,7 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/control"
+	"proxyarpd/internal/descriptors"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/instance"
 	"proxyarpd/internal/livecapture"
@@ -76,6 +77,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, lock.Close()) }()
 
 	d := &Daemon{cfg: cfg, log: log, began: time.Now(), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog)}
+	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx, ns); err != nil {
 		return err
@@ -120,7 +122,7 @@ func (d *Daemon) patiently(ctx context.Context, open func() error) error {
 	try := func() error {
 		err := open()
 		if errors.Is(err, unix.EMFILE) {
-			return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %v", limitOfDescriptors(), err)
+			return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %v", descriptors.Limit(), err)
 		}
 		return err
 	}
@@ -207,7 +209,7 @@ func (d *Daemon) newOwner(ctx context.Context, hangup <-chan os.Signal) *owner {
 		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, hangup: hangup,
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
 		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
-		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: openDescriptors()},
+		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
 	}
 	h := &hands{cfg: &d.cfg, log: d.log, eng: d.eng, macs: d.macs, members: &d.members, limits: o.limits}
 	o.send = func(l lane, e errand) { d.errands.Go(func() { o.outcomes <- arrival{l, e.do(h)} }) }
@@ -226,7 +228,8 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err := enoughDescriptors(); err != nil {
 		return err
 	}
-	if err := d.listen(); err != nil {
+	var err error
+	if d.control, err = d.listen(); err != nil {
 		return err
 	}
 	hangup := make(chan os.Signal, 1)
@@ -258,8 +261,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
 	g.Go(func() error { d.sweep(ctx); return nil })
-	err := g.Wait()
-	if err == nil {
+	if err = g.Wait(); err == nil {
 		d.log.Info("stopping")
 	}
 	return err

@@ -2,13 +2,14 @@ package daemon
 
 import (
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward/claim"
+	"proxyarpd/internal/control"
+	"proxyarpd/internal/descriptors"
 	"proxyarpd/internal/engine"
-	"proxyarpd/internal/shortage"
+	"proxyarpd/internal/livecapture"
 )
 
 // Descriptors is how many files the process may have open: what it has, what it
@@ -21,57 +22,22 @@ type Descriptors struct {
 
 // spareDescriptors are for what comes and goes: clients of the control socket,
 // captures, and what is open for the length of a question to the kernel.
-const spareDescriptors = controlClients + 2*captureSessions + 8
-
-// fewDescriptors are those with which nothing goes on but slowly: a claim or two, a client, a file, a socket.
-const fewDescriptors = 8
-
-// ofControl are the control socket and its directory.
-const ofControl = 2
+const spareDescriptors = control.Clients + 2*livecapture.Sessions + 8
 
 // enoughDescriptors is an error if the daemon, which has made all else that it needs for its whole life, could not even
 // say why it does not get on.
 func enoughDescriptors() error {
-	base, limit := openDescriptors()+ofControl, limitOfDescriptors()
-	if limit-base >= fewDescriptors {
+	base, limit := descriptors.Open()+control.Descriptors, descriptors.Limit()
+	if limit-base >= descriptors.Few {
 		return nil
 	}
 	return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %d are the least, %d are wanted, and one an interface",
-		limit, base+fewDescriptors, base+spareDescriptors)
+		limit, base+descriptors.Few, base+spareDescriptors)
 }
 
 // limits are the descriptors of the process.
 type limits struct {
 	base int // open when the daemon had started, without claims: one an interface where the kernel has TCX
-}
-
-// limitOfDescriptors is the soft limit, which Go's runtime has raised to the
-// hard one.
-func limitOfDescriptors() int {
-	var l unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil || l.Cur > 1<<30 {
-		return 1 << 30 // more than any kernel gives
-	}
-	return int(l.Cur)
-}
-
-// openDescriptors counts. Linux 6.2 and later do, without a descriptor for the
-// question (proc_fd_getattr in fs/proc/fd.c).
-func openDescriptors() int {
-	var st unix.Stat_t
-	if unix.Stat("/proc/self/fd", &st) == nil && st.Size > 0 {
-		return int(st.Size)
-	}
-	f, err := os.Open("/proc/self/fd")
-	switch {
-	case shortage.Passing(err):
-		return limitOfDescriptors()
-	case err != nil:
-		return 0
-	}
-	defer f.Close()
-	names, _ := f.Readdirnames(-1)
-	return max(len(names)-1, 0)
 }
 
 // ofClaims is how many descriptors the claims would have with all interfaces
@@ -93,14 +59,14 @@ func (o *owner) ofClaims() (need int) {
 }
 
 // descriptors is for `status`.
-func (o *owner) descriptors() Descriptors {
-	return Descriptors{InUse: openDescriptors(), Limit: limitOfDescriptors(), Needed: o.limits.base + spareDescriptors + o.ofClaims()}
+func (o *owner) descriptorStatus() Descriptors {
+	return Descriptors{InUse: descriptors.Open(), Limit: descriptors.Limit(), Needed: o.limits.base + spareDescriptors + o.ofClaims()}
 }
 
 // roomToClaim is an error if one more claim would take of the descriptors that
 // all else needs: then nobody could ask why. Of few, claims take half.
 func (l *limits) roomToClaim(eng engine.Engine) error {
-	limit := limitOfDescriptors()
+	limit := descriptors.Limit()
 	how, have := eng.Claims()
 	if free := limit - l.base; how == claim.Clsact || have < max(free-spareDescriptors, free/2) {
 		return nil
@@ -111,7 +77,7 @@ func (l *limits) roomToClaim(eng engine.Engine) error {
 // warnDescriptors says once, and again if it gets worse by half, that the limit
 // may be met.
 func (o *owner) warnDescriptors() {
-	s := o.descriptors()
+	s := o.descriptorStatus()
 	if s.Needed <= s.Limit || 2*s.Needed < 3*o.warned {
 		return
 	}

@@ -85,6 +85,7 @@ type policies interface {
 type links interface {
 	SetLink(l *netstate.Link, served bool)
 	DeleteLink(index int)
+	Publish() // what was told
 }
 
 // originals is what it asks of the record of MACs. Nothing of it waits.

@@ -74,6 +74,7 @@ type fakeCaptures map[int]bool
 
 func (c fakeCaptures) SetLink(l *netstate.Link, served bool) { c[l.Index] = served }
 func (c fakeCaptures) DeleteLink(index int)                  { delete(c, index) }
+func (c fakeCaptures) Publish()                              {}
 
 // bench is an owner without a kernel, and what it has sent out.
 type bench struct {
@@ -84,7 +85,7 @@ type bench struct {
 	responder *fakeResponder
 	captures  fakeCaptures
 	sent      [lanes]errand // what is out
-	log       strings.Builder
+	said      strings.Builder
 	started   int
 }
 
@@ -100,7 +101,7 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 	b := &bench{t: t, record: fakeRecord{}, responder: &fakeResponder{}, captures: fakeCaptures{},
 		fake: &fakeEngine{moves: cfg.Engine != EngineNone, ports: map[int32]engine.Port{}, claims: map[int32]bool{}, how: claim.TCX}}
 	b.owner = &owner{
-		cfg: &cfg, log: slog.New(slog.NewTextHandler(&b.log, nil)), life: t.Context(), eng: b.fake,
+		cfg: &cfg, log: slog.New(slog.NewTextHandler(&b.said, nil)), life: t.Context(), eng: b.fake,
 		builder: forward.NewBuilder(forward.Policy{}), proxy: new(proxyRoutes), arp: b.responder, taps: b.captures, macs: b.record,
 		asking: new(asking), resolve: func(int32, netip.Addr) {}, links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{}, begun: func() { b.started++ },
@@ -230,7 +231,7 @@ func gone(l *netstate.Link) netstate.Event {
 // pod is a workload's interface as Calico's plugin leaves it, but for its MAC.
 func pod(index int) *netstate.Link {
 	return &netstate.Link{Index: index, Name: fmt.Sprintf("cali%d", index), Type: unix.ARPHRD_ETHER, AddrLen: 6, Kind: "veth", MTU: 1500,
-		MAC: [6]byte{2, 0, 0, 0, 0, byte(index)}, Qdisc: "noqueue", OperState: netstate.OperUp,
+		MAC: [6]byte{2, 0, 0, 0, 0, byte(index)}, Qdisc: "noqueue", OperState: 6,
 		Flags: unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_RUNNING | unix.IFF_BROADCAST}
 }
 
@@ -394,7 +395,9 @@ func TestOwnerUplinkLater(t *testing.T) {
 		t.Fatalf("out is %#v", b.sent[laneClaim])
 	}
 	b.events(set(nic(3)), set(nic(4))) // two that have to wait behind it
-	b.arrives(laneHost, b.goesWell(b.sent[laneHost]))
+	for b.sent[laneHost] != nil {
+		b.arrives(laneHost, b.goesWell(b.sent[laneHost]))
+	}
 	b.arrives(laneClaim, claimed{claimErrand: c, took: 1 << 40})
 	if b.sent[laneClaim] != nil {
 		t.Fatalf("%#v does not leave the kernel's lock to others", b.sent[laneClaim])
@@ -418,7 +421,7 @@ func TestOwnerIncarnations(t *testing.T) {
 	other := pod(1)
 	other.Name = "cali99"
 	b.events(gone(pod(1)), set(other))
-	if len(b.fake.deleted) != 1 || b.ports[1].claim != underWay {
+	if len(b.fake.deleted) != 1 || b.ports[1].claim == done {
 		t.Fatalf("deleted %v, claim %s", b.fake.deleted, b.ports[1].claim)
 	}
 	// The MAC of the one that has gone: not this one's.
@@ -487,7 +490,7 @@ func TestOwnerShortage(t *testing.T) {
 	if b.failed != nil || b.retry.c == nil {
 		t.Fatalf("failed %v, clock %v", b.failed, b.retry.c)
 	}
-	if n := strings.Count(b.log.String(), "originals are not claimed yet"); n != 1 {
+	if n := strings.Count(b.said.String(), "originals are not claimed yet"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 	b.retry.c = nil
@@ -498,8 +501,8 @@ func TestOwnerShortage(t *testing.T) {
 		b.is(index, open)
 		b.takes(int32(index), true)
 	}
-	if b.retry.c != nil || !strings.Contains(b.log.String(), "nothing is short any more") {
-		t.Errorf("clock %v; %s", b.retry.c, b.log.String())
+	if b.retry.c != nil || !strings.Contains(b.said.String(), "nothing is short any more") {
+		t.Errorf("clock %v; %s", b.retry.c, b.said.String())
 	}
 	// MACs, settings, rules.
 	b.events(set(pod(4)))
@@ -599,7 +602,7 @@ func TestOwnerRun(t *testing.T) {
 	b := newBench(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	h := &hands{cfg: b.cfg, log: b.owner.log, eng: b.fake}
+	h := &hands{cfg: b.cfg, log: b.log, eng: b.fake}
 	b.send = func(l lane, e errand) {
 		go func() {
 			if begin, ok := e.(beginErrand); ok {

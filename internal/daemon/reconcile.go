@@ -106,7 +106,6 @@ func (p *port) changed(l *netstate.Link) {
 	if p.mac == done {
 		p.mac = todo // somebody may have set another
 	}
-	d.builder.SetRules(all)
 }
 
 func (o *owner) noteRoutes(set *netstate.RouteSet) {
@@ -129,6 +128,9 @@ func (o *owner) reconcile() {
 	links := o.dirty.links
 	for index := range links {
 		o.describe(index)
+	}
+	if len(links) > 0 {
+		o.taps.Publish()
 	}
 	o.publish()
 	for index := range links {

@@ -118,7 +118,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 		return nil, false
 	}
 	s.Forward = d.forwardStatus(s.Forward)
-	s.Control = ControlStatus{Evicted: d.control.evicted.count(), Refused: d.control.refused.count()}
+	s.Control = ControlStatus(d.control.Counters())
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
 		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load(),
@@ -134,7 +134,7 @@ func (o *owner) status(s *Status, arp *arpd.Stats) {
 	s.Ready, s.NotReady = o.isReady()
 	s.NotReady = printable.UTF8(s.NotReady)
 	how, _ := o.eng.Claims()
-	s.Claim, s.Relay, s.Descriptors = claimMode(how, o.eng.Decides()), o.eng.Device().Name, o.descriptors()
+	s.Claim, s.Relay, s.Descriptors = claimMode(how, o.eng.Decides()), o.eng.Device().Name, o.descriptorStatus()
 	s.Forward.Missed = o.untold
 	for index, p := range o.ports {
 		l := o.links[index]
