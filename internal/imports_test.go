@@ -36,6 +36,12 @@ var mayImport = map[string][]string{
 	"capture/filter":   {},
 	"capture/pcapfile": {},
 
+	"internal/control":        {unixPackage, "proxyarpd/internal/descriptors", "proxyarpd/internal/shortage"},
+	"internal/control/client": {unixPackage, "proxyarpd/capture"},
+	"internal/descriptors":    {unixPackage, "proxyarpd/internal/shortage"},
+	"internal/livecapture": {unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward", "proxyarpd/forward/claim",
+		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},
+
 	"internal/shortage":    {},
 	"internal/printable":   {},
 	"internal/relay":       {"github.com/vishvananda/netlink", unixPackage},
@@ -48,10 +54,11 @@ var mayImport = map[string][]string{
 	"internal/lab/labtest": {"proxyarpd/internal/lab"},
 	"internal/fulltable":   {},
 	"internal/nstest":      {"github.com/vishvananda/netlink", unixPackage},
-	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward/...",
-		"proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/macs",
+	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward/...",
+		"proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance",
+		"proxyarpd/internal/livecapture", "proxyarpd/internal/macs",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/printable", "proxyarpd/internal/relay", "proxyarpd/internal/shortage", "proxyarpd/internal/wire"},
-	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/internal/daemon", "proxyarpd/internal/printable", labPackage, benchPackage},
+	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/internal/control/client", "proxyarpd/internal/daemon", "proxyarpd/internal/printable", labPackage, benchPackage},
 }
 
 const (
@@ -62,7 +69,7 @@ const (
 
 // unixAnywhere are the packages that name constants and errors of the kernel in any file: they turn its words into
 // ours. Elsewhere only files *_linux.go and *_unsafe.go do.
-var unixAnywhere = []string{"internal/daemon", "forward/afpacket"}
+var unixAnywhere = []string{"internal/daemon", "internal/livecapture", "forward/afpacket"}
 
 // free are the directories that may import anything: they test and measure, they are not what runs.
 var free = []string{"bench", "internal", "test"}

@@ -12,6 +12,7 @@ import (
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/cli"
+	"proxyarpd/internal/control/client"
 	"proxyarpd/internal/daemon"
 )
 
@@ -59,12 +60,12 @@ func notified(sig os.Signal) <-chan os.Signal {
 }
 
 // session is a daemon's capture session as the command wants it.
-type session struct{ *daemon.CaptureStream }
+type session struct{ *client.CaptureSession }
 
-func (s session) Reply() capture.Reply { return s.CaptureStream.Reply }
+func (s session) Reply() capture.Reply { return s.CaptureSession.Reply }
 
 func captureSession(ctx context.Context, path string, req capture.Request) (cli.Stream, error) {
-	s, err := daemon.Capture(ctx, path, req)
+	s, err := client.Capture(ctx, path, req)
 	if err != nil {
 		return nil, err
 	}

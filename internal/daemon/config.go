@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"proxyarpd/forward/claim"
+	"proxyarpd/internal/control"
 	"proxyarpd/internal/instance"
 	"proxyarpd/internal/wire"
 )
@@ -112,8 +113,8 @@ func (c *Config) Validate() error {
 	if c.StateDir == "" {
 		return errors.New("--state-dir: no directory")
 	}
-	if c.Control == "" || len(c.Control) > maxSocketPath {
-		return fmt.Errorf("--control %q: a socket's path has 1 to %d bytes", c.Control, maxSocketPath)
+	if c.Control == "" || len(c.Control) > control.MaxPath {
+		return fmt.Errorf("--control %q: a socket's path has 1 to %d bytes", c.Control, control.MaxPath)
 	}
 	return nil
 }

@@ -17,7 +17,10 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/forward/afpacket"
 	"proxyarpd/forward/claim"
+	"proxyarpd/internal/control"
+	"proxyarpd/internal/descriptors"
 	"proxyarpd/internal/instance"
+	"proxyarpd/internal/livecapture"
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/pktring"
@@ -54,8 +57,8 @@ type Daemon struct {
 	members   int // socket that asks devices for frames to --mac, 0: none
 	asked     hopStats
 	asking    asking
-	control   *control
-	taps      hub // who captures
+	control   *control.Server
+	taps      *livecapture.Hub // who captures
 
 	mu        sync.Mutex
 	synced    bool
@@ -79,7 +82,7 @@ type Daemon struct {
 	toOpen    map[int]bool // ports that the opener has to look at
 	toClaim   map[int]bool // ports whose claim can wait
 	short     shortPorts
-	fds       descriptors
+	fds       descriptorNeeds
 	left      map[int][]string // idle uplinks with rules of their own, found at the start
 	unseen    bool             // there may be tc programs that can't be seen
 	egress    map[int]bool     // interfaces with egress rules that --bypass-policy spares
@@ -142,7 +145,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 		ports: map[int]*port{}, left: map[int][]string{}, egress: map[int]bool{}, toOpen: map[int]bool{}, toClaim: map[int]bool{}, short: shortPorts{ports: map[int]bool{}}, claimSoon: make(chan struct{}, 1), openNow: make(chan struct{}, 1),
 		dirty: newDirty(), ready: make(chan struct{}), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog),
 	}
-	d.taps.d = d
+	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx, ns); err != nil {
 		return err
@@ -190,7 +193,7 @@ func (d *Daemon) patiently(ctx context.Context, open func() error) error {
 	try := func() error {
 		err := open()
 		if errors.Is(err, unix.EMFILE) {
-			return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %v", limitOfDescriptors(), err)
+			return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %v", descriptors.Limit(), err)
 		}
 		return err
 	}
@@ -307,13 +310,13 @@ func (d *Daemon) run(ctx context.Context) error {
 	if d.control, err = d.listen(); err != nil {
 		return err
 	}
-	d.fds.base = openDescriptors()
+	d.fds.base = descriptors.Open()
 	g, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(told, func() {
 		d.windDown()
 		cancel()
 	})()
-	g.Go(func() error { return d.control.serve(ctx) })
+	g.Go(func() error { return d.control.Serve(ctx) })
 	g.Go(func() error {
 		var refused error
 		err := d.watch.Run(ctx, func(events []netstate.Event) error {

@@ -197,12 +197,15 @@ func (d *Daemon) reconcile() error {
 		}
 		d.builder.SetAddresses(int32(index), d.addresses(index))
 	}
-	if len(d.dirty.links) > 0 {
-		d.taps.linksChanged()
-	}
 	for index := range d.dirty.links {
 		d.describe(index)
+		if l := d.links[index]; l != nil {
+			d.taps.SetLink(l, d.ports[index] != nil)
+		} else {
+			d.taps.DeleteLink(index)
+		}
 	}
+	d.taps.Publish()
 	d.publish()
 	for index := range d.dirty.links {
 		d.admit(index)

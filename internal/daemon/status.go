@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"os"
 	"slices"
 	"time"
 
@@ -108,7 +109,7 @@ func (d *Daemon) status() *Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := &Status{
-		Version: d.cfg.Version, PID: pid(), Engine: d.cfg.Engine, Claim: d.claimMode(),
+		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine, Claim: d.claimMode(),
 		Uptime:    time.Since(d.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted},
@@ -141,7 +142,7 @@ func (d *Daemon) status() *Status {
 	slices.SortFunc(s.Uplinks, byName)
 	s.Forward = d.forwardStatus()
 	s.Descriptors = d.descriptorStatus()
-	s.Control = ControlStatus{Evicted: d.control.evicted.count(), Refused: d.control.refused.count()}
+	s.Control = ControlStatus(d.control.Counters())
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
 		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load(),

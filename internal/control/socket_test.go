@@ -1,4 +1,4 @@
-package daemon
+package control
 
 import (
 	"bytes"
@@ -111,7 +111,7 @@ func TestOwnSocket(t *testing.T) {
 // replaced if nobody listens, and left to who does.
 func TestBindSocket(t *testing.T) {
 	dir := shortDir(t)
-	long := strings.Repeat("x", maxSocketPath-len(dir)-1)
+	long := strings.Repeat("x", MaxPath-len(dir)-1)
 	_, l := bound(t, dir+"/"+long)
 	if _, _, err := bindSocket(dir + "/" + long); err == nil || !strings.Contains(err.Error(), "another daemon") {
 		t.Errorf("in use: %v", err)
@@ -178,13 +178,13 @@ func TestAcceptErrors(t *testing.T) {
 			h.errs <- err
 		}
 		own := &ownSocket{dir: os.NewFile(^uintptr(0), "none")}
-		c := newControl(&Daemon{log: slog.New(slog.NewTextHandler(&log, nil))}, h, own)
+		c := newServer(Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, h, own)
 		began := time.Now()
 		go func() {
 			time.Sleep(time.Minute)
 			h.Close()
 		}()
-		if err := c.serve(t.Context()); err != nil {
+		if err := c.Serve(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(began); took != time.Minute {

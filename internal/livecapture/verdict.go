@@ -1,4 +1,4 @@
-package daemon
+package livecapture
 
 import (
 	"net/netip"

@@ -1,8 +1,7 @@
-package daemon
+package livecapture
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/pcapfile"
+	"proxyarpd/internal/wire"
 )
 
 // How a session's stream is written.
@@ -28,7 +28,7 @@ const (
 // stream writes a session's packets to its client as pcapng.
 type stream struct {
 	s       *session
-	hub     *hub
+	hub     *Hub
 	conn    *net.UnixConn
 	buf     []byte
 	comment []byte
@@ -53,7 +53,7 @@ type ifaceKey struct {
 // ifaceName is what an index stood for last.
 type ifaceName struct {
 	name      string
-	mac       macAddr
+	mac       wire.MAC
 	ethernet  bool
 	described bool
 	id        uint32
@@ -61,25 +61,26 @@ type ifaceName struct {
 
 type ifaceCount struct{ packets, lost uint64 }
 
-// capture serves a client that wants to see packets, until it hangs up or ctx
-// ends.
-func (c *control) capture(ctx context.Context, conn *net.UnixConn, req *capture.Request) error {
+// Serve serves a client that wants to see packets, until it hangs up or ctx
+// ends. begun sends the reply, behind which the stream begins. An error says why
+// no session has begun, and is the client's; it is a capture.BadExpression if it
+// is about the filter. Serve neither closes conn nor minds that it fails.
+func (h *Hub) Serve(ctx context.Context, conn *net.UnixConn, req *capture.Request, begun func(*capture.Reply) error) error {
 	s, err := newSession(*req)
 	if err != nil {
 		return err
 	}
-	rep, err := c.d.taps.add(s)
+	rep, err := h.add(s)
 	if err != nil {
 		return err
 	}
-	leave := sync.OnceFunc(func() { c.d.taps.remove(s) })
+	leave := sync.OnceFunc(func() { h.remove(s) })
 	defer leave()
-	_ = conn.SetWriteDeadline(time.Now().Add(controlDeadline))
-	if err := json.NewEncoder(conn).Encode(&reply{Capture: &rep}); err != nil {
+	if begun(&rep) != nil {
 		return nil // it is gone
 	}
-	w := newStream(s, &c.d.taps, conn)
-	w.buf = pcapfile.AppendSectionHeader(w.buf, &pcapfile.Section{OS: osRelease(), Application: streamSection + " " + c.d.cfg.Version})
+	w := newStream(s, h, conn)
+	w.buf = pcapfile.AppendSectionHeader(w.buf, &pcapfile.Section{OS: osRelease(), Application: streamSection + " " + h.cfg.Version})
 	_ = conn.SetReadDeadline(time.Time{})
 	over := make(chan struct{})
 	go func() {
@@ -94,7 +95,7 @@ func (c *control) capture(ctx context.Context, conn *net.UnixConn, req *capture.
 	return nil
 }
 
-func newStream(s *session, h *hub, conn *net.UnixConn) *stream {
+func newStream(s *session, h *Hub, conn *net.UnixConn) *stream {
 	return &stream{s: s, hub: h, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom),
 		ask: make(chan struct{}, 1)}
 }
@@ -322,8 +323,8 @@ func (w *stream) rename(e *event, last ifaceName) {
 		return
 	}
 	if v := w.hub.view.Load(); v != nil {
-		if l := v.links[e.ifindex]; l != nil {
-			e.name, e.mac = l.Name, macAddr(l.MAC)
+		if l, ok := v.links[e.ifindex]; ok {
+			e.name, e.mac = l.Name, l.MAC
 			return
 		}
 	}

@@ -1,4 +1,4 @@
-package daemon
+package control
 
 import (
 	"crypto/rand"
@@ -22,8 +22,8 @@ type ownSocket struct {
 	ino  uint64
 }
 
-// maxSocketPath is the longest that a socket's address holds (unix(7)).
-const maxSocketPath = 107
+// MaxPath is the longest that a socket's address holds (unix(7)).
+const MaxPath = 107
 
 // bindSocket binds under another name and renames, so that whoever sees the
 // socket can connect. One that nobody listens on any more is replaced.
@@ -90,7 +90,7 @@ func (s *ownSocket) mayReplace(path string) error {
 	case st.Mode&unix.S_IFMT != unix.S_IFSOCK:
 		return errors.New("is there and no socket")
 	}
-	if at := s.at(s.name); len(at) <= maxSocketPath {
+	if at := s.at(s.name); len(at) <= MaxPath {
 		path = at
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {

@@ -1,4 +1,4 @@
-package daemon
+package client
 
 import (
 	"bufio"
@@ -14,11 +14,66 @@ import (
 	"proxyarpd/capture"
 )
 
+// shortDir is a directory of the test's: its own is too long for a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "parp")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func bound(t *testing.T, path string) net.Listener {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// question and answer are those of a daemon's status, as far as it matters here.
+type question struct {
+	Op   string        `json:"op"`
+	Wait time.Duration `json:"wait"`
+}
+
+type answer struct {
+	Error  string `json:"error"`
+	Status *struct {
+		Version string `json:"version"`
+	} `json:"status"`
+}
+
+// query asks for a status as the command does.
+func query(ctx context.Context, path string, wait time.Duration) (a answer, err error) {
+	conn, err := Dial(ctx, path, time.Now().Add(wait))
+	if err != nil {
+		return a, err
+	}
+	defer conn.Close()
+	_, err = Ask(conn, path, question{"status", wait}, &a, 4<<20)
+	switch {
+	case err != nil:
+	case a.Error != "":
+		err = errors.New(a.Error)
+	case a.Status == nil:
+		err = errors.New("no status")
+	}
+	return a, err
+}
+
 // pretend serves a control socket that says whatever it likes.
 func pretend(t *testing.T, say func(net.Conn)) string {
 	t.Helper()
 	path := shortDir(t) + "/s"
-	_, l := bound(t, path)
+	l := bound(t, path)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -65,9 +120,9 @@ func TestHostileServer(t *testing.T) {
 		"more than asked": {line(`{"status":{"version":"x"}}` + "\n" + "more"), ""},
 	} {
 		path := pretend(t, c.say)
-		s, err := Query(t.Context(), path, 0)
+		a, err := query(t.Context(), path, 0)
 		switch {
-		case c.want == "" && (err != nil || s.Version != "x"):
+		case c.want == "" && (err != nil || a.Status.Version != "x"):
 			t.Errorf("%s: %v", name, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: %v, want %q", name, err, c.want)
@@ -88,11 +143,11 @@ func TestWaitForDirectory(t *testing.T) {
 	dir := shortDir(t)
 	answered := make(chan error, 1)
 	go func() {
-		_, err := Query(t.Context(), dir+"/later/s", time.Minute)
+		_, err := query(t.Context(), dir+"/later/s", time.Minute)
 		answered <- err
 	}()
 	must(t, os.Mkdir(dir+"/later", 0o700))
-	_, l := bound(t, dir+"/later/s")
+	l := bound(t, dir+"/later/s")
 	c, err := l.Accept()
 	must(t, err)
 	line(`{"status":{}}` + "\n")(c)
@@ -102,7 +157,7 @@ func TestWaitForDirectory(t *testing.T) {
 	for _, path := range []string{dir + "/none/s", dir + "/none"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			_, err := Query(ctx, path, time.Hour)
+			_, err := query(ctx, path, time.Hour)
 			answered <- err
 		}()
 		time.AfterFunc(10*time.Millisecond, cancel)

@@ -1,8 +1,13 @@
-package daemon
+// Package livecapture hands what the datapath, the ARP responder and the host's
+// own traffic show to capture sessions, which write it to their clients as
+// pcapng with the daemon's verdicts. Nothing is shown while nobody captures.
+package livecapture
 
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"sync"
@@ -16,14 +21,18 @@ import (
 	"proxyarpd/capture/filter"
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
 
+// Sessions is how many there can be at a time. Each needs two descriptors: its
+// client, and what is opened for a moment.
+const Sessions = 8
+
 // Limits of capture sessions.
 const (
-	captureSessions  = 8
 	captureBuffer    = 2 << 20  // bytes, where the session does not say
 	captureMaxBuffer = 64 << 20 // bytes
 	captureMinBuffer = 1 << 17  // bytes: any frame fits
@@ -100,16 +109,44 @@ func (e *sight) linkType() filter.LinkType {
 type event struct {
 	sight
 	name string // of the interface
-	mac  macAddr
+	mac  wire.MAC
 	seen int64 // when the verdict fell, ns since 1970; 0 of what left at look.Sent
 	look forward.Look
 	lost uint64 // of this source so far
 }
 
-// hub hands what the datapath, the responder and the host's own traffic show to
+// Sources is what a Hub asks of datapath, responder and eBPF programs. It is
+// called from sessions' goroutines and the Hub's own.
+type Sources interface {
+	// SetTaps has datapath and responder show what they see from the next batch
+	// on; nil, nil ends that.
+	SetTaps(packets forward.Tap, frames arpd.Tap)
+	// SetMark gives what both send from now on a firewall mark; 0 is none.
+	SetMark(mark uint32) error
+	// AttachWatch attaches to a packet socket the filter that keeps out what the
+	// taps show, and what is sent with that mark, and cuts frames to snap bytes.
+	// The error is claim.ErrNotSupported where there is no eBPF.
+	AttachWatch(fd int, mark uint32, snap int) error
+	// Table is what the datapath goes by; nil if nothing is forwarded.
+	Table() *forward.Table
+	// Counters are an interface's, and Translated reports whether the kernel
+	// translates the addresses of an IPv4 packet's flow: they are asked only
+	// while the filter of AttachWatch is attached and there is a Table.
+	Counters(ifindex int32) claim.Counters
+	Translated(packet []byte) bool
+}
+
+// Config is what a Hub needs.
+type Config struct {
+	Log     *slog.Logger
+	Version string // of the program, for capture files
+	Sources Sources
+}
+
+// Hub hands what the datapath, the responder and the host's own traffic show to
 // the capture sessions. Without a session it is not asked.
-type hub struct {
-	d    *Daemon
+type Hub struct {
+	cfg  Config
 	ids  atomic.Uint64
 	view atomic.Pointer[view]
 
@@ -117,18 +154,48 @@ type hub struct {
 	// that the one does not undo what the other does. It comes before mu.
 	switching sync.Mutex
 
-	mu       sync.Mutex // guards sessions
+	mu       sync.Mutex // guards what follows, is never held for long
+	links    map[int32]link
+	changed  bool // links have, and the view does not show it yet
 	sessions []*session
-	host     *hostTap    // guarded by switching
-	watched  atomic.Bool // there is a host
+
+	host    *hostTap    // guarded by switching
+	watched atomic.Bool // there is a host
+}
+
+// link is an interface as the daemon told of it.
+type link struct {
+	*netstate.Link
+	served bool
+}
+
+// New makes a Hub that knows no interface yet.
+func New(cfg Config) *Hub { return &Hub{cfg: cfg, links: map[int32]link{}} }
+
+// SetLink tells of an interface that came or has changed; served is whether its
+// packets get verdicts. The Hub keeps l, which must not change any more. Sessions
+// see it from the next Publish on.
+func (h *Hub) SetLink(l *netstate.Link, served bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.links[int32(l.Index)] = link{l, served}
+	h.changed = true
+}
+
+// DeleteLink tells that there is no interface of that index any more.
+func (h *Hub) DeleteLink(index int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.links, int32(index))
+	h.changed = true
 }
 
 // view is what the sources read: who looks at what.
 type view struct {
-	links    map[int32]*netstate.Link
+	links    map[int32]link
 	sessions []*session
 	wanted   []map[int32]bool // by session; nil is all
-	only     int              // the interface that is wanted, if it is one; else 0
+	only     int              // the interface that all sessions want, and nothing else; else 0
 }
 
 // session is one client that captures.
@@ -237,16 +304,16 @@ func (s *session) wants(name string) bool {
 }
 
 // add begins a session.
-func (h *hub) add(s *session) (capture.Reply, error) {
+func (h *Hub) add(s *session) (capture.Reply, error) {
 	h.switching.Lock()
 	defer h.switching.Unlock()
 	rep, err := h.join(s)
 	if err != nil {
 		return rep, err
 	}
-	h.tap(true)
+	h.cfg.Sources.SetTaps(h, h.lookARP)
 	if err := h.startHost(); err != nil {
-		h.d.log.Warn("a capture does not show what is left to the kernel", "err", err)
+		h.cfg.Log.Warn("a capture does not show what is left to the kernel", "err", err)
 	}
 	if s.host = h.host; s.host != nil {
 		s.host.follow()
@@ -258,27 +325,25 @@ func (h *hub) add(s *session) (capture.Reply, error) {
 }
 
 // join makes a session one of those that are looked after.
-func (h *hub) join(s *session) (rep capture.Reply, err error) {
-	h.d.mu.Lock() // before mu, always
-	defer h.d.mu.Unlock()
+func (h *Hub) join(s *session) (rep capture.Reply, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.sessions) == captureSessions {
-		return rep, fmt.Errorf("%d captures are under way, which is the most", captureSessions)
+	if len(h.sessions) == Sessions {
+		return rep, fmt.Errorf("%d captures are under way, which is the most", Sessions)
 	}
-	for index, l := range h.d.links {
+	for index, l := range h.links {
 		if !s.wants(l.Name) {
 			continue
 		}
 		if slices.Contains(s.req.Interfaces, l.Name) {
-			s.named = append(s.named, int32(index))
+			s.named = append(s.named, index)
 		}
 		rep.Interfaces = append(rep.Interfaces, l.Name)
-		if h.d.ports[index] == nil {
+		if !l.served {
 			rep.Foreign = append(rep.Foreign, l.Name)
 		}
 	}
-	if err := s.checkNamed(h.d.links); err != nil {
+	if err := s.checkNamed(h.links); err != nil {
 		return rep, err
 	}
 	slices.Sort(rep.Interfaces)
@@ -291,15 +356,15 @@ func (h *hub) join(s *session) (rep capture.Reply, err error) {
 
 // checkNamed finds why nothing could be captured on interfaces that are asked
 // for by their names.
-func (s *session) checkNamed(links map[int]*netstate.Link) error {
+func (s *session) checkNamed(links map[int32]link) error {
 	for _, name := range s.req.Interfaces {
-		if !capture.IsPattern(name) && !slices.ContainsFunc(s.named, func(i int32) bool { return links[int(i)].Name == name }) {
+		if !capture.IsPattern(name) && !slices.ContainsFunc(s.named, func(i int32) bool { return links[i].Name == name }) {
 			return fmt.Errorf("%s: No such device exists", name)
 		}
 	}
 	var meaningless error
 	for _, index := range s.named {
-		l := links[int(index)]
+		l := links[index]
 		if l.Flags&unix.IFF_UP == 0 {
 			return fmt.Errorf("%s: That device is not up", l.Name)
 		}
@@ -324,7 +389,7 @@ func isEthernet(arphrd uint16) bool {
 
 // promiscuous has the interfaces that a session named give other hosts' frames,
 // as long as it lasts; switching is held.
-func (h *hub) promiscuous(s *session) {
+func (h *Hub) promiscuous(s *session) {
 	if !s.req.Promiscuous {
 		return
 	}
@@ -333,7 +398,7 @@ func (h *hub) promiscuous(s *session) {
 	h.mu.Unlock()
 	for _, index := range named {
 		if err := s.host.ring.Promiscuous(int(index), true); err != nil {
-			h.d.log.Warn("a capture does not show other hosts' frames", "err", err)
+			h.cfg.Log.Warn("a capture does not show other hosts' frames", "err", err)
 			continue
 		}
 		s.promiscuous = append(s.promiscuous, index)
@@ -341,7 +406,7 @@ func (h *hub) promiscuous(s *session) {
 }
 
 // remove ends a session.
-func (h *hub) remove(s *session) {
+func (h *Hub) remove(s *session) {
 	h.switching.Lock()
 	defer h.switching.Unlock()
 	for _, index := range s.promiscuous {
@@ -354,7 +419,7 @@ func (h *hub) remove(s *session) {
 		}
 		return
 	}
-	h.tap(false)
+	h.cfg.Sources.SetTaps(nil, nil)
 	if h.host != nil {
 		h.watched.Store(false)
 		h.host.stop()
@@ -364,9 +429,7 @@ func (h *hub) remove(s *session) {
 
 // part takes a session from those that are looked after, and tells how many
 // those are.
-func (h *hub) part(s *session) int {
-	h.d.mu.Lock()
-	defer h.d.mu.Unlock()
+func (h *Hub) part(s *session) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sessions = slices.DeleteFunc(h.sessions, func(o *session) bool { return o == s })
@@ -374,30 +437,17 @@ func (h *hub) part(s *session) int {
 	return len(h.sessions)
 }
 
-// tap asks datapath and responder to tell of packets, or not to.
-func (h *hub) tap(on bool) {
-	var packets forward.Tap
-	var frames arpd.Tap
-	if on {
-		packets, frames = h, h.lookARP
-	}
-	if h.d.loop != nil {
-		h.d.loop.SetTap(packets)
-	}
-	h.d.arp.SetTap(frames)
-}
-
-// linksChanged is called when an interface came, went or was renamed; the
-// daemon's mu is held.
-func (h *hub) linksChanged() {
-	if h.view.Load() == nil {
+// Publish has sessions see what SetLink and DeleteLink have told since the last
+// one. It does not wait for what follows from that.
+func (h *Hub) Publish() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.changed {
 		return
 	}
-	h.mu.Lock()
 	before := h.view.Load()
 	h.publish()
 	now := h.view.Load()
-	h.mu.Unlock()
 	if before == nil || now == nil || before.only == now.only {
 		return
 	}
@@ -410,22 +460,20 @@ func (h *hub) linksChanged() {
 	}()
 }
 
-// publish makes a view; both mu are held.
-func (h *hub) publish() {
-	links := h.d.links
+// publish makes a view; mu is held.
+func (h *Hub) publish() {
+	links := h.links
+	h.changed = false
 	if len(h.sessions) == 0 {
 		h.view.Store(nil)
 		return
 	}
-	v := &view{links: make(map[int32]*netstate.Link, len(links)), sessions: slices.Clone(h.sessions)}
-	for _, l := range links {
-		v.links[int32(l.Index)] = l
-	}
+	v := &view{links: maps.Clone(links), sessions: slices.Clone(h.sessions)}
 	for _, s := range v.sessions {
 		wanted := map[int32]bool{}
-		for _, l := range links {
-			if s.wants(l.Name) || slices.Contains(s.named, int32(l.Index)) {
-				wanted[int32(l.Index)] = true
+		for index, l := range links {
+			if s.wants(l.Name) || slices.Contains(s.named, index) {
+				wanted[index] = true
 			}
 		}
 		s.follow(links)
@@ -440,11 +488,11 @@ func (h *hub) publish() {
 
 // follow notes which of the interfaces that were asked for by name are left; the
 // hub's mu is held.
-func (s *session) follow(links map[int]*netstate.Link) {
+func (s *session) follow(links map[int32]link) {
 	if len(s.named) == 0 {
 		return
 	}
-	s.named = slices.DeleteFunc(s.named, func(i int32) bool { return links[int(i)] == nil })
+	s.named = slices.DeleteFunc(s.named, func(i int32) bool { return links[i].Link == nil })
 	if len(s.named) == 0 && !s.lasting {
 		close(s.gone)
 	}
@@ -469,10 +517,10 @@ func onlyOne(wanted []map[int32]bool) int {
 }
 
 // ID implements forward.Tap.
-func (h *hub) ID() uint64 { return h.ids.Add(1) }
+func (h *Hub) ID() uint64 { return h.ids.Add(1) }
 
 // Wants implements forward.Tap: it runs on the datapath.
-func (h *hub) Wants(k *forward.Look) bool {
+func (h *Hub) Wants(k *forward.Look) bool {
 	v := h.view.Load()
 	if v == nil {
 		return false
@@ -489,7 +537,7 @@ func (h *hub) Wants(k *forward.Look) bool {
 }
 
 // Look implements forward.Tap: it runs on the datapath.
-func (h *hub) Look(k *forward.Look) {
+func (h *Hub) Look(k *forward.Look) {
 	v := h.view.Load()
 	if v == nil {
 		return
@@ -501,7 +549,7 @@ func (h *hub) Look(k *forward.Look) {
 }
 
 // lookARP is an arpd.Tap: it runs on the responder's goroutine.
-func (h *hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
+func (h *Hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
 	v := h.view.Load()
 	if v == nil {
 		return id
@@ -514,7 +562,7 @@ func (h *hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.
 		id = h.ID()
 	}
 	e := sight{source: fromResponder, arp: true, known: true, again: again, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
-	if l := v.links[e.ifindex]; l != nil {
+	if l, ok := v.links[e.ifindex]; ok {
 		e.pktType = packetType(frame, l.MAC)
 	}
 	if len(reply) >= arpSenderMAC+6 {
@@ -530,12 +578,12 @@ func (h *hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.
 
 // packetType is what the kernel takes an untagged frame for by its destination
 // (net/ethernet/eth.c, eth_type_trans).
-func packetType(frame []byte, own macAddr) uint8 {
+func packetType(frame []byte, own wire.MAC) uint8 {
 	dst := wire.Ethernet(frame)
 	switch {
 	case !dst.Valid() || dst.Dst() == own:
 		return unix.PACKET_HOST
-	case dst.Dst() == macAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
+	case dst.Dst() == wire.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
 		return unix.PACKET_BROADCAST
 	case dst.Dst().IsMulticast():
 		return unix.PACKET_MULTICAST
@@ -625,8 +673,8 @@ func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
 		retag(data, frame, e)
 	}
 	facts.again = e.again && e.id > s.first && s.wantsQueued(e.source)
-	if l := v.links[e.ifindex]; l != nil {
-		facts.name, facts.mac = l.Name, macAddr(l.MAC)
+	if l, ok := v.links[e.ifindex]; ok {
+		facts.name, facts.mac = l.Name, l.MAC
 	}
 	sent := false
 	if k != nil {

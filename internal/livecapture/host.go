@@ -1,4 +1,4 @@
-package daemon
+package livecapture
 
 import (
 	"errors"
@@ -9,9 +9,6 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/capture/pcapfile"
-	"proxyarpd/forward"
-	"proxyarpd/forward/claim"
-	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
@@ -20,7 +17,7 @@ import (
 // packets of the host itself, of other protocols, of interfaces that are not
 // its own. Its socket's filter keeps out what datapath and responder show.
 type hostTap struct {
-	h    *hub
+	h    *Hub
 	ring *pktring.Socket
 	only int // the interface that it looks at, 0: all; switching is held
 	done chan struct{}
@@ -30,21 +27,18 @@ type hostTap struct {
 const hostSlots = 1024
 
 // startHost begins to look, if nobody does yet; switching is held.
-func (h *hub) startHost() error {
+func (h *Hub) startHost() error {
 	if h.host != nil {
 		return nil
 	}
-	set := h.d.claim
-	if set == nil {
-		return claim.ErrNotSupported
-	}
-	if err := h.setMark(ownMark); err != nil {
+	src := h.cfg.Sources
+	if err := src.SetMark(ownMark); err != nil {
 		return err
 	}
 	ring, err := pktring.Open(pktring.Config{Slots: hostSlots, Plain: true,
-		Filter: func(fd int) error { return set.AttachWatch(fd, ownMark, pcapfile.MaxSnapLen) }})
+		Filter: func(fd int) error { return src.AttachWatch(fd, ownMark, pcapfile.MaxSnapLen) }})
 	if err != nil {
-		return err
+		return errors.Join(err, src.SetMark(0))
 	}
 	h.host = &hostTap{h: h, ring: ring, done: make(chan struct{})}
 	h.watched.Store(true)
@@ -56,14 +50,6 @@ func (h *hub) startHost() error {
 // the filter of the capture that the datapath shows the frame. No mark leaves
 // the host.
 const ownMark = 0x70617270
-
-func (h *hub) setMark(mark uint32) error {
-	err := h.d.arp.SetMark(mark)
-	if h.d.port != nil {
-		err = errors.Join(err, h.d.port.SetMark(mark))
-	}
-	return err
-}
 
 // follow has it look at no more interfaces than somebody wants to see: on all
 // others nothing is the slower for it. switching is held.
@@ -78,14 +64,14 @@ func (t *hostTap) follow() {
 	}
 	t.only = 0 // it has just gone
 	if err := t.ring.Bind(t.only); err != nil {
-		t.h.d.log.Warn("a capture does not show what is left to the kernel any more", "err", err)
+		t.h.cfg.Log.Warn("a capture does not show what is left to the kernel any more", "err", err)
 	}
 }
 
 // stop ends it, and waits for that.
 func (t *hostTap) stop() {
-	if err := t.h.setMark(0); err != nil {
-		t.h.d.log.Warn("what is sent stays marked", "mark", ownMark, "err", err)
+	if err := t.h.cfg.Sources.SetMark(0); err != nil {
+		t.h.cfg.Log.Warn("what is sent stays marked", "mark", ownMark, "err", err)
 	}
 	t.ring.Shut()
 	<-t.done
@@ -101,7 +87,7 @@ func (t *hostTap) run() {
 		case errors.Is(err, os.ErrClosed):
 			return
 		case err != nil:
-			t.h.d.log.Warn("a capture does not show what is left to the kernel any more", "err", err)
+			t.h.cfg.Log.Warn("a capture does not show what is left to the kernel any more", "err", err)
 			return
 		}
 		for n := 0; t.ring.Next(&slot); n++ {
@@ -133,8 +119,8 @@ func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 	if e.tagged = s.Tagged && e.ethernet && len(frame) >= wire.EthernetLen; e.tagged {
 		e.tci, e.tpid = s.TCI, s.TPID
 	}
-	if l := v.links[e.ifindex]; l != nil {
-		if e.verdict, e.known = t.h.d.leftToKernel(l, s); e.known && othersARP(s) {
+	if _, ok := v.links[e.ifindex]; ok {
+		if e.verdict, e.known = leftToKernel(t.h.cfg.Sources, s); e.known && othersARP(s) {
 			e.arp, e.verdict = true, uint8(arpd.IgnoreOtherhost) // the responder's to count, but it does not see tags
 		}
 	}
@@ -149,62 +135,4 @@ func othersARP(s *pktring.Slot) bool {
 	eth := wire.Ethernet(s.Data)
 	return s.Hatype == unix.ARPHRD_ETHER && eth.Valid() && eth.Type() == wire.EtherTypeARP &&
 		s.PktType == unix.PACKET_OTHERHOST && !(s.Tagged && s.TCI&pktring.VLANID != 0)
-}
-
-// leftToKernel says why a frame is the kernel's; known is false on interfaces
-// that are none of ours, where nothing is decided. It reads what is published,
-// not the daemon's own state.
-func (d *Daemon) leftToKernel(l *netstate.Link, s *pktring.Slot) (verdict uint8, known bool) {
-	if d.loop == nil {
-		return 0, false
-	}
-	ours := d.loop.Table().Link(int32(l.Index))
-	switch {
-	case ours == nil || ours.Flags&(forward.LinkWorkload|forward.LinkUplink) == 0:
-		return 0, false
-	case s.PktType == unix.PACKET_OUTGOING:
-		return uint8(forward.Local), true
-	case s.Tagged && s.TCI&pktring.VLANID != 0:
-		return uint8(forward.IgnoreTagged), true
-	}
-	ip := s.Data
-	if s.Hatype == unix.ARPHRD_ETHER {
-		eth := wire.Ethernet(s.Data)
-		if !eth.Valid() {
-			return uint8(forward.DropPktTooSmall), true
-		}
-		if eth.Type() != wire.EtherTypeIPv4 {
-			return uint8(forward.IgnoreProto), true
-		}
-		ip = eth.Payload()
-	}
-	switch {
-	case s.PktType == unix.PACKET_OTHERHOST:
-		return uint8(forward.DropOtherHost), true
-	case s.PktType != unix.PACKET_HOST:
-		return uint8(forward.IgnoreType), true
-	case len(ip) < wire.IPv4MinLen:
-		return uint8(forward.Local), true
-	}
-	return uint8(d.ownerOf(ip, ours, s)), true
-}
-
-// ownerOf says why the ring's filter left a packet to the kernel. What is ours by
-// the tables may have been left for what only the filter sees, or have been
-// refused because its interface held its share of the ring.
-func (d *Daemon) ownerOf(ip []byte, in *forward.Link, s *pktring.Slot) forward.Verdict {
-	owner := d.loop.Table().Owner(ip, in)
-	if owner != forward.NotSpecified {
-		return owner
-	}
-	left := d.claim.Counters(in.Ifindex).Left
-	switch {
-	case in.KernelForwards() && d.claim.Translated(ip):
-		return forward.PuntFlow
-	case in.KernelForwards() && left[claim.GSO] > 0 && s.Len > in.MTU+wire.EthernetLen:
-		return forward.PuntGSO
-	case !in.KernelForwards() && !in.Workload() && left[claim.Upper] > 0:
-		return forward.PuntUpper
-	}
-	return forward.DropRateLimit
 }

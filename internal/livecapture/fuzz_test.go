@@ -1,4 +1,4 @@
-package daemon
+package livecapture
 
 import (
 	"encoding/json"
@@ -11,19 +11,19 @@ import (
 // FuzzRequest: whatever a client asks for, it gets an error, or a session that
 // is within its bounds and looks at packets.
 func FuzzRequest(f *testing.F) {
-	for _, s := range []string{`{"op":"capture","capture":{"interfaces":["any"],"filter":"tcp port 80 or vlan","snap":96,"buffer":200000,"reasons":["NEIGH_*"],"drops":true}}`,
-		`{"op":"capture","capture":{"interfaces":["cali*","[a-c]?"],"direction":"out","snap":-1,"buffer":-9223372036854775808}}`,
-		`{"op":"status","wait":9223372036854775807}`, `{"op":"capture","capture":{"interfaces":["\\"],"filter":"protochain 6"}}`, `{"capture":{}}`, `[`} {
+	for _, s := range []string{`{"interfaces":["any"],"filter":"tcp port 80 or vlan","snap":96,"buffer":200000,"reasons":["NEIGH_*"],"drops":true}`,
+		`{"interfaces":["cali*","[a-c]?"],"direction":"out","snap":-1,"buffer":-9223372036854775808}`,
+		`{"interfaces":["\\"],"filter":"protochain 6"}`, `{}`, `[`} {
 		f.Add([]byte(s))
 	}
 	k := look(udp(64))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		var req request
-		if len(line) > controlRequest || json.Unmarshal(line, &req) != nil || req.Capture == nil {
+		var req capture.Request
+		if len(line) > 64<<10 || json.Unmarshal(line, &req) != nil {
 			return
 		}
-		req.Capture.Buffer = min(req.Capture.Buffer, captureMinBuffer) // memory is slow
-		s, err := newSession(*req.Capture)
+		req.Buffer = min(req.Buffer, captureMinBuffer) // memory is slow
+		s, err := newSession(req)
 		if err != nil {
 			return
 		}

@@ -1,9 +1,10 @@
-package daemon
+package livecapture
 
 import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"proxyarpd/capture"
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/wire"
 )
@@ -26,14 +28,29 @@ const (
 	testHost = 2
 )
 
-// newHub is a hub of a daemon that knows two interfaces.
-func newHub() *hub {
-	d := &Daemon{links: map[int]*netstate.Link{testPod: {Index: testPod, Name: "cali1", Type: unix.ARPHRD_ETHER, Flags: unix.IFF_UP}, testHost: {Index: testHost, Name: "ens192", Type: unix.ARPHRD_ETHER, Flags: unix.IFF_UP}}}
-	d.taps.d = d
-	return &d.taps
+// newHub is a hub that knows two interfaces, and one of them is served.
+func newHub() *Hub {
+	h := New(Config{Log: slog.New(slog.DiscardHandler), Sources: nothing{}})
+	h.SetLink(testLink(testPod, "cali1"), true)
+	h.SetLink(testLink(testHost, "ens192"), false)
+	return h
 }
 
-func join(t testing.TB, h *hub, req capture.Request) *session {
+func testLink(index int, name string) *netstate.Link {
+	return &netstate.Link{Index: index, Name: name, Type: unix.ARPHRD_ETHER, Flags: unix.IFF_UP}
+}
+
+// nothing are Sources that show nothing.
+type nothing struct{}
+
+func (nothing) SetTaps(forward.Tap, arpd.Tap)      {}
+func (nothing) SetMark(uint32) error               { return nil }
+func (nothing) AttachWatch(int, uint32, int) error { return claim.ErrNotSupported }
+func (nothing) Table() *forward.Table              { return nil }
+func (nothing) Counters(int32) claim.Counters      { return claim.Counters{} }
+func (nothing) Translated([]byte) bool             { return false }
+
+func join(t testing.TB, h *Hub, req capture.Request) *session {
 	t.Helper()
 	s, err := newSession(req)
 	if err == nil {
@@ -177,9 +194,8 @@ func TestSessionsComeAndGo(t *testing.T) {
 	})
 	sources.Go(func() {
 		for !stop.Load() {
-			h.d.mu.Lock()
-			h.linksChanged()
-			h.d.mu.Unlock()
+			h.SetLink(testLink(testHost, "ens192"), false)
+			h.Publish()
 			time.Sleep(time.Millisecond)
 		}
 	})
