@@ -23,7 +23,7 @@ const (
 	Clients = 16 // at once
 
 	requestBytes = 64 << 10
-	deadline     = 5 * time.Second        // for the request to come, and for the reply to go
+	deadline     = 5 * time.Second        // for the request to come, and again for the reply to go
 	lastDeadline = 500 * time.Millisecond // of a client that holds one of the last descriptors
 	acceptPause  = 100 * time.Millisecond // between attempts, at most; who came since then may be about to speak
 )
@@ -43,7 +43,8 @@ type Handler func(ctx context.Context, c *Conn, request []byte) (reply any, err 
 // Conn is a client that is being served.
 type Conn struct {
 	*net.UnixConn
-	keep func() bool
+	keep      func() bool
+	replyTime time.Duration
 }
 
 // Keep leaves the connection open when the server ends: the handler sees to it
@@ -52,7 +53,7 @@ func (c *Conn) Keep() { c.keep() }
 
 // Reply sends a line of JSON before the handler is done.
 func (c *Conn) Reply(v any) error {
-	_ = c.SetWriteDeadline(time.Now().Add(deadline))
+	_ = c.SetWriteDeadline(time.Now().Add(c.replyTime))
 	return json.NewEncoder(c.UnixConn).Encode(v)
 }
 
@@ -69,6 +70,9 @@ type Server struct {
 	l    net.Listener
 	own  *ownSocket
 	slot chan struct{}
+	// replyTime is how long a client may take to read a reply, requestTime to say
+	// its request.
+	requestTime, replyTime time.Duration
 
 	mu   sync.Mutex
 	idle []idleClient // oldest first
@@ -93,7 +97,7 @@ func Listen(cfg Config) (*Server, error) {
 }
 
 func newServer(cfg Config, l net.Listener, own *ownSocket) *Server {
-	return &Server{cfg: cfg, l: l, own: own, slot: make(chan struct{}, Clients),
+	return &Server{cfg: cfg, l: l, own: own, slot: make(chan struct{}, Clients), requestTime: deadline, replyTime: deadline,
 		evicted: newBurst(cfg.Log, "control clients that were idle were hung up on, to make room"),
 		refused: newBurst(cfg.Log, "control clients refused"),
 	}
@@ -172,7 +176,7 @@ func (s *Server) client(ctx context.Context, conn *net.UnixConn, keep func() boo
 		s.refused.add(err.Error())
 		return
 	}
-	_ = conn.SetDeadline(time.Now().Add(patience(conn)))
+	_ = conn.SetDeadline(time.Now().Add(s.patience(conn)))
 	line, err := bufio.NewReader(io.LimitReader(conn, requestBytes)).ReadBytes('\n')
 	if err != nil {
 		return
@@ -180,7 +184,7 @@ func (s *Server) client(ctx context.Context, conn *net.UnixConn, keep func() boo
 	if !s.setBusy(conn) {
 		return // hung up on as it spoke: who waits for its place shall have it
 	}
-	reply, err := s.handle(ctx, &Conn{conn, keep}, line)
+	reply, err := s.handle(ctx, &Conn{conn, keep, s.replyTime}, line)
 	switch {
 	case err != nil:
 		reply = Refusal{err.Error()}
@@ -188,7 +192,7 @@ func (s *Server) client(ctx context.Context, conn *net.UnixConn, keep func() boo
 		return
 	}
 	s.setIdle(conn)
-	_ = conn.SetDeadline(time.Now().Add(deadline))
+	_ = conn.SetDeadline(time.Now().Add(s.replyTime))
 	_ = json.NewEncoder(conn).Encode(reply)
 }
 
@@ -207,15 +211,15 @@ func (s *Server) handle(ctx context.Context, c *Conn, line []byte) (reply any, e
 
 // patience is how long the request may take to come. Who takes one of the last
 // descriptors, which the daemon itself needs now and then, has little.
-func patience(conn *net.UnixConn) time.Duration {
+func (s *Server) patience(conn *net.UnixConn) time.Duration {
 	number := 0
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { number = int(fd) })
 	}
 	if descriptors.Last(number) {
-		return lastDeadline
+		return min(lastDeadline, s.requestTime)
 	}
-	return deadline
+	return s.requestTime
 }
 
 // allowed lets root in, and the user the daemon runs as.
