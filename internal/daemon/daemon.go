@@ -44,7 +44,7 @@ type Daemon struct {
 	claim     *claim.Set    // nil: no eBPF here
 	relay     *relay.Device // nil: there is none
 	macs      *macs.Keeper
-	kernel    macs.Kernel // of macs
+	kernel    *macs.Kernel // of macs
 	arp       *arpd.Responder
 	port      *afpacket.Port // nil with engine none
 	loop      *forward.Loop  // nil with engine none
@@ -205,7 +205,8 @@ func (d *Daemon) openRequests(ns instance.Netns) func() error {
 			}
 		}
 		d.learn = newLearner(d, d.learnReq)
-		d.macs, err = macs.Open(d.cfg.StateDir, ns, macSetter{Kernel: &d.kernel, d: d}, d.log)
+		d.kernel = d.newKernel(d.macReq)
+		d.macs, err = macs.Open(d.cfg.StateDir, ns, d.kernel, d.log)
 		return err
 	}
 }
