@@ -80,17 +80,32 @@ func TestClsact(t *testing.T) {
 	}
 }
 
-// Somebody joins while we are there: our qdisc stays for his filter.
+// Somebody joins while we are there: our qdisc stays for his filter, whichever
+// way that looks, when we go and when what we left is swept.
 func TestClsactStaysForOthers(t *testing.T) {
 	namespace(t)
-	e, s := veth(t, "a"), load(t)
-	s.SetMode(Clsact)
-	forward(t, s, e, 10)
-	addForeign(t, e, netlink.HANDLE_MIN_INGRESS, 5, 1)
-	if err := s.Close(); err != nil {
-		t.Error(err)
+	for name, parent := range map[string]uint32{"a": netlink.HANDLE_MIN_INGRESS, "b": netlink.HANDLE_MIN_EGRESS} {
+		e, s := veth(t, name), load(t)
+		s.SetMode(Clsact)
+		forward(t, s, e, 10)
+		addForeign(t, e, parent, 5, 1)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		expect(t, e, "closed", "clsact", "foreign pref 5 handle 1")
+		remove(t, e)
+
+		e, s = veth(t, name), load(t)
+		s.SetMode(Clsact)
+		forward(t, s, e, 10)
+		addForeign(t, e, parent, 5, 1)
+		clear(s.claims) // kill -9: no Release
+		if err := errors.Join(s.Close(), Sweep(int(e.index))); err != nil {
+			t.Error(err)
+		}
+		expect(t, e, "swept", "clsact", "foreign pref 5 handle 1")
+		remove(t, e)
 	}
-	expect(t, e, "closed", "clsact", "foreign pref 5 handle 1")
 }
 
 // What a killed predecessor left drops nothing, and goes with the next start.

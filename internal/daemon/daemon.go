@@ -39,7 +39,7 @@ type Daemon struct {
 	macReq   *netstate.Requester // macs' alone
 	watch    *netstate.Watcher
 	macs     *macs.Keeper
-	kernel   macs.Kernel // of macs
+	kernel   *macs.Kernel // of macs
 	programs *engine.Programs
 	eng      engine.Engine
 	arp      *arpd.Responder
@@ -141,7 +141,8 @@ func (d *Daemon) openRequests(ns instance.Netns) func() error {
 			}
 		}
 		d.learn = newLearner(d, d.learnReq)
-		d.macs, err = macs.Open(d.cfg.StateDir, ns, macSetter{Kernel: &d.kernel, d: d}, d.log)
+		d.kernel = d.newKernel(d.macReq)
+		d.macs, err = macs.Open(d.cfg.StateDir, ns, d.kernel, d.log)
 		return err
 	}
 }

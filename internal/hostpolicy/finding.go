@@ -14,6 +14,7 @@
 package hostpolicy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -82,20 +83,17 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s: %d %s%s", f.What, f.Count, noun, plural)
 }
 
-// ownPrefix begins the names of the tc programs of this project.
+// ownPrefix begins the names of the tc programs of this project, which are no finding. The kernel gives a program's
+// name by its ID to CAP_SYS_ADMIN alone; without, a filter is called what its loader called it.
 const ownPrefix = "parp_"
 
-// An Option changes what [Inspect] looks for.
-type Option func(*inspector)
+// own reports whether a tc program is one of ours by its name, "" where the kernel does not give it.
+func own(program string) bool { return strings.HasPrefix(program, ownPrefix) }
 
-// WithOwn tells which tc programs are the caller's own, hence no finding. name is empty where the kernel does not
-// give it: reading a program's name by its ID needs CAP_SYS_ADMIN. The default takes the names that begin with
-// "parp_"; a caller without CAP_SYS_ADMIN has to know its programs by ID.
-func WithOwn(own func(progID uint32, name string) bool) Option {
-	return func(i *inspector) { i.own = own }
-}
+// A dumper sends one netlink dump request and returns the payloads of the answers.
+type dumper func(ctx context.Context, protocol int, typ uint16, payload []byte) ([][]byte, error)
 
 type inspector struct {
-	ifs []Interface
-	own func(progID uint32, name string) bool
+	ifs  []Interface
+	dump dumper
 }

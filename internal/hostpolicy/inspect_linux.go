@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,14 +15,8 @@ import (
 // Where one source cannot be read the error names it, and what the others gave is returned beside it: the caller
 // must then refuse, and may show both. Where that is nothing but the user namespace's limits the error is
 // ErrUserNamespace. An interface that vanished meanwhile is not an error.
-func Inspect(ctx context.Context, ifs []Interface, opts ...Option) ([]Finding, error) {
-	in := &inspector{
-		ifs: ifs,
-		own: func(_ uint32, name string) bool { return strings.HasPrefix(name, ownPrefix) },
-	}
-	for _, o := range opts {
-		o(in)
-	}
+func Inspect(ctx context.Context, ifs []Interface) ([]Finding, error) {
+	in := &inspector{ifs: ifs, dump: dump}
 	// Every source opens sockets or files of the thread's namespace.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -56,7 +56,7 @@ func (in *inspector) qdiscs(ctx context.Context) ([]Finding, error) {
 	if len(in.ifs) == 0 {
 		return nil, nil
 	}
-	msgs, err := dump(ctx, unix.NETLINK_ROUTE, unix.RTM_GETQDISC, tcmsg(0, 0))
+	msgs, err := in.dump(ctx, unix.NETLINK_ROUTE, unix.RTM_GETQDISC, tcmsg(0, 0))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func filterParents(q qdisc) []filterParent {
 
 // filters reports the filters at one parent, those that run our own program apart.
 func (in *inspector) filters(ctx context.Context, ifc Interface, parent uint32, where string) (Finding, bool, error) {
-	msgs, err := dump(ctx, unix.NETLINK_ROUTE, unix.RTM_GETTFILTER, tcmsg(ifc.Index, parent))
+	msgs, err := in.dump(ctx, unix.NETLINK_ROUTE, unix.RTM_GETTFILTER, tcmsg(ifc.Index, parent))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		// The interface or its qdisc has gone since, or the kernel has no classifiers (NET_CLS).
 		return Finding{}, false, nil
@@ -129,7 +129,7 @@ func (in *inspector) filters(ctx context.Context, ifc Interface, parent uint32, 
 		if err != nil {
 			return Finding{}, false, err
 		}
-		if f.kind == "bpf" && in.own(f.progID, program) {
+		if f.kind == "bpf" && own(program) {
 			continue
 		}
 		count++

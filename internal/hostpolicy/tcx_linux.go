@@ -63,7 +63,7 @@ func (in *inspector) judgeTCX(ifc Interface, hook string, ids []uint32) (Finding
 		if err != nil {
 			return Finding{}, false, err
 		}
-		if in.own(id, name) {
+		if own(name) {
 			continue
 		}
 		foreign = append(foreign, strings.TrimPrefix(fmt.Sprintf("%s id %d", name, id), " "))

@@ -12,9 +12,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"proxyarpd/internal/nstest"
-
 	"proxyarpd/internal/instance"
+	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/nstest"
 )
 
 func sh(t testing.TB, script string) string {
@@ -35,6 +35,19 @@ func sh(t testing.TB, script string) string {
 		all.Write(out)
 	}
 	return all.String()
+}
+
+// kernel is that of the test's network namespace.
+func kernel(t testing.TB) *Kernel {
+	t.Helper()
+	req, err := netstate.NewRequester()
+	check(t, err)
+	k := &Kernel{Requester: req}
+	t.Cleanup(func() {
+		check(t, k.Close())
+		check(t, req.Close())
+	})
+	return k
 }
 
 // shown is what iproute2 says of the interface.
@@ -63,8 +76,8 @@ func TestKernel(t *testing.T) {
 	original := MAC(l.Attrs().HardwareAddr)
 
 	// What all this is for: the kernel does flush them, even for the MAC that it has.
-	check(t, new(Kernel).SetMAC(index, original))
-	if n, err := new(Kernel).PermanentNeighbours(); err != nil || len(n) != 0 {
+	check(t, kernel(t).SetMAC(index, original))
+	if n, err := kernel(t).PermanentNeighbours(); err != nil || len(n) != 0 {
 		t.Errorf("after a change to the same MAC: %v, %v", n, err)
 	}
 	sh(t, `ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:01 dev cali0 nud permanent
@@ -72,14 +85,14 @@ func TestKernel(t *testing.T) {
 		ip -6 neigh add fd00::1 lladdr 02:00:00:00:00:03 dev cali0 nud permanent router`)
 
 	dir := t.TempDir() + "/state"
-	k := open(t, dir, new(Kernel))
+	k := open(t, dir, kernel(t))
 	check(t, k.Set(index, "cali0", original, ee))
 	want := strings.Replace(found, text(original), text(ee), 1)
 	if got := shown(t); got != want {
 		t.Errorf("after Set:\n%s\nwant:\n%s", got, want)
 	}
 	// Killed: the next one puts it back.
-	k = open(t, dir, new(Kernel))
+	k = open(t, dir, kernel(t))
 	check(t, k.Restore(context.Background()))
 	if got := shown(t); got != found {
 		t.Errorf("after Restore:\n%s\nwant:\n%s", got, found)
@@ -95,7 +108,7 @@ func TestKernel(t *testing.T) {
 	sh(t, `ip link set cali0 down
 		ip neigh add 10.0.0.9 lladdr 02:00:00:00:00:01 dev cali0 nud permanent`)
 	found = shown(t)
-	k = open(t, dir, new(Kernel))
+	k = open(t, dir, kernel(t))
 	check(t, k.Set(index, "cali0", original, ee))
 	check(t, k.Close())
 	if got := shown(t); got != found {
@@ -103,7 +116,7 @@ func TestKernel(t *testing.T) {
 	}
 
 	// And gone.
-	k = open(t, dir, new(Kernel))
+	k = open(t, dir, kernel(t))
 	check(t, k.Set(index, "cali0", original, ee))
 	sh(t, `ip link del cali0`)
 	check(t, k.Close())
@@ -129,12 +142,12 @@ func TestRenamed(t *testing.T) {
 	dir := t.TempDir() + "/state"
 	set := func(name string) { // by one that is killed then
 		t.Helper()
-		check(t, open(t, dir, new(Kernel)).Set(index, name, original, ee))
+		check(t, open(t, dir, kernel(t)).Set(index, name, original, ee))
 		is(name, ee)
 	}
 	set("cali0")
 	sh(t, `ip link set cali0 name net0`)
-	k := new(Kernel)
+	k := kernel(t)
 	got, err := k.Link(index)
 	check(t, err)
 	if got.Inode == 0 {
@@ -148,7 +161,7 @@ func TestRenamed(t *testing.T) {
 		set("net0")
 		sh(t, fmt.Sprintf(`ip link del net0
 			ip link add %s index %d address %s type veth peer name eth0`, name, index, text(ee)))
-		check(t, open(t, dir, new(Kernel)).Restore(context.Background()))
+		check(t, open(t, dir, kernel(t)).Restore(context.Background()))
 		is(name, ee)
 		absent(t, dir)
 		sh(t, fmt.Sprintf(`ip link del %s
@@ -167,16 +180,16 @@ func TestAddNeighbourReplaces(t *testing.T) {
 	l, err := netlink.LinkByName("cali0")
 	check(t, err)
 	n := Neighbour{Ifindex: l.Attrs().Index, IP: netip.MustParseAddr("10.0.0.1"), MAC: other, Protocol: 4}
-	check(t, new(Kernel).AddNeighbour(n))
-	got, err := new(Kernel).PermanentNeighbours()
+	check(t, kernel(t).AddNeighbour(n))
+	got, err := kernel(t).PermanentNeighbours()
 	if err != nil || len(got) != 1 || got[0] != n {
 		t.Errorf("got %v, %v, want %v", got, err, n)
 	}
 	n.Ifindex = 4711
-	if err := new(Kernel).AddNeighbour(n); err == nil || !strings.Contains(err.Error(), "no such device") {
+	if err := kernel(t).AddNeighbour(n); err == nil || !strings.Contains(err.Error(), "no such device") {
 		t.Errorf("no such device: %v", err)
 	}
-	if _, err := new(Kernel).Link(4711); err == nil {
+	if _, err := kernel(t).Link(4711); err == nil {
 		t.Error("an interface that is not there has a MAC")
 	}
 }

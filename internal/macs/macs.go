@@ -35,7 +35,8 @@ type Netlink interface {
 	// PermanentNeighbours returns the entries in state NUD_PERMANENT, of IPv4 and IPv6, without proxy entries, of
 	// all interfaces.
 	PermanentNeighbours() ([]Neighbour, error)
-	// AddNeighbour adds a permanent entry, and replaces one that the kernel has begun to resolve meanwhile.
+	// AddNeighbour adds a permanent entry. It replaces one that the kernel has begun to resolve meanwhile, and
+	// leaves alone what somebody has made permanent, or otherwise theirs ([netstate.Neighbour.Fixed]).
 	AddNeighbour(Neighbour) error
 }
 

@@ -27,7 +27,9 @@ func (r *Requester) entry(t *testing.T, index int, ip netip.Addr) *Neighbour {
 }
 
 // make makes an entry what it is told, as `ip neigh replace` does.
-func (r *Requester) make(n Neighbour) error { return r.AddNeighbour(n) }
+func (r *Requester) make(n Neighbour) error {
+	return r.c.request(newNeighbour(&n, unix.NLM_F_CREATE|unix.NLM_F_REPLACE), nil)
+}
 
 func (r *Requester) remove(index int, ip netip.Addr) error {
 	return r.c.request(aboutNeighbour(unix.RTM_DELNEIGH, 0, neighbourKey{index, ip}), nil)

@@ -55,6 +55,10 @@ func parseLinkAttr(l *Link, a *attrs) {
 		} else if l.AddrLen == 6 {
 			l.MAC = [6]byte(a.val)
 		}
+	case unix.IFLA_PERM_ADDRESS:
+		if len(a.val) == len(l.PermMAC) {
+			l.PermMAC = [6]byte(a.val)
+		}
 	case unix.IFLA_BROADCAST:
 		l.Multipoint = isMultipoint(a.val)
 	case unix.IFLA_AF_SPEC:

@@ -9,11 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotFound is wrapped by the errors about things that are not there.
+// ErrNotFound is wrapped by the errors about things that are not there, beside
+// the kernel's own (ENODEV for a link).
 var ErrNotFound = errors.New("not found")
 
+// notFound has an error that says so wrap ErrNotFound too.
+func notFound(err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return err
+}
+
 // A Requester makes the changes and asks the questions that following events
-// does not cover. It stays with the network namespace in which it was made. It
+// does not cover: whatever the daemon says to rtnetlink of links and neighbours
+// it says by one. It stays with the network namespace in which it was made. It
 // is safe for concurrent use; after Close its methods return os.ErrClosed.
 type Requester struct {
 	c        *conn
@@ -127,17 +137,9 @@ func (r *Requester) RestoreNeighbour(n Neighbour) error {
 	return nil
 }
 
-// PutBacks counts the entries that UseNeighbour and LearnNeighbour have put
-// back: somebody had made them Fixed at the same time.
+// PutBacks counts the entries that UseNeighbour, LearnNeighbour and
+// RestoreNeighbour have put back: somebody had made them Fixed at the same time.
 func (r *Requester) PutBacks() uint64 { return r.putBacks.Load() }
-
-// AddNeighbour makes an entry, or makes the present one this.
-func (r *Requester) AddNeighbour(n Neighbour) error {
-	if err := r.c.request(newNeighbour(&n, unix.NLM_F_CREATE|unix.NLM_F_REPLACE), nil); err != nil {
-		return fmt.Errorf("add neighbour %s on link %d: %w", n.IP, n.Index, err)
-	}
-	return nil
-}
 
 func newNeighbour(n *Neighbour, flags uint16) []byte {
 	msg := aboutNeighbour(unix.RTM_NEWNEIGH, flags, n.key())
@@ -167,41 +169,58 @@ func aboutNeighbour(typ, flags uint16, k neighbourKey) []byte {
 	return appendAttr(newMessage(typ, flags, fixed), unix.NDA_DST, k.ip.AsSlice())
 }
 
-// PermanentNeighbours returns the IPv4 entries of a link that are PERMANENT.
-func (r *Requester) PermanentNeighbours(ifindex int) ([]Neighbour, error) {
-	return r.neighbours(ifindex, func(n *Neighbour) bool { return n.IP.Is4() && n.State&unix.NUD_PERMANENT != 0 })
+// Permanent reports whether the entry is one that the kernel neither resolves
+// nor forgets but with the link's address (neigh_changeaddr in
+// net/core/neighbour.c), and tells a MAC.
+func (n *Neighbour) Permanent() bool { return n.HasMAC && n.State&unix.NUD_PERMANENT != 0 }
+
+// PermanentNeighbours returns the entries of all links, of IPv4 and IPv6, that
+// are Permanent.
+func (r *Requester) PermanentNeighbours() ([]Neighbour, error) {
+	all, err := r.neighbours(0, (*Neighbour).Permanent)
+	if err != nil {
+		return nil, fmt.Errorf("neighbours of all links: %w", err)
+	}
+	return all, nil
 }
 
 // Neighbours returns the entries of a link, of IPv4 and IPv6, that the kernel
 // does not make by itself: they have a station's MAC, or somebody has made them.
 func (r *Requester) Neighbours(ifindex int) ([]Neighbour, error) {
-	return r.neighbours(ifindex, func(n *Neighbour) bool {
+	all, err := r.neighbours(ifindex, func(n *Neighbour) bool {
 		group := n.IP.IsMulticast() || n.HasMAC && n.MAC[0]&1 != 0
 		return !group && (n.Fixed() || n.HasMAC && n.State.Valid())
 	})
+	if err != nil {
+		return nil, fmt.Errorf("neighbours of link %d: %w", ifindex, err)
+	}
+	return all, nil
 }
 
-func (r *Requester) neighbours(ifindex int, wanted func(*Neighbour) bool) ([]Neighbour, error) {
-	var out []Neighbour
-	var err error
+// neighbours returns the wanted entries of a link, of all links with 0. An entry
+// that does not parse is an error: it may be one that must not be lost.
+func (r *Requester) neighbours(ifindex int, wanted func(*Neighbour) bool) (out []Neighbour, err error) {
+	msg := dumpRequest(unix.RTM_GETNEIGH)
+	if ifindex != 0 {
+		msg = appendU32(msg, unix.NDA_IFINDEX, uint32(ifindex))
+	}
 	for range maxDumps {
 		out = out[:0]
-		msg := appendU32(dumpRequest(unix.RTM_GETNEIGH), unix.NDA_IFINDEX, uint32(ifindex))
 		err = r.c.request(msg, func(typ uint16, body []byte) error {
-			n, o := readNeighbour(body)
-			if o == applied && n.Index == ifindex && wanted(&n) {
+			if f := familyOf(body); f != unix.AF_INET && f != unix.AF_INET6 {
+				return nil
+			}
+			n, err := parseNeighbour(body)
+			if err == nil && n.Flags&unix.NTF_PROXY == 0 && (ifindex == 0 || n.Index == ifindex) && wanted(&n) {
 				out = append(out, n)
 			}
-			return nil
+			return err
 		})
 		if !errors.Is(err, errInterrupted) {
 			break
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("neighbours of link %d: %w", ifindex, err)
-	}
-	return out, nil
+	return out, err
 }
 
 // LinkByIndex returns a link as it is now, or ErrNotFound.
@@ -211,26 +230,20 @@ func (r *Requester) LinkByIndex(ifindex int) (*Link, error) {
 		l, err = parseLink(body)
 		return err
 	})
-	switch {
-	case errors.Is(err, unix.ENODEV):
-		return nil, fmt.Errorf("link %d: %w", ifindex, ErrNotFound)
-	case err != nil:
-		return nil, fmt.Errorf("link %d: %w", ifindex, err)
+	if err != nil {
+		return nil, fmt.Errorf("link %d: %w", ifindex, notFound(err))
 	}
 	return &l, nil
 }
 
-// SetMAC sets the link-layer address of a link.
+// SetMAC sets the Ethernet address of a link, or returns ErrNotFound. The kernel
+// forgets the neighbours of the link then, even if it has that address already.
 func (r *Requester) SetMAC(ifindex int, mac [6]byte) error {
 	fixed := make([]byte, unix.SizeofIfInfomsg)
 	native.PutUint32(fixed[4:], uint32(ifindex))
 	msg := appendAttr(newMessage(unix.RTM_SETLINK, 0, fixed), unix.IFLA_ADDRESS, mac[:])
-	err := r.c.request(msg, nil)
-	switch {
-	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("set address of link %d: %w", ifindex, ErrNotFound)
-	case err != nil:
-		return fmt.Errorf("set address of link %d: %w", ifindex, err)
+	if err := r.c.request(msg, nil); err != nil {
+		return fmt.Errorf("set address of link %d: %w", ifindex, notFound(err))
 	}
 	return nil
 }

@@ -47,18 +47,35 @@ func TestPermanentNeighbours(t *testing.T) {
 	want := Neighbour{Index: index, IP: netip.MustParseAddr("192.0.2.7"), MAC: [6]byte{2, 0, 0, 0, 0, 7}, HasMAC: true, State: unix.NUD_PERMANENT}
 	stale := want
 	stale.IP, stale.State = netip.MustParseAddr("192.0.2.8"), unix.NUD_STALE
-	if err := errors.Join(r.AddNeighbour(want), r.AddNeighbour(stale)); err != nil {
+	if err := errors.Join(r.make(want), r.make(stale)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		got, err := r.PermanentNeighbours(index)
+		got, err := r.PermanentNeighbours()
 		if err != nil || !slices.Equal(got, []Neighbour{want}) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 		want.MAC[5]++
-		if err := r.AddNeighbour(want); err != nil {
+		if err := r.make(want); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// Of any link and either family, a group's too; not what answers for others.
+	second := ns.veth("c0", "d0")
+	all := []Neighbour{want,
+		{Index: second, IP: netip.MustParseAddr("192.0.2.9"), MAC: [6]byte{3, 0xbf, 10, 0, 0, 1}, HasMAC: true, State: unix.NUD_PERMANENT, Protocol: unix.RTPROT_BIRD},
+		{Index: second, IP: netip.MustParseAddr("2001:db8::1"), MAC: oneMAC, HasMAC: true, State: unix.NUD_PERMANENT, Flags: unix.NTF_ROUTER}}
+	proxy := Neighbour{Index: second, IP: netip.MustParseAddr("192.0.2.10"), Flags: unix.NTF_PROXY, State: unix.NUD_PERMANENT}
+	if err := errors.Join(r.make(all[1]), r.make(all[2]), r.make(proxy)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.PermanentNeighbours()
+	slices.SortFunc(got, func(a, b Neighbour) int { return a.IP.Compare(b.IP) })
+	if err != nil || !slices.Equal(got, all) {
+		t.Errorf("%+v, %v, want %+v", got, err, all)
+	}
+	if got, err := r.Neighbours(second); err != nil || len(got) != 1 || got[0] != all[2] {
+		t.Errorf("of one link, stations' alone: %+v, %v", got, err)
 	}
 }
 
@@ -77,10 +94,10 @@ func TestSetMAC(t *testing.T) {
 	if err := r.SetMAC(index, [6]byte{1}); err == nil {
 		t.Error("a group address was accepted")
 	}
-	if _, err := r.LinkByIndex(1 << 20); !errors.Is(err, ErrNotFound) {
+	if _, err := r.LinkByIndex(1 << 20); !errors.Is(err, ErrNotFound) || !errors.Is(err, unix.ENODEV) {
 		t.Errorf("no such link: %v", err)
 	}
-	if err := r.SetMAC(1<<20, mac); !errors.Is(err, ErrNotFound) {
+	if err := r.SetMAC(1<<20, mac); !errors.Is(err, ErrNotFound) || !errors.Is(err, unix.ENODEV) {
 		t.Errorf("no such link: %v", err)
 	}
 }

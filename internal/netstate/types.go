@@ -12,6 +12,7 @@ type Link struct {
 	// 0 for links without addresses, such as tun.
 	MAC     [6]byte
 	AddrLen int
+	PermMAC [6]byte // IFLA_PERM_ADDRESS, the hardware's own; zero where there is none, as of a veth
 
 	Type   uint16 // ARPHRD_*
 	Flags  uint32 // IFF_*
