@@ -54,10 +54,13 @@ var mayImport = map[string][]string{
 	"internal/lab/labtest": {"proxyarpd/internal/lab"},
 	"internal/fulltable":   {},
 	"internal/nstest":      {"github.com/vishvananda/netlink", unixPackage},
-	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward/...",
-		"proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance",
-		"proxyarpd/internal/livecapture", "proxyarpd/internal/macs",
-		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/printable", "proxyarpd/internal/relay", "proxyarpd/internal/shortage", "proxyarpd/internal/wire"},
+	"internal/engine":          {"proxyarpd/forward", "proxyarpd/forward/claim"},
+	"internal/engine/afpacket": {"proxyarpd/forward", "proxyarpd/forward/afpacket", "proxyarpd/forward/claim", "proxyarpd/internal/engine", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
+	"internal/engine/none":     {"proxyarpd/forward", "proxyarpd/internal/engine"},
+	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward", "proxyarpd/forward/claim",
+		"proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket",
+		"proxyarpd/internal/engine/none", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs",
+		"proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage", "proxyarpd/internal/wire"},
 	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/internal/control/client", "proxyarpd/internal/daemon", "proxyarpd/internal/printable", labPackage, benchPackage},
 }
 
