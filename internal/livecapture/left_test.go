@@ -1,0 +1,211 @@
+package livecapture
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/arpd"
+	"proxyarpd/capture"
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/pktring"
+	"proxyarpd/internal/wire"
+)
+
+// Interfaces of the tests about what is left to the kernel.
+const (
+	kernelPod = 11 // a workload's where the kernel forwards too
+	kernelUp  = 12
+	tunnel    = 13 // an uplink without link-layer header
+	other     = 14 // none of ours
+)
+
+// host are Sources with a table, and with what the programs counted.
+type host struct {
+	nothing
+	table      *forward.Table
+	left       map[claim.Owner]uint64
+	translated bool
+}
+
+func (h *host) Table() *forward.Table { return h.table }
+
+func (h *host) Counters(int32) (c claim.Counters) {
+	for o, n := range h.left {
+		c.Left[o] = n
+	}
+	return c
+}
+
+func (h *host) Translated([]byte) bool { return h.translated }
+
+func newHost() *host {
+	b := forward.NewBuilder(forward.Policy{Punt: []netip.Prefix{netip.MustParsePrefix("10.65.1.99/32")}})
+	up := forward.LinkUp | forward.LinkEthernet
+	b.SetLink(forward.Link{Ifindex: testPod, Name: "cali1", MTU: 1500, Flags: up | forward.LinkWorkload})
+	b.SetLink(forward.Link{Ifindex: testHost, Name: "ens192", MTU: 1500, Flags: up | forward.LinkUplink})
+	b.SetLink(forward.Link{Ifindex: kernelPod, Name: "cali2", MTU: 1500, Flags: up | forward.LinkWorkload | forward.LinkKernelForwards})
+	b.SetLink(forward.Link{Ifindex: kernelUp, Name: "ens193", MTU: 1500, Flags: up | forward.LinkUplink | forward.LinkKernelForwards})
+	b.SetLink(forward.Link{Ifindex: tunnel, Name: "wg0", MTU: 1420, Flags: forward.LinkUp | forward.LinkUplink})
+	b.SetLink(forward.Link{Ifindex: other, Name: "lxc", MTU: 1500, Flags: up})
+	route := func(table uint32, prefix string, kind forward.RouteType, dev int32) {
+		p := netip.MustParsePrefix(prefix)
+		b.SetRoutes(table, p, []forward.Route{{Table: table, Type: kind, Nexthops: []forward.Nexthop{{Ifindex: dev, Weight: 1}}}})
+	}
+	route(forward.TableMain, "10.65.0.2/32", forward.RouteUnicast, testPod)
+	route(forward.TableMain, "10.65.1.0/24", forward.RouteUnicast, testHost)
+	route(forward.TableLocal, "10.65.1.32/32", forward.RouteLocal, testHost)
+	return &host{table: b.Publish(), left: map[claim.Owner]uint64{}}
+}
+
+// frame is an Ethernet frame with a datagram to dst.
+func frame(dst string) []byte {
+	b := udp(64)[forward.VnetLen:]
+	ip := wire.Ethernet(b).Payload()
+	wire.PutIPv4(ip, 0, len(ip), 0, wire.IPv4DF, 64, wire.ProtoUDP, [4]byte{10, 65, 0, 2}, netip.MustParseAddr(dst).As4())
+	return b
+}
+
+// TestLeftToKernel: why a frame is the kernel's.
+func TestLeftToKernel(t *testing.T) {
+	onto := func(edit func(*host)) *host {
+		h := newHost()
+		edit(h)
+		return h
+	}
+	plain := newHost()
+	slot := func(index int32, data []byte, edit ...func(*pktring.Slot)) *pktring.Slot {
+		s := &pktring.Slot{Ifindex: index, Hatype: unix.ARPHRD_ETHER, Data: data, Len: len(data), PktType: unix.PACKET_HOST}
+		for _, e := range edit {
+			e(s)
+		}
+		return s
+	}
+	as := func(pktType uint8) func(*pktring.Slot) { return func(s *pktring.Slot) { s.PktType = pktType } }
+	tag := func(tci uint16) func(*pktring.Slot) {
+		return func(s *pktring.Slot) { s.Tagged, s.TCI = true, tci }
+	}
+	long := func(n int) func(*pktring.Slot) { return func(s *pktring.Slot) { s.Len = n } }
+	bare := func(s *pktring.Slot) { s.Hatype, s.Data = unix.ARPHRD_NONE, s.Data[wire.EthernetLen:] }
+	arp := make([]byte, 60)
+	binary.BigEndian.PutUint16(arp[12:], unix.ETH_P_ARP)
+	there, here := frame("10.65.1.2"), frame("10.65.1.32")
+	gso := onto(func(h *host) { h.left[claim.GSO] = 1 })
+	upper := onto(func(h *host) { h.left[claim.Upper] = 1 })
+	nat := onto(func(h *host) { h.translated = true })
+	const unknown = -1
+	for name, c := range map[string]struct {
+		src  *host
+		s    *pktring.Slot
+		want int
+	}{
+		"nothing is forwarded":       {&host{}, slot(testPod, there), unknown},
+		"no interface of ours":       {plain, slot(other, there), unknown},
+		"an interface we don't know": {plain, slot(99, there), unknown},
+		"the host's own":             {plain, slot(testPod, there, as(unix.PACKET_OUTGOING)), int(forward.Local)},
+		"of a VLAN":                  {plain, slot(testPod, there, tag(5)), int(forward.IgnoreTagged)},
+		"of a VLAN, to others":       {plain, slot(testPod, there, tag(5), as(unix.PACKET_OTHERHOST)), int(forward.IgnoreTagged)},
+		"of a priority alone":        {plain, slot(testPod, here, tag(7<<13)), int(forward.Local)},
+		"short":                      {plain, slot(testPod, there[:13]), int(forward.DropPktTooSmall)},
+		"no IPv4":                    {plain, slot(testPod, arp), int(forward.IgnoreProto)},
+		"no IPv4, to others":         {plain, slot(testPod, arp, as(unix.PACKET_OTHERHOST)), int(forward.IgnoreProto)},
+		"to others":                  {plain, slot(testPod, there, as(unix.PACKET_OTHERHOST)), int(forward.DropOtherHost)},
+		"to all":                     {plain, slot(testPod, there, as(unix.PACKET_BROADCAST)), int(forward.IgnoreType)},
+		"to a group":                 {plain, slot(testPod, there, as(unix.PACKET_MULTICAST)), int(forward.IgnoreType)},
+		"no whole header":            {plain, slot(testPod, there[:33]), int(forward.Local)},
+		"to the host":                {plain, slot(testPod, here), int(forward.Local)},
+		"to the host, no Ethernet":   {plain, slot(tunnel, here, bare), int(forward.Local)},
+		"to --punt":                  {plain, slot(testPod, frame("10.65.1.99")), int(forward.Punt)},
+		"in transit":                 {plain, slot(kernelUp, there), int(forward.PuntTransit)},
+		"over the share":             {plain, slot(testPod, there), int(forward.DropRateLimit)},
+		"over the share, tunnel":     {plain, slot(tunnel, frame("10.65.0.2"), bare), int(forward.DropRateLimit)},
+		"translated":                 {nat, slot(kernelPod, there), int(forward.PuntFlow)},
+		"translated, but not there":  {nat, slot(testPod, there), int(forward.DropRateLimit)},
+		"super-packet":               {gso, slot(kernelPod, there, long(1515)), int(forward.PuntGSO)},
+		"as long as may be":          {gso, slot(kernelPod, there, long(1514)), int(forward.DropRateLimit)},
+		"super-packet, not there":    {gso, slot(testPod, there, long(1515)), int(forward.DropRateLimit)},
+		"super-packet, none counted": {plain, slot(kernelPod, there, long(1515)), int(forward.DropRateLimit)},
+		"of an upper device":         {upper, slot(testHost, frame("10.65.0.2")), int(forward.PuntUpper)},
+		"upper, of a workload":       {upper, slot(testPod, there), int(forward.DropRateLimit)},
+		"upper, the kernel forwards": {upper, slot(kernelUp, frame("10.65.0.2")), int(forward.DropRateLimit)},
+	} {
+		v, known := leftToKernel(c.src, c.s)
+		if known != (c.want != unknown) || known && int(v) != c.want {
+			t.Errorf("%s: %v (%v)", name, forward.Verdict(v), known)
+		}
+	}
+}
+
+// TestHostLook: what the tap makes of a frame.
+func TestHostLook(t *testing.T) {
+	h := New(Config{Sources: newHost()})
+	for index, name := range map[int]string{testPod: "cali1", other: "lxc", 1: "lo"} {
+		h.SetLink(testLink(index, name), index == testPod)
+	}
+	s := join(t, h, capture.Request{Interfaces: []string{"any"}})
+	tap := &hostTap{h: h}
+	arp := make([]byte, 60)
+	binary.BigEndian.PutUint16(arp[12:], unix.ETH_P_ARP)
+	look := func(s *pktring.Slot) {
+		s.Len = len(s.Data)
+		tap.look(s, nil)
+	}
+	for name, c := range map[string]struct {
+		s    pktring.Slot
+		want sight // but for length and id
+		none bool
+	}{
+		"to the host": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: frame("10.65.1.32"), Time: 5},
+			want: sight{known: true, ethernet: true, ifindex: testPod, received: 5, verdict: uint8(forward.Local)}},
+		"from the host": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: frame("10.65.1.2"), PktType: unix.PACKET_OUTGOING},
+			want: sight{known: true, ethernet: true, out: true, pktType: unix.PACKET_OUTGOING, ifindex: testPod, verdict: uint8(forward.Local)}},
+		"ARP to others": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: arp, PktType: unix.PACKET_OTHERHOST},
+			want: sight{known: true, ethernet: true, arp: true, pktType: unix.PACKET_OTHERHOST, ifindex: testPod, verdict: uint8(arpd.IgnoreOtherhost)}},
+		"ARP to the host": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: arp},
+			want: sight{known: true, ethernet: true, ifindex: testPod, verdict: uint8(forward.IgnoreProto)}},
+		"ARP to others, of a VLAN": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: arp, PktType: unix.PACKET_OTHERHOST, Tagged: true, TCI: 5, TPID: 0x8100},
+			want: sight{known: true, ethernet: true, pktType: unix.PACKET_OTHERHOST, ifindex: testPod, tagged: true, tci: 5, tpid: 0x8100, verdict: uint8(forward.IgnoreTagged)}},
+		"none of ours": {s: pktring.Slot{Ifindex: other, Hatype: unix.ARPHRD_ETHER, Data: arp, PktType: unix.PACKET_OTHERHOST},
+			want: sight{ethernet: true, pktType: unix.PACKET_OTHERHOST, ifindex: other}},
+		"not known yet": {s: pktring.Slot{Ifindex: tunnel, Hatype: unix.ARPHRD_NONE, Data: frame("10.65.1.2")[14:]},
+			want: sight{ifindex: tunnel}},
+		"over lo":       {s: pktring.Slot{Ifindex: 1, Hatype: unix.ARPHRD_LOOPBACK, Data: arp}, want: sight{ethernet: true, ifindex: 1}},
+		"out over lo":   {s: pktring.Slot{Ifindex: 1, Hatype: unix.ARPHRD_LOOPBACK, Data: arp, PktType: unix.PACKET_OUTGOING}, none: true},
+		"a broken slot": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: arp, Bad: true}, none: true},
+		"a short frame with a tag": {s: pktring.Slot{Ifindex: other, Hatype: unix.ARPHRD_ETHER, Data: arp[:13], Tagged: true, TCI: 5},
+			want: sight{ethernet: true, ifindex: other}},
+	} {
+		look(&c.s)
+		e, _ := s.rings[fromHost].Peek()
+		if e == nil || c.none {
+			if (e == nil) != c.none {
+				t.Errorf("%s: shown: %v", name, e != nil)
+			}
+			continue
+		}
+		if (e.id != 0) != e.known {
+			t.Errorf("%s: id %d", name, e.id)
+		}
+		e.id, e.length, c.want.source = 0, 0, fromHost
+		if e.sight != c.want {
+			t.Errorf("%s:\n%+v, want\n%+v", name, e.sight, c.want)
+		}
+		s.seen()
+	}
+	h.part(s)
+	look(&pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: arp})
+	if s.seen()[fromHost] != 0 {
+		t.Error("who has gone is shown frames")
+	}
+}
+
+func TestEthernetTypes(t *testing.T) {
+	for arphrd, want := range map[uint16]bool{unix.ARPHRD_ETHER: true, unix.ARPHRD_LOOPBACK: true, unix.ARPHRD_NONE: false, unix.ARPHRD_PPP: false} {
+		if isEthernet(arphrd) != want {
+			t.Errorf("%d: %v", arphrd, !want)
+		}
+	}
+}
