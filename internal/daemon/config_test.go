@@ -146,7 +146,7 @@ func TestConvertNeighbour(t *testing.T) {
 	} {
 		n := neighbour(&netstate.Neighbour{State: state, HasMAC: true})
 		if n.Valid != want.Valid || n.Stale != want.Stale || n.Failed != want.Failed || n.Fixed != want.Fixed {
-			t.Errorf("%s: %+v", state, n)
+			t.Errorf("%#x: %+v", state, n)
 		}
 	}
 	if n := neighbour(&netstate.Neighbour{State: unix.NUD_STALE, HasMAC: true, Flags: unix.NTF_EXT_LEARNED}); !n.Fixed {

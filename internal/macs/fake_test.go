@@ -26,8 +26,8 @@ type fake struct {
 	fuse  int // < 0: never
 	steps int
 	made  uint64 // inodes
-	// during, if set, is called while a MAC is being set.
-	during func()
+	// during, if set, is called while a MAC is being set, and flushed when the neighbours are.
+	during, flushed func()
 }
 
 type fakeLink struct {
@@ -102,6 +102,9 @@ func (f *fake) SetMAC(ifindex int, mac MAC) error {
 	f.calls++
 	l.mac = mac
 	clear(l.neighbours)
+	if f.flushed != nil {
+		f.flushed()
+	}
 	f.step()
 	return nil
 }

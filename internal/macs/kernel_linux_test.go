@@ -2,6 +2,7 @@ package macs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -191,6 +193,68 @@ func TestAddNeighbourReplaces(t *testing.T) {
 	}
 	if _, err := kernel(t).Link(4711); err == nil {
 		t.Error("an interface that is not there has a MAC")
+	}
+}
+
+// An entry that somebody has made permanent, or learns outside of the kernel, is not replaced: it came after the look
+// at what was missing.
+func TestAddNeighbourLeavesOthers(t *testing.T) {
+	nstest.Enter(t)
+	sh(t, `ip link add cali0 type veth peer name eth0
+		ip link set cali0 up
+		ip link set eth0 up
+		ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:09 dev cali0 nud permanent
+		ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:09 dev cali0 nud stale extern_learn`)
+	l, err := netlink.LinkByName("cali0")
+	check(t, err)
+	k := kernel(t)
+	for _, ip := range []string{"10.0.0.1", "10.0.0.2"} {
+		check(t, k.AddNeighbour(Neighbour{Ifindex: l.Attrs().Index, IP: netip.MustParseAddr(ip), MAC: other}))
+	}
+	if got := sh(t, `ip neigh show dev cali0`); strings.Count(got, "02:00:00:00:00:09") != 2 {
+		t.Errorf("others' entries have become\n%s", got)
+	}
+}
+
+// TestOtherNeighboursKept: entries that are not permanent, which the Keeper does not record, are there after a change
+// of the MAC too, unless it is known that there are none.
+func TestOtherNeighboursKept(t *testing.T) {
+	nstest.Enter(t)
+	sh(t, `ip link add cali0 type veth peer name eth0
+		ip link set cali0 up
+		ip link set eth0 up`)
+	l, err := netlink.LinkByName("cali0")
+	check(t, err)
+	index := l.Attrs().Index
+	k := kernel(t)
+	var since time.Time
+	k.Flushed = func(i int, t time.Time) {
+		if i == index {
+			since = t
+		}
+	}
+	k.Lost = func(err error) { t.Error(err) }
+	kept := func(bare bool, want int) {
+		t.Helper()
+		sh(t, `ip neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev cali0 nud reachable
+			ip -6 neigh replace fd00::1 lladdr 02:00:00:00:00:02 dev cali0 nud stale router
+			ip neigh replace 10.0.0.3 lladdr 02:00:00:00:00:03 dev cali0 nud permanent`)
+		k.Bare = func(i int) bool { return bare && i == index }
+		before := time.Now()
+		check(t, k.SetMAC(index, ee))
+		if since.Before(before) || since.After(time.Now()) {
+			t.Errorf("flushed since %v", since)
+		}
+		got := sh(t, `ip neigh show dev cali0`)
+		if n := strings.Count(got, "02:00:00:00:00:0"); n != want || strings.Contains(got, "10.0.0.3") || want > 0 && !strings.Contains(got, "router") {
+			t.Errorf("bare %v: %d entries\n%s", bare, n, got)
+		}
+	}
+	kept(false, 2)
+	kept(true, 0)
+	since = time.Time{}
+	if err := k.SetMAC(4711, ee); !errors.Is(err, ErrNoLink) || !since.IsZero() {
+		t.Errorf("no such interface: %v, flushed since %v", err, since)
 	}
 }
 

@@ -417,3 +417,87 @@ func TestCorruptRecord(t *testing.T) {
 		t.Error("a symbolic link is read")
 	}
 }
+
+// TestRecordAfterRename: the record follows an interface to its new name at once, so that where the name decides - no
+// inode is known - a successor of a daemon that is killed then puts its MAC back.
+func TestRecordAfterRename(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	f.links[7].id.Inode, f.links[8].id.Inode = 0, 0
+	k := open(t, dir, f)
+	check(t, k.Set(7, "cali7", random, ee))
+	check(t, k.Set(8, "cali8", other, ee))
+	f.links[7].name = "net7"
+	k.Renamed(7, "net7")
+	k.Renamed(8, "cali8") // no news
+	b, err := os.ReadFile(dir + recordFile)
+	check(t, err)
+	if text := string(b); !strings.Contains(text, `"net7"`) || strings.Contains(text, `"cali7"`) || !strings.Contains(text, `"cali8"`) {
+		t.Errorf("the record is %s", text)
+	}
+	check(t, open(t, dir, f).Restore(context.Background())) // killed
+	if f.links[7].mac != random || f.links[8].mac != other {
+		t.Errorf("restored: %s and %s", text(f.links[7].mac), text(f.links[8].mac))
+	}
+	absent(t, dir)
+
+	// A name that is no text is recorded as it can be.
+	k = open(t, dir, f)
+	check(t, k.Set(7, "net7", random, ee))
+	f.links[7].name = "net\xff"
+	k.Renamed(7, "net\xff")
+	check(t, open(t, dir, f).Restore(context.Background()))
+	if f.links[7].mac != random {
+		t.Errorf("an odd name: %s", text(f.links[7].mac))
+	}
+	absent(t, dir)
+}
+
+// TestRenameUnwritten: that the record can't be written is said, and the next change writes it.
+func TestRenameUnwritten(t *testing.T) {
+	f, dir := newFake(), t.TempDir()+"/state"
+	var said bytes.Buffer
+	k, err := Open(dir, instance.Netns{Cookie: 42}, f, slog.New(slog.NewTextHandler(&said, nil)))
+	check(t, err)
+	check(t, k.Set(7, "cali7", random, ee))
+	check(t, os.Remove(dir+recordFile))
+	check(t, os.Mkdir(dir+recordFile, 0o700)) // rename(2) fails
+	k.Renamed(7, "net7")
+	if !strings.Contains(said.String(), "cannot be written") || !strings.Contains(said.String(), "net7") {
+		t.Errorf("log: %s", said.String())
+	}
+	check(t, os.Remove(dir+recordFile))
+	check(t, k.Set(8, "cali8", other, ee))
+	b, err := os.ReadFile(dir + recordFile)
+	check(t, err)
+	if !strings.Contains(string(b), "net7") {
+		t.Errorf("the record is %s", b)
+	}
+}
+
+// TestNeighbourAddedMeanwhile: an entry that somebody makes after the kernel has forgotten all, and before they are
+// added again, is his, whatever MAC was there before; the others are added.
+func TestNeighbourAddedMeanwhile(t *testing.T) {
+	for name, do := range map[string]func(*Keeper) error{
+		"set": func(k *Keeper) error { return k.Set(7, "cali7", random, ee) },
+		"put back": func(k *Keeper) error {
+			return errors.Join(k.Set(7, "cali7", random, ee), k.Close())
+		},
+	} {
+		f, dir := newFake(), t.TempDir()+"/state"
+		f.neighbour(7, "10.0.0.8", 8)
+		f.neighbour(8, "10.0.0.7", 9) // another interface's is no reason
+		f.flushed = func() {
+			f.neighbour(7, "10.0.0.7", 70)
+			f.neighbour(7, "fd00::7", 71)
+		}
+		check(t, do(open(t, dir, f)))
+		var got []string
+		all, _ := f.PermanentNeighbours()
+		for _, n := range all {
+			got = append(got, fmt.Sprint(n.Ifindex, " ", n.IP, " ", n.MAC[5]))
+		}
+		if want := "7 10.0.0.7 70,7 10.0.0.8 8,7 fd00::7 71,8 10.0.0.7 9"; strings.Join(got, ",") != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

@@ -112,8 +112,8 @@ func TestReplay(t *testing.T) {
 				s.deleteRoute(h[i].route)
 			}
 		}
-		if !s.stale && !equalRoutes(s.Routes(0, aliased), h[len(h)-1].after) {
-			t.Fatalf("seed %d from %d to %d: %v, not %v", seed, from, dumped, s.Routes(0, aliased), h[len(h)-1].after)
+		if !s.stale && !equalRoutes(s.routes.routes(keyOf(0, aliased)), h[len(h)-1].after) {
+			t.Fatalf("seed %d from %d to %d: %v, not %v", seed, from, dumped, s.routes.routes(keyOf(0, aliased)), h[len(h)-1].after)
 		}
 		if s.stale {
 			asked++
@@ -134,8 +134,8 @@ func TestDumpBetweenDeathAndFlush(t *testing.T) {
 		Nexthops: []Nexthop{{Index: 2, Flags: dead, Weight: 1}, {Index: 3, Flags: dead, Weight: 1}}})
 	s.beginReplay()
 	s.setLink(Link{Index: 3, Name: "b0"})
-	if s.RouteCount() != 0 || !s.stale {
-		t.Errorf("%d routes, stale %v", s.RouteCount(), s.stale)
+	if s.routes.count != 0 || !s.stale {
+		t.Errorf("%d routes, stale %v", s.routes.count, s.stale)
 	}
 }
 
@@ -168,8 +168,8 @@ func TestRouteTable(t *testing.T) {
 				t.Fatalf("%s: %v, not %v", d, got, rs)
 			}
 		}
-		if len(rt.sets) != len(want) || rt.count != n {
-			t.Fatalf("%d sets of %d routes, not %d of %d", len(rt.sets), rt.count, len(want), n)
+		if rt.size() != len(want) || rt.count != n {
+			t.Fatalf("%d sets of %d routes, not %d of %d", rt.size(), rt.count, len(want), n)
 		}
 	}
 	rt.clear()
@@ -178,14 +178,37 @@ func TestRouteTable(t *testing.T) {
 	}
 }
 
-func TestRouteKey(t *testing.T) {
-	for _, s := range []string{"0.0.0.0/0", "192.0.2.0/24", "192.0.2.1/32"} {
-		p := netip.MustParsePrefix(s)
-		if got := keyOf(1, p).dst(); got != p {
-			t.Errorf("%s became %s", p, got)
+// TestRouteFamilies: a table holds routes of both families, apart.
+func TestRouteFamilies(t *testing.T) {
+	var pool bodyPool
+	rt := newRouteTable(&pool, 0)
+	dsts := []string{"0.0.0.0/0", "192.0.2.0/24", "192.0.2.1/32", "::/0", "2001:db8::/32", "::192.0.2.1/128", "2001:db8::1/128"}
+	var prefixes []netip.Prefix
+	for i, s := range dsts {
+		prefixes = append(prefixes, netip.MustParsePrefix(s))
+		rt.add(&Route{Table: 254, Dst: netip.MustParsePrefix(s), Priority: uint32(i)})
+		rt.add(&Route{Table: 7, Dst: netip.MustParsePrefix(s), Priority: uint32(i + 100)})
+		rt.add(&Route{Table: 7, Dst: netip.MustParsePrefix(s), Priority: uint32(i + 200)})
+	}
+	seen := 0
+	for k := range rt.keys() {
+		i := slices.Index(prefixes, k.dst)
+		got := rt.routeSet(k)
+		switch seen++; {
+		case i < 0 || got.Table != k.table || got.Dst != k.dst || got.Routes[0].Dst != k.dst || got.Routes[0].Table != k.table:
+			t.Errorf("%v: %+v", k, got)
+		case k.table == 254 && (len(got.Routes) != 1 || got.Routes[0].Priority != uint32(i)),
+			k.table == 7 && (len(got.Routes) != 2 || got.Routes[1].Priority != uint32(i+200)):
+			t.Errorf("%v: %+v", k, got)
 		}
 	}
-	if rs := newState().Routes(1, netip.MustParsePrefix("2001:db8::/32")); rs != nil {
-		t.Errorf("%v", rs)
+	if seen != 2*len(dsts) || rt.size() != seen || rt.count != 3*len(dsts) {
+		t.Errorf("%d seen of %d, %d routes", seen, rt.size(), rt.count)
+	}
+	for range rt.keys() {
+		break // may be left early
+	}
+	if rt.clear(); rt.size() != 0 || len(pool.byKey) != 0 {
+		t.Errorf("%d destinations, %d bodies left", rt.size(), len(pool.byKey))
 	}
 }

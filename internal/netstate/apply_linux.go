@@ -17,7 +17,7 @@ const (
 
 // apply takes one message of the event socket: the type and flags of its
 // header, and what follows it.
-func (s *State) apply(typ, flags uint16, b []byte) outcome {
+func (s *state) apply(typ, flags uint16, b []byte) outcome {
 	var o outcome
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
@@ -70,7 +70,7 @@ func (s *State) apply(typ, flags uint16, b []byte) outcome {
 	return o
 }
 
-func (s *State) setLink(l Link) {
+func (s *state) setLink(l Link) {
 	old, had := s.links[l.Index]
 	if had && anotherLink(old, l) {
 		s.deleteLink(l.Index)
@@ -98,7 +98,7 @@ func carrier(l Link) bool { return l.Flags&(unix.IFF_RUNNING|unix.IFF_LOWER_UP) 
 
 // deleteLink forgets a link and, in case the kernel did not say so one by one,
 // all that was on it.
-func (s *State) deleteLink(index int) {
+func (s *state) deleteLink(index int) {
 	for k, n := range s.neighbours {
 		if k.index == index {
 			delete(s.neighbours, k)
@@ -118,7 +118,7 @@ func (s *State) deleteLink(index int) {
 	}
 }
 
-func (s *State) setAddress(a Address) {
+func (s *state) setAddress(a Address) {
 	if s.addresses.put(a) {
 		s.tellAddresses(a.list())
 	} else if !s.replay {
@@ -136,7 +136,7 @@ func (s *State) setAddress(a Address) {
 // preferring it as source (fib_sync_down_addr, which looks at the main table
 // only, outside of VRFs) when no link has it any more, and those of the link
 // if it was the last (fib_inetaddr_event).
-func (s *State) deleteAddress(a Address) {
+func (s *state) deleteAddress(a Address) {
 	if s.addresses.remove(a) {
 		s.tellAddresses(a.list())
 	}
@@ -150,7 +150,7 @@ func (s *State) deleteAddress(a Address) {
 	}
 }
 
-func (s *State) setNeighbour(n Neighbour) {
+func (s *state) setNeighbour(n Neighbour) {
 	// That one has failed again is news: the states in between are not told.
 	if old, ok := s.neighbours[n.key()]; ok && old == n && n.State&unix.NUD_FAILED == 0 {
 		return
@@ -159,7 +159,7 @@ func (s *State) setNeighbour(n Neighbour) {
 	s.tell(Event{Op: Set, Neighbour: &n})
 }
 
-func (s *State) deleteNeighbour(k neighbourKey) {
+func (s *state) deleteNeighbour(k neighbourKey) {
 	n, ok := s.neighbours[k]
 	if !ok {
 		// The kernel does not tell of an entry that it is still resolving, but of its

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (s *State) setRoute(r Route, flags uint16) {
+func (s *state) setRoute(r Route, flags uint16) {
 	k := keyOf(r.Table, r.Dst)
 	list := insertAlias(s.routes.routes(k), r, flags)
 	changed := s.putRoutes(k, list)
@@ -17,7 +17,7 @@ func (s *State) setRoute(r Route, flags uint16) {
 	}
 }
 
-func (s *State) deleteRoute(r Route) {
+func (s *state) deleteRoute(r Route) {
 	k := keyOf(r.Table, r.Dst)
 	list := s.routes.routes(k)
 	several := len(list) > 1
@@ -37,13 +37,13 @@ func (s *State) deleteRoute(r Route) {
 // the last message about it decides. It is not where the place among several
 // routes matters, nor where a route that replaced an unknown one goes. Then the
 // routes are read once more.
-func (s *State) beginReplay() { s.replay, s.replaced = true, make(map[routeKey]bool) }
+func (s *state) beginReplay() { s.replay, s.replaced = true, make(map[routeKey]bool) }
 
 // endReplay notes that all those messages have been applied.
-func (s *State) endReplay() { s.replay, s.replaced = false, nil }
+func (s *state) endReplay() { s.replay, s.replaced = false, nil }
 
 // putRoutes makes routes those of a destination, and tells if that is a change.
-func (s *State) putRoutes(k routeKey, routes []Route) (changed bool) {
+func (s *state) putRoutes(k routeKey, routes []Route) (changed bool) {
 	s.before = s.routes.appendIDs(s.before[:0], k)
 	s.routes.put(k, routes)
 	s.after = s.routes.appendIDs(s.after[:0], k)
@@ -55,11 +55,11 @@ func (s *State) putRoutes(k routeKey, routes []Route) (changed bool) {
 }
 
 // tellRoutes tells what a destination has now.
-func (s *State) tellRoutes(k routeKey) {
+func (s *state) tellRoutes(k routeKey) {
 	if s.emit == nil {
 		return
 	}
-	set := s.routes.set(k)
+	set := s.routes.routeSet(k)
 	if len(set.Routes) == 0 {
 		s.emit(Event{Op: Delete, Routes: set})
 		return
@@ -69,7 +69,7 @@ func (s *State) tellRoutes(k routeKey) {
 
 // routed reports whether any route goes over the link, or may: of a nexthop
 // object we may not know the links.
-func (s *State) routed(index int) bool {
+func (s *state) routed(index int) bool {
 	return s.bodies.match(func(r *Route) bool {
 		return opaque(r) || slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Index == index })
 	}) != nil
@@ -82,7 +82,7 @@ func opaque(r *Route) bool { return r.NHID != 0 && len(r.Nexthops) == 0 }
 // and routes with no other nexthop are dropped. Without force, routes of scope
 // host (those to the machine's own addresses) stay. Nexthops already dead are
 // old news, unless a dump fell between their death and the route's.
-func (s *State) disableLink(index int, force bool) {
+func (s *state) disableLink(index int, force bool) {
 	alive := func(nh Nexthop) bool { return nh.Flags&unix.RTNH_F_DEAD == 0 }
 	spared := func(r *Route) bool { return !force && r.Scope == unix.RT_SCOPE_HOST }
 	touched := s.bodies.match(func(r *Route) bool {
@@ -107,7 +107,7 @@ func (s *State) disableLink(index int, force bool) {
 
 // dropBodies removes all routes with these bodies, from one table or, with 0,
 // from all.
-func (s *State) dropBodies(gone map[uint32]bool, table uint32) {
+func (s *state) dropBodies(gone map[uint32]bool, table uint32) {
 	if len(gone) == 0 {
 		return
 	}
@@ -117,7 +117,7 @@ func (s *State) dropBodies(gone map[uint32]bool, table uint32) {
 	for id := range gone {
 		left += s.bodies.all[id].refs
 	}
-	for k := range s.routes.sets {
+	for k := range s.routes.keys() {
 		if left == 0 {
 			break
 		}

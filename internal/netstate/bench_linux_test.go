@@ -32,8 +32,8 @@ func BenchmarkLoadRoutes(b *testing.B) {
 		s.adoptRoutes(n)
 		b.StopTimer()
 		kept = heap() - before
-		if s.RouteCount() != count {
-			b.Fatal(s.RouteCount())
+		if s.routes.count != count {
+			b.Fatal(s.routes.count)
 		}
 		runtime.KeepAlive(s)
 		b.StartTimer()

@@ -71,8 +71,15 @@ func FuzzRoute(f *testing.F) {
 		if err := parseRoute(b, &r); err != nil {
 			return
 		}
-		if !r.Dst.IsValid() || r.Dst != r.Dst.Masked() || r.Dst.Addr().Is4() && keyOf(r.Table, r.Dst).dst() != r.Dst {
+		if !r.Dst.IsValid() || r.Dst != r.Dst.Masked() {
 			t.Errorf("%+v", r)
+		}
+		rt := newRouteTable(new(bodyPool), 0)
+		rt.add(&r)
+		for k := range rt.keys() {
+			if k != keyOf(r.Table, r.Dst) {
+				t.Errorf("%+v is stored as %+v", r, k)
+			}
 		}
 		for _, nh := range r.Nexthops {
 			if nh.Index < 0 || nh.Weight < 1 {

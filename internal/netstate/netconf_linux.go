@@ -25,7 +25,7 @@ type Netconf struct {
 
 // setNetconf takes an RTM_NEWNETCONF (net/ipv4/devinet.c,
 // inet_netconf_notify_devconf).
-func (s *State) setNetconf(b []byte) outcome {
+func (s *state) setNetconf(b []byte) outcome {
 	if len(b) < sizeofNetconfmsg {
 		return malformed
 	}

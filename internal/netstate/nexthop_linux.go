@@ -96,7 +96,7 @@ func (n nexthopObjects) complete(r *Route) {
 // took its routes along, and one that became another changed them
 // (remove_nexthop, replace_nexthop in net/ipv4/nexthop.c): all without a word.
 // A new one has no routes yet.
-func (s *State) setNexthop(typ, flags uint16, b []byte) outcome {
+func (s *state) setNexthop(typ, flags uint16, b []byte) outcome {
 	o, err := parseNexthopObject(b)
 	if err != nil {
 		return malformed

@@ -319,20 +319,3 @@ func atBoundary(whole payload, n int) bool {
 	}
 	return false
 }
-
-func TestNames(t *testing.T) {
-	for _, c := range [][2]string{
-		{RouteType(unix.RTN_UNICAST).String(), "unicast"}, {RouteType(unix.RTN_BLACKHOLE).String(), "blackhole"},
-		{RouteType(99).String(), "99"}, {Protocol(unix.RTPROT_KERNEL).String(), "kernel"}, {Protocol(unix.RTPROT_BOOT).String(), "boot"},
-		{Protocol(unix.RTPROT_STATIC).String(), "static"}, {Protocol(unix.RTPROT_BIRD).String(), "bird"}, {Protocol(80).String(), "80"},
-		{NeighState(unix.NUD_REACHABLE).String(), "REACHABLE"}, {NeighState(0).String(), "NONE"}, {Scope(253).String(), "link"},
-		{NeighState(unix.NUD_NOARP | unix.NUD_STALE).String(), "STALE|NOARP"}, {RuleAction(1).String(), "lookup"},
-		{NexthopFlags(unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN), "dead|linkdown"}, {OperState(6).String(), "UP"},
-		{LinkFlags(unix.IFF_UP | unix.IFF_LOWER_UP | 1<<20), "UP|LOWER_UP|0x100000"}, {TableName(254), "main"}, {TableName(7), "7"},
-		{NeighbourFlags(unix.NTF_USE|unix.NTF_EXT_LEARNED, ExtManaged), "use|extern_learn|managed"}, {NeighbourFlags(0, 0), ""},
-	} {
-		if c[0] != c[1] {
-			t.Errorf("%q, not %q", c[0], c[1])
-		}
-	}
-}

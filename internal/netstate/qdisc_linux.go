@@ -16,7 +16,7 @@ const (
 
 // setQdisc takes an RTM_NEWQDISC or RTM_DELQDISC about the root of a link. No
 // link message tells of what tc does there.
-func (s *State) setQdisc(typ uint16, b []byte) outcome {
+func (s *state) setQdisc(typ uint16, b []byte) outcome {
 	if len(b) < sizeofTcmsg {
 		return malformed
 	}

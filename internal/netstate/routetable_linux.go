@@ -1,16 +1,19 @@
 package netstate
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 )
 
-// A routeTable holds the routes of all tables. Its map has no pointers, so the
-// garbage collector does not walk it. A value is the number of a body or, with
+// A routeTable holds the routes of all tables. Its maps have no pointers, so the
+// garbage collector does not walk them. A value is the number of a body or, with
 // the top bit, of a list of bodies: few destinations have more than one route.
+// Each family has a map of its own, with keys of its addresses' size.
 type routeTable struct {
 	bodies *bodyPool // shared between the table in use and one being loaded
-	sets   map[routeKey]uint32
+	v4     map[routeKeyOf[[4]byte]]uint32
+	v6     map[routeKeyOf[[16]byte]]uint32
 	lists  [][]uint32
 	free   []uint32
 	count  int // routes, not destinations
@@ -18,28 +21,80 @@ type routeTable struct {
 
 const listBit = 1 << 31
 
-// routeKey is a destination in a table. All are IPv4; see readRoute.
+// routeKey is a destination in a table.
 type routeKey struct {
-	addr  [4]byte
+	dst   netip.Prefix
+	table uint32
+}
+
+// routeKeyOf is a routeKey as it is stored.
+type routeKeyOf[Address [4]byte | [16]byte] struct {
+	addr  Address
 	table uint32
 	bits  uint8
 }
 
-func keyOf(table uint32, dst netip.Prefix) routeKey {
-	return routeKey{addr: dst.Addr().As4(), table: table, bits: uint8(dst.Bits())}
+func keyOf(table uint32, dst netip.Prefix) routeKey { return routeKey{dst, table} }
+
+func (k routeKey) v4() routeKeyOf[[4]byte] {
+	return routeKeyOf[[4]byte]{k.dst.Addr().As4(), k.table, uint8(k.dst.Bits())}
 }
 
-func (k routeKey) dst() netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom4(k.addr), int(k.bits))
+func (k routeKey) v6() routeKeyOf[[16]byte] {
+	return routeKeyOf[[16]byte]{k.dst.Addr().As16(), k.table, uint8(k.dst.Bits())}
 }
 
 func newRouteTable(bodies *bodyPool, sizeHint int) *routeTable {
-	return &routeTable{bodies: bodies, sets: make(map[routeKey]uint32, sizeHint)}
+	return &routeTable{bodies: bodies, v4: make(map[routeKeyOf[[4]byte]]uint32, sizeHint), v6: make(map[routeKeyOf[[16]byte]]uint32)}
+}
+
+func (t *routeTable) get(k routeKey) (v uint32, ok bool) {
+	if k.dst.Addr().Is4() {
+		v, ok = t.v4[k.v4()]
+		return v, ok
+	}
+	v, ok = t.v6[k.v6()]
+	return v, ok
+}
+
+func (t *routeTable) set(k routeKey, v uint32) {
+	if k.dst.Addr().Is4() {
+		t.v4[k.v4()] = v
+	} else {
+		t.v6[k.v6()] = v
+	}
+}
+
+func (t *routeTable) delete(k routeKey) {
+	if k.dst.Addr().Is4() {
+		delete(t.v4, k.v4())
+	} else {
+		delete(t.v6, k.v6())
+	}
+}
+
+// size is the number of destinations.
+func (t *routeTable) size() int { return len(t.v4) + len(t.v6) }
+
+// keys yields the destinations, in no order.
+func (t *routeTable) keys() iter.Seq[routeKey] {
+	return func(yield func(routeKey) bool) {
+		for k := range t.v4 {
+			if !yield(routeKey{netip.PrefixFrom(netip.AddrFrom4(k.addr), int(k.bits)), k.table}) {
+				return
+			}
+		}
+		for k := range t.v6 {
+			if !yield(routeKey{netip.PrefixFrom(netip.AddrFrom16(k.addr), int(k.bits)), k.table}) {
+				return
+			}
+		}
+	}
 }
 
 // appendIDs appends the bodies of a destination to ids.
 func (t *routeTable) appendIDs(ids []uint32, k routeKey) []uint32 {
-	v, ok := t.sets[k]
+	v, ok := t.get(k)
 	switch {
 	case !ok:
 		return ids
@@ -51,7 +106,7 @@ func (t *routeTable) appendIDs(ids []uint32, k routeKey) []uint32 {
 
 // routes returns a new slice with the routes of a destination.
 func (t *routeTable) routes(k routeKey) []Route {
-	v, ok := t.sets[k]
+	v, ok := t.get(k)
 	if !ok {
 		return nil
 	}
@@ -62,13 +117,13 @@ func (t *routeTable) routes(k routeKey) []Route {
 	out := make([]Route, len(ids))
 	for i, id := range ids {
 		out[i] = t.bodies.all[id].route
-		out[i].Table, out[i].Dst = k.table, k.dst()
+		out[i].Table, out[i].Dst = k.table, k.dst
 	}
 	return out
 }
 
-func (t *routeTable) set(k routeKey) *RouteSet {
-	return &RouteSet{Table: k.table, Dst: k.dst(), Routes: t.routes(k)}
+func (t *routeTable) routeSet(k routeKey) *RouteSet {
+	return &RouteSet{Table: k.table, Dst: k.dst, Routes: t.routes(k)}
 }
 
 // put makes routes the routes of a destination; none removes it. The new
@@ -88,26 +143,27 @@ func (t *routeTable) putIDs(k routeKey, ids []uint32) {
 	switch len(ids) {
 	case 0:
 	case 1:
-		t.sets[k] = ids[0]
+		t.set(k, ids[0])
 	default:
 		if n := len(t.free); n > 0 {
 			at := t.free[n-1]
 			t.free = t.free[:n-1]
-			t.lists[at], t.sets[k] = ids, at|listBit
+			t.lists[at] = ids
+			t.set(k, at|listBit)
 			return
 		}
 		t.lists = append(t.lists, ids)
-		t.sets[k] = uint32(len(t.lists)-1) | listBit
+		t.set(k, uint32(len(t.lists)-1)|listBit)
 	}
 }
 
 // remove forgets a destination.
 func (t *routeTable) remove(k routeKey) {
-	v, ok := t.sets[k]
+	v, ok := t.get(k)
 	if !ok {
 		return
 	}
-	delete(t.sets, k)
+	t.delete(k)
 	if v&listBit == 0 {
 		t.bodies.release(v)
 		t.count--
@@ -127,10 +183,10 @@ func (t *routeTable) remove(k routeKey) {
 func (t *routeTable) add(r *Route) {
 	k := keyOf(r.Table, r.Dst)
 	id := t.bodies.hold(r)
-	v, ok := t.sets[k]
+	v, ok := t.get(k)
 	switch {
 	case !ok:
-		t.sets[k] = id
+		t.set(k, id)
 	case v == id, v&listBit != 0 && slices.Contains(t.lists[v&^listBit], id):
 		t.bodies.release(id)
 		return
@@ -138,14 +194,14 @@ func (t *routeTable) add(r *Route) {
 		t.lists[v&^listBit] = append(t.lists[v&^listBit], id)
 	default:
 		t.lists = append(t.lists, []uint32{v, id})
-		t.sets[k] = uint32(len(t.lists)-1) | listBit
+		t.set(k, uint32(len(t.lists)-1)|listBit)
 	}
 	t.count++
 }
 
 // clear gives all references back.
 func (t *routeTable) clear() {
-	for k := range t.sets {
+	for k := range t.keys() {
 		t.remove(k)
 	}
 }

@@ -3,7 +3,7 @@ package netstate
 import "slices"
 
 // setRules makes rules those of a family, and tells them if that has an effect.
-func (s *State) setRules(f Family, rules []Rule) {
+func (s *state) setRules(f Family, rules []Rule) {
 	old := s.rules[f]
 	if len(rules) == 0 && len(old) == 0 {
 		return

@@ -18,7 +18,7 @@ type snapshot struct {
 }
 
 // begin forgets what an interrupted dump of one kind has told.
-func (n *snapshot) begin(typ uint16, s *State) {
+func (n *snapshot) begin(typ uint16, s *state) {
 	switch typ {
 	case unix.RTM_GETLINK:
 		n.links = make(map[int]Link, len(s.links))
@@ -34,7 +34,7 @@ func (n *snapshot) begin(typ uint16, s *State) {
 		if n.routes != nil {
 			n.routes.clear()
 		}
-		n.routes = newRouteTable(&s.bodies, len(s.routes.sets))
+		n.routes = newRouteTable(&s.bodies, s.routes.size())
 	}
 }
 
@@ -80,7 +80,7 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 // adopt makes a complete snapshot the State and tells the differences: first
 // what is gone, what refers before what is referred to; then what is new, the
 // other way round.
-func (s *State) adopt(n *snapshot) {
+func (s *state) adopt(n *snapshot) {
 	old := *s
 	s.links, s.addresses, s.neighbours = n.links, n.addresses, n.neighbours
 	s.nexthops, s.routes, s.stale = n.nexthops, n.routes, false
@@ -115,7 +115,7 @@ func (s *State) adopt(n *snapshot) {
 }
 
 // adoptRoutes is adopt for the routes and nexthop objects alone.
-func (s *State) adoptRoutes(n *snapshot) {
+func (s *state) adoptRoutes(n *snapshot) {
 	old := s.routes
 	s.nexthops, s.routes, s.stale = n.nexthops, n.routes, false
 	s.beginReplay()
@@ -126,16 +126,16 @@ func (s *State) adoptRoutes(n *snapshot) {
 
 // tellGoneRoutes tells the destinations of old that are no more. Both tables
 // hold their bodies, so equal routes have equal numbers.
-func (s *State) tellGoneRoutes(old *routeTable) {
-	for k := range old.sets {
-		if _, ok := s.routes.sets[k]; !ok {
+func (s *state) tellGoneRoutes(old *routeTable) {
+	for k := range old.keys() {
+		if _, ok := s.routes.get(k); !ok {
 			s.tellRoutes(k)
 		}
 	}
 }
 
-func (s *State) tellNewRoutes(old *routeTable) {
-	for k := range s.routes.sets {
+func (s *state) tellNewRoutes(old *routeTable) {
+	for k := range s.routes.keys() {
 		if s.emit == nil {
 			return
 		}
@@ -147,7 +147,7 @@ func (s *State) tellNewRoutes(old *routeTable) {
 	}
 }
 
-func tellGone[K, V comparable](s *State, old, now map[K]V, event func(*V) Event) {
+func tellGone[K, V comparable](s *state, old, now map[K]V, event func(*V) Event) {
 	for k, v := range old {
 		if _, ok := now[k]; !ok {
 			s.tell(event(&v))
@@ -155,7 +155,7 @@ func tellGone[K, V comparable](s *State, old, now map[K]V, event func(*V) Event)
 	}
 }
 
-func tellNew[K, V comparable](s *State, old, now map[K]V, event func(*V) Event) {
+func tellNew[K, V comparable](s *state, old, now map[K]V, event func(*V) Event) {
 	for k, v := range now {
 		if was, ok := old[k]; !ok || was != v {
 			s.tell(event(&v))

@@ -5,9 +5,8 @@ import (
 	"net/netip"
 )
 
-// A State is what the kernel has told so far. Its methods may be called only
-// where Watcher.State says.
-type State struct {
+// A state is what the kernel has told so far. It is Run's.
+type state struct {
 	links      map[int]Link
 	addresses  addressLists
 	rules      map[Family][]Rule // in the kernel's order, duplicates included
@@ -34,8 +33,8 @@ type neighbourKey struct {
 
 func (n *Neighbour) key() neighbourKey { return neighbourKey{n.Index, n.IP} }
 
-func newState() *State {
-	s := &State{
+func newState() *state {
+	s := &state{
 		links:      make(map[int]Link),
 		addresses:  newAddressLists(),
 		rules:      make(map[Family][]Rule),
@@ -47,103 +46,42 @@ func newState() *State {
 	return s
 }
 
-func (s *State) tell(ev Event) {
+func (s *state) tell(ev Event) {
 	if s.emit != nil {
 		s.emit(ev)
 	}
 }
 
-// Link returns the link with the index.
-func (s *State) Link(index int) (Link, bool) {
-	l, ok := s.links[index]
-	return l, ok
-}
+// ruleSet returns the rules of a family as they are told.
+func (s *state) ruleSet(f Family) RuleSet { return RuleSet{Family: f, Rules: distinct(s.rules[f])} }
 
-// Links yields all links, in no order.
-func (s *State) Links() iter.Seq[Link] { return values(s.links) }
-
-// AddressSets yields the addresses of every link that has any, in no order of
-// links and families.
-func (s *State) AddressSets() iter.Seq[AddressSet] {
-	return func(yield func(AddressSet) bool) {
-		for k := range s.addresses.lists {
-			if !yield(s.addresses.set(k)) {
-				return
-			}
-		}
-	}
-}
-
-// Neighbours yields all neighbours, in no order.
-func (s *State) Neighbours() iter.Seq[Neighbour] { return values(s.neighbours) }
-
-// Neighbour returns the entry for an address on a link.
-func (s *State) Neighbour(index int, ip netip.Addr) (Neighbour, bool) {
-	n, ok := s.neighbours[neighbourKey{index, ip}]
-	return n, ok
-}
-
-// Rules returns the rules of a family.
-func (s *State) Rules(f Family) RuleSet { return RuleSet{Family: f, Rules: distinct(s.rules[f])} }
-
-// Routes returns the routes of a table to exactly dst, in the kernel's order.
-func (s *State) Routes(table uint32, dst netip.Prefix) []Route {
-	if !dst.Addr().Is4() {
-		return nil
-	}
-	return s.routes.routes(keyOf(table, dst))
-}
-
-// RouteSets yields all routes, in no order of tables and destinations.
-func (s *State) RouteSets() iter.Seq[RouteSet] {
-	return func(yield func(RouteSet) bool) {
-		for k := range s.routes.sets {
-			if !yield(*s.routes.set(k)) {
-				return
-			}
-		}
-	}
-}
-
-// RouteCount is the number of routes of all tables.
-func (s *State) RouteCount() int { return s.routes.count }
-
-// all yields the State as Set events: links first, as the rest refers to them.
-func (s *State) all() iter.Seq[Event] {
+// all yields the state as Set events: links first, as the rest refers to them.
+func (s *state) all() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		for _, l := range s.links {
 			if !yield(Event{Op: Set, Link: &l}) {
 				return
 			}
 		}
-		for set := range s.AddressSets() {
+		for k := range s.addresses.lists {
+			set := s.addresses.set(k)
 			if !yield(Event{Op: Set, Addresses: &set}) {
 				return
 			}
 		}
 		for f := range s.rules {
-			set := s.Rules(f)
+			set := s.ruleSet(f)
 			if !yield(Event{Op: Set, Rules: &set}) {
 				return
 			}
 		}
-		for k := range s.routes.sets {
-			if !yield(Event{Op: Set, Routes: s.routes.set(k)}) {
+		for k := range s.routes.keys() {
+			if !yield(Event{Op: Set, Routes: s.routes.routeSet(k)}) {
 				return
 			}
 		}
 		for _, n := range s.neighbours {
 			if !yield(Event{Op: Set, Neighbour: &n}) {
-				return
-			}
-		}
-	}
-}
-
-func values[K comparable, V any](m map[K]V) iter.Seq[V] {
-	return func(yield func(V) bool) {
-		for _, v := range m {
-			if !yield(v) {
 				return
 			}
 		}

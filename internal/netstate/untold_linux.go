@@ -13,7 +13,7 @@ func newUntold() untold {
 }
 
 // tellAddresses has the addresses of a link told.
-func (s *State) tellAddresses(k addressListKey) {
+func (s *state) tellAddresses(k addressListKey) {
 	if s.emit == nil || s.untold.addresses[k] != nil {
 		return
 	}
@@ -23,7 +23,7 @@ func (s *State) tellAddresses(k addressListKey) {
 }
 
 // tellRules has the rules of a family told.
-func (s *State) tellRules(f Family) {
+func (s *state) tellRules(f Family) {
 	if s.emit == nil || s.untold.rules[f] != nil {
 		return
 	}
@@ -34,12 +34,12 @@ func (s *State) tellRules(f Family) {
 
 // settle gives the sets that are being told what they are now. A change after it
 // has an event of its own.
-func (s *State) settle() {
+func (s *state) settle() {
 	for k, set := range s.untold.addresses {
 		*set = s.addresses.set(k)
 	}
 	for f, set := range s.untold.rules {
-		*set = s.Rules(f)
+		*set = s.ruleSet(f)
 	}
 	clear(s.untold.addresses)
 	clear(s.untold.rules)

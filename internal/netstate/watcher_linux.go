@@ -32,7 +32,7 @@ type Watcher struct {
 	events *eventSocket
 	dumps  *conn
 	ask    func(msg []byte, each func(typ uint16, body []byte) error) error // dumps.request
-	state  *State
+	state  *state
 	log    *slog.Logger
 	stats  counters
 
@@ -74,7 +74,7 @@ func Open(cfg Config) (*Watcher, error) {
 	return w, nil
 }
 
-// Run passes the whole State to apply as Set events, then Synced, and from
+// Run passes all that there is to apply as Set events, then Synced, and from
 // then on every change in the kernel's order, until ctx ends or the Watcher is
 // closed (os.ErrClosed) or apply fails. A batch is what one drain of the
 // socket gave, at most MaxBatch events; apply owns it until it returns, and
@@ -216,10 +216,6 @@ func (w *Watcher) flush() error {
 	}
 	return w.sinkErr
 }
-
-// State returns what the Watcher knows. It may be used while Run is not
-// running, and within apply, where it may be ahead of the events passed.
-func (w *Watcher) State() *State { return w.state }
 
 // Stats may be called at any time.
 func (w *Watcher) Stats() Stats {
