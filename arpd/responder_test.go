@@ -200,16 +200,16 @@ func TestResponderTap(t *testing.T) {
 func TestOpenErrors(t *testing.T) {
 	l := newLab(t)
 	want := errors.New("no such program")
-	if _, err := Open(Options{Attach: func(uintptr) error { return want }}); !errors.Is(err, want) {
-		t.Errorf("Attach fails: %v", err)
+	if _, err := Open(Options{Filter: func(int) error { return want }}); !errors.Is(err, want) {
+		t.Errorf("Filter fails: %v", err)
 	}
-	fd := uintptr(0)
-	r, err := Open(Options{Attach: func(got uintptr) error { fd = got; return nil }})
+	fd := 0
+	r, err := Open(Options{Filter: func(got int) error { fd = got; return nil }})
 	l.must(err)
 	l.must(r.Close())
 	l.must(r.Close())
 	if fd == 0 {
-		t.Error("Attach was not called")
+		t.Error("Filter was not called")
 	}
 
 	// The thread ends with the test, and what it gives up with it.

@@ -266,7 +266,7 @@ const (
 func (d *Daemon) openARP() error {
 	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
 	if d.claim != nil {
-		o.Attach = func(fd uintptr) error { return d.claim.AttachARP(int(fd)) }
+		o.Filter = d.claim.AttachARP
 	}
 	var err error
 	d.arp, err = arpd.Open(o)
