@@ -2,7 +2,9 @@ package arpd
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -458,7 +460,7 @@ func TestLearn(t *testing.T) {
 		m.one(7, who(gatewayIP).bytes())
 	}
 	left := m.unlearned.Load()
-	if got := uint64(len(n.take())); got+left != learnBurst || left == 0 || m.ports.stats()[7].Unlearned != left {
+	if got := uint64(len(n.take())); got+left != learnBurst || left == 0 || got < learnBurst-3 || m.ports.stats()[7].Unlearned != left {
 		t.Errorf("%d learnt, %d left out, on the interface %d", got, left, m.ports.stats()[7].Unlearned)
 	}
 	m = newMemory(Options{Neighbours: deaf{}}, testPolicy())
@@ -531,7 +533,158 @@ func TestRetryWaits(t *testing.T) {
 		t.Error("looked again at once")
 	}
 	m.held.looked = m.now() - int64(holdTick)
+	before := m.now()
 	if m.retry(); c.asked != asked+1 {
 		t.Error("not looked again")
+	}
+	if m.held.looked < before {
+		t.Error("when it was looked is forgotten")
+	}
+}
+
+// Whether there is news is asked anew for each batch, and once.
+func TestNewsIsOfTheBatch(t *testing.T) {
+	m, c, _ := newChanging()
+	for i, behind := range []bool{false, true, false} {
+		c.behind, c.asked = behind, 0
+		for range 3 {
+			m.receive(7, who(noRouteIP).bytes())
+		}
+		before := m.total[Queued].Load()
+		m.run()
+		if held := m.total[Queued].Load() - before; (held == 3) != behind || (held == 0) == behind || c.asked != 1 {
+			t.Errorf("batch %d: %d held, asked %d times", i, held, c.asked)
+		}
+	}
+}
+
+// Nothing of a frame is left for the next.
+func TestFramesAreReadApart(t *testing.T) {
+	m := newMemory(Options{}, testPolicy())
+	m.receive(7, who(gatewayIP).bytes())
+	m.receive(7, []byte{1})
+	m.sock.rx.addrs[1].Pkttype = unix.PACKET_OTHERHOST
+	m.run()
+	m.wantCounts(t, "broadcast, then one byte", 7, Counts{Answered: 1, DropTooSmall: 1})
+}
+
+// What stays held keeps its bytes when its neighbour's slot is used again.
+func TestHeldKeepTheirBytes(t *testing.T) {
+	m, c, _ := newChanging()
+	ask := func(target netip.Addr, sha byte) []byte {
+		return who(target).with(func(q *request) { q.sha[5] = sha }).bytes()
+	}
+	one, two, three := netip.MustParseAddr("10.20.1.101"), netip.MustParseAddr("10.20.1.102"), netip.MustParseAddr("10.20.1.103")
+	m.one(7, ask(one, 1))
+	m.one(7, ask(two, 2))
+	c.routed[one] = ProxyYes
+	m.again()
+	m.one(7, ask(three, 3))
+	c.routed[two], c.routed[three] = ProxyYes, ProxyYes
+	var shown [][]byte
+	m.SetTap(func(_ uint64, _ int, frame, _ []byte, _ Verdict) uint64 {
+		shown = append(shown, bytes.Clone(frame))
+		return 0
+	})
+	m.sent = nil
+	m.again()
+	if len(m.sent) != 2 || len(shown) != 2 {
+		t.Fatalf("%d answers, %d shown", len(m.sent), len(shown))
+	}
+	checkReply(t, m.sent[0], ask(two, 2), answerMAC)
+	checkReply(t, m.sent[1], ask(three, 3), answerMAC)
+	if !bytes.Equal(shown[0], ask(two, 2)) || !bytes.Equal(shown[1], ask(three, 3)) {
+		t.Errorf("shown %x", shown)
+	}
+}
+
+// A closed socket takes nothing, and the batch ends all the same.
+func TestSocketIsClosed(t *testing.T) {
+	m := newMemory(Options{}, testPolicy())
+	m.sock.direct.raw = &closedConn{}
+	for range 3 {
+		m.receive(7, who(gatewayIP).bytes())
+	}
+	m.run()
+	m.wantCounts(t, "closed", 7, Counts{DropSend: 3})
+}
+
+type closedConn struct{ memoryConn }
+
+func (*closedConn) Write(func(fd uintptr) bool) error { return os.ErrClosed }
+
+func TestSetTap(t *testing.T) {
+	m := newMemory(Options{}, testPolicy())
+	seen := 0
+	m.SetTap(func(uint64, int, []byte, []byte, Verdict) uint64 { seen++; return 0 })
+	m.one(7, who(gatewayIP).bytes())
+	m.SetTap(nil)
+	m.one(7, who(gatewayIP).bytes())
+	if seen != 1 {
+		t.Errorf("%d frames were seen, want 1", seen)
+	}
+}
+
+// TestReceivedFrame is what is read of a message beside its bytes.
+func TestReceivedFrame(t *testing.T) {
+	// struct cmsghdr, then struct tpacket_auxdata with the VLAN tag at its end.
+	aux := func(level, typ, status uint32, tci uint16) (words [controlLen / 8]uint64) {
+		b := binary.NativeEndian.AppendUint64(nil, uint64(auxLen))
+		b = binary.NativeEndian.AppendUint32(b, level)
+		b = binary.NativeEndian.AppendUint32(b, typ)
+		b = binary.NativeEndian.AppendUint32(b, status)
+		b = append(b, make([]byte, 12)...)
+		b = binary.NativeEndian.AppendUint16(b, tci)
+		b = append(b, make([]byte, controlLen-len(b))...)
+		for i := range words {
+			words[i] = binary.NativeEndian.Uint64(b[8*i:])
+		}
+		return words
+	}
+	const valid = unix.TP_STATUS_VLAN_VALID
+	tagged := aux(unix.SOL_PACKET, unix.PACKET_AUXDATA, valid, 5)
+	for _, c := range []struct {
+		name      string
+		pkttype   uint8
+		control   [controlLen / 8]uint64
+		used      int
+		length    uint32
+		otherhost bool
+		vlan      bool
+	}{
+		{"plain", unix.PACKET_HOST, tagged, 0, 60, false, false},
+		{"another host's", unix.PACKET_OTHERHOST, tagged, 0, 60, true, false},
+		{"tagged", unix.PACKET_BROADCAST, tagged, auxLen, 60, false, true},
+		{"cut", unix.PACKET_BROADCAST, tagged, auxLen - 1, 60, false, false},
+		{"a priority alone", 0, aux(unix.SOL_PACKET, unix.PACKET_AUXDATA, valid, 0xe000), auxLen, 60, false, false},
+		{"no tag", 0, aux(unix.SOL_PACKET, unix.PACKET_AUXDATA, 0, 5), auxLen, 60, false, false},
+		{"another message", 0, aux(unix.SOL_PACKET, unix.PACKET_AUXDATA+1, valid, 5), auxLen, 60, false, false},
+		{"another layer's", 0, aux(unix.SOL_SOCKET, unix.PACKET_AUXDATA, valid, 5), auxLen, 60, false, false},
+		{"longer than the buffer", 0, tagged, 0, snapLen + 1, false, false},
+	} {
+		b := newRxBatch()
+		b.addrs[1].Ifindex, b.addrs[1].Pkttype = 7, c.pkttype
+		b.hdrs[1].n, b.control[1] = c.length, c.control
+		b.hdrs[1].hdr.SetControllen(c.used)
+		f := b.frame(1)
+		if f.ifindex != 7 || len(f.data) != int(min(c.length, snapLen)) || &f.data[0] != &b.data[1][0] || f.otherhost != c.otherhost || f.vlan != c.vlan {
+			t.Errorf("%s: %d bytes, interface %d, another host's %t, tagged %t", c.name, len(f.data), f.ifindex, f.otherhost, f.vlan)
+		}
+	}
+}
+
+// The kernel writes how much it used: room is made again before the next call.
+func TestRoomIsMadeAgain(t *testing.T) {
+	b := newRxBatch()
+	for i := range 3 {
+		b.hdrs[i].hdr.Namelen, b.hdrs[i].hdr.Flags = 1, 1
+		b.hdrs[i].hdr.SetControllen(1)
+	}
+	b.used = 3
+	b.reset()
+	for i := range b.hdrs {
+		if h := &b.hdrs[i].hdr; h.Namelen != sockaddrLen || int(h.Controllen) != controlLen || h.Flags != 0 {
+			t.Errorf("message %d: %+v", i, h)
+		}
 	}
 }
