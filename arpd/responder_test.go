@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,6 +195,51 @@ func TestResponderTap(t *testing.T) {
 	s.ask(s.who("169.254.1.1"))
 	if len(events) != 0 {
 		t.Errorf("%+v after the tap was taken off", <-events)
+	}
+}
+
+// TestSocketOptions: what the sockets are told, and that both go when the Responder
+// is closed.
+func TestSocketOptions(t *testing.T) {
+	l := newLab(t)
+	r, err := Open(Options{})
+	l.must(err)
+	defer r.Close()
+	const mark = 0x4d52
+	l.must(r.SetMark(mark))
+	for _, c := range []struct {
+		name        string
+		raw         syscall.RawConn
+		level, what int
+		want        int
+	}{
+		{"PACKET_AUXDATA", r.sock.raw, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1},
+		{"PACKET_IGNORE_OUTGOING", r.sock.raw, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1},
+		{"PACKET_QDISC_BYPASS", r.sock.queued.raw, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 0},
+		{"PACKET_QDISC_BYPASS, direct", r.sock.direct.raw, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1},
+		{"SO_RCVBUF", r.sock.raw, unix.SOL_SOCKET, unix.SO_RCVBUF, 2 * receiveBuffer}, // see socket(7)
+		{"SO_MARK", r.sock.queued.raw, unix.SOL_SOCKET, unix.SO_MARK, mark},
+		{"SO_MARK, direct", r.sock.direct.raw, unix.SOL_SOCKET, unix.SO_MARK, mark},
+	} {
+		l.must(control(c.raw, func(fd int) error {
+			got, err := unix.GetsockoptInt(fd, c.level, c.what)
+			if got != c.want {
+				t.Errorf("%s is %d, want %d", c.name, got, c.want)
+			}
+			return err
+		}))
+	}
+	if r.sock.queued.direct || !r.sock.direct.direct {
+		t.Error("which socket passes by the queues is not known")
+	}
+	l.must(r.Close())
+	for name, raw := range map[string]syscall.RawConn{"queued": r.sock.queued.raw, "direct": r.sock.direct.raw} {
+		if err := control(raw, func(int) error { return nil }); err == nil {
+			t.Errorf("%s is open still", name)
+		}
+	}
+	if err := r.SetMark(mark); err == nil {
+		t.Error("a closed socket was marked")
 	}
 }
 
