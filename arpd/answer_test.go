@@ -91,7 +91,7 @@ func TestAnswer(t *testing.T) {
 			}
 			req := q.bytes()
 			reply := make([]byte, 64)
-			n, v := Answer(reply, req, testPolicy())
+			n, v := answer(reply, req, testPolicy())
 			if v != c.want {
 				t.Fatalf("verdict %v, want %v", v, c.want)
 			}
@@ -111,7 +111,7 @@ func TestAnswerEveryTruncation(t *testing.T) {
 		if n < wire.EthernetLen {
 			want = DropTooSmall
 		}
-		if _, v := Answer(make([]byte, ReplyLen), req[:n], testPolicy()); v != want {
+		if _, v := answer(make([]byte, ReplyLen), req[:n], testPolicy()); v != want {
 			t.Errorf("%d bytes: %v, want %v", n, v, want)
 		}
 	}
@@ -149,14 +149,14 @@ func TestAnswerProxyRules(t *testing.T) {
 				}
 				return c.decision
 			})
-			if _, v := Answer(make([]byte, ReplyLen), who(remoteIP).bytes(), p); v != c.want {
+			if _, v := answer(make([]byte, ReplyLen), who(remoteIP).bytes(), p); v != c.want {
 				t.Errorf("%v, want %v", v, c.want)
 			}
 		})
 	}
 	p := testPolicy()
 	p.Routes = nil
-	if _, v := Answer(make([]byte, ReplyLen), who(remoteIP).bytes(), p); v != IgnoreNotProxied {
+	if _, v := answer(make([]byte, ReplyLen), who(remoteIP).bytes(), p); v != IgnoreNotProxied {
 		t.Errorf("without routes: %v", v)
 	}
 }
@@ -167,12 +167,12 @@ func TestAnswerDeviceHasAnsweredMAC(t *testing.T) {
 	p.Own, p.Alias = answerMAC, nil
 	reply := make([]byte, ReplyLen)
 	q := who(gatewayIP).with(func(r *request) { r.dst = answerMAC }).bytes()
-	if _, v := Answer(reply, q, p); v != Answered {
+	if _, v := answer(reply, q, p); v != Answered {
 		t.Fatal(v)
 	}
 	checkReply(t, reply, q, answerMAC)
 	q = who(gatewayIP).with(func(r *request) { r.dst = deviceMAC }).bytes()
-	if _, v := Answer(reply, q, p); v != IgnoreOtherhost {
+	if _, v := answer(reply, q, p); v != IgnoreOtherhost {
 		t.Errorf("to the MAC it had before: %v", v)
 	}
 }

@@ -1,23 +1,25 @@
 package arpd
 
-import "proxyarpd/internal/wire"
-
 // batch takes the n frames that the socket has just received to their ends.
 func (r *Responder) batch(n int) {
 	snap, tap := r.begin()
 	now := r.now()
 	r.news = newsUnasked
+	var q Request
 
 	for i := range n {
 		f := r.sock.frame(i)
 		e, v := r.entry(*snap, f.ifindex, now)
 		if v == NotSpecified {
-			v = r.judge(f, e, now)
-			if v == IgnoreNotProxied && e.policy.mayBeProxied(f.data) {
-				if r.hold(f, e, now, tap) {
+			v = f.read(&q, e.policy)
+		}
+		if v == NotSpecified {
+			v = r.judge(f, &q, e, now)
+			if v == IgnoreNotProxied && e.policy.mayBeProxied(&q) {
+				if r.hold(f, &q, e, now, tap) {
 					continue
 				}
-				v = r.judge(f, e, now) // what is known now is all there is
+				v = r.judge(f, &q, e, now) // what is known now is all there is
 			}
 		}
 		if v != Answered {
@@ -34,11 +36,11 @@ func (r *Responder) begin() (*snapshot, *Tap) {
 	return snap, r.tap.Load()
 }
 
-// judge decides about a frame. With Answered the reply is staged, and the frame
-// must stay as it is until flushAll.
-func (r *Responder) judge(f frame, e *entry, now int64) Verdict {
+// judge decides about a request. With Answered the reply is staged, and the frame
+// that it was read from must stay as it is until flushAll.
+func (r *Responder) judge(f frame, q *Request, e *entry, now int64) Verdict {
 	out := r.sock.via(e.policy)
-	size, v := r.answer(out.next(), f, e, now)
+	size, v := r.answer(out.next(), q, e, now)
 	if v == Answered {
 		out.stage(size, origin{frame: f, entry: e})
 	}
@@ -79,27 +81,25 @@ func (r *Responder) ask(ifindex int, now int64) (e *entry, known bool) {
 	}
 }
 
-func (r *Responder) answer(reply []byte, f frame, e *entry, now int64) (int, Verdict) {
-	if tagged(f, e.policy) {
-		return 0, IgnoreVLAN
+func (r *Responder) answer(reply []byte, q *Request, e *entry, now int64) (int, Verdict) {
+	n, v := Answer(reply, q, e.policy)
+	if v != Answered {
+		return 0, v
 	}
-	n, v := Answer(reply, f.data, e.policy)
-	if v == Answered && !e.port.bucket.take(r.ports.limit, now) {
+	if !e.port.bucket.take(r.ports.limit, now) {
 		return 0, DropRateLimit
 	}
-	if v == Answered {
-		r.learn(f, e, now)
-	}
-	if p := e.policy; v == Answered && p.fromUnrouted(f.data) && !r.stillBehind() && p.fromUnrouted(f.data) {
+	r.learn(q, e, now)
+	if p := e.policy; p.fromUnrouted(q) && !r.stillBehind() && p.fromUnrouted(q) {
 		e.port.unrouted.Add(1)
 		r.unrouted.Add(1)
 	}
-	return n, v
+	return n, Answered
 }
 
-// tagged reports whether a frame bore an IEEE 802.1Q tag when it reached the
-// device: it is a station's of that VLAN, not ours (tag 0, a mere priority, is
-// none).
+// read is Request.Read, with the verdict IgnoreVLAN for a frame that bore an IEEE
+// 802.1Q tag when it reached the device: it is a station's of that VLAN, not ours
+// (tag 0, a mere priority, is none).
 //
 // The tag itself is gone. A frame whose VLAN has a device of its own comes from
 // that device; one whose VLAN has none is marked by __netif_receive_skb_core
@@ -109,16 +109,12 @@ func (r *Responder) answer(reply []byte, f frame, e *entry, now int64) (int, Ver
 // frame to a group address or to the device's MAC is another host's. One to
 // another MAC of ours (--keep-mac, before the tc program marks it) may be: it is
 // taken for untagged.
-func tagged(f frame, p *Policy) bool {
-	if f.vlan {
-		return true
+func (f frame) read(q *Request, p *Policy) Verdict {
+	v := q.Read(f.data)
+	if f.vlan || f.otherhost && v != DropTooSmall && (q.Dst.IsMulticast() || q.Dst == p.Own) {
+		return IgnoreVLAN
 	}
-	eth := wire.Ethernet(f.data)
-	if !f.otherhost || !eth.Valid() {
-		return false
-	}
-	dst := eth.Dst()
-	return dst.IsMulticast() || dst == p.Own
+	return v
 }
 
 // flushAll sends the replies of a batch.

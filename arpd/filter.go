@@ -9,7 +9,7 @@ const snapLen = 2048
 const packetOutgoing = 4 // PACKET_OUTGOING, include/uapi/linux/if_packet.h
 
 // filter is the classic BPF program of the socket where no better one is
-// attached (Options.Attach).
+// attached (Options.Filter).
 //
 // Each frame has to end in a named verdict with a counter, so only what is no
 // received frame is dropped here: what this host sends. The kernel shows outgoing

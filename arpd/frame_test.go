@@ -77,6 +77,15 @@ func (r request) bytes() []byte {
 	return b
 }
 
+// answer is what becomes of a frame, without a Responder.
+func answer(reply, frame []byte, p *Policy) (int, Verdict) {
+	var q Request
+	if v := q.Read(frame); v != NotSpecified {
+		return 0, v
+	}
+	return Answer(reply, &q, p)
+}
+
 type routesFunc func(target, sender netip.Addr, ifindex int) ProxyDecision
 
 func (f routesFunc) Proxy(target, sender netip.Addr, ifindex int) ProxyDecision {

@@ -2,6 +2,8 @@ package arpd
 
 import (
 	"bytes"
+	"encoding"
+	"reflect"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -26,15 +28,35 @@ func seeds(f *testing.F) {
 	f.Add(who(gatewayIP).bytes()[:30])
 }
 
+// replyTo is the answer to a request, as mdlayher/arp has it.
+func replyTo(q *arp.Packet) *arp.Packet {
+	return &arp.Packet{
+		HardwareType: 1, ProtocolType: 0x0800, HardwareAddrLength: 6, IPLength: 4,
+		Operation: arp.OperationReply, SenderHardwareAddr: answerMAC[:], SenderIP: q.TargetIP,
+		TargetHardwareAddr: q.SenderHardwareAddr, TargetIP: q.SenderIP,
+	}
+}
+
+func marshal(t testing.TB, m encoding.BinaryMarshaler) []byte {
+	t.Helper()
+	b, err := m.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // FuzzAnswer: no frame makes Answer panic or change the request; only a
 // well-formed request to us gets a reply, and three parsers read the same in it.
+// What Read makes of it and the reply are mdlayher/arp's, byte for byte.
 func FuzzAnswer(f *testing.F) {
 	seeds(f)
 	p := testPolicy()
 	f.Fuzz(func(t *testing.T, req []byte) {
 		before := bytes.Clone(req)
 		reply := make([]byte, ReplyLen)
-		n, v := Answer(reply, req, p)
+		n, v := answer(reply, req, p)
+		checkRead(t, req)
 		if !bytes.Equal(req, before) {
 			t.Fatal("request was changed")
 		}
@@ -107,9 +129,35 @@ func checkWithMdlayher(t *testing.T, reply []byte) {
 	if err := p.UnmarshalBinary(fr.Payload); err != nil {
 		t.Fatal(err)
 	}
+	if b := marshal(t, &p); !bytes.Equal(reply[wire.EthernetLen:], b) {
+		t.Fatalf("mdlayher/arp writes %x", b)
+	}
 	a := wire.ARP(reply[wire.EthernetLen:])
 	if p.Operation != arp.OperationReply || wire.MAC(p.SenderHardwareAddr) != a.SenderMAC() ||
 		wire.MAC(p.TargetHardwareAddr) != a.TargetMAC() || p.SenderIP != a.SenderIP() || p.TargetIP != a.TargetIP() {
 		t.Fatalf("mdlayher/arp reads %+v", p)
+	}
+}
+
+// checkRead demands that Read takes what mdlayher/arp takes for a request by IPv4
+// over Ethernet, and makes the same Packet of it.
+func checkRead(t *testing.T, frame []byte) {
+	t.Helper()
+	var q Request
+	v := q.Read(frame)
+	var want arp.Packet
+	ok := len(frame) >= wire.EthernetLen && wire.Ethernet(frame).Type() == wire.EtherTypeARP &&
+		want.UnmarshalBinary(frame[wire.EthernetLen:]) == nil &&
+		(want.HardwareType == 1 || want.HardwareType == 6) && want.ProtocolType == 0x0800 &&
+		want.HardwareAddrLength == 6 && want.IPLength == 4 && want.Operation == arp.OperationRequest
+	switch {
+	case ok != (v == NotSpecified):
+		t.Fatalf("read: %v; mdlayher/arp reads %+v", v, want)
+	case !ok && !reflect.DeepEqual(q.Packet, arp.Packet{}):
+		t.Fatalf("%v, and read %+v", v, q)
+	case ok && !reflect.DeepEqual(q.Packet, want):
+		t.Fatalf("read %+v; mdlayher/arp reads %+v", q.Packet, want)
+	case v != DropTooSmall && (q.Dst != wire.MAC(frame[0:6]) || q.Src != wire.MAC(frame[6:12])):
+		t.Fatalf("from %v to %v", q.Src, q.Dst)
 	}
 }

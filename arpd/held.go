@@ -1,10 +1,6 @@
 package arpd
 
-import (
-	"time"
-
-	"proxyarpd/internal/wire"
-)
+import "time"
 
 // Limits of the requests that wait for the news of a route.
 const (
@@ -17,7 +13,8 @@ const (
 // heldRequest is a request for a target of Policy.Proxy that no route allows yet.
 type heldRequest struct {
 	frame
-	since int64
+	request Request // as it was read when the frame came
+	since   int64
 }
 
 // holder keeps requests, for a moment: the kernel has a route an instant before
@@ -31,8 +28,8 @@ type holder struct {
 	looked int64 // when retry last looked
 }
 
-// add keeps a copy of a frame; false if there is no room for it.
-func (h *holder) add(f frame, now int64) bool {
+// add keeps a copy of a frame and what was read of it; false if there is no room.
+func (h *holder) add(f frame, q *Request, now int64) bool {
 	if h.n == len(h.slots) {
 		return false
 	}
@@ -47,7 +44,8 @@ func (h *holder) add(f frame, now int64) bool {
 	}
 	s := &h.slots[h.n]
 	f.data = append(s.data[:0], f.data...)
-	s.frame, s.since = f, now
+	s.frame, s.request, s.since = f, *q, now
+	s.request.borrow(s.data)
 	h.n++
 	return true
 }
@@ -57,8 +55,8 @@ func (h *holder) keep(kept, i int) { h.slots[kept], h.slots[i] = h.slots[i], h.s
 
 // hold keeps a request that Routes refuses, if the kernel has told of changes
 // that Routes may not know yet.
-func (r *Responder) hold(f frame, e *entry, now int64, tap *Tap) bool {
-	if !r.stillBehind() || !r.held.add(f, now) {
+func (r *Responder) hold(f frame, q *Request, e *entry, now int64, tap *Tap) bool {
+	if !r.stillBehind() || !r.held.add(f, q, now) {
 		return false
 	}
 	if tap != nil {
@@ -83,7 +81,7 @@ func (r *Responder) retry() {
 		h := &r.held.slots[i]
 		e, v := r.entry(*snap, h.ifindex, now)
 		if v == NotSpecified {
-			v = r.judge(h.frame, e, now)
+			v = r.judge(h.frame, &h.request, e, now)
 			if v == IgnoreNotProxied && behind && now-h.since < int64(holdTime) {
 				r.held.keep(kept, i)
 				kept++
@@ -120,17 +118,10 @@ func (r *Responder) stillBehind() bool {
 
 // mayBeProxied reports whether nothing but Routes stands against an answer to
 // a request that was judged IgnoreNotProxied.
-func (p *Policy) mayBeProxied(request []byte) bool {
-	return p.Routes != nil && p.inProxy(wire.ARP(request[wire.EthernetLen:]).TargetIP())
-}
+func (p *Policy) mayBeProxied(q *Request) bool { return p.Routes != nil && p.inProxy(q.TargetIP) }
 
 // fromUnrouted reports whether a request that was answered is one for a gateway
 // by an address that is not routed to this interface. A probe has no address.
-func (p *Policy) fromUnrouted(request []byte) bool {
-	a := wire.ARP(request[wire.EthernetLen:])
-	if p.Routes == nil || !p.isGateway(a.TargetIP()) {
-		return false
-	}
-	sender := a.SenderIP()
-	return !sender.IsUnspecified() && !p.Routes.Routed(sender, p.Index)
+func (p *Policy) fromUnrouted(q *Request) bool {
+	return p.Routes != nil && p.isGateway(q.TargetIP) && !q.isProbe() && !p.Routes.Routed(q.SenderIP, p.Index)
 }

@@ -41,21 +41,24 @@ func TestResponderHoldsForRoute(t *testing.T) {
 	l := newLab(t)
 	s := l.veth("cali1")
 	var k kernel
-	k.behind.Store(true)
-	r := l.startBehind(&k, s)
+	p := s.policy()
+	p.Routes = &k
+	asked := 0
+	r := l.start(Options{Behind: func() bool { // on Run's goroutine
+		if asked++; asked == 2 { // it is looked at again: the request is held
+			k.routed.Store(&noRouteIP)
+		}
+		return true // other news may follow
+	}})
+	r.Publish(map[int]*Policy{s.index: p})
 	q := s.who(noRouteIP.String())
 	l.must(s.send(q.bytes()))
-	await(t, r, "the request is held", func(st Stats) bool { return st.Interfaces[s.index].ByVerdict[Queued] == 1 })
-	if st := r.Stats(); st.Interfaces[s.index].Requests != 0 {
-		t.Errorf("counted before its end: %s", st.ByVerdict)
-	}
-	k.routed.Store(&noRouteIP) // Behind stays: other news may follow
 	got, err := s.reply(patience)
 	l.must(err)
 	checkReply(t, got, q.bytes(), answerMAC)
-	await(t, r, "it ends as answered", func(st Stats) bool {
+	await(t, r, "it was held, and ends as answered", func(st Stats) bool {
 		i := st.Interfaces[s.index]
-		return i.Requests == 1 && i.Replies == 1 && i.ByVerdict[IgnoreNotProxied] == 0
+		return i.Requests == 1 && i.Replies == 1 && i.ByVerdict[Queued] == 1 && i.ByVerdict[IgnoreNotProxied] == 0
 	})
 }
 
@@ -112,10 +115,11 @@ func TestResponderHoldsFew(t *testing.T) {
 func TestHolder(t *testing.T) {
 	var h holder
 	f := frame{data: make([]byte, ReplyLen)}
+	var q Request
 	for i := range 3 * heldRequests {
 		f.ifindex = i % 3
 		f.data[0] = byte(i)
-		h.add(f, int64(i))
+		h.add(f, &q, int64(i))
 	}
 	if h.n != heldRequests {
 		t.Fatalf("%d held, want %d", h.n, heldRequests)
@@ -133,7 +137,7 @@ func TestHolder(t *testing.T) {
 			t.Errorf("slot %d: frame %d since %d", i, s.data[0], s.since)
 		}
 	}
-	if allocs := testing.AllocsPerRun(100, func() { h.add(f, 1); h.n = kept }); allocs != 0 {
+	if allocs := testing.AllocsPerRun(100, func() { h.add(f, &q, 1); h.n = kept }); allocs != 0 {
 		t.Errorf("%v allocations for a slot that was used before", allocs)
 	}
 }

@@ -39,13 +39,12 @@ type Neighbours interface {
 
 // learn hands the sender of a request on that is to be answered, beside the
 // answer. A probe has no sender.
-func (r *Responder) learn(f frame, e *entry, now int64) {
-	if r.neighbours == nil {
+func (r *Responder) learn(q *Request, e *entry, now int64) {
+	if r.neighbours == nil || q.isProbe() {
 		return
 	}
-	a := wire.ARP(f.data[wire.EthernetLen:])
-	who := Asker{Index: f.ifindex, IP: a.SenderIP(), MAC: a.SenderMAC(), Target: a.TargetIP()}
-	if who.IP.IsUnspecified() || !r.neighbours.Lacks(who) {
+	who := Asker{Index: e.policy.Index, IP: q.SenderIP, MAC: q.senderMAC(), Target: q.TargetIP}
+	if !r.neighbours.Lacks(who) {
 		return
 	}
 	if !e.port.learn.take(r.ports.learn, now) || !r.neighbours.Learn(who) {

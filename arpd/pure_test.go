@@ -132,8 +132,9 @@ func TestTagged(t *testing.T) {
 		{"to another", frame{data: to(otherMAC), otherhost: true}, false},
 		{"too short to say", frame{data: []byte{1}, otherhost: true}, false},
 	} {
-		if got := tagged(c.f, p); got != c.want {
-			t.Errorf("%s: %t", c.name, got)
+		var q Request
+		if v := c.f.read(&q, p); (v == IgnoreVLAN) != c.want {
+			t.Errorf("%s: %v", c.name, v)
 		}
 	}
 }

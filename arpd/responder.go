@@ -39,10 +39,11 @@ type Options struct {
 	// a few a second of an interface.
 	Neighbours Neighbours
 
-	// Attach, if set, replaces the classic filter of the socket, by an eBPF
-	// program that polices per interface, for instance. Without one a flood
-	// that outruns Run fills the socket's queue for all.
-	Attach func(fd uintptr) error
+	// Filter is called with the socket before Open returns: it may attach a
+	// socket filter in place of ours, an eBPF program that polices per interface,
+	// for instance. Without one a flood that outruns Run fills the socket's queue
+	// for all.
+	Filter func(fd int) error
 
 	// RatePerSecond and Burst bound the answers per interface; 0 is
 	// the default, a negative rate no bound.
@@ -83,6 +84,14 @@ type Responder struct {
 // Open makes the socket, in the network namespace of the calling thread. From
 // then on frames wait for Run. It needs CAP_NET_RAW.
 func Open(o Options) (*Responder, error) {
+	sock, err := openSocket(o.Filter)
+	if err != nil {
+		return nil, fmt.Errorf("ARP socket: %w", err)
+	}
+	return newResponder(sock, o), nil
+}
+
+func newResponder(sock *socket, o Options) *Responder {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -95,10 +104,6 @@ func Open(o Options) (*Responder, error) {
 	if o.Behind == nil {
 		o.Behind = func() bool { return false }
 	}
-	sock, err := openSocket(o.Attach)
-	if err != nil {
-		return nil, fmt.Errorf("ARP socket: %w", err)
-	}
 	return &Responder{
 		lookup:     o.Lookup,
 		behind:     o.Behind,
@@ -108,7 +113,7 @@ func Open(o Options) (*Responder, error) {
 		ports:      newPorts(newLimit(o.RatePerSecond, o.Burst)),
 		epoch:      time.Now(),
 		strays:     strays{said: make(map[int]*entry)},
-	}, nil
+	}
 }
 
 // Publish replaces the set of workload interfaces, by ifindex. The map is not

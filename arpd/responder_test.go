@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,19 +198,64 @@ func TestResponderTap(t *testing.T) {
 	}
 }
 
+// TestSocketOptions: what the sockets are told, and that both go when the Responder
+// is closed.
+func TestSocketOptions(t *testing.T) {
+	l := newLab(t)
+	r, err := Open(Options{})
+	l.must(err)
+	defer r.Close()
+	const mark = 0x4d52
+	l.must(r.SetMark(mark))
+	for _, c := range []struct {
+		name        string
+		raw         syscall.RawConn
+		level, what int
+		want        int
+	}{
+		{"PACKET_AUXDATA", r.sock.raw, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1},
+		{"PACKET_IGNORE_OUTGOING", r.sock.raw, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1},
+		{"PACKET_QDISC_BYPASS", r.sock.queued.raw, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 0},
+		{"PACKET_QDISC_BYPASS, direct", r.sock.direct.raw, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1},
+		{"SO_RCVBUF", r.sock.raw, unix.SOL_SOCKET, unix.SO_RCVBUF, 2 * receiveBuffer}, // see socket(7)
+		{"SO_MARK", r.sock.queued.raw, unix.SOL_SOCKET, unix.SO_MARK, mark},
+		{"SO_MARK, direct", r.sock.direct.raw, unix.SOL_SOCKET, unix.SO_MARK, mark},
+	} {
+		l.must(control(c.raw, func(fd int) error {
+			got, err := unix.GetsockoptInt(fd, c.level, c.what)
+			if got != c.want {
+				t.Errorf("%s is %d, want %d", c.name, got, c.want)
+			}
+			return err
+		}))
+	}
+	if r.sock.queued.direct || !r.sock.direct.direct {
+		t.Error("which socket passes by the queues is not known")
+	}
+	l.must(r.Close())
+	for name, raw := range map[string]syscall.RawConn{"queued": r.sock.queued.raw, "direct": r.sock.direct.raw} {
+		if err := control(raw, func(int) error { return nil }); err == nil {
+			t.Errorf("%s is open still", name)
+		}
+	}
+	if err := r.SetMark(mark); err == nil {
+		t.Error("a closed socket was marked")
+	}
+}
+
 func TestOpenErrors(t *testing.T) {
 	l := newLab(t)
 	want := errors.New("no such program")
-	if _, err := Open(Options{Attach: func(uintptr) error { return want }}); !errors.Is(err, want) {
-		t.Errorf("Attach fails: %v", err)
+	if _, err := Open(Options{Filter: func(int) error { return want }}); !errors.Is(err, want) {
+		t.Errorf("Filter fails: %v", err)
 	}
-	fd := uintptr(0)
-	r, err := Open(Options{Attach: func(got uintptr) error { fd = got; return nil }})
+	fd := 0
+	r, err := Open(Options{Filter: func(got int) error { fd = got; return nil }})
 	l.must(err)
 	l.must(r.Close())
 	l.must(r.Close())
 	if fd == 0 {
-		t.Error("Attach was not called")
+		t.Error("Filter was not called")
 	}
 
 	// The thread ends with the test, and what it gives up with it.

@@ -2,7 +2,6 @@ package arpd
 
 import (
 	"net"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -95,6 +94,26 @@ func receiveBare(fd int, b []byte) error {
 	}
 }
 
+// flooder gives a function that sends a batch of one frame to all.
+func (s *station) flooder(frame []byte) func() {
+	fd := s.bareSocket()
+	tx := newTxBatch()
+	for i := range batchSize {
+		copy(tx.data[i][:], frame)
+		tx.stage(i, len(frame), s.link.Attrs().Index)
+		tx.addrs[i].Addr = [8]byte(append(wire.Broadcast[:], 0, 0))
+	}
+	return func() {
+		for from := 0; from < batchSize; {
+			n, errno := tx.sendmmsg(uintptr(fd), from, batchSize)
+			if errno != 0 {
+				s.t.Fatal(errno)
+			}
+			from += n
+		}
+	}
+}
+
 // BenchmarkFlood is how many answers a second come out while one sender floods.
 func BenchmarkFlood(b *testing.B) {
 	s := newLab(b).veth("cali1")
@@ -103,22 +122,45 @@ func BenchmarkFlood(b *testing.B) {
 	p := s.policy()
 	p.Settled = true
 	r.Publish(map[int]*Policy{s.index: p})
-	fd := s.bareSocket()
-	req := s.who("169.254.1.1").bytes()
-	tx := newTxBatch()
-	for i := range batchSize {
-		copy(tx.data[i][:], req)
-		tx.stage(i, len(req), s.link.Attrs().Index)
-		tx.addrs[i].Addr = [8]byte(append(wire.Broadcast[:], 0, 0))
-	}
+	send := s.flooder(s.who("169.254.1.1").bytes())
 	begin := time.Now()
 	for b.Loop() {
-		if _, errno := tx.sendmmsg(uintptr(fd), 0, batchSize); errno != 0 {
-			b.Fatal(errno)
-		}
+		send()
 	}
 	st := r.Stats()
 	b.ReportMetric(float64(st.ByVerdict[Answered])/time.Since(begin).Seconds(), "answers/s")
 	b.ReportMetric(float64(st.ByVerdict[DropReceiveOverflow])/time.Since(begin).Seconds(), "overflows/s")
-	runtime.KeepAlive(tx)
+}
+
+// TestSocketDoesNotAllocate is TestFloodDoesNotAllocate with the system calls.
+func TestSocketDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	l := newLab(t)
+	s := l.veth("cali1")
+	r, err := Open(Options{RatePerSecond: -1})
+	l.must(err)
+	defer r.Close()
+	for _, settled := range []bool{false, true} {
+		p := s.policy()
+		p.Settled = settled
+		r.Publish(map[int]*Policy{s.index: p})
+		send := s.flooder(s.who("169.254.1.1").bytes())
+		const batches = 50
+		if allocs := testing.AllocsPerRun(batches, func() {
+			send()
+			for left := batchSize; left > 0; {
+				n, err := r.sock.receive()
+				l.must(err)
+				r.batch(n)
+				left -= n
+			}
+		}); allocs != 0 {
+			t.Errorf("settled %t: %v allocations a batch of %d", settled, allocs, batchSize)
+		}
+	}
+	if st := r.Stats(); st.ByVerdict != (Counts{Answered: 2 * 51 * batchSize}) {
+		t.Errorf("counters %s", st.ByVerdict)
+	}
 }

@@ -44,7 +44,7 @@ type socket struct {
 	errno     unix.Errno
 }
 
-func openSocket(attach func(fd uintptr) error) (_ *socket, err error) {
+func openSocket(attach func(fd int) error) (_ *socket, err error) {
 	prog, err := bpf.Assemble(filter())
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func control(raw syscall.RawConn, f func(fd int) error) (err error) {
 	return err
 }
 
-func setReceiveOptions(fd int, attach func(fd uintptr) error) error {
+func setReceiveOptions(fd int, attach func(fd int) error) error {
 	// FORCE passes net.core.rmem_max and takes CAP_NET_ADMIN; without it the
 	// kernel gives what it allows.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
@@ -113,7 +113,7 @@ func setReceiveOptions(fd int, attach func(fd uintptr) error) error {
 		return fmt.Errorf("setsockopt PACKET_AUXDATA: %w", err)
 	}
 	if attach != nil {
-		if err := attach(uintptr(fd)); err != nil {
+		if err := attach(fd); err != nil {
 			return fmt.Errorf("attach filter: %w", err)
 		}
 	}

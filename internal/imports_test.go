@@ -24,7 +24,7 @@ const (
 // docs/DESIGN.md. What ends in /... stands for the module or the directory.
 var mayImport = map[string][]string{
 	"internal/wire":    {},
-	"arpd":             {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "github.com/mdlayher/ethernet", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
+	"arpd":             {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
 	"forward":          {"proxyarpd/internal/wire"},
 	"forward/memport":  {"proxyarpd/forward", "proxyarpd/internal/wire"},
 	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/internal/wire", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},

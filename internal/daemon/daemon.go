@@ -176,7 +176,7 @@ const (
 func (d *Daemon) openARP() error {
 	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
 	if d.programs.Decides() {
-		o.Attach = d.programs.AttachARP
+		o.Filter = d.programs.AttachARP
 	}
 	var err error
 	d.arp, err = arpd.Open(o)

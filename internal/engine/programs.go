@@ -123,11 +123,11 @@ func (p *Programs) SetClass(prefix netip.Prefix, c forward.Class) error {
 }
 
 // AttachARP polices an ARP socket.
-func (p *Programs) AttachARP(fd uintptr) error {
+func (p *Programs) AttachARP(fd int) error {
 	if p.set == nil {
 		return fmt.Errorf("ARP filter: %w", claim.ErrNotSupported)
 	}
-	return p.set.AttachARP(int(fd))
+	return p.set.AttachARP(fd)
 }
 
 // AttachWatch implements [Ports].

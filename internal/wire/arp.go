@@ -66,6 +66,13 @@ func (a ARP) TargetMAC() MAC { return MAC(a[18:24]) }
 // TargetIP is ar$tpa.
 func (a ARP) TargetIP() netip.Addr { return netip.AddrFrom4([4]byte(a[24:28])) }
 
+// SenderHardwareAddr and TargetHardwareAddr are ar$sha and ar$tha as slices of the
+// packet, for whoever wants no copy.
+func (a ARP) SenderHardwareAddr() []byte { return a[8:14:14] }
+
+// TargetHardwareAddr is as SenderHardwareAddr.
+func (a ARP) TargetHardwareAddr() []byte { return a[18:24:24] }
+
 // IsIPv4OverEthernet reports whether the four fields that say what the
 // addresses are have the values the kernel demands on an Ethernet device. It
 // needs ARPFixedLen bytes only, so that a wrong length field is told apart from
@@ -77,4 +84,19 @@ func (a ARP) IsIPv4OverEthernet() bool {
 	hrd := a.HardwareType()
 	return (hrd == ARPHardwareEthernet || hrd == ARPHardwareIEEE802) &&
 		a.ProtocolType() == EtherTypeIPv4 && a.HardwareLen() == 6 && a.ProtocolLen() == 4
+}
+
+// PutARP writes an ARP packet for IPv4 over Ethernet at b[:ARPLen], with hardware
+// type Ethernet. Both protocol addresses must be IPv4 addresses.
+func PutARP(b []byte, op ARPOp, sha MAC, spa netip.Addr, tha MAC, tpa netip.Addr) {
+	_ = b[ARPLen-1]
+	binary.BigEndian.PutUint16(b[0:2], ARPHardwareEthernet)
+	binary.BigEndian.PutUint16(b[2:4], uint16(EtherTypeIPv4))
+	b[4], b[5] = 6, 4
+	binary.BigEndian.PutUint16(b[6:8], uint16(op))
+	sender, target := spa.As4(), tpa.As4()
+	copy(b[8:14], sha[:])
+	copy(b[14:18], sender[:])
+	copy(b[18:24], tha[:])
+	copy(b[24:28], target[:])
 }

@@ -133,6 +133,53 @@ func FuzzARP(f *testing.F) {
 	})
 }
 
+// What PutARP writes is what mdlayher/arp marshals.
+func TestPutARP(t *testing.T) {
+	sha, tha := wire.MAC{2, 0, 0, 0, 0, 1}, wire.MAC{4, 0, 0, 0, 0, 2}
+	spa, tpa := netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("10.20.1.2")
+	for _, op := range []wire.ARPOp{wire.ARPRequest, wire.ARPReply, 0x0102} {
+		got := bytes.Repeat([]byte{0xff}, wire.ARPLen+2)
+		wire.PutARP(got, op, sha, spa, tha, tpa)
+		p, err := arp.NewPacket(arp.Operation(op), sha[:], spa, tha[:], tpa)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := p.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, append(want, 0xff, 0xff)) {
+			t.Errorf("%x, want %x", got, want)
+		}
+	}
+	short := make([]byte, wire.ARPLen-1)
+	defer func() {
+		if recover() == nil || !bytes.Equal(short, make([]byte, len(short))) {
+			t.Errorf("into %d bytes: %x", len(short), short)
+		}
+	}()
+	wire.PutARP(short, wire.ARPReply, sha, spa, tha, tpa)
+}
+
+// The addresses as slices are those of the packet, and no more of it.
+func TestARPHardwareAddrs(t *testing.T) {
+	b := unhex(t, arpRequest)
+	copy(b[18:], "target")
+	a := wire.ARP(b)
+	for _, c := range []struct {
+		got  []byte
+		want wire.MAC
+	}{{a.SenderHardwareAddr(), a.SenderMAC()}, {a.TargetHardwareAddr(), a.TargetMAC()}} {
+		if !bytes.Equal(c.got, c.want[:]) || cap(c.got) != 6 {
+			t.Errorf("%x, capacity %d, want %v", c.got, cap(c.got), c.want)
+		}
+	}
+	a.SenderHardwareAddr()[0]++
+	if b[8] != 3 {
+		t.Error("a copy")
+	}
+}
+
 func TestARPDoesNotAllocate(t *testing.T) {
 	b := unhex(t, arpRequest)
 	if n := testing.AllocsPerRun(100, func() {
