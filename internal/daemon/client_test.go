@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"proxyarpd/capture"
+	"proxyarpd/internal/control/client"
 )
 
 // pretend serves a control socket that says whatever it likes.
@@ -75,7 +76,7 @@ func TestHostileServer(t *testing.T) {
 		if c.want == "" {
 			continue
 		}
-		if s, err := Capture(t.Context(), path, capture.Request{}); err == nil {
+		if s, err := client.Capture(t.Context(), path, capture.Request{}); err == nil {
 			s.Close()
 			t.Errorf("%s: a capture has begun", name)
 		}

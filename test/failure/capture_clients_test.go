@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"proxyarpd/capture"
-	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/control/client"
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
 )
@@ -68,7 +68,7 @@ func TestCaptureUnread(t *testing.T) {
 	fds, sockets := files(t, p), packetSocketsOf(t, l, p.Node)
 	ping := startPing(t, l, all[2], ip(all[3]), 10*time.Millisecond)
 	before := rss(t, p)
-	var deaf []*daemon.CaptureStream
+	var deaf []*client.CaptureSession
 	for range 3 {
 		deaf = append(deaf, begin(t, p, capture.Request{Interfaces: []string{"any"}, Filter: "udp"}))
 	}
@@ -140,10 +140,10 @@ func TestCaptureLimits(t *testing.T) {
 			<-c.done
 		}
 	}
-	var again *daemon.CaptureStream
+	var again *client.CaptureSession
 	await(t, "there is room again", func() (ok bool) {
 		var err error
-		again, err = daemon.Capture(t.Context(), p.Control, capture.Request{Interfaces: []string{"any"}})
+		again, err = client.Capture(t.Context(), p.Control, capture.Request{Interfaces: []string{"any"}})
 		return err == nil
 	})
 	again.Close()

@@ -18,15 +18,15 @@ import (
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/pcapfile"
-	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/control/client"
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
 )
 
 // begin begins a capture session without the command.
-func begin(t testing.TB, p *labtest.Process, req capture.Request) *daemon.CaptureStream {
+func begin(t testing.TB, p *labtest.Process, req capture.Request) *client.CaptureSession {
 	t.Helper()
-	s, err := daemon.Capture(t.Context(), p.Control, req)
+	s, err := client.Capture(t.Context(), p.Control, req)
 	if err != nil {
 		t.Fatal(err)
 	}
