@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/google/gopacket"
-
 	"proxyarpd/capture"
 	"proxyarpd/capture/dissect"
 	"proxyarpd/capture/filter"
@@ -433,22 +431,18 @@ func (r *run) loop(ctx context.Context) (err error) {
 			}
 			before = r.captured.Load()
 		}
-		var info gopacket.CaptureInfo
-		if _, info, err = r.src.ZeroCopyReadPacketData(); errors.Is(err, io.EOF) && len(r.files) > 0 && ctx.Err() == nil {
-			if err = r.nextFile(); err == nil {
-				before = r.captured.Load()
-				continue
+		_, info, e := r.src.ZeroCopyReadPacketData()
+		if e != nil {
+			if errors.Is(e, io.EOF) && len(r.files) > 0 && ctx.Err() == nil {
+				if e = r.nextFile(); e == nil {
+					before = r.captured.Load()
+					continue
+				}
 			}
-		}
-		if err != nil {
-			failed = r.unwritten == nil
+			err, failed = e, r.unwritten == nil
 			break
 		}
-		a := source.AncillaryOf(info)
-		if !a.Again {
-			r.captured.Add(1)
-		}
-		if err = r.each(func(s sink) error { return s.packet(&a.Packet, a.Verdict, a.Again) }); err != nil {
+		if err = r.deliver(source.AncillaryOf(info)); err != nil {
 			break
 		}
 	}
@@ -494,6 +488,24 @@ func (r *run) closeSinks(failed error) (err error) {
 		}
 	}
 	return err
+}
+
+// deliver takes a packet to the sinks.
+func (r *run) deliver(a *source.Ancillary) error {
+	if !a.Again {
+		r.captured.Add(1)
+	}
+	if len(r.sinks) == 0 {
+		return nil
+	}
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	for _, s := range r.sinks {
+		if err := s.packet(&a.Packet, a.Verdict, a.Again); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // each does something with all sinks.

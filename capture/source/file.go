@@ -37,7 +37,7 @@ func OpenFile(ctx context.Context, name string, o Options) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, in.interrupt)
+	stop := context.AfterFunc(ctx, func() { _ = in.in.Close() })
 	defer stop()
 	if err := in.begin(o.Idle); err != nil {
 		if name != "-" {
@@ -204,14 +204,7 @@ func (f *fileFeed) stop() {
 	}
 }
 
-func (f *fileFeed) interrupt() { _ = f.in.Close() }
-
-func (f *fileFeed) close() error {
-	if err := f.in.Close(); !errors.Is(err, os.ErrClosed) {
-		return err
-	}
-	return nil // interrupt has done it
-}
+func (f *fileFeed) close() error { return f.in.Close() }
 
 func (f *fileFeed) statistics() Statistics { return f.counts.load() }
 

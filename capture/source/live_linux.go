@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/net/bpf"
@@ -70,6 +71,8 @@ func LinkTypeOf(name string) pcapfile.LinkType {
 // socket is the feed of a Live.
 type socket struct {
 	o       *Options
+	mu      sync.Mutex // held while next runs, which reads the ring's memory
+	shut    bool       // that memory is gone
 	ring    *pktring.Socket
 	filter  *filter.Live
 	cooked  bool             // shown as tcpdump -i any shows it
@@ -216,6 +219,11 @@ func (s *socket) attach(cfg *pktring.Config, index int32) {
 }
 
 func (s *socket) next(p *pcapfile.Packet) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shut {
+		return io.EOF
+	}
 	s.ring.Release(s.held)
 	s.held = 0
 	var slot pktring.Slot
@@ -353,8 +361,7 @@ func (s *socket) asked(name string) bool {
 	return false
 }
 
-func (s *socket) stop()      { s.ring.Shut() }
-func (s *socket) interrupt() { s.ring.Shut() }
+func (s *socket) stop() { s.ring.Shut() }
 
 // look takes from left the interfaces that have gone, and ends the capture when
 // there are no more.
@@ -379,6 +386,12 @@ func (s *socket) over() error {
 }
 
 func (s *socket) close() (err error) {
+	if s.ring != nil {
+		s.ring.Shut()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
 	if s.links != nil {
 		err = s.links.close()
 	}

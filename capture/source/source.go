@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -136,9 +135,7 @@ type feed interface {
 	next(*pcapfile.Packet) error
 	// stop has next return what there is, and then io.EOF. For any goroutine.
 	stop()
-	// interrupt has next return. For any goroutine.
-	interrupt()
-	// close is called last, and when next has returned.
+	// close has next return, and lets go of all. For any goroutine, once.
 	close() error
 	// statistics are for any goroutine, also after close.
 	statistics() Statistics
@@ -149,9 +146,7 @@ type reads struct {
 	feed    feed
 	selects selection
 
-	mu     sync.Mutex // held while a read runs
 	ended  bool
-	shut   bool // feed is closed
 	anc    Ancillary
 	list   [1]any // AncillaryData: anc
 	ifaces ifindexes
@@ -163,26 +158,26 @@ type reads struct {
 
 // ReadPacketData implements [gopacket.PacketDataSource].
 func (s *reads) ReadPacketData() (data []byte, ci gopacket.CaptureInfo, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err := s.read(); err != nil {
 		return nil, ci, err
 	}
 	own := s.anc.clone()
-	return own.Data, s.info([]any{own}), nil
+	s.info(&ci)
+	ci.AncillaryData = []any{own}
+	return own.Data, ci, nil
 }
 
 // ZeroCopyReadPacketData implements [gopacket.ZeroCopyPacketDataSource].
 func (s *reads) ZeroCopyReadPacketData() (data []byte, ci gopacket.CaptureInfo, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err := s.read(); err != nil {
 		return nil, ci, err
 	}
 	if s.list[0] == nil {
 		s.list[0] = &s.anc
 	}
-	return s.anc.Data, s.info(s.list[:]), nil
+	s.info(&ci)
+	ci.AncillaryData = s.list[:]
+	return s.anc.Data, ci, nil
 }
 
 // read fills anc with the next packet that is selected.
@@ -212,15 +207,13 @@ func (s *reads) end(err error) error {
 	return err
 }
 
-// info is what gopacket has to know of anc.
-func (s *reads) info(ancillary []any) gopacket.CaptureInfo {
+// info fills in what gopacket has to know of anc.
+func (s *reads) info(ci *gopacket.CaptureInfo) {
 	p := &s.anc.Packet
-	ci := gopacket.CaptureInfo{CaptureLength: len(p.Data), Length: max(int(p.Len), len(p.Data)), AncillaryData: ancillary,
-		InterfaceIndex: s.ifaces.of(p.Interface)}
+	ci.CaptureLength, ci.Length, ci.InterfaceIndex = len(p.Data), max(int(p.Len), len(p.Data)), s.ifaces.of(p.Interface)
 	if p.Has&pcapfile.HasTime != 0 {
 		ci.Timestamp = p.When()
 	}
-	return ci
 }
 
 // ifindexes remembers the kernel's index of the last interface.
@@ -256,14 +249,9 @@ func (s *reads) Statistics() Statistics {
 
 // Close implements [Source].
 func (s *reads) Close() error {
-	s.closed.Store(true)
-	s.feed.interrupt()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.shut {
+	if s.closed.Swap(true) {
 		return nil
 	}
-	s.shut = true
 	return s.feed.close()
 }
 

@@ -82,12 +82,10 @@ type streamFeed struct {
 	names   string // of what is captured on
 	counts  lastCounts
 
-	mu      sync.Mutex
-	asked   []func(Statistics)
-	hangUp  *time.Timer // stop's
-	stopped bool
-	closed  error
-	shut    bool
+	mu     sync.Mutex
+	asked  []func(Statistics)
+	hangUp *time.Timer // stop's
+	closed bool
 }
 
 // counted is told of statistics: those of the first interface are the last that
@@ -157,28 +155,20 @@ func (f *streamFeed) how() (reason string, whole bool) {
 func (f *streamFeed) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.stopped || f.shut {
+	if f.hangUp != nil || f.closed {
 		return
 	}
-	f.stopped = true
 	_ = f.session.End()
-	f.hangUp = time.AfterFunc(grace, f.interrupt)
-}
-
-func (f *streamFeed) interrupt() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.hangUp != nil {
-		f.hangUp.Stop()
-	}
-	if !f.shut {
-		f.shut, f.closed = true, f.session.Close()
-	}
+	f.hangUp = time.AfterFunc(grace, func() { _ = f.session.Close() })
 }
 
 func (f *streamFeed) close() error {
-	f.interrupt()
-	return f.closed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed = true; f.hangUp != nil && !f.hangUp.Stop() {
+		return nil // it was hung up on
+	}
+	return f.session.Close()
 }
 
 func (f *streamFeed) statistics() Statistics { return f.counts.load() }
