@@ -31,10 +31,14 @@ var mayImport = map[string][]string{
 	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire", "proxyarpd/internal/shortage"},
 
 	"capture":          {},
-	"capture/cli":      {"github.com/spf13/pflag", "golang.org/x/net/bpf", unixPackage, "proxyarpd/capture/...", "proxyarpd/internal/pktring", "proxyarpd/internal/printable"},
+	"capture/cli":      {"github.com/spf13/pflag", unixPackage, "proxyarpd/capture/...", "proxyarpd/internal/printable"},
 	"capture/dissect":  {},
 	"capture/filter":   {},
 	"capture/pcapfile": {},
+	"capture/source": {gopacketCore, "golang.org/x/net/bpf", unixPackage, "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile",
+		"proxyarpd/internal/control/client", "proxyarpd/internal/pktring"},
+	"capture/source/sourcetest": {"proxyarpd/capture", "proxyarpd/capture/pcapfile"},
+	"examples/drops":            {"proxyarpd/capture/source"},
 
 	"internal/control":        {unixPackage, "proxyarpd/internal/descriptors", "proxyarpd/internal/shortage"},
 	"internal/control/client": {unixPackage, "proxyarpd/capture"},
@@ -42,18 +46,18 @@ var mayImport = map[string][]string{
 	"internal/livecapture": {unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward", "proxyarpd/forward/claim",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},
 
-	"internal/shortage":    {},
-	"internal/printable":   {},
-	"internal/relay":       {"github.com/vishvananda/netlink", unixPackage},
-	"internal/pktring":     {"golang.org/x/net/bpf", unixPackage},
-	"internal/netstate":    {unixPackage, "proxyarpd/internal/shortage"},
-	"internal/instance":    {unixPackage},
-	"internal/macs":        {unixPackage, "proxyarpd/internal/instance", "proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage"},
-	"internal/hostpolicy":  {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage, "proxyarpd/internal/shortage"},
-	"internal/lab":         {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
-	"internal/lab/labtest": {"proxyarpd/internal/lab"},
-	"internal/fulltable":   {},
-	"internal/nstest":      {"github.com/vishvananda/netlink", unixPackage},
+	"internal/shortage":        {},
+	"internal/printable":       {},
+	"internal/relay":           {"github.com/vishvananda/netlink", unixPackage},
+	"internal/pktring":         {"golang.org/x/net/bpf", unixPackage},
+	"internal/netstate":        {unixPackage, "proxyarpd/internal/shortage"},
+	"internal/instance":        {unixPackage},
+	"internal/macs":            {unixPackage, "proxyarpd/internal/instance", "proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage"},
+	"internal/hostpolicy":      {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage, "proxyarpd/internal/shortage"},
+	"internal/lab":             {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
+	"internal/lab/labtest":     {"proxyarpd/internal/lab"},
+	"internal/fulltable":       {},
+	"internal/nstest":          {"github.com/vishvananda/netlink", unixPackage},
 	"internal/engine":          {"proxyarpd/forward", "proxyarpd/forward/claim"},
 	"internal/engine/afpacket": {"proxyarpd/forward", "proxyarpd/forward/afpacket", "proxyarpd/forward/claim", "proxyarpd/internal/engine", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
 	"internal/engine/none":     {"proxyarpd/forward", "proxyarpd/internal/engine"},
@@ -61,11 +65,12 @@ var mayImport = map[string][]string{
 		"proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket",
 		"proxyarpd/internal/engine/none", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage", "proxyarpd/internal/wire"},
-	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/internal/control/client", "proxyarpd/internal/daemon", "proxyarpd/internal/printable", labPackage, benchPackage},
+	"cmd/proxyarpd": {"go.yaml.in/yaml/v3", "proxyarpd/capture/cli", "proxyarpd/internal/daemon", "proxyarpd/internal/printable", labPackage, benchPackage},
 }
 
 const (
 	unixPackage  = "golang.org/x/sys/unix"
+	gopacketCore = "github.com/google/gopacket"
 	labPackage   = "proxyarpd/internal/lab"
 	benchPackage = "proxyarpd/bench"
 )
@@ -181,7 +186,7 @@ func TestImportsOfFiles(t *testing.T) {
 			case p == "C":
 				t.Errorf("%s uses cgo: the binary is static", f.path())
 			case f.isTest():
-			case strings.HasPrefix(p, "github.com/google/gopacket") && f.dir == "bench":
+			case strings.HasPrefix(p, gopacketCore) && f.dir == "bench":
 				t.Errorf("%s imports %s: the daemon's binary would hold it, and its tables", f.path(), p)
 			case within(free, f.dir):
 			case p == unixPackage && !f.system() && !within(unixAnywhere, f.dir):
@@ -190,8 +195,8 @@ func TestImportsOfFiles(t *testing.T) {
 				t.Errorf("%s imports %s: only the subcommand lab does, never what runs as the daemon", f.path(), p)
 			case p == benchPackage && f.dir == "cmd/proxyarpd" && !strings.HasPrefix(f.name, "bench"):
 				t.Errorf("%s imports %s: only the subcommand bench does, never what runs as the daemon", f.path(), p)
-			case strings.HasPrefix(p, "github.com/google/gopacket"):
-				t.Errorf("%s imports %s: only tests do", f.path(), p)
+			case strings.HasPrefix(p, gopacketCore) && (p != gopacketCore || f.dir != "capture/source"):
+				t.Errorf("%s imports %s: only capture/source does, the core alone, and tests", f.path(), p)
 			}
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"proxyarpd/capture/source"
 )
 
 // attend serves who asks for counts while packets are taken, and tells of them
@@ -43,7 +45,7 @@ func (r *run) tellCounts() {
 		fmt.Fprintf(r.Err, "proxyarpd: %d packet%s so far\n", r.captured.Load(), plural(r.captured.Load()))
 		return
 	}
-	r.source().tell(func(c counts) {
+	r.source().AskStatistics(func(c source.Statistics) {
 		fmt.Fprintln(r.Err, "proxyarpd: "+strings.Join(r.counts(c), ", "))
 	})
 }
@@ -81,7 +83,7 @@ func (r *run) tellProgress(done <-chan struct{}) {
 }
 
 // source is where packets come from now. For any goroutine.
-func (r *run) source() source {
+func (r *run) source() source.Source {
 	r.srcMu.Lock()
 	defer r.srcMu.Unlock()
 	return r.src
@@ -90,6 +92,7 @@ func (r *run) source() source {
 // nextFile goes on with the next file of -V.
 func (r *run) nextFile() error {
 	old := r.src
+	r.judged += old.Statistics().Verdicts
 	r.read, r.files = r.files[0], r.files[1:]
 	if err := r.openRead(); err != nil {
 		return err
@@ -99,7 +102,7 @@ func (r *run) nextFile() error {
 			f.sources = r.src
 		}
 	}
-	return old.close()
+	return old.Close()
 }
 
 // nameNumbers makes names of the numbers of -i, which are those of -D, where no

@@ -11,6 +11,7 @@ import (
 	"proxyarpd/capture"
 	"proxyarpd/capture/filter"
 	"proxyarpd/capture/pcapfile"
+	"proxyarpd/capture/source"
 )
 
 // listInterfaces is -D.
@@ -111,9 +112,9 @@ func (r *run) dumpFilter() (err error) {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, src.close()) }()
-		i := src.look()
-		link, snap, compile.Origin = filterType(i), i.SnapLen, filter.FromFile
+		defer func() { err = errors.Join(err, src.Close()) }()
+		i := src.First()
+		link, snap, compile.Origin = source.FilterType(i), i.SnapLen, filter.FromFile
 	case len(r.interfaces) > 0:
 		if err := r.checkInterface(); err != nil {
 			return err
@@ -126,14 +127,14 @@ func (r *run) dumpFilter() (err error) {
 	default:
 		fmt.Fprintln(r.Err, "Warning: assuming Ethernet")
 	}
-	f := r.selector.program
+	f := r.program
 	if f == nil {
 		if f, err = compile.Compile(r.expression, link); err != nil {
 			return badExpression(err)
 		}
 	}
 	program := f.Instructions()
-	if r.selector.program == nil {
+	if r.program == nil {
 		program = cutTo(program, snap)
 	}
 	switch r.dump {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path"
 	"slices"
@@ -13,18 +12,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/dissect"
 	"proxyarpd/capture/filter"
 	"proxyarpd/capture/pcapfile"
+	"proxyarpd/capture/source"
 )
 
 // Env is what the command needs of the program around it.
 type Env struct {
 	Out, Err io.Writer
-	Daemon   Daemon
 	Control  string // default of --control
 	Version  string
 	// Counts asks for the counts so far, Flush for what was written to be in
@@ -36,17 +34,20 @@ type Env struct {
 type run struct {
 	Env
 	*options
-	ctx      context.Context // of Run
-	src      source
-	selector selector
-	sinks    []sink
-	live     bool
-	verdicts bool     // packets may have one
-	cooked   bool     // several interfaces, shown as -i any is
-	files    []string // of -V, that are still to be read
-	captured atomic.Uint64
-	writing  sync.Mutex // held while a packet goes to the sinks
-	srcMu    sync.Mutex // held while src is replaced
+	ctx       context.Context // of Run
+	src       source.Source
+	file      *source.File   // src of -r and -V; else nil
+	program   *filter.Filter // of --bpf-file
+	sinks     []sink
+	unwritten error  // of a flush while src waited
+	judged    uint64 // packets with a verdict in files of -V that have been read
+	live      bool
+	verdicts  bool     // packets may have one
+	cooked    bool     // several interfaces, shown as -i any is
+	files     []string // of -V, that are still to be read
+	captured  atomic.Uint64
+	writing   sync.Mutex // held while a packet goes to the sinks
+	srcMu     sync.Mutex // held while src is replaced
 }
 
 // Run is the command. An error that is a Usage is the caller's fault; ErrHelp
@@ -87,11 +88,11 @@ func Run(ctx context.Context, args []string, env Env) (err error) {
 	if err := r.open(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.src.close()) }()
+	defer func() { err = errors.Join(err, r.src.Close()) }()
 	if err := r.openSinks(); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { r.source().end() })
+	stop := context.AfterFunc(ctx, func() { r.source().Stop() })
 	defer stop()
 	defer r.attend()()
 	return r.loop(ctx)
@@ -99,7 +100,6 @@ func Run(ctx context.Context, args []string, env Env) (err error) {
 
 // loadProgram reads --bpf-file.
 func (r *run) loadProgram() error {
-	r.selector.expression, r.selector.noOptimize = r.expression, r.noOptimize
 	if r.bpfFile == "" {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (r *run) loadProgram() error {
 		return err
 	}
 	defer f.Close()
-	if r.selector.program, err = filter.ParseProgram(f); err != nil {
+	if r.program, err = filter.ParseProgram(f); err != nil {
 		return fmt.Errorf("%s: %w", r.bpfFile, err)
 	}
 	return nil
@@ -160,36 +160,78 @@ func (r *run) openRead() error {
 	if err != nil {
 		return err
 	}
-	i := src.look()
-	if r.expression != "" {
-		if err := r.selector.check(i, src.r.Interfaces()); err != nil {
-			return errors.Join(badExpression(err), src.close())
-		}
+	if err := r.selectFrom(src); err != nil {
+		return errors.Join(asUsage(err), src.Close())
 	}
 	if r.printsPackets() {
-		if err := r.checkPrintable(i.LinkType); err != nil {
-			return errors.Join(err, src.close())
+		if err := r.checkPrintable(src.LinkType()); err != nil {
+			return errors.Join(err, src.Close())
 		}
 	}
 	r.srcMu.Lock()
-	r.src, r.verdicts = src, r.verdict != "off"
+	r.src, r.file, r.verdicts = src, src, r.verdict != "off"
 	r.srcMu.Unlock()
-	r.cooked = r.verdicts && ofSeveral(src.r.Section())
+	if r.ctx.Err() != nil { // who was told to stop was the file before
+		src.Stop()
+	}
+	r.cooked = r.verdicts && ofSeveral(src.Section())
 	return nil
 }
 
+// selectFrom has a file give what the expression, or --bpf-file, selects.
+func (r *run) selectFrom(src *source.File) error {
+	switch {
+	case r.program != nil:
+		src.SetProgram(r.program)
+	case r.expression != "":
+		return src.SetFilter(r.expression, filter.Options{NoOptimize: r.noOptimize})
+	}
+	return nil
+}
+
+// asUsage makes of an error about an expression one of whoever typed it.
+func asUsage(err error) error {
+	if bad := capture.BadExpression(""); errors.As(err, &bad) {
+		return Usage(bad)
+	}
+	return err
+}
+
 // openFile opens the file of -r, and says what it is.
-func (r *run) openFile() (*reading, error) {
-	src, err := openFile(r.ctx, r.read)
+func (r *run) openFile() (*source.File, error) {
+	o := r.sourceOptions()
+	o.Filter, o.SnapLen, o.Direction = "", 0, pcapfile.DirectionUnknown // a file has its own
+	src, err := source.OpenFile(r.ctx, r.read, o)
 	if err != nil {
 		return nil, err
 	}
-	i := src.look()
+	i := src.First()
 	fmt.Fprintf(r.Err, "reading from file %s, link-type %s, snapshot length %d\n", r.read, i.LinkType, i.SnapLen)
 	if err := i.LinkType.Check(); err != nil {
-		return nil, errors.Join(err, src.close())
+		return nil, errors.Join(err, src.Close())
 	}
 	return src, nil
+}
+
+// sourceOptions are the options in the terms of sources.
+func (r *run) sourceOptions() source.Options {
+	o := source.Options{Interfaces: r.interfaces, Filter: r.expression, SnapLen: r.snap, Drops: r.drops, Reasons: r.reasons,
+		Buffer: r.buffer << 10, NoPromiscuous: r.noPromisc, Idle: r.idle}
+	switch r.direction {
+	case "in":
+		o.Direction = pcapfile.Inbound
+	case "out":
+		o.Direction = pcapfile.Outbound
+	}
+	// What a daemon sends to a file alone goes there as it is.
+	o.NoVerdicts = r.verdict == "off" && !r.wantsVerdict() || r.live && r.write != "" && !r.print
+	return o
+}
+
+// idle is called when there is no packet: what was printed is to be seen.
+func (r *run) idle() error {
+	r.unwritten = r.each(sink.flush)
+	return r.unwritten
 }
 
 // printsPackets reports whether packets are printed: they are not where they are
@@ -234,28 +276,12 @@ func ofSeveral(s pcapfile.Section) bool {
 }
 
 func (r *run) openDaemon(ctx context.Context) error {
-	req := capture.Request{Interfaces: r.interfaces, Filter: r.expression, Snap: r.snap, Drops: r.drops, Reasons: r.reasons, Buffer: r.buffer << 10,
-		Promiscuous: !r.noPromisc && !r.several()}
-	if r.direction != "inout" {
-		req.Direction = r.direction
-	}
-	s, err := r.Daemon(ctx, r.control, req)
-	if bad := capture.BadExpression(""); errors.As(err, &bad) {
-		return Usage(bad)
-	}
+	src, err := source.Dial(ctx, r.control, r.sourceOptions())
 	if err != nil {
-		return err
+		return asUsage(err)
 	}
-	rep := s.Reply()
-	src, err := newReading(s, s, func() {
-		_ = s.End()
-		time.AfterFunc(endGrace, func() { _ = s.Close() })
-	})
-	if err != nil {
-		return errors.Join(err, s.Close())
-	}
-	src.ask = s.Ask
 	r.src, r.verdicts = src, true
+	rep := src.Reply()
 	if !rep.HostTraffic {
 		fmt.Fprintln(r.Err, "proxyarpd: no eBPF here: only what the daemon handles is shown, not what it leaves to the kernel")
 	}
@@ -289,19 +315,16 @@ func (r *run) sayForeign(names []string) {
 	fmt.Fprintf(r.Err, "proxyarpd: no verdicts on %s%s: not served by the daemon\n", printable(strings.Join(names, ", ")), more)
 }
 
-// endGrace is how long a daemon has to say its last.
-const endGrace = 5 * time.Second
-
 func (r *run) openSocket() error {
 	if r.wantsVerdict() {
 		return fmt.Errorf("%s: %w: --drops and --reason need one", r.control, capture.ErrNoDaemon)
 	}
-	src, there, err := openSocket(r.options)
+	src, err := source.OpenLive(r.sourceOptions())
 	if err != nil {
-		return err
+		return asUsage(err)
 	}
 	r.src = src
-	r.sayUnmatched(there)
+	r.sayUnmatched(src.There())
 	if r.verdict != "off" {
 		fmt.Fprintf(r.Err, "proxyarpd: %s: %v: captured from a packet socket, without verdicts\n", r.control, capture.ErrNoDaemon)
 	}
@@ -322,7 +345,7 @@ func (r *run) banner() {
 // mayHaveVerdicts reports whether what is written may have verdicts: from a
 // daemon it has, from a file if that is of the format that has room for them.
 func (r *run) mayHaveVerdicts() bool {
-	if src, ok := r.src.(*reading); ok && !r.live && src.r.Format() != pcapfile.Pcapng {
+	if r.file != nil && r.file.Format() != pcapfile.Pcapng {
 		return false
 	}
 	return r.verdicts && r.verdict != "off"
@@ -341,22 +364,19 @@ func (r *run) linkType() pcapfile.LinkType {
 	if r.cooked {
 		return pcapfile.LinkTypeLinuxSLL2
 	}
-	if i, err := net.InterfaceByName(r.interfaces[0]); err == nil && len(i.HardwareAddr) == 0 && i.Flags&net.FlagLoopback == 0 {
-		return pcapfile.LinkTypeRaw // a TUN device
-	}
-	return pcapfile.LinkTypeEthernet
+	return source.LinkTypeOf(r.interfaces[0])
 }
 
 // pcapHeader is that of a pcap file to be written: what is copied from a file
 // keeps what that one's header says.
 func (r *run) pcapHeader() pcapfile.PcapHeader {
 	h := pcapfile.PcapHeader{LinkType: r.linkTypeWritten(), SnapLen: uint32(r.snap), Nano: r.nano}
-	src, ok := r.src.(*reading)
-	if !ok || r.live {
+	if r.file == nil {
 		return h
 	}
-	h.Whole, h.SnapLen, h.FCS = true, src.look().SnapLen, src.look().FCS
-	for _, i := range src.r.Interfaces() {
+	first := r.file.First()
+	h.Whole, h.SnapLen, h.FCS = true, first.SnapLen, first.FCS
+	for _, i := range r.file.Interfaces() {
 		h.SnapLen = max(h.SnapLen, i.SnapLen)
 	}
 	if r.cooked {
@@ -367,8 +387,8 @@ func (r *run) pcapHeader() pcapfile.PcapHeader {
 
 // linkTypeWritten is the link type of a pcap file.
 func (r *run) linkTypeWritten() pcapfile.LinkType {
-	if src, ok := r.src.(*reading); ok && !r.live && !r.cooked {
-		return src.look().LinkType
+	if r.file != nil && !r.cooked {
+		return r.file.LinkType()
 	}
 	return r.linkType()
 }
@@ -400,10 +420,8 @@ func (r *run) openSinks() error {
 
 // loop takes packets to the sinks until there are no more.
 func (r *run) loop(ctx context.Context) (err error) {
-	var p pcapfile.Packet
-	var v capture.Verdict
-	failed, judged := false, false // the source failed, not we; a packet had a verdict
-	for before := uint64(0); ; {   // the files of -V that have been read
+	failed := false              // the source, not we
+	for before := uint64(0); ; { // the files of -V that have been read
 		if r.count > 0 && r.captured.Load()-before >= uint64(r.count) {
 			if len(r.files) == 0 {
 				break
@@ -413,36 +431,18 @@ func (r *run) loop(ctx context.Context) (err error) {
 			}
 			before = r.captured.Load()
 		}
-		if !r.src.ready() {
-			if err = r.each(sink.flush); err != nil {
-				break
+		_, info, e := r.src.ZeroCopyReadPacketData()
+		if e != nil {
+			if errors.Is(e, io.EOF) && len(r.files) > 0 && ctx.Err() == nil {
+				if e = r.nextFile(); e == nil {
+					before = r.captured.Load()
+					continue
+				}
 			}
-		}
-		if err = r.src.next(&p); errors.Is(err, io.EOF) && len(r.files) > 0 && ctx.Err() == nil {
-			if err = r.nextFile(); err == nil {
-				before = r.captured.Load()
-				continue
-			}
-		}
-		if err != nil {
-			failed = true
+			err, failed = e, r.unwritten == nil
 			break
 		}
-		told := r.judge(&p, &v)
-		judged = judged || told != nil
-		if !r.live { // else the daemon has sorted
-			if told == nil && r.wantsVerdict() || told != nil && !r.asked(told) {
-				continue
-			}
-			if !r.selector.match(&p) {
-				continue
-			}
-		}
-		again := r.again(&p)
-		if !again {
-			r.captured.Add(1)
-		}
-		if err = r.each(func(s sink) error { return s.packet(&p, told, again) }); err != nil {
+		if err = r.deliver(source.AncillaryOf(info)); err != nil {
 			break
 		}
 	}
@@ -450,7 +450,7 @@ func (r *run) loop(ctx context.Context) (err error) {
 	if failed {
 		err = r.over(ctx, err)
 	}
-	if !r.live && !judged && r.wantsVerdict() && err == nil {
+	if !r.live && r.judged+r.src.Statistics().Verdicts == 0 && r.wantsVerdict() && err == nil {
 		fmt.Fprintf(r.Err, "proxyarpd: %s: no packet has a verdict\n", printable(r.read))
 	}
 	full := errors.Is(err, pcapfile.ErrFileLimit) // which is how it is to end
@@ -467,22 +467,11 @@ func (r *run) loop(ctx context.Context) (err error) {
 	return err
 }
 
-// errHungUp says that a daemon's stream ended without its end.
-var errHungUp = errors.New("the daemon hung up: it was killed, or has not waited any longer for so slow a reader")
-
 // over says whether a source's end is an error. A daemon's that was not asked
 // for is told of.
 func (r *run) over(ctx context.Context, err error) error {
-	if src, ok := r.src.(*reading); ok && r.live {
-		if reason := src.reason(); reason != "" {
-			return fmt.Errorf("%s: %s", strings.Join(r.interfaces, ", "), reason)
-		}
-		if !src.whole() {
-			return errHungUp
-		}
-		if ctx.Err() == nil {
-			fmt.Fprintln(r.Err, "proxyarpd: the daemon ends, and the capture with it")
-		}
+	if _, daemon := r.src.(*source.Stream); daemon && errors.Is(err, io.EOF) && ctx.Err() == nil {
+		fmt.Fprintln(r.Err, "proxyarpd: the daemon ends, and the capture with it")
 	}
 	if errors.Is(err, io.EOF) || ctx.Err() != nil && (errors.Is(err, os.ErrClosed) || !r.live) {
 		return nil
@@ -501,6 +490,24 @@ func (r *run) closeSinks(failed error) (err error) {
 	return err
 }
 
+// deliver takes a packet to the sinks.
+func (r *run) deliver(a *source.Ancillary) error {
+	if !a.Again {
+		r.captured.Add(1)
+	}
+	if len(r.sinks) == 0 {
+		return nil
+	}
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	for _, s := range r.sinks {
+		if err := s.packet(&a.Packet, a.Verdict, a.Again); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // each does something with all sinks.
 func (r *run) each(do func(sink) error) error {
 	r.writing.Lock()
@@ -513,47 +520,16 @@ func (r *run) each(do func(sink) error) error {
 	return nil
 }
 
-// judge reads the verdict from a packet's comments; nil if there is none, or
-// nobody wants to know: what goes to a file alone goes there as it is.
-func (r *run) judge(p *pcapfile.Packet, v *capture.Verdict) *capture.Verdict {
-	if r.verdict == "off" && !r.wantsVerdict() || r.live && r.write != "" && !r.print {
-		return nil
-	}
-	for _, c := range p.Comments {
-		var ok bool
-		if *v, ok = capture.ParseComment(string(c)); ok {
-			return v
-		}
-	}
-	return nil
-}
-
-// again reports whether a packet has been there before, when it began to wait.
-// Who asked for how it ended alone has not seen it then.
-func (r *run) again(p *pcapfile.Packet) bool {
-	return slices.ContainsFunc(p.Comments, capture.IsAgain) && (r.live || r.asked(&capture.Verdict{Kind: capture.Queue}))
-}
-
-// asked reports whether a verdict is one of --drops and --reason.
-func (r *run) asked(v *capture.Verdict) bool {
-	if r.drops && v.Kind != capture.Drop {
-		return false
-	}
-	return len(r.reasons) == 0 || slices.ContainsFunc(r.reasons, func(g string) bool {
-		a, _ := path.Match(g, v.Reason)
-		b, _ := path.Match(g, v.Kind)
-		return a && v.Reason != "" || b
-	})
-}
-
 // finish has a live source say its last: what it lost.
 func (r *run) finish() {
 	if !r.live {
 		return
 	}
-	r.src.end()
-	var p pcapfile.Packet
-	for r.src.next(&p) == nil {
+	r.src.Stop()
+	for {
+		if _, _, err := r.src.ZeroCopyReadPacketData(); err != nil {
+			return
+		}
 	}
 }
 
@@ -568,17 +544,17 @@ func (r *run) conclude(ctx context.Context) {
 	if ctx.Err() != nil && (r.write == "" || r.print) && r.verdict != "json" && !r.summary {
 		fmt.Fprintln(r.Out) // tcpdump's, in case a line was not finished
 	}
-	fmt.Fprintln(r.Err, strings.Join(r.counts(r.src.statistics()), "\n"))
+	fmt.Fprintln(r.Err, strings.Join(r.counts(r.src.Statistics()), "\n"))
 }
 
 // counts are the parts of what tcpdump says of its counts.
-func (r *run) counts(c counts) []string {
+func (r *run) counts(c source.Statistics) []string {
 	captured := r.captured.Load()
-	received := max(c.received, captured)
+	received := max(c.Received, captured)
 	all := []string{fmt.Sprintf("%d packet%s captured", captured, plural(captured)), fmt.Sprintf("%d packet%s received by filter", received, plural(received)),
-		fmt.Sprintf("%d packet%s dropped by kernel", c.dropped, plural(c.dropped))}
-	if c.lost > 0 {
-		all = append(all, fmt.Sprintf("%d packet%s not recorded: the reader was too slow", c.lost, plural(c.lost)))
+		fmt.Sprintf("%d packet%s dropped by kernel", c.Dropped, plural(c.Dropped))}
+	if c.Lost > 0 {
+		all = append(all, fmt.Sprintf("%d packet%s not recorded: the reader was too slow", c.Lost, plural(c.Lost)))
 	}
 	return all
 }

@@ -32,6 +32,8 @@ type text struct {
 	detail  []byte
 	ifaces  interfaceNames
 	encoded []byte
+	prints  pcapfile.LinkType // the last packet's
+	any     bool              // there was one
 }
 
 func newText(o *options, w io.Writer, cooked bool) *text {
@@ -55,8 +57,11 @@ func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict, again bool) error 
 	if t.cooked {
 		p, t.buf = cook(p, t.buf)
 	}
-	if err := t.o.checkPrintable(p.LinkType); err != nil { // a later interface's of a file
-		return err
+	if p.LinkType != t.prints || !t.any { // a later interface's of a file
+		if err := t.o.checkPrintable(p.LinkType); err != nil {
+			return err
+		}
+		t.prints, t.any = p.LinkType, true
 	}
 	exact := p.Exact()
 	d := dissect.Packet{Seconds: exact.Seconds, Nanoseconds: exact.Nanoseconds, Data: p.Data, Len: int(p.Len), LinkType: uint16(p.LinkType)}

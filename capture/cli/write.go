@@ -8,6 +8,7 @@ import (
 
 	"proxyarpd/capture"
 	"proxyarpd/capture/pcapfile"
+	"proxyarpd/capture/source"
 )
 
 // file writes packets to the file of -w.
@@ -18,7 +19,7 @@ type file struct {
 	cooked  bool // pcap of several interfaces
 	pcapng  bool
 	buf     []byte
-	sources source
+	sources source.Source
 	head    pcapfile.PcapHeader // of a pcap file
 }
 
@@ -26,7 +27,7 @@ type file struct {
 // that ends in .pcap says that it is not to be that.
 //
 // rotated is told of each file that another one follows.
-func newFile(o *options, pcapng, cooked bool, header pcapfile.PcapHeader, section *pcapfile.Section, src source, rotated func(string)) (*file, error) {
+func newFile(o *options, pcapng, cooked bool, header pcapfile.PcapHeader, section *pcapfile.Section, src source.Source, rotated func(string)) (*file, error) {
 	f := &file{o: o, pcapng: pcapng, cooked: cooked && !pcapng, sources: src, head: header}
 	begin := func(w io.Writer) pcapfile.PacketWriter {
 		if pcapng {
@@ -98,11 +99,11 @@ func (f *file) statistics(w pcapfile.PacketWriter) error {
 	if !ok {
 		return nil
 	}
-	src, ok := f.sources.(*reading)
+	src, ok := f.sources.(interface{ Interfaces() []*pcapfile.Interface })
 	if !ok {
 		return nil
 	}
-	for _, i := range src.r.Interfaces() {
+	for _, i := range src.Interfaces() {
 		if i.Statistics != nil {
 			if err := ng.WriteStatistics(i, i.Statistics); err != nil {
 				return err

@@ -10,9 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"proxyarpd/capture"
 	"proxyarpd/capture/cli"
-	"proxyarpd/internal/control/client"
 	"proxyarpd/internal/daemon"
 )
 
@@ -23,7 +21,7 @@ var captureCommand = command{
 	run: func(ctx context.Context, args []string, out, errw io.Writer) error {
 		ctx, stop := signal.NotifyContext(ctx, captureEnds()...)
 		defer stop()
-		env := cli.Env{Out: out, Err: errw, Daemon: captureSession, Control: daemon.DefaultControl, Version: versionString()}
+		env := cli.Env{Out: out, Err: errw, Control: daemon.DefaultControl, Version: versionString()}
 		env.Counts = notified(syscall.SIGUSR1)
 		env.Flush = notified(syscall.SIGUSR2)
 		err := cli.Run(ctx, args, env)
@@ -57,17 +55,4 @@ func notified(sig os.Signal) <-chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, sig)
 	return c
-}
-
-// session is a daemon's capture session as the command wants it.
-type session struct{ *client.CaptureSession }
-
-func (s session) Reply() capture.Reply { return s.CaptureSession.Reply }
-
-func captureSession(ctx context.Context, path string, req capture.Request) (cli.Stream, error) {
-	s, err := client.Capture(ctx, path, req)
-	if err != nil {
-		return nil, err
-	}
-	return session{s}, nil
 }

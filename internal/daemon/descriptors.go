@@ -24,15 +24,18 @@ type Descriptors struct {
 // captures, and what is open for the length of a question to the kernel.
 const spareDescriptors = control.Clients + 2*livecapture.Sessions + 8
 
+// fewest are those with which nothing goes on but slowly: a claim or two, a client, and a file.
+const fewest = 4
+
 // enoughDescriptors is an error if the daemon, which has made all else that it needs for its whole life, could not even
 // say why it does not get on.
 func enoughDescriptors() error {
 	base, limit := descriptors.Open()+control.Descriptors, descriptors.Limit()
-	if limit-base >= descriptors.Few {
+	if limit-base >= fewest {
 		return nil
 	}
 	return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %d are the least, %d are wanted, and one an interface",
-		limit, base+descriptors.Few, base+spareDescriptors)
+		limit, base+fewest, base+spareDescriptors)
 }
 
 // limits are the descriptors of the process.

@@ -1,4 +1,4 @@
-package cli
+package source
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/net/bpf"
@@ -21,9 +21,58 @@ import (
 	"proxyarpd/internal/pktring"
 )
 
-// socket captures straight from a packet socket, where no daemon runs.
+// Live captures straight from a packet socket, without a daemon and so without
+// verdicts. It needs CAP_NET_RAW.
+type Live struct {
+	reads
+	o     Options
+	there []string
+	in    *socket
+}
+
+// OpenLive begins to capture with a packet socket (packet(7)) in the network
+// namespace of the calling thread. Interfaces must exist and be up if their names
+// are no globs. A wrong filter expression is a capture.BadExpression; a read's
+// error is [ErrDisappeared] when the last of the interfaces that were named goes.
+func OpenLive(o Options) (*Live, error) {
+	if o.wantsVerdict() {
+		return nil, errors.New("a packet socket has no verdicts to select by")
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	s, there, err := openSocket(&o)
+	if err != nil {
+		return nil, err
+	}
+	return &Live{reads: reads{feed: s, selects: selection{o: o, sorted: true}}, o: o, there: there, in: s}, nil
+}
+
+// LinkType implements [Source].
+func (l *Live) LinkType() pcapfile.LinkType { return l.o.linkType() }
+
+// There are the interfaces that there were when the capture began, of those
+// that were asked for. For any goroutine.
+func (l *Live) There() []string { return l.there }
+
+// AskStatistics implements [Source].
+func (l *Live) AskStatistics(f func(Statistics)) { f(l.Statistics()) }
+
+// LinkTypeOf is the link type of what is captured on an interface: LinkTypeRaw
+// of one without a link-layer header, as a TUN device, LinkTypeEthernet of
+// others and of one that there is not.
+func LinkTypeOf(name string) pcapfile.LinkType {
+	if i, err := net.InterfaceByName(name); err == nil && len(i.HardwareAddr) == 0 && i.Flags&net.FlagLoopback == 0 {
+		return pcapfile.LinkTypeRaw
+	}
+	return pcapfile.LinkTypeEthernet
+}
+
+// socket is the feed of a Live.
 type socket struct {
-	o       *options
+	o       *Options
+	mu      sync.Mutex // held while next runs, which reads the ring's memory
+	shut    bool       // that memory is gone
 	ring    *pktring.Socket
 	filter  *filter.Live
 	cooked  bool             // shown as tcpdump -i any shows it
@@ -49,12 +98,18 @@ const (
 	maxSocketSlots = 1 << 17
 )
 
+// ethernetLen is the length of an Ethernet header, bytes.
+const ethernetLen = 14
+
+// maxIfaces bounds the interfaces that are remembered.
+const maxIfaces = 4096
+
 // openSocket begins to capture, and tells which interfaces there are now that
 // were asked for.
-func openSocket(o *options) (s *socket, there []string, err error) {
-	s = &socket{o: o, cooked: o.several(), named: map[int32]string{}, ifaces: map[socketKey]socketIface{}, scratch: make([]byte, pcapfile.MaxSnapLen+pktring.TagLen)}
-	if s.filter, err = filter.CompileLive(o.expression); err != nil {
-		return nil, nil, badExpression(err)
+func openSocket(o *Options) (s *socket, there []string, err error) {
+	s = &socket{o: o, cooked: capture.Several(o.Interfaces), named: map[int32]string{}, ifaces: map[socketKey]socketIface{}, scratch: make([]byte, pcapfile.MaxSnapLen+pktring.TagLen)}
+	if s.filter, err = filter.CompileLive(o.Filter); err != nil {
+		return nil, nil, capture.BadExpression(filter.Words(err))
 	}
 	if s.names, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, nil, fmt.Errorf("socket: %w", err)
@@ -72,20 +127,20 @@ func openSocket(o *options) (s *socket, there []string, err error) {
 		return nil, nil, err
 	}
 	cfg := pktring.Config{Slots: socketSlots, SlotSize: socketSlotSize, Plain: true}
-	if o.buffer > 0 {
-		for cfg.Slots = 64; cfg.Slots*socketSlotSize < o.buffer<<10 && cfg.Slots < maxSocketSlots; {
+	if o.Buffer > 0 {
+		for cfg.Slots = 64; cfg.Slots*socketSlotSize < o.Buffer && cfg.Slots < maxSocketSlots; {
 			cfg.Slots *= 2
 		}
 	}
 	if !s.cooked {
 		for index := range s.named {
-			cfg.Ifindex, cfg.Promiscuous = int(index), !o.noPromisc
+			cfg.Ifindex, cfg.Promiscuous = int(index), !o.NoPromiscuous
 			s.attach(&cfg, index)
 		}
 	}
 	if s.ring, err = pktring.Open(cfg); err != nil {
 		if errors.Is(err, unix.EPERM) {
-			err = fmt.Errorf("%s: You don't have permission to perform this capture on that device: CAP_NET_RAW is required", strings.Join(o.interfaces, ", "))
+			err = fmt.Errorf("%s: You don't have permission to perform this capture on that device: CAP_NET_RAW is required", o.names())
 		}
 		return nil, nil, err
 	}
@@ -109,7 +164,7 @@ func (s *socket) findNamed() (there []string, err error) {
 		if s.asked(i.Name) {
 			there = append(there, i.Name)
 		}
-		if !slices.Contains(s.o.interfaces, i.Name) {
+		if !slices.Contains(s.o.Interfaces, i.Name) {
 			continue
 		}
 		if i.Flags&net.FlagUp == 0 {
@@ -117,12 +172,12 @@ func (s *socket) findNamed() (there []string, err error) {
 		}
 		s.named[int32(i.Index)] = i.Name
 		if err := s.filter.Err(linkTypeOf(&i)); err != nil {
-			meaningless = badExpression(err)
+			meaningless = capture.BadExpression(filter.Words(err))
 		} else {
 			sound = true
 		}
 	}
-	for _, name := range s.o.interfaces {
+	for _, name := range s.o.Interfaces {
 		if !capture.IsPattern(name) && !slices.Contains(there, name) {
 			return nil, fmt.Errorf("%s: No such device exists", name)
 		}
@@ -134,7 +189,7 @@ func (s *socket) findNamed() (there []string, err error) {
 }
 
 // lasting reports whether interfaces may yet come.
-func (s *socket) lasting() bool { return slices.ContainsFunc(s.o.interfaces, capture.IsPattern) }
+func (s *socket) lasting() bool { return slices.ContainsFunc(s.o.Interfaces, capture.IsPattern) }
 
 // linkTypeOf is the link type of an interface's frames, to a filter.
 func linkTypeOf(i *net.Interface) filter.LinkType {
@@ -147,7 +202,7 @@ func linkTypeOf(i *net.Interface) filter.LinkType {
 // attach gives the filter to the kernel where one program serves all frames.
 func (s *socket) attach(cfg *pktring.Config, index int32) {
 	i, err := net.InterfaceByIndex(int(index))
-	if s.o.expression == "" || err != nil || linkTypeOf(i) != filter.Ethernet {
+	if s.o.Filter == "" || err != nil || linkTypeOf(i) != filter.Ethernet {
 		return
 	}
 	program := s.filter.Filter(filter.Ethernet).Program()
@@ -164,11 +219,19 @@ func (s *socket) attach(cfg *pktring.Config, index int32) {
 }
 
 func (s *socket) next(p *pcapfile.Packet) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shut {
+		return io.EOF
+	}
 	s.ring.Release(s.held)
 	s.held = 0
 	var slot pktring.Slot
 	for {
 		if !s.ring.Next(&slot) {
+			if err := s.idle(); err != nil {
+				return err
+			}
 			if err := s.ring.Wait(-1); errors.Is(err, os.ErrClosed) {
 				return s.over()
 			} else if err != nil {
@@ -185,6 +248,14 @@ func (s *socket) next(p *pcapfile.Packet) error {
 	}
 }
 
+// idle says that next is about to wait.
+func (s *socket) idle() error {
+	if s.o.Idle == nil {
+		return nil
+	}
+	return s.o.Idle()
+}
+
 // take makes a packet of a slot, if it is one that was asked for.
 func (s *socket) take(p *pcapfile.Packet, slot *pktring.Slot) bool {
 	frame := slot.Data
@@ -196,7 +267,7 @@ func (s *socket) take(p *pcapfile.Packet, slot *pktring.Slot) bool {
 		frame = s.scratch[pktring.TagLen:][:n]
 	}
 	out := slot.PktType == unix.PACKET_OUTGOING
-	if slot.Bad || s.o.direction == "in" && out || s.o.direction == "out" && !out {
+	if slot.Bad || s.o.Direction == pcapfile.Inbound && out || s.o.Direction == pcapfile.Outbound && !out {
 		return false
 	}
 	if out && slot.Hatype == unix.ARPHRD_LOOPBACK {
@@ -220,7 +291,7 @@ func (s *socket) take(p *pcapfile.Packet, slot *pktring.Slot) bool {
 	if slot.Tagged && i.LinkType == pcapfile.LinkTypeEthernet && len(frame) >= ethernetLen {
 		frame, length = slot.Retag(s.scratch, frame), length+pktring.TagLen
 	}
-	*p = pcapfile.Packet{Time: slot.Time, Nanoseconds: true, Data: frame[:min(len(frame), s.o.snap)], Len: uint32(length), LinkType: i.LinkType,
+	*p = pcapfile.Packet{Time: slot.Time, Nanoseconds: true, Data: frame[:min(len(frame), s.o.SnapLen)], Len: uint32(length), LinkType: i.LinkType,
 		Interface: i, Has: pcapfile.HasTime | pcapfile.HasFlags, Flags: pcapfile.FlagsOfPacketType(slot.PktType)}
 	return true
 }
@@ -249,7 +320,7 @@ func (s *socket) iface(slot *pktring.Slot) *pcapfile.Interface {
 	case i == nil || i.Name != name:
 		i = s.describe(name, key)
 	}
-	if len(s.ifaces) == maxInterfaces {
+	if len(s.ifaces) == maxIfaces {
 		clear(s.ifaces)
 	}
 	s.ifaces[key] = socketIface{i, slot.Time}
@@ -258,7 +329,7 @@ func (s *socket) iface(slot *pktring.Slot) *pcapfile.Interface {
 
 func (s *socket) describe(name string, key socketKey) *pcapfile.Interface {
 	i := &pcapfile.Interface{Name: name, Description: capture.IfindexText(key.index), LinkType: pcapfile.LinkTypeRaw,
-		SnapLen: uint32(s.o.snap), Filter: s.o.expression}
+		SnapLen: uint32(s.o.SnapLen), Filter: s.o.Filter}
 	if key.ethernet {
 		i.LinkType = pcapfile.LinkTypeEthernet
 		if l, err := net.InterfaceByIndex(int(key.index)); err == nil {
@@ -282,7 +353,7 @@ func (s *socket) nameOf(index int32) (name string, ok bool) {
 }
 
 func (s *socket) asked(name string) bool {
-	for _, g := range s.o.interfaces {
+	for _, g := range s.o.Interfaces {
 		if ok, _ := path.Match(g, name); ok || g == capture.Any {
 			return true
 		}
@@ -290,8 +361,7 @@ func (s *socket) asked(name string) bool {
 	return false
 }
 
-func (s *socket) ready() bool { return s.ring.Ready() }
-func (s *socket) end()        { s.ring.Shut() }
+func (s *socket) stop() { s.ring.Shut() }
 
 // look takes from left the interfaces that have gone, and ends the capture when
 // there are no more.
@@ -310,12 +380,18 @@ func (s *socket) look(left map[int32]string) {
 // over says why there is no more.
 func (s *socket) over() error {
 	if name := s.gone.Load(); name != nil {
-		return fmt.Errorf("%s: %s", *name, capture.Disappeared)
+		return fmt.Errorf("%s: %w", *name, ErrDisappeared)
 	}
 	return io.EOF
 }
 
 func (s *socket) close() (err error) {
+	if s.ring != nil {
+		s.ring.Shut()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
 	if s.links != nil {
 		err = s.links.close()
 	}
@@ -325,8 +401,6 @@ func (s *socket) close() (err error) {
 	return errors.Join(err, unix.Close(s.names))
 }
 
-func (s *socket) statistics() counts {
-	return counts{received: s.wanted.Load(), dropped: s.ring.Drops()}
+func (s *socket) statistics() Statistics {
+	return Statistics{Received: s.wanted.Load(), Dropped: s.ring.Drops()}
 }
-
-func (s *socket) tell(f func(counts)) { f(s.statistics()) }
