@@ -139,8 +139,8 @@ func setFromFile(fs *pflag.FlagSet, file string, keys map[string]yaml.Node) erro
 			}
 			return usagef("%s; see proxyarpd run --help", text)
 		}
-		if err := setFromNode(flag.Value, &node); err != nil {
-			return usagef("--config %s: line %d: %s: %v", file, node.Line, name, err)
+		if line, err := setFromNode(flag.Value, &node); err != nil {
+			return usagef("--config %s: line %d: %s: %v", file, line, name, err)
 		}
 	}
 	return nil
@@ -186,29 +186,30 @@ func readBounded(file string, most int64) ([]byte, error) {
 	return b, err
 }
 
-func setFromNode(value pflag.Value, node *yaml.Node) error {
+// setFromNode sets a flag to what a key holds. Where that is wrong it says in which line.
+func setFromNode(value pflag.Value, node *yaml.Node) (line int, err error) {
 	l, isList := value.(repeatable)
 	switch {
 	case node.Kind == yaml.ScalarNode && node.Tag == "!!null":
-		return errors.New("no value: leave the key out for the default")
+		return node.Line, errors.New("no value: leave the key out for the default")
 	case node.Kind == yaml.ScalarNode:
-		return setOne(value, node.Value)
+		return node.Line, setOne(value, node.Value)
 	case node.Kind != yaml.SequenceNode:
-		return errors.New("want a value or a list of values")
+		return node.Line, errors.New("want a value or a list of values")
 	case !isList:
-		return errors.New("want one value, not a list")
+		return node.Line, errors.New("want one value, not a list")
 	case len(node.Content) == 0 && len(l.GetSlice()) > 0:
-		return errors.New("an empty list: leave the key out for the default")
+		return node.Line, errors.New("an empty list: leave the key out for the default")
 	}
 	for _, n := range node.Content {
 		if n.Kind != yaml.ScalarNode {
-			return fmt.Errorf("line %d: want a list of plain values", n.Line)
+			return n.Line, errors.New("want a list of plain values")
 		}
 		if err := setOne(value, n.Value); err != nil {
-			return fmt.Errorf("line %d: %w", n.Line, err)
+			return n.Line, err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 func setOne(value pflag.Value, s string) error {

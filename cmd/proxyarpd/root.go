@@ -53,9 +53,39 @@ func newRoot(p *program) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // there is our own
 	help := newHelp()
 	root.SetHelpCommand(help)
-	root.AddCommand(newRun(p), newStatus(p), newCapture(p), newBench(p), newLab(p), help, newCompletion(p), newVersion(p))
+	root.AddCommand(help)
+	for _, c := range called(p.args) {
+		root.AddCommand(c.make(p))
+	}
 	addHelpFlags(root)
 	return root
+}
+
+// commands are those of the program but help, in the order of its help.
+var commands = []namedCommand{
+	{"run", newRun},
+	{"status", newStatus},
+	{"capture", newCapture},
+	{"bench", newBench},
+	{"lab", newLab},
+	{"completion", newCompletion},
+	{"version", newVersion},
+}
+
+type namedCommand struct {
+	name string
+	make func(*program) *cobra.Command
+}
+
+// called are the commands that are needed: the one that is called, for a daemon would hold the flags of all others as
+// long as it lives (0.2 MB). Where none is, all are: for help, suggestions and completion.
+func called(args []string) []namedCommand {
+	for _, c := range commands {
+		if len(args) > 0 && args[0] == c.name {
+			return []namedCommand{c}
+		}
+	}
+	return commands
 }
 
 const rootExample = `  proxyarpd run                    # workloads are cali*, uplinks all other devices with IP
