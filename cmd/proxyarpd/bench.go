@@ -173,9 +173,7 @@ func completeBench(cmd *cobra.Command) {
 	complete(cmd, "host", netnsNames)
 	complete(cmd, "from-if", interfaces())
 	complete(cmd, "html", files("html"))
-	for _, flag := range []string{"rounds", "trial", "calm", "from-address", "to-address"} {
-		complete(cmd, flag, cobra.NoFileCompletions)
-	}
+	complete(cmd, "bin", anyFile())
 }
 
 // lastOfList completes the last word of a list with commas.

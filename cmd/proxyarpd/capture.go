@@ -69,7 +69,10 @@ func completeCapture(cmd *cobra.Command) {
 	for _, flag := range []string{"read", "write"} {
 		complete(cmd, flag, files("pcap", "pcapng", "cap"))
 	}
-	cmd.ValidArgsFunction = words("arp", "dst", "ether", "host", "icmp", "ip", "net", "not", "port", "portrange", "src", "tcp", "udp", "vlan")
+	for _, flag := range []string{"control", "bpf-file", "expression-file", "file-list", "postrotate-command"} {
+		complete(cmd, flag, anyFile())
+	}
+	cmd.ValidArgsFunction = begun(words("arp", "dst", "ether", "host", "icmp", "ip", "net", "not", "port", "portrange", "src", "tcp", "udp", "vlan"))
 }
 
 // captureEnds are the signals that end a capture as ^C does: what was captured is

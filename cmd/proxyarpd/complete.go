@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -47,10 +48,21 @@ func newCompletion(p *program) *cobra.Command {
 	}
 }
 
-// complete says how the value of a flag of cmd is completed.
+// complete says how the value of a flag of cmd is completed. Where nothing says so nothing is proposed.
 func complete(cmd *cobra.Command, flag string, how cobra.CompletionFunc) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, how); err != nil {
+	if err := cmd.RegisterFlagCompletionFunc(flag, begun(how)); err != nil {
 		panic(err) // there is no such flag: each start would show it
+	}
+}
+
+// begun leaves of what how proposes the words that begin as what is typed.
+func begun(how cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		all, directive := how(cmd, args, typed)
+		if directive&(cobra.ShellCompDirectiveFilterFileExt|cobra.ShellCompDirectiveFilterDirs) != 0 {
+			return all, directive
+		}
+		return slices.DeleteFunc(slices.Clone(all), func(w cobra.Completion) bool { return !strings.HasPrefix(w, typed) }), directive
 	}
 }
 
@@ -72,8 +84,8 @@ func anyFile() cobra.CompletionFunc {
 // interfaces completes names of interfaces, and what else the flag takes.
 func interfaces(more ...string) cobra.CompletionFunc {
 	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		all, _ := net.Interfaces() // without them there is nothing to complete
-		names := slices.Clone(more)
+		all, _ := net.Interfaces()  // without them there is nothing to complete
+		names := slices.Clone(more) // which the next call has, too
 		for _, i := range all {
 			names = append(names, i.Name)
 		}
@@ -100,7 +112,4 @@ func completeRun(cmd *cobra.Command) {
 	complete(cmd, "control", anyFile())
 	complete(cmd, "state-dir", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 	complete(cmd, "config", files("yaml", "yml"))
-	for _, free := range []string{"gateway", "proxy", "punt", "mac"} {
-		complete(cmd, free, cobra.NoFileCompletions)
-	}
 }

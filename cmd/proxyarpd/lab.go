@@ -73,7 +73,6 @@ func newLabUp(p *program) *cobra.Command {
 		forms = append(forms, string(f))
 	}
 	complete(cmd, "form", words(forms...))
-	complete(cmd, "pods", cobra.NoFileCompletions)
 	return cmd
 }
 
@@ -206,12 +205,12 @@ func newLabExec() *cobra.Command {
 		Example:     "  proxyarpd lab exec host0 ip route\n  proxyarpd lab exec --name other ns0 -- sh -c 'ip neigh; ip route'",
 		Annotations: map[string]string{exit0: "that of COMMAND, whatever it is"},
 		RunE:        func(_ *cobra.Command, args []string) error { return labExec(name, args) },
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		ValidArgsFunction: begun(func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveDefault
 			}
 			return labNodes(name), cobra.ShellCompDirectiveNoFileComp
-		},
+		}),
 	}
 	labName(cmd, &name, defaultLab)
 	cmd.Flags().SetInterspersed(false) // flags behind NODE are COMMAND's

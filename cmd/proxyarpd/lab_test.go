@@ -69,11 +69,17 @@ func TestUpExecDown(t *testing.T) {
 		{args: "exec --name LAB ns0 no-such-program", code: 1, stderr: "proxyarpd: exec: \"no-such-program\": executable file not found in $PATH\n"},
 		{args: "exec --name LAB-not ns0 true", code: 1, stderr: "proxyarpd: lab LAB-not: there is none; make it with proxyarpd lab up\n"},
 		{args: "exec --name LAB ns0", code: 2, stderr: "proxyarpd: lab exec: give a node and a command: proxyarpd lab exec host0 ip route\n"},
+		{args: "__complete exec --name LAB ns", stdout: "ns0\nns1\n:4\n", stderr: "Completion ended with directive: ShellCompDirectiveNoFileComp\n"},
+		{args: "__complete exec --name LAB-not ns", stdout: ":4\n", stderr: "Completion ended with directive: ShellCompDirectiveNoFileComp\n"},
+		{args: "__complete down --name LAB", stdout: "LAB\n:4\n", stderr: "Completion ended with directive: ShellCompDirectiveNoFileComp\n"},
 		{args: "up --name LAB --form calico", code: 1, stderr: "proxyarpd: lab LAB is up already, in form article with 1 pods a host: remove it first with proxyarpd lab down --name LAB\n"},
 		{args: "down --name LAB", stdout: "lab LAB is removed\n"},
 		{args: "down --name LAB", stdout: "lab LAB: there is none\n"},
 	} {
 		args := []string{"lab"}
+		if rest, ok := strings.CutPrefix(c.args, "__complete "); ok {
+			args, c.args = []string{"__complete", "lab"}, rest
+		}
 		quoted := strings.Split(strings.ReplaceAll(c.args, "LAB", name), "'")
 		args = append(args, strings.Fields(quoted[0])...)
 		if len(quoted) > 1 {

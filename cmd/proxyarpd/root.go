@@ -51,6 +51,7 @@ func newRoot(p *program) *cobra.Command {
 		&cobra.Group{ID: groupOther, Title: "Other"},
 	)
 	root.CompletionOptions.DisableDefaultCmd = true // there is our own
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	help := newHelp()
 	root.SetHelpCommand(help)
 	root.AddCommand(help)
@@ -160,14 +161,14 @@ func newHelp() *cobra.Command {
 			}
 			return at.Help()
 		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			at, _, err := cmd.Root().Find(args)
-			if err != nil {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			at, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			var names []cobra.Completion
 			for _, c := range at.Commands() {
-				if isListed(c) {
+				if isListed(c) && strings.HasPrefix(c.Name(), typed) {
 					names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
 				}
 			}
