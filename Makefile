@@ -98,6 +98,11 @@ check-generate: ## are the generated files what `make generate` makes?
 	git diff --exit-code --stat -- $(GENERATED) $(CLANG_FILE) || \
 		{ echo "check-generate: the files above are not what make generate makes: commit them"; exit 1; }
 
+# go test fails where deploy/man is not what this makes.
+.PHONY: generate-man
+generate-man: ## make the manual, deploy/man, from the commands
+	$(GO) test -count=1 ./cmd/proxyarpd -run '^TestManual$$' -args -update-man
+
 .PHONY: figures
 figures: ## measure beside the kernel, in namespaces (root; FIGURES=--quick passes flags)
 	@[ "$(ROOT)" = yes ] || { echo "make figures needs root: it makes network namespaces (try: sudo make figures)" >&2; exit 1; }

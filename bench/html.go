@@ -3,7 +3,7 @@ package bench
 import (
 	_ "embed"
 	"fmt"
-	"html/template"
+	"html"
 	"io"
 	"maps"
 	"slices"
@@ -11,71 +11,114 @@ import (
 	"time"
 )
 
+// pageHead is the page up to its body's text, with TITLE for the title.
+//
 //go:embed report.html
-var pageText string
+var pageHead string
 
-var page = template.Must(template.New("report").Parse(pageText))
+// htmlPage is a page that is being written. A template would be shorter, but with html/template the linker keeps every
+// method of every type: 3 MB of the program, of which the daemon would hold one.
+type htmlPage struct{ b strings.Builder }
+
+// printf appends markup; what args hold is text, and is escaped unless it is of the type markup.
+func (p *htmlPage) printf(format string, args ...any) {
+	for i, a := range args {
+		if s, ok := a.(string); ok {
+			args[i] = html.EscapeString(s)
+		}
+	}
+	fmt.Fprintf(&p.b, format, args...)
+}
+
+// markup is HTML as it is.
+type markup string
 
 // HTML writes a page that needs nothing else: circumstances, plots and all rows.
 func (r *Report) HTML(w io.Writer) error {
-	data := struct {
-		*Report
-		Title         string
-		Facts, Detail [][2]string
-		Charts        []htmlChart
-		Works         []htmlWork
-	}{Report: r, Title: "proxyarpd bench, " + r.Circumstances.Began.Format(time.DateOnly), Facts: r.facts(), Detail: r.detail()}
-	for _, p := range r.plots() {
-		if c, ok := r.chart(p); ok {
-			data.Charts = append(data.Charts, htmlChart{c.title, template.HTML(c.svg())})
-		}
+	p := new(htmlPage)
+	title := "proxyarpd bench, " + r.Circumstances.Began.Format(time.DateOnly)
+	p.b.WriteString(strings.Replace(pageHead, "TITLE", html.EscapeString(title), 1))
+	p.printf("<h1>%s</h1>\n", title)
+	if noisy := r.Noisy; noisy != "" {
+		p.printf("<p class=\"alarm\">Noisy: %s. Trust ratios more than figures, and neither much.</p>\n", noisy)
 	}
-	data.Works = r.htmlWorks()
-	if err := page.Execute(w, data); err != nil {
+	if !r.Circumstances.Complete {
+		p.printf("<p class=\"alarm\">Interrupted: not all was measured.</p>\n")
+	}
+	p.facts(r.facts())
+	p.printf("\n<details><summary>All circumstances</summary><div class=\"scroll\">")
+	p.facts(r.detail())
+	p.printf("</div></details>\n")
+	p.charts(r)
+	for row := range r.Rows {
+		p.row(r, row)
+	}
+	if len(r.Rows) > 0 {
+		p.printf("</tbody></table></div>\n")
+	}
+	for _, note := range r.Notes {
+		p.printf("<p>%s</p>\n", note)
+	}
+	p.printf("</main>\n</body>\n</html>\n")
+	if _, err := io.WriteString(w, p.b.String()); err != nil {
 		return fmt.Errorf("bench: write the page: %w", err)
 	}
 	return nil
 }
 
-type htmlChart struct {
-	Title string
-	SVG   template.HTML
-}
-
-// htmlWork is a table of one kind of work.
-type htmlWork struct {
-	Name, How string
-	Rows      []htmlRow
-}
-
-type htmlRow struct {
-	First                                                                    bool // of its work
-	Work, Contestant, Median, Unit, Spread, Ratio, Ceiling, Lost, Dup, Reord string
-	Note                                                                     string
-	Failed                                                                   bool
-}
-
-func (r *Report) htmlWorks() (works []htmlWork) {
-	last := ""
-	for _, row := range r.Rows {
-		if len(works) == 0 || works[len(works)-1].Name != row.Method {
-			works = append(works, htmlWork{Name: row.Method, How: r.Methods[row.Method]})
-		}
-		h := htmlRow{First: row.Work != last, Work: row.Work, Contestant: row.Contestant, Median: "-", Unit: row.Unit, Note: row.note()}
-		last = row.Work
-		if row.Median == nil {
-			h.Note, h.Failed = "not measured: "+row.Failed, true
-		} else {
-			h.Median, h.Spread = number(*row.Median), number(row.Spread[0])+" to "+number(row.Spread[1])
-			h.Ratio, _, _ = strings.Cut(row.comparison(r.Base), "\t")
-			h.Ceiling = row.ceiling()
-			counts := strings.Split(row.counts(), "\t")
-			h.Lost, h.Dup, h.Reord = counts[0], counts[1], counts[2]
-		}
-		w := &works[len(works)-1]
-		w.Rows = append(w.Rows, h)
+// facts appends a table of names and values.
+func (p *htmlPage) facts(facts [][2]string) {
+	p.printf("<table>")
+	for _, f := range facts {
+		p.printf("<tr><th>%s</th><td>%s</td></tr>", f[0], f[1])
 	}
-	return works
+	p.printf("</table>")
+}
+
+func (p *htmlPage) charts(r *Report) {
+	head := "<h2>Plots</h2>\n<div class=\"charts\">\n"
+	tail := ""
+	for _, plot := range r.plots() {
+		if c, ok := r.chart(plot); ok {
+			p.printf("%s<figure><figcaption>%s</figcaption>\n%s</figure>\n", markup(head), c.title, markup(c.svg()))
+			head, tail = "", "</div>\n"
+		}
+	}
+	p.b.WriteString(tail)
+}
+
+// row appends row i. Rows of one method are a table, whose head is the method.
+func (p *htmlPage) row(r *Report, i int) {
+	row := r.Rows[i]
+	newMethod := i == 0 || r.Rows[i-1].Method != row.Method
+	if newMethod {
+		if i > 0 {
+			p.printf("</tbody></table></div>\n")
+		}
+		p.printf("<h2>%s</h2>\n<p class=\"how\">%s</p>\n<div class=\"scroll\"><table>\n", row.Method, r.Methods[row.Method])
+		p.printf("<thead><tr><th>work</th><th>contestant</th><th class=\"n\">median</th><th>unit</th><th class=\"n\">lowest to highest</th>"+
+			"<th class=\"n\">ratio to %s</th><th class=\"n\">ceiling</th><th class=\"n\">lost</th><th class=\"n\">doubled</th><th class=\"n\">reordered</th>"+
+			"<th>note</th></tr></thead>\n<tbody>\n", r.Base)
+	}
+	if i == 0 || r.Rows[i-1].Work != row.Work {
+		p.printf("<tr class=\"first\"><td class=\"work\">%s</td>", row.Work)
+	} else {
+		p.printf("<tr><td class=\"work\"></td>")
+	}
+	median, spread, ratio, ceiling, note, class := "-", "", "", "", row.note(), "note"
+	counts := []string{"", "", ""} // lost, doubled, reordered
+	if row.Median == nil {
+		note, class = "not measured: "+row.Failed, "note failed"
+	} else {
+		median, spread = number(*row.Median), number(row.Spread[0])+" to "+number(row.Spread[1])
+		ratio, _, _ = strings.Cut(row.comparison(r.Base), "\t")
+		ceiling, counts = row.ceiling(), strings.Split(row.counts(), "\t")
+	}
+	p.printf("<td class=\"who\">%s</td><td class=\"n\">%s</td><td>%s</td>", row.Contestant, median, row.Unit)
+	for _, cell := range []string{spread, ratio, ceiling, counts[0], counts[1], counts[2]} {
+		p.printf("<td class=\"n\">%s</td>", cell)
+	}
+	p.printf("<td class=\"%s\">%s</td></tr>\n", class, note)
 }
 
 // facts are the circumstances that everybody wants to know.

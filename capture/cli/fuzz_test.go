@@ -49,7 +49,7 @@ var readings = [][]string{
 // printed runs the command over a file and gives what a terminal would get.
 func printed(args ...string) (string, error) {
 	var out, errw bytes.Buffer
-	err := Run(context.Background(), args, Env{Out: &out, Err: &errw, Control: "/nowhere/proxyarpd.sock"})
+	err := Run(context.Background(), args, Env{Out: &out, Err: &errw})
 	text := out.String() + errw.String()
 	if err != nil {
 		text += err.Error()

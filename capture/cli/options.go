@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"proxyarpd/capture"
+	"proxyarpd/capture/dissect"
 	"proxyarpd/capture/pcapfile"
 )
 
@@ -22,8 +22,8 @@ type Usage string
 
 func (u Usage) Error() string { return string(u) }
 
-// ErrHelp says that the help was asked for, and has been printed.
-var ErrHelp = pflag.ErrHelp
+// FlagGroup is the annotation of a flag that names its heading in the help.
+const FlagGroup = "group"
 
 // options are what the command line says. Fields have the names of tcpdump's
 // options where they have one.
@@ -62,6 +62,8 @@ type options struct {
 	control string
 	bpfFile string
 
+	expressionFile, precision string
+
 	packetType, fileList, postRotate, stampType         string
 	asDot, rawHandles, foreign, listStampTypes, version bool
 }
@@ -69,17 +71,23 @@ type options struct {
 // verdictModes are the values of --verdict.
 var verdictModes = []string{"suffix", "line", "json", "off"}
 
-const usage = `usage: proxyarpd capture [flags] [expression]
+// Choices are the values of the flags that take one of few words, by the flag's name.
+func Choices() map[string][]string {
+	return map[string][]string{
+		"verdict": verdictModes, "direction": {"in", "out", "inout"}, "packet-type": dissect.Types,
+		"time-stamp-precision": {"micro", "nano"}, "time-stamp-type": stampTypes[:1],
+	}
+}
 
-tcpdump's options, and beside them:
-  --verdict suffix|line|json|off   how to show what became of a packet (suffix)
-  --drops                          only what was dropped
-  --reason GLOB                    only verdicts with such a reason, or of such a kind; repeatable
-  --summary                        no lines, but counts by verdict and interface at the end
-  --control PATH                   control socket of the daemon
-  --bpf-file FILE                  a filter as printed by tcpdump -ddd, instead of an expression
-
-`
+// verdictFlags are those that tcpdump does not have.
+func (o *options) verdictFlags(f *pflag.FlagSet, control string) {
+	f.StringVar(&o.verdict, "verdict", "suffix", "how to show what became of a packet, a `mode`: suffix, line, json or off")
+	f.BoolVar(&o.drops, "drops", false, "only what was dropped")
+	f.StringArrayVar(&o.reasons, "reason", nil, "only verdicts whose reason or kind the `glob` matches; repeatable")
+	f.BoolVar(&o.summary, "summary", false, "no lines, but counts by verdict and interface at the end")
+	f.StringVar(&o.control, "control", control, "`path` of the control socket")
+	f.StringVar(&o.bpfFile, "bpf-file", "", "instead of an expression, the filter in this `file`, as printed by tcpdump -ddd")
+}
 
 func (o *options) flags(control string) *pflag.FlagSet {
 	f := pflag.NewFlagSet("capture", pflag.ContinueOnError)
@@ -87,10 +95,12 @@ func (o *options) flags(control string) *pflag.FlagSet {
 	f.SortFlags = false
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
+	o.verdictFlags(f, control)
+	f.VisitAll(func(flag *pflag.Flag) { flag.Annotations = map[string][]string{FlagGroup: {"Verdicts"}} })
 	f.StringArrayVarP(&o.interfaces, "interface", "i", nil, "capture on this `interface`: a name, a glob, or any; repeatable")
 	f.IntVarP(&o.count, "packets", "c", 0, "end after that many `packets`")
 	f.IntVarP(&o.snap, "snapshot-length", "s", 0, "`bytes` of each packet to keep; 0: 262144")
-	f.StringVarP(&o.direction, "direction", "Q", "inout", "in, out or inout")
+	f.StringVarP(&o.direction, "direction", "Q", "inout", "packets of this `direction`: in, out or inout")
 	f.IntVarP(&o.buffer, "buffer-size", "B", 0, "`KiB` of packets that may wait to be printed or written")
 	f.BoolVarP(&o.noPromisc, "no-promiscuous-mode", "p", false, "do not put the interface into promiscuous mode")
 	f.StringVarP(&o.read, "read", "r", "", "read packets from this `file`, - is standard input")
@@ -120,50 +130,38 @@ func (o *options) flags(control string) *pflag.FlagSet {
 	f.BoolVarP(&o.noChecksum, "dont-verify-checksums", "K", false, "do not verify checksums")
 	f.BoolVar(&o.nano, "nano", false, "print nanoseconds")
 	o.tcpdumpFlags(f)
-	f.StringVar(&o.verdict, "verdict", "suffix", "")
-	f.BoolVar(&o.drops, "drops", false, "")
-	f.StringArrayVar(&o.reasons, "reason", nil, "")
-	f.BoolVar(&o.summary, "summary", false, "")
-	f.StringVar(&o.control, "control", control, "")
-	f.StringVar(&o.bpfFile, "bpf-file", "", "")
-	return f
-}
-
-// parse reads a command line.
-func parse(args []string, control string, out io.Writer) (*options, error) {
-	o := &options{}
-	f := o.flags(control)
-	var expressionFile, precision, user string
-	f.StringVarP(&expressionFile, "expression-file", "F", "", "read the expression from this `file`")
-	f.StringVar(&precision, "time-stamp-precision", "", "micro or nano")
+	f.StringVarP(&o.expressionFile, "expression-file", "F", "", "read the expression from this `file`")
+	f.StringVar(&o.precision, "time-stamp-precision", "", "`unit` of the time stamps that are printed: micro or nano")
 	f.Bool("micro", false, "print microseconds")
 	f.Bool("immediate-mode", false, "for tcpdump's sake: packets are always told of at once")
 	f.BoolVarP(&o.noOptimize, "no-optimize", "O", false, "with -d or -r: leave the filter as it was generated")
-	f.StringVarP(&user, "relinquish-privileges", "Z", "", "for tcpdump's sake: the `user` does not change")
-	err := f.Parse(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprint(out, usage, f.FlagUsages())
-		return nil, ErrHelp
-	}
-	if err != nil {
-		return nil, Usage(err.Error() + "; see proxyarpd capture --help")
-	}
-	switch precision {
+	f.StringP("relinquish-privileges", "Z", "", "for tcpdump's sake: the `user` does not change")
+	f.VisitAll(func(flag *pflag.Flag) {
+		if flag.Annotations == nil {
+			flag.Annotations = map[string][]string{FlagGroup: {"tcpdump's options"}}
+		}
+	})
+	return f
+}
+
+// complete takes what stands behind the options, and finds what does not go together. f has been parsed.
+func (o *options) complete(f *pflag.FlagSet, expression []string) error {
+	switch o.precision {
 	case "", "micro":
 	case "nano":
 		o.nano = true
 	default:
-		return nil, Usage(fmt.Sprintf("--time-stamp-precision %s: want micro or nano", precision))
+		return Usage(fmt.Sprintf("--time-stamp-precision %s: want micro or nano", o.precision))
 	}
-	o.expression = strings.Join(f.Args(), " ")
-	if expressionFile != "" { // it goes before what stands on the command line, as with tcpdump
-		text, err := readExpression(expressionFile)
+	o.expression = strings.Join(expression, " ")
+	if o.expressionFile != "" { // it goes before what stands on the command line, as with tcpdump
+		text, err := readExpression(o.expressionFile)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		o.expression = text
 	}
-	return o, o.check(f)
+	return o.check(f)
 }
 
 // maxExpression bounds a file with an expression, bytes.

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/spf13/pflag"
+
 	"proxyarpd/capture"
 	"proxyarpd/capture/dissect"
 	"proxyarpd/capture/filter"
@@ -23,7 +25,6 @@ import (
 // Env is what the command needs of the program around it.
 type Env struct {
 	Out, Err io.Writer
-	Control  string // default of --control
 	Version  string
 	// Counts asks for the counts so far, Flush for what was written to be in
 	// the file: tcpdump's SIGUSR1 and SIGUSR2. nil never does.
@@ -50,12 +51,27 @@ type run struct {
 	srcMu     sync.Mutex // held while src is replaced
 }
 
-// Run is the command. An error that is a Usage is the caller's fault; ErrHelp
-// says that the help was printed. When ctx ends, the summary is printed and the
-// result is nil.
-func Run(ctx context.Context, args []string, env Env) (err error) {
-	o, err := parse(args, env.Control, env.Out)
-	if err != nil {
+// Command is `proxyarpd capture`, for one run.
+type Command struct {
+	options options
+	flags   *pflag.FlagSet
+}
+
+// NewCommand makes the command. control is the default of --control.
+func NewCommand(control string) *Command {
+	c := new(Command)
+	c.flags = c.options.flags(control)
+	return c
+}
+
+// Flags are the command's: tcpdump's and its own. The caller parses them before Run.
+func (c *Command) Flags() *pflag.FlagSet { return c.flags }
+
+// Run is the command; expression is what stands behind the options. An error that is a Usage is the caller's fault.
+// When ctx ends, the summary is printed and the result is nil.
+func (c *Command) Run(ctx context.Context, expression []string, env Env) (err error) {
+	o := &c.options
+	if err := o.complete(c.flags, expression); err != nil {
 		return err
 	}
 	r := &run{Env: env, options: o, ctx: ctx}

@@ -1,11 +1,13 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"proxyarpd/bench"
 )
@@ -13,16 +15,25 @@ import (
 // errMoved is exit 1 of `bench compare`: the comparison was made, and something moved.
 var errMoved = errors.New("figures moved beyond their spread")
 
-func benchCompare(_ context.Context, args []string, out, _ io.Writer) error {
-	files, err := reportFiles("compare", "OLD.json NEW.json", 2, args, out)
+func newBenchCompare(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:         "compare OLD.json NEW.json",
+		Short:       "which figures moved beyond their spread between two reports",
+		Example:     "  proxyarpd bench compare old.json new.json",
+		Args:        reportFiles(2),
+		Annotations: map[string]string{exit0: "no figure moved", exit1: "figures moved beyond their spread, or failed"},
+		RunE:        func(_ *cobra.Command, args []string) error { return compareReports(args[0], args[1], p.text()) },
+
+		ValidArgsFunction: files("json"),
+	}
+}
+
+func compareReports(before, after string, out io.Writer) error {
+	old, err := readReport(before)
 	if err != nil {
 		return err
 	}
-	old, err := readReport(files[0])
-	if err != nil {
-		return err
-	}
-	now, err := readReport(files[1])
+	now, err := readReport(after)
 	if err != nil {
 		return err
 	}
@@ -36,36 +47,41 @@ func benchCompare(_ context.Context, args []string, out, _ io.Writer) error {
 	return nil
 }
 
-func benchHTML(_ context.Context, args []string, out, _ io.Writer) error {
-	return convertReport("html", args, out, (*bench.Report).HTML)
+func newBenchHTML(p *program) *cobra.Command {
+	return newConvert(p, "html", "turn a report into a page with plots", "  proxyarpd bench html report.json > report.html", (*bench.Report).HTML)
 }
 
-func benchTable(_ context.Context, args []string, out, _ io.Writer) error {
-	return convertReport("table", args, out, (*bench.Report).Markdown)
+func newBenchTable(p *program) *cobra.Command {
+	return newConvert(p, "table", "turn a report into the README's table", "  proxyarpd bench table report.json", (*bench.Report).Markdown)
 }
 
-func convertReport(name string, args []string, out io.Writer, write func(*bench.Report, io.Writer) error) error {
-	files, err := reportFiles(name, "REPORT.json", 1, args, out)
-	if err != nil {
-		return err
+// newConvert is a command that prints a report in another form.
+func newConvert(p *program, name, short, example string, write func(*bench.Report, io.Writer) error) *cobra.Command {
+	return &cobra.Command{
+		Use:     name + " REPORT.json",
+		Short:   short,
+		Example: example,
+		Args:    reportFiles(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			r, err := readReport(args[0])
+			if err != nil {
+				return err
+			}
+			return write(r, p.text())
+		},
+		ValidArgsFunction: files("json"),
 	}
-	r, err := readReport(files[0])
-	if err != nil {
-		return err
-	}
-	return write(r, out)
 }
 
-// reportFiles are the arguments of a subcommand that takes n reports.
-func reportFiles(name, usage string, n int, args []string, out io.Writer) ([]string, error) {
-	fs := newFlags("bench "+name, usage)
-	if err := parseFlags(fs, args, out); err != nil {
-		return nil, err
+// reportFiles is the Args of a command that takes n reports.
+func reportFiles(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			_, want, _ := strings.Cut(cmd.Use, " ")
+			return usagef("%s: want %s", title(cmd), want)
+		}
+		return nil
 	}
-	if fs.NArg() != n {
-		return nil, usagef("bench %s: want %s", name, usage)
-	}
-	return fs.Args(), nil
 }
 
 func readReport(name string) (*bench.Report, error) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"proxyarpd/internal/lab"
 )
 
@@ -30,17 +32,26 @@ type demo struct {
 	daemons []*demoDaemon
 }
 
-func labDemo(ctx context.Context, args []string, out, errw io.Writer) error {
-	fs, name := labFlags("demo", "[flags]", defaultLab+"-demo")
-	if err := parseFlags(fs, args, out); err != nil {
-		return err
+func newLabDemo(p *program) *cobra.Command {
+	name := ""
+	cmd := &cobra.Command{
+		Use:     "demo [--name NAME]",
+		Short:   "show pods talking through proxyarpd, in a lab of its own",
+		Long:    "demo makes a lab, runs proxyarpd on both hosts, shows what it does, and removes all of it: a minute.",
+		Example: "  proxyarpd lab demo",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return labDemo(cmd.Context(), name, p.text(), p.errw)
+		},
 	}
-	if err := noArguments(fs); err != nil {
-		return err
-	}
-	spec := lab.Spec{Name: *name, Transient: true}
-	if err := spec.Validate(); err != nil || *name == "" {
-		return usagef("lab demo: --name %q cannot be a lab's name", *name)
+	labName(cmd, &name, defaultLab+"-demo")
+	return cmd
+}
+
+func labDemo(ctx context.Context, name string, out, errw io.Writer) error {
+	spec := lab.Spec{Name: name, Transient: true}
+	if err := spec.Validate(); err != nil || name == "" {
+		return usagef("lab demo: --name %q cannot be a lab's name", name)
 	}
 	if err := mayLab(); err != nil {
 		return err

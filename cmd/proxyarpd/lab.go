@@ -3,69 +3,86 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"proxyarpd/internal/lab"
 )
 
 const defaultLab = "proxyarpd"
 
-var labCommand = command{
-	name:     "lab",
-	synopsis: "the two-host lab in network namespaces: up, down, exec, demo",
-	run:      runLab,
+const labLong = `lab makes, enters and removes two hosts with pods, in network namespaces that ip netns sees. A lab
+called NAME has the namespaces NAME-host0, NAME-host1, NAME-ns0, ... It needs root.`
+
+const labExample = `  proxyarpd lab demo                           # all of it, by itself, in a lab of its own
+  proxyarpd lab up --form calico --pods 3
+  proxyarpd lab exec host0 proxyarpd run --control /run/proxyarpd-host0.sock
+  proxyarpd lab exec pod0-0 ping -c 3 10.65.1.2
+  proxyarpd lab down`
+
+func newLab(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "lab COMMAND",
+		Short:   "the two-host lab in network namespaces: up, down, exec, demo",
+		Long:    labLong,
+		Example: labExample,
+		GroupID: groupLab,
+		Args:    cobra.ArbitraryArgs, // RunE names the one that is no command
+		RunE:    noCommand,
+	}
+	cmd.AddCommand(newLabUp(p), newLabDown(p), newLabExec(), newLabDemo(p))
+	return cmd
 }
 
-var labCommands = []command{
-	{name: "up", synopsis: "make the lab", run: labUp},
-	{name: "down", synopsis: "remove the lab", run: labDown},
-	{name: "exec", synopsis: "run a command in one of its namespaces", run: labExec},
-	{name: "demo", synopsis: "show pods talking through proxyarpd, in a lab of its own", run: labDemo},
+// labName is --name of the lab's commands.
+func labName(cmd *cobra.Command, at *string, lab string) {
+	cmd.Flags().StringVar(at, "name", lab, "`NAME` of the lab: its namespaces are called NAME-host0, NAME-ns0, ...")
+	complete(cmd, "name", labNames)
 }
 
-func runLab(ctx context.Context, args []string, out, errw io.Writer) error {
-	if len(args) == 0 {
-		return usagef("lab: say up, down, exec or demo; see proxyarpd lab --help")
-	}
-	switch args[0] {
-	case "-h", "-help", "--help", "help":
-		printCommands(out, "proxyarpd lab COMMAND", labCommands)
-		return nil
-	}
-	for _, c := range labCommands {
-		if c.name == args[0] {
-			return c.run(ctx, args[1:], out, errw)
-		}
-	}
-	return usagef("lab: no command %q: there are up, down, exec and demo", args[0])
+// labNames completes the names of the labs that there are.
+func labNames(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return lab.Names(), cobra.ShellCompDirectiveNoFileComp
 }
 
-func labFlags(name, usage, lab string) (*flag.FlagSet, *string) {
-	fs := newFlags("lab "+name, usage)
-	return fs, fs.String("name", lab, "`NAME` of the lab: its namespaces are called NAME-host0, NAME-ns0, ...")
+func newLabUp(p *program) *cobra.Command {
+	var (
+		spec lab.Spec
+		form string
+	)
+	cmd := &cobra.Command{
+		Use:     "up [--name NAME] [--form FORM] [--pods N]",
+		Short:   "make the lab",
+		Long:    "up makes the lab and prints what to type next. A lab that is up already, as it is asked for, is fine.",
+		Example: "  proxyarpd lab up\n  proxyarpd lab up --name other --form slash32",
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spec.Form = lab.Form(form)
+			return labUp(cmd.Context(), spec, p.text())
+		},
+	}
+	labName(cmd, &spec.Name, defaultLab)
+	cmd.Flags().StringVar(&form, "form", string(lab.FormArticle), "`FORM` of the pods' wiring: article (/24 addresses), slash32 or calico")
+	cmd.Flags().Var(&scalar[int]{&spec.PodsPerHost, parseNumber, "N"}, "pods", "`N` pods a host (default 1, with --form calico 2)")
+	var forms []string
+	for _, f := range lab.Forms() {
+		forms = append(forms, string(f))
+	}
+	complete(cmd, "form", words(forms...))
+	return cmd
 }
 
-func labUp(ctx context.Context, args []string, out, _ io.Writer) error {
-	fs, name := labFlags("up", "[flags]", defaultLab)
-	form := fs.String("form", string(lab.FormArticle), "`FORM` of the pods' wiring: article (/24 addresses), slash32 or calico")
-	pods := fs.Int("pods", 0, "`N` pods a host (default 1, with --form calico 2)")
-	if err := parseFlags(fs, args, out); err != nil {
-		return err
+func labUp(ctx context.Context, spec lab.Spec, out io.Writer) error {
+	if spec.PodsPerHost < 0 {
+		return usagef("lab up: --pods %d: give 1 or more", spec.PodsPerHost)
 	}
-	if err := noArguments(fs); err != nil {
-		return err
-	}
-	if *pods < 0 {
-		return usagef("lab up: --pods %d: give 1 or more", *pods)
-	}
-	if *name == "" {
+	if spec.Name == "" {
 		return usagef("lab up: --name must not be empty")
 	}
-	spec := lab.Spec{Name: *name, Form: lab.Form(*form), PodsPerHost: *pods}
 	if err := spec.Validate(); err != nil {
 		return usageError("lab up: " + strings.TrimPrefix(err.Error(), "lab: "))
 	}
@@ -82,7 +99,7 @@ func labUp(ctx context.Context, args []string, out, _ io.Writer) error {
 		}
 		return err
 	}
-	fmt.Fprintf(out, "lab %s is up\n\n", *name)
+	fmt.Fprintf(out, "lab %s is up\n\n", spec.Name)
 	printLab(l, out)
 	return nil
 }
@@ -138,25 +155,32 @@ func printLab(l *lab.Lab, out io.Writer) {
 	fmt.Fprintf(out, "  %s\n", down)
 }
 
-func labDown(_ context.Context, args []string, out, errw io.Writer) error {
-	fs, name := labFlags("down", "[flags]", defaultLab)
-	if err := parseFlags(fs, args, out); err != nil {
-		return err
+func newLabDown(p *program) *cobra.Command {
+	name := ""
+	cmd := &cobra.Command{
+		Use:     "down [--name NAME]",
+		Short:   "remove the lab",
+		Long:    "down removes the lab with its namespaces and interfaces. Processes in them go on, and are named.",
+		Example: "  proxyarpd lab down --name other",
+		Args:    noArguments,
+		RunE:    func(*cobra.Command, []string) error { return labDown(name, p.text(), p.errw) },
 	}
-	if err := noArguments(fs); err != nil {
-		return err
-	}
-	if err := (lab.Spec{Name: *name}).Validate(); err != nil || *name == "" {
-		return usagef("lab down: --name %q is no lab's name", *name)
+	labName(cmd, &name, defaultLab)
+	return cmd
+}
+
+func labDown(name string, out, errw io.Writer) error {
+	if err := (lab.Spec{Name: name}).Validate(); err != nil || name == "" {
+		return usagef("lab down: --name %q is no lab's name", name)
 	}
 	if err := mayLab(); err != nil {
 		return err
 	}
-	procs, err := lab.Processes(*name)
+	procs, err := lab.Processes(name)
 	if err != nil {
 		return err
 	}
-	found, err := lab.Remove(*name)
+	found, err := lab.Remove(name)
 	if err != nil {
 		return err
 	}
@@ -165,19 +189,47 @@ func labDown(_ context.Context, args []string, out, errw io.Writer) error {
 			node, strings.Trim(fmt.Sprint(pids), "[]"))
 	}
 	if !found {
-		fmt.Fprintf(out, "lab %s: there is none\n", *name)
+		fmt.Fprintf(out, "lab %s: there is none\n", name)
 		return nil
 	}
-	fmt.Fprintf(out, "lab %s is removed\n", *name)
+	fmt.Fprintf(out, "lab %s is removed\n", name)
 	return nil
 }
 
-func labExec(_ context.Context, args []string, out, _ io.Writer) error {
-	fs, name := labFlags("exec", "[flags] NODE [--] COMMAND [ARGUMENT...]", defaultLab)
-	if err := parseFlags(fs, args, out); err != nil {
-		return err
+func newLabExec() *cobra.Command {
+	name := ""
+	cmd := &cobra.Command{
+		Use:         "exec [--name NAME] NODE [--] COMMAND [ARGUMENT...]",
+		Short:       "run a command in one of its namespaces",
+		Long:        "exec becomes the command, in the network namespace of a node: host0, host1, ns0, pod0-0, ...",
+		Example:     "  proxyarpd lab exec host0 ip route\n  proxyarpd lab exec --name other ns0 -- sh -c 'ip neigh; ip route'",
+		Annotations: map[string]string{exit0: "that of COMMAND, whatever it is"},
+		RunE:        func(_ *cobra.Command, args []string) error { return labExec(name, args) },
+		ValidArgsFunction: begun(func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
+			return labNodes(name), cobra.ShellCompDirectiveNoFileComp
+		}),
 	}
-	argv := fs.Args()
+	labName(cmd, &name, defaultLab)
+	cmd.Flags().SetInterspersed(false) // flags behind NODE are COMMAND's
+	return cmd
+}
+
+// labNodes are the names of a lab's nodes, for completion.
+func labNodes(name string) (nodes []cobra.Completion) {
+	l, err := lab.Open(name)
+	if err != nil {
+		return nil
+	}
+	for _, n := range l.Nodes() {
+		nodes = append(nodes, n.Name)
+	}
+	return nodes
+}
+
+func labExec(name string, argv []string) error {
 	if len(argv) > 1 && argv[1] == "--" {
 		argv = append(argv[:1:1], argv[2:]...)
 	}
@@ -187,9 +239,9 @@ func labExec(_ context.Context, args []string, out, _ io.Writer) error {
 	if err := mayLab(); err != nil {
 		return err
 	}
-	l, err := lab.Open(*name)
+	l, err := lab.Open(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("lab %s: there is none; make it with proxyarpd lab up", *name)
+		return fmt.Errorf("lab %s: there is none; make it with proxyarpd lab up", name)
 	}
 	if err != nil {
 		return err

@@ -11,49 +11,67 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/printable"
 )
 
-var statusCommand = command{
-	name:     "status",
-	synopsis: "tell what a running daemon does",
-	run: func(ctx context.Context, args []string, out, _ io.Writer) error {
-		fs := newFlags("status", "[flags]")
-		format := fs.String("o", "table", "`format`: table or json")
-		wait := fs.Duration("wait", 0, "wait that long for the daemon to appear and to be ready")
-		path := fs.String("control", daemon.DefaultControl, "`path` of the control socket")
-		if err := parseFlags(fs, args, out); err != nil {
-			return err
-		}
-		if err := noArguments(fs); err != nil {
-			return err
-		}
-		if *format != "table" && *format != "json" {
-			return usagef("status: -o %q: want table or json", *format)
-		}
-		if *wait < 0 {
-			return usagef("status: --wait %s: want a duration from 0 up", *wait)
-		}
-		s, err := daemon.Query(ctx, *path, *wait)
-		if err != nil {
-			return err
-		}
-		if *format == "json" {
-			enc := json.NewEncoder(printable.NewJSONWriter(out))
-			enc.SetIndent("", "  ")
-			err = enc.Encode(s)
-		} else {
-			err = printStatus(out, s)
-		}
-		if err != nil {
-			return err
-		}
-		if *wait > 0 && !s.Ready {
-			return fmt.Errorf("%s: not ready after %s: %s", *path, *wait, s.NotReady)
-		}
-		return nil
-	},
+const statusLong = `status shows what a running daemon does: its interfaces, what is answered there, and every counter
+that is not 0. With --wait it waits for the daemon to appear and to be ready: every workload
+interface that is up is answered and, unless the engine is none, forwarded.`
+
+const statusExample = `  proxyarpd status
+  proxyarpd status --wait 10s
+  proxyarpd status -o json | jq .forward.drops`
+
+func newStatus(p *program) *cobra.Command {
+	var (
+		format string
+		wait   time.Duration
+		path   string
+	)
+	cmd := &cobra.Command{
+		Use:         "status [-o table|json] [--wait DURATION] [--control PATH]",
+		Short:       "tell what a running daemon does",
+		Long:        statusLong,
+		Example:     statusExample,
+		GroupID:     groupLook,
+		Args:        noArguments,
+		Annotations: map[string]string{exit1: "no daemon answers, or with --wait none was ready in time"},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return showStatus(cmd.Context(), p.text(), path, format, wait)
+		},
+	}
+	outputFlag(cmd.Flags(), &format, "table", "json")
+	cmd.Flags().Var(&scalar[time.Duration]{&wait, parseDuration, "DURATION"}, "wait", "wait that long for the daemon to appear and to be ready")
+	cmd.Flags().StringVar(&path, "control", daemon.DefaultControl, controlUsage)
+	complete(cmd, "output", words("table", "json"))
+	complete(cmd, "wait", words("1s", "10s", "1m"))
+	complete(cmd, "control", anyFile())
+	return cmd
+}
+
+// showStatus asks the daemon and prints its answer.
+func showStatus(ctx context.Context, out io.Writer, path, format string, wait time.Duration) error {
+	s, err := daemon.Query(ctx, path, wait)
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		enc := json.NewEncoder(printable.NewJSONWriter(out))
+		enc.SetIndent("", "  ")
+		err = enc.Encode(s)
+	} else {
+		err = printStatus(out, s)
+	}
+	if err != nil {
+		return err
+	}
+	if wait > 0 && !s.Ready {
+		return fmt.Errorf("%s: not ready after %s: %s", path, wait, s.NotReady)
+	}
+	return nil
 }
 
 // printStatus writes the table.

@@ -4,7 +4,6 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"path"
@@ -70,51 +69,88 @@ func Default() Config {
 	}
 }
 
-// Validate checks what the flags' types don't, and says what auto means.
+// ConfigError says that a value can't be, and why. Key is the name of the flag, and of the file's key.
+type ConfigError struct{ Key, Why string }
+
+func (e *ConfigError) Error() string { return "--" + e.Key + " " + e.Why }
+
+func badConfig(key, format string, args ...any) error {
+	return &ConfigError{Key: key, Why: fmt.Sprintf(format, args...)}
+}
+
+// Validate checks what the fields' types don't, and says what auto means. Its errors are ConfigErrors.
 func (c *Config) Validate() error {
 	if c.Engine == EngineAuto {
 		c.Engine = EngineAFPacket
 	}
 	if c.Engine != EngineNone && !slices.Contains(Forwarders(), c.Engine) {
-		return fmt.Errorf("--engine %q: want auto, %s or none", c.Engine, strings.Join(Forwarders(), ", "))
+		return badConfig("engine", "%q: want auto, %s or none", c.Engine, strings.Join(Forwarders(), ", "))
 	}
 	switch c.Claim {
 	case claim.Auto, claim.TCX, claim.Clsact, claim.None:
 	default:
-		return fmt.Errorf("--claim %q: want auto, tcx, clsact or none", c.Claim)
+		return badConfig("claim", "%q: want auto, tcx, clsact or none", c.Claim)
 	}
-	if len(c.Workloads) == 0 {
-		return errors.New("--workload: no interface would be answered")
-	}
-	for _, g := range slices.Concat(c.Workloads, c.Uplinks) {
-		if _, err := path.Match(g, ""); err != nil || g == "" {
-			return fmt.Errorf("--workload or --uplink %q is not a glob", g)
-		}
-	}
-	if slices.Contains(c.Uplinks, UplinkAuto) && len(c.Uplinks) > 1 {
-		return errors.New("--uplink auto stands alone")
+	if err := c.validateInterfaces(); err != nil {
+		return err
 	}
 	for _, a := range c.Gateways {
 		if !a.Is4() {
-			return fmt.Errorf("--gateway %s is not an IPv4 address", a)
+			return badConfig("gateway", "%s: want an IPv4 address", a)
 		}
 	}
-	for _, p := range slices.Concat(c.Proxy, c.Punt) {
-		if !p.IsValid() || !p.Addr().Is4() || p.Masked() != p {
-			return fmt.Errorf("--proxy or --punt %s is not an IPv4 prefix without host bits", p)
-		}
+	if err := validatePrefixes("proxy", c.Proxy); err != nil {
+		return err
+	}
+	if err := validatePrefixes("punt", c.Punt); err != nil {
+		return err
 	}
 	if c.RPFilter < 0 || c.RPFilter > 2 {
-		return fmt.Errorf("--rp-filter %d: want 0, 1 or 2", c.RPFilter)
+		return badConfig("rp-filter", "%d: want 0, 1 or 2", c.RPFilter)
 	}
 	if c.MAC.IsZero() || c.MAC.IsMulticast() {
-		return fmt.Errorf("--mac %s can't be an interface's address", c.MAC)
+		return badConfig("mac", "%s: want an address that an interface can have, neither zero nor a group's", c.MAC)
 	}
 	if c.StateDir == "" {
-		return errors.New("--state-dir: no directory")
+		return badConfig("state-dir", "is empty: name a directory")
 	}
 	if c.Control == "" || len(c.Control) > control.MaxPath {
-		return fmt.Errorf("--control %q: a socket's path has 1 to %d bytes", c.Control, control.MaxPath)
+		return badConfig("control", "%q: a socket's path has 1 to %d bytes", c.Control, control.MaxPath)
+	}
+	return nil
+}
+
+func (c *Config) validateInterfaces() error {
+	if len(c.Workloads) == 0 {
+		return badConfig("workload", "is empty: no interface would be answered")
+	}
+	if len(c.Uplinks) == 0 {
+		return badConfig("uplink", "is empty: name a glob, or auto")
+	}
+	for _, role := range []struct {
+		key   string
+		globs []string
+	}{{"workload", c.Workloads}, {"uplink", c.Uplinks}} {
+		for _, g := range role.globs {
+			if _, err := path.Match(g, ""); err != nil || g == "" {
+				return badConfig(role.key, "%q is not a glob: want a name, or a pattern such as cali*", g)
+			}
+		}
+	}
+	if slices.Contains(c.Uplinks, UplinkAuto) && len(c.Uplinks) > 1 {
+		return badConfig("uplink", "auto stands alone: leave it out, or the others")
+	}
+	return nil
+}
+
+func validatePrefixes(key string, prefixes []netip.Prefix) error {
+	for _, p := range prefixes {
+		switch {
+		case !p.IsValid() || !p.Addr().Is4():
+			return badConfig(key, "%s: want an IPv4 prefix", p)
+		case p.Masked() != p:
+			return badConfig(key, "%s has host bits: write %s, or %s/32", p, p.Masked(), p.Addr())
+		}
 	}
 	return nil
 }

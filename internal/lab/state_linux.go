@@ -194,6 +194,15 @@ func removeFile(path string) error {
 	return nil
 }
 
+// Names are those of the labs that there are, half made ones too, sorted.
+func Names() (names []string) {
+	paths, _ := filepath.Glob(statePath("*", ".json")) // the pattern is well-formed
+	for _, path := range paths {
+		names = append(names, strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "lab-"), ".json"))
+	}
+	return names
+}
+
 // Sweep removes the labs with random names whose processes were killed.
 func Sweep() error {
 	locks, err := filepath.Glob(statePath(randomPrefix+"*", ".lock"))

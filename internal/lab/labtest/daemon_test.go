@@ -1,9 +1,6 @@
 package labtest
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,43 +23,5 @@ func TestDaemonLivesAndDies(t *testing.T) {
 	refused := Start(t, l, "host1", args...)
 	if err := refused.Wait(t); err == nil || refused.Stderr() == "" {
 		t.Errorf("a second daemon in one namespace: %v\n%s", err, refused.Stderr())
-	}
-}
-
-func TestDemo(t *testing.T) {
-	name := cliLab(t)
-	Need(t, "ip", "ping", "iperf3")
-	out, errw, code := cli(t, "lab", "demo", "--name", name)
-	if code != 0 || !strings.Contains(out, "are removed") {
-		t.Errorf("exit %d\n%s%s", code, out, errw)
-	}
-	demoLeftNothing(t, name)
-}
-
-func TestInterruptedDemo(t *testing.T) {
-	name := cliLab(t)
-	Need(t, "ip", "ping", "iperf3")
-	cmd := exec.Command(Binary(t), "lab", "demo", "--name", name)
-	var out lockedBuffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	pod := watch(t, "/run/netns", name+"-ns1")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pod()
-	cmd.Process.Signal(os.Interrupt)
-	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 1 {
-		t.Errorf("exit %d\n%s", code, out.String())
-	}
-	demoLeftNothing(t, name)
-}
-
-func demoLeftNothing(t *testing.T, name string) {
-	t.Helper()
-	for _, pattern := range []string{"/run/netns/" + name + "-*", "/run/proxyarpd/lab-" + name + "*", filepath.Join(os.TempDir(), "parp-"+name+"*")} {
-		if left, _ := filepath.Glob(pattern); len(left) > 0 {
-			t.Errorf("left behind: %v", left)
-		}
 	}
 }

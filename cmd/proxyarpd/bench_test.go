@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"bufio"
@@ -11,18 +11,33 @@ import (
 	"syscall"
 	"testing"
 
+	"proxyarpd/bench"
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
 )
 
+// reportOf is a report with one figure of these samples.
+func reportOf(samples ...float64) *bench.Report {
+	r := &bench.Report{Base: bench.Kernel, Rows: []*bench.Row{{Work: "a", Contestant: bench.Kernel, Unit: "kpps", Samples: samples}}}
+	r.Finish()
+	return r
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A wrong command line is exit 2 and one line.
-func TestUsage(t *testing.T) {
+func TestBenchUsage(t *testing.T) {
 	bin := labtest.Binary(t)
 	dir := t.TempDir()
 	old, bad := filepath.Join(dir, "old.json"), filepath.Join(dir, "bad.json")
 	must(t, os.WriteFile(bad, []byte(`{"rows":[]}`), 0o644))
 	var b bytes.Buffer
-	must(t, reportOf(rowOf("a", "kpps", 1, 2)).JSON(&b))
+	must(t, reportOf(1, 2).JSON(&b))
 	must(t, os.WriteFile(old, b.Bytes(), 0o644))
 	for _, c := range []struct {
 		args string
@@ -53,9 +68,9 @@ func TestUsage(t *testing.T) {
 }
 
 // Figures that moved are exit 1, with a table on stdout.
-func TestCompareExit(t *testing.T) {
+func TestBenchCompareExit(t *testing.T) {
 	bin, dir := labtest.Binary(t), t.TempDir()
-	for name, r := range map[string]*Report{"old": reportOf(rowOf("a", "kpps", 1, 2)), "new": reportOf(rowOf("a", "kpps", 3, 4))} {
+	for name, r := range map[string]*bench.Report{"old": reportOf(1, 2), "new": reportOf(3, 4)} {
 		var b bytes.Buffer
 		must(t, r.JSON(&b))
 		must(t, os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o644))
@@ -68,7 +83,7 @@ func TestCompareExit(t *testing.T) {
 }
 
 // An interrupt ends the run, prints what there is, and leaves nothing.
-func TestInterrupted(t *testing.T) {
+func TestBenchInterrupted(t *testing.T) {
 	if missing := lab.MissingCaps(); len(missing) > 0 {
 		labtest.Skip(t, "the lab needs %v", missing)
 	}
@@ -93,7 +108,7 @@ func TestInterrupted(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("exit %d, want 1", code)
 	}
-	r, err := ReadReport(&out)
+	r, err := bench.ReadReport(&out)
 	if err != nil || len(r.Rows) < 3 || r.Circumstances.Complete {
 		t.Errorf("what there is: %v, %+v", err, r)
 	}

@@ -1,4 +1,4 @@
-package labtest
+package main
 
 import (
 	"bytes"
@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
 )
 
-// cli runs the program and returns its outputs and exit status.
-func cli(t *testing.T, args ...string) (stdout, stderr string, code int) {
+// command runs the program, as a process of its own, and returns its outputs and exit status.
+func command(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errw bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), Binary(t), args...)
+	cmd := exec.CommandContext(t.Context(), labtest.Binary(t), args...)
 	cmd.Stdin = strings.NewReader("from stdin\n")
 	cmd.Stdout, cmd.Stderr = &out, &errw
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
@@ -32,7 +33,7 @@ func cli(t *testing.T, args ...string) (stdout, stderr string, code int) {
 func cliLab(t *testing.T) string {
 	t.Helper()
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		Skip(t, "the lab needs %s", strings.Join(missing, " and "))
+		labtest.Skip(t, "the lab needs %s", strings.Join(missing, " and "))
 	}
 	name := fmt.Sprintf("labcli-%d", os.Getpid())
 	t.Cleanup(func() {
@@ -47,10 +48,10 @@ func cliLab(t *testing.T) string {
 }
 
 func TestUpExecDown(t *testing.T) {
-	Need(t, "sh", "cat", "ip")
+	labtest.Need(t, "sh", "cat", "ip")
 	name := cliLab(t)
 	for i, want := range []string{" is up\n", " is up already\n"} {
-		out, errw, code := cli(t, "lab", "up", "--name", name)
+		out, errw, code := command(t, "lab", "up", "--name", name)
 		if code != 0 || !strings.Contains(out, want) || !strings.Contains(out, "10.20.1.3/24") {
 			t.Fatalf("lab up, time %d: exit %d\n%s%s", i+1, code, out, errw)
 		}
@@ -68,17 +69,23 @@ func TestUpExecDown(t *testing.T) {
 		{args: "exec --name LAB ns0 no-such-program", code: 1, stderr: "proxyarpd: exec: \"no-such-program\": executable file not found in $PATH\n"},
 		{args: "exec --name LAB-not ns0 true", code: 1, stderr: "proxyarpd: lab LAB-not: there is none; make it with proxyarpd lab up\n"},
 		{args: "exec --name LAB ns0", code: 2, stderr: "proxyarpd: lab exec: give a node and a command: proxyarpd lab exec host0 ip route\n"},
+		{args: "__complete exec --name LAB ns", stdout: "ns0\nns1\n:4\n", stderr: "Completion ended with directive: ShellCompDirectiveNoFileComp\n"},
+		{args: "__complete exec --name LAB-not ns", stdout: ":4\n", stderr: "Completion ended with directive: ShellCompDirectiveNoFileComp\n"},
+		{args: "__complete down --name LAB", stdout: "LAB\n:4\n", stderr: "Completion ended with directive: ShellCompDirectiveNoFileComp\n"},
 		{args: "up --name LAB --form calico", code: 1, stderr: "proxyarpd: lab LAB is up already, in form article with 1 pods a host: remove it first with proxyarpd lab down --name LAB\n"},
 		{args: "down --name LAB", stdout: "lab LAB is removed\n"},
 		{args: "down --name LAB", stdout: "lab LAB: there is none\n"},
 	} {
 		args := []string{"lab"}
+		if rest, ok := strings.CutPrefix(c.args, "__complete "); ok {
+			args, c.args = []string{"__complete", "lab"}, rest
+		}
 		quoted := strings.Split(strings.ReplaceAll(c.args, "LAB", name), "'")
 		args = append(args, strings.Fields(quoted[0])...)
 		if len(quoted) > 1 {
 			args = append(args, quoted[1])
 		}
-		out, errw, code := cli(t, args...)
+		out, errw, code := command(t, args...)
 		wantOut, wantErr := strings.ReplaceAll(c.stdout, "LAB", name), strings.ReplaceAll(c.stderr, "LAB", name)
 		if code != c.code || out != wantOut || errw != wantErr {
 			t.Errorf("%s\nexit %d, stdout %q, stderr %q\nwant %d, %q, %q", c.args, code, out, errw, c.code, wantOut, wantErr)
@@ -86,7 +93,7 @@ func TestUpExecDown(t *testing.T) {
 	}
 }
 
-func TestUsage(t *testing.T) {
+func TestUsageOfProcess(t *testing.T) {
 	for _, c := range []struct {
 		args string
 		code int
@@ -95,7 +102,7 @@ func TestUsage(t *testing.T) {
 		{"lab up x", 2}, {"lab down --name ../x", 2}, {"lab up --pods 1001 --form calico", 2},
 		{"--help", 0}, {"lab -h", 0}, {"lab up --help", 0}, {"version", 0}, {"--version", 0},
 	} {
-		out, errw, code := cli(t, strings.Fields(c.args)...)
+		out, errw, code := command(t, strings.Fields(c.args)...)
 		if code != c.code {
 			t.Errorf("proxyarpd %s: exit %d, want %d", c.args, code, c.code)
 		}
@@ -115,7 +122,7 @@ func TestInterruptedUp(t *testing.T) {
 	name := cliLab(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		var errw bytes.Buffer
-		cmd := exec.Command(Binary(t), "lab", "up", "--name", name, "--form", "calico", "--pods", "1000")
+		cmd := exec.Command(labtest.Binary(t), "lab", "up", "--name", name, "--form", "calico", "--pods", "1000")
 		cmd.Stderr = &errw
 		made := watch(t, "/run/netns", name+"-pod0-0")
 		if err := cmd.Start(); err != nil {
@@ -151,7 +158,7 @@ func watch(t *testing.T, dir, file string) func() {
 	}
 	return func() {
 		defer events.Close()
-		events.SetReadDeadline(time.Now().Add(deadline))
+		events.SetReadDeadline(time.Now().Add(30 * time.Second))
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := events.Read(buf)

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// answering is the path of a control socket where each question has the same answer.
+func answering(t *testing.T, answer string) (path string, asked chan string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "c.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	asked = make(chan string, 16)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			line, _ := bufio.NewReader(conn).ReadString('\n')
+			asked <- line
+			_, _ = conn.Write([]byte(answer + "\n"))
+			conn.Close()
+		}
+	}()
+	return path, asked
+}
+
+const statusAnswer = `{"status": {"version": "v9", "engine": "af_packet", "claim": "tcx", "ready": READY, "not_ready": "cali2: no MAC", "uptime_seconds": 61.4,
+"workloads": [{"name": "cali1", "index": 3, "mac": "ee:ee:ee:ee:ee:ee", "answers": "ee:ee:ee:ee:ee:ee", "arp_requests": 7, "arp_replies": 6, "arp_unrouted": 5, "received": 4, "policed": 3, "local": 2, "punted": 1},
+{"name": "cali\u001b2", "index": 4, "mac": "", "error": "refused\u0007"}],
+"uplinks": [{"name": "ens3", "index": 2, "mac": "02:00:5e:00:53:01"}], "left": [{"name": "br0", "why": "a bridge"}],
+"forward": {"packets_in": 11, "packets_out": 10, "bytes_out": 999, "routes": 9, "verdicts": {"forward": 10, "local": 1}, "drops": {"IP_INNOROUTES": 1}},
+"arp": {"verdicts": {"answer": 6}}, "kernel": {"neighbours_learned": 2}, "descriptors": {"in_use": 41, "needed": 81, "limit": 1024}, "control": {"evicted": 1, "refused": 2}}}`
+
+const statusTable = `proxyarpd v9, engine af_packet, claim tcx, up 1m1s, ready
+
+INTERFACE  INDEX  ROLE      MAC                ANSWERS            ARP REQ  ARP REPLY  UNROUTED  RECEIVED  POLICED  LOCAL  PUNTED
+cali1      3      workload  ee:ee:ee:ee:ee:ee  ee:ee:ee:ee:ee:ee  7        6          5         4         3        2      1
+cali\x1b2  4      workload                     -                  0        0          0         0         0        0      0
+ens3       2      uplink    02:00:5e:00:53:01  -                  0        0          0         0         0        0      0
+cali\x1b2: refused\a
+br0: a bridge
+
+forwarding: 11 packets in, 10 out, 999 bytes out, 9 routes
+verdicts: forward 10, local 1
+drops: IP_INNOROUTES 1
+arp: answer 6
+neighbours: learned 2
+descriptors: 41 in use, 81 needed at most, limit 1024
+control clients: 1 evicted, 2 refused
+`
+
+func TestStatus(t *testing.T) {
+	oneLine := func(ready string) string {
+		return strings.ReplaceAll(strings.Replace(statusAnswer, "READY", ready, 1), "\n", "")
+	}
+	ready, asked := answering(t, oneLine("true"))
+	notReady, _ := answering(t, oneLine("false"))
+	if c := call(t, "status", "--control", ready); c.code != 0 || c.errw != "" || c.out != statusTable {
+		t.Errorf("exit %d: %s\n%s", c.code, c.errw, c.out)
+	}
+	if q := <-asked; !strings.Contains(q, `"status"`) {
+		t.Errorf("asked: %s", q)
+	}
+	for _, flag := range []string{"-ojson", "--output=json"} {
+		c := call(t, "status", flag, "--control", ready)
+		var s struct {
+			Version   string
+			Workloads []struct{ Name string }
+		}
+		if err := json.Unmarshal([]byte(c.out), &s); err != nil || s.Version != "v9" || s.Workloads[1].Name != "cali\x1b2" || !strings.HasPrefix(c.out, "{\n  \"version\": \"v9\",\n") {
+			t.Errorf("%s: %v\n%s", flag, err, c.out)
+		}
+	}
+	// Who does not wait is shown what there is; who waits in vain is, too, and fails.
+	for _, c := range []struct {
+		path  string
+		args  []string
+		code  int
+		state string
+	}{
+		{ready, []string{"--wait", "1s"}, 0, ", ready\n"},
+		{notReady, nil, 0, ", not ready: cali2: no MAC\n"},
+		{notReady, []string{"--wait", "1s"}, 1, ", not ready: cali2: no MAC\n"},
+	} {
+		got := call(t, append([]string{"status", "--control", c.path}, c.args...)...)
+		want := ""
+		if c.code != 0 {
+			want = "proxyarpd: " + c.path + ": not ready after 1s: cali2: no MAC\n"
+		}
+		if got.code != c.code || got.errw != want || !strings.Contains(got.out, c.state) {
+			t.Errorf("%v: exit %d: %s\n%s", c.args, got.code, got.errw, got.out)
+		}
+	}
+	nobody := filepath.Join(t.TempDir(), "none.sock")
+	if c := call(t, "status", "--control", nobody); c.code != exitFailed || c.out != "" || !strings.Contains(c.errw, nobody) {
+		t.Errorf("nobody there: %+v", c)
+	}
+}
