@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/internal/livecapture"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/wire"
 )
@@ -114,7 +115,7 @@ func TestLinkLayers(t *testing.T) {
 func TestLeftAlone(t *testing.T) {
 	var log strings.Builder
 	d := &Daemon{cfg: Default(), builder: forward.NewBuilder(forward.Policy{}), log: slog.New(slog.NewTextHandler(&log, nil)),
-		links: map[int]*netstate.Link{}, dirty: newDirty(), synced: true}
+		links: map[int]*netstate.Link{}, dirty: newDirty(), synced: true, taps: livecapture.New(livecapture.Config{})}
 	if err := d.cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}

@@ -94,6 +94,7 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 		d.asking.forget(int32(l.Index))
 		delete(d.links, l.Index)
 		delete(d.addrs, l.Index)
+		d.taps.DeleteLink(l.Index)
 		return
 	}
 	said := ""
@@ -103,6 +104,7 @@ func (d *Daemon) noteLink(l *netstate.Link, del bool) {
 		}
 	}
 	d.links[l.Index] = l
+	d.taps.SetLink(l, d.ports[l.Index] != nil)
 	if d.synced { // else start says it
 		d.warnLeftAlone(l, said)
 	}
@@ -200,9 +202,7 @@ func (d *Daemon) reconcile() error {
 	for index := range d.dirty.links {
 		d.describe(index)
 		if l := d.links[index]; l != nil {
-			d.taps.SetLink(l, d.ports[index] != nil)
-		} else {
-			d.taps.DeleteLink(index)
+			d.taps.SetLink(l, d.ports[index] != nil) // it may be served from now on, or no more
 		}
 	}
 	d.taps.Publish()
