@@ -235,3 +235,20 @@ func TestBurst(t *testing.T) {
 		}
 	})
 }
+
+// Only where what an idle client holds may be what is short, it makes room for who
+// waits.
+func TestAcceptShort(t *testing.T) {
+	for err, want := range map[error]uint64{unix.EMFILE: 1, unix.ENFILE: 1, unix.EPERM: 0, unix.ECONNABORTED: 0} {
+		h := &hostile{errs: make(chan error, 1)}
+		s := newServer(Config{Log: slog.New(slog.DiscardHandler)}, h, &ownSocket{dir: os.NewFile(^uintptr(0), "none")})
+		ours, _ := pair(t)
+		s.setIdle(ours)
+		s.idle[0].since = time.Now().Add(-time.Minute)
+		h.errs <- err
+		must(t, h.Close(), s.Serve(t.Context()))
+		if got := s.Counters(); got.Evicted != want {
+			t.Errorf("%v: %d were hung up on", err, got.Evicted)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/internal/livecapture"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/wire"
 )

@@ -29,7 +29,8 @@ func (o *owner) hear(events []netstate.Event) error {
 		o.note(&events[i])
 	}
 	if o.phase < serving {
-		return nil // half a picture would close and open ports at random
+		o.taps.Publish() // they may look already
+		return nil       // half a picture would close and open ports at random
 	}
 	o.reconcile()
 	return o.failed
@@ -73,6 +74,7 @@ func (o *owner) noteLink(l *netstate.Link, del bool) {
 		o.dirty.gone[l.Index] = true
 		o.asking.forget(int32(l.Index))
 		delete(o.links, l.Index)
+		o.taps.DeleteLink(l.Index)
 		return
 	}
 	said := ""
@@ -82,6 +84,7 @@ func (o *owner) noteLink(l *netstate.Link, del bool) {
 		}
 	}
 	o.links[l.Index] = l
+	o.taps.SetLink(l, o.ports[l.Index] != nil)
 	if o.phase > deciding { // else begin says it
 		o.warnLeftAlone(l, said)
 	}
@@ -255,7 +258,6 @@ func (o *owner) forget(index int) {
 	delete(o.egress, index)
 	if o.links[index] == nil {
 		o.builder.ForgetLink(int32(index))
-		o.taps.DeleteLink(index)
 	}
 }
 
