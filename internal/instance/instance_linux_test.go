@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -290,4 +292,47 @@ func TestNetnsDiffer(t *testing.T) {
 	if b := namespace(t); b.Cookie == a.Cookie || b.Inode == a.Inode {
 		t.Errorf("two namespaces are %v and %v", a, b)
 	}
+}
+
+// TestLockedFileIsTheOne: who locks a file that its holder has just removed has
+// locked nothing, and tries again.
+func TestLockedFileIsTheOne(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var holders, held atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			d, err := OpenDir(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer d.Close()
+			for range 2000 {
+				l := &Lock{dir: d, name: "lock"}
+				if err := l.lockFile(); errors.Is(err, ErrRunning) {
+					continue
+				} else if err != nil {
+					t.Error(err)
+					return
+				}
+				held.Add(1)
+				if holders.Add(1) != 1 {
+					t.Error("two hold the lock")
+				}
+				runtime.Gosched()
+				holders.Add(-1)
+				if !l.stillThere(l.file) {
+					t.Error("a file is locked that is gone")
+				}
+				_ = unix.Unlinkat(int(d.Fd()), l.name, 0)
+				l.file.Close()
+			}
+		})
+	}
+	wg.Wait()
+	t.Log(held.Load(), "times held")
 }
