@@ -21,22 +21,29 @@ func Inspect(ctx context.Context, ifs []Interface) ([]Finding, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	var (
-		found []Finding
-		errs  []error
-		blind error
-	)
-	for _, source := range []struct {
-		name string
-		read func(context.Context) ([]Finding, error)
-	}{
+	return collect(ctx, []source{
 		{"nftables rules", in.nftables},
 		{"legacy iptables rules", in.iptables},
 		{"qdiscs and tc filters", in.qdiscs},
 		{"tcx programs", in.tcx},
 		{"IPsec policies", in.xfrm},
 		{"IPVS services", in.ipvs},
-	} {
+	})
+}
+
+type source struct {
+	name string
+	read func(context.Context) ([]Finding, error)
+}
+
+// collect asks every source. What a kernel does not have at all is passed over.
+func collect(ctx context.Context, sources []source) ([]Finding, error) {
+	var (
+		found []Finding
+		errs  []error
+		blind error
+	)
+	for _, source := range sources {
 		if err := ctx.Err(); err != nil {
 			return found, err
 		}

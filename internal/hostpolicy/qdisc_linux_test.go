@@ -3,8 +3,10 @@ package hostpolicy
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -115,6 +117,41 @@ func TestFindingString(t *testing.T) {
 	} {
 		if got := f.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestCollect: what one source can't tell hides nothing of the others.
+func TestCollect(t *testing.T) {
+	gives := func(err error) func(context.Context) ([]Finding, error) {
+		return func(context.Context) ([]Finding, error) { return []Finding{{Kind: KindTC}}, err }
+	}
+	unsupported := fmt.Errorf("%w: %w", errors.ErrUnsupported, unix.EOPNOTSUPP)
+	for _, c := range []struct {
+		name string
+		errs [3]error
+		is   error // nil: no error
+		says []string
+	}{
+		{"all can be read", [3]error{}, nil, nil},
+		{"the kernel lacks one", [3]error{nil, unsupported, nil}, nil, nil},
+		{"in a user namespace", [3]error{nil, ErrUserNamespace, nil}, ErrUserNamespace, nil},
+		{"one may not be read", [3]error{unix.EPERM, nil, nil}, unix.EPERM, []string{"first", "CAP_NET_ADMIN"}},
+		{"two can't be read", [3]error{unix.ENOMEM, nil, unix.EPERM}, unix.ENOMEM, []string{"first", "third", "CAP_NET_ADMIN"}},
+		{"in a user namespace, and one can't be read", [3]error{ErrUserNamespace, nil, unix.ENOMEM}, unix.ENOMEM, []string{"third"}},
+	} {
+		var sources []source
+		for i, name := range []string{"first", "second", "third"} {
+			sources = append(sources, source{name, gives(c.errs[i])})
+		}
+		found, err := collect(context.Background(), sources)
+		if len(found) != 3 || !errors.Is(err, c.is) || c.is != ErrUserNamespace && errors.Is(err, ErrUserNamespace) {
+			t.Errorf("%s: %d findings, %v", c.name, len(found), err)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: no %q in %v", c.name, want, err)
+			}
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -289,5 +291,91 @@ func TestNetnsDiffer(t *testing.T) {
 	}
 	if b := namespace(t); b.Cookie == a.Cookie || b.Inode == a.Inode {
 		t.Errorf("two namespaces are %v and %v", a, b)
+	}
+}
+
+// TestLockedFileIsTheOne: who locks a file that its holder has just removed has
+// locked nothing, and tries again.
+func TestLockedFileIsTheOne(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var holders, held atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			d, err := OpenDir(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer d.Close()
+			for range 2000 {
+				l := &Lock{dir: d, name: "lock"}
+				if err := l.lockFile(); errors.Is(err, ErrRunning) {
+					continue
+				} else if err != nil {
+					t.Error(err)
+					return
+				}
+				held.Add(1)
+				if holders.Add(1) != 1 {
+					t.Error("two hold the lock")
+				}
+				runtime.Gosched()
+				holders.Add(-1)
+				if !l.stillThere(l.file) {
+					t.Error("a file is locked that is gone")
+				}
+				_ = unix.Unlinkat(int(d.Fd()), l.name, 0)
+				l.file.Close()
+			}
+		})
+	}
+	wg.Wait()
+	t.Log(held.Load(), "times held")
+}
+
+// TestWritableByOthers: a group, or all, may not write; who reads does no harm.
+func TestWritableByOthers(t *testing.T) {
+	dir := t.TempDir() + "/state"
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[os.FileMode]bool{0o700: true, 0o755: true, 0o702: false, 0o720: false, 0o500: true} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		d, err := OpenDir(dir)
+		if (err == nil) != want {
+			t.Errorf("%o: %v", mode, err)
+		}
+		if err == nil {
+			d.Close()
+		}
+	}
+}
+
+func TestReadPID(t *testing.T) {
+	for text, want := range map[string]int{"17\n": 17, " 17 ": 17, "": 0, "0": 0, "-3\n": 0, "x": 0, "17 18": 0,
+		strings.Repeat("1", 33): 0} {
+		f, err := os.Create(t.TempDir() + "/lock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if got := readPID(f); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+		f.Close()
+	}
+	if unknown := (&RunningError{By: "x"}).Error(); strings.Contains(unknown, "process") || !strings.Contains(unknown, "(it holds x)") {
+		t.Error(unknown)
 	}
 }

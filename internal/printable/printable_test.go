@@ -108,3 +108,12 @@ func FuzzWriter(f *testing.F) {
 		quiet(t, String(s))
 	})
 }
+
+// TestLonelyDelete: DEL is the one character of ASCII at its end that acts.
+func TestLonelyDelete(t *testing.T) {
+	for s, want := range map[string]string{"a\x7fb": `a\x7fb`, "\x7f": `\x7f`, "a~b": "a~b", "\x1f": `\x1f`, " ": " "} {
+		if got := String(s); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+}

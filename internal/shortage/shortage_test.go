@@ -76,4 +76,9 @@ func TestRetry(t *testing.T) {
 	if !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("cancelled: %v", err)
 	}
+	// Nothing is tried again, nor said, once it has ended.
+	err = Retry(ctx, time.Hour, func() error { return syscall.EMFILE }, func(error, time.Duration) { t.Error("again") })
+	if !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("ended before: %v", err)
+	}
 }
