@@ -529,24 +529,26 @@ func TestHeldSlotIsUsedAgain(t *testing.T) {
 	checkReply(t, m.sent[0], short, answerMAC)
 }
 
-// How long it may take that what is held is looked at: holdTick, not each batch.
-func TestRetryWaits(t *testing.T) {
+// What is held is looked at again after holdTick, not with each batch, and given
+// up after holdTime, not before.
+func TestHeldTimes(t *testing.T) {
 	m, c, _ := newChanging()
-	m.epoch = time.Now().Add(-time.Hour)
 	m.one(7, who(noRouteIP).bytes())
-	m.retry()
-	asked := c.asked
-	m.held.looked = m.now() + int64(time.Hour) // just now
-	if m.retry(); c.asked != asked {
-		t.Error("looked again at once")
+	came := m.time
+	for m.again(); m.held.n != 0 && m.time < came+2*int64(holdTime); m.retry() {
+		asked := c.asked
+		if m.time++; m.held.looked != m.time-1 {
+			t.Fatalf("looked at %d ns, it is %d", m.held.looked, m.time)
+		}
+		m.retry()
+		m.time += int64(holdTick) - 2
+		if m.retry(); c.asked != asked {
+			t.Fatal("looked again at once")
+		}
+		m.time++
 	}
-	m.held.looked = m.now() - int64(holdTick)
-	before := m.now()
-	if m.retry(); c.asked != asked+1 {
-		t.Error("not looked again")
-	}
-	if m.held.looked < before {
-		t.Error("when it was looked is forgotten")
+	if took := time.Duration(m.time - came); took != holdTime {
+		t.Errorf("given up after %v, want %v", took, holdTime)
 	}
 }
 
