@@ -171,7 +171,7 @@ func TestReplyIsLostAlone(t *testing.T) {
 			m := newMemory(Options{}, p)
 			m.sock.direct.direct = true
 			out := m.sock.via(p)
-			raw := &failing{&memoryConn{m: m, s: out}, map[int]unix.Errno{0: c.errno, 3: c.errno, 4: c.errno}, 0}
+			raw := &failing{&memoryConn{m: m, s: out}, map[int]unix.Errno{0: c.errno, 2: c.errno, 5: c.errno, 6: c.errno}, 0}
 			out.raw = raw
 			var lost []int
 			m.SetTap(func(_ uint64, _ int, frame, reply []byte, v Verdict) uint64 {
@@ -183,14 +183,14 @@ func TestReplyIsLostAlone(t *testing.T) {
 				}
 				return 0
 			})
-			for i := range 6 {
+			for i := range 8 {
 				frame := who(gatewayIP).with(func(q *request) { q.trailer = 1 }).bytes()
 				frame[len(frame)-1] = byte(i)
 				m.receive(7, frame)
 			}
 			m.run()
-			m.wantCounts(t, c.errno.Error(), 7, counts(map[Verdict]uint64{Answered: 3, want: 3}))
-			if !slices.Equal(lost, []int{0, 3, 4}) || raw.calls != 5 {
+			m.wantCounts(t, c.errno.Error(), 7, counts(map[Verdict]uint64{Answered: 4, want: 4}))
+			if !slices.Equal(lost, []int{0, 2, 5, 6}) || raw.calls != 7 {
 				t.Errorf("%v: lost %v in %d calls", c.errno, lost, raw.calls)
 			}
 		}
@@ -413,21 +413,18 @@ func TestRateLimit(t *testing.T) {
 	for range 5 {
 		m.one(7, who(gatewayIP).with(func(q *request) { q.spa = remoteIP }).bytes())
 	}
-	if got := m.total.load(); got != (Counts{Answered: 2, DropRateLimit: 3, IgnoreNotProxied: 5}) {
-		t.Errorf("%s", got)
-	}
+	m.wantCounts(t, "limited", 7, Counts{Answered: 2, DropRateLimit: 3, IgnoreNotProxied: 5})
 	if len(n.take()) != 2 || m.unrouted.Load() != 2 {
 		t.Errorf("%d unrouted", m.unrouted.Load())
 	}
 	if len(m.one(8, who(gatewayIP).bytes())) != 1 {
 		t.Error("another interface has no share left")
 	}
-	m = newMemory(Options{}, one)
-	for range DefaultBurst + DefaultRate {
-		m.one(7, who(gatewayIP).bytes())
+	if got, want := newMemory(Options{}).ports.limit, newLimit(DefaultRate, DefaultBurst); got != want {
+		t.Errorf("by default %+v, want %+v", got, want)
 	}
-	if n := m.total[Answered].Load(); n < DefaultBurst || m.total[DropRateLimit].Load() == 0 {
-		t.Errorf("without a rate: %s", m.total.load())
+	if got := newMemory(Options{RatePerSecond: -1}).ports.limit; got != (limit{}) {
+		t.Errorf("without a bound %+v", got)
 	}
 }
 
@@ -498,6 +495,17 @@ func TestPolicyEndsWithPort(t *testing.T) {
 	if len(m.one(7, frame)) != 0 || m.total[IgnoreNotWorkload].Load() != 1 {
 		t.Errorf("found no more: %s", m.total.load())
 	}
+
+	c := &changing{routed: map[netip.Addr]ProxyDecision{}, behind: true}
+	known = testPolicy()
+	known.Routes = c
+	m = newMemory(Options{Behind: c.news, Lookup: func(int) (*Policy, bool) { return known, known != nil }})
+	m.one(7, who(noRouteIP).bytes())
+	c.routed[noRouteIP], known = ProxyYes, nil
+	m.publish()
+	if m.again(); len(m.sent) != 0 || m.total.load() != (Counts{Queued: 1, IgnoreNotWorkload: 1}) {
+		t.Errorf("held by a policy that Lookup gave: %s", m.total.load())
+	}
 }
 
 // A slot that is used again holds the new frame alone.
@@ -521,24 +529,26 @@ func TestHeldSlotIsUsedAgain(t *testing.T) {
 	checkReply(t, m.sent[0], short, answerMAC)
 }
 
-// How long it may take that what is held is looked at: holdTick, not each batch.
-func TestRetryWaits(t *testing.T) {
+// What is held is looked at again after holdTick, not with each batch, and given
+// up after holdTime, not before.
+func TestHeldTimes(t *testing.T) {
 	m, c, _ := newChanging()
-	m.epoch = time.Now().Add(-time.Hour)
 	m.one(7, who(noRouteIP).bytes())
-	m.retry()
-	asked := c.asked
-	m.held.looked = m.now() + int64(time.Hour) // just now
-	if m.retry(); c.asked != asked {
-		t.Error("looked again at once")
+	came := m.time
+	for m.again(); m.held.n != 0 && m.time < came+2*int64(holdTime); m.retry() {
+		asked := c.asked
+		if m.time++; m.held.looked != m.time-1 {
+			t.Fatalf("looked at %d ns, it is %d", m.held.looked, m.time)
+		}
+		m.retry()
+		m.time += int64(holdTick) - 2
+		if m.retry(); c.asked != asked {
+			t.Fatal("looked again at once")
+		}
+		m.time++
 	}
-	m.held.looked = m.now() - int64(holdTick)
-	before := m.now()
-	if m.retry(); c.asked != asked+1 {
-		t.Error("not looked again")
-	}
-	if m.held.looked < before {
-		t.Error("when it was looked is forgotten")
+	if took := time.Duration(m.time - came); took != holdTime {
+		t.Errorf("given up after %v, want %v", took, holdTime)
 	}
 }
 

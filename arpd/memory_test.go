@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -11,9 +12,11 @@ import (
 )
 
 // memory is a Responder whose socket is its own buffers: what a test puts into
-// them was received, and what is staged there is sent when the batch ends.
+// them was received, and what is staged there is sent when the batch ends. Its
+// clock stands unless a test turns it.
 type memory struct {
 	*Responder
+	time     int64
 	received int      // frames of the batch
 	keep     bool     // sent is to be filled
 	sent     [][]byte // replies
@@ -21,7 +24,8 @@ type memory struct {
 
 // newMemory publishes policies under their Index.
 func newMemory(o Options, policies ...*Policy) *memory {
-	m := &memory{Responder: newResponder(&socket{rx: newRxBatch()}, o)}
+	m := &memory{Responder: newResponder(&socket{rx: newRxBatch()}, o), time: int64(time.Hour)}
+	m.now = func() int64 { return m.time }
 	m.sock.queued, m.sock.direct = m.sender(), m.sender()
 	m.publish(policies...)
 	return m
@@ -57,18 +61,14 @@ func (m *memory) one(ifindex int, frame []byte) [][]byte {
 	return m.sent
 }
 
-// again has what is held judged again, now.
+// again has what is held judged again, as soon as that may be.
 func (m *memory) again() {
-	m.held.looked -= int64(holdTick)
+	m.time += int64(holdTick)
 	m.retry()
 }
 
-// expire makes what is held too old to be held longer.
-func (m *memory) expire() {
-	for i := range m.held.slots[:m.held.n] {
-		m.held.slots[i].since -= int64(holdTime)
-	}
-}
+// expire lets the time pass for which anything is held.
+func (m *memory) expire() { m.time += int64(holdTime) }
 
 func (m *memory) sender() *sender {
 	c := &memoryConn{m: m}

@@ -79,6 +79,7 @@ func TestLookupIsAskedOnce(t *testing.T) {
 	gone := 3
 	r := &Responder{
 		ports:  newPorts(limit{}),
+		now:    clock(),
 		strays: strays{said: make(map[int]*entry)},
 		lookup: func(ifindex int) (*Policy, bool) {
 			asked[ifindex]++

@@ -73,7 +73,7 @@ type Responder struct {
 	unlearned  atomic.Uint64
 	tap        atomic.Pointer[Tap]
 	closed     atomic.Bool
-	epoch      time.Time
+	now        func() int64 // nanoseconds, monotonic
 
 	// Run's alone.
 	strays strays
@@ -111,7 +111,7 @@ func newResponder(sock *socket, o Options) *Responder {
 		log:        o.Logger,
 		sock:       sock,
 		ports:      newPorts(newLimit(o.RatePerSecond, o.Burst)),
-		epoch:      time.Now(),
+		now:        clock(),
 		strays:     strays{said: make(map[int]*entry)},
 	}
 }
@@ -194,4 +194,8 @@ func (r *Responder) setDeadline(held bool) {
 	_ = r.sock.conn.SetReadDeadline(at)
 }
 
-func (r *Responder) now() int64 { return int64(time.Since(r.epoch)) }
+// clock gives the nanoseconds since it was made.
+func clock() func() int64 {
+	epoch := time.Now()
+	return func() int64 { return int64(time.Since(epoch)) }
+}

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
-	"proxyarpd/internal/livecapture"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/wire"
 )

@@ -64,6 +64,7 @@ func TestMACKinds(t *testing.T) {
 		{wire.MAC{2, 0, 0, 0, 0, 1}, false, false}, // locally administered
 		{wire.MAC{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}, false, false},
 		{wire.MAC{0, 0, 0, 0, 0, 1}, false, false},
+		{wire.MAC{2}, false, false},
 		{wire.MAC{}, false, true},
 	} {
 		if c.m.IsMulticast() != c.group || c.m.IsZero() != c.zero {

@@ -201,6 +201,20 @@ func TestChecksum(t *testing.T) {
 	}
 }
 
+// The equation of RFC 1624 where its sum carries twice, which few packets do.
+func TestUpdateChecksumCarries(t *testing.T) {
+	for before := range 0x10000 {
+		sum, before := uint16(0x1234), uint16(before)
+		rest := 0x1ffff - int(^sum) - int(^before)
+		if rest < 0 || rest > 0xffff {
+			continue
+		}
+		if got, want := wire.UpdateChecksum(sum, before, uint16(rest)), ^uint16(1); got != want {
+			t.Fatalf("%#x, %#x to %#x: %#x, want %#x", sum, before, rest, got, want)
+		}
+	}
+}
+
 func TestPseudoSum4(t *testing.T) {
 	ip := &layers.IPv4{Version: 4, TTL: 1, Protocol: layers.IPProtocolUDP, SrcIP: []byte{10, 20, 255, 2}, DstIP: []byte{192, 0, 2, 251}}
 	udp := &layers.UDP{SrcPort: 0xfff1, DstPort: 53}
