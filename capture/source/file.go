@@ -24,7 +24,7 @@ type File struct {
 
 // OpenFile opens a capture file, pcap or pcapng, "-" is standard input. It reads
 // up to the first packet, by which the link type is known; the end of ctx ends
-// that, and only that. Errors are those of package os, and libpcap's words for
+// that where it waits, and only that. Errors are those of package os, and libpcap's words for
 // what is no capture file. A filter expression that makes sense for none of the
 // link types is a capture.BadExpression.
 //
@@ -37,9 +37,15 @@ func OpenFile(ctx context.Context, name string, o Options) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = in.in.Close() })
-	defer stop()
-	if err := in.begin(o.Idle); err != nil {
+	stop := func() bool { return true }
+	if in.waits {
+		stop = context.AfterFunc(ctx, func() { _ = in.in.Close() })
+	}
+	err = in.begin(o.Idle)
+	if !stop() {
+		in.over.Store(true)
+	}
+	if err != nil {
 		if name != "-" {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
@@ -204,7 +210,12 @@ func (f *fileFeed) stop() {
 	}
 }
 
-func (f *fileFeed) close() error { return f.in.Close() }
+func (f *fileFeed) close() error {
+	if err := f.in.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil // the end of OpenFile's ctx has done it
+}
 
 func (f *fileFeed) statistics() Statistics { return f.counts.load() }
 
