@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"proxyarpd/bench"
 	"proxyarpd/internal/lab"
@@ -63,6 +65,32 @@ func TestBenchUsage(t *testing.T) {
 		oneLine := strings.HasPrefix(line, "proxyarpd: ") && strings.Count(line, "\n") == 1
 		if c.code != 0 && (!oneLine || out.Len() > 0) || c.code == 0 && (line != "" || out.Len() == 0) {
 			t.Errorf("bench %s: stdout %q, stderr %q", c.args, out.String(), line)
+		}
+	}
+}
+
+// What the flags of bench ask for.
+func TestBenchOptions(t *testing.T) {
+	for line, want := range map[string]func(o bench.Options) bool{
+		"": func(o bench.Options) bool {
+			return o.Rounds == 3 && o.Calm == 20*time.Second && !o.Quick && o.Between == nil && o.Log != nil
+		},
+		"--quick -q":            func(o bench.Options) bool { return o.Calm == 0 && o.Quick && o.Log == nil },
+		"--calm 1s":             func(o bench.Options) bool { return o.Calm == time.Second },
+		"--calm 0":              func(o bench.Options) bool { return o.Calm == 0 },
+		"--quick --calm 3s":     func(o bench.Options) bool { return o.Calm == 3*time.Second },
+		"--only rate,arp":       func(o bench.Options) bool { return slices.Equal(o.Only, []string{"rate", "arp"}) },
+		"--run-args=--mac=x":    func(o bench.Options) bool { return slices.Equal(o.Args, []string{"--mac=x"}) },
+		"--rounds 5 --trial 1s": func(o bench.Options) bool { return o.Rounds == 5 && o.Trial == time.Second },
+		"--contestant a=x=y": func(o bench.Options) bool {
+			return len(o.Commands) == 1 && o.Commands[0] == bench.Command{Name: "a", Line: "x=y"}
+		},
+		"--bin /bin/sh":           func(o bench.Options) bool { return o.Binary == "/bin/sh" },
+		"-o json --from a --to b": func(o bench.Options) bool { return o.Between != nil && o.Between.From == "a" && o.Between.To == "b" },
+	} {
+		c := call(t, append([]string{"bench"}, strings.Fields(line)...)...)
+		if c.code != 0 || c.measured == nil || !want(*c.measured) || !slices.Equal(c.measured.Engines, []string{"af_packet"}) || c.out == "" {
+			t.Errorf("bench %s: exit %d: %s%+v", line, c.code, c.errw, c.measured)
 		}
 	}
 }

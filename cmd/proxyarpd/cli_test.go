@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"proxyarpd/bench"
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/printable"
 )
@@ -20,6 +21,7 @@ type result struct {
 	code      int
 	started   *daemon.Config // what the daemon was started with, if it was
 	log       *slog.Logger
+	measured  *bench.Options // what bench was to measure, if it was
 }
 
 // call runs a command line within the test; the daemon is not started.
@@ -36,6 +38,10 @@ func callWith(t *testing.T, end error, args ...string) (c result) {
 	p.start = func(_ context.Context, cfg daemon.Config, log *slog.Logger) error {
 		c.started, c.log = &cfg, log
 		return end
+	}
+	p.measure = func(_ context.Context, o bench.Options) (*bench.Report, error) {
+		c.measured = &o
+		return &bench.Report{Base: bench.Kernel}, end
 	}
 	c.code = p.main(t.Context())
 	c.out, c.errw = out.String(), errw.String()
@@ -147,7 +153,7 @@ func TestWrongUsage(t *testing.T) {
 		"bench --to-address ::1": `bench: --to-address "::1": want an IPv4 address; see proxyarpd bench --help`,
 	} {
 		c := call(t, strings.Fields(line)...)
-		if c.errw != "proxyarpd: "+want+"\n" || c.out != "" || c.code != exitUsage || c.started != nil {
+		if c.errw != "proxyarpd: "+want+"\n" || c.out != "" || c.code != exitUsage || c.started != nil || c.measured != nil {
 			t.Errorf("proxyarpd %s: exit %d\n%s%swant: %s", line, c.code, c.out, c.errw, want)
 		}
 	}

@@ -29,13 +29,14 @@ const (
 type program struct {
 	out, errw io.Writer // out takes bytes as they are, errw text
 	args      []string
-	// start is daemon.Run.
-	start func(context.Context, daemon.Config, *slog.Logger) error
+	// start is daemon.Run, measure bench.Run: tests have their own.
+	start   func(context.Context, daemon.Config, *slog.Logger) error
+	measure measure
 }
 
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	p := program{out: os.Stdout, errw: printable.NewWriter(os.Stderr), args: os.Args[1:], start: daemon.Run}
+	p := program{out: os.Stdout, errw: printable.NewWriter(os.Stderr), args: os.Args[1:], start: daemon.Run, measure: realBench}
 	code := p.main(ctx)
 	cancel()
 	os.Exit(code)
