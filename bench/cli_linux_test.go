@@ -13,6 +13,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // A wrong command line is exit 2 and one line.
@@ -70,7 +71,7 @@ func TestCompareExit(t *testing.T) {
 // An interrupt ends the run, prints what there is, and leaves nothing.
 func TestInterrupted(t *testing.T) {
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		labtest.Skip(t, "the lab needs %v", missing)
+		nstest.Skip(t, "the lab needs %v", missing)
 	}
 	var out bytes.Buffer
 	cmd := exec.Command(labtest.Binary(t), "bench", "--only", "rate", "--calm", "0", "--trial", "300ms", "-o", "json")

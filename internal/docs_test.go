@@ -12,6 +12,7 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/forward"
+	"proxyarpd/internal/nstest"
 )
 
 // program returns the path of the daemon as `make build` makes it.
@@ -21,7 +22,7 @@ func program(t *testing.T) string {
 		return p
 	}
 	if testing.Short() {
-		t.Skip("builds the program")
+		nstest.Excused(t, nstest.NotAsked, "builds the program")
 	}
 	p, err := build()
 	if err != nil {

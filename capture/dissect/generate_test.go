@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"proxyarpd/capture/dissect"
+	"proxyarpd/internal/nstest"
 )
 
 // A generator makes payloads that hold together more or less: what random changes of real packets seldom make.
@@ -872,7 +873,7 @@ var generated = flag.Int("generated", 200, "packets of each protocol to make for
 
 // TestGenerated compares with the installed tcpdump on packets of protocols that were made up, half of them damaged.
 func TestGenerated(t *testing.T) {
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	for _, a := range []struct {
 		args string
 		o    dissect.Options
@@ -925,9 +926,9 @@ func TestPrintable(t *testing.T) {
 // TestGolden compares them.
 func TestMade(t *testing.T) {
 	if !*update {
-		t.Skip("writes testdata/made.* with -update")
+		nstest.Excused(t, nstest.NotAsked, "writes testdata/made.* with -update")
 	}
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	var all []dissect.Packet
 	for i, g := range generators {
 		if !g.brief {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"proxyarpd/capture/dissect"
+	"proxyarpd/internal/nstest"
 )
 
 var (
@@ -34,14 +35,6 @@ var arguments = []struct {
 	{"-nn -S -x", dissect.Options{Numeric: 2, AbsoluteSeq: true, Hex: 1}},
 	{"-nn -XX", dissect.Options{Numeric: 2, HexASCII: 2}},
 	{"-nn -A", dissect.Options{Numeric: 2, ASCII: 1}},
-}
-
-func tcpdump(t *testing.T) {
-	t.Helper()
-	out, err := exec.Command("tcpdump", "--version").CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("tcpdump version 4.99.3")) {
-		t.Skip("tcpdump 4.99.3 is not installed")
-	}
 }
 
 // packetStart is the time stamp of a packet of writeCapture: its number, in seconds.
@@ -115,7 +108,7 @@ func mutate(r *rand.Rand, p dissect.Packet) dissect.Packet {
 
 // TestProgram compares with the installed tcpdump on changed copies of the packets of captures.
 func TestProgram(t *testing.T) {
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	files, err := filepath.Glob(filepath.Join("testdata", "*.pcap"))
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"proxyarpd/capture/dissect"
+	"proxyarpd/internal/nstest"
 )
 
 // forced are payloads of types of -T, on ports that do not tell what they are.
@@ -48,7 +49,7 @@ func makeVXLAN(r *rand.Rand) []byte {
 
 // TestTypes compares -T with the installed tcpdump's, for what it names and what it does not.
 func TestTypes(t *testing.T) {
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	for _, name := range dissect.Types {
 		for i, g := range forced {
 			for _, a := range []struct {
@@ -79,7 +80,7 @@ func TestTypes(t *testing.T) {
 
 // TestRarePrinting compares -b and -u with the installed tcpdump's.
 func TestRarePrinting(t *testing.T) {
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	for i, g := range generators {
 		if g.name != "bgp" && g.name != "nfs" && g.name != "nfs over tcp" {
 			continue

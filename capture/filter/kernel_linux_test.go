@@ -99,7 +99,7 @@ func TestAsKernel(t *testing.T) {
 
 // The program for a socket is that of libpcap, which knows of the metadata only when it opens an interface.
 func TestSocketAsTcpdump(t *testing.T) {
-	needTcpdump(t)
+	nstest.NeedTcpdump(t)
 	nstest.Enter(t)
 	nstest.Veth(t, "a", "b")
 	for _, expr := range []string{
@@ -122,7 +122,7 @@ func TestSocketAsTcpdump(t *testing.T) {
 
 // The program for no capture at all is that of tcpdump -d without an interface, optimized or not.
 func TestNowhereAsTcpdump(t *testing.T) {
-	needTcpdump(t)
+	nstest.NeedTcpdump(t)
 	for name, link := range map[string]LinkType{
 		"EN10MB": Ethernet, "RAW": RawDLT, "LINUX_SLL": LinuxSLL, "LINUX_SLL2": LinuxSLL2, "NULL": Null, "LOOP": Loop, "IPV4": IPv4,
 		"PPP": PPP, "PPP_SERIAL": PPPSerial, "PPP_ETHER": PPPEther, "PPP_BSDOS": PPPBSDOS, "PPP_PPPD": PPPPppd, "NFLOG": NFLOG,
@@ -150,7 +150,7 @@ func TestNowhereAsTcpdump(t *testing.T) {
 
 // What is wrong with an expression that can be parsed is said in libpcap's words, for the link type of an interface.
 func TestWordsAsTcpdump(t *testing.T) {
-	needTcpdump(t)
+	nstest.NeedTcpdump(t)
 	nstest.Enter(t)
 	nstest.Veth(t, "a", "b")
 	nstest.Tun(t, "tun0")

@@ -15,16 +15,8 @@ import (
 	"testing"
 
 	"proxyarpd/capture/pcapfile"
+	"proxyarpd/internal/nstest"
 )
-
-// needTcpdump skips where the tcpdump is not that of the libpcap whose every decision is followed.
-func needTcpdump(t *testing.T) {
-	t.Helper()
-	out, err := exec.Command("tcpdump", "--version").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "libpcap version 1.10.3") {
-		t.Skipf("needs tcpdump with libpcap 1.10.3: %s %v", out, err)
-	}
-}
 
 // tcpdump runs tcpdump on a capture, the expression last and behind "--", as it may begin with "-"; ok is false if it refuses the expression.
 func tcpdump(t *testing.T, capture []byte, args ...string) (out []byte, ok bool) {
@@ -173,7 +165,7 @@ var allLinks = []LinkType{
 
 // Expressions made at random decide as tcpdump's do.
 func TestAsTcpdump(t *testing.T) {
-	needTcpdump(t)
+	nstest.NeedTcpdump(t)
 	const seed = 20
 	for _, link := range allLinks {
 		expressions := 15
@@ -199,15 +191,7 @@ func TestAsTcpdump(t *testing.T) {
 // data returns the folder of the captures that tcpdump's decisions are known of.
 func data(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("PROXYARPD_TCPDUMP_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "tcpdump")
-	}
-	dir = filepath.Join(dir, "filters")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no captures with tcpdump's decisions: PROXYARPD_TCPDUMP_DATA names no folder with filters in it, and there is no %s", dir)
-	}
-	return dir
+	return nstest.Captures(t, "filters")
 }
 
 func merged(t *testing.T, dir string) (file []byte, all []frame) {
@@ -222,7 +206,7 @@ func merged(t *testing.T, dir string) (file []byte, all []frame) {
 
 func TestAsTcpdumpOnData(t *testing.T) {
 	dir := data(t)
-	needTcpdump(t)
+	nstest.NeedTcpdump(t)
 	file, all := merged(t, dir)
 	g := newExprGen(21, Ethernet)
 	var s score

@@ -54,13 +54,7 @@ func TestEverythingAsTshark(t *testing.T) {
 
 // Captures of many kinds are read as tshark reads them.
 func TestCorpus(t *testing.T) {
-	dir := os.Getenv("PROXYARPD_TCPDUMP_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "tcpdump")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no captures: PROXYARPD_TCPDUMP_DATA names no folder, and there is no %s", dir)
-	}
+	dir := nstest.Captures(t)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !slices.Contains([]string{".pcap", ".pcapng"}, filepath.Ext(path)) {
 			return err
@@ -80,9 +74,7 @@ func TestCorpus(t *testing.T) {
 // standard output, in a namespace of its own, until it ends.
 func capture(t *testing.T, args ...string) []byte {
 	t.Helper()
-	if _, err := exec.LookPath(args[0]); err != nil {
-		nstest.Skip(t, "needs the program %s", args[0])
-	}
+	nstest.Need(t, args[0])
 	nstest.Enter(t)
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {

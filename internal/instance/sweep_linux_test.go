@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // apart calls do in a network namespace of its own, and gives that. Its thread ends with it.
@@ -28,7 +30,7 @@ func apart(t *testing.T, do func(ns Netns) error) (ns Netns) {
 		failed <- err
 	}()
 	if err := <-failed; err != nil {
-		skip(t, "network namespace: %v", err)
+		nstest.Skip(t, "network namespace: %v", err)
 	}
 	return ns
 }
@@ -43,7 +45,7 @@ func inside(t *testing.T) bool {
 		os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), marker+"=1")
 	if os.Geteuid() != 0 {
-		skip(t, "not root")
+		nstest.Skip(t, "not root")
 	}
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)

@@ -1,13 +1,14 @@
 package netstate
 
 import (
-	"os"
 	"runtime"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // deadline bounds every wait of a test; none of them waits so long when the
@@ -35,7 +36,7 @@ func newNetns(t testing.TB) *netns {
 	err := <-made
 	t.Cleanup(func() { close(ns.calls) })
 	if err == unix.EPERM {
-		skip(t, "needs CAP_SYS_ADMIN+CAP_NET_ADMIN: unshare: "+err.Error())
+		nstest.Skip(t, "needs CAP_SYS_ADMIN and CAP_NET_ADMIN: unshare(CLONE_NEWNET): %v", err)
 	} else if err != nil {
 		t.Fatal(err)
 	}
@@ -47,14 +48,6 @@ func newNetns(t testing.TB) *netns {
 		return netlink.LinkSetUp(lo)
 	})
 	return ns
-}
-
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("LAB_REQUIRED") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }
 
 // do runs f in the namespace.

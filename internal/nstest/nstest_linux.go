@@ -15,16 +15,6 @@ import (
 // patience bounds every wait; none lasts so long when the code is right.
 const patience = 10 * time.Second
 
-// Skip skips a test for want of what the reason names. With LAB_REQUIRED=1, as
-// in CI, that is a failure.
-func Skip(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("LAB_REQUIRED") == "1" {
-		t.Fatalf("LAB_REQUIRED=1, but "+format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 // Enter moves the calling test into a new network namespace. The goroutine
 // stays locked, so that the thread ends with the test and the namespace with
 // the thread.

@@ -19,6 +19,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // patience is how long something that must happen is waited for.
@@ -165,6 +166,12 @@ func (w *world) ping(t *testing.T, from lab.Pod, to string, options ...string) {
 	_ = w.Command(ctx, from.Node, "ping", append([]string{"-n", "-c1", "-W5", to}, options...)...).Run()
 }
 
+// warm has host0 know the first pod and another one as neighbours: what they send each other then waits for nothing.
+func (w *world) warm(t *testing.T, to lab.Pod) {
+	t.Helper()
+	labtest.Run(t, w.Lab, w.pod.Node, "ping", "-nqc1", "-W5", ip(to))
+}
+
 var idRE = regexp.MustCompile(`#(\d+)$`)
 
 func id(t *testing.T, line string) string {
@@ -256,6 +263,7 @@ func TestSelection(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ip", "ping")
 	w := start(t)
+	w.warm(t, w.sibling) // a packet that waits for its neighbour has another verdict
 	for _, c := range []struct {
 		args      []string
 		want, not string
@@ -295,7 +303,7 @@ func TestJSON(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ip", "ping")
 	w := start(t)
-	labtest.Run(t, w.Lab, w.pod.Node, "ping", "-nqc1", ip(w.sibling)) // so that nothing waits for a neighbour
+	w.warm(t, w.sibling)
 	s := w.capture(t, "-ni", "any", "--verdict", "json", "icmp")
 	labtest.Run(t, w.Lab, w.pod.Node, "ping", "-nqc3", "-i0.01", ip(w.sibling))
 	s.awaitLine(t, `seq 3.*"direction":"out"|"direction":"out".*seq 3`)
@@ -488,13 +496,7 @@ func TestRefused(t *testing.T) {
 // TestSharedScores compares with the real tcpdump's text and selection on
 // captures that lie outside of the repository.
 func TestSharedScores(t *testing.T) {
-	dir := os.Getenv("PROXYARPD_TCPDUMP_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "tcpdump")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "cmp-tcpdump")); err != nil {
-		t.Skip("no captures to compare with: PROXYARPD_TCPDUMP_DATA names no folder with them")
-	}
+	dir := filepath.Dir(nstest.Captures(t, "cmp-tcpdump"))
 	bin, err := filepath.Abs(labtest.Binary(t))
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // endless repeats a text for ever.
@@ -176,7 +177,7 @@ func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=64k"); err != nil {
-		labtest.Skip(t, "a small file system can't be mounted: %v", err)
+		nstest.Skip(t, "a small file system can't be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {

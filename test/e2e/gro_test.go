@@ -6,6 +6,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // TestGRO has the uplink of host1 put packets together that came over the wire
@@ -17,7 +18,7 @@ func TestGRO(t *testing.T) {
 			w := start(t, lab.Spec{Form: lab.FormSlash32})
 			run(t, w.Lab, "host0", "ethtool -K "+uplink+" tx off tso off gso off sg off")
 			if out, code := try(t, w.Lab, "host1", "ethtool -K "+uplink+" gro on "+feature); code != 0 {
-				labtest.Skip(t, "GRO of a veth: %s", out)
+				nstest.Skip(t, "GRO of a veth: %s", out)
 			}
 			from, to := pods(w.Lab, 0)[0], pods(w.Lab, 1)[0]
 			seen := tcpdump(t, w.Lab, "host1", uplink, "-Q in greater 2000")

@@ -10,6 +10,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -98,7 +99,7 @@ func TestTUN(t *testing.T) {
 		return nil
 	})
 	if err != nil {
-		labtest.Skip(t, "TUN devices: %v", err)
+		nstest.Skip(t, "TUN devices: %v", err)
 	}
 	t.Cleanup(func() { _ = tun.Close() })
 	run(t, w.Lab, "host0", "ip link set tun0 up")

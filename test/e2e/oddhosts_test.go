@@ -14,6 +14,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -43,7 +44,7 @@ func tunnel(t *testing.T, l *lab.Lab, node, name string, arphrd int) {
 		return nil
 	})
 	if err != nil {
-		labtest.Skip(t, "TUN devices: %v", err)
+		nstest.Skip(t, "TUN devices: %v", err)
 	}
 	t.Cleanup(func() { _ = tun.Close() })
 	run(t, l, node, "ip link set "+name+" up")
@@ -303,7 +304,7 @@ func TestHostWithoutAddresses(t *testing.T) {
 	ipCommand := func(args string) {
 		t.Helper()
 		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			labtest.Skip(t, "ip %s: %v %s", args, err, out)
+			nstest.Skip(t, "ip %s: %v %s", args, err, out)
 		}
 	}
 	var nodes []lab.Node

@@ -10,6 +10,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // TestForeignTCX finds another's program on an interface, before the start and
@@ -21,7 +22,7 @@ func TestForeignTCX(t *testing.T) {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: ebpf.SchedCLS, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}})
 	if err != nil {
-		labtest.Skip(t, "eBPF: %v", err)
+		nstest.Skip(t, "eBPF: %v", err)
 	}
 	defer prog.Close()
 	attach := func(p lab.Pod) link.Link {
@@ -32,7 +33,7 @@ func TestForeignTCX(t *testing.T) {
 			return err
 		})
 		if err != nil {
-			labtest.Skip(t, "TCX (Linux 6.6): %v", err)
+			nstest.Skip(t, "TCX (Linux 6.6): %v", err)
 		}
 		return tcx
 	}

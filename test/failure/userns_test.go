@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // TestUserNamespace runs the daemon as root of a user namespace, who may load no
@@ -27,7 +28,7 @@ kill $daemon; wait $daemon; end=$?
 [ $ready = 0 ] && [ $end = 0 ]`
 	out, err := exec.CommandContext(ctx, "unshare", "--user", "--map-root-user", "--net", "sh", "-c", script, labtest.Binary(t), control).CombinedOutput()
 	if strings.Contains(string(out), "unshare failed") {
-		labtest.Skip(t, "a user namespace: %s", out)
+		nstest.Skip(t, "a user namespace: %s", out)
 	}
 	if err != nil || !strings.Contains(string(out), "in a user namespace tc programs can't be listed") {
 		t.Errorf("%v\n%s", err, out)
@@ -52,7 +53,7 @@ kill $daemon; wait $daemon; end=$?
 [ $ready = 0 ] && [ $end = 0 ]`
 	out, err := exec.CommandContext(ctx, "unshare", "--mount", "--net", "sh", "-c", script, labtest.Binary(t), elsewhere).CombinedOutput()
 	if strings.Contains(string(out), "unshare failed") {
-		labtest.Skip(t, "a mount namespace: %s", out)
+		nstest.Skip(t, "a mount namespace: %s", out)
 	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/nstest"
 )
 
 // cli runs the program and returns its outputs and exit status.
@@ -32,7 +33,7 @@ func cli(t *testing.T, args ...string) (stdout, stderr string, code int) {
 func cliLab(t *testing.T) string {
 	t.Helper()
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		Skip(t, "the lab needs %s", strings.Join(missing, " and "))
+		nstest.Skip(t, "the lab needs %s", strings.Join(missing, " and "))
 	}
 	name := fmt.Sprintf("labcli-%d", os.Getpid())
 	t.Cleanup(func() {
