@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"internal/macs":        {"github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/instance", "proxyarpd/internal/printable", "proxyarpd/internal/shortage"},
 	"internal/hostpolicy":  {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage, "proxyarpd/internal/shortage"},
 	"internal/lab":         {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
-	"internal/lab/labtest": {"proxyarpd/internal/lab", "proxyarpd/internal/nstest"},
+	"internal/lab/labtest": {unixPackage, "proxyarpd/internal/lab", "proxyarpd/internal/nstest", "proxyarpd/internal/wire"},
 	"internal/fulltable":   {},
 	"internal/nstest":      {"github.com/vishvananda/netlink", unixPackage},
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward/...",

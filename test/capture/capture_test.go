@@ -22,8 +22,10 @@ import (
 	"proxyarpd/internal/nstest"
 )
 
+var ip = labtest.IP
+
 // patience is how long something that must happen is waited for.
-const patience = 20 * time.Second
+const patience = labtest.Patience
 
 // sniffer is a running `proxyarpd capture`, or tcpdump.
 type sniffer struct {
@@ -155,8 +157,6 @@ func start(t *testing.T) *world {
 	}
 	return w
 }
-
-func ip(p lab.Pod) string { return p.Addr.Addr().String() }
 
 // ping sends one echo request from a pod, whatever comes of it.
 func (w *world) ping(t *testing.T, from lab.Pod, to string, options ...string) {

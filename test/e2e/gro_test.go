@@ -30,10 +30,10 @@ func TestGRO(t *testing.T) {
 				t.Logf("%d super-packets", n)
 			}
 			wantTTL(t, w.Lab, from.Node, ip(to), 62)
-			eachOnce(t, w.Lab, from, to, 10000)
+			labtest.EachOnce(t, w.Lab, from, to, 10000)
 			// Cut before it leaves, the pod's kernel checks every sum.
 			run(t, w.Lab, "host1", "ethtool -K "+to.Iface+" tx off tso off gso off sg off")
-			eachOnce(t, w.Lab, from, to, 10000)
+			labtest.EachOnce(t, w.Lab, from, to, 10000)
 			transfer(t, w.Lab, from.Node, to, "-n 10M")
 			if drops := statusOf(t, w.d[1]).Forward.Drops; len(drops) != 0 {
 				t.Errorf("drops: %v", drops)

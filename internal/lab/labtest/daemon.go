@@ -23,7 +23,7 @@ type Process struct {
 	Cmd     *lab.Cmd
 
 	lab    *lab.Lab
-	stderr lockedBuffer
+	stderr Buffer
 	done   chan struct{} // closed when it has ended
 	err    error         // how, once done
 	ended  bool          // on the test's wish: Stop or Kill
@@ -137,18 +137,20 @@ func (p *Process) Wait(t testing.TB) error {
 // Stderr returns what the daemon has logged so far.
 func (p *Process) Stderr() string { return p.stderr.String() }
 
-type lockedBuffer struct {
+// Buffer is written by a process while the test reads it.
+type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+// String is what has been written so far.
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()

@@ -43,7 +43,7 @@ func TestInterruptedDemo(t *testing.T) {
 	name := cliLab(t)
 	Need(t, "ip", "ping", "iperf3")
 	cmd := exec.Command(Binary(t), "lab", "demo", "--name", name)
-	var out lockedBuffer
+	var out Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	pod := watch(t, "/run/netns", name+"-ns1")
 	if err := cmd.Start(); err != nil {
