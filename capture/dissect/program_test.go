@@ -114,17 +114,21 @@ func TestProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	files = append(files, corpusFiles()...)
-	differ, all := 0, 0
-	kinds := make(map[string]bool)
+	// All packets of a link type are one capture: to start tcpdump takes longer than to have it print some.
+	sets := make(map[uint16][]dissect.Packet)
 	for _, file := range files {
 		r := rand.New(rand.NewPCG(*seed, 0))
-		var set []dissect.Packet
 		for _, pkt := range readCapture(t, file) {
-			set = append(set, pkt)
+			set := append(sets[pkt.LinkType], pkt)
 			for range *mutations {
 				set = append(set, mutate(r, pkt))
 			}
+			sets[pkt.LinkType] = set
 		}
+	}
+	differ, all := 0, 0
+	kinds := make(map[string]bool)
+	for link, set := range sets {
 		name := filepath.Join(t.TempDir(), "c.pcap")
 		writeCapture(t, name, set)
 		for _, a := range arguments {
@@ -151,7 +155,7 @@ func TestProgram(t *testing.T) {
 				differ++
 				if k := kind(want[n], have[n]); !kinds[k] {
 					kinds[k] = true
-					t.Logf("%s %s, packet %s (%d of %d bytes)\n  want %s  got  %s  %x", filepath.Base(file), a.args, n,
+					t.Logf("link type %d %s, packet %s (%d of %d bytes)\n  want %s  got  %s  %x", link, a.args, n,
 						len(set[i].Data), set[i].Len, want[n], have[n], set[i].Data[:min(len(set[i].Data), 200)])
 				}
 			}

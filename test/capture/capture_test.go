@@ -55,6 +55,20 @@ func (o output) Write(p []byte) (int, error) {
 // sniff starts a capture and waits until it says that it listens.
 func sniff(t *testing.T, l *lab.Lab, node, program string, args ...string) *sniffer {
 	t.Helper()
+	s := launch(t, l, node, program, args...)
+	s.listens(t)
+	return s
+}
+
+// listens waits until a capture says that it does.
+func (s *sniffer) listens(t *testing.T) {
+	t.Helper()
+	s.await(t, func(_, errw string) bool { return strings.Contains(errw, "listening on") })
+}
+
+// launch starts a capture.
+func launch(t *testing.T, l *lab.Lab, node, program string, args ...string) *sniffer {
+	t.Helper()
 	s := &sniffer{news: make(chan struct{}, 1), ended: make(chan error, 1)}
 	s.cmd = l.Command(context.WithoutCancel(t.Context()), node, program, args...)
 	s.cmd.Stdout, s.cmd.Stderr = output{s, &s.stdout}, output{s, &s.stderr}
@@ -63,7 +77,6 @@ func sniff(t *testing.T, l *lab.Lab, node, program string, args ...string) *snif
 	}
 	go func() { s.ended <- s.cmd.Wait() }()
 	t.Cleanup(func() { s.cmd.Process.Kill() })
-	s.await(t, func(_, errw string) bool { return strings.Contains(errw, "listening on") })
 	return s
 }
 
@@ -115,9 +128,12 @@ func (s *sniffer) awaitLine(t *testing.T, pattern string) (line string) {
 // end ends a capture as ^C does.
 func (s *sniffer) end(t *testing.T) (stdout, stderr string) {
 	t.Helper()
-	s.cmd.Process.Signal(syscall.SIGINT) // fails only if it has ended
+	s.interrupt()
 	return s.wait(t)
 }
+
+// interrupt is what ^C does; it fails only where the capture has ended.
+func (s *sniffer) interrupt() { s.cmd.Process.Signal(syscall.SIGINT) }
 
 func (s *sniffer) wait(t *testing.T) (stdout, stderr string) {
 	t.Helper()
