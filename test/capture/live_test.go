@@ -2,9 +2,7 @@ package capture
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
