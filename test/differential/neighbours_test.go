@@ -319,10 +319,23 @@ func testOptions(t *testing.T, p *pair) {
 	}
 }
 
+// set sets a sysctl of both hosts.
+func (p *pair) set(t *testing.T, key, value string) {
+	t.Helper()
+	for _, l := range p.labs {
+		if err := l.SetSysctl(node, key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // testQueueLength: as many wait as unres_qlen_bytes allows, the last ones, and
 // leave in order when the answer comes.
 func testQueueLength(t *testing.T, p *pair) {
 	w := watch(t, p)
+	// What waits fails after mcast_solicit questions: not before the answer, however busy the machine is.
+	p.set(t, "net/ipv4/neigh/up0/mcast_solicit", "100")
+	defer p.set(t, "net/ipv4/neigh/up0/mcast_solicit", "2")
 	for n, size := range []int{28, 100, 300, 600, 1000, 1400} {
 		w.begin()
 		hop := ip("10.1.15.110")
@@ -339,11 +352,19 @@ func testQueueLength(t *testing.T, p *pair) {
 		for _, h := range w.hosts() {
 			w.tell(h, up0, hop, mac, ports[up0].mac, ip("10.1.0.1"))
 		}
+		last := w.send(pod0, sender(1), hop, size) // leaves behind those that waited
+		for _, h := range w.hosts() {
+			for end := time.Now().Add(patience); ; w.until(time.Millisecond) {
+				if ids, _ := w.marked(h, forwarded); slices.Contains(ids, last) || time.Now().After(end) {
+					break
+				}
+			}
+		}
 		w.until(grace)
 		k, _ := w.marked(p.kernel, forwarded)
 		o, _ := w.marked(p.ours, forwarded)
 		t.Logf("%d bytes: the kernel held %d, proxyarpd %d", size, len(k), len(o))
-		if len(k) == 0 || len(k) == 100 || !slices.Equal(k, o) {
+		if len(k) <= 1 || len(k) >= 101 || !slices.Equal(k, o) {
 			t.Errorf("%d bytes: %v came out of the kernel, %v of proxyarpd", size, k, o)
 		}
 	}

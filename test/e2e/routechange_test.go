@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -112,14 +113,14 @@ func staysBy(t *testing.T, l *lab.Lab, from, to lab.Pod) {
 	// All protocols: those of one come behind the tc program of host1.
 	wires := map[string]*station{uplink: listen(t, l, "host1", uplink, unix.ETH_P_ALL), second: listen(t, l, "host1", second, unix.ETH_P_ALL)}
 	n := uint32(1 << 24)
-	by := func(name string) bool {
+	by := func(name string, within time.Duration) bool {
 		n++
 		pod.send(datagram(gatewayMAC, pod.mac, ip(from), ip(to), n, 20))
-		return wires[name].next(patience/50, func(f wire.Ethernet) bool { i, ok := number(f); return ok && i == n }) != nil
+		return wires[name].next(within, func(f wire.Ethernet) bool { i, ok := number(f); return ok && i == n }) != nil
 	}
-	await(t, fmt.Sprintf("%s by %s", ip(to), uplink), func() bool { return by(uplink) })
+	await(t, fmt.Sprintf("%s by %s", ip(to), uplink), func() bool { return by(uplink, patience/100) })
 	for range 5 {
-		if !by(uplink) {
+		if !by(uplink, patience) {
 			t.Errorf("%s is not sent by %s", ip(to), uplink)
 		}
 	}

@@ -40,7 +40,8 @@ func TestCaptureDaemonEnds(t *testing.T) {
 	begin(t, p, capture.Request{Interfaces: []string{"any"}})
 	run(t, l, all[0].Node, "ping -n -c20 -i0.002 -W2 "+ip(all[1]))
 	f := startFlood(t, l, all[0], datagram(t, all[0], ip(all[1])))
-	time.Sleep(200 * time.Millisecond) // the one who does not read has more before it than fits
+	had := status(t, p).Forward.PacketsOut
+	await(t, "the one who does not read has more before it than fits", func() bool { return status(t, p).Forward.PacketsOut > had+50000 })
 	began := time.Now()
 	p.Stop(t)
 	if took := time.Since(began); took > 4*time.Second {
