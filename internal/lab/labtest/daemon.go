@@ -134,6 +134,28 @@ func (p *Process) Wait(t testing.TB) error {
 	}
 }
 
+// WaitedForCPU is for how long the daemon's threads have been ready to run without a CPU, added up (the second number of
+// /proc/PID/task/*/schedstat). Bounds of time take it into account.
+func (p *Process) WaitedForCPU(t testing.TB) (sum time.Duration) {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.Cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range threads {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		var ran, waited time.Duration
+		if _, err := fmt.Sscan(string(b), &ran, &waited); err != nil {
+			t.Fatalf("%s: %v: %q", file, err, b)
+		}
+		sum += waited
+	}
+	return sum
+}
+
 // Stderr returns what the daemon has logged so far.
 func (p *Process) Stderr() string { return p.stderr.String() }
 
