@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
@@ -36,13 +35,10 @@ type lab struct {
 // own that ends with the test.
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	runtime.LockOSThread()
 	l := &lab{t: t}
 	for _, ns := range []*netns.NsHandle{&l.pod, &l.host} {
-		h, err := netns.New()
-		if errors.Is(err, unix.EPERM) {
-			nstest.Skip(t, "CAP_SYS_ADMIN is missing: no network namespaces")
-		}
+		nstest.Enter(t)
+		h, err := netns.Get()
 		l.must(err)
 		*ns = h
 		t.Cleanup(func() { _ = h.Close() })

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 
@@ -17,21 +16,14 @@ import (
 // apart calls do in a network namespace of its own, and gives that. Its thread ends with it.
 func apart(t *testing.T, do func(ns Netns) error) (ns Netns) {
 	t.Helper()
-	failed := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			ns, err = CurrentNetns()
-		}
-		if err == nil {
+	netns := nstest.NewNetns(t)
+	defer netns.End()
+	netns.Do(func() (err error) {
+		if ns, err = CurrentNetns(); err == nil {
 			err = do(ns)
 		}
-		failed <- err
-	}()
-	if err := <-failed; err != nil {
-		nstest.Skip(t, "network namespace: %v", err)
-	}
+		return err
+	})
 	return ns
 }
 

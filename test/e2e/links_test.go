@@ -83,16 +83,8 @@ func TestTUN(t *testing.T) {
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1})}
 	var tun *os.File
 	err := w.Lab.Do("host0", func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		fd, err := nstest.OpenTUN("tun0", unix.IFF_TUN|unix.IFF_NO_PI)
 		if err != nil {
-			return err
-		}
-		ifr, err := unix.NewIfreq("tun0")
-		if err != nil {
-			return err
-		}
-		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 			return err
 		}
 		tun = os.NewFile(uintptr(fd), "tun0")

@@ -24,18 +24,11 @@ func tunnel(t *testing.T, l *lab.Lab, node, name string, arphrd int) {
 	t.Helper()
 	var tun *os.File
 	err := l.Do(node, func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		fd, err := nstest.OpenTUN(name, unix.IFF_TUN|unix.IFF_NO_PI)
 		if err != nil {
 			return err
 		}
-		ifr, err := unix.NewIfreq(name)
-		if err == nil {
-			ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
-		}
-		if err == nil {
-			err = unix.IoctlSetInt(fd, unix.TUNSETLINK, arphrd)
-		}
+		err = unix.IoctlSetInt(fd, unix.TUNSETLINK, arphrd)
 		if err != nil {
 			_ = unix.Close(fd)
 			return err
