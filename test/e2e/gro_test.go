@@ -15,6 +15,7 @@ func TestGRO(t *testing.T) {
 	labtest.Need(t, "iperf3", "ethtool", "tcpdump")
 	for _, feature := range []string{"rx-gro-list off rx-udp-gro-forwarding off", "rx-udp-gro-forwarding on", "rx-gro-list on"} {
 		t.Run(feature, func(t *testing.T) {
+			t.Parallel()
 			w := start(t, lab.Spec{Form: lab.FormSlash32})
 			run(t, w.Lab, "host0", "ethtool -K "+uplink+" tx off tso off gso off sg off")
 			if out, code := try(t, w.Lab, "host1", "ethtool -K "+uplink+" gro on "+feature); code != 0 {

@@ -73,6 +73,7 @@ func TestDeafPods(t *testing.T) {
 // TestNeighboursSurvive: the MAC that an interface is given, and given back at the
 // end, takes none of its neighbours away.
 func TestNeighboursSurvive(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ping", "ip")
 	l := labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1})
 	pod := pods(l, 0)[0]

@@ -17,6 +17,7 @@ import (
 // TestBridgeUplink has the wire behind a bridge: the bridge is the uplink, its
 // port is left alone, and no packet is handled twice.
 func TestBridgeUplink(t *testing.T) {
+	t.Parallel()
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 1})}
 	for _, line := range []string{
 		"ip link add br0 type bridge", "ip link set ens192 master br0", "ip link set br0 up",
@@ -42,6 +43,7 @@ func TestBridgeUplink(t *testing.T) {
 // TestVXLAN joins the hosts by a VXLAN device as Calico makes it: permanent
 // neighbours, a MAC and a tunnel end for each other host, no learning.
 func TestVXLAN(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "bridge", "iperf3")
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 1})}
 	for host, own := range []string{host0IP, host1IP} {
@@ -80,6 +82,7 @@ func TestVXLAN(t *testing.T) {
 
 // TestTUN leads off the host by a device without a link-layer header.
 func TestTUN(t *testing.T) {
+	t.Parallel()
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1})}
 	var tun *os.File
 	err := w.Lab.Do("host0", func() error {

@@ -47,6 +47,7 @@ func TestOnceAndOnlyOnce(t *testing.T) {
 		{"forwarding 0, no claim", "none", "none", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			l := labtest.New(t, lab.Spec{Form: lab.FormCalico})
 			if c.calico {
 				calicoSettings(t, l)

@@ -195,6 +195,7 @@ func TestRestartAtLoad(t *testing.T) {
 
 // TestLabDownAfterKill: `lab down` is the other way to have nothing left.
 func TestLabDownAfterKill(t *testing.T) {
+	t.Parallel()
 	name := fmt.Sprintf("palab-down-%d", os.Getpid())
 	labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1}) // skips where none can be made
 	l, err := lab.New(t.Context(), lab.Spec{Name: name, Form: lab.FormSlash32, Hosts: 1})

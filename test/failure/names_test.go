@@ -26,6 +26,7 @@ func quiet(t testing.TB, what, text string) {
 // TestNames: whatever an interface is called, it is served, and what is printed
 // of it is printable: status, its JSON, the log, and errors.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip", "tc")
 	l := hosts(t, 1, 1)
 	before := map[string]string{}

@@ -16,6 +16,7 @@ import (
 // eBPF and see no tc program: it answers and forwards all the same, and says what
 // it can't see.
 func TestUserNamespace(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "unshare", "ip")
 	control := filepath.Join(t.TempDir(), "control.sock")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -38,6 +39,7 @@ kill $daemon; wait $daemon; end=$?
 // TestReadOnlyRun: where nothing can be written to /run, the error says what to
 // do, and that works.
 func TestReadOnlyRun(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "unshare", "ip", "mount")
 	elsewhere := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
