@@ -499,7 +499,7 @@ func TestRefused(t *testing.T) {
 		{"-i any host host", 2, "filter expression: column 6"},
 		{"-y PPP -i any", 2, "not one of the DLTs"},
 	} {
-		cmd := exec.Command(labtest.Binary(t), append([]string{"capture", "--control", "/nonexistent/x"}, strings.Fields(c.args)...)...)
+		cmd := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), append([]string{"capture", "--control", "/nonexistent/x"}, strings.Fields(c.args)...)...)
 		var errw bytes.Buffer
 		cmd.Stderr = &errw
 		_ = cmd.Run()
@@ -530,7 +530,9 @@ func TestSharedScores(t *testing.T) {
 
 func compare(t *testing.T, name, program string, args ...string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	t.Logf("%s: %s", name, lines[len(lines)-1])
 	if err != nil {

@@ -439,7 +439,7 @@ func (l *live) refused(t *testing.T, iface, expression, says string) {
 	if l.daemon != nil {
 		control = l.daemon.Control
 	}
-	out, err := l.Command(t.Context(), "host0", labtest.Binary(t), "capture", "--control", control, "-i", iface, expression).CombinedOutput()
+	out, err := l.Command(labtest.Soon(t), "host0", labtest.Binary(t), "capture", "--control", control, "-i", iface, expression).CombinedOutput()
 	if err == nil || !strings.HasPrefix(string(out), "proxyarpd: capture: "+says) {
 		t.Errorf("-i %s %s: %v\n%s; tcpdump says %q", iface, expression, err, out, says)
 	}

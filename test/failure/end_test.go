@@ -212,7 +212,7 @@ func TestLabDownAfterKill(t *testing.T) {
 	if len(recordsOf(t, ns)) == 0 {
 		t.Fatal("a killed daemon has left no record")
 	}
-	if out, err := exec.Command(labtest.Binary(t), "lab", "down", "--name", name).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), "lab", "down", "--name", name).CombinedOutput(); err != nil {
 		t.Fatalf("lab down: %v\n%s", err, out)
 	}
 	left := recordsOf(t, ns)

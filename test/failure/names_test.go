@@ -83,7 +83,7 @@ func TestNames(t *testing.T) {
 	}
 	for _, args := range [][]string{{"\x1b[31m"}, {"run", "--\x1b"}, {"run", "\x1b\a"}, {"status", "--control", "/\x1b\xff"}, {"run", "--config", "/\x1b"}, {"lab", "\x1b"},
 		{"bench", "--only", "\x1b"}, {"capture", "-r", "/\x1b\a"}, {"capture", "--\x1b"}} {
-		out, err := l.Command(t.Context(), "host0", labtest.Binary(t), args...).CombinedOutput()
+		out, err := l.Command(labtest.Soon(t), "host0", labtest.Binary(t), args...).CombinedOutput()
 		if err == nil {
 			t.Errorf("%q: no error", args)
 		}

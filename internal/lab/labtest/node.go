@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -38,6 +39,14 @@ func Within(long time.Duration, ok func() bool) bool {
 			return false
 		}
 	}
+}
+
+// Soon is a context for a command that ends by itself, and is killed if it does not.
+func Soon(t testing.TB) context.Context {
+	const long = 4 * Patience // it may have much to read
+	ctx, cancel := context.WithTimeoutCause(t.Context(), long, fmt.Errorf("not done after %v", long))
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // Pods are the pods of a host, in the order of their making.
