@@ -1,23 +1,18 @@
 package arpd
 
 import (
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"proxyarpd/internal/nstest"
 )
 
 // TestArping asks as people do, with iputils-arping.
 func TestArping(t *testing.T) {
-	arping, err := exec.LookPath("arping")
-	if err != nil {
-		if os.Getenv("LAB_REQUIRED") == "1" {
-			t.Fatal("arping is missing: apt-get install iputils-arping")
-		}
-		t.Skip("arping is missing: apt-get install iputils-arping")
-	}
+	nstest.Need(t, "arping")
 	l := newLab(t)
 	s := l.veth("cali1")
 	addr, err := netlink.ParseAddr("10.20.1.2/24")
@@ -44,7 +39,7 @@ func TestArping(t *testing.T) {
 		var out []byte
 		l.inPod(func() {
 			args := append([]string{"-I", s.link.Attrs().Name}, strings.Fields(c.args)...)
-			out, err = exec.Command(arping, args...).CombinedOutput()
+			out, err = exec.Command("arping", args...).CombinedOutput()
 		})
 		if !strings.Contains(string(out), c.want) || (err != nil) != c.fails {
 			t.Errorf("arping %s: %v, want %q:\n%s", c.args, err, c.want, out)

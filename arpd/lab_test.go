@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -35,16 +35,10 @@ type lab struct {
 // own that ends with the test.
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	runtime.LockOSThread()
 	l := &lab{t: t}
 	for _, ns := range []*netns.NsHandle{&l.pod, &l.host} {
-		h, err := netns.New()
-		if errors.Is(err, unix.EPERM) {
-			if os.Getenv("LAB_REQUIRED") == "1" {
-				t.Fatal("CAP_SYS_ADMIN is missing: no network namespaces")
-			}
-			t.Skip("CAP_SYS_ADMIN is missing: no network namespaces")
-		}
+		nstest.Enter(t)
+		h, err := netns.Get()
 		l.must(err)
 		*ns = h
 		t.Cleanup(func() { _ = h.Close() })

@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab"
-	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // Each of many workloads gets its flow, and all are gone with the lab.
 func TestWorkloadsReached(t *testing.T) {
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		labtest.Skip(t, "the lab needs %v", missing)
+		nstest.Skip(t, "the lab needs %v", missing)
 	}
 	const n = 30
 	r := &run{ctx: t.Context(), Options: Options{Trial: 200 * time.Millisecond}, report: &Report{}}

@@ -10,6 +10,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // quickly measures with short trials; the test fails if the run does.
@@ -88,7 +89,7 @@ func TestBetweenErrors(t *testing.T) {
 // What cannot be measured has rows that say why.
 func TestProgramMissing(t *testing.T) {
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		labtest.Skip(t, "the lab needs %v", missing)
+		nstest.Skip(t, "the lab needs %v", missing)
 	}
 	t.Setenv("PATH", "")
 	for _, row := range quickly(t, Options{Only: []string{"tcp", "cold"}, Engines: []string{"af_packet"}}).Rows {
@@ -102,7 +103,7 @@ func TestProgramMissing(t *testing.T) {
 func TestContestantCommand(t *testing.T) {
 	labtest.Need(t, "ip")
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		labtest.Skip(t, "the lab needs %v", missing)
+		nstest.Skip(t, "the lab needs %v", missing)
 	}
 	marker := fmt.Sprintf("3141%d", os.Getpid()) // seconds to sleep, by which to find it
 	forwards := `trap 'ip route del 169.254.1.1; exit' TERM

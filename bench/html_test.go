@@ -140,6 +140,14 @@ func TestMarkdown(t *testing.T) {
 			t.Errorf("no line %q", l.title)
 		}
 	}
+	// Each has its rows, and no other's.
+	for _, m := range r.Missing() {
+		t.Errorf("missing: %s", m)
+	}
+	r.Rows = slices.DeleteFunc(r.Rows, func(row *Row) bool { return row.Kind == "throughput" && row.Params["frame"] == 512 })
+	if m := r.Missing(); len(m) != 1 || !strings.Contains(m[0], "throughput frame=512") {
+		t.Errorf("without the rows of 512 bytes these are missing: %q", m)
+	}
 	columns := 0
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "|") {

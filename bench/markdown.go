@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -11,43 +12,109 @@ import (
 // line is one of the README's table: figures of one kind, side by side.
 type line struct {
 	title string
-	works []string // whose rows stand in it, divided by slashes
+	works []selector // whose rows stand in it, divided by slashes
 	unit  string
 }
 
+// selector names the rows of one figure: those of a kind that have all of the parameters.
+type selector struct {
+	kind   string
+	params map[string]float64
+}
+
+// mostSenders stands for the largest number of senders of the report.
+const mostSenders = -1
+
+type params = map[string]float64
+
+// each gives a selector for each value of a parameter, beside others.
+func each(kind string, of params, name string, values ...float64) (all []selector) {
+	for _, v := range values {
+		p := maps.Clone(of)
+		if p == nil {
+			p = params{}
+		}
+		p[name] = v
+		all = append(all, selector{kind, p})
+	}
+	return all
+}
+
 // lines are the main table. One that the run did not have is left out; in the others - stands for what has no figure.
+// Missing tells of both.
 var lines = []line{
-	{"64-byte UDP, one sender, 1 / 16 / 1000 flows", []string{"rate, 64 B, 1 sender, 1 flow, one host", "rate, 64 B, 1 sender, 16 flows, one host", "rate, 64 B, 1 sender, 1000 flows, one host"}, "kpps"},
-	{"the same, a sender on each CPU", []string{"rate, 64 B, N senders, 1 flow, one host", "rate, 64 B, N senders, 16 flows, one host", "rate, 64 B, N senders, 1000 flows, one host"}, "kpps"},
-	{"RFC 2544 throughput, 64 / 512 / 1518 bytes", []string{"throughput, 64 B", "throughput, 512 B", "throughput, 1518 B"}, "kpps"},
-	{"RFC 2544 throughput, IMIX", []string{"throughput, IMIX"}, "kpps"},
-	{"CPU time a packet at 50 kpps, generator and receiver included, 1 / 16 / 1000 flows", []string{"CPU a packet, 1 flow, all CPUs", "CPU a packet, 16 flows, all CPUs", "CPU a packet, 1000 flows, all CPUs"}, "ns"},
-	{"64-byte UDP to 1 / 100 / 1000 workloads", []string{"rate, 64 B, 1 sender, to 1 workload", "rate, 64 B, 1 sender, to 100 workloads", "rate, 64 B, 1 sender, to 1000 workloads"}, "kpps"},
-	{"UDP request/response, p50 / p99", []string{"UDP request/response, one host, p50", "UDP request/response, one host, p99"}, "µs"},
-	{"the same, one a ms", []string{"UDP request/response, paced 1 ms, one host, p50", "UDP request/response, paced 1 ms, one host, p99"}, "µs"},
-	{"TCP request/response, p50 / p99", []string{"TCP request/response, one host, p50", "TCP request/response, one host, p99"}, "µs"},
-	{"TCP, one host, 1 / 4 streams", []string{"TCP, 1 stream, one host", "TCP, 4 streams, one host"}, "Gbit/s"},
-	{"TCP, two hosts, 1 / 4 streams", []string{"TCP, 1 stream, two hosts", "TCP, 4 streams, two hosts"}, "Gbit/s"},
-	{"first ping of a cold pod, two hosts", []string{"first ping, cold, two hosts"}, "ms"},
-	{"ARP answer, at once, p50 / p99", []string{"ARP answer, at once, p50", "ARP answer, at once, p99"}, "µs"},
-	{"up to first answer, 1 / 100 / 1000 interfaces at once, median", []string{"up to first answer, 1 interface at once", "up to first answer, 100 interfaces at once", "up to first answer, 1000 interfaces at once"}, "ms"},
-	{"UDP request/response of others while a pod floods IP, p50 / p99", []string{"UDP request/response of other pods, IP flood, p50", "UDP request/response of other pods, IP flood, p99"}, "µs"},
-	{"the same, ARP flood", []string{"UDP request/response of other pods, ARP flood, p50", "UDP request/response of other pods, ARP flood, p99"}, "µs"},
-	{"start-up with 1 / 100 / 1000 workloads", []string{"start-up, 1 interface", "start-up, 100 interfaces", "start-up, 1000 interfaces"}, "ms"},
-	{"resident memory with 1 / 100 / 1000 workloads", []string{"VmRSS, 1 interface", "VmRSS, 100 interfaces", "VmRSS, 1000 interfaces"}, "MB"},
+	{"64-byte UDP, one sender, 1 / 16 / 1000 flows", each("rate", params{"frame": 64, "senders": 1, "hosts": 1}, "flows", 1, 16, 1000), "kpps"},
+	{"the same, a sender on each CPU", each("rate", params{"frame": 64, "senders": mostSenders, "hosts": 1}, "flows", 1, 16, 1000), "kpps"},
+	{"RFC 2544 throughput, 64 / 512 / 1518 bytes", each("throughput", nil, "frame", 64, 512, 1518), "kpps"},
+	{"RFC 2544 throughput, IMIX", each("throughput", nil, "imix", 1), "kpps"},
+	{"CPU time a packet at 50 kpps, generator and receiver included, 1 / 16 / 1000 flows", each("cpu", params{"frame": 64}, "flows", 1, 16, 1000), "ns"},
+	{"64-byte UDP to 1 / 100 / 1000 workloads", each("rate", params{"frame": 64}, "workloads", 1, 100, 1000), "kpps"},
+	{"UDP request/response, p50 / p99", each("rr", params{"udp": 1, "hosts": 1, "paced": 0}, "percentile", 50, 99), "µs"},
+	{"the same, one a ms", each("rr", params{"udp": 1, "hosts": 1, "paced": 1}, "percentile", 50, 99), "µs"},
+	{"TCP request/response, p50 / p99", each("rr", params{"tcp": 1, "hosts": 1, "paced": 0}, "percentile", 50, 99), "µs"},
+	{"TCP, one host, 1 / 4 streams", each("tcp", params{"hosts": 1}, "streams", 1, 4), "Gbit/s"},
+	{"TCP, two hosts, 1 / 4 streams", each("tcp", params{"hosts": 2}, "streams", 1, 4), "Gbit/s"},
+	{"first ping of a cold pod, two hosts", []selector{{kind: "cold"}}, "ms"},
+	{"ARP answer, at once, p50 / p99", each("arp", params{"paced": 0}, "percentile", 50, 99), "µs"},
+	{"up to first answer, 1 / 100 / 1000 interfaces at once, median", each("up", nil, "workloads", 1, 100, 1000), "ms"},
+	{"UDP request/response of others while a pod floods IP, p50 / p99", each("flood-rr", params{"flood_ip": 1}, "percentile", 50, 99), "µs"},
+	{"the same, ARP flood", each("flood-rr", params{"flood_arp": 1}, "percentile", 50, 99), "µs"},
+	{"start-up with 1 / 100 / 1000 workloads", each("start", nil, "workloads", 1, 100, 1000), "ms"},
+	{"resident memory with 1 / 100 / 1000 workloads", each("memory", nil, "workloads", 1, 100, 1000), "MB"},
 }
 
 // captureLines are what a capture costs, recorderLines what it records beside tcpdump.
 var (
 	captureLines = []line{
-		{"64-byte UDP, one sender, 16 flows", []string{"rate, 64 B, 1 sender, 16 flows, beside a capture"}, "kpps"},
-		{"CPU time a packet at that rate, of the daemon", []string{"CPU a packet at that rate, daemon's process"}, "ns"},
-		{"UDP request/response, p50 / p99", []string{"UDP request/response, one host, beside a capture, p50", "UDP request/response, one host, beside a capture, p99"}, "µs"},
+		{"64-byte UDP, one sender, 16 flows", each("rate-captured", params{"frame": 64, "senders": 1, "hosts": 1}, "flows", 16), "kpps"},
+		{"CPU time a packet at that rate, of the daemon", each("cpu-forwarder", nil, "captured", 1), "ns"},
+		{"UDP request/response, p50 / p99", each("rr", params{"udp": 1, "hosts": 1, "captured": 1}, "percentile", 50, 99), "µs"},
 	}
 	recorderLines = []line{
-		{"64-byte UDP recorded, of 50 / 100 / 200 kpps, and of all that is sent", []string{"recorded, 64 B, at 50 kpps", "recorded, 64 B, at 100 kpps", "recorded, 64 B, at 200 kpps", "recorded, 64 B, at full speed"}, "kpps"},
+		{"64-byte UDP recorded, of 50 / 100 / 200 kpps, and of all that is sent", each("recorded", params{"frame": 64}, "rate", 50_000, 100_000, 200_000, 0), "kpps"},
 	}
 )
+
+// of reports whether a row is one of the selector's.
+func (s selector) of(row *Row) bool {
+	if row.Kind != s.kind {
+		return false
+	}
+	for name, want := range s.params {
+		if got, ok := row.Params[name]; !ok || got != want {
+			return false
+		}
+	}
+	return true
+}
+
+func (s selector) String() string {
+	var b strings.Builder
+	b.WriteString(s.kind)
+	for _, name := range slices.Sorted(maps.Keys(s.params)) {
+		fmt.Fprintf(&b, " %s=%g", name, s.params[name])
+	}
+	return b.String()
+}
+
+// Missing names the figures of the README's tables of which the report has no row, or more than one work's.
+func (r *Report) Missing() (all []string) {
+	for _, l := range slices.Concat(lines, captureLines, recorderLines) {
+		l.resolve(r)
+		for _, s := range l.works {
+			var works []string
+			for _, row := range r.Rows {
+				if s.of(row) && !slices.Contains(works, row.Work) {
+					works = append(works, row.Work)
+				}
+			}
+			if len(works) != 1 {
+				all = append(all, fmt.Sprintf("%s: %v: rows of %q", l.title, s, works))
+			}
+		}
+	}
+	return all
+}
 
 // Markdown writes the main tables, for the README: medians, and the ratios to the base in parentheses.
 func (r *Report) Markdown(w io.Writer) error {
@@ -68,10 +135,12 @@ func (r *Report) Markdown(w io.Writer) error {
 func (r *Report) markdown(w io.Writer, lines []line) {
 	lines = slices.Clone(lines)
 	for i := range lines {
-		lines[i].rename(r)
+		lines[i].resolve(r)
 	}
 	lines = slices.DeleteFunc(lines, func(l line) bool {
-		return !slices.ContainsFunc(r.Rows, func(row *Row) bool { return slices.Contains(l.works, row.Work) })
+		return !slices.ContainsFunc(r.Rows, func(row *Row) bool {
+			return slices.ContainsFunc(l.works, func(s selector) bool { return s.of(row) })
+		})
 	})
 	if len(lines) == 0 {
 		return
@@ -99,13 +168,14 @@ func (r *Report) delayed(w io.Writer) {
 	}
 }
 
-// rename puts the number of senders into the works' names.
-func (l *line) rename(r *Report) {
-	most := r.values("rate", "senders")
+// resolve puts in the number of senders that is meant by mostSenders.
+func (l *line) resolve(r *Report) {
+	senders := r.values("rate", "senders")
 	l.works = slices.Clone(l.works)
 	for i := range l.works {
-		if len(most) > 0 {
-			l.works[i] = strings.Replace(l.works[i], "N senders", count(int(most[len(most)-1]), "sender"), 1)
+		if s := &l.works[i]; len(senders) > 0 && s.params["senders"] == mostSenders {
+			s.params = maps.Clone(s.params)
+			s.params["senders"] = senders[len(senders)-1]
 		}
 	}
 }
@@ -117,7 +187,7 @@ func (l line) cell(r *Report, name string) string {
 	for _, work := range l.works {
 		median, ratio := "-", "-"
 		for _, row := range r.Rows {
-			if row.Work != work || row.Contestant != name {
+			if !work.of(row) || row.Contestant != name {
 				continue
 			}
 			takesPart = true

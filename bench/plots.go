@@ -55,7 +55,6 @@ func byStreams(r *Row) (string, float64, bool) {
 
 // plots are what the page has, as far as there are rows for it.
 func (r *Report) plots() []plot {
-	type params = map[string]float64
 	all := []plot{
 		{title: "RFC 2544 throughput by frame size", x: "frame, bytes with FCS", y: "kpps without loss", kind: "throughput", at: bySize},
 		{title: "Frame loss by offered load, 64-byte frames", x: "offered, % of the generator's ceiling", y: "% lost", kind: "loss", at: by("offered_percent")},

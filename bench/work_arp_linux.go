@@ -102,6 +102,7 @@ const floodHow = "One pod sends as fast as it can, pinned to the first CPU (ARP 
 
 type flood struct {
 	what   string
+	params params
 	frames func(p Path) ([][]byte, error)
 }
 
@@ -112,22 +113,22 @@ func (r *run) flood() (steps []*step) {
 		n = 400
 	}
 	for _, f := range []flood{
-		{"quiet", nil},
-		{"ARP flood", func(p Path) ([][]byte, error) {
+		{"quiet", params{}, nil},
+		{"ARP flood", params{"flood_arp": 1}, func(p Path) ([][]byte, error) {
 			frame, err := ARPRequest(p.FromMAC, p.From, gateway)
 			return [][]byte{frame}, err
 		}},
-		{"IP flood", func(p Path) ([][]byte, error) {
+		{"IP flood", params{"flood_ip": 1}, func(p Path) ([][]byte, error) {
 			return Frames{Paths: []Path{p}, Port: discardPort, Flows: 1, Sizes: []int{64}}.Build()
 		}},
 	} {
-		figures := append(exchangeFigures("ARP answer to another pod, "+f.what, "flood-arp", nil),
-			exchangeFigures("UDP request/response of other pods, "+f.what, "flood-rr", nil)...)
+		figures := append(exchangeFigures("ARP answer to another pod, "+f.what, "flood-arp", f.params),
+			exchangeFigures("UDP request/response of other pods, "+f.what, "flood-rr", f.params)...)
 		if f.frames != nil {
-			figures = append(figures, Figure{Work: f.what + ": sent", Kind: "flood-sent", Unit: "kpps"})
+			figures = append(figures, Figure{Work: f.what + ": sent", Kind: "flood-sent", Unit: "kpps", Params: f.params})
 		}
 		if f.what == "ARP flood" {
-			figures = append(figures, Figure{Work: f.what + ": replies to the flooder", Kind: "flood-replies", Unit: "k/s"})
+			figures = append(figures, Figure{Work: f.what + ": replies to the flooder", Kind: "flood-replies", Unit: "k/s", Params: f.params})
 		}
 		steps = append(steps, &step{
 			figures: figures, contestants: r.answerers(false), hosts: oneHost, turn: 2 * time.Duration(n) * time.Millisecond,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -111,7 +112,7 @@ func (r *run) capture() []*step {
 	}
 	rate := Figure{Work: "rate, 64 B, 1 sender, 16 flows, beside a capture", Kind: "rate-captured", Unit: "kpps", Base: noCapture,
 		Params: map[string]float64{"frame": 64, "senders": 1, "flows": 16, "hosts": 1}}
-	latency := exchangeFigures("UDP request/response, one host, beside a capture", "rr", map[string]float64{"udp": 1, "hosts": 1})
+	latency := exchangeFigures("UDP request/response, one host, beside a capture", "rr", params{"udp": 1, "hosts": 1, "captured": 1})
 	for i := range latency {
 		latency[i].Base = noCapture
 	}
@@ -129,8 +130,10 @@ func (r *run) capture() []*step {
 		recorded = append(recorded, Figure{Work: "recorded, 64 B, at " + at, Kind: "recorded", Unit: "kpps", Base: "tcpdump -w", Params: map[string]float64{"frame": 64, "rate": offered}})
 	}
 	cpu := []Figure{rate}
-	for _, whose := range []string{"daemon's process", "capture's process"} {
-		cpu = append(cpu, Figure{Work: "CPU a packet at that rate, " + whose, Kind: "cpu-forwarder", Unit: "ns", Base: noCapture, Params: rate.Params})
+	for i, whose := range []string{"daemon's process", "capture's process"} {
+		own := maps.Clone(rate.Params)
+		own[[]string{"captured", "capturing"}[i]] = 1
+		cpu = append(cpu, Figure{Work: "CPU a packet at that rate, " + whose, Kind: "cpu-forwarder", Unit: "ns", Base: noCapture, Params: own})
 	}
 	return []*step{{
 		figures: cpu, contestants: costs(), hosts: oneHost, turn: warmUp(r.Trial) + r.Trial, pairs: pairs(1, oneHost),

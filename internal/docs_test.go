@@ -7,11 +7,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"proxyarpd/arpd"
+	"proxyarpd/bench"
 	"proxyarpd/forward"
+	"proxyarpd/internal/nstest"
 )
 
 // program returns the path of the daemon as `make build` makes it.
@@ -21,7 +24,7 @@ func program(t *testing.T) string {
 		return p
 	}
 	if testing.Short() {
-		t.Skip("builds the program")
+		nstest.Excused(t, nstest.NotAsked, "builds the program")
 	}
 	p, err := build()
 	if err != nil {
@@ -167,4 +170,28 @@ func TestFlagsDocumented(t *testing.T) {
 		documented = append(documented, regexp.MustCompile(`^--[a-z-]+`).FindString(w))
 	}
 	sameSet(t, "flags", documented, flags)
+}
+
+// The README's tables of figures are what docs/bench/report.json says, and have each figure that they are to have.
+func TestFiguresDocumented(t *testing.T) {
+	r, err := bench.ReadReport(strings.NewReader(read(t, "docs/bench/report.json")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range r.Missing() {
+		t.Errorf("docs/bench/report.json: %s", m)
+	}
+	var want strings.Builder
+	if err := r.Markdown(&want); err != nil {
+		t.Fatal(err)
+	}
+	const file, begin, end = "README.md", "<!-- measured -->\n", "<!-- /measured -->"
+	_, rest, ok := strings.Cut(read(t, file), begin)
+	got, _, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("%s: no figures between %q and %q", file, begin, end)
+	}
+	if got != want.String() {
+		t.Errorf("%s has not the figures of docs/bench/report.json: make bench-table", file)
+	}
 }

@@ -55,7 +55,7 @@ var mayImport = map[string][]string{
 	"internal/macs":            {unixPackage, "proxyarpd/internal/instance", "proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage"},
 	"internal/hostpolicy":      {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage, "proxyarpd/internal/shortage"},
 	"internal/lab":             {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
-	"internal/lab/labtest":     {"proxyarpd/internal/lab"},
+	"internal/lab/labtest":     {unixPackage, "proxyarpd/internal/lab", "proxyarpd/internal/nstest", "proxyarpd/internal/wire"},
 	"internal/fulltable":       {},
 	"internal/nstest":          {"github.com/vishvananda/netlink", unixPackage},
 	"internal/engine":          {"proxyarpd/forward", "proxyarpd/forward/claim"},

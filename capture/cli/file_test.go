@@ -51,10 +51,7 @@ func fileOf(t *testing.T, name string, b []byte) string {
 // tcpdump runs the tcpdump whose text and programs are the right ones.
 func tcpdump(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
-	version, err := exec.Command("tcpdump", "--version").CombinedOutput()
-	if err != nil || !strings.Contains(string(version), "libpcap version 1.10.3") {
-		nstest.Skip(t, "needs tcpdump with libpcap 1.10.3")
-	}
+	nstest.NeedTcpdump(t)
 	b, err := exec.Command("tcpdump", args...).Output()
 	return string(b), err
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"proxyarpd/internal/nstest"
 )
 
 // optionRE finds options as they are written between backquotes: -i, --count, alone or with an argument.
@@ -83,7 +85,7 @@ func TestREADMEOptions(t *testing.T) {
 func TestTcpdumpOptions(t *testing.T) {
 	help, err := exec.Command("tcpdump", "--help").CombinedOutput()
 	if err != nil {
-		t.Skipf("needs tcpdump: %v", err)
+		nstest.Skip(t, "needs tcpdump: %v", err)
 	}
 	there, refused := inREADME(t)
 	listed := append(there, refused...)

@@ -13,6 +13,7 @@ import (
 
 	"proxyarpd/capture/dissect"
 	"proxyarpd/capture/pcapfile"
+	"proxyarpd/internal/nstest"
 )
 
 var showLines = flag.Int("lines", 3, "lines that differ to show for each capture")
@@ -31,34 +32,17 @@ var variants = map[string]dissect.Options{
 // folders are of captures whose text is the same to the last byte.
 var folders = []string{"calico-host", "tcpdump-corpus"}
 
-// corpusDir is where captures lie with the text of tcpdump beside them, made as variants says.
-func corpusDir() string {
-	if dir := os.Getenv("PROXYARPD_TCPDUMP_DATA"); dir != "" {
-		return dir
-	}
-	return filepath.Join("..", "..", "..", "shared", "tcpdump")
-}
-
-func corpus(t testing.TB) string {
-	t.Helper()
-	dir := corpusDir()
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no captures with tcpdump's text: PROXYARPD_TCPDUMP_DATA names no folder, and there is no %s", dir)
-	}
-	return dir
-}
-
 // corpusFiles are the corpus's captures; none if it is not there.
 func corpusFiles() (files []string) {
 	for _, ext := range []string{"pcap", "pcapng"} {
-		found, _ := filepath.Glob(filepath.Join(corpusDir(), "*", "*."+ext))
+		found, _ := filepath.Glob(filepath.Join(nstest.CapturesDir(), "*", "*."+ext))
 		files = append(files, found...)
 	}
 	return files
 }
 
 func TestCorpus(t *testing.T) {
-	dir := corpus(t)
+	dir := nstest.Captures(t)
 	for _, folder := range folders {
 		for variant, o := range variants {
 			t.Run(folder+"/"+variant, func(t *testing.T) {

@@ -8,10 +8,12 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"proxyarpd/capture/dissect"
+	"proxyarpd/internal/nstest"
 )
 
 // A generator makes payloads that hold together more or less: what random changes of real packets seldom make.
@@ -872,7 +874,7 @@ var generated = flag.Int("generated", 200, "packets of each protocol to make for
 
 // TestGenerated compares with the installed tcpdump on packets of protocols that were made up, half of them damaged.
 func TestGenerated(t *testing.T) {
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	for _, a := range []struct {
 		args string
 		o    dissect.Options
@@ -884,15 +886,17 @@ func TestGenerated(t *testing.T) {
 		{"-nn -e -q", dissect.Options{Numeric: 2, Link: true, Quiet: 1}},
 	} {
 		a.o.TimeStamp = 2
-		same, all := 0, 0
+		var sets []made
 		for i, g := range generators {
-			if g.brief && a.o.Verbose > 0 {
-				continue
+			if !g.brief || a.o.Verbose == 0 {
+				sets = append(sets, made{g.name, g.packets(uint64(i), *generated)})
 			}
-			s := sameAsTcpdump(t, a.args, a.o, g.packets(uint64(i), *generated), g.name)
+		}
+		same, all := 0, 0
+		for i, s := range sameAsTcpdump(t, a.args, a.o, sets...) {
 			same, all = same+s, all+*generated
 			if s < *generated {
-				t.Logf("%s %s: %d of %d", g.name, a.args, s, *generated)
+				t.Logf("%s %s: %d of %d", sets[i].name, a.args, s, *generated)
 			}
 		}
 		share := float64(same) / float64(all)
@@ -925,9 +929,9 @@ func TestPrintable(t *testing.T) {
 // TestGolden compares them.
 func TestMade(t *testing.T) {
 	if !*update {
-		t.Skip("writes testdata/made.* with -update")
+		nstest.Excused(t, nstest.NotAsked, "writes testdata/made.* with -update")
 	}
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	var all []dissect.Packet
 	for i, g := range generators {
 		if !g.brief {
@@ -953,30 +957,53 @@ func (g *generator) packets(stream uint64, n int) []dissect.Packet {
 	return all
 }
 
-// sameAsTcpdump counts the packets that tcpdump prints with args as the package does with o.
-func sameAsTcpdump(t *testing.T, args string, o dissect.Options, set []dissect.Packet, name string) (same int) {
+// made are packets of one generator.
+type made struct {
+	name    string
+	packets []dissect.Packet
+}
+
+// sameAsTcpdump counts, of each set, the packets that tcpdump prints with args as the package does with o. Sets of one
+// link type are one capture: to start tcpdump takes longer than to have it print some.
+func sameAsTcpdump(t *testing.T, args string, o dissect.Options, sets ...made) []int {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "made.pcap")
-	writeCapture(t, file, set)
-	text, err := exec.Command("tcpdump", append(strings.Fields(args), "-tt", "-r", file)...).Output()
-	if err != nil {
-		t.Fatal(err)
+	same := make([]int, len(sets))
+	links := make(map[uint16][]int)
+	for i, s := range sets {
+		link := s.packets[0].LinkType
+		links[link] = append(links[link], i)
 	}
-	want := packets(text)
-	p := dissect.New(o)
-	var got []byte
-	for i := range set {
-		got = p.Append(got, &set[i])
-	}
-	have := packets(got)
-	kinds := make(map[string]bool)
-	for i := range set {
-		n := fmt.Sprint(i + 1)
-		if want[n] == have[n] {
-			same++
-		} else if k := kind(want[n], have[n]); !kinds[k] && len(kinds) < *showLines {
-			kinds[k] = true
-			t.Logf("%s %s, packet %s (%d of %d bytes)\n  want %s  got  %s  %x", name, args, n, len(set[i].Data), set[i].Len, want[n], have[n], set[i].Data[14:])
+	for _, members := range links {
+		var all []dissect.Packet
+		var of []int // the set of each
+		for _, i := range members {
+			all = append(all, sets[i].packets...)
+			of = append(of, slices.Repeat([]int{i}, len(sets[i].packets))...)
+		}
+		file := filepath.Join(t.TempDir(), "made.pcap")
+		writeCapture(t, file, all)
+		text, err := exec.Command("tcpdump", append(strings.Fields(args), "-tt", "-r", file)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := packets(text)
+		p := dissect.New(o)
+		var got []byte
+		for i := range all {
+			got = p.Append(got, &all[i])
+		}
+		have := packets(got)
+		kinds := make(map[string]int)
+		for i := range all {
+			n, name := fmt.Sprint(i+1), sets[of[i]].name
+			if want[n] == have[n] {
+				same[of[i]]++
+			} else if k := kind(want[n], have[n]); kinds[name+k] == 0 && kinds[name] < *showLines {
+				kinds[name+k]++
+				kinds[name]++
+				t.Logf("%s %s, packet %s (%d of %d bytes)\n  want %s  got  %s  %x", name, args, n, len(all[i].Data), all[i].Len, want[n], have[n],
+					all[i].Data[min(14, len(all[i].Data)):])
+			}
 		}
 	}
 	return same

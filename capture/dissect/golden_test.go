@@ -15,6 +15,7 @@ import (
 	"proxyarpd/capture/dissect"
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 var update = flag.Bool("update", false, "capture the lab's traffic anew and let the installed tcpdump 4.99.3 write the texts")
@@ -62,7 +63,7 @@ var timeTexts = []text{
 // TestGolden compares with the texts in testdata. With -update they are made first.
 func TestGolden(t *testing.T) {
 	if *update {
-		tcpdump(t)
+		nstest.NeedTcpdump(t)
 		captureLab(t)
 	}
 	files, err := filepath.Glob(filepath.Join("testdata", "*.pcap"))

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"proxyarpd/capture/dissect"
+	"proxyarpd/internal/nstest"
 )
 
 var (
@@ -34,14 +35,6 @@ var arguments = []struct {
 	{"-nn -S -x", dissect.Options{Numeric: 2, AbsoluteSeq: true, Hex: 1}},
 	{"-nn -XX", dissect.Options{Numeric: 2, HexASCII: 2}},
 	{"-nn -A", dissect.Options{Numeric: 2, ASCII: 1}},
-}
-
-func tcpdump(t *testing.T) {
-	t.Helper()
-	out, err := exec.Command("tcpdump", "--version").CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("tcpdump version 4.99.3")) {
-		t.Skip("tcpdump 4.99.3 is not installed")
-	}
 }
 
 // packetStart is the time stamp of a packet of writeCapture: its number, in seconds.
@@ -115,23 +108,27 @@ func mutate(r *rand.Rand, p dissect.Packet) dissect.Packet {
 
 // TestProgram compares with the installed tcpdump on changed copies of the packets of captures.
 func TestProgram(t *testing.T) {
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	files, err := filepath.Glob(filepath.Join("testdata", "*.pcap"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	files = append(files, corpusFiles()...)
-	differ, all := 0, 0
-	kinds := make(map[string]bool)
+	// All packets of a link type are one capture: to start tcpdump takes longer than to have it print some.
+	sets := make(map[uint16][]dissect.Packet)
 	for _, file := range files {
 		r := rand.New(rand.NewPCG(*seed, 0))
-		var set []dissect.Packet
 		for _, pkt := range readCapture(t, file) {
-			set = append(set, pkt)
+			set := append(sets[pkt.LinkType], pkt)
 			for range *mutations {
 				set = append(set, mutate(r, pkt))
 			}
+			sets[pkt.LinkType] = set
 		}
+	}
+	differ, all := 0, 0
+	kinds := make(map[string]bool)
+	for link, set := range sets {
 		name := filepath.Join(t.TempDir(), "c.pcap")
 		writeCapture(t, name, set)
 		for _, a := range arguments {
@@ -158,7 +155,7 @@ func TestProgram(t *testing.T) {
 				differ++
 				if k := kind(want[n], have[n]); !kinds[k] {
 					kinds[k] = true
-					t.Logf("%s %s, packet %s (%d of %d bytes)\n  want %s  got  %s  %x", filepath.Base(file), a.args, n,
+					t.Logf("link type %d %s, packet %s (%d of %d bytes)\n  want %s  got  %s  %x", link, a.args, n,
 						len(set[i].Data), set[i].Len, want[n], have[n], set[i].Data[:min(len(set[i].Data), 200)])
 				}
 			}

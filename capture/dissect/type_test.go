@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"proxyarpd/capture/dissect"
+	"proxyarpd/internal/nstest"
 )
 
 // forced are payloads of types of -T, on ports that do not tell what they are.
@@ -48,29 +49,33 @@ func makeVXLAN(r *rand.Rand) []byte {
 
 // TestTypes compares -T with the installed tcpdump's, for what it names and what it does not.
 func TestTypes(t *testing.T) {
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	for _, name := range dissect.Types {
-		for i, g := range forced {
-			for _, a := range []struct {
-				args string
-				o    dissect.Options
-			}{
-				{"-nn", dissect.Options{Numeric: 2}},
-				{"-nn -q", dissect.Options{Numeric: 2, Quiet: 1}},
-				{"-nn -e -vv", dissect.Options{Numeric: 2, Link: true, Verbose: 2}},
-			} {
-				if a.o.Verbose > 0 && slices.Contains([]string{"radius", "lmp", "pgm"}, name) {
-					continue // one line is all that is printed of it
-				}
+		for _, a := range []struct {
+			args string
+			o    dissect.Options
+		}{
+			{"-nn", dissect.Options{Numeric: 2}},
+			{"-nn -q", dissect.Options{Numeric: 2, Quiet: 1}},
+			{"-nn -e -vv", dissect.Options{Numeric: 2, Link: true, Verbose: 2}},
+		} {
+			if a.o.Verbose > 0 && slices.Contains([]string{"radius", "lmp", "pgm"}, name) {
+				continue // one line is all that is printed of it
+			}
+			var sets []made
+			for i, g := range forced {
 				n := 100
 				if g.name != name {
 					if n = 20; a.args != "-nn" {
 						continue
 					}
 				}
-				a.o.TimeStamp, a.o.Type = 2, name
-				if same := sameAsTcpdump(t, a.args+" -T "+name, a.o, g.packets(uint64(i), n), g.name); same < n {
-					t.Errorf("%s %s -T %s: %d of %d packets are as tcpdump prints them", g.name, a.args, name, same, n)
+				sets = append(sets, made{g.name, g.packets(uint64(i), n)})
+			}
+			a.o.TimeStamp, a.o.Type = 2, name
+			for i, same := range sameAsTcpdump(t, a.args+" -T "+name, a.o, sets...) {
+				if n := len(sets[i].packets); same < n {
+					t.Errorf("%s %s -T %s: %d of %d packets are as tcpdump prints them", sets[i].name, a.args, name, same, n)
 				}
 			}
 		}
@@ -79,7 +84,7 @@ func TestTypes(t *testing.T) {
 
 // TestRarePrinting compares -b and -u with the installed tcpdump's.
 func TestRarePrinting(t *testing.T) {
-	tcpdump(t)
+	nstest.NeedTcpdump(t)
 	for i, g := range generators {
 		if g.name != "bgp" && g.name != "nfs" && g.name != "nfs over tcp" {
 			continue
@@ -88,7 +93,7 @@ func TestRarePrinting(t *testing.T) {
 			const n = 500
 			o := dissect.Options{Numeric: 2, TimeStamp: 2, Verbose: verbose, ASDot: true, RawHandles: true}
 			args := "-nn -b -u" + []string{"", " -v", " -vv"}[verbose]
-			same := sameAsTcpdump(t, args, o, g.packets(uint64(i), n), g.name)
+			same := sameAsTcpdump(t, args, o, made{g.name, g.packets(uint64(i), n)})[0]
 			if same < n*99/100 { // a few have what is not printed here, with -b or without
 				t.Errorf("%s %s: %d of %d packets are as tcpdump prints them", g.name, args, same, n)
 			}

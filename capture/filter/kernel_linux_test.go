@@ -99,7 +99,7 @@ func TestAsKernel(t *testing.T) {
 
 // The program for a socket is that of libpcap, which knows of the metadata only when it opens an interface.
 func TestSocketAsTcpdump(t *testing.T) {
-	needTcpdump(t)
+	nstest.NeedTcpdump(t)
 	nstest.Enter(t)
 	nstest.Veth(t, "a", "b")
 	for _, expr := range []string{
@@ -122,35 +122,38 @@ func TestSocketAsTcpdump(t *testing.T) {
 
 // The program for no capture at all is that of tcpdump -d without an interface, optimized or not.
 func TestNowhereAsTcpdump(t *testing.T) {
-	needTcpdump(t)
+	nstest.NeedTcpdump(t)
 	for name, link := range map[string]LinkType{
 		"EN10MB": Ethernet, "RAW": RawDLT, "LINUX_SLL": LinuxSLL, "LINUX_SLL2": LinuxSLL2, "NULL": Null, "LOOP": Loop, "IPV4": IPv4,
 		"PPP": PPP, "PPP_SERIAL": PPPSerial, "PPP_ETHER": PPPEther, "PPP_BSDOS": PPPBSDOS, "PPP_PPPD": PPPPppd, "NFLOG": NFLOG,
 	} {
-		for _, expr := range []string{
-			"", "vlan", "vlan 10 and ip", "inbound", "outbound and tcp", "ifindex 7", "ip6", "ip or ip6", "not ip", "arp", "len > 60", "mpls 5 and ip",
-			"llc dm", "tcp[tcpflags] & tcp-syn != 0 or ip6 host fe80::1",
-		} {
-			for _, noOptimize := range []bool{false, true} {
-				args := []string{"-y", name, "-ddd", "--", expr}
-				if noOptimize {
-					args = append([]string{"-O"}, args...)
-				}
-				text, refused := exec.Command("tcpdump", args...).Output()
-				f, err := Options{FromNowhere, noOptimize}.Compile(expr, link)
-				if (refused != nil) != (err != nil) {
-					t.Errorf("tcpdump %q: %v; here: %v", args, refused, err)
-				} else if err == nil && program(f) != string(text) {
-					t.Errorf("tcpdump %q: the program is\n%s not\n%s", args, program(f), text)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, expr := range []string{
+				"", "vlan", "vlan 10 and ip", "inbound", "outbound and tcp", "ifindex 7", "ip6", "ip or ip6", "not ip", "arp", "len > 60", "mpls 5 and ip",
+				"llc dm", "tcp[tcpflags] & tcp-syn != 0 or ip6 host fe80::1",
+			} {
+				for _, noOptimize := range []bool{false, true} {
+					args := []string{"-y", name, "-ddd", "--", expr}
+					if noOptimize {
+						args = append([]string{"-O"}, args...)
+					}
+					text, refused := exec.Command("tcpdump", args...).Output()
+					f, err := Options{FromNowhere, noOptimize}.Compile(expr, link)
+					if (refused != nil) != (err != nil) {
+						t.Errorf("tcpdump %q: %v; here: %v", args, refused, err)
+					} else if err == nil && program(f) != string(text) {
+						t.Errorf("tcpdump %q: the program is\n%s not\n%s", args, program(f), text)
+					}
 				}
 			}
-		}
+		})
 	}
 }
 
 // What is wrong with an expression that can be parsed is said in libpcap's words, for the link type of an interface.
 func TestWordsAsTcpdump(t *testing.T) {
-	needTcpdump(t)
+	nstest.NeedTcpdump(t)
 	nstest.Enter(t)
 	nstest.Veth(t, "a", "b")
 	nstest.Tun(t, "tun0")

@@ -19,9 +19,7 @@ import (
 // what it prints; without the program the test is skipped.
 func run(t testing.TB, stdin []byte, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	if _, err := exec.LookPath(args[0]); err != nil {
-		nstest.Skip(t, "needs the program %s", args[0])
-	}
+	nstest.Need(t, args[0])
 	cmd := exec.Command(args[0], args[1:]...)
 	var out, errors bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &out, &errors

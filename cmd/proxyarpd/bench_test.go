@@ -16,6 +16,7 @@ import (
 	"proxyarpd/bench"
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // reportOf is a report with one figure of these samples.
@@ -113,7 +114,7 @@ func TestBenchCompareExit(t *testing.T) {
 // An interrupt ends the run, prints what there is, and leaves nothing.
 func TestBenchInterrupted(t *testing.T) {
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		labtest.Skip(t, "the lab needs %v", missing)
+		nstest.Skip(t, "the lab needs %v", missing)
 	}
 	var out bytes.Buffer
 	cmd := exec.Command(labtest.Binary(t), "bench", "--only", "rate", "--calm", "0", "--trial", "300ms", "-o", "json")

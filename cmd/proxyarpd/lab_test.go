@@ -14,6 +14,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // command runs the program, as a process of its own, and returns its outputs and exit status.
@@ -33,7 +34,7 @@ func command(t *testing.T, args ...string) (stdout, stderr string, code int) {
 func cliLab(t *testing.T) string {
 	t.Helper()
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		labtest.Skip(t, "the lab needs %s", strings.Join(missing, " and "))
+		nstest.Skip(t, "the lab needs %s", strings.Join(missing, " and "))
 	}
 	name := fmt.Sprintf("labcli-%d", os.Getpid())
 	t.Cleanup(func() {

@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // attachments lists what stands at an interface's tc hooks: programs of TCX,
@@ -74,7 +76,7 @@ func TestTCX(t *testing.T) {
 		expect(t, e, "claimed", "TCXIngress")
 	}
 	if s.Mode() != TCX {
-		t.Skipf("no TCX here: %s", s.Mode())
+		nstest.Skip(t, "needs TCX (Linux 6.6), here is %s", s.Mode())
 	}
 	for range 2 {
 		if err := s.Release(e.index); err != nil {

@@ -71,7 +71,7 @@ func TestOddGSO(t *testing.T) {
 			}
 			defer s.Close()
 			if s.SeesGSOType() != exact {
-				t.Skip("this kernel lacks bpf_rdonly_cast")
+				nstest.Skip(t, "needs bpf_rdonly_cast (Linux 6.2)")
 			}
 			e, write := tap(t)
 			r, k := openRing(t, s, 64), openKernel(t, e, unix.ETH_P_IP)

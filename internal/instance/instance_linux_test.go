@@ -19,6 +19,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // childEnv makes the test binary be another process: "acquire DIR" or "squat".
@@ -59,22 +61,11 @@ func child(what string) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-func skip(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("LAB_REQUIRED") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 // namespace moves the calling test into a new network namespace. The test's goroutine stays locked to its thread,
 // so the thread ends with the test, and the namespace with the thread and the children.
 func namespace(t testing.TB) Netns {
 	t.Helper()
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		skip(t, "unshare(CLONE_NEWNET): %v (CAP_SYS_ADMIN is missing)", err)
-	}
+	nstest.Enter(t)
 	return current(t)
 }
 
@@ -197,7 +188,7 @@ func TestSquatter(t *testing.T) {
 			c := namespace(t)
 			nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 			if os.Geteuid() != 0 {
-				skip(t, "not root: CAP_SETUID is missing")
+				nstest.Skip(t, "not root: CAP_SETUID is missing")
 			}
 			if _, line := start(t, verb, nobody); line != "held" {
 				t.Fatal(line)

@@ -5,31 +5,25 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // apart calls do in a network namespace of its own, and gives that. Its thread ends with it.
 func apart(t *testing.T, do func(ns Netns) error) (ns Netns) {
 	t.Helper()
-	failed := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			ns, err = CurrentNetns()
-		}
-		if err == nil {
+	netns := nstest.NewNetns(t)
+	defer netns.End()
+	netns.Do(func() (err error) {
+		if ns, err = CurrentNetns(); err == nil {
 			err = do(ns)
 		}
-		failed <- err
-	}()
-	if err := <-failed; err != nil {
-		skip(t, "network namespace: %v", err)
-	}
+		return err
+	})
 	return ns
 }
 
@@ -43,7 +37,7 @@ func inside(t *testing.T) bool {
 		os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), marker+"=1")
 	if os.Geteuid() != 0 {
-		skip(t, "not root")
+		nstest.Skip(t, "not root")
 	}
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"proxyarpd/internal/nstest"
 )
 
 // childEnv makes this test program a process that is ended in the middle of New.
@@ -42,13 +44,8 @@ func child(name string) {
 
 func needLab(t *testing.T) {
 	t.Helper()
-	missing := MissingCaps()
-	switch {
-	case len(missing) == 0:
-	case os.Getenv("LAB_REQUIRED") == "1":
-		t.Fatalf("LAB_REQUIRED=1, but the lab needs %v", missing)
-	default:
-		t.Skipf("the lab needs %v", missing)
+	if missing := MissingCaps(); len(missing) > 0 {
+		nstest.Skip(t, "the lab needs %v", missing)
 	}
 }
 

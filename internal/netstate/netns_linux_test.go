@@ -1,44 +1,27 @@
 package netstate
 
 import (
-	"os"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // deadline bounds every wait of a test; none of them waits so long when the
 // code is right.
 const deadline = 20 * time.Second
 
-// A netns is a network namespace on a thread of its own. The thread is never
-// unlocked: it dies with its goroutine, and the namespace with it.
+// A netns is a network namespace on a thread of its own, with lo up.
 type netns struct {
-	t     testing.TB
-	calls chan func()
+	*nstest.Netns
+	t testing.TB
 }
 
 func newNetns(t testing.TB) *netns {
 	t.Helper()
-	ns := &netns{t: t, calls: make(chan func())}
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		made <- unix.Unshare(unix.CLONE_NEWNET)
-		for f := range ns.calls {
-			f()
-		}
-	}()
-	err := <-made
-	t.Cleanup(func() { close(ns.calls) })
-	if err == unix.EPERM {
-		skip(t, "needs CAP_SYS_ADMIN+CAP_NET_ADMIN: unshare: "+err.Error())
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	ns := &netns{nstest.NewNetns(t), t}
 	ns.do(func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
@@ -49,22 +32,10 @@ func newNetns(t testing.TB) *netns {
 	return ns
 }
 
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("LAB_REQUIRED") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // do runs f in the namespace.
 func (ns *netns) do(f func() error) {
 	ns.t.Helper()
-	done := make(chan error)
-	ns.calls <- func() { done <- f() }
-	if err := <-done; err != nil {
-		ns.t.Fatal(err)
-	}
+	ns.Do(f)
 }
 
 // veth makes a pair, up, and returns the index of the first.

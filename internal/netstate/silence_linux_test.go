@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // These tests are about the routes that the kernel drops or changes without a
@@ -260,7 +262,7 @@ func nexthop(t *testing.T, r *Requester, typ, flags uint16, id uint32, index int
 		msg = appendAttr(appendU32(msg, 5, uint32(index)), 6, netip.MustParseAddr(gateway).AsSlice())
 	}
 	if err := r.c.request(msg, nil); errors.Is(err, unix.EOPNOTSUPP) {
-		t.Skip("the kernel has no nexthop objects")
+		nstest.Skip(t, "the kernel has no nexthop objects")
 	} else if err != nil {
 		t.Fatal(err)
 	}

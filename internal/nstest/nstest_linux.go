@@ -3,6 +3,7 @@
 package nstest
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"testing"
@@ -15,16 +16,6 @@ import (
 // patience bounds every wait; none lasts so long when the code is right.
 const patience = 10 * time.Second
 
-// Skip skips a test for want of what the reason names. With LAB_REQUIRED=1, as
-// in CI, that is a failure.
-func Skip(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("LAB_REQUIRED") == "1" {
-		t.Fatalf("LAB_REQUIRED=1, but "+format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 // Enter moves the calling test into a new network namespace. The goroutine
 // stays locked, so that the thread ends with the test and the namespace with
 // the thread.
@@ -32,8 +23,14 @@ func Enter(t testing.TB) {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		Skip(t, "needs CAP_SYS_ADMIN and CAP_NET_ADMIN: unshare(CLONE_NEWNET): %v", err)
+		unpermitted(t, err)
 	}
+}
+
+// unpermitted skips a test that has got no namespace.
+func unpermitted(t testing.TB, err error) {
+	t.Helper()
+	Skip(t, "needs CAP_SYS_ADMIN and CAP_NET_ADMIN: unshare(CLONE_NEWNET): %v", err)
 }
 
 // NoDescriptors calls fn while the process gets no new descriptor but for so
@@ -130,19 +127,14 @@ func Tun(t testing.TB, name string) (ifindex int32, write func([]byte)) {
 
 func device(t testing.TB, name string, flags uint16) (ifindex int32, write func([]byte)) {
 	t.Helper()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		Skip(t, "needs /dev/net/tun: %v", err)
+	fd, err := OpenTUN(name, flags)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPERM) {
+		Skip(t, "needs TUN devices: %v", err)
 	}
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ifr.SetUint16(flags)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		t.Fatalf("TUNSETIFF: %v", err)
-	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
 	return up(t, name), func(f []byte) {
 		t.Helper()
 		if _, err := unix.Write(fd, f); err != nil {

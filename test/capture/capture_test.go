@@ -19,10 +19,13 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
+var ip = labtest.IP
+
 // patience is how long something that must happen is waited for.
-const patience = 20 * time.Second
+const patience = labtest.Patience
 
 // sniffer is a running `proxyarpd capture`, or tcpdump.
 type sniffer struct {
@@ -52,6 +55,20 @@ func (o output) Write(p []byte) (int, error) {
 // sniff starts a capture and waits until it says that it listens.
 func sniff(t *testing.T, l *lab.Lab, node, program string, args ...string) *sniffer {
 	t.Helper()
+	s := launch(t, l, node, program, args...)
+	s.listens(t)
+	return s
+}
+
+// listens waits until a capture says that it does.
+func (s *sniffer) listens(t *testing.T) {
+	t.Helper()
+	s.await(t, func(_, errw string) bool { return strings.Contains(errw, "listening on") })
+}
+
+// launch starts a capture.
+func launch(t *testing.T, l *lab.Lab, node, program string, args ...string) *sniffer {
+	t.Helper()
 	s := &sniffer{news: make(chan struct{}, 1), ended: make(chan error, 1)}
 	s.cmd = l.Command(context.WithoutCancel(t.Context()), node, program, args...)
 	s.cmd.Stdout, s.cmd.Stderr = output{s, &s.stdout}, output{s, &s.stderr}
@@ -60,7 +77,6 @@ func sniff(t *testing.T, l *lab.Lab, node, program string, args ...string) *snif
 	}
 	go func() { s.ended <- s.cmd.Wait() }()
 	t.Cleanup(func() { s.cmd.Process.Kill() })
-	s.await(t, func(_, errw string) bool { return strings.Contains(errw, "listening on") })
 	return s
 }
 
@@ -112,9 +128,12 @@ func (s *sniffer) awaitLine(t *testing.T, pattern string) (line string) {
 // end ends a capture as ^C does.
 func (s *sniffer) end(t *testing.T) (stdout, stderr string) {
 	t.Helper()
-	s.cmd.Process.Signal(syscall.SIGINT) // fails only if it has ended
+	s.interrupt()
 	return s.wait(t)
 }
+
+// interrupt is what ^C does; it fails only where the capture has ended.
+func (s *sniffer) interrupt() { s.cmd.Process.Signal(syscall.SIGINT) }
 
 func (s *sniffer) wait(t *testing.T) (stdout, stderr string) {
 	t.Helper()
@@ -155,14 +174,18 @@ func start(t *testing.T) *world {
 	return w
 }
 
-func ip(p lab.Pod) string { return p.Addr.Addr().String() }
-
 // ping sends one echo request from a pod, whatever comes of it.
 func (w *world) ping(t *testing.T, from lab.Pod, to string, options ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_ = w.Command(ctx, from.Node, "ping", append([]string{"-n", "-c1", "-W5", to}, options...)...).Run()
+}
+
+// warm has host0 know the first pod and another one as neighbours: what they send each other then waits for nothing.
+func (w *world) warm(t *testing.T, to lab.Pod) {
+	t.Helper()
+	labtest.Run(t, w.Lab, w.pod.Node, "ping", "-nqc1", "-W5", ip(to))
 }
 
 var idRE = regexp.MustCompile(`#(\d+)$`)
@@ -256,6 +279,7 @@ func TestSelection(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ip", "ping")
 	w := start(t)
+	w.warm(t, w.sibling) // a packet that waits for its neighbour has another verdict
 	for _, c := range []struct {
 		args      []string
 		want, not string
@@ -295,7 +319,7 @@ func TestJSON(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ip", "ping")
 	w := start(t)
-	labtest.Run(t, w.Lab, w.pod.Node, "ping", "-nqc1", ip(w.sibling)) // so that nothing waits for a neighbour
+	w.warm(t, w.sibling)
 	s := w.capture(t, "-ni", "any", "--verdict", "json", "icmp")
 	labtest.Run(t, w.Lab, w.pod.Node, "ping", "-nqc3", "-i0.01", ip(w.sibling))
 	s.awaitLine(t, `seq 3.*"direction":"out"|"direction":"out".*seq 3`)
@@ -475,7 +499,7 @@ func TestRefused(t *testing.T) {
 		{"-i any host host", 2, "filter expression: column 6"},
 		{"-y PPP -i any", 2, "not one of the DLTs"},
 	} {
-		cmd := exec.Command(labtest.Binary(t), append([]string{"capture", "--control", "/nonexistent/x"}, strings.Fields(c.args)...)...)
+		cmd := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), append([]string{"capture", "--control", "/nonexistent/x"}, strings.Fields(c.args)...)...)
 		var errw bytes.Buffer
 		cmd.Stderr = &errw
 		_ = cmd.Run()
@@ -488,13 +512,7 @@ func TestRefused(t *testing.T) {
 // TestSharedScores compares with the real tcpdump's text and selection on
 // captures that lie outside of the repository.
 func TestSharedScores(t *testing.T) {
-	dir := os.Getenv("PROXYARPD_TCPDUMP_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "tcpdump")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "cmp-tcpdump")); err != nil {
-		t.Skip("no captures to compare with: PROXYARPD_TCPDUMP_DATA names no folder with them")
-	}
+	dir := filepath.Dir(nstest.Captures(t, "cmp-tcpdump"))
 	bin, err := filepath.Abs(labtest.Binary(t))
 	if err != nil {
 		t.Fatal(err)
@@ -512,7 +530,9 @@ func TestSharedScores(t *testing.T) {
 
 func compare(t *testing.T, name, program string, args ...string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	t.Logf("%s: %s", name, lines[len(lines)-1])
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/wire"
 )
 
@@ -27,11 +28,8 @@ func join(parts ...[]byte) (all []byte) {
 
 func mac(t *testing.T, s string) []byte {
 	t.Helper()
-	m, err := net.ParseMAC(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	m := labtest.MAC(t, s)
+	return m[:]
 }
 
 // ipv4 is a datagram; options have a length that is a multiple of four.

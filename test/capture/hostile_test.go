@@ -17,6 +17,7 @@ import (
 
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // endless repeats a text for ever.
@@ -37,7 +38,7 @@ func (e *endless) Read(b []byte) (n int, err error) {
 // fed runs `proxyarpd capture` over what comes from a pipe.
 func fed(t *testing.T, in io.Reader, args ...string) (out, errw string, code int, peakMB int64) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), labtest.Binary(t), append([]string{"capture"}, args...)...)
+	cmd := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), append([]string{"capture"}, args...)...)
 	var o, e bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &o, &e
 	cmd.WaitDelay = time.Second
@@ -134,7 +135,7 @@ func TestManyInterfaces(t *testing.T) {
 func TestBrokenPipe(t *testing.T) {
 	t.Parallel()
 	name, copied := many(t, 50_000, 1), filepath.Join(t.TempDir(), "copy.pcapng")
-	cmd := exec.Command(labtest.Binary(t), "capture", "-nr", name, "-w", copied, "--print")
+	cmd := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), "capture", "-nr", name, "-w", copied, "--print")
 	var errw bytes.Buffer
 	cmd.Stderr = &errw
 	out, err := cmd.StdoutPipe()
@@ -176,7 +177,7 @@ func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=64k"); err != nil {
-		labtest.Skip(t, "a small file system can't be mounted: %v", err)
+		nstest.Skip(t, "a small file system can't be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {

@@ -2,14 +2,13 @@ package capture
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,19 +50,27 @@ func startLive(t *testing.T, daemon bool) *live {
 	return l
 }
 
-// ours starts the command, theirs tcpdump, on an interface of host0.
+// ours starts the command on an interface of host0.
 func (l *live) ours(t *testing.T, args ...string) *sniffer {
+	t.Helper()
+	s := l.launchOurs(t, args...)
+	s.listens(t)
+	return s
+}
+
+func (l *live) launchOurs(t *testing.T, args ...string) *sniffer {
 	t.Helper()
 	control := l.none
 	if l.daemon != nil {
 		control = l.daemon.Control
 	}
-	return sniff(t, l.Lab, "host0", labtest.Binary(t), append([]string{"capture", "--control", control, "-lttB1024"}, args...)...)
+	return launch(t, l.Lab, "host0", labtest.Binary(t), append([]string{"capture", "--control", control, "-lttB1024"}, args...)...)
 }
 
-func (l *live) theirs(t *testing.T, args ...string) *sniffer {
+// launchTheirs starts tcpdump.
+func (l *live) launchTheirs(t *testing.T, args ...string) *sniffer {
 	t.Helper()
-	return sniff(t, l.Lab, "host0", "tcpdump", append([]string{"-lttB8192", "--immediate-mode", "-Z", "root"}, args...)...)
+	return launch(t, l.Lab, "host0", "tcpdump", append([]string{"-lttB8192", "--immediate-mode", "-Z", "root"}, args...)...)
 }
 
 var countsRE = regexp.MustCompile(`: (\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel`)
@@ -206,24 +213,37 @@ func (l *live) compare(t *testing.T, iface string, cases []pair) (packets int) {
 		var ours, theirs []*sniffer
 		for _, p := range batch {
 			common := []string{"-nns2048", "-i", iface} // else tcpdump's buffer is one of few packets
-			theirs = append(theirs, l.theirs(t, append(common, p.theirs...)...))
-			ours = append(ours, l.ours(t, append(common, p.ours...)...))
+			theirs = append(theirs, l.launchTheirs(t, append(common, p.theirs...)...))
+			ours = append(ours, l.launchOurs(t, append(common, p.ours...)...))
+		}
+		for i := range batch { // they wait for the kernel, most of all: together
+			theirs[i].listens(t)
+			ours[i].listens(t)
 		}
 		sentinel := l.ours(t, "-nnei", l.world.pod.Iface, "-i", l.sibling.Iface) // last: what it has been shown, so have they
 		from := time.Now()
 		l.traffic(t, sentinel, iface != "any") // where the kernel names another type than stands before the inner tag
 		to := time.Now()
 		sentinel.end(t)
+		for i := range batch {
+			ours[i].interrupt()
+		}
+		all := make([][]record, len(batch))
 		for i, p := range batch {
-			got, _ := ours[i].end(t)
+			got, _ := ours[i].wait(t)
 			g := records(got, from, to)
+			all[i] = g
 			if p.userland() {
 				n := len(slices.DeleteFunc(slices.Clone(g), record.pastQdisc))
 				theirs[i].await(t, func(out, _ string) bool { return len(records(out, from, to)) >= n })
 			} else {
 				theirs[i].settled(t)
 			}
-			want, _ := theirs[i].end(t)
+			theirs[i].interrupt()
+		}
+		for i, p := range batch {
+			g := all[i]
+			want, _ := theirs[i].wait(t)
 			w := records(want, from, to)
 			if err := same(g, w); err != nil {
 				t.Errorf("-i %s %s: %v", iface, strings.Join(p.ours, " "), err)
@@ -326,16 +346,24 @@ func (l *live) expression(e string) string {
 	return strings.NewReplacer("PODMAC", l.world.pod.PeerMAC, "HOSTMAC", "ee:ee:ee:ee:ee:ee", "PODIP", ip(l.world.pod), "SILENT", silent, "IFINDEX", strconv.Itoa(l.world.pod.Index)).Replace(e)
 }
 
-// takes reports whether tcpdump takes an expression for an interface of host0.
+// taken is what tcpdump says of an expression for a kind of interface, by name and expression before it is filled in.
+var taken sync.Map // [2]string -> func() taking
+
+type taking struct {
+	ok   bool
+	says string
+}
+
+// takes reports whether tcpdump takes an expression for an interface of host0. It is asked once for all labs.
 func (l *live) takes(t *testing.T, iface, expression string) (ok bool, says string) {
 	t.Helper()
-	cmd := l.Command(t.Context(), "host0", "tcpdump", "-i", iface, "-d", expression)
-	out, err := cmd.CombinedOutput()
-	if err != nil && !errors.As(err, new(*exec.ExitError)) {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return err == nil, strings.TrimPrefix(lines[len(lines)-1], "tcpdump: ")
+	ask, _ := taken.LoadOrStore([2]string{iface, expression}, sync.OnceValue(func() taking {
+		out, _, code := labtest.Exec(t, l.Lab, "host0", "sh", "-c", `exec tcpdump -i "$0" -d -- "$1" 2>&1`, iface, l.expression(expression))
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		return taking{code == 0, strings.TrimPrefix(lines[len(lines)-1], "tcpdump: ")}
+	}))
+	v := ask.(func() taking)()
+	return v.ok, v.says
 }
 
 // TestAsTcpdump: expression by expression and option by option, a live capture
@@ -347,9 +375,9 @@ func TestAsTcpdump(t *testing.T) {
 			l := startLive(t, daemon)
 			for _, iface := range []string{l.world.pod.Iface, "any", tunnel} {
 				cases := []pair{alike("-e")}
-				for _, e := range expressions {
-					e = l.expression(e)
-					switch ok, says := l.takes(t, iface, e); {
+				for _, template := range expressions {
+					e := l.expression(template)
+					switch ok, says := l.takes(t, iface, template); {
 					case iface == "any" && (!ok || otherOnAny.MatchString(e)):
 					case !ok:
 						l.refused(t, iface, e, says)
@@ -411,7 +439,7 @@ func (l *live) refused(t *testing.T, iface, expression, says string) {
 	if l.daemon != nil {
 		control = l.daemon.Control
 	}
-	out, err := l.Command(t.Context(), "host0", labtest.Binary(t), "capture", "--control", control, "-i", iface, expression).CombinedOutput()
+	out, err := l.Command(labtest.Soon(t), "host0", labtest.Binary(t), "capture", "--control", control, "-i", iface, expression).CombinedOutput()
 	if err == nil || !strings.HasPrefix(string(out), "proxyarpd: capture: "+says) {
 		t.Errorf("-i %s %s: %v\n%s; tcpdump says %q", iface, expression, err, out, says)
 	}

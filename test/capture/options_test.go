@@ -182,7 +182,7 @@ func TestInterfaceNames(t *testing.T) {
 	labtest.Need(t, "setpriv")
 	both(t, func(t *testing.T, l *live) {
 		run := func(args ...string) (code int, out string) {
-			cmd := l.Command(t.Context(), "host0", args[0], args[1:]...)
+			cmd := l.Command(labtest.Soon(t), "host0", args[0], args[1:]...)
 			b, _ := cmd.CombinedOutput()
 			return cmd.ProcessState.ExitCode(), string(b)
 		}
@@ -334,7 +334,7 @@ func TestFileList(t *testing.T) {
 	if err := os.WriteFile(list, []byte(names[0]+"\n/nosuch\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(labtest.Binary(t), "capture", "-nV", list)
+	cmd := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), "capture", "-nV", list)
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "/nosuch") {
 		t.Errorf("%v: %.200s", err, out)
 	}
@@ -363,7 +363,7 @@ func TestNotTogether(t *testing.T) {
 		{"-E 3des-cbc:x", "-E is refused: "}, {"-H", "-H is refused: "}, {"-I", "-I is refused: "}, {"-M secret", "-M is refused: "}, {"-j adapter", "-j adapter is refused: "}, {"-j x", "invalid time stamp type"},
 		{"-T rtp", "-T rtp is refused: "}, {"-T x", "unknown packet type"}, {"-z ls", "-z is for -C or -G"}, {"-V x -r y", "mutually exclusive"}, {"-f -r x", "-f can not be used with -V or -r"},
 	} {
-		cmd := exec.Command(labtest.Binary(t), append([]string{"capture", "--control", "/nonexistent/x"}, strings.Fields(c.args)...)...)
+		cmd := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), append([]string{"capture", "--control", "/nonexistent/x"}, strings.Fields(c.args)...)...)
 		out, _ := cmd.CombinedOutput()
 		if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(string(out), c.says) || strings.Count(string(out), "\n") != 1 {
 			t.Errorf("%s: exit %d, %s; want 2, %s", c.args, code, out, c.says)
@@ -420,7 +420,7 @@ func TestStandardInput(t *testing.T) {
 	const head, packet = 24, 16
 	first := head + packet + int(binary.LittleEndian.Uint32(b[head+8:]))
 	for _, some := range []int{0, 3, first, first + 7} {
-		cmd := exec.Command(labtest.Binary(t), "capture", "-lnr", "-")
+		cmd := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), "capture", "-lnr", "-")
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // host is one of the two, with its stations.
@@ -111,7 +112,7 @@ func openBare(t testing.TB, l *lab.Lab, name string) (s *station) {
 		s, err = openTUN(name)
 		return err
 	}); err != nil {
-		labtest.Skip(t, "TUN devices: %v", err)
+		nstest.Skip(t, "TUN devices: %v", err)
 	}
 	t.Cleanup(func() { s.close() })
 	return s

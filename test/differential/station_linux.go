@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 const vnetLen = 10
@@ -47,18 +49,9 @@ func openStation(ifindex int) (*station, error) {
 
 // openTUN makes a TUN device in the network namespace of the calling thread.
 func openTUN(name string) (*station, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := nstest.OpenTUN(name, unix.IFF_TUN|unix.IFF_NO_PI|unix.IFF_VNET_HDR)
 	if err != nil {
-		return nil, fmt.Errorf("/dev/net/tun: %w", err)
-	}
-	ifr, err := unix.NewIfreq(name)
-	if err == nil {
-		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("TUNSETIFF: %w", err)
+		return nil, err
 	}
 	return &station{fd, true}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -95,9 +96,9 @@ func TestARPVerdicts(t *testing.T) {
 	isReply := func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply }
 	await(t, "10.20.9.5 is answered", func() bool {
 		pod.send(pod.whoHas("10.20.9.5", "10.20.1.2").frame())
-		return pod.next(patience/100, isReply) != nil
+		return pod.next(100*time.Millisecond, isReply) != nil
 	})
-	for pod.next(patience/100, isReply) != nil {
+	for pod.next(100*time.Millisecond, isReply) != nil {
 	}
 
 	with := func(target string, f func(*arp)) []byte {

@@ -7,6 +7,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // TestBigTCP lets pods send super-packets of more than 64 KB, whose IPv4 total
@@ -27,7 +28,7 @@ func TestBigTCP(t *testing.T) {
 			return netlink.LinkSetGROIPv4MaxSize(l, size)
 		})
 		if err != nil {
-			labtest.Skip(t, "BIG TCP for IPv4 (Linux 6.3): %v", err)
+			nstest.Skip(t, "BIG TCP for IPv4 (Linux 6.3): %v", err)
 		}
 	}
 	mine := pods(w.Lab, 0)

@@ -131,7 +131,7 @@ func TestBIRD(t *testing.T) {
 		for _, p := range news {
 			p.mark()
 		}
-		there, back := startFlow(t, l, from, to), startFlow(t, l, to, from)
+		there, back := labtest.StartFlow(t, l, from, to, 1), labtest.StartFlow(t, l, to, from, 1)
 		before := statusOf(t, w.d[0])
 		move.do()
 		way(move.wire)
@@ -140,9 +140,9 @@ func TestBIRD(t *testing.T) {
 			name := []string{"", uplink, second}[move.wire]
 			return s.port(name) != nil && s.port(name).Received > before.port(name).Received+10
 		})
-		for _, f := range []*flow{there, back} {
-			sent, lost, doubled := f.stop()
-			t.Logf("%s: %d of %d lost, at most %v without any", move.name, lost, sent, f.gap)
+		for _, f := range []*labtest.Flow{there, back} {
+			sent, lost, doubled := f.Stop()
+			t.Logf("%s: %d of %d lost, at most %v without any", move.name, lost, sent, f.Gap())
 			if lost > move.lost || doubled > 0 {
 				t.Errorf("%s: of %d datagrams %d are lost and %d came twice, want %d at most", move.name, sent, lost, doubled, move.lost)
 			}

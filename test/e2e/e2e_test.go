@@ -4,25 +4,33 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
-	"time"
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
 )
 
-// patience is how long something that must happen is waited for.
-const patience = 10 * time.Second
+// Names of what stands in each second line of these tests.
+var (
+	await = labtest.Await
+	exec3 = labtest.Exec
+	ip    = labtest.IP
+	mac   = labtest.MAC
+	pods  = labtest.Pods
+	run   = labtest.Line
+	try   = labtest.Try
+)
+
+const (
+	// patience is how long something that must happen is waited for.
+	patience = labtest.Patience
+	// fence is the number of the datagram behind the last one.
+	fence = labtest.Fence
+)
 
 // Addresses and names that every lab has.
 const (
@@ -72,48 +80,6 @@ func flags(f lab.Form) []string {
 	return nil // cali* is the default
 }
 
-// pods are the pods of a host, in the order of their making.
-func pods(l *lab.Lab, host int) (all []lab.Pod) {
-	for _, p := range l.Pods() {
-		if p.Host == host {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-func ip(p lab.Pod) string { return p.Addr.Addr().String() }
-
-// run runs a command, given as one line without quotes, in a node.
-func run(t testing.TB, l *lab.Lab, node, line string) string {
-	t.Helper()
-	args := strings.Fields(line)
-	return labtest.Run(t, l, node, args[0], args[1:]...)
-}
-
-// try is run for a command that may fail. It gives what was printed, both
-// outputs, and the exit code.
-func try(t testing.TB, l *lab.Lab, node, line string) (string, int) {
-	t.Helper()
-	args := strings.Fields(line)
-	out, errw, code := exec3(t, l, node, args[0], args[1:]...)
-	return out + errw, code
-}
-
-// exec3 runs a program in a node: its outputs and its exit code.
-func exec3(t testing.TB, l *lab.Lab, node, name string, args ...string) (stdout, stderr string, code int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
-	defer cancel()
-	var out, errw bytes.Buffer
-	cmd := l.Command(ctx, node, name, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errw
-	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-		t.Fatalf("%s# %s %s: %v", node, name, strings.Join(args, " "), err)
-	}
-	return out.String(), errw.String(), cmd.ProcessState.ExitCode()
-}
-
 var ttlRE = regexp.MustCompile(`bytes from .*icmp_seq=.* ttl=(\d+) `)
 
 // ping sends one echo request and returns the TTL of its reply; there has to
@@ -135,19 +101,6 @@ func wantTTL(t testing.TB, l *lab.Lab, from, to string, want int) {
 	if got := ping(t, l, from, to); got != want {
 		t.Errorf("%s# ping %s: ttl %d, want %d", from, to, got, want)
 	}
-}
-
-// await polls what changes without telling, counters above all.
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("not within %v: %s", patience, what)
 }
 
 type counts map[string]uint64
@@ -200,9 +153,7 @@ type port struct {
 func statusOf(t testing.TB, p *labtest.Process) status {
 	t.Helper()
 	var s status
-	if err := json.Unmarshal([]byte(p.Status(t, "-o", "json")), &s); err != nil {
-		t.Fatal(err)
-	}
+	p.StatusJSON(t, &s)
 	return s
 }
 

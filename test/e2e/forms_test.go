@@ -20,6 +20,7 @@ func TestForms(t *testing.T) {
 			for _, keep := range []bool{false, true} {
 				args := []string{"--engine", engine, fmt.Sprintf("--keep-mac=%v", keep)}
 				t.Run(fmt.Sprintf("%s,%s,keep-mac=%v", form, engine, keep), func(t *testing.T) {
+					t.Parallel()
 					spec := lab.Spec{Form: form, PodsPerHost: 2}
 					if form == lab.FormCalico {
 						spec.PodsPerHost = 3

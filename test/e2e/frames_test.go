@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/wire"
 )
 
@@ -41,7 +42,7 @@ func listen(t testing.TB, l *lab.Lab, node, name string, protocol int) *station 
 		t.Fatalf("%s: %s: %v", node, name, err)
 	}
 	t.Cleanup(func() { s.conn.Close() })
-	setsockopt(t, s.conn, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	labtest.Setsockopt(t, s.conn, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
 	return s
 }
 
@@ -71,15 +72,6 @@ func (s *station) next(within time.Duration, ok func(wire.Ethernet) bool) wire.E
 			return f
 		}
 	}
-}
-
-func mac(t testing.TB, s string) wire.MAC {
-	t.Helper()
-	m, err := wire.ParseMAC(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
 }
 
 // arp is an ARP frame in its fields.

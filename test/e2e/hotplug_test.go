@@ -17,6 +17,7 @@ func TestNewPods(t *testing.T) {
 	labtest.Need(t, "ping")
 	for _, form := range lab.Forms() {
 		t.Run(string(form), func(t *testing.T) {
+			t.Parallel()
 			w := start(t, lab.Spec{Form: form})
 			old := pods(w.Lab, 1)[0]
 			for i := range 20 {
@@ -50,6 +51,7 @@ func TestInterfaceChanges(t *testing.T) {
 	labtest.Need(t, "ping", "ip", "arping")
 	for _, keep := range []bool{false, true} {
 		t.Run(fmt.Sprintf("keep-mac=%v", keep), func(t *testing.T) {
+			t.Parallel()
 			testInterfaceChanges(t, keep)
 		})
 	}
@@ -149,6 +151,7 @@ func TestAddressReused(t *testing.T) {
 	labtest.Need(t, "ping")
 	for _, form := range []lab.Form{lab.FormSlash32, lab.FormCalico} {
 		t.Run(string(form), func(t *testing.T) {
+			t.Parallel()
 			w := start(t, lab.Spec{Form: form, PodsPerHost: 2})
 			asker, other := pods(w.Lab, 1)[0], pods(w.Lab, 1)[1]
 			sender := listen(t, w.Lab, other.Node, "eth0", unix.ETH_P_IP)

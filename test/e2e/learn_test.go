@@ -73,6 +73,7 @@ func TestDeafPods(t *testing.T) {
 // TestNeighboursSurvive: the MAC that an interface is given, and given back at the
 // end, takes none of its neighbours away.
 func TestNeighboursSurvive(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ping", "ip")
 	l := labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1})
 	pod := pods(l, 0)[0]
@@ -104,7 +105,11 @@ func TestNeighboursSurvive(t *testing.T) {
 		t.Fatalf("%+v", s.port("veth0"))
 	}
 	same("with the MAC that it was given")
-	ping(t, l, "host0", ip(pod), "-W5") // the pod asks for its gateway once a second
+	// The pod asks for its gateway once a second, and the third time in vain loses what waited.
+	await(t, "the pod answers the host", func() bool {
+		_, code := try(t, l, "host0", "ping -n -c1 -W3 "+ip(pod))
+		return code == 0
+	})
 	d.Stop(t)
 	same("with its own again")
 }

@@ -94,10 +94,10 @@ func TestStartAndStopUnderTraffic(t *testing.T) {
 	for _, p := range l.Pods() { // between two daemons nobody answers
 		run(t, l, p.Node, "ip neigh replace "+gateway+" lladdr "+answerMAC+" dev "+p.Peer+" nud permanent")
 	}
-	flows := map[string]*flow{
-		"across":   startFlow(t, l, across[0], across[1]),
-		"back":     startFlow(t, l, across[1], across[0]),
-		"one host": startFlow(t, l, near[0], near[1]),
+	flows := map[string]*labtest.Flow{
+		"across":   labtest.StartFlow(t, l, across[0], across[1], 1),
+		"back":     labtest.StartFlow(t, l, across[1], across[0], 1),
+		"one host": labtest.StartFlow(t, l, near[0], near[1], 1),
 	}
 	for _, claim := range []string{"tcx", "clsact", "tcx"} {
 		p := labtest.Daemon(t, l, "host0", "--claim", claim)
@@ -106,8 +106,8 @@ func TestStartAndStopUnderTraffic(t *testing.T) {
 		p.Stop(t)
 	}
 	for name, f := range flows {
-		sent, lost, doubled := f.stop()
-		t.Logf("%s: %d of %d lost in three starts and stops, at most %v without any", name, lost, sent, f.gap)
+		sent, lost, doubled := f.Stop()
+		t.Logf("%s: %d of %d lost in three starts and stops, at most %v without any", name, lost, sent, f.Gap())
 		if doubled > 0 || lost > 60 { // 20 ms a stop: who else wants the CPUs delays it
 			t.Errorf("%s: %d lost and %d doubled of %d", name, lost, doubled, sent)
 		}

@@ -10,12 +10,14 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
 // TestBridgeUplink has the wire behind a bridge: the bridge is the uplink, its
 // port is left alone, and no packet is handled twice.
 func TestBridgeUplink(t *testing.T) {
+	t.Parallel()
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 1})}
 	for _, line := range []string{
 		"ip link add br0 type bridge", "ip link set ens192 master br0", "ip link set br0 up",
@@ -41,6 +43,7 @@ func TestBridgeUplink(t *testing.T) {
 // TestVXLAN joins the hosts by a VXLAN device as Calico makes it: permanent
 // neighbours, a MAC and a tunnel end for each other host, no learning.
 func TestVXLAN(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "bridge", "iperf3")
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 1})}
 	for host, own := range []string{host0IP, host1IP} {
@@ -79,26 +82,19 @@ func TestVXLAN(t *testing.T) {
 
 // TestTUN leads off the host by a device without a link-layer header.
 func TestTUN(t *testing.T) {
+	t.Parallel()
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1})}
 	var tun *os.File
 	err := w.Lab.Do("host0", func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		fd, err := nstest.OpenTUN("tun0", unix.IFF_TUN|unix.IFF_NO_PI)
 		if err != nil {
-			return err
-		}
-		ifr, err := unix.NewIfreq("tun0")
-		if err != nil {
-			return err
-		}
-		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 			return err
 		}
 		tun = os.NewFile(uintptr(fd), "tun0")
 		return nil
 	})
 	if err != nil {
-		labtest.Skip(t, "TUN devices: %v", err)
+		nstest.Skip(t, "TUN devices: %v", err)
 	}
 	t.Cleanup(func() { _ = tun.Close() })
 	run(t, w.Lab, "host0", "ip link set tun0 up")

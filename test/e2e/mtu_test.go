@@ -29,6 +29,7 @@ func TestMTU(t *testing.T) {
 		{"wire", narrow, func(l *lab.Lab) lab.Pod { return pods(l, 1)[0] }, host0IP, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormSlash32, PodsPerHost: 2, WireMTU: c.wire})}
 			from, to := pods(w.Lab, 0)[0], c.narrow(w.Lab)
 			if c.wire == 0 {

@@ -14,6 +14,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -23,18 +24,11 @@ func tunnel(t *testing.T, l *lab.Lab, node, name string, arphrd int) {
 	t.Helper()
 	var tun *os.File
 	err := l.Do(node, func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		fd, err := nstest.OpenTUN(name, unix.IFF_TUN|unix.IFF_NO_PI)
 		if err != nil {
 			return err
 		}
-		ifr, err := unix.NewIfreq(name)
-		if err == nil {
-			ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
-		}
-		if err == nil {
-			err = unix.IoctlSetInt(fd, unix.TUNSETLINK, arphrd)
-		}
+		err = unix.IoctlSetInt(fd, unix.TUNSETLINK, arphrd)
 		if err != nil {
 			_ = unix.Close(fd)
 			return err
@@ -43,7 +37,7 @@ func tunnel(t *testing.T, l *lab.Lab, node, name string, arphrd int) {
 		return nil
 	})
 	if err != nil {
-		labtest.Skip(t, "TUN devices: %v", err)
+		nstest.Skip(t, "TUN devices: %v", err)
 	}
 	t.Cleanup(func() { _ = tun.Close() })
 	run(t, l, node, "ip link set "+name+" up")
@@ -303,7 +297,7 @@ func TestHostWithoutAddresses(t *testing.T) {
 	ipCommand := func(args string) {
 		t.Helper()
 		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			labtest.Skip(t, "ip %s: %v %s", args, err, out)
+			nstest.Skip(t, "ip %s: %v %s", args, err, out)
 		}
 	}
 	var nodes []lab.Node

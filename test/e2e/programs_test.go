@@ -162,6 +162,7 @@ type iperf3 struct {
 		Sum struct {
 			Packets float64
 			Lost    float64 `json:"lost_packets"`
+			Seconds float64
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -69,7 +70,7 @@ func set(t *testing.T, l *lab.Lab, node, key, value string) {
 }
 
 func changeUnderTraffic(t *testing.T, l *lab.Lab, lines [3]string) {
-	const count, perMS, size = 12000, 6, 64
+	const packets, changes, perMS = 12000, 200, 6 // at least
 	from, to := pods(l, 0)[0], pods(l, 1)[0]
 	for _, gw := range []string{host1IP, host1Second} {
 		run(t, l, "host0", "ping -n -c1 -W2 "+gw) // the kernel queues for a neighbour, and loses what is too much
@@ -85,32 +86,22 @@ func changeUnderTraffic(t *testing.T, l *lab.Lab, lines [3]string) {
 	run(t, l, "host0", "ip route flush exact "+ip(to))
 	run(t, l, "host0", batch("prepare", lines[0]))
 	wantTTL(t, l, from.Node, ip(to), 62)
-	r := receive(t, l, to, count)
-	conn := dial(t, l, from.Node, to)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		sendNumbered(t, conn, 0, count, perMS, size, nil)
-	}()
 	change := batch("change", lines[1], lines[2], lines[1], lines[2])
-	changes := 0
-	for sending := true; sending; {
-		select {
-		case <-done:
-			sending = false
-		default:
-			run(t, l, "host0", change)
-			changes += 4
+	f := labtest.StartPaced(t, l, from, to, perMS)
+	changed := 0
+	for f.Got() < packets || changed < changes {
+		if changed > 50*changes { // far more than the time for all packets
+			t.Errorf("only %d packets have arrived", f.Got())
+			break
 		}
+		run(t, l, "host0", change)
+		changed += 4
 	}
-	sendFence(t, conn)
-	if lost, doubled := r.result(); lost > 0 || doubled > 0 {
-		t.Errorf("of %d datagrams %d are lost and %d arrive more than once", count, lost, doubled)
+	sent, lost, doubled := f.Stop()
+	if lost > 0 || doubled > 0 {
+		t.Errorf("of %d datagrams %d are lost and %d arrive more than once", sent, lost, doubled)
 	}
-	if changes < 200 {
-		t.Errorf("only %d changes", changes)
-	}
-	t.Logf("%d changes, longest gap %v", changes, r.gap)
+	t.Logf("%d changes, %d datagrams, longest gap %v", changed, sent, f.Gap())
 	staysBy(t, l, from, to)
 }
 
@@ -122,14 +113,14 @@ func staysBy(t *testing.T, l *lab.Lab, from, to lab.Pod) {
 	// All protocols: those of one come behind the tc program of host1.
 	wires := map[string]*station{uplink: listen(t, l, "host1", uplink, unix.ETH_P_ALL), second: listen(t, l, "host1", second, unix.ETH_P_ALL)}
 	n := uint32(1 << 24)
-	by := func(name string) bool {
+	by := func(name string, within time.Duration) bool {
 		n++
 		pod.send(datagram(gatewayMAC, pod.mac, ip(from), ip(to), n, 20))
-		return wires[name].next(patience/50, func(f wire.Ethernet) bool { i, ok := number(f); return ok && i == n }) != nil
+		return wires[name].next(within, func(f wire.Ethernet) bool { i, ok := number(f); return ok && i == n }) != nil
 	}
-	await(t, fmt.Sprintf("%s by %s", ip(to), uplink), func() bool { return by(uplink) })
+	await(t, fmt.Sprintf("%s by %s", ip(to), uplink), func() bool { return by(uplink, patience/100) })
 	for range 5 {
-		if !by(uplink) {
+		if !by(uplink, patience) {
 			t.Errorf("%s is not sent by %s", ip(to), uplink)
 		}
 	}

@@ -23,11 +23,11 @@ func TestRoutesFollow(t *testing.T) {
 	pod := listen(t, l, "ns0", "eth0", unix.ETH_P_ARP)
 	wires := map[string]*station{uplink: listen(t, l, "host1", uplink, unix.ETH_P_IP), second: listen(t, l, "host1", second, unix.ETH_P_IP)}
 	n := uint32(0)
-	leavesBy := func(name, src, dst string) bool {
+	leavesBy := func(name, src, dst string, within time.Duration) bool {
 		t.Helper()
 		n++
 		pod.send(datagram(mac(t, answerMAC), pod.mac, src, dst, n, 20))
-		return wires[name].next(patience/50, func(f wire.Ethernet) bool { i, ok := number(f); return ok && i == n }) != nil
+		return wires[name].next(within, func(f wire.Ethernet) bool { i, ok := number(f); return ok && i == n }) != nil
 	}
 	for _, host := range []string{"host0", "host1"} {
 		set(t, l, host, "net/ipv6/conf/"+second+"/disable_ipv6", "0")
@@ -62,13 +62,13 @@ func TestRoutesFollow(t *testing.T) {
 		run(t, l, "host0", c.command)
 		// The program hears of it a moment later.
 		await(t, fmt.Sprintf("%s (%s): from %s by %s", c.name, c.command, c.src, c.way), func() bool {
-			return leavesBy(c.way, c.src, dst)
+			return leavesBy(c.way, c.src, dst, patience/100)
 		})
 		if c.command == "true" {
 			continue
 		}
 		for range 5 { // and stays so
-			if !leavesBy(c.way, c.src, dst) {
+			if !leavesBy(c.way, c.src, dst, patience) {
 				t.Errorf("%s: not by %s", c.name, c.way)
 			}
 		}
@@ -91,10 +91,12 @@ func TestMultipath(t *testing.T) {
 		t.Helper()
 		wires := map[string]*station{uplink: listen(t, l, "host1", uplink, unix.ETH_P_IP), second: listen(t, l, "host1", second, unix.ETH_P_IP)}
 		for range rounds {
-			time.Sleep(5 * time.Millisecond) // a pod that sends faster is policed
+			in := statusOf(t, p).Forward.PacketsIn
 			for i := range uint32(flows) {
 				pod.send(datagram(mac(t, answerMAC), pod.mac, "10.20.1.2", fmt.Sprintf("198.51.100.%d", i), i, 20))
 			}
+			// A pod that sends faster is policed.
+			await(t, "the flows are taken", func() bool { return statusOf(t, p).Forward.PacketsIn >= in+flows })
 		}
 		// Behind them, one on each wire.
 		for _, dst := range []string{host1IP, "192.168.2.16"} {

@@ -10,6 +10,8 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
+	"proxyarpd/internal/nstest"
 )
 
 // TestForeignTCX finds another's program on an interface, before the start and
@@ -21,7 +23,7 @@ func TestForeignTCX(t *testing.T) {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "foreign", Type: ebpf.SchedCLS, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}})
 	if err != nil {
-		labtest.Skip(t, "eBPF: %v", err)
+		nstest.Skip(t, "eBPF: %v", err)
 	}
 	defer prog.Close()
 	attach := func(p lab.Pod) link.Link {
@@ -32,7 +34,7 @@ func TestForeignTCX(t *testing.T) {
 			return err
 		})
 		if err != nil {
-			labtest.Skip(t, "TCX (Linux 6.6): %v", err)
+			nstest.Skip(t, "TCX (Linux 6.6): %v", err)
 		}
 		return tcx
 	}
@@ -104,7 +106,7 @@ func TestSparedEgress(t *testing.T) {
 			asm.Return().WithSymbol("out"),
 		}})
 	if err != nil {
-		labtest.Skip(t, "eBPF: %v", err)
+		nstest.Skip(t, "eBPF: %v", err)
 	}
 	defer prog.Close()
 	wall := func(p lab.Pod) link.Link {
@@ -115,7 +117,7 @@ func TestSparedEgress(t *testing.T) {
 			return err
 		})
 		if err != nil {
-			labtest.Skip(t, "TCX (Linux 6.6): %v", err)
+			nstest.Skip(t, "TCX (Linux 6.6): %v", err)
 		}
 		return tcx
 	}

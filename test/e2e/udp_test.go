@@ -21,9 +21,9 @@ func TestUDPSegmentation(t *testing.T) {
 	const size, per, packets = 1000, 50, 40
 	test := func(what string, to lab.Pod) {
 		t.Helper()
-		r := receive(t, w.Lab, to, per*packets)
-		conn := dial(t, w.Lab, from.Node, to)
-		setsockopt(t, conn, unix.IPPROTO_UDP, unix.UDP_SEGMENT, size)
+		r := labtest.Receive(t, w.Lab, to, per*packets)
+		s := labtest.DialNumbered(t, w.Lab, from.Node, to, 0)
+		labtest.Setsockopt(t, s, unix.IPPROTO_UDP, unix.UDP_SEGMENT, size)
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
 		b := make([]byte, size*per)
@@ -31,13 +31,13 @@ func TestUDPSegmentation(t *testing.T) {
 			for j := range per {
 				binary.BigEndian.PutUint32(b[j*size:], uint32(i*per+j))
 			}
-			if _, err := conn.Write(b); err != nil {
+			if _, err := s.Write(b); err != nil {
 				t.Fatal(err)
 			}
 			<-tick.C
 		}
-		sendFence(t, conn)
-		if lost, doubled := r.result(); lost > 0 || doubled > 0 {
+		s.SendFence()
+		if lost, doubled := r.Result(); lost > 0 || doubled > 0 {
 			t.Errorf("%s: of %d datagrams %d are lost and %d arrive more than once; drops %v, %v", what, per*packets, lost, doubled,
 				statusOf(t, w.d[0]).Forward.Drops, statusOf(t, w.d[1]).Forward.Drops)
 		}

@@ -47,6 +47,7 @@ func TestOnceAndOnlyOnce(t *testing.T) {
 		{"forwarding 0, no claim", "none", "none", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			l := labtest.New(t, lab.Spec{Form: lab.FormCalico})
 			if c.calico {
 				calicoSettings(t, l)
@@ -58,8 +59,8 @@ func TestOnceAndOnlyOnce(t *testing.T) {
 			wantTTL(t, l, mine[0].Node, ip(mine[1]), 63)
 			wantTTL(t, l, mine[0].Node, host0IP, 64)
 			before := statusOf(t, w.d[0])
-			eachOnce(t, l, mine[0], others[0], packets)
-			eachOnce(t, l, mine[0], mine[1], packets)
+			labtest.EachOnce(t, l, mine[0], others[0], packets)
+			labtest.EachOnce(t, l, mine[0], mine[1], packets)
 			after := statusOf(t, w.d[0])
 			if after.Claim != c.says {
 				t.Errorf("claim %s, want %s", after.Claim, c.says)
@@ -125,13 +126,13 @@ func TestForwardingTurnedOn(t *testing.T) {
 		}
 		for range 3 {
 			forwarding("1")
-			eachOnce(t, w.Lab, from, to, 1000)
+			labtest.EachOnce(t, w.Lab, from, to, 1000)
 			s := statusOf(t, w.d[0])
 			if message := s.port(from.Iface).Error; (claim == "none") != strings.Contains(message, ".forwarding=0") {
 				t.Errorf("--claim %s: error %q", claim, message)
 			}
 			forwarding("0")
-			eachOnce(t, w.Lab, from, to, 1000)
+			labtest.EachOnce(t, w.Lab, from, to, 1000)
 			w.d[0].AwaitReady(t)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 // TestCaptureBadClients: what a client of captures says before, behind and
 // instead of its request.
 func TestCaptureBadClients(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 2)
 	p := serve(t, l)[0]
 	fds, sockets := files(t, p), packetSocketsOf(t, l, p.Node)
@@ -111,6 +112,7 @@ func TestCaptureUnread(t *testing.T) {
 // TestCaptureLimits: no more sessions than there may be, beside idle clients;
 // whoever is killed makes room.
 func TestCaptureLimits(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 2)
 	all := pods(l, 0)
 	p := serve(t, l)[0]

@@ -40,7 +40,8 @@ func TestCaptureDaemonEnds(t *testing.T) {
 	begin(t, p, capture.Request{Interfaces: []string{"any"}})
 	run(t, l, all[0].Node, "ping -n -c20 -i0.002 -W2 "+ip(all[1]))
 	f := startFlood(t, l, all[0], datagram(t, all[0], ip(all[1])))
-	time.Sleep(200 * time.Millisecond) // the one who does not read has more before it than fits
+	had := status(t, p).Forward.PacketsOut
+	await(t, "the one who does not read has more before it than fits", func() bool { return status(t, p).Forward.PacketsOut > had+50000 })
 	began := time.Now()
 	p.Stop(t)
 	if took := time.Since(began); took > 4*time.Second {
@@ -108,7 +109,11 @@ func TestCaptureLost(t *testing.T) {
 		before := status(t, p).Forward.Verdicts["forward"]
 		c := capturing(t, l, p, "-ni", "any", "-Q", "in", "--reason", "forward", "-w", file)
 		c.signal(syscall.SIGSTOP)
-		throw(t, l, all[0], 40_000, 64, func() []byte { return datagram(t, all[0], ip(all[1])) })
+		// More than fits the session's ring, however few the daemon takes at a time.
+		await(t, "40000 packets have been selected", func() bool {
+			throw(t, l, all[0], 10_000, 64, func() []byte { return datagram(t, all[0], ip(all[1])) })
+			return status(t, p).Forward.Verdicts["forward"]-before >= 40_000
+		})
 		if ends == "awake" { // what was lost is told of by the next packet; else by the statistics alone
 			c.signal(syscall.SIGCONT)
 			await(t, "it reads again", func() bool {

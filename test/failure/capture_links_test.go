@@ -35,6 +35,7 @@ func (c *cli) lines(t testing.TB, ok func(line string) bool) {
 // TestCaptureLinks: interfaces that come, go and get other names while a capture
 // runs are shown by the names that they have.
 func TestCaptureLinks(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 2)
 	all := pods(l, 0)
 	p := serve(t, l)[0]

@@ -1,7 +1,6 @@
 package failure
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,28 +104,15 @@ func marked(t testing.TB, p *labtest.Process) (n int) {
 type cli struct {
 	cmd    *lab.Cmd
 	out    *os.File
-	errw   lockedBuffer
+	errw   labtest.Buffer
 	done   chan struct{}
 	heard  chan struct{} // once it listens
 	listen sync.Once
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 func (c *cli) Write(p []byte) (int, error) {
-	c.errw.mu.Lock()
-	defer c.errw.mu.Unlock()
-	n, err := c.errw.b.Write(p)
-	if bytes.Contains(c.errw.b.Bytes(), []byte("listening on")) {
+	n, err := c.errw.Write(p)
+	if strings.Contains(c.errw.String(), "listening on") {
 		c.listen.Do(func() { close(c.heard) })
 	}
 	return n, err

@@ -40,6 +40,7 @@ func answer(t testing.TB, c net.Conn) string {
 
 // TestBadClients: what comes over the control socket harms nobody else.
 func TestBadClients(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 1)
 	p := serve(t, l)[0]
 	fds := files(t, p)
@@ -134,6 +135,7 @@ func TestIdleClients(t *testing.T) {
 // TestControlPath: the socket is root's alone; a stale one is replaced, and
 // what is no socket is left as it is.
 func TestControlPath(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 1)
 	p := serve(t, l)[0]
 	st, err := os.Lstat(p.Control)

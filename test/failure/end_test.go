@@ -109,14 +109,21 @@ func TestKillAtLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := serve(t, l, "--claim", mode)[0]
-		s := startStream(t, l, all[0], all[1], 20)
-		s.progress(t, 5000)
+		labtest.Warm(t, l, all[0].Node, ip(all[1]))
+		f := labtest.StartPaced(t, l, all[0], all[1], 20)
+		f.Progress(5000)
+		arrived, began := f.Next(), time.Now()
 		p.Kill()
-		s.progress(t, 5000)
-		sent, lost, doubled, gap := s.stop(t)
-		t.Logf("%s: kill -9 with 20 packets a ms: of %d %d lost, %d doubled, longest silence %v", mode, sent, lost, doubled, gap)
-		if lost > 20*100 || doubled > 0 { // 100 ms, for a kernel that has other work than to end a process
-			t.Errorf("%s: %d packets lost, %d doubled", mode, lost, doubled)
+		dead, took := f.Sent(), time.Since(began)
+		f.Progress(5000)
+		sent, missing, doubled := f.StopMissing()
+		t.Logf("%s: kill -9 with 20 packets a ms: dead after %v; of %d %d lost, %d doubled, longest silence %v", mode, took, sent, len(missing), doubled, f.Gap())
+		if len(missing) > 20*100 || doubled > 0 {
+			t.Errorf("%s: %d packets lost, %d doubled", mode, len(missing), doubled)
+		}
+		// What the ring holds goes with it, and what comes while the kernel ends the process.
+		if n := len(missing); n > 0 && (missing[0] < arrived || missing[n-1] > dead) {
+			t.Errorf("%s: %d to %d are lost, but before %d all had arrived, and from %d on the process was dead", mode, missing[0], missing[n-1], arrived, dead)
 		}
 		if tcx := programs(t, l, "host0"); len(tcx) > 0 {
 			t.Errorf("%s: left attached: %v", mode, tcx)
@@ -155,36 +162,40 @@ func TestRestartAtLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	const perMS = 10
-	restarts := func(l *lab.Lab) (sent, lost int, gap time.Duration) {
+	restarts := func(l *lab.Lab) (sent, lost int, gap, down time.Duration) {
 		all := pods(l, 0)
 		again := func() *labtest.Process {
 			return labtest.Daemon(t, l, "host0", "--workload", "veth*", "--workload", "cali*")
 		}
 		p := again()
-		s := startStream(t, l, all[0], all[1], perMS)
+		labtest.Warm(t, l, all[0].Node, ip(all[1]))
+		f := labtest.StartPaced(t, l, all[0], all[1], perMS)
 		for range 3 {
-			s.progress(t, 1000)
+			f.Progress(1000)
+			began := time.Now()
 			p.Stop(t)
 			p = again()
-			s.progress(t, 1000)
+			down = max(down, time.Since(began))
+			f.Progress(1000)
 		}
-		sent, lost, doubled, gap := s.stop(t)
-		t.Logf("ip_forward %v: 3 restarts with %d packets a ms: of %d %d lost, longest silence %v", l == kernelToo, perMS, sent, lost, gap)
+		sent, lost, doubled := f.Stop()
+		t.Logf("ip_forward %v: 3 restarts with %d packets a ms: of %d %d lost, longest silence %v, a restart took %v", l == kernelToo, perMS, sent, lost, f.Gap(), down)
 		if doubled > 0 {
 			t.Errorf("%d packets doubled", doubled)
 		}
-		return sent, lost, gap
+		return sent, lost, f.Gap(), down
 	}
-	if sent, lost, _ := restarts(kernelToo); lost > 3*perMS*20 {
+	if sent, lost, _, _ := restarts(kernelToo); lost > 3*perMS*20 {
 		t.Errorf("%d of %d packets lost although the kernel stood in", lost, sent)
 	}
-	if _, _, gap := restarts(hosts(t, 1, 2)); gap > 900*time.Millisecond {
-		t.Errorf("silence of %v: as long as a question that the kernel has forgotten", gap)
+	if _, _, gap, down := restarts(hosts(t, 1, 2)); gap > down+500*time.Millisecond {
+		t.Errorf("silence of %v with restarts of %v: as long as a question that the kernel has forgotten", gap, down)
 	}
 }
 
 // TestLabDownAfterKill: `lab down` is the other way to have nothing left.
 func TestLabDownAfterKill(t *testing.T) {
+	t.Parallel()
 	name := fmt.Sprintf("palab-down-%d", os.Getpid())
 	labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1}) // skips where none can be made
 	l, err := lab.New(t.Context(), lab.Spec{Name: name, Form: lab.FormSlash32, Hosts: 1})
@@ -201,7 +212,7 @@ func TestLabDownAfterKill(t *testing.T) {
 	if len(recordsOf(t, ns)) == 0 {
 		t.Fatal("a killed daemon has left no record")
 	}
-	if out, err := exec.Command(labtest.Binary(t), "lab", "down", "--name", name).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(labtest.Soon(t), labtest.Binary(t), "lab", "down", "--name", name).CombinedOutput(); err != nil {
 		t.Fatalf("lab down: %v\n%s", err, out)
 	}
 	left := recordsOf(t, ns)

@@ -6,7 +6,6 @@ package failure
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/instance"
@@ -23,8 +21,17 @@ import (
 	"proxyarpd/internal/lab/labtest"
 )
 
+// Names of what stands in each second line of these tests.
+var (
+	await = labtest.Await
+	ip    = labtest.IP
+	mac   = labtest.MAC
+	pods  = labtest.Pods
+	run   = labtest.Line
+)
+
 // patience is how long something that must happen is waited for.
-const patience = 10 * time.Second
+const patience = labtest.Patience
 
 // answerMAC is what the daemon answers, and gives the workload interfaces.
 const answerMAC = "ee:ee:ee:ee:ee:ee"
@@ -45,45 +52,11 @@ func serve(t *testing.T, l *lab.Lab, args ...string) (all []*labtest.Process) {
 	return all
 }
 
-// pods are the pods of a host, in the order of their making.
-func pods(l *lab.Lab, host int) (all []lab.Pod) {
-	for _, p := range l.Pods() {
-		if p.Host == host {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-func ip(p lab.Pod) string { return p.Addr.Addr().String() }
-
-// run runs a command, given as one line without quotes, in a node.
-func run(t testing.TB, l *lab.Lab, node, line string) string {
-	t.Helper()
-	args := strings.Fields(line)
-	return labtest.Run(t, l, node, args[0], args[1:]...)
-}
-
 func status(t testing.TB, p *labtest.Process) *daemon.Status {
 	t.Helper()
 	s := new(daemon.Status)
-	if err := json.Unmarshal([]byte(p.Status(t, "-o", "json")), s); err != nil {
-		t.Fatal(err)
-	}
+	p.StatusJSON(t, s)
 	return s
-}
-
-// await polls what changes without telling.
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("not within %v: %s", patience, what)
 }
 
 // alive fails the test if the daemon does not answer, or is not ready in time.

@@ -71,15 +71,6 @@ func (f *flood) stop() uint64 {
 	return f.sent.Load()
 }
 
-func mac(t testing.TB, s string) wire.MAC {
-	t.Helper()
-	m, err := wire.ParseMAC(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
 // datagram is a virtio_net_hdr and a UDP datagram of a pod to its host's MAC.
 func datagram(t testing.TB, from lab.Pod, to string) []byte {
 	t.Helper()

@@ -32,6 +32,7 @@ func indexOf(t testing.TB, l *lab.Lab, node, name string) string {
 // back at the next end, whether it is still served or not, and one that was made
 // anew with its index, its name and its MAC is not given the old one.
 func TestRenamedWhileDead(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip")
 	for name, c := range map[string]struct {
 		after func(t *testing.T, l *lab.Lab, was string) (is string)

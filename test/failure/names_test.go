@@ -26,6 +26,7 @@ func quiet(t testing.TB, what, text string) {
 // TestNames: whatever an interface is called, it is served, and what is printed
 // of it is printable: status, its JSON, the log, and errors.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip", "tc")
 	l := hosts(t, 1, 1)
 	before := map[string]string{}
@@ -82,7 +83,7 @@ func TestNames(t *testing.T) {
 	}
 	for _, args := range [][]string{{"\x1b[31m"}, {"run", "--\x1b"}, {"run", "\x1b\a"}, {"status", "--control", "/\x1b\xff"}, {"run", "--config", "/\x1b"}, {"lab", "\x1b"},
 		{"bench", "--only", "\x1b"}, {"capture", "-r", "/\x1b\a"}, {"capture", "--\x1b"}} {
-		out, err := l.Command(t.Context(), "host0", labtest.Binary(t), args...).CombinedOutput()
+		out, err := l.Command(labtest.Soon(t), "host0", labtest.Binary(t), args...).CombinedOutput()
 		if err == nil {
 			t.Errorf("%q: no error", args)
 		}

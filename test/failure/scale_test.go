@@ -75,7 +75,7 @@ func TestRouteBurst(t *testing.T) {
 	}
 	apply := func(text string) {
 		t.Helper()
-		cmd := l.Command(t.Context(), "host0", "ip", "-batch", "-")
+		cmd := l.Command(labtest.Soon(t), "host0", "ip", "-batch", "-")
 		cmd.Stdin = strings.NewReader(text)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("ip -batch: %v\n%s", err, out)

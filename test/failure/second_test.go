@@ -13,6 +13,7 @@ import (
 
 // TestSecondInstance: one daemon a network namespace, whatever its sockets.
 func TestSecondInstance(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 2, 1)
 	first := labtest.Daemon(t, l, "host0", "--workload", "veth*")
 	for range 2 {
@@ -38,6 +39,7 @@ func TestSecondInstance(t *testing.T) {
 // TestSquatter: whoever may make sockets may bind the name in the way, and must
 // not keep the daemon from starting.
 func TestSquatter(t *testing.T) {
+	t.Parallel()
 	for _, listens := range []bool{true, false} {
 		l := hosts(t, 1, 2)
 		fd := -1

@@ -17,7 +17,7 @@ import (
 // batch has iproute2 do many things in a node.
 func batch(t testing.TB, l *lab.Lab, node string, lines ...string) {
 	t.Helper()
-	cmd := l.Command(t.Context(), node, "ip", "-batch", "-")
+	cmd := l.Command(labtest.Soon(t), node, "ip", "-batch", "-")
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("ip -batch: %v\n%s", err, out)

@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // TestUserNamespace runs the daemon as root of a user namespace, who may load no
 // eBPF and see no tc program: it answers and forwards all the same, and says what
 // it can't see.
 func TestUserNamespace(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "unshare", "ip")
 	control := filepath.Join(t.TempDir(), "control.sock")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -27,7 +29,7 @@ kill $daemon; wait $daemon; end=$?
 [ $ready = 0 ] && [ $end = 0 ]`
 	out, err := exec.CommandContext(ctx, "unshare", "--user", "--map-root-user", "--net", "sh", "-c", script, labtest.Binary(t), control).CombinedOutput()
 	if strings.Contains(string(out), "unshare failed") {
-		labtest.Skip(t, "a user namespace: %s", out)
+		nstest.Skip(t, "a user namespace: %s", out)
 	}
 	if err != nil || !strings.Contains(string(out), "in a user namespace tc programs can't be listed") {
 		t.Errorf("%v\n%s", err, out)
@@ -37,6 +39,7 @@ kill $daemon; wait $daemon; end=$?
 // TestReadOnlyRun: where nothing can be written to /run, the error says what to
 // do, and that works.
 func TestReadOnlyRun(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "unshare", "ip", "mount")
 	elsewhere := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -52,7 +55,7 @@ kill $daemon; wait $daemon; end=$?
 [ $ready = 0 ] && [ $end = 0 ]`
 	out, err := exec.CommandContext(ctx, "unshare", "--mount", "--net", "sh", "-c", script, labtest.Binary(t), elsewhere).CombinedOutput()
 	if strings.Contains(string(out), "unshare failed") {
-		labtest.Skip(t, "a mount namespace: %s", out)
+		nstest.Skip(t, "a mount namespace: %s", out)
 	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

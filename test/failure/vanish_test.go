@@ -68,11 +68,8 @@ func balanced(t testing.TB, p *labtest.Process) {
 		in, ends = s.Forward.PacketsIn, endsOf(s)
 		return in == ends
 	}
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Errorf("%d packets in, %d verdicts: %+v", in, ends, status(t, p).Forward)
-			return
-		}
+	if !labtest.Within(patience, ok) {
+		t.Errorf("%d packets in, %d verdicts: %+v", in, ends, status(t, p).Forward)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
 )
 
 // moving is an address that two pods have; a route says which gets its packets.
@@ -36,12 +37,12 @@ func measureChange(t testing.TB, l *lab.Lab, from lab.Pod, near, far *netlink.Ro
 	addr := netip.AddrPortFrom(moving, streamPort+1)
 	var arrivals [2]chan arrival
 	for i, p := range pods {
-		in := listen(t, l, p, addr)
+		in := labtest.ListenUDP(t, l, p.Node, addr)
 		defer in.Close()
 		arrivals[i] = make(chan arrival, 1)
 		go firstOfRounds(in, arrivals[i])
 	}
-	out := dial(t, l, from, addr)
+	out := labtest.DialUDP(t, l, from.Node, addr)
 	defer out.Close()
 	var kernel *netlink.Handle
 	err := l.Do("host0", func() (err error) {

@@ -1,7 +1,6 @@
 package routes
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"net"
@@ -147,7 +146,7 @@ func (b *bed) measureResync(t *testing.T, p *labtest.Process) {
 // and has the function that it gives say how often that was refused.
 func (b *bed) startRefused(t testing.TB) func() int {
 	t.Helper()
-	out := dial(t, b.Lab, b.from, netip.AddrPortFrom(lastOfBurst[0].Addr(), streamPort))
+	out := labtest.DialUDP(t, b.Lab, b.from.Node, netip.AddrPortFrom(lastOfBurst[0].Addr(), streamPort))
 	end, refused := make(chan struct{}), make(chan int)
 	go func() {
 		n := 0
@@ -272,16 +271,13 @@ func (b *bed) sysctl(t testing.TB, node, key, value string) {
 // run runs a command, given as one line without quotes, in a node.
 func (b *bed) run(t testing.TB, node, line string) string {
 	t.Helper()
-	args := strings.Fields(line)
-	return labtest.Run(t, b.Lab, node, args[0], args[1:]...)
+	return labtest.Line(t, b.Lab, node, line)
 }
 
 func (b *bed) status(t testing.TB, p *labtest.Process) *daemon.Status {
 	t.Helper()
 	s := new(daemon.Status)
-	if err := json.Unmarshal([]byte(p.Status(t, "-o", "json")), s); err != nil {
-		t.Fatal(err)
-	}
+	p.StatusJSON(t, s)
 	return s
 }
 

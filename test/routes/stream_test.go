@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
 )
 
 const (
 	streamPort = 9
-	fence      = ^uint32(0)
+	fence      = labtest.Fence
 	drained    = 2 * time.Second // within which the last packet arrives, or is lost
 )
 
@@ -36,37 +37,10 @@ func startStream(t testing.TB, l *lab.Lab, from, to lab.Pod, every time.Duration
 	t.Helper()
 	s := &stream{end: make(chan struct{}), began: time.Now(), took: map[uint32]time.Duration{}}
 	addr := netip.AddrPortFrom(to.Addr.Addr(), streamPort)
-	s.in, s.out = listen(t, l, to, addr), dial(t, l, from, addr)
+	s.in, s.out = labtest.ListenUDP(t, l, to.Node, addr), labtest.DialUDP(t, l, from.Node, addr)
 	s.taker.Go(s.receive)
 	s.sender.Go(func() { s.send(every) })
 	return s
-}
-
-func listen(t testing.TB, l *lab.Lab, at lab.Pod, addr netip.AddrPort) (c *net.UDPConn) {
-	t.Helper()
-	err := l.Do(at.Node, func() (err error) {
-		c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr))
-		return err
-	})
-	if err == nil {
-		err = c.SetReadBuffer(8 << 20)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func dial(t testing.TB, l *lab.Lab, at lab.Pod, addr netip.AddrPort) (c *net.UDPConn) {
-	t.Helper()
-	err := l.Do(at.Node, func() (err error) {
-		c, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(addr))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }
 
 func (s *stream) receive() {

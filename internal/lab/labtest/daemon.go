@@ -23,7 +23,7 @@ type Process struct {
 	Cmd     *lab.Cmd
 
 	lab    *lab.Lab
-	stderr lockedBuffer
+	stderr Buffer
 	done   chan struct{} // closed when it has ended
 	err    error         // how, once done
 	ended  bool          // on the test's wish: Stop or Kill
@@ -134,21 +134,45 @@ func (p *Process) Wait(t testing.TB) error {
 	}
 }
 
+// WaitedForCPU is for how long the daemon's threads have been ready to run without a CPU, added up (the second number of
+// /proc/PID/task/*/schedstat). Bounds of time take it into account.
+func (p *Process) WaitedForCPU(t testing.TB) (sum time.Duration) {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.Cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range threads {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		var ran, waited time.Duration
+		if _, err := fmt.Sscan(string(b), &ran, &waited); err != nil {
+			t.Fatalf("%s: %v: %q", file, err, b)
+		}
+		sum += waited
+	}
+	return sum
+}
+
 // Stderr returns what the daemon has logged so far.
 func (p *Process) Stderr() string { return p.stderr.String() }
 
-type lockedBuffer struct {
+// Buffer is written by a process while the test reads it.
+type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+// String is what has been written so far.
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/nstest"
 )
 
 // deadline is what a single command in a node gets.
@@ -27,13 +27,13 @@ const deadline = 30 * time.Second
 func New(t testing.TB, spec lab.Spec) *lab.Lab {
 	t.Helper()
 	if missing := lab.MissingCaps(); len(missing) > 0 {
-		Skip(t, "the lab needs %s", strings.Join(missing, " and "))
+		nstest.Skip(t, "the lab needs %s", strings.Join(missing, " and "))
 	}
 	housekeeping(t)
 	spec.Transient = true
 	l, err := lab.New(t.Context(), spec)
 	if errors.Is(err, syscall.EPERM) {
-		Skip(t, "the lab is not permitted here: %v", err)
+		nstest.Skip(t, "the lab is not permitted here: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -52,20 +52,7 @@ func New(t testing.TB, spec lab.Spec) *lab.Lab {
 // when one is missing.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			Skip(t, "the test needs the program %s", p)
-		}
-	}
-}
-
-// Skip skips the test, saying what it misses, or fails it where LAB_REQUIRED=1.
-func Skip(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("LAB_REQUIRED") == "1" {
-		t.Fatalf("LAB_REQUIRED=1, but "+format, args...)
-	}
-	t.Skipf(format, args...)
+	nstest.Need(t, programs...)
 }
 
 // Run runs a command in a node and returns its standard output; the test fails
