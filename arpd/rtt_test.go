@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -135,7 +136,7 @@ func BenchmarkFlood(b *testing.B) {
 // TestSocketDoesNotAllocate is TestFloodDoesNotAllocate with the system calls.
 func TestSocketDoesNotAllocate(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates")
+		nstest.Excused(t, nstest.RaceDetector, "it allocates")
 	}
 	l := newLab(t)
 	s := l.veth("cali1")

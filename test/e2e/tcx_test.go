@@ -11,7 +11,6 @@ import (
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/nstest"
-	"proxyarpd/internal/nstest"
 )
 
 // TestForeignTCX finds another's program on an interface, before the start and
