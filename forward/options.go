@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -324,29 +325,20 @@ func (o *ipOptions) echoTS(b []byte, ip wire.IPv4, env optionsEnv, source [4]byt
 	return length
 }
 
-// env answers for a packet that came in on a link.
+// hostEnv answers for a packet that came in on a link.
 type hostEnv struct {
-	t     *Table
-	in    *Link
+	t     *route.Table
+	in    *route.Link
 	src   netip.Addr
 	tos   uint8
 	clock func() uint32
 }
 
-func (e *hostEnv) specDst() [4]byte {
-	if r := e.t.Lookup(e.src, anyAddr, loopbackIfindex, e.tos); r != nil {
-		switch {
-		case r.Source.IsValid():
-			return r.Source.As4()
-		case r.Type == RouteLocal:
-			return e.src.As4()
-		case r.Type == RouteUnicast:
-			nh := &r.Nexthops[0]
-			return addr4(e.t.sourceFor(r, nh, e.t.Link(nh.Ifindex)))
-		}
-	}
-	return addr4(e.t.selectAddr(e.in, e.src, scopeUniverse))
-}
+func (e *hostEnv) specDst() [4]byte { return addr4(e.t.SpecDst(e.src, e.tos, e.in)) }
+
+func (e *hostEnv) unicast(a [4]byte) bool { return e.t.Unicast(netip.AddrFrom4(a)) }
+
+func (e *hostEnv) millis() uint32 { return e.clock() }
 
 // addr4 gives the bytes of an IPv4 address, 0.0.0.0 for none.
 func addr4(a netip.Addr) (b [4]byte) {
@@ -355,15 +347,3 @@ func addr4(a netip.Addr) (b [4]byte) {
 	}
 	return b
 }
-
-func (e *hostEnv) unicast(a [4]byte) bool {
-	addr := netip.AddrFrom4(a)
-	switch {
-	case a == [4]byte{}, a == [4]byte{255, 255, 255, 255}, addr.IsMulticast():
-		return false
-	}
-	r, ok := e.t.local.Lookup(addr)
-	return !ok || r.Type == RouteUnicast
-}
-
-func (e *hostEnv) millis() uint32 { return e.clock() }

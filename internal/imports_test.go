@@ -25,9 +25,10 @@ const (
 var mayImport = map[string][]string{
 	"internal/wire":    {},
 	"arpd":             {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "github.com/mdlayher/ethernet", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
-	"forward":          {"proxyarpd/internal/wire"},
-	"forward/memport":  {"proxyarpd/forward", "proxyarpd/internal/wire"},
-	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/internal/wire", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
+	"forward":          {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
+	"forward/route":    {"proxyarpd/internal/wire"},
+	"forward/memconn":  {"proxyarpd/forward", "proxyarpd/forward/route"},
+	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/wire", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
 	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire", "proxyarpd/internal/shortage"},
 
 	"capture":          {},

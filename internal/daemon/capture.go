@@ -16,6 +16,7 @@ import (
 	"proxyarpd/capture/filter"
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
@@ -69,7 +70,7 @@ type sight struct {
 	ethernet bool
 	tagged   bool // bore a VLAN tag that its bytes do not show
 	pktType  uint8
-	arp      bool // verdict is an arpd.Verdict, not a forward.Verdict
+	arp      bool // verdict is an arpd.Verdict, not a route.Verdict
 	verdict  uint8
 	answer   [6]byte
 	tci      uint16 // the VLAN tag
@@ -208,8 +209,8 @@ func badExpression(err error) error {
 
 // selectVerdicts works out --drops and --reason once, by verdict.
 func (s *session) selectVerdicts() {
-	for _, v := range forward.Verdicts() {
-		ok := s.selects(v.Kind(), v.String())
+	for v := range route.NumVerdicts {
+		ok := s.selects(v.Kind().String(), v.String())
 		s.verdicts[fromDatapath][v], s.verdicts[fromHost][v] = ok, ok
 	}
 	for v := range arpd.NumVerdicts {
@@ -565,7 +566,7 @@ func (v *view) offer(e *sight, k *forward.Look, frame []byte, length int) {
 // seenLeaving reports whether how a packet's wait ended is told by the packet as
 // it leaves, which the session at that place is shown too.
 func (v *view) seenLeaving(i int, e *sight, k *forward.Look) bool {
-	return e.again && k != nil && k.Verdict == forward.Forward && k.To != nil && v.shows(i, k.To.Ifindex) && v.sessions[i].req.Direction != "in"
+	return e.again && k != nil && k.Verdict == route.Forward && k.To != nil && v.shows(i, k.To.Ifindex) && v.sessions[i].req.Direction != "in"
 }
 
 // wantsQueued reports whether the session was told when a packet of that source
@@ -574,7 +575,7 @@ func (s *session) wantsQueued(from source) bool {
 	if from == fromResponder {
 		return s.verdicts[from][arpd.Queued]
 	}
-	return s.verdicts[from][forward.Queue]
+	return s.verdicts[from][route.Queue]
 }
 
 func (s *session) wantsVerdict(e *sight) bool {

@@ -15,6 +15,7 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/forward/afpacket"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/instance"
@@ -46,7 +47,7 @@ type Daemon struct {
 	macs      *macs.Keeper
 	kernel    macs.Kernel // of macs
 	arp       *arpd.Responder
-	port      *afpacket.Port // nil with engine none
+	port      *afpacket.Conn // nil with engine none
 	loop      *forward.Loop  // nil with engine none
 	hops      chan hop
 	openNow   chan struct{}
@@ -66,13 +67,13 @@ type Daemon struct {
 	firstSync chan struct{} // closed when the kernel's state is known
 	ready     chan struct{} // closed, and made anew, whenever all is ready
 	announced bool
-	builder   *forward.Builder
+	builder   *route.Builder
 	scratch   routeScratch
 	proxy     proxyRoutes
 	links     map[int]*netstate.Link
 	addrs     map[int]*addressList
 	rules     []netstate.Rule
-	host      forward.HostConf
+	host      route.HostConf
 	confAll   devConf
 	untold    int // destinations that the ring's filter could not be told of
 	ports     map[int]*port
@@ -171,7 +172,7 @@ func (d *Daemon) open(ctx context.Context, ns instance.Netns) error {
 	if err := d.patiently(ctx, d.openRelay); err != nil {
 		return err
 	}
-	d.builder = forward.NewBuilder(forward.Policy{Transit: d.cfg.Transit, Copies: d.claim == nil, Punt: d.cfg.Punt})
+	d.builder = route.NewBuilder(route.Policy{Transit: d.cfg.Transit, Copies: d.claim == nil, Punt: d.cfg.Punt})
 	if err := d.patiently(ctx, d.openARP); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/shortage"
@@ -182,7 +182,7 @@ func (d *Daemon) noteRule(r *netstate.Rule, del bool) {
 // reconcile brings ports, maps and tables up to date with what was noted.
 func (d *Daemon) reconcile() error {
 	if d.dirty.rules {
-		all := make([]forward.Rule, 0, len(d.rules))
+		all := make([]route.Rule, 0, len(d.rules))
 		for i := range d.rules {
 			all = append(all, rule(&d.rules[i]))
 		}
@@ -428,7 +428,7 @@ func (d *Daemon) tellClasses() {
 	}
 	var first error
 	untold := 0
-	d.builder.UpdateClasses(func(p netip.Prefix, c forward.Class) {
+	d.builder.UpdateClasses(func(p netip.Prefix, c route.Class) {
 		if err := d.claim.SetClass(p, claim.Class(c)); err != nil {
 			first = cmp.Or(first, err)
 			untold++

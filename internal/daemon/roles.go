@@ -3,7 +3,7 @@ package daemon
 import (
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 )
 
@@ -103,55 +103,55 @@ func (d *Daemon) idle(l *netstate.Link, p *port) bool {
 }
 
 // addresses gives the addresses of an interface as the datapath wants them.
-func (d *Daemon) addresses(ifindex int) []forward.Address {
+func (d *Daemon) addresses(ifindex int) []route.Address {
 	list := d.addrs[ifindex]
 	if list == nil {
 		return nil
 	}
-	all := make([]forward.Address, 0, len(list.all))
+	all := make([]route.Address, 0, len(list.all))
 	for _, a := range list.all {
-		all = append(all, forward.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
+		all = append(all, route.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
 			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
 	}
 	return all
 }
 
 // link describes an interface to the datapath.
-func (d *Daemon) link(l *netstate.Link, p *port) forward.Link {
-	f := forward.Link{
+func (d *Daemon) link(l *netstate.Link, p *port) route.Link {
+	f := route.Link{
 		Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
 		Aliases: p.aliases, Conf: d.linkConf(p),
 	}
 	// Carrier, not IFF_RUNNING, for which the kernel's linkwatch takes its time:
 	// routes lead here already, and what passes by the qdisc gets through.
 	if l.Up() && l.Flags&unix.IFF_LOWER_UP != 0 {
-		f.Flags |= forward.LinkUp
+		f.Flags |= route.LinkUp
 	}
 	if p.role == roleWorkload {
-		f.Flags |= forward.LinkWorkload
+		f.Flags |= route.LinkWorkload
 	} else {
-		f.Flags |= forward.LinkUplink
+		f.Flags |= route.LinkUplink
 	}
 	if layerOf(l) == ethernet {
-		f.Flags |= forward.LinkEthernet
+		f.Flags |= route.LinkEthernet
 	}
 	if (l.Qdisc == "noqueue" || !settled(l)) && !d.egress[l.Index] && !d.unseen {
-		f.Flags |= forward.LinkBypass
+		f.Flags |= route.LinkBypass
 	}
 	if l.Flags&unix.IFF_NOARP != 0 {
-		f.Flags |= forward.LinkNoARP
+		f.Flags |= route.LinkNoARP
 	}
 	if l.Forwards {
-		f.Flags |= forward.LinkKernelForwards
+		f.Flags |= route.LinkKernelForwards
 	}
 	if p.refused {
-		f.Flags |= forward.LinkLeft
+		f.Flags |= route.LinkLeft
 	}
 	if l.Multipoint {
-		f.Flags |= forward.LinkReceiveOnly
+		f.Flags |= route.LinkReceiveOnly
 	}
 	if l.Type == unix.ARPHRD_PPP {
-		f.Flags |= forward.LinkNoOffload
+		f.Flags |= route.LinkNoOffload
 	}
 	return f
 }

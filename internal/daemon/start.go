@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
@@ -51,7 +51,7 @@ func (d *Daemon) start() error {
 	for _, l := range d.links {
 		d.warnLeftAlone(l, "")
 	}
-	d.host = readHostConf(forward.DefaultHostConf)
+	d.host = readHostConf(route.DefaultHostConf)
 	d.builder.SetHost(d.host)
 	d.confAll, _ = readDevConf("all", kernelConf.dev) // read again in a moment
 	if d.loop == nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
@@ -183,9 +183,9 @@ func (d *Daemon) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStat
 
 // puntedTo are the verdicts of what the ring's filter leaves to the kernel for
 // another reason than that it is for the host.
-var puntedTo = map[claim.Owner]forward.Verdict{
-	claim.Punted: forward.Punt, claim.Transit: forward.PuntTransit, claim.Translated: forward.PuntFlow,
-	claim.Upper: forward.PuntUpper, claim.GSO: forward.PuntGSO,
+var puntedTo = map[claim.Owner]route.Verdict{
+	claim.Punted: route.Punt, claim.Transit: route.PuntTransit, claim.Translated: route.PuntFlow,
+	claim.Upper: route.PuntUpper, claim.GSO: route.PuntGSO,
 }
 
 func arpVerdicts(c arpd.Counts) map[string]uint64 {
@@ -212,23 +212,23 @@ func (d *Daemon) forwardStatus() ForwardStatus {
 	if d.claim != nil {
 		c = d.claim.Totals()
 	}
-	s.Verdicts[forward.DropRateLimit] += c.Policed
-	s.Verdicts[forward.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
+	s.ByVerdict[route.DropRateLimit] += c.Policed
+	s.ByVerdict[route.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
 	if d.relay != nil {
 		if dropped, err := d.relay.Dropped(); err == nil {
-			s.Verdicts[forward.DropGSO] += dropped
+			s.ByVerdict[route.DropGSO] += dropped
 		}
 	}
-	s.Verdicts[forward.Local] += c.Left[claim.Local]
-	s.Verdicts[forward.IgnoreTagged] += c.Left[claim.Tagged]
+	s.ByVerdict[route.Local] += c.Left[claim.Local]
+	s.ByVerdict[route.IgnoreTagged] += c.Left[claim.Tagged]
 	for owner, verdict := range puntedTo {
-		s.Verdicts[verdict] += c.Left[owner]
+		s.ByVerdict[verdict] += c.Left[owner]
 	}
-	s.Verdicts[forward.DropFullRing] += d.port.Drops()
-	for v, n := range s.Verdicts {
-		switch {
+	s.ByVerdict[route.DropFullRing] += d.port.Drops()
+	for v := range route.NumVerdicts {
+		switch n := s.ByVerdict[v]; {
 		case n == 0:
-		case v.IsDrop() || v == forward.NotSpecified:
+		case v.Kind() == route.KindDrop:
 			f.Drops[v.String()] = n
 		default:
 			f.Verdicts[v.String()] = n

@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"math/rand/v2"
@@ -36,37 +36,6 @@ func (m classMap) lookup(dst netip.Addr) Class {
 		}
 	}
 	return best
-}
-
-// probes are addresses that lie in, beside and between the prefixes of a world.
-func (w *world) probes(rng *rand.Rand) []netip.Addr {
-	all := slices.Clone(worldAddrs)
-	around := func(p netip.Prefix) {
-		first := p.Masked().Addr().As4()
-		last := first
-		for i := p.Bits(); i < 32; i++ {
-			last[i/8] |= 0x80 >> (i % 8)
-		}
-		all = append(all, netip.AddrFrom4(first), netip.AddrFrom4(last))
-		if a := netip.AddrFrom4(last).Next(); a.IsValid() {
-			all = append(all, a)
-		}
-		if a := netip.AddrFrom4(first).Prev(); a.IsValid() {
-			all = append(all, a)
-		}
-	}
-	for _, r := range w.routes {
-		around(r.prefix)
-	}
-	for _, r := range w.rules {
-		if r.To.IsValid() {
-			around(r.To)
-		}
-	}
-	for _, p := range w.policy.Punt {
-		around(p)
-	}
-	return append(all, netip.AddrFrom4([4]byte{byte(rng.Uint32()), byte(rng.Uint32()), 0, 1}))
 }
 
 // What is told prefix by prefix is the class of each destination, also while
@@ -114,35 +83,6 @@ func (m classMap) without(p netip.Prefix) classMap {
 		}
 	}
 	return rest
-}
-
-// change changes something, in the world and in its builder alike.
-func (w *world) change(rng *rand.Rand, b *Builder) {
-	switch rng.IntN(5) {
-	case 0:
-		l := &w.links[rng.IntN(len(w.links))]
-		l.Flags ^= pick(rng, []LinkFlags{LinkLeft, LinkReceiveOnly, LinkWorkload, LinkUplink, LinkUp, LinkKernelForwards})
-		if l.known() {
-			b.SetLink(l.Link)
-		} else {
-			b.DeleteLink(l.Ifindex)
-		}
-	case 1:
-		w.newRules(rng)
-		b.SetRules(w.rules)
-	case 2:
-		if len(w.routes) > 0 {
-			gone := pick(rng, w.routes)
-			w.routes = slices.DeleteFunc(w.routes, func(r worldRoute) bool { return r.table == gone.table && r.prefix == gone.prefix })
-			b.SetRoutes(gone.table, gone.prefix, nil)
-		}
-	default:
-		r := w.newRoute(rng, pick(rng, []uint32{TableMain, TableMain, TableDefault, TableLocal, 100, 200}), pick(rng, worldPrefixes))
-		r.TOS = 0
-		w.routes = slices.DeleteFunc(w.routes, func(o worldRoute) bool { return o.table == r.table && o.prefix == r.prefix })
-		w.routes = append(w.routes, r)
-		b.SetRoutes(r.table, r.prefix, []Route{r.Route})
-	}
 }
 
 // What becomes of a packet is among what its destination's class says, and whose
@@ -201,7 +141,7 @@ func TestClassesOfFullTable(t *testing.T) {
 	nh := []Nexthop{{Ifindex: ifUplink, Weight: 1, Gateway: netip.MustParseAddr("192.168.1.16")}}
 	for i := range 100_000 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 24)
-		b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: RouteUnicast, Nexthops: nh}})
+		b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: TypeUnicast, Nexthops: nh}})
 	}
 	b.Publish()
 	told := classMap{}
@@ -219,7 +159,7 @@ func TestClassesOfFullTable(t *testing.T) {
 		}
 	}
 	// A default route over an interface that is not served makes all of them differ.
-	b.SetRoutes(TableMain, netip.MustParsePrefix("0.0.0.0/0"), []Route{{Table: TableMain, Type: RouteUnicast, Nexthops: []Nexthop{{Ifindex: 99, Weight: 1}}}})
+	b.SetRoutes(TableMain, netip.MustParsePrefix("0.0.0.0/0"), []Route{{Table: TableMain, Type: TypeUnicast, Nexthops: []Nexthop{{Ifindex: 99, Weight: 1}}}})
 	b.Publish()
 	b.UpdateClasses(told.set(t))
 	if n := len(told); n < 100_000 || told[netip.MustParsePrefix("0.0.0.0/0")] != ToUnserved {

@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"net/netip"
@@ -22,7 +22,7 @@ func fullTable(b *Builder, prefixes []netip.Prefix) {
 // setVia gives a prefix one of 200 next hops.
 func setVia(b *Builder, p netip.Prefix, hop int) {
 	nh := Nexthop{Ifindex: ifUplink, Gateway: netip.AddrFrom4([4]byte{192, 168, 1, byte(1 + hop%200)}), Weight: 1}
-	b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: RouteUnicast, Protocol: 12, Nexthops: []Nexthop{nh}}})
+	b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: TypeUnicast, Protocol: 12, Nexthops: []Nexthop{nh}}})
 }
 
 // allocated is what the heap holds, and has ever given out, in bytes.

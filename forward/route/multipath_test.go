@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"encoding/hex"
@@ -86,7 +86,7 @@ func TestChoose(t *testing.T) {
 	b.SetNeighbour(ifUplink, gw2, &Neighbour{Failed: true})
 	p := netip.MustParsePrefix("10.90.0.0/16")
 	route := func(object bool) *Route {
-		b.SetRoutes(TableMain, p, []Route{{Type: RouteUnicast, Object: object, Nexthops: []Nexthop{
+		b.SetRoutes(TableMain, p, []Route{{Type: TypeUnicast, Object: object, Nexthops: []Nexthop{
 			{Ifindex: ifUplink, Gateway: gw1, Weight: 1}, {Ifindex: ifUplink, Gateway: gw2, Weight: 2}, {Ifindex: ifPod1, Weight: 1}}}})
 		return b.Publish().Lookup(p.Addr(), addrPod1, ifPod1, 0)
 	}
@@ -116,7 +116,7 @@ func TestChoose(t *testing.T) {
 
 func TestEncapIsDropped(t *testing.T) {
 	b := testBuilder(Policy{})
-	b.SetRoutes(TableMain, netip.MustParsePrefix("10.90.0.0/16"), []Route{{Type: RouteUnicast, Nexthops: []Nexthop{{Ifindex: ifUplink, Encap: true}}}})
+	b.SetRoutes(TableMain, netip.MustParsePrefix("10.90.0.0/16"), []Route{{Type: TypeUnicast, Nexthops: []Nexthop{{Ifindex: ifUplink, Encap: true}}}})
 	f := Frame{Buf: packet("10.65.0.1", "10.90.0.1", 18), Ifindex: ifPod1, Ethernet: true}
 	var r result
 	if step(b.Publish(), &f, &r); r.verdict != DropRouteEncap {

@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"net/netip"
@@ -12,8 +12,8 @@ func lookupHost(rules ...Rule) *Table {
 	b := testBuilder(Policy{})
 	set := func(table uint32, prefix string, routes ...Route) {
 		for i := range routes {
-			if routes[i].Type == RouteNone {
-				routes[i].Type = RouteUnicast
+			if routes[i].Type == TypeNone {
+				routes[i].Type = TypeUnicast
 			}
 		}
 		b.SetRoutes(table, netip.MustParsePrefix(prefix), routes)
@@ -21,10 +21,10 @@ func lookupHost(rules ...Rule) *Table {
 	by := func(ifindex int32) []Nexthop { return []Nexthop{{Ifindex: ifindex, Weight: 1}} }
 	set(TableMain, "10.80.0.0/16", Route{Nexthops: by(1)})
 	set(TableMain, "10.80.1.0/24", Route{TOS: 0x50, Nexthops: by(9)}, Route{TOS: 0x10, Metric: 5, Nexthops: by(2)},
-		Route{TOS: 0x10, Metric: 9, Nexthops: by(9)}, Route{TOS: 8, Type: RouteThrow}, Route{TOS: 4, Type: RouteProhibit})
+		Route{TOS: 0x10, Metric: 9, Nexthops: by(9)}, Route{TOS: 8, Type: TypeThrow}, Route{TOS: 4, Type: TypeProhibit})
 	set(TableMain, "10.80.2.0/24", Route{TOS: 0x10, Nexthops: by(2)}, Route{Metric: 3}, Route{Metric: 4, Nexthops: by(3)})
 	set(100, "0.0.0.0/0", Route{Nexthops: by(7), Dev: 7})
-	set(101, "0.0.0.0/0", Route{Type: RouteBlackhole})
+	set(101, "0.0.0.0/0", Route{Type: TypeBlackhole})
 	b.SetGroup(7, 70)
 	defaults := []Rule{{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1}}
 	if len(rules) > 0 {
@@ -38,7 +38,7 @@ func leadsBy(r *Route) int {
 	switch {
 	case r == nil:
 		return 0
-	case r.Type == RouteUnicast:
+	case r.Type == TypeUnicast:
 		return int(r.Nexthops[0].Ifindex)
 	}
 	return -int(r.Type)
@@ -58,7 +58,7 @@ func TestLookupTOS(t *testing.T) {
 			{"10.80.1.1", 0x10, 2}, // the better metric
 			{"10.80.1.1", 0xf3, 2}, // three bits count
 			{"10.80.1.1", 0x50, 2},
-			{"10.80.1.1", 4, -int(RouteProhibit)},
+			{"10.80.1.1", 4, -int(TypeProhibit)},
 			{"10.80.1.1", 8, 0}, // throw ends the look-up in main, and there is no other table
 			{"10.80.2.1", 0x10, 2},
 			{"10.80.2.1", 0, 3}, // the best has no usable nexthop
@@ -105,7 +105,7 @@ func TestRules(t *testing.T) {
 		{"group suppressed", Rule{SuppressByGroup: true, SuppressGroup: 70}, udp, 1},
 		{"another group suppressed", Rule{SuppressByGroup: true, SuppressGroup: 71}, udp, 7},
 		{"length suppressed", Rule{SuppressPrefixLen: 1}, udp, 1},
-		{"an error is not suppressed", Rule{Action: RuleToTable, Table: 101, SuppressPrefixLen: 1}, udp, -int(RouteBlackhole)},
+		{"an error is not suppressed", Rule{Action: RuleToTable, Table: 101, SuppressPrefixLen: 1}, udp, -int(TypeBlackhole)},
 		{"never", Rule{Never: true}, udp, 1},
 		{"not never", Rule{Never: true, Invert: true}, udp, 7},
 		{"source 0", Rule{From: netip.MustParsePrefix("0.0.0.0/8")}, flow{src: anyAddr}, 7},
