@@ -1,20 +1,21 @@
-package route
+package route_test
 
 import (
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
+	"proxyarpd/forward/route"
+	"proxyarpd/forward/route/routetest"
 	"proxyarpd/internal/wire"
 )
 
 // classMap is what a consumer of UpdateClasses has.
-type classMap map[netip.Prefix]Class
+type classMap map[netip.Prefix]route.Class
 
-func (m classMap) set(t *testing.T) func(netip.Prefix, Class) {
-	return func(p netip.Prefix, c Class) {
+func (m classMap) set(t *testing.T) func(netip.Prefix, route.Class) {
+	return func(p netip.Prefix, c route.Class) {
 		switch _, had := m[p]; {
 		case c == 0 && !had:
 			t.Errorf("%v is forgotten, and was never told", p)
@@ -28,8 +29,8 @@ func (m classMap) set(t *testing.T) func(netip.Prefix, Class) {
 	}
 }
 
-func (m classMap) lookup(dst netip.Addr) Class {
-	best, bits := ToElsewhere, -1
+func (m classMap) lookup(dst netip.Addr) route.Class {
+	best, bits := route.ToElsewhere, -1
 	for p, c := range m {
 		if p.Contains(dst) && p.Bits() > bits {
 			best, bits = c, p.Bits()
@@ -45,18 +46,18 @@ func TestClassesFollowChanges(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 400 {
-		w := newWorld(rng)
-		b := w.builder()
+		w := routetest.New(rng)
+		b := w.Builder()
 		told := classMap{}
 		for range 30 {
 			table := b.Publish()
 			b.UpdateClasses(told.set(t))
-			for _, dst := range w.probes(rng) {
+			for _, dst := range w.Probes(rng) {
 				want := table.Class(dst)
 				if got := told.lookup(dst); got != want {
 					t.Fatalf("%v: told %b, is %b\n%v\n%v", dst, got, want, w, told)
 				}
-				if got := b.classes.Lookup(dst); got != want {
+				if got := b.KeptClass(dst); got != want {
 					t.Fatalf("%v: kept %b, is %b\n%v", dst, got, want, w)
 				}
 			}
@@ -69,7 +70,7 @@ func TestClassesFollowChanges(t *testing.T) {
 				return
 			}
 			for range 1 + rng.IntN(3) {
-				w.change(rng, b)
+				w.Change(rng, b)
 			}
 		}
 	}
@@ -91,44 +92,43 @@ func TestOwnerByDestination(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	counts := map[Verdict]int{}
+	counts := map[route.Verdict]int{}
 	for range 2000 {
-		w := newWorld(rng)
-		w.policy.Copies = false
-		table := w.build()
+		w := routetest.New(rng)
+		w.Policy.Copies = false
+		table := w.Build()
 		for range 50 {
 			data := make([]byte, 48)
 			for i := range data {
 				data[i] = byte(rng.Uint32())
 			}
-			f := w.newFrame(data)
-			in := table.Link(f.Ifindex)
-			l2 := f.l2len()
-			if in == nil || len(f.Buf) < VnetLen+l2+wire.IPv4MinLen {
+			c := routetest.Choices(data)
+			from, packet := w.Packet(&c)
+			in, ip := table.Link(from.Ifindex), wire.IPv4(packet)
+			if in == nil {
 				continue
 			}
-			ip := wire.IPv4(f.Buf[VnetLen+l2:])
 			dst := ip.DstAddr()
-			if !forwardable(dst) {
+			if !route.Forwardable(dst) {
 				continue
 			}
 			owner := table.Owner(ip, in)
-			byClass := table.policy.owner(table.Class(dst), in)
+			byClass := table.OwnerOf(table.Class(dst), in)
 			counts[owner]++
 			switch {
 			case owner == byClass:
-			case owner == NotSpecified && byClass == PuntTransit && in.KernelForwards():
+			case owner == route.NotSpecified && byClass == route.PuntTransit && in.KernelForwards():
 				// Not certain to be ours, and the kernel forwards.
-			case byClass == NotSpecified && owner == Local && !in.KernelForwards():
+			case byClass == route.NotSpecified && owner == route.Local && !in.KernelForwards():
 				// Maybe this host's, and nobody else would forward: taken, and given back.
-			case owner == Local && byClass == PuntTransit && in.KernelForwards():
+			case owner == route.Local && byClass == route.PuntTransit && in.KernelForwards():
 			default:
 				t.Fatalf("%v from %v: %v, by its destination alone %v (class %b)\n%v", dst, in.Name, owner, byClass, table.Class(dst), w)
 			}
 		}
 	}
 	t.Log(counts)
-	for _, v := range []Verdict{NotSpecified, Local, Punt, PuntTransit} {
+	for _, v := range []route.Verdict{route.NotSpecified, route.Local, route.Punt, route.PuntTransit} {
 		if counts[v] == 0 {
 			t.Errorf("never came to %v", v)
 		}
@@ -137,17 +137,17 @@ func TestOwnerByDestination(t *testing.T) {
 
 // A full table of routes to uplinks is told in one word: nothing.
 func TestClassesOfFullTable(t *testing.T) {
-	b := testBuilder(Policy{})
-	nh := []Nexthop{{Ifindex: ifUplink, Weight: 1, Gateway: netip.MustParseAddr("192.168.1.16")}}
+	b := routetest.Host(route.Policy{})
+	nh := []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1, Gateway: netip.MustParseAddr("192.168.1.16")}}
 	for i := range 100_000 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 24)
-		b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: TypeUnicast, Nexthops: nh}})
+		b.SetRoutes(route.TableMain, p, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: nh}})
 	}
 	b.Publish()
 	told := classMap{}
 	b.UpdateClasses(told.set(t))
 	want := classMap{}
-	for p, c := range map[string]Class{"10.65.0.1/32": ToWorkload, "10.65.0.2/32": ToWorkload, "192.168.1.32/32": ToLocal, "192.168.1.255/32": ToLocal} {
+	for p, c := range map[string]route.Class{"10.65.0.1/32": route.ToWorkload, "10.65.0.2/32": route.ToWorkload, "192.168.1.32/32": route.ToLocal, "192.168.1.255/32": route.ToLocal} {
 		want[netip.MustParsePrefix(p)] = c
 	}
 	if len(told) != len(want) {
@@ -159,13 +159,13 @@ func TestClassesOfFullTable(t *testing.T) {
 		}
 	}
 	// A default route over an interface that is not served makes all of them differ.
-	b.SetRoutes(TableMain, netip.MustParsePrefix("0.0.0.0/0"), []Route{{Table: TableMain, Type: TypeUnicast, Nexthops: []Nexthop{{Ifindex: 99, Weight: 1}}}})
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("0.0.0.0/0"), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: 99, Weight: 1}}}})
 	b.Publish()
 	b.UpdateClasses(told.set(t))
-	if n := len(told); n < 100_000 || told[netip.MustParsePrefix("0.0.0.0/0")] != ToUnserved {
+	if n := len(told); n < 100_000 || told[netip.MustParsePrefix("0.0.0.0/0")] != route.ToUnserved {
 		t.Errorf("%d told", n)
 	}
-	b.SetRoutes(TableMain, netip.MustParsePrefix("0.0.0.0/0"), nil)
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("0.0.0.0/0"), nil)
 	b.Publish()
 	b.UpdateClasses(told.set(t))
 	if len(told) != len(want) {

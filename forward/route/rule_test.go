@@ -7,9 +7,13 @@ import (
 	"proxyarpd/internal/wire"
 )
 
+const ifPod1, ifPod2 = 11, 12
+
+var addrPod1 = netip.MustParseAddr("10.65.0.1")
+
 // lookupHost has several routes to some destinations.
 func lookupHost(rules ...Rule) *Table {
-	b := testBuilder(Policy{})
+	b := NewBuilder(Policy{})
 	set := func(table uint32, prefix string, routes ...Route) {
 		for i := range routes {
 			if routes[i].Type == TypeNone {
@@ -129,18 +133,25 @@ func TestRules(t *testing.T) {
 
 // TestRuleByPort has a packet find its way by a rule that looks at its ports.
 func TestRuleByPort(t *testing.T) {
-	table := lookupHost(Rule{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1})
+	b := NewBuilder(Policy{})
+	b.SetLink(Link{Ifindex: ifPod1, Name: "a", Flags: LinkUp | LinkWorkload, MTU: 1500})
+	b.SetLink(Link{Ifindex: ifPod2, Name: "b", Flags: LinkUp | LinkWorkload, MTU: 1500})
+	b.SetRoutes(TableMain, netip.MustParsePrefix("10.65.0.2/32"), []Route{{Type: TypeUnicast, Nexthops: []Nexthop{{Ifindex: ifPod2, Weight: 1}}}})
+	b.SetRules([]Rule{{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1},
+		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1}})
+	table := b.Publish()
 	for name, c := range map[string]struct {
-		edit func(Vnet, wire.IPv4)
+		frag uint16
 		want Verdict
 	}{
-		"whole":    {func(Vnet, wire.IPv4) {}, DropRouteProhibit},
-		"fragment": {func(_ Vnet, ip wire.IPv4) { ip.SetFrag(0x2000) }, Forward},
+		"whole":    {0, DropRouteProhibit},
+		"fragment": {wire.IPv4MF, Forward},
 	} {
-		f := Frame{Buf: packet("10.65.0.1", "10.65.0.2", 18, c.edit), Ifindex: ifPod1, Ethernet: true}
-		var r result
-		if step(table, &f, &r); r.verdict != c.want {
-			t.Errorf("%s: %v, not %v", name, r.verdict, c.want)
+		ip := udpPacket("10.65.0.1", "10.65.0.2", 4000, 5000)
+		ip.SetFrag(c.frag)
+		var d Decision
+		if table.Decide(ip, len(ip), table.Link(ifPod1), &d); d.Verdict != c.want {
+			t.Errorf("%s: %v, not %v", name, d.Verdict, c.want)
 		}
 	}
 }
