@@ -18,7 +18,6 @@ const (
 	optLSRR        = 131
 	optSSRR        = 137
 	optRouterAlert = 148
-	optCopied      = 0x80
 )
 
 // Forms of the timestamp option (RFC 791), low nibble of its fourth byte.
@@ -33,7 +32,6 @@ const (
 // offsets from its first byte; 0: not there. It is the kernel's struct
 // ip_options (include/net/inet_sock.h).
 type ipOptions struct {
-	length      int
 	srr, rr, ts int
 	cipso       int
 	strict      bool
@@ -61,7 +59,7 @@ type optionsEnv interface {
 // fills in, exactly as net/ipv4/ip_options.c, __ip_options_compile, does: the
 // header's checksum is left stale where it changes anything.
 func (o *ipOptions) compile(ip wire.IPv4, env optionsEnv) {
-	*o = ipOptions{length: ip.HeaderLen() - wire.IPv4MinLen}
+	*o = ipOptions{}
 	h := ip[:ip.HeaderLen()]
 	for at := wire.IPv4MinLen; at < len(h); {
 		opt := h[at:]

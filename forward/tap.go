@@ -310,9 +310,11 @@ func (p *tapping) report(e route.ICMPError) {
 // sending says that flush begins to send.
 func (p *tapping) sending() {
 	if p != nil {
-		p.sent = time.Now().UnixNano()
+		p.doSending()
 	}
 }
+
+func (p *tapping) doSending() { p.sent = time.Now().UnixNano() }
 
 // flushed shows what was sent, or why it was not.
 func (p *tapping) flushed(out []Out) {

@@ -23,13 +23,14 @@ const (
 // mayImport says what the files of a package, but for its tests, import besides the standard library; see
 // docs/DESIGN.md. What ends in /... stands for the module or the directory.
 var mayImport = map[string][]string{
-	"internal/wire":    {},
-	"arpd":             {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "github.com/mdlayher/ethernet", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
-	"forward":          {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
-	"forward/route":    {"proxyarpd/internal/wire"},
-	"forward/memconn":  {"proxyarpd/forward", "proxyarpd/forward/route"},
-	"forward/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/wire", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
-	"forward/claim":    {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire", "proxyarpd/internal/shortage"},
+	"internal/wire":           {},
+	"arpd":                    {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "github.com/mdlayher/ethernet", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
+	"forward":                 {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
+	"forward/route":           {"proxyarpd/internal/wire"},
+	"forward/route/routetest": {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
+	"forward/memconn":         {"proxyarpd/forward", "proxyarpd/forward/route"},
+	"forward/afpacket":        {unixPackage, "proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/wire", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
+	"forward/claim":           {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire", "proxyarpd/internal/shortage"},
 
 	"capture":          {},
 	"capture/cli":      {"github.com/spf13/pflag", "golang.org/x/net/bpf", unixPackage, "proxyarpd/capture/...", "proxyarpd/internal/pktring", "proxyarpd/internal/printable"},

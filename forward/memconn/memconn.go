@@ -3,7 +3,6 @@
 package memconn
 
 import (
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -21,12 +20,11 @@ type Sent struct {
 // Conn holds received and sent frames. Its methods may be called from any
 // goroutine; Recv, Send and Release belong to the loop.
 type Conn struct {
-	mu     sync.Mutex
-	cond   *sync.Cond
-	in     []forward.Frame
-	sent   []Sent
-	woken  bool
-	closed bool
+	mu    sync.Mutex
+	cond  *sync.Cond
+	in    []forward.Frame
+	sent  []Sent
+	woken bool
 	// Fail, if set, decides how sending to an interface ends.
 	Fail func(ifindex int32) route.Verdict
 	// Discard makes Send keep nothing, for benchmarks.
@@ -99,13 +97,10 @@ func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 		t := time.AfterFunc(wait, c.Wake)
 		defer t.Stop()
 	}
-	for len(c.in) == 0 && !c.woken && !c.closed {
+	for len(c.in) == 0 && !c.woken {
 		c.cond.Wait()
 	}
 	c.woken = false
-	if c.closed {
-		return os.ErrClosed
-	}
 	b.N = copy(b.Frames[:], c.in)
 	c.in = c.in[b.N:]
 	return nil
@@ -136,13 +131,4 @@ func (c *Conn) Wake() {
 	defer c.mu.Unlock()
 	c.woken = true
 	c.cond.Signal()
-}
-
-// Close makes Recv return os.ErrClosed.
-func (c *Conn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	c.cond.Signal()
-	return nil
 }

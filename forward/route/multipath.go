@@ -38,6 +38,10 @@ func (t *Table) nexthopFor(r *Route, ip wire.IPv4, keys *flowKeys) *Nexthop {
 	if len(r.Nexthops) == 1 {
 		return &r.Nexthops[0]
 	}
+	return t.oneOf(r, ip, keys)
+}
+
+func (t *Table) oneOf(r *Route, ip wire.IPv4, keys *flowKeys) *Nexthop {
 	return t.choose(r, t.flowHash(ip, keys))
 }
 

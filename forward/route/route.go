@@ -7,7 +7,6 @@ type Type uint8
 
 // The route types that can decide a packet's way.
 const (
-	TypeNone        Type = 0
 	TypeUnicast     Type = 1
 	TypeLocal       Type = 2
 	TypeBroadcast   Type = 3

@@ -16,7 +16,7 @@ func lookupHost(rules ...Rule) *Table {
 	b := NewBuilder(Policy{})
 	set := func(table uint32, prefix string, routes ...Route) {
 		for i := range routes {
-			if routes[i].Type == TypeNone {
+			if routes[i].Type == 0 {
 				routes[i].Type = TypeUnicast
 			}
 		}

@@ -9,8 +9,8 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/capture/pcapfile"
-	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"

@@ -15,9 +15,9 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/forward"
-	"proxyarpd/forward/route"
 	"proxyarpd/forward/afpacket"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/instance"
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/netstate"

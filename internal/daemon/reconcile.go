@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/shortage"
 	"proxyarpd/internal/wire"

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
 )

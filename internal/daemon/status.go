@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
 )
