@@ -7,6 +7,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // addForeign puts somebody else's program, which lets everything pass, into the
@@ -80,17 +82,21 @@ func TestClsact(t *testing.T) {
 	}
 }
 
-// Somebody joins while we are there: our qdisc stays for his filter.
+// Somebody joins while we are there: our qdisc stays for his filter, on whichever
+// side it is.
 func TestClsactStaysForOthers(t *testing.T) {
 	namespace(t)
-	e, s := veth(t, "a"), load(t)
-	s.SetMode(Clsact)
-	forward(t, s, e, 10)
-	addForeign(t, e, netlink.HANDLE_MIN_INGRESS, 5, 1)
-	if err := s.Close(); err != nil {
-		t.Error(err)
+	for name, parent := range map[string]uint32{"ingress": netlink.HANDLE_MIN_INGRESS, "egress": netlink.HANDLE_MIN_EGRESS} {
+		e, s := veth(t, "a"), load(t)
+		s.SetMode(Clsact)
+		forward(t, s, e, 10)
+		addForeign(t, e, parent, 5, 1)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		expect(t, e, name+", closed", "clsact", "foreign pref 5 handle 1")
+		remove(t, e)
 	}
-	expect(t, e, "closed", "clsact", "foreign pref 5 handle 1")
 }
 
 // What a killed predecessor left drops nothing, and goes with the next start.
@@ -127,5 +133,47 @@ func TestSweep(t *testing.T) {
 	}
 	if err := Sweep(1 << 20); err != nil {
 		t.Errorf("no such interface: %v", err)
+	}
+}
+
+// What a predecessor in another mode left goes at the start, from the interfaces
+// that are ours and from no others; the program of the new mode stands alone then.
+func TestSweepEarlierMode(t *testing.T) {
+	namespace(t)
+	alone, shared, others := veth(t, "a"), veth(t, "b"), veth(t, "c")
+	dead := load(t)
+	dead.SetMode(Clsact)
+	for _, e := range []*end{alone, shared, others} {
+		forward(t, dead, e, 10)
+	}
+	addForeign(t, shared, netlink.HANDLE_MIN_EGRESS, 1, 1)
+	clear(dead.claims) // kill -9: no Release
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	asked := map[int]bool{}
+	if err := SweepAll(func(ifindex int) bool {
+		asked[ifindex] = true
+		return ifindex != int(others.index)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(asked) != 3 {
+		t.Errorf("asked about %v", asked)
+	}
+	expect(t, alone, "swept")
+	expect(t, shared, "swept beside a stranger", "clsact", "foreign pref 1 handle 1")
+	expect(t, others, "not ours", "clsact", "parp_claim pref 1 handle 1")
+
+	s := load(t)
+	r, k := openRing(t, s, 64), openKernel(t, alone, unix.ETH_P_IP)
+	slot := forward(t, s, alone, 10)
+	if s.Mode() == Clsact {
+		nstest.Skip(t, "no TCX here")
+	}
+	expect(t, alone, "claimed anew", "TCXIngress")
+	alone.put(t, packet(alone.mac, "203.0.113.9"))
+	if a, b := drain(r, s, slot), len(k.got(t)); a != 1 || b != 0 {
+		t.Errorf("%d in the ring, %d in the kernel", a, b)
 	}
 }

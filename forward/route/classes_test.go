@@ -172,3 +172,40 @@ func TestClassesOfFullTable(t *testing.T) {
 		t.Errorf("%d told", len(told))
 	}
 }
+
+// An address that leaves the host is no longer this host's to the ring's filter:
+// what its traffic is then, the routes say.
+func TestClassesForgetAddress(t *testing.T) {
+	b := routetest.Host(route.Policy{})
+	own := netip.MustParsePrefix("10.65.1.7/32") // in a subnet that leads to an uplink
+	local := []route.Route{{Table: route.TableLocal, Type: route.TypeLocal, Nexthops: []route.Nexthop{{Ifindex: 1, Weight: 1}}}}
+	told := classMap{}
+	update := func() *route.Table {
+		table := b.Publish()
+		b.UpdateClasses(told.set(t))
+		return table
+	}
+	update()
+	for range 2 { // it may come and go again
+		b.SetRoutes(route.TableLocal, own, local)
+		if table := update(); told[own] != route.ToLocal || table.Class(own.Addr()) != route.ToLocal {
+			t.Fatalf("an address of the host is told as %b", told[own])
+		}
+		b.SetRoutes(route.TableLocal, own, nil)
+		if table := update(); told.lookup(own.Addr()) != route.ToElsewhere || table.Class(own.Addr()) != route.ToElsewhere {
+			t.Errorf("one that has left is told as %b", told.lookup(own.Addr()))
+		}
+		if _, still := told[own]; still {
+			t.Error("one that has left keeps an entry")
+		}
+	}
+	// It may be a workload's next.
+	b.SetRoutes(route.TableLocal, own, local)
+	update()
+	b.SetRoutes(route.TableMain, own, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
+		Nexthops: []route.Nexthop{{Ifindex: routetest.IfPod1, Weight: 1}}}})
+	b.SetRoutes(route.TableLocal, own, nil)
+	if update(); told[own] != route.ToWorkload {
+		t.Errorf("a workload's is told as %b", told[own])
+	}
+}
