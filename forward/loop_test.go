@@ -394,3 +394,53 @@ func TestRelink(t *testing.T) {
 		}
 	}
 }
+
+// TestBypass: past the queueing discipline go plain frames to links that allow it,
+// and no super-packets, neither those that came so nor those that are made here.
+func TestBypass(t *testing.T) {
+	l, p, b, _ := newLoop(t)
+	b.SetLink(route.Link{Ifindex: forward.IfPod2, Name: "cali2", Flags: route.LinkUp | route.LinkEthernet | route.LinkWorkload | route.LinkBypass,
+		MAC: forward.MACHost, MTU: 1500, Slot: 2})
+	l.Publish(b.Publish())
+	inject := func(n int, dst string) {
+		for i := range n {
+			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", dst, 18, func(_ forward.Vnet, ip wire.IPv4) { ip.SetID(uint16(i)) }))
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		inject func()
+		want   bool
+	}{
+		{"a plain frame", func() { inject(1, "10.65.0.2") }, true},
+		{"a link with a discipline", func() { inject(1, "10.65.1.9") }, false},
+		{"a super-packet", func() { p.Inject(forward.IfPod1, forward.TCPGSO("10.65.0.1", "10.65.0.2", 4000, 1448, wire.IPv4DF)) }, false},
+		{"joined datagrams", func() { inject(forward.BatchSize, "10.65.0.2") }, false},
+	} {
+		c.inject()
+		once(t, l)
+		if sent := p.Sent(); len(sent) != 1 || sent[0].Bypass != c.want {
+			t.Errorf("%s: %d frames, past the discipline: %v", c.name, len(sent), len(sent) > 0 && sent[0].Bypass)
+		}
+	}
+}
+
+// TestCountsOfJoined: datagrams that left as one count each, and with the bytes
+// that each has at the network layer, whether they could be sent or not.
+func TestCountsOfJoined(t *testing.T) {
+	const n, payload = forward.BatchSize, 18
+	l, p, _, _ := newLoop(t)
+	for _, fails := range []bool{false, true} {
+		for i := range n {
+			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", payload, func(_ forward.Vnet, ip wire.IPv4) { ip.SetID(uint16(i)) }))
+		}
+		if fails {
+			p.Fail = func(int32) route.Verdict { return route.DropQdisc }
+		}
+		once(t, l)
+		s := l.Counters().Read()
+		if s.PacketsOut != n || s.BytesOut != n*(20+8+payload) || s.ByVerdict[route.Forward] != n || (s.ByVerdict[route.DropQdisc] == n) != fails {
+			t.Errorf("fails %v: %+v", fails, s)
+		}
+	}
+}

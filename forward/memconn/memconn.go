@@ -15,6 +15,7 @@ import (
 type Sent struct {
 	Ifindex int32
 	Buf     []byte // virtio_net_hdr and frame
+	Bypass  bool   // past the queueing discipline
 }
 
 // Conn holds received and sent frames. Its methods may be called from any
@@ -120,7 +121,7 @@ func (c *Conn) Send(out []forward.Out) {
 			o.Err = c.Fail(o.Ifindex)
 		}
 		if o.Err == route.Forward && !c.Discard {
-			c.sent = append(c.sent, Sent{Ifindex: o.Ifindex, Buf: slices.Concat(append([][]byte{o.Buf}, o.Tail...)...)})
+			c.sent = append(c.sent, Sent{Ifindex: o.Ifindex, Buf: slices.Concat(append([][]byte{o.Buf}, o.Tail...)...), Bypass: o.Bypass})
 		}
 	}
 }
