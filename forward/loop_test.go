@@ -366,7 +366,7 @@ func TestRelink(t *testing.T) {
 		want := make("10.65.0.1", "10.80.0.9")
 		wire.IPv4(want[forward.VnetLen+14:]).DecrementTTL()
 		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != ifTun || string(sent[0].Buf) != string(bare(want)) {
-			t.Errorf("GSO %v, to a TUN device: %x", gso, sent)
+			t.Errorf("GSO %v, to a TUN device: %v", gso, sent)
 		}
 		l, p = setup()
 		p.InjectBare(ifTun, bare(make("10.80.0.9", "10.65.0.1")))
@@ -377,7 +377,7 @@ func TestRelink(t *testing.T) {
 		eth.SetSrc(forward.MACHost)
 		eth.SetDst(forward.MACPod1)
 		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 || string(sent[0].Buf) != string(want) {
-			t.Errorf("GSO %v, from a TUN device: %x", gso, sent)
+			t.Errorf("GSO %v, from a TUN device: %v", gso, sent)
 		}
 		l, p = setup()
 		big := forward.Packet("10.80.0.9", "10.66.0.9", 900) // neither is a workload
@@ -390,7 +390,7 @@ func TestRelink(t *testing.T) {
 		p.InjectBare(ifTun, bare(forward.Packet("10.80.0.9", "10.65.0.1", 30, forward.TTL(1))))
 		once(t, l)
 		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != ifTun || wire.IPv4(sent[0].Buf[forward.VnetLen:]).DstAddr() != netip.MustParseAddr("10.80.0.9") {
-			t.Errorf("time exceeded to a TUN device: %x", sent)
+			t.Errorf("time exceeded to a TUN device: %v", sent)
 		}
 	}
 }
