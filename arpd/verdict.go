@@ -36,7 +36,6 @@ const (
 	DropInvalidSource   // sender IP is multicast or broadcast
 	DropInvalidTarget   // target IP is multicast, broadcast or 0.0.0.0
 	DropLocalnet        // sender or target IP in 127/8
-	DropSpoof           // sender is not this endpoint's address; reserved
 	DropRateLimit       // the interface has had its share of answers
 	DropUnknownIf       // interface was gone before it could be asked about
 	DropIfDown          // interface went down or away before the reply was out
@@ -96,7 +95,6 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropInvalidSource:   {KindDrop, "IP_INVALID_SOURCE", true},
 	DropInvalidTarget:   {KindDrop, "IP_INVALID_DEST", true},
 	DropLocalnet:        {KindDrop, "IP_LOCALNET", true},
-	DropSpoof:           {KindDrop, "PARP_ARP_SPOOF", true},
 	DropRateLimit:       {KindDrop, "PARP_RATE_LIMIT", true},
 	DropUnknownIf:       {KindDrop, "PARP_IF_UNKNOWN", false},
 	DropIfDown:          {KindDrop, "PARP_IF_DOWN", true},

@@ -12,6 +12,7 @@ import (
 
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
@@ -34,10 +35,10 @@ func TestClaimDecidesAsTable(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	counts := map[forward.Verdict]int{}
+	counts := map[route.Verdict]int{}
 	for range 300 {
 		world := forward.NewTestWorld(rng)
-		table := world.Publish(func(p netip.Prefix, c forward.Class) {
+		table := world.Publish(func(p netip.Prefix, c route.Class) {
 			if err := set.SetClass(p, claim.Class(c)); err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +66,7 @@ func TestClaimDecidesAsTable(t *testing.T) {
 		})
 	}
 	t.Log(counts)
-	for _, v := range []forward.Verdict{forward.NotSpecified, forward.Local, forward.Punt, forward.PuntTransit} {
+	for _, v := range []route.Verdict{route.NotSpecified, route.Local, route.Punt, route.PuntTransit} {
 		if counts[v] == 0 {
 			t.Errorf("never came to %v", v)
 		}
@@ -114,7 +115,7 @@ func newWire(t *testing.T, set *claim.Set) *decidingWire {
 }
 
 // decide sends a packet over the wire: NotSpecified if the filter took it.
-func (w *decidingWire) decide(packet []byte, slot uint32) forward.Verdict {
+func (w *decidingWire) decide(packet []byte, slot uint32) route.Verdict {
 	w.t.Helper()
 	before := w.set.Counters(w.to)
 	frame := append(append(append([]byte(nil), w.mac[:]...), 2, 0, 0, 0, 0, 9, 8, 0), packet...)
@@ -125,9 +126,9 @@ func (w *decidingWire) decide(packet []byte, slot uint32) forward.Verdict {
 		after := w.set.Counters(w.to)
 		if after.Admitted > before.Admitted {
 			w.set.Window().Consume(slot)
-			return forward.NotSpecified
+			return route.NotSpecified
 		}
-		for owner, v := range map[claim.Owner]forward.Verdict{claim.Local: forward.Local, claim.Punted: forward.Punt, claim.Transit: forward.PuntTransit} {
+		for owner, v := range map[claim.Owner]route.Verdict{claim.Local: route.Local, claim.Punted: route.Punt, claim.Transit: route.PuntTransit} {
 			if after.Left[owner] > before.Left[owner] {
 				return v
 			}

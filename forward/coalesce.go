@@ -3,6 +3,7 @@ package forward
 import (
 	"encoding/binary"
 
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -33,8 +34,8 @@ const (
 
 // group is a run of datagrams that leave as one, under construction.
 type group struct {
-	out     *Link
-	next    *Neighbour
+	out     *route.Link
+	next    *route.Neighbour
 	key     [13]byte // addresses, ports, TOS
 	ttl     uint8
 	df      bool
@@ -46,7 +47,7 @@ type group struct {
 }
 
 // coalescer joins datagrams within one batch. Its arrays are indexed by the
-// place in Loop.out where a group, or a lone frame, will be sent.
+// place in emitter.out where a group, or a lone frame, will be sent.
 type coalescer struct {
 	groups  [BatchSize]group
 	first   [BatchSize]int16 // chain of further payloads, index into parts + 1
@@ -75,7 +76,7 @@ func (c *coalescer) forget() { clear(c.buckets[:]) }
 // join tries to add the datagram in buf to a group. If there is none that it
 // fits, and it could found one, place, where it will be sent, becomes that
 // group. joined says that the frame will leave as part of an earlier one.
-func (c *coalescer) join(buf []byte, n *Neighbour, out *Link, place int) (joined bool) {
+func (c *coalescer) join(buf []byte, n *route.Neighbour, out *route.Link, place int) (joined bool) {
 	ip := wire.IPv4(buf[VnetLen+wire.EthernetLen:])
 	if ip.Protocol() != wire.ProtoUDP {
 		return false

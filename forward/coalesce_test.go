@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -108,7 +109,7 @@ func TestCoalesceSame(t *testing.T) {
 				t.Fatalf("seed %d, flow %s: got %d datagrams, want %d\n%s\n%s", seed, flow, len(g), len(w), meaning(g), meaning(w))
 			}
 		}
-		if n := counts(l, forward.Forward); n != uint64(len(datagramsOf(want))) {
+		if n := counts(l, route.Forward); n != uint64(len(datagramsOf(want))) {
 			t.Errorf("seed %d: %d counted, %d sent", seed, n, len(datagramsOf(want)))
 		}
 	}

@@ -1,14 +1,17 @@
 package forward
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"time"
+
+	"proxyarpd/forward/route"
 )
 
 // Once runs one batch: what Run does in a circle.
 func (l *Loop) Once() error {
-	if err := l.port.Recv(&l.batch, 0); err != nil {
+	if err := l.conn.Recv(&l.batch, 0); err != nil {
 		return err
 	}
 	l.once()
@@ -16,7 +19,7 @@ func (l *Loop) Once() error {
 }
 
 // Age makes everything that waits older.
-func (l *Loop) Age(d time.Duration) { l.start = l.start.Add(-d) }
+func (l *Loop) Age(d time.Duration) { l.turn.start = l.turn.start.Add(-d) }
 
 // What the external tests need of the fixture.
 const (
@@ -60,10 +63,9 @@ func (t *TestBatch) Reset() {
 
 // Process runs a batch through the loop without a port's Recv.
 func (l *Loop) Process(t *TestBatch) {
-	l.clock = 0
-	l.taps.begin(l.wanted.Load())
+	l.turn.begin(l.taps.begin(l.wanted.Load()))
 	l.batch = t.batch
-	l.process(l.table.Load())
+	l.process()
 }
 
 // Segments and PutL4Checksum are what a receiver of super-packets does.
@@ -83,22 +85,22 @@ func (v Vnet) MoveHeaders(n int) { v.moveHeaders(n) }
 
 // TestWorld is a random host, for tests of who else decides about its frames.
 type TestWorld struct {
-	*world
+	world
 	told map[netip.Prefix]bool
 }
 
 // NewTestWorld draws one, from which the kernel is to take what is left.
 func NewTestWorld(rng *rand.Rand) *TestWorld {
 	w := &TestWorld{newWorld(rng), map[netip.Prefix]bool{}}
-	w.policy.Copies = false
+	w.Policy.Copies = false
 	return w
 }
 
 // Publish builds the host's table and tells of the classes of its destinations.
-func (w *TestWorld) Publish(set func(netip.Prefix, Class)) *Table {
-	b := w.builder()
+func (w *TestWorld) Publish(set func(netip.Prefix, route.Class)) *route.Table {
+	b := w.Builder()
 	t := b.Publish()
-	b.UpdateClasses(func(p netip.Prefix, c Class) {
+	b.UpdateClasses(func(p netip.Prefix, c route.Class) {
 		w.told[p] = true
 		set(p, c)
 	})
@@ -113,11 +115,11 @@ func (w *TestWorld) Forget(forget func(netip.Prefix)) {
 }
 
 // Transit reports whether uplinks are forwarded between.
-func (w *TestWorld) Transit() bool { return w.policy.Transit }
+func (w *TestWorld) Transit() bool { return w.Policy.Transit }
 
 // Packet draws a packet with at least an IPv4 header's bytes, and where it comes
 // in; nil if that is nowhere.
-func (w *TestWorld) Packet(rng *rand.Rand, t *Table) (in *Link, packet []byte) {
+func (w *TestWorld) Packet(rng *rand.Rand, t *route.Table) (in *route.Link, packet []byte) {
 	data := make([]byte, 48)
 	for i := range data {
 		data[i] = byte(rng.Uint32())
@@ -130,11 +132,10 @@ func (w *TestWorld) Packet(rng *rand.Rand, t *Table) (in *Link, packet []byte) {
 	return in, packet[:min(len(packet), 1500)]
 }
 
-// OwnerByDestination is what can be said of a packet's owner without its source.
-func (w *TestWorld) OwnerByDestination(t *Table, in *Link, packet []byte) Verdict {
-	dst := netip.AddrFrom4([4]byte(packet[16:20]))
-	if !forwardable(dst) {
-		return Local
-	}
-	return t.policy.owner(t.Class(dst), in)
+// OwnerByDestination is what can be said of a packet's owner without its source:
+// what the table says where no sound header begins the packet.
+func (w *TestWorld) OwnerByDestination(t *route.Table, in *route.Link, packet []byte) route.Verdict {
+	unsound := bytes.Clone(packet)
+	unsound[0] = 0
+	return t.Owner(unsound, in)
 }

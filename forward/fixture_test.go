@@ -4,61 +4,23 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"proxyarpd/forward/route"
+	"proxyarpd/forward/route/routetest"
 	"proxyarpd/internal/wire"
 )
 
-// The host of the tests: two workloads, an uplink with a router behind it.
+// The host of the tests: see routetest.Host.
 const (
-	ifPod1, ifPod2, ifUplink, ifSmall = 11, 12, 20, 21
+	ifPod1, ifPod2, ifUplink, ifSmall = routetest.IfPod1, routetest.IfPod2, routetest.IfUplink, routetest.IfSmall
 )
 
 var (
-	macHost   = wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}
-	macPod1   = wire.MAC{2, 0, 0, 0, 0, 1}
-	macPod2   = wire.MAC{2, 0, 0, 0, 0, 2}
-	macUplink = wire.MAC{2, 0, 0, 0, 1, 0}
-	macRouter = wire.MAC{2, 0, 0, 0, 1, 1}
-	addrPod1  = netip.MustParseAddr("10.65.0.1")
-	addrPod2  = netip.MustParseAddr("10.65.0.2")
+	macHost     = routetest.MACHost
+	macPod1     = routetest.MACPod1
+	macUplink   = routetest.MACUplink
+	macRouter   = routetest.MACRouter
+	testBuilder = routetest.Host
 )
-
-func testBuilder(p Policy) *Builder {
-	b := NewBuilder(p)
-	flags := LinkUp | LinkEthernet
-	b.SetLink(Link{Ifindex: ifPod1, Name: "cali1", Flags: flags | LinkWorkload, MAC: macHost, MTU: 1500, Slot: 1})
-	b.SetLink(Link{Ifindex: ifPod2, Name: "cali2", Flags: flags | LinkWorkload, MAC: macHost, MTU: 1500, Slot: 2})
-	b.SetLink(Link{Ifindex: ifUplink, Name: "ens192", Flags: flags | LinkUplink, MAC: macUplink, MTU: 1500, Slot: 3})
-	b.SetAddresses(ifUplink, []Address{{Local: netip.MustParseAddr("192.168.1.32"), Prefix: netip.MustParsePrefix("192.168.1.0/24")}})
-	b.SetLink(Link{Ifindex: ifSmall, Name: "ens193", Flags: flags | LinkUplink, MAC: macUplink, MTU: 600, Slot: 4})
-	unicast := func(prefix string, ifindex int32, via string) {
-		nh := Nexthop{Ifindex: ifindex, Weight: 1}
-		if via != "" {
-			nh.Gateway = netip.MustParseAddr(via)
-		}
-		p := netip.MustParsePrefix(prefix)
-		b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: RouteUnicast, Nexthops: []Nexthop{nh}}})
-	}
-	typed := func(table uint32, prefix string, t RouteType) {
-		p := netip.MustParsePrefix(prefix)
-		b.SetRoutes(table, p, []Route{{Table: table, Type: t}})
-	}
-	unicast("10.65.0.1/32", ifPod1, "")
-	unicast("10.65.0.2/32", ifPod2, "")
-	unicast("10.65.1.0/24", ifUplink, "192.168.1.16")
-	unicast("10.66.0.0/16", ifSmall, "192.168.2.1")
-	unicast("10.67.0.0/16", ifUplink, "192.168.1.77") // does not answer
-	unicast("192.168.1.0/24", ifUplink, "")
-	typed(TableMain, "10.70.0.0/16", RouteBlackhole)
-	typed(TableMain, "10.71.0.0/16", RouteUnreachable)
-	typed(TableMain, "10.72.0.0/16", RouteProhibit)
-	typed(TableLocal, "192.168.1.32/32", RouteLocal)
-	typed(TableLocal, "192.168.1.255/32", RouteBroadcast)
-	b.SetNeighbour(ifPod1, addrPod1, &Neighbour{MAC: macPod1, Valid: true})
-	b.SetNeighbour(ifPod2, addrPod2, &Neighbour{MAC: macPod2, Valid: true})
-	b.SetNeighbour(ifUplink, netip.MustParseAddr("192.168.1.16"), &Neighbour{MAC: macRouter, Valid: true})
-	b.SetNeighbour(ifSmall, netip.MustParseAddr("192.168.2.1"), &Neighbour{MAC: macRouter, Valid: true})
-	return b
-}
 
 // packet makes a virtio_net_hdr, an Ethernet frame and a UDP datagram in it.
 func packet(src, dst string, payload int, edit ...func(vnet Vnet, ip wire.IPv4)) []byte {
@@ -114,4 +76,8 @@ func tcpGSO(src, dst string, payload, size int, flags uint16) []byte {
 	binary.NativeEndian.PutUint16(v[6:], wire.EthernetLen+20)
 	binary.NativeEndian.PutUint16(v[8:], 16)
 	return b
+}
+
+func icmpError(typ, code uint8, rest uint32) route.ICMPError {
+	return route.ICMPError{Type: typ, Code: code, Rest: rest}
 }

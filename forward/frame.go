@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -13,7 +14,7 @@ const VnetLen = 10
 // Frame is one received packet in a borrowed buffer.
 //
 // Buf is the virtio_net_hdr and then the frame from its link-layer header; it
-// belongs to the Port and may be read and rewritten until Port.Release.
+// belongs to the Conn and may be read and rewritten until Conn.Release.
 type Frame struct {
 	Buf      []byte
 	Ifindex  int32  // ingress
@@ -22,7 +23,7 @@ type Frame struct {
 	Ethernet bool   // there is an Ethernet header
 	Tagged   bool   // bore a VLAN tag that Buf no longer shows
 	Tag      Tag    // that it bore, be it a mere priority's: for a Tap
-	Lost     Verdict
+	Lost     route.Verdict
 	Received int64 // ns since 1970, when the kernel took it in; 0: not known
 
 	id uint64 // event id, where somebody looks
@@ -85,12 +86,12 @@ type Out struct {
 	Tail    [][]byte // further pieces of the same frame
 	Ifindex int32
 	Bypass  bool // may pass by the queueing discipline
-	Err     Verdict
+	Err     route.Verdict
 }
 
-// Port is what moves frames; one serves all interfaces. It is used by one
-// goroutine, but for Wake.
-type Port interface {
+// Conn is what moves frames: the loop's way to the network. One serves all
+// interfaces. It is used by one goroutine, but for Wake.
+type Conn interface {
 	// Recv waits until frames are there, wait is over (negative: never) or
 	// Wake was called, and fills b. Frames are borrowed until Release.
 	Recv(b *Batch, wait time.Duration) error

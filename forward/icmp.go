@@ -1,16 +1,12 @@
 package forward
 
 import (
-	"net/netip"
-
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
-// What Linux uses for the ICMP errors that it makes itself.
-const (
-	icmpRoom     = 576 // net/ipv4/icmp.c: "RFC says return as much as we can without exceeding 576 bytes"
-	precInternet = 0xc0
-)
+// icmpRoom is how long an ICMP error that Linux makes itself may be, bytes.
+const icmpRoom = 576 // net/ipv4/icmp.c: "RFC says return as much as we can without exceeding 576 bytes"
 
 // dummySource is used where the host has no address at all (RFC 7600; net/ipv4/icmp.c).
 var dummySource = [4]byte{192, 0, 0, 8}
@@ -36,7 +32,7 @@ func mayReport(ip wire.IPv4, pktType uint8) bool {
 
 // icmpReport is an ICMP error under construction.
 type icmpReport struct {
-	icmpError
+	route.ICMPError
 	about   wire.IPv4 // the packet as the kernel would quote it
 	options []byte    // of the answer, a multiple of 4 bytes
 	source  [4]byte
@@ -64,8 +60,7 @@ func (e *icmpReport) put(b []byte) int {
 	clear(b[:start])
 	wire.Ethernet(b[VnetLen:]).SetType(wire.EtherTypeIPv4)
 	out := wire.IPv4(b[start : start+total])
-	tos := e.about.TOS()&0x1e | precInternet
-	wire.PutIPv4(out, tos, total, e.id, 0, e.ttl, wire.ProtoICMP, e.source, e.dest)
+	wire.PutIPv4(out, route.ErrorTOS(e.about), total, e.id, 0, e.ttl, wire.ProtoICMP, e.source, e.dest)
 	if len(e.options) > 0 {
 		out[0] = 4<<4 | byte(header/4)
 		copy(out[wire.IPv4MinLen:], e.options)
@@ -75,14 +70,4 @@ func (e *icmpReport) put(b []byte) int {
 	copy(msg[wire.ICMPLen:], e.about[:quote])
 	wire.PutICMP(msg, e.Type, e.Code, e.Rest)
 	return start + total
-}
-
-// sourceFor is the address of this host for packets by a route (net/ipv4/
-// fib_semantics.c, fib_result_prefsrc): the route's preferred source, or the
-// kernel's choice.
-func (t *Table) sourceFor(r *Route, nh *Nexthop, out *Link) netip.Addr {
-	if r.Source.IsValid() {
-		return r.Source
-	}
-	return t.selectAddr(out, nh.Gateway, r.Scope)
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"proxyarpd/forward"
-	"proxyarpd/forward/memport"
+	"proxyarpd/forward/memconn"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -15,12 +16,12 @@ type asked struct {
 	addr    netip.Addr
 }
 
-func newLoop(t testing.TB) (*forward.Loop, *memport.Port, *forward.Builder, *[]asked) {
+func newLoop(t testing.TB) (*forward.Loop, *memconn.Conn, *route.Builder, *[]asked) {
 	t.Helper()
-	p := memport.New()
+	p := memconn.New()
 	var q []asked
 	l := forward.NewLoop(p, forward.Options{Resolve: func(i int32, a netip.Addr) { q = append(q, asked{i, a}) }})
-	b := forward.TestBuilder(forward.Policy{})
+	b := forward.TestBuilder(route.Policy{})
 	l.Publish(b.Publish())
 	return l, p, b, &q
 }
@@ -32,9 +33,9 @@ func once(t *testing.T, l *forward.Loop) {
 	}
 }
 
-func counts(l *forward.Loop, v forward.Verdict) uint64 { return l.Counters().Read().Verdicts[v] }
+func counts(l *forward.Loop, v route.Verdict) uint64 { return l.Counters().Read().ByVerdict[v] }
 
-func ip(s memport.Sent) wire.IPv4 {
+func ip(s memconn.Sent) wire.IPv4 {
 	return wire.IPv4(wire.Ethernet(s.Buf[forward.VnetLen:]).Payload())
 }
 
@@ -47,18 +48,18 @@ func TestLoopForwards(t *testing.T) {
 		once(t, l)
 	}
 	sent := p.Sent()
-	if len(sent) != 200 || sent[0].Ifindex != forward.IfPod2 || counts(l, forward.Forward) != 200 {
-		t.Fatalf("%d sent, %d counted", len(sent), counts(l, forward.Forward))
+	if len(sent) != 200 || sent[0].Ifindex != forward.IfPod2 || counts(l, route.Forward) != 200 {
+		t.Fatalf("%d sent, %d counted", len(sent), counts(l, route.Forward))
 	}
 }
 
 func TestLoopCountsFailedSend(t *testing.T) {
 	l, p, _, _ := newLoop(t)
-	p.Fail = func(int32) forward.Verdict { return forward.DropIfDown }
+	p.Fail = func(int32) route.Verdict { return route.DropIfDown }
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", 18))
 	once(t, l)
-	if counts(l, forward.DropIfDown) != 1 || counts(l, forward.Forward) != 0 {
-		t.Errorf("counters %v", l.Counters().Read().Verdicts)
+	if counts(l, route.DropIfDown) != 1 || counts(l, route.Forward) != 0 {
+		t.Errorf("counters %v", l.Counters().Read().ByVerdict)
 	}
 }
 
@@ -75,12 +76,12 @@ func TestQueueReleased(t *testing.T) {
 		t.Fatalf("asked %v", *q)
 	}
 	mac := wire.MAC{2, 7, 7, 7, 7, 7}
-	b.SetNeighbour(forward.IfUplink, want.addr, &forward.Neighbour{MAC: mac, Valid: true})
+	b.SetNeighbour(forward.IfUplink, want.addr, &route.Neighbour{MAC: mac, Valid: true})
 	l.Publish(b.Publish())
 	once(t, l)
 	sent := p.Sent()
-	if len(sent) != 3 || counts(l, forward.Forward) != 3 || counts(l, forward.Queue) != 3 {
-		t.Fatalf("%d sent, counters %v", len(sent), l.Counters().Read().Verdicts)
+	if len(sent) != 3 || counts(l, route.Forward) != 3 || counts(l, route.Queue) != 3 {
+		t.Fatalf("%d sent, counters %v", len(sent), l.Counters().Read().ByVerdict)
 	}
 	for i, s := range sent {
 		if eth := wire.Ethernet(s.Buf[forward.VnetLen:]); eth.Dst() != mac || len(ip(s)) != 46+i || ip(s).TTL() != 63 {
@@ -94,20 +95,20 @@ func TestQueueReleased(t *testing.T) {
 func TestQueueFails(t *testing.T) {
 	l, p, b, q := newLoop(t)
 	hop := netip.MustParseAddr("192.168.1.77")
-	b.SetNeighbour(forward.IfUplink, hop, &forward.Neighbour{Failed: true})
+	b.SetNeighbour(forward.IfUplink, hop, &route.Neighbour{Failed: true})
 	l.Publish(b.Publish())
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 18))
 	once(t, l)
 	once(t, l)
-	if len(*q) != 1 || counts(l, forward.DropNeighFailed) != 0 {
-		t.Fatalf("asked %v, counters %v", *q, l.Counters().Read().Verdicts)
+	if len(*q) != 1 || counts(l, route.DropNeighFailed) != 0 {
+		t.Fatalf("asked %v, counters %v", *q, l.Counters().Read().ByVerdict)
 	}
-	b.SetNeighbour(forward.IfUplink, hop, &forward.Neighbour{Failed: true})
+	b.SetNeighbour(forward.IfUplink, hop, &route.Neighbour{Failed: true})
 	l.Publish(b.Publish())
 	once(t, l)
 	sent := p.Sent()
-	if counts(l, forward.DropNeighFailed) != 1 || len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 {
-		t.Fatalf("sent %v, counters %v", sent, l.Counters().Read().Verdicts)
+	if counts(l, route.DropNeighFailed) != 1 || len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 {
+		t.Fatalf("sent %v, counters %v", sent, l.Counters().Read().ByVerdict)
 	}
 	if m := ip(sent[0]).Payload(); m[0] != 3 || m[1] != 1 {
 		t.Errorf("ICMP %d/%d, want 3/1", m[0], m[1])
@@ -126,8 +127,8 @@ func TestQueueTimesOut(t *testing.T) {
 	}
 	l.Age(time.Minute)
 	once(t, l)
-	if counts(l, forward.DropNeighFailed) != 1 {
-		t.Errorf("counters %v", l.Counters().Read().Verdicts)
+	if counts(l, route.DropNeighFailed) != 1 {
+		t.Errorf("counters %v", l.Counters().Read().ByVerdict)
 	}
 }
 
@@ -139,7 +140,7 @@ func TestQueueBounded(t *testing.T) {
 	for range 40 {
 		once(t, l)
 	}
-	queued, full := counts(l, forward.Queue), counts(l, forward.DropNeighQueueFull)
+	queued, full := counts(l, route.Queue), counts(l, route.DropNeighQueueFull)
 	if queued != 2000 || full < 1800 {
 		t.Errorf("queued %d, of which %d gave way", queued, full)
 	}
@@ -152,8 +153,8 @@ func TestQueueLinkGone(t *testing.T) {
 	b.ForgetLink(forward.IfUplink)
 	l.Publish(b.Publish())
 	once(t, l)
-	if counts(l, forward.DropIfUnknown) != 1 {
-		t.Errorf("counters %v", l.Counters().Read().Verdicts)
+	if counts(l, route.DropIfUnknown) != 1 {
+		t.Errorf("counters %v", l.Counters().Read().ByVerdict)
 	}
 }
 
@@ -161,14 +162,14 @@ func TestQueueLinkGone(t *testing.T) {
 // then; a fixed one is never touched.
 func TestStaleTouched(t *testing.T) {
 	l, p, b, q := newLoop(t)
-	b.SetNeighbour(forward.IfPod2, netip.MustParseAddr("10.65.0.2"), &forward.Neighbour{MAC: wire.MAC{2}, Valid: true, Stale: true})
+	b.SetNeighbour(forward.IfPod2, netip.MustParseAddr("10.65.0.2"), &route.Neighbour{MAC: wire.MAC{2}, Valid: true, Stale: true})
 	l.Publish(b.Publish())
 	for range 3 {
 		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", 18))
 		once(t, l)
 	}
-	if len(*q) != 1 || counts(l, forward.Forward) != 3 {
-		t.Fatalf("asked %v, counters %v", *q, l.Counters().Read().Verdicts)
+	if len(*q) != 1 || counts(l, route.Forward) != 3 {
+		t.Fatalf("asked %v, counters %v", *q, l.Counters().Read().ByVerdict)
 	}
 	l.Age(3 * time.Second)
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", 18))
@@ -185,7 +186,7 @@ func TestTimeExceeded(t *testing.T) {
 	p.Inject(forward.IfPod1, in)
 	once(t, l)
 	sent := p.Sent()
-	if len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 || counts(l, forward.Originate) != 1 {
+	if len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 || counts(l, route.Originate) != 1 {
 		t.Fatalf("sent %v", sent)
 	}
 	h := ip(sent[0])
@@ -225,12 +226,12 @@ func TestMissHeld(t *testing.T) {
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
 	once(t, l)
 	prefix := netip.MustParsePrefix("172.16.0.1/32")
-	b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Type: forward.RouteUnicast,
-		Nexthops: []forward.Nexthop{{Ifindex: forward.IfUplink, Gateway: netip.MustParseAddr("192.168.1.16"), Weight: 1}}}})
+	b.SetRoutes(route.TableMain, prefix, []route.Route{{Type: route.TypeUnicast,
+		Nexthops: []route.Nexthop{{Ifindex: forward.IfUplink, Gateway: netip.MustParseAddr("192.168.1.16"), Weight: 1}}}})
 	l.Publish(b.Publish())
 	once(t, l)
-	if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfUplink || counts(l, forward.Forward) != 1 {
-		t.Errorf("sent %v, counters %v", sent, l.Counters().Read().Verdicts)
+	if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfUplink || counts(l, route.Forward) != 1 {
+		t.Errorf("sent %v, counters %v", sent, l.Counters().Read().ByVerdict)
 	}
 }
 
@@ -241,13 +242,13 @@ func TestMissBounded(t *testing.T) {
 		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
 	}
 	for i := range 40 {
-		b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.99"), &forward.Neighbour{MAC: wire.MAC{2, byte(i)}, Valid: true})
+		b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.99"), &route.Neighbour{MAC: wire.MAC{2, byte(i)}, Valid: true})
 		l.Publish(b.Publish())
 		once(t, l)
 		l.Age(5 * time.Millisecond)
 	}
-	if counts(l, forward.DropIPInNoRoutes) != 200 || counts(l, forward.Queue) != 64 {
-		t.Errorf("counters %v", l.Counters().Read().Verdicts)
+	if counts(l, route.DropIPInNoRoutes) != 200 || counts(l, route.Queue) != 64 {
+		t.Errorf("counters %v", l.Counters().Read().ByVerdict)
 	}
 }
 
@@ -269,8 +270,8 @@ func TestFragments(t *testing.T) {
 		}
 		got = append(got, h.Payload()...)
 	}
-	if string(got) != string(data) || counts(l, forward.Forward) != 1 {
-		t.Errorf("%d bytes of %d arrived, counters %v", len(got), len(data), l.Counters().Read().Verdicts)
+	if string(got) != string(data) || counts(l, route.Forward) != 1 {
+		t.Errorf("%d bytes of %d arrived, counters %v", len(got), len(data), l.Counters().Read().ByVerdict)
 	}
 }
 
@@ -310,16 +311,16 @@ func TestNoAllocations(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations a batch", n)
 	}
-	if counts(l, forward.Forward) == 0 {
+	if counts(l, route.Forward) == 0 {
 		t.Error("nothing was forwarded")
 	}
 }
 
 func BenchmarkProcess(b *testing.B) {
-	p := memport.New()
+	p := memconn.New()
 	p.Discard = true
 	l := forward.NewLoop(p, forward.Options{})
-	l.Publish(forward.TestBuilder(forward.Policy{}).Publish())
+	l.Publish(forward.TestBuilder(route.Policy{}).Publish())
 	fresh := make([][]byte, 64)
 	for i := range fresh {
 		fresh[i] = forward.Packet("10.65.0.1", "10.65.1.9", 18)
@@ -337,11 +338,11 @@ func BenchmarkProcess(b *testing.B) {
 // side, with what a sender left to its device.
 func TestRelink(t *testing.T) {
 	const ifTun = 30
-	setup := func() (*forward.Loop, *memport.Port) {
+	setup := func() (*forward.Loop, *memconn.Conn) {
 		l, p, b, _ := newLoop(t)
-		b.SetLink(forward.Link{Ifindex: ifTun, Name: "tun0", Flags: forward.LinkUp | forward.LinkUplink, MTU: 1500, Slot: 9})
+		b.SetLink(route.Link{Ifindex: ifTun, Name: "tun0", Flags: route.LinkUp | route.LinkUplink, MTU: 1500, Slot: 9})
 		prefix := netip.MustParsePrefix("10.80.0.0/16")
-		b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Type: forward.RouteUnicast, Nexthops: []forward.Nexthop{{Ifindex: ifTun, Weight: 1}}}})
+		b.SetRoutes(route.TableMain, prefix, []route.Route{{Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: ifTun, Weight: 1}}}})
 		l.Publish(b.Publish())
 		return l, p
 	}
@@ -365,7 +366,7 @@ func TestRelink(t *testing.T) {
 		want := make("10.65.0.1", "10.80.0.9")
 		wire.IPv4(want[forward.VnetLen+14:]).DecrementTTL()
 		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != ifTun || string(sent[0].Buf) != string(bare(want)) {
-			t.Errorf("GSO %v, to a TUN device: %x", gso, sent)
+			t.Errorf("GSO %v, to a TUN device: %v", gso, sent)
 		}
 		l, p = setup()
 		p.InjectBare(ifTun, bare(make("10.80.0.9", "10.65.0.1")))
@@ -376,20 +377,70 @@ func TestRelink(t *testing.T) {
 		eth.SetSrc(forward.MACHost)
 		eth.SetDst(forward.MACPod1)
 		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfPod1 || string(sent[0].Buf) != string(want) {
-			t.Errorf("GSO %v, from a TUN device: %x", gso, sent)
+			t.Errorf("GSO %v, from a TUN device: %v", gso, sent)
 		}
 		l, p = setup()
 		big := forward.Packet("10.80.0.9", "10.66.0.9", 900) // neither is a workload
 		p.InjectBare(ifTun, bare(big))
 		once(t, l)
-		if counts(l, forward.DropTransit) != 1 {
-			t.Errorf("counters %v", l.Counters().Read().Verdicts)
+		if counts(l, route.DropTransit) != 1 {
+			t.Errorf("counters %v", l.Counters().Read().ByVerdict)
 		}
 		l, p = setup()
 		p.InjectBare(ifTun, bare(forward.Packet("10.80.0.9", "10.65.0.1", 30, forward.TTL(1))))
 		once(t, l)
 		if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != ifTun || wire.IPv4(sent[0].Buf[forward.VnetLen:]).DstAddr() != netip.MustParseAddr("10.80.0.9") {
-			t.Errorf("time exceeded to a TUN device: %x", sent)
+			t.Errorf("time exceeded to a TUN device: %v", sent)
+		}
+	}
+}
+
+// TestBypass: past the queueing discipline go plain frames to links that allow it,
+// and no super-packets, neither those that came so nor those that are made here.
+func TestBypass(t *testing.T) {
+	l, p, b, _ := newLoop(t)
+	b.SetLink(route.Link{Ifindex: forward.IfPod2, Name: "cali2", Flags: route.LinkUp | route.LinkEthernet | route.LinkWorkload | route.LinkBypass,
+		MAC: forward.MACHost, MTU: 1500, Slot: 2})
+	l.Publish(b.Publish())
+	inject := func(n int, dst string) {
+		for i := range n {
+			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", dst, 18, func(_ forward.Vnet, ip wire.IPv4) { ip.SetID(uint16(i)) }))
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		inject func()
+		want   bool
+	}{
+		{"a plain frame", func() { inject(1, "10.65.0.2") }, true},
+		{"a link with a discipline", func() { inject(1, "10.65.1.9") }, false},
+		{"a super-packet", func() { p.Inject(forward.IfPod1, forward.TCPGSO("10.65.0.1", "10.65.0.2", 4000, 1448, wire.IPv4DF)) }, false},
+		{"joined datagrams", func() { inject(forward.BatchSize, "10.65.0.2") }, false},
+	} {
+		c.inject()
+		once(t, l)
+		if sent := p.Sent(); len(sent) != 1 || sent[0].Bypass != c.want {
+			t.Errorf("%s: %d frames, past the discipline: %v", c.name, len(sent), len(sent) > 0 && sent[0].Bypass)
+		}
+	}
+}
+
+// TestCountsOfJoined: datagrams that left as one count each, and with the bytes
+// that each has at the network layer, whether they could be sent or not.
+func TestCountsOfJoined(t *testing.T) {
+	const n, payload = forward.BatchSize, 18
+	l, p, _, _ := newLoop(t)
+	for _, fails := range []bool{false, true} {
+		for i := range n {
+			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", payload, func(_ forward.Vnet, ip wire.IPv4) { ip.SetID(uint16(i)) }))
+		}
+		if fails {
+			p.Fail = func(int32) route.Verdict { return route.DropQdisc }
+		}
+		once(t, l)
+		s := l.Counters().Read()
+		if s.PacketsOut != n || s.BytesOut != n*(20+8+payload) || s.ByVerdict[route.Forward] != n || (s.ByVerdict[route.DropQdisc] == n) != fails {
+			t.Errorf("fails %v: %+v", fails, s)
 		}
 	}
 }

@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"proxyarpd/forward"
-	"proxyarpd/forward/memport"
+	"proxyarpd/forward/memconn"
+	"proxyarpd/forward/route"
 )
 
 // strict is a workload interface with source validation.
-func strict(ifindex int32, name string) forward.Link {
-	l := forward.Link{Ifindex: ifindex, Name: name, Flags: forward.LinkUp | forward.LinkEthernet | forward.LinkWorkload, MTU: 1500, Slot: 9}
+func strict(ifindex int32, name string) route.Link {
+	l := route.Link{Ifindex: ifindex, Name: name, Flags: route.LinkUp | route.LinkEthernet | route.LinkWorkload, MTU: 1500, Slot: 9}
 	l.Conf.RPFilter = 1
 	return l
 }
@@ -23,25 +24,25 @@ func TestSourceMissHeld(t *testing.T) {
 	l.Publish(b.Publish())
 	p.Inject(30, forward.Packet("10.65.0.30", "10.65.0.2", 18))
 	once(t, l)
-	if n := len(p.Sent()); n != 0 || counts(l, forward.DropIPRPFilter) != 0 {
-		t.Fatalf("%d sent, counters %v", n, l.Counters().Read().Verdicts)
+	if n := len(p.Sent()); n != 0 || counts(l, route.DropIPRPFilter) != 0 {
+		t.Fatalf("%d sent, counters %v", n, l.Counters().Read().ByVerdict)
 	}
 	prefix := netip.MustParsePrefix("10.65.0.30/32")
-	b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Table: forward.TableMain, Type: forward.RouteUnicast,
-		Nexthops: []forward.Nexthop{{Ifindex: 30, Weight: 1}}}})
+	b.SetRoutes(route.TableMain, prefix, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
+		Nexthops: []route.Nexthop{{Ifindex: 30, Weight: 1}}}})
 	l.Publish(b.Publish())
 	once(t, l)
 	if sent := p.Sent(); len(sent) != 1 || sent[0].Ifindex != forward.IfPod2 {
-		t.Errorf("%d sent, counters %v", len(sent), l.Counters().Read().Verdicts)
+		t.Errorf("%d sent, counters %v", len(sent), l.Counters().Read().ByVerdict)
 	}
 }
 
 // TestIncomplete: as long as the tables may be old nobody is told that there is
 // no way.
 func TestIncomplete(t *testing.T) {
-	p, incomplete := memport.New(), true
+	p, incomplete := memconn.New(), true
 	l := forward.NewLoop(p, forward.Options{Behind: func() bool { return false }, Incomplete: func() bool { return incomplete }})
-	l.Publish(forward.TestBuilder(forward.Policy{}).Publish())
+	l.Publish(forward.TestBuilder(route.Policy{}).Publish())
 	for range 2 {
 		for _, dst := range []string{"172.16.0.1", "10.71.0.1"} { // no route, and one that says so
 			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", dst, 18))
@@ -56,8 +57,8 @@ func TestIncomplete(t *testing.T) {
 		}
 		incomplete = false
 	}
-	if counts(l, forward.DropIPInNoRoutes) != 2 || counts(l, forward.DropRouteUnreachable) != 2 {
-		t.Error(l.Counters().Read().Verdicts)
+	if counts(l, route.DropIPInNoRoutes) != 2 || counts(l, route.DropRouteUnreachable) != 2 {
+		t.Error(l.Counters().Read().ByVerdict)
 	}
 }
 
@@ -71,10 +72,10 @@ func TestMissesLeaveRoom(t *testing.T) {
 	for range 500/forward.BatchSize + 1 {
 		once(t, l)
 	}
-	before := counts(l, forward.Queue)
+	before := counts(l, route.Queue)
 	p.Inject(forward.IfPod2, forward.Packet("10.65.0.2", "172.16.0.1", 18))
 	once(t, l)
-	if after := counts(l, forward.Queue); after != before+1 {
+	if after := counts(l, route.Queue); after != before+1 {
 		t.Errorf("%d held before, %d after", before, after)
 	}
 }

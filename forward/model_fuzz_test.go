@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"proxyarpd/forward/route"
 )
 
 // noon is a time of day for IP timestamps.
@@ -14,7 +16,7 @@ func noon() uint32 { return 12 * 3600 * 1000 }
 
 // compare has step decide about a frame and says in what the model disagrees,
 // or nothing, and what came of it.
-func (w *world) compare(t *Table, f Frame) (string, Verdict) {
+func (w world) compare(t *route.Table, f Frame) (string, route.Verdict) {
 	want := w.decide(f, noon())
 	f.Buf = bytes.Clone(f.Buf)
 	r := result{clock: noon}
@@ -23,31 +25,31 @@ func (w *world) compare(t *Table, f Frame) (string, Verdict) {
 	for i := range want {
 		wrong := want[i].differs(&f, &r)
 		if wrong == "" {
-			return "", r.verdict
+			return "", r.Verdict
 		}
 		why = append(why, wrong)
 	}
-	return strings.Join(why, "; or "), r.verdict
+	return strings.Join(why, "; or "), r.Verdict
 }
 
 // differs says in what a result is not the outcome.
 func (o *outcome) differs(f *Frame, r *result) string {
-	if r.verdict != o.verdict || r.icmp != o.icmp {
-		return fmt.Sprintf("%v, ICMP %v; want %v, %v", r.verdict, r.icmp, o.verdict, o.icmp)
+	if r.Verdict != o.verdict || r.ICMP != o.icmp {
+		return fmt.Sprintf("%v, ICMP %v; want %v, %v", r.Verdict, r.ICMP, o.verdict, o.icmp)
 	}
-	if r.verdict != Forward && r.verdict != Queue {
+	if r.Verdict != route.Forward && r.Verdict != route.Queue {
 		return ""
 	}
 	switch {
-	case r.out.Ifindex != o.out || r.next != o.next:
-		return fmt.Sprintf("by %d to %v; want %d, %v", r.out.Ifindex, r.next, o.out, o.next)
-	case r.mtu != o.mtu || r.fragment != o.fragment:
-		return fmt.Sprintf("MTU %d, in pieces %v; want %d, %v", r.mtu, r.fragment, o.mtu, o.fragment)
-	case r.redirect != o.redirect && !o.anyAnswer:
-		return fmt.Sprintf("redirect %v; want %v", r.redirect, o.redirect)
+	case r.Out.Ifindex != o.out || r.Next != o.next:
+		return fmt.Sprintf("by %d to %v; want %d, %v", r.Out.Ifindex, r.Next, o.out, o.next)
+	case r.MTU != o.mtu || r.Fragment != o.fragment:
+		return fmt.Sprintf("MTU %d, in pieces %v; want %d, %v", r.MTU, r.Fragment, o.mtu, o.fragment)
+	case r.Redirect != o.redirect && !o.anyAnswer:
+		return fmt.Sprintf("redirect %v; want %v", r.Redirect, o.redirect)
 	case o.anyAnswer:
 		return ""
-	case r.relink != (!f.Ethernet || !r.out.ethernet()):
+	case r.relink != (!f.Ethernet || !r.Out.Ethernet()):
 		return fmt.Sprintf("relink %v", r.relink)
 	}
 	got, want := bytes.Clone(f.Buf), bytes.Clone(o.buf)
@@ -65,21 +67,6 @@ func (o *outcome) differs(f *Frame, r *result) string {
 	return ""
 }
 
-func (w *world) String() string {
-	var b strings.Builder
-	for i := range w.links {
-		l := &w.links[i]
-		fmt.Fprintf(&b, "%d: %s flags %b mtu %d %+v %+v\n", l.Ifindex, l.Name, l.Flags, l.MTU, l.Conf, l.addrs)
-	}
-	for _, r := range w.routes {
-		fmt.Fprintf(&b, "table %d %v type %d tos %d mtu %d src %v scope %d %+v\n", r.table, r.prefix, r.Type, r.TOS, r.MTU, r.Source, r.Scope, r.Nexthops)
-	}
-	for _, r := range w.rules {
-		fmt.Fprintf(&b, "rule %+v\n", r)
-	}
-	return b.String() + fmt.Sprintf("%+v", w.policy)
-}
-
 // framesPerWorld are tried before another world is drawn.
 const framesPerWorld = 50
 
@@ -92,11 +79,11 @@ func TestStepModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	counts := map[Verdict]int{}
+	counts := map[route.Verdict]int{}
 	for range cases / framesPerWorld {
 		drawn := rng.Uint64()
 		w := newWorld(rand.New(rand.NewPCG(drawn, 1)))
-		table := w.build()
+		table := w.Build()
 		for range framesPerWorld {
 			data := make([]byte, 48)
 			for i := range data {
@@ -111,7 +98,7 @@ func TestStepModel(t *testing.T) {
 		}
 	}
 	t.Log(counts)
-	for v := Forward; v < numVerdicts; v++ {
+	for v := route.Forward; v < route.NumVerdicts; v++ {
 		if decidedByStep(v) && counts[v] == 0 {
 			t.Errorf("never came to %v", v)
 		}
@@ -119,9 +106,9 @@ func TestStepModel(t *testing.T) {
 }
 
 // decidedByStep: the others come of sending, of queues or of ICMP errors.
-func decidedByStep(v Verdict) bool {
+func decidedByStep(v route.Verdict) bool {
 	switch v {
-	case Originate, dropFirst, PuntFlow, PuntUpper, PuntGSO, DropLocalLate, DropNeighFailed, DropNeighQueueFull, DropFullRing, DropNoMem, DropQdisc, DropPacketSockError:
+	case route.Originate, route.PuntFlow, route.PuntUpper, route.PuntGSO, route.DropLocalLate, route.DropNeighFailed, route.DropNeighQueueFull, route.DropFullRing, route.DropNoMem, route.DropQdisc, route.DropPacketSockError:
 		return false
 	}
 	return true
@@ -135,7 +122,7 @@ func FuzzStepModel(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, data []byte) {
 		w := newWorld(rand.New(rand.NewPCG(seed, 1)))
 		frame := w.newFrame(data)
-		if why, _ := w.compare(w.build(), frame); why != "" {
+		if why, _ := w.compare(w.Build(), frame); why != "" {
 			t.Fatalf("%v\non %d: % x\n%s", w, frame.Ifindex, frame.Buf, why)
 		}
 	})

@@ -1,26 +1,31 @@
 package forward
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"proxyarpd/forward/route"
+	"proxyarpd/forward/route/routetest"
+)
 
 // rcvOptions is ip_rcv_options (net/ipv4/ip_input.c): what it refuses, or nil.
-func (w *world) rcvOptions(p *packetOf, oif int32) []outcome {
+func (w world) rcvOptions(p *packetOf, oif int32) []outcome {
 	bad, source := w.compileOptions(p)
 	switch {
 	case bad >= 0:
-		return refuse(DropIPInHdr, 12, 0, uint32(bad)<<24)
+		return refuse(route.DropIPInHdr, 12, 0, uint32(bad)<<24)
 	case source == 0:
 		return nil
 	case !p.in.Conf.AcceptSourceRoute:
-		return drop(DropSourceRoute)
+		return drop(route.DropSourceRoute)
 	case source == 137:
-		return refuse(DropIPInHdr, 12, 0, 16<<24)
+		return refuse(route.DropIPInHdr, 12, 0, 16<<24)
 	}
 	return nil
 }
 
 // compileOptions is __ip_options_compile (net/ipv4/ip_options.c): the offset of
 // what is wrong or -1, and the type of a source route or 0.
-func (w *world) compileOptions(p *packetOf) (bad int, source byte) {
+func (w world) compileOptions(p *packetOf) (bad int, source byte) {
 	ip := p.ip()
 	seen := map[byte]bool{}
 	for at := 20; at < p.header; {
@@ -95,7 +100,7 @@ func (w *world) compileOptions(p *packetOf) (bad int, source byte) {
 	return -1, source
 }
 
-func (w *world) compileTimestamp(p *packetOf, at, length int) int {
+func (w world) compileTimestamp(p *packetOf, at, length int) int {
 	ip := p.ip()
 	if length < 4 {
 		return 1
@@ -135,7 +140,7 @@ func (w *world) compileTimestamp(p *packetOf, at, length int) int {
 	return -1
 }
 
-func (w *world) fillIn(p *packetOf, at int, a netip.Addr) {
+func (w world) fillIn(p *packetOf, at int, a netip.Addr) {
 	var raw [4]byte
 	if a.IsValid() {
 		raw = a.As4()
@@ -144,7 +149,7 @@ func (w *world) fillIn(p *packetOf, at int, a netip.Addr) {
 }
 
 // isUnicast is inet_addr_type() == RTN_UNICAST (net/ipv4/fib_frontend.c).
-func (w *world) isUnicast(a netip.Addr) bool {
+func (w world) isUnicast(a netip.Addr) bool {
 	if nothing(a) || everyone(a) || a.IsMulticast() {
 		return false
 	}
@@ -153,7 +158,7 @@ func (w *world) isUnicast(a netip.Addr) bool {
 }
 
 // specDst is fib_compute_spec_dst (net/ipv4/fib_frontend.c).
-func (w *world) specDst(p *packetOf) netip.Addr {
+func (w world) specDst(p *packetOf) netip.Addr {
 	src := modelAddr(p.ip()[12:])
 	r, failed := w.fibLookup(src, netip.AddrFrom4([4]byte{}), 1, p.ip()[1])
 	if failed == noError {
@@ -163,18 +168,18 @@ func (w *world) specDst(p *packetOf) netip.Addr {
 }
 
 // prefSrc is fib_result_prefsrc (net/ipv4/fib_semantics.c).
-func (w *world) prefSrc(r *worldRoute, nh *Nexthop) netip.Addr {
+func (w world) prefSrc(r *routetest.Route, nh *route.Nexthop) netip.Addr {
 	if r.Source.IsValid() {
 		return r.Source
 	}
-	return w.selectSource(w.link(nh.Ifindex), nh.Gateway, r.Scope)
+	return w.selectSource(w.Link(nh.Ifindex), nh.Gateway, r.Scope)
 }
 
 // selectSource is inet_select_addr (net/ipv4/devinet.c).
-func (w *world) selectSource(l *worldLink, dst netip.Addr, scope uint8) netip.Addr {
+func (w world) selectSource(l *routetest.Link, dst netip.Addr, scope uint8) netip.Addr {
 	var first netip.Addr
 	if l != nil {
-		for _, a := range l.addrs {
+		for _, a := range l.Addrs {
 			own := a.Scope
 			if l.Conf.RouteLocalnet && own > 253 {
 				own = 253
@@ -193,8 +198,8 @@ func (w *world) selectSource(l *worldLink, dst netip.Addr, scope uint8) netip.Ad
 	if first.IsValid() {
 		return first
 	}
-	for i := range w.links {
-		for _, a := range w.links[i].addrs {
+	for i := range w.Links {
+		for _, a := range w.Links[i].Addrs {
 			if !a.Secondary && a.Scope != 253 && a.Scope <= scope {
 				return a.Local
 			}
@@ -204,7 +209,7 @@ func (w *world) selectSource(l *worldLink, dst netip.Addr, scope uint8) netip.Ad
 }
 
 // forwardOptions is ip_forward_options (net/ipv4/ip_options.c).
-func (w *world) forwardOptions(p *packetOf, r *worldRoute, nh *Nexthop, out *worldLink) {
+func (w world) forwardOptions(p *packetOf, r *routetest.Route, nh *route.Nexthop, out *routetest.Link) {
 	if p.record != 0 {
 		w.fillIn(p, p.record, w.prefSrc(r, nh))
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -17,7 +18,6 @@ const (
 	optLSRR        = 131
 	optSSRR        = 137
 	optRouterAlert = 148
-	optCopied      = 0x80
 )
 
 // Forms of the timestamp option (RFC 791), low nibble of its fourth byte.
@@ -32,7 +32,6 @@ const (
 // offsets from its first byte; 0: not there. It is the kernel's struct
 // ip_options (include/net/inet_sock.h).
 type ipOptions struct {
-	length      int
 	srr, rr, ts int
 	cipso       int
 	strict      bool
@@ -60,7 +59,7 @@ type optionsEnv interface {
 // fills in, exactly as net/ipv4/ip_options.c, __ip_options_compile, does: the
 // header's checksum is left stale where it changes anything.
 func (o *ipOptions) compile(ip wire.IPv4, env optionsEnv) {
-	*o = ipOptions{length: ip.HeaderLen() - wire.IPv4MinLen}
+	*o = ipOptions{}
 	h := ip[:ip.HeaderLen()]
 	for at := wire.IPv4MinLen; at < len(h); {
 		opt := h[at:]
@@ -324,29 +323,20 @@ func (o *ipOptions) echoTS(b []byte, ip wire.IPv4, env optionsEnv, source [4]byt
 	return length
 }
 
-// env answers for a packet that came in on a link.
+// hostEnv answers for a packet that came in on a link.
 type hostEnv struct {
-	t     *Table
-	in    *Link
+	t     *route.Table
+	in    *route.Link
 	src   netip.Addr
 	tos   uint8
 	clock func() uint32
 }
 
-func (e *hostEnv) specDst() [4]byte {
-	if r := e.t.Lookup(e.src, anyAddr, loopbackIfindex, e.tos); r != nil {
-		switch {
-		case r.Source.IsValid():
-			return r.Source.As4()
-		case r.Type == RouteLocal:
-			return e.src.As4()
-		case r.Type == RouteUnicast:
-			nh := &r.Nexthops[0]
-			return addr4(e.t.sourceFor(r, nh, e.t.Link(nh.Ifindex)))
-		}
-	}
-	return addr4(e.t.selectAddr(e.in, e.src, scopeUniverse))
-}
+func (e *hostEnv) specDst() [4]byte { return addr4(e.t.SpecDst(e.src, e.tos, e.in)) }
+
+func (e *hostEnv) unicast(a [4]byte) bool { return e.t.Unicast(netip.AddrFrom4(a)) }
+
+func (e *hostEnv) millis() uint32 { return e.clock() }
 
 // addr4 gives the bytes of an IPv4 address, 0.0.0.0 for none.
 func addr4(a netip.Addr) (b [4]byte) {
@@ -355,15 +345,3 @@ func addr4(a netip.Addr) (b [4]byte) {
 	}
 	return b
 }
-
-func (e *hostEnv) unicast(a [4]byte) bool {
-	addr := netip.AddrFrom4(a)
-	switch {
-	case a == [4]byte{}, a == [4]byte{255, 255, 255, 255}, addr.IsMulticast():
-		return false
-	}
-	r, ok := e.t.local.Lookup(addr)
-	return !ok || r.Type == RouteUnicast
-}
-
-func (e *hostEnv) millis() uint32 { return e.clock() }

@@ -4,10 +4,11 @@ import (
 	"math/bits"
 	"net/netip"
 
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
-// Limits of the packets that wait for a next hop, besides LinkConf.QueueBytes:
+// Limits of the packets that wait for a next hop, besides route.LinkConf.QueueBytes:
 // they keep a scan of addresses from growing the process.
 const (
 	queueBytesTotal = 8 << 20
@@ -15,9 +16,25 @@ const (
 	shareHops       = 512                 // of one ingress interface: half of net.ipv4.neigh.default.gc_thresh3
 	shareBytes      = queueBytesTotal / 4 // of one ingress interface
 	queueRetry      = second              // an unanswered next hop is named to the kernel again
-	queueGrace      = 2 * second          // beyond LinkConf.ResolveTime, if the kernel never tells how it ended
+	queueGrace      = 2 * second          // beyond route.LinkConf.ResolveTime, if the kernel never tells how it ended
 	queueTick       = 100 * 1000000       // how often time-outs are looked at, ns
 )
+
+// queueBytes is how much may wait for one next hop, in bytes of memory.
+func queueBytes(c *route.LinkConf) int {
+	if c.QueueBytes == 0 {
+		return 212992
+	}
+	return c.QueueBytes
+}
+
+// resolveTime is how long the kernel tries to resolve a next hop, in ns.
+func resolveTime(c *route.LinkConf) int64 {
+	if c.ResolveTime == 0 {
+		return 3 * second
+	}
+	return c.ResolveTime
+}
 
 type hopKey struct {
 	ifindex int32
@@ -25,15 +42,15 @@ type hopKey struct {
 }
 
 type waiting struct {
-	buf []byte  // virtio_net_hdr and frame, TTL already decremented
-	in  int32   // ingress
-	mtu int     // 0: not to be fragmented
-	as  Verdict // what it counts as when it leaves
+	buf []byte        // virtio_net_hdr and frame, TTL already decremented
+	in  int32         // ingress
+	mtu int           // 0: not to be fragmented
+	as  route.Verdict // what it counts as when it leaves
 
 	id       uint64
 	received int64 // ns since 1970
-	rule     *Rule
-	route    *Route
+	rule     *route.Rule
+	route    *route.Route
 	came     cameAs
 }
 
@@ -43,9 +60,9 @@ type hop struct {
 	in      int32 // ingress of the packet that made it
 	since   int64
 	asked   int64
-	known   *Neighbour // as it was when the first packet came
-	mac     wire.MAC   // of the way out, when the kernel was asked
-	up      bool       // the way out had carrier then
+	known   *route.Neighbour // as it was when the first packet came
+	mac     wire.MAC         // of the way out, when the kernel was asked
+	up      bool             // the way out had carrier then
 }
 
 // hopQueue holds packets whose next hop has no MAC yet. It belongs to the loop.
@@ -110,16 +127,16 @@ func truesize(size int) int {
 // add keeps a copy of the frame, if there is room. ask is true when the kernel
 // should be asked to resolve the hop. The oldest packets of the same hop may
 // have to give way, as in the kernel: they are in evicted.
-func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now int64) (ask, kept bool) {
+func (q *hopQueue) add(key hopKey, f *Frame, r *result, now int64) (ask, kept bool) {
 	q.evicted = q.evicted[:0]
 	h := q.hops[key]
-	size, limit := truesize(len(f.Buf)), r.out.Conf.queueBytes()
+	size, limit := truesize(len(f.Buf)), queueBytes(&r.Out.Conf)
 	if q.hops == nil {
 		q.hops, q.shares = make(map[hopKey]*hop), make(map[int32]*share)
 	}
-	w := waiting{in: f.Ifindex, as: Forward, id: f.id, received: f.Received, rule: r.rule, route: r.route}
-	if r.in == nil {
-		w.in, w.as = 0, Originate // ours: it came from nowhere
+	w := waiting{in: f.Ifindex, as: route.Forward, id: f.id, received: f.Received, rule: r.Rule, route: r.Route}
+	if r.In == nil {
+		w.in, w.as = 0, route.Originate // ours: it came from nowhere
 	}
 	s := q.shareOf(w.in)
 	if s.bytes+size > shareBytes {
@@ -129,7 +146,7 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 		if len(q.hops) >= queueHops || s.hops >= shareHops || q.bytes+size > queueBytesTotal {
 			return false, false
 		}
-		h = &hop{in: w.in, since: now, asked: now, known: known, mac: r.out.MAC, up: r.out.Up()}
+		h = &hop{in: w.in, since: now, asked: now, known: r.Neighbour, mac: r.Out.MAC, up: r.Out.Up()}
 		q.hops[key] = h
 		s.hops++
 		ask = true
@@ -144,8 +161,8 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 		return ask, false
 	}
 	w.buf = append([]byte(nil), f.Buf...)
-	if r.fragment {
-		w.mtu = r.mtu
+	if r.Fragment {
+		w.mtu = r.MTU
 	}
 	h.packets = append(h.packets, w)
 	h.bytes += size
@@ -155,28 +172,28 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, known *Neighbour, now in
 }
 
 // state says what has become of a hop in t.
-func (h *hop) state(t *Table, key hopKey, now int64) (out *Link, n *Neighbour, v Verdict) {
+func (h *hop) state(t *route.Table, key hopKey, now int64) (out *route.Link, n *route.Neighbour, v route.Verdict) {
 	out = t.Link(key.ifindex)
 	switch {
 	case out == nil:
-		return nil, nil, DropIfUnknown
+		return nil, nil, route.DropIfUnknown
 	case !out.Up() && h.up:
-		return nil, nil, DropIfDown // the kernel forgets what waits when the carrier goes (neigh_carrier_down)
+		return nil, nil, route.DropIfDown // the kernel forgets what waits when the carrier goes (neigh_carrier_down)
 	}
 	n = out.Neighbour(key.addr)
 	switch {
 	case n != nil && n.Valid:
-		return out, n, Forward
-	case n != nil && n.Failed && n != h.known, now-h.since > out.Conf.resolveTime()+queueGrace:
-		return out, n, DropNeighFailed
+		return out, n, route.Forward
+	case n != nil && n.Failed && n != h.known, now-h.since > resolveTime(&out.Conf)+queueGrace:
+		return out, n, route.DropNeighFailed
 	}
-	return out, n, Queue
+	return out, n, route.Queue
 }
 
 // again reports whether the kernel is to be asked once more: it has not
 // answered, or has forgotten the question, as it does with all of an
 // interface's neighbours when that gets another MAC.
-func (h *hop) again(out *Link, now int64) bool {
+func (h *hop) again(out *route.Link, now int64) bool {
 	if now-h.asked < queueRetry && out.MAC == h.mac {
 		return false
 	}
@@ -241,6 +258,11 @@ func (q *missQueue) add(f *Frame, now int64) bool {
 		received: f.Received, id: f.id})
 	q.bytes += len(f.Buf)
 	return true
+}
+
+// frame is the frame as it came.
+func (m *missed) frame() Frame {
+	return Frame{Buf: m.buf, Ifindex: m.in, PktType: m.pktType, Ethernet: m.ethernet, Received: m.received, id: m.id, Tag: m.tag}
 }
 
 // take empties the queue.

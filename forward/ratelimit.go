@@ -1,5 +1,7 @@
 package forward
 
+import "proxyarpd/forward/route"
+
 // icmpLimiter bounds the ICMP messages that this host sends as the kernel does:
 // so many a second in all (icmp_msgs_per_sec, icmp_msgs_burst), and for each
 // peer what net/ipv4/icmp.c, route.c and inetpeer.c allow it out of one bucket.
@@ -24,7 +26,7 @@ const (
 
 // allow is icmp_global_allow and icmpv4_xrlim_allow (net/ipv4/icmp.c): one
 // message to dst in icmp_ratelimit ms, with up to six saved.
-func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *HostConf) bool {
+func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *route.HostConf) bool {
 	cost := second / int64(max(conf.ICMPPerSecond, 1))
 	burst := cost * int64(conf.ICMPBurst)
 	if l.last == 0 {
@@ -52,7 +54,7 @@ func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *HostConf) bool {
 
 // allowError is the limit of errors about packets that have no way
 // (net/ipv4/route.c, ip_error), which comes before that of ICMP.
-func (l *icmpLimiter) allowError(src [4]byte, now int64, conf *HostConf) bool {
+func (l *icmpLimiter) allowError(src [4]byte, now int64, conf *route.HostConf) bool {
 	p := l.peer(src, now)
 	p.tokens = min(p.tokens+(now-p.last), conf.ErrorBurst)
 	p.last = now
@@ -67,7 +69,7 @@ func (l *icmpLimiter) allowError(src [4]byte, now int64, conf *HostConf) bool {
 // allowRedirect has one who ignores redirects get fewer and fewer of them, and
 // none after the ninth, say, until it has been silent for a while
 // (net/ipv4/route.c, ip_rt_send_redirect).
-func (l *icmpLimiter) allowRedirect(src [4]byte, now int64, conf *HostConf) bool {
+func (l *icmpLimiter) allowRedirect(src [4]byte, now int64, conf *route.HostConf) bool {
 	p := l.peer(src, now)
 	if now-p.last > conf.RedirectSilence {
 		p.tokens, p.redirects = 0, 0
@@ -86,8 +88,8 @@ func (l *icmpLimiter) allowRedirect(src [4]byte, now int64, conf *HostConf) bool
 
 // doubled is t, n times doubled, and MaxTime where that is more.
 func doubled(t int64, n int) int64 {
-	if n >= 63 || t > MaxTime>>n {
-		return MaxTime
+	if n >= 63 || t > route.MaxTime>>n {
+		return route.MaxTime
 	}
 	return t << n
 }

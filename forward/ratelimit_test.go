@@ -3,6 +3,8 @@ package forward
 import (
 	"math/rand/v2"
 	"testing"
+
+	"proxyarpd/forward/route"
 )
 
 // inetPeer is what net/ipv4/route.c makes of a peer, in ticks and in the
@@ -56,13 +58,13 @@ func TestRouteLimits(t *testing.T) {
 		for range 200 {
 			less := func(most int32) int32 { return rnd.Int32N(most+2) - 1 } // with 0, and less than nothing
 			s := routeSysctls{less(int32(2 * hz)), less(int32(8 * hz)), less(int32(hz / 10)), less(12), less(int32(40 * hz))}
-			conf := HostConf{ErrorCost: int64(s.errorCost) * tick, ErrorBurst: int64(s.errorBurst) * tick, RedirectLoad: int64(s.redirectLoad) * tick,
+			conf := route.HostConf{ErrorCost: int64(s.errorCost) * tick, ErrorBurst: int64(s.errorBurst) * tick, RedirectLoad: int64(s.redirectLoad) * tick,
 				RedirectNumber: int(s.redirectNumber), RedirectSilence: int64(s.redirectSilence) * tick}
 			if s.errorCost < 0 {
-				conf.ErrorCost = MaxTime
+				conf.ErrorCost = route.MaxTime
 			}
 			if s.errorBurst < 0 {
-				conf.ErrorBurst = MaxTime
+				conf.ErrorBurst = route.MaxTime
 			}
 			now := 100 * hz // the machine is up so long
 			kernel := inetPeer{last: now - 60*hz}
@@ -92,8 +94,8 @@ func TestRouteLimits(t *testing.T) {
 // TestRouteLimitDefaults: one error a second and five saved up; nine redirects,
 // each after twice the time.
 func TestRouteLimitDefaults(t *testing.T) {
-	conf, now := DefaultHostConf, 100*second
-	count := func(times int, step int64, allow func(src [4]byte, now int64, conf *HostConf) bool) (n int) {
+	conf, now := route.DefaultHostConf, 100*second
+	count := func(times int, step int64, allow func(src [4]byte, now int64, conf *route.HostConf) bool) (n int) {
 		for range times {
 			if allow([4]byte{10, 0, 0, 1}, now, &conf) {
 				n++
@@ -128,7 +130,7 @@ func TestDoubled(t *testing.T) {
 		t    int64
 		n    int
 		want int64
-	}{{0, 5, 0}, {3, 2, 12}, {-1, 3, -8}, {1, 62, 1 << 62}, {1, 63, MaxTime}, {1 << 40, 30, MaxTime}, {1, 1000, MaxTime}} {
+	}{{0, 5, 0}, {3, 2, 12}, {-1, 3, -8}, {1, 62, 1 << 62}, {1, 63, route.MaxTime}, {1 << 40, 30, route.MaxTime}, {1, 1000, route.MaxTime}} {
 		if got := doubled(c.t, c.n); got != c.want {
 			t.Errorf("%d << %d = %d, want %d", c.t, c.n, got, c.want)
 		}

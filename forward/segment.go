@@ -13,6 +13,30 @@ const (
 	tcpCWR = 0x80
 )
 
+// segmentLen is the length at the network layer of the segments that a GSO
+// frame stands for (net/core/gso.c, skb_gso_network_seglen), or -1 if type and
+// packet don't fit together.
+func segmentLen(ip wire.IPv4, v Vnet) int {
+	hlen := ip.HeaderLen()
+	l4 := ip[hlen:]
+	if v.gsoSize() == 0 {
+		return -1
+	}
+	switch v.gso() {
+	case gsoTCPv4:
+		if ip.Protocol() == wire.ProtoTCP && len(l4) >= 20 {
+			if thl := int(l4[12]>>4) * 4; thl >= 20 && thl <= len(l4) {
+				return hlen + thl + v.gsoSize()
+			}
+		}
+	case gsoUDPL4:
+		if ip.Protocol() == wire.ProtoUDP && len(l4) >= 8 {
+			return hlen + 8 + v.gsoSize()
+		}
+	}
+	return -1
+}
+
 // segments cuts a GSO packet into the datagrams that it stands for, as
 // net/ipv4/tcp_offload.c and udp_offload.c do, and calls emit for each. The
 // slice given to emit is scratch, overwritten by the next segment; checksums

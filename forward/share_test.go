@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 )
 
 // TestScanLeavesRoom: one pod that scans a subnet must not keep others from
@@ -15,8 +16,8 @@ func TestScanLeavesRoom(t *testing.T) {
 	for name, payload := range map[string]int{"many next hops": 18, "many bytes": 1400} {
 		l, p, b, q := newLoop(t)
 		subnet := netip.MustParsePrefix("10.90.0.0/16")
-		b.SetRoutes(forward.TableMain, subnet, []forward.Route{{Table: forward.TableMain, Type: forward.RouteUnicast,
-			Nexthops: []forward.Nexthop{{Ifindex: forward.IfUplink, Weight: 1}}}})
+		b.SetRoutes(route.TableMain, subnet, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
+			Nexthops: []route.Nexthop{{Ifindex: forward.IfUplink, Weight: 1}}}})
 		l.Publish(b.Publish())
 		const scanned = 6000
 		for i := range scanned {
@@ -25,7 +26,7 @@ func TestScanLeavesRoom(t *testing.T) {
 		for range scanned/forward.BatchSize + 1 {
 			once(t, l)
 		}
-		held := scanned - int(counts(l, forward.DropNeighQueueFull))
+		held := scanned - int(counts(l, route.DropNeighQueueFull))
 		if held == 0 || held > 1024 || len(*q) != held {
 			t.Errorf("%s: %d packets of a scan wait, the kernel was asked for %d", name, held, len(*q))
 		}
@@ -39,7 +40,7 @@ func TestScanLeavesRoom(t *testing.T) {
 		// When it is over the scanner may begin anew.
 		l.Age(11 * time.Second)
 		once(t, l)
-		if n := counts(l, forward.DropNeighFailed); n != uint64(held)+10 {
+		if n := counts(l, route.DropNeighFailed); n != uint64(held)+10 {
 			t.Errorf("%s: %d timed out, want %d", name, n, held+10)
 		}
 		before := len(*q)

@@ -3,7 +3,9 @@ package forward
 import (
 	"net/netip"
 	"slices"
+	"time"
 
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -24,15 +26,15 @@ type Look struct {
 	// this is how that ended. It is shown as it came both times.
 	Again bool
 
-	Verdict   Verdict
+	Verdict   route.Verdict
 	ICMPType  uint8 // of the error that was sent about it; 0: none
 	ICMPCode  uint8
-	Table     *Table
-	From, To  *Link // nil where it got no further
-	Rule      *Rule // that led to Route
-	Route     *Route
+	Table     *route.Table
+	From, To  *route.Link // nil where it got no further
+	Rule      *route.Rule // that led to Route
+	Route     *route.Route
 	Next      netip.Addr // neighbour to send to
-	Neighbour *Neighbour
+	Neighbour *route.Neighbour
 }
 
 // Tap is shown packets while one is set: as they came with their verdict, and
@@ -61,11 +63,12 @@ func (l *Loop) SetTap(t Tap) {
 // virtio_net_hdr, an Ethernet header, an IPv4 header with options.
 const tapHead = VnetLen + wire.EthernetLen + 60
 
-// tapping is what the loop remembers of the packets of a batch for its Tap.
+// tapping is what the loop remembers of the packets of a turn for its Tap.
 // Frames are rewritten where they lie, so what is kept is the head that they
-// came with.
+// came with. A nil one is that nobody looks: its methods do nothing, and cost
+// the datapath one comparison.
 type tapping struct {
-	tap     Tap // nil: nobody looks
+	tap     Tap
 	notes   []note
 	current int       // place in notes of the packet that is handled, -1: none
 	leaving []leaving // what flush is to show
@@ -90,24 +93,26 @@ type note struct {
 
 // leaving is a frame that send or the coalescer took.
 type leaving struct {
-	place   int // in Loop.out
+	place   int // in emitter.out
 	note    int
 	buf     []byte
 	head    [tapHead]byte // joining rewrites the first frame's
-	out     *Link
-	verdict Verdict
+	out     *route.Link
+	verdict route.Verdict
 	wanted  bool // as it leaves
 }
 
-// begin asks once a batch whether somebody looks.
-func (p *tapping) begin(wanted *Tap) {
+// begin asks once a turn whether somebody looks, and is nil if not.
+func (p *tapping) begin(wanted *Tap) *tapping {
 	switch {
 	case wanted != nil:
 		p.tap = *wanted
 		p.notes, p.leaving, p.current = p.notes[:0], p.leaving[:0], -1
+		return p
 	case p.tap != nil:
 		*p = tapping{current: -1} // keeps no table alive
 	}
+	return nil
 }
 
 // note makes room for one more.
@@ -122,6 +127,12 @@ func (p *tapping) note() *note {
 
 // arrive notes a frame before it is rewritten.
 func (p *tapping) arrive(f *Frame) {
+	if p != nil {
+		p.doArrive(f)
+	}
+}
+
+func (p *tapping) doArrive(f *Frame) {
 	again := f.id != 0
 	if !again {
 		f.id = p.tap.ID()
@@ -134,16 +145,28 @@ func (p *tapping) arrive(f *Frame) {
 }
 
 // decided notes what step found out about the current packet.
-func (p *tapping) decided(t *Table, r *result) {
+func (p *tapping) decided(t *route.Table, r *result) {
+	if p != nil {
+		p.doDecided(t, r)
+	}
+}
+
+func (p *tapping) doDecided(t *route.Table, r *result) {
 	k := &p.notes[p.current].look
-	k.Table, k.From, k.To, k.Rule, k.Route, k.Next, k.Neighbour = t, r.in, r.out, r.rule, r.route, r.next, r.neigh
+	k.Table, k.From, k.To, k.Rule, k.Route, k.Next, k.Neighbour = t, r.In, r.Out, r.Rule, r.Route, r.Next, r.Neighbour
 }
 
 // settle notes how the current packet ended. Unless it is on its way out, that
 // is all there is to tell: one that goes on waiting has been told of.
-func (p *tapping) settle(v Verdict) {
+func (p *tapping) settle(v route.Verdict) {
+	if p != nil {
+		p.doSettle(v)
+	}
+}
+
+func (p *tapping) doSettle(v route.Verdict) {
 	n := &p.notes[p.current]
-	if v != Forward && !n.shown && !(v == Queue && n.look.Again) {
+	if v != route.Forward && !n.shown && !(v == route.Queue && n.look.Again) {
 		n.look.Verdict = v
 		p.show(n)
 	}
@@ -163,7 +186,13 @@ func (p *tapping) waits() (c cameAs) {
 
 // resume makes a packet that has been waiting the current one. If nobody looked
 // when it came, what is known of it is the packet as it would leave.
-func (p *tapping) resume(t *Table, w *waiting, key hopKey, out *Link, nb *Neighbour) {
+func (p *tapping) resume(t *route.Table, w *waiting, key hopKey, out *route.Link, nb *route.Neighbour) {
+	if p != nil {
+		p.doResume(t, w, key, out, nb)
+	}
+}
+
+func (p *tapping) doResume(t *route.Table, w *waiting, key hopKey, out *route.Link, nb *route.Neighbour) {
 	again := w.id != 0
 	if !again {
 		w.id = p.tap.ID()
@@ -177,7 +206,13 @@ func (p *tapping) resume(t *Table, w *waiting, key hopKey, out *Link, nb *Neighb
 }
 
 // failed shows a packet whose wait was in vain, with the TTL that it came with.
-func (p *tapping) failed(w *waiting, v Verdict) {
+func (p *tapping) failed(w *waiting, v route.Verdict) {
+	if p != nil {
+		p.doFailed(w, v)
+	}
+}
+
+func (p *tapping) doFailed(w *waiting, v route.Verdict) {
 	n := &p.notes[p.current]
 	p.current = -1
 	if !n.shown {
@@ -186,14 +221,16 @@ func (p *tapping) failed(w *waiting, v Verdict) {
 		return
 	}
 	n.look.Buf, n.look.Ethernet, n.look.Again = w.buf, true, false
-	if w.as != Forward {
+	if w.as != route.Forward {
 		n.look.Out = true
-		n.look.Ifindex = n.look.To.index()
+		if n.look.Ifindex = 0; n.look.To != nil {
+			n.look.Ifindex = n.look.To.Ifindex
+		}
 	} else {
 		ip := wire.IPv4(w.buf[VnetLen+wire.EthernetLen:])
 		ip[8]++
 		ip.UpdateHeaderChecksum()
-		if from := n.look.From; from != nil && !from.ethernet() { // it got its Ethernet header here
+		if from := n.look.From; from != nil && !from.Ethernet() { // it got its Ethernet header here
 			n.look.Buf, n.look.Ethernet = w.buf[wire.EthernetLen:], false
 		}
 	}
@@ -201,13 +238,6 @@ func (p *tapping) failed(w *waiting, v Verdict) {
 	if p.tap.Wants(&n.look) {
 		p.tap.Look(&n.look)
 	}
-}
-
-func (l *Link) index() int32 {
-	if l == nil {
-		return 0
-	}
-	return l.Ifindex
 }
 
 // show shows a packet as it came.
@@ -222,13 +252,19 @@ func (p *tapping) show(n *note) {
 	copy(b, now[:size])
 }
 
-// leave notes a frame of the current packet that goes to place in Loop.out, if
+// leave notes a frame of the current packet that goes to place in emitter.out, if
 // it or the packet as it came is to be shown.
-func (p *tapping) leave(place int, buf []byte, out *Link, as Verdict) {
+func (p *tapping) leave(place int, buf []byte, out *route.Link, as route.Verdict) {
+	if p != nil {
+		p.doLeave(place, buf, out, as)
+	}
+}
+
+func (p *tapping) doLeave(place int, buf []byte, out *route.Link, as route.Verdict) {
 	k := &p.look
-	k.Out, k.Buf, k.Ifindex, k.PktType, k.Ethernet = true, buf, out.Ifindex, 0, out.ethernet()
+	k.Out, k.Buf, k.Ifindex, k.PktType, k.Ethernet = true, buf, out.Ifindex, 0, out.Ethernet()
 	wanted := p.tap.Wants(k)
-	if !wanted && (as == Originate || p.current < 0 || p.notes[p.current].shown) {
+	if !wanted && (as == route.Originate || p.current < 0 || p.notes[p.current].shown) {
 		return
 	}
 	i := len(p.leaving)
@@ -238,26 +274,56 @@ func (p *tapping) leave(place int, buf []byte, out *Link, as Verdict) {
 	}
 }
 
+// looking reports whether a packet is handled that somebody may look at.
+func (p *tapping) looking() bool { return p != nil && p.current >= 0 }
+
 // id is that of the current packet, 0 if nobody looks.
 func (p *tapping) id() uint64 {
-	if p.tap == nil || p.current < 0 {
+	if !p.looking() {
 		return 0
 	}
 	return p.notes[p.current].look.ID
 }
 
+// place is that of the current packet in notes.
+func (p *tapping) place() int {
+	if p == nil {
+		return -1
+	}
+	return p.current
+}
+
 // back makes the packet at that place the current one again.
-func (p *tapping) back(place int) { p.current = place }
+func (p *tapping) back(place int) {
+	if p != nil {
+		p.current = place
+	}
+}
 
 // report notes the ICMP error that goes out about the current packet.
-func (p *tapping) report(e icmpError) {
-	if p.tap != nil && p.current >= 0 {
+func (p *tapping) report(e route.ICMPError) {
+	if p.looking() {
 		p.notes[p.current].look.ICMPType, p.notes[p.current].look.ICMPCode = e.Type, e.Code
 	}
 }
 
+// sending says that flush begins to send.
+func (p *tapping) sending() {
+	if p != nil {
+		p.doSending()
+	}
+}
+
+func (p *tapping) doSending() { p.sent = time.Now().UnixNano() }
+
 // flushed shows what was sent, or why it was not.
 func (p *tapping) flushed(out []Out) {
+	if p != nil {
+		p.doFlushed(out)
+	}
+}
+
+func (p *tapping) doFlushed(out []Out) {
 	for i := range p.leaving {
 		e := &p.leaving[i]
 		v := out[e.place].Err
@@ -265,25 +331,25 @@ func (p *tapping) flushed(out []Out) {
 		*k = Look{}
 		if e.note >= 0 {
 			n := &p.notes[e.note]
-			if !n.shown && e.verdict != Originate {
+			if !n.shown && e.verdict != route.Originate {
 				n.look.Verdict = v
 				p.show(n)
 			}
 			*k = n.look
 		}
-		if e.verdict == Originate {
+		if e.verdict == route.Originate {
 			k.From, k.Rule, k.Route, k.Next, k.Neighbour, k.ICMPType, k.ICMPCode = nil, nil, nil, netip.Addr{}, nil, 0, 0
-			if v == Forward {
-				v = Originate
+			if v == route.Forward {
+				v = route.Originate
 			}
-		} else if v != Forward {
+		} else if v != route.Forward {
 			continue // told where it came in
 		}
 		if !e.wanted {
 			continue
 		}
 		k.Again, k.Tag = false, Tag{}
-		k.Out, k.Buf, k.Ifindex, k.To, k.Ethernet, k.Verdict, k.Sent = true, e.buf, e.out.Ifindex, e.out, e.out.ethernet(), v, p.sent
+		k.Out, k.Buf, k.Ifindex, k.To, k.Ethernet, k.Verdict, k.Sent = true, e.buf, e.out.Ifindex, e.out, e.out.Ethernet(), v, p.sent
 		copy(e.buf, e.head[:min(len(e.buf), tapHead)])
 		p.tap.Look(k)
 		e.buf = nil

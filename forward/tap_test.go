@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -44,7 +45,7 @@ func TestTapForward(t *testing.T) {
 		t.Fatalf("shown %d, sent %d", len(tap.seen), len(sent))
 	}
 	in, out := tap.seen[0], tap.seen[1]
-	if in.Out || in.Ifindex != forward.IfPod1 || in.Verdict != forward.Forward || !bytes.Equal(in.frame, original) {
+	if in.Out || in.Ifindex != forward.IfPod1 || in.Verdict != route.Forward || !bytes.Equal(in.frame, original) {
 		t.Errorf("as it came: %+v", in)
 	}
 	if in.From.Name != "cali1" || in.To.Name != "ens192" || in.Next != netip.MustParseAddr("192.168.1.16") || in.Route.PrefixOf(netip.MustParseAddr("10.65.1.9")).String() != "10.65.1.0/24" {
@@ -66,12 +67,12 @@ func TestTapFailedSend(t *testing.T) {
 	l, p, _, _ := newLoop(t)
 	tap := &recorder{}
 	l.SetTap(tap)
-	p.Fail = func(int32) forward.Verdict { return forward.DropQdisc }
+	p.Fail = func(int32) route.Verdict { return route.DropQdisc }
 	padded := append(forward.Packet("10.65.0.1", "10.65.1.9", 1), make([]byte, 17)...)
 	original := bytes.Clone(padded)
 	p.Inject(forward.IfPod1, padded)
 	once(t, l)
-	if len(tap.seen) != 1 || tap.seen[0].Verdict != forward.DropQdisc || !bytes.Equal(tap.seen[0].frame, original) {
+	if len(tap.seen) != 1 || tap.seen[0].Verdict != route.DropQdisc || !bytes.Equal(tap.seen[0].frame, original) {
 		t.Fatalf("shown: %+v", tap.seen)
 	}
 }
@@ -87,10 +88,10 @@ func TestTapError(t *testing.T) {
 		t.Fatalf("shown: %+v", tap.seen)
 	}
 	in, out := tap.seen[0], tap.seen[1]
-	if in.Verdict != forward.DropRouteUnreachable || in.ICMPType != 3 || in.ICMPCode != 1 || in.Out {
+	if in.Verdict != route.DropRouteUnreachable || in.ICMPType != 3 || in.ICMPCode != 1 || in.Out {
 		t.Errorf("as it came: %+v", in)
 	}
-	if out.Verdict != forward.Originate || !out.Out || out.ID != in.ID || out.Ifindex != forward.IfPod1 {
+	if out.Verdict != route.Originate || !out.Out || out.ID != in.ID || out.Ifindex != forward.IfPod1 {
 		t.Errorf("the error: %+v", out)
 	}
 }
@@ -103,10 +104,10 @@ func TestTapQueue(t *testing.T) {
 	original := forward.Packet("10.65.0.1", "10.67.0.1", 18)
 	p.Inject(forward.IfPod1, bytes.Clone(original))
 	once(t, l)
-	if len(tap.seen) != 1 || tap.seen[0].Verdict != forward.Queue || !bytes.Equal(tap.seen[0].frame, original) {
+	if len(tap.seen) != 1 || tap.seen[0].Verdict != route.Queue || !bytes.Equal(tap.seen[0].frame, original) {
 		t.Fatalf("shown: %+v", tap.seen)
 	}
-	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &forward.Neighbour{Failed: true})
+	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &route.Neighbour{Failed: true})
 	l.Publish(b.Publish())
 	l.Age(200 * time.Millisecond)
 	once(t, l)
@@ -114,25 +115,25 @@ func TestTapQueue(t *testing.T) {
 		t.Fatalf("shown: %+v", tap.seen)
 	}
 	end, icmp := tap.seen[1], tap.seen[2]
-	if tap.seen[0].Again || !end.Again || end.Verdict != forward.DropNeighFailed || end.ID != tap.seen[0].ID || end.Out || end.ICMPCode != 1 || !bytes.Equal(end.frame, original) {
+	if tap.seen[0].Again || !end.Again || end.Verdict != route.DropNeighFailed || end.ID != tap.seen[0].ID || end.Out || end.ICMPCode != 1 || !bytes.Equal(end.frame, original) {
 		t.Errorf("the end: %+v\n%x\n%x", end.Look, end.frame, original)
 	}
-	if icmp.Verdict != forward.Originate || icmp.ID != end.ID || icmp.Again {
+	if icmp.Verdict != route.Originate || icmp.ID != end.ID || icmp.Again {
 		t.Errorf("the error: %+v", icmp.Look)
 	}
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.1", 18))
 	once(t, l)
-	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &forward.Neighbour{Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}})
+	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &route.Neighbour{Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}})
 	l.Publish(b.Publish())
 	once(t, l)
 	if len(tap.seen) != 6 {
 		t.Fatalf("shown: %+v", tap.seen)
 	}
 	queued, end, last := tap.seen[3], tap.seen[4], tap.seen[5]
-	if queued.Again || end.Out || !end.Again || end.Verdict != forward.Forward || end.ID != queued.ID || !bytes.Equal(end.frame, original) {
+	if queued.Again || end.Out || !end.Again || end.Verdict != route.Forward || end.ID != queued.ID || !bytes.Equal(end.frame, original) {
 		t.Errorf("resolved, as it came: %+v\n%x\n%x", end.Look, end.frame, original)
 	}
-	if last.Verdict != forward.Forward || !last.Out || last.Again || last.ID != queued.ID || last.Next != netip.MustParseAddr("192.168.1.77") {
+	if last.Verdict != route.Forward || !last.Out || last.Again || last.ID != queued.ID || last.Next != netip.MustParseAddr("192.168.1.77") {
 		t.Errorf("resolved: %+v", last.Look)
 	}
 }
@@ -156,9 +157,9 @@ func TestTapWaitsAsItCame(t *testing.T) {
 		"padded": {padded, forward.IfPod1, true}, "options": {stamped, forward.IfPod1, true}, "no link layer": {raw, tun, true},
 		"nobody looked": {padded[:len(padded)-17], forward.IfPod1, false}, "no link layer, nobody looked": {raw[:len(raw)-17], tun, false},
 	} {
-		for _, n := range []*forward.Neighbour{{Failed: true}, {Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}}} {
+		for _, n := range []*route.Neighbour{{Failed: true}, {Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}}} {
 			l, p, b, _ := newLoop(t)
-			b.SetLink(forward.Link{Ifindex: tun, Name: "tun0", Flags: forward.LinkUp | forward.LinkWorkload, MTU: 1500, Slot: 9})
+			b.SetLink(route.Link{Ifindex: tun, Name: "tun0", Flags: route.LinkUp | route.LinkWorkload, MTU: 1500, Slot: 9})
 			l.Publish(b.Publish())
 			tap := &recorder{}
 			if c.looked {
@@ -177,7 +178,7 @@ func TestTapWaitsAsItCame(t *testing.T) {
 			once(t, l)
 			ends := 0
 			for _, k := range tap.seen {
-				if k.Out || k.Verdict == forward.Queue {
+				if k.Out || k.Verdict == route.Queue {
 					continue
 				}
 				if ends++; k.Again != c.looked || k.Ifindex != c.from || k.Ethernet != (c.from != tun) || !bytes.Equal(k.frame[forward.VnetLen:], c.frame[forward.VnetLen:]) {
@@ -204,18 +205,18 @@ func TestTapMiss(t *testing.T) {
 		l.Publish(b.Publish())
 		once(t, l)
 	}
-	b.SetRoutes(forward.TableMain, netip.MustParsePrefix("172.16.0.0/12"), []forward.Route{{Table: forward.TableMain, Type: forward.RouteUnicast,
-		Nexthops: []forward.Nexthop{{Ifindex: forward.IfUplink, Weight: 1, Gateway: netip.MustParseAddr("192.168.1.77")}}}})
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("172.16.0.0/12"), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
+		Nexthops: []route.Nexthop{{Ifindex: forward.IfUplink, Weight: 1, Gateway: netip.MustParseAddr("192.168.1.77")}}}})
 	l.Publish(b.Publish())
 	once(t, l)
-	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &forward.Neighbour{Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}})
+	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &route.Neighbour{Valid: true, MAC: wire.MAC{2, 0, 0, 0, 9, 9}})
 	l.Publish(b.Publish())
 	once(t, l)
 	if len(tap.seen) != 3 {
 		t.Fatalf("shown: %+v", tap.seen)
 	}
 	queued, end, left := tap.seen[0], tap.seen[1], tap.seen[2]
-	if queued.Verdict != forward.Queue || queued.Again || end.Verdict != forward.Forward || !end.Again || end.Out || !left.Out ||
+	if queued.Verdict != route.Queue || queued.Again || end.Verdict != route.Forward || !end.Again || end.Out || !left.Out ||
 		end.ID != queued.ID || left.ID != queued.ID || !bytes.Equal(end.frame, original) || end.Route == nil {
 		t.Errorf("%+v\n%+v\n%+v", queued.Look, end.Look, left.Look)
 	}
@@ -305,7 +306,7 @@ func TestTapWants(t *testing.T) {
 		if c.out {
 			ttl = 63
 		}
-		if k.Out != c.out || k.ID == 0 || k.Verdict != forward.Forward || k.From == nil || k.To == nil || k.Table == nil ||
+		if k.Out != c.out || k.ID == 0 || k.Verdict != route.Forward || k.From == nil || k.To == nil || k.Table == nil ||
 			wire.IPv4(k.frame[forward.VnetLen+14:]).TTL() != ttl {
 			t.Errorf("%+v", k.Look)
 		}

@@ -19,7 +19,7 @@ func TestTimestampOption(t *testing.T) {
 	once(t, l)
 	sent := p.Sent()
 	if len(sent) != 3 {
-		t.Fatalf("%d sent: %v", len(sent), l.Counters().Read().Verdicts)
+		t.Fatalf("%d sent: %v", len(sent), l.Counters().Read().ByVerdict)
 	}
 	for _, s := range sent {
 		if h := ip(s); h[22] != 9 || !h.ChecksumOK() {

@@ -13,7 +13,7 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/bench"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/nstest"
 )
 
@@ -127,16 +127,16 @@ func sameSet(t *testing.T, what string, documented, inCode []string) {
 // docs/VERDICTS.md explains each verdict that status can show, and no other, under the heading of its kind.
 func TestVerdictsDocumented(t *testing.T) {
 	text := read(t, "docs/VERDICTS.md")
-	packets := map[string][]string{}
-	for _, v := range forward.Verdicts() {
-		kind := "drop"
-		if !v.IsDrop() && v != forward.NotSpecified {
-			kind = "other"
+	packets := map[route.Kind][]string{}
+	for v := range route.NumVerdicts {
+		kind := v.Kind()
+		if kind != route.KindDrop {
+			kind = route.KindForward
 		}
 		packets[kind] = append(packets[kind], v.String())
 	}
-	sameSet(t, "packets", firstColumn(t, text, "## Packets", "##"), packets["other"])
-	sameSet(t, "packets dropped", firstColumn(t, text, "### Packets dropped", "##"), packets["drop"])
+	sameSet(t, "packets", firstColumn(t, text, "## Packets", "##"), packets[route.KindForward])
+	sameSet(t, "packets dropped", firstColumn(t, text, "### Packets dropped", "##"), packets[route.KindDrop])
 
 	frames := map[arpd.Kind][]string{}
 	for v := range arpd.NumVerdicts {

@@ -1,4 +1,4 @@
-// Package afpacket is the forward.Port over AF_PACKET: one receive ring for
+// Package afpacket is the forward.Conn over AF_PACKET: one receive ring for
 // all interfaces of the network namespace, and two sockets to send from, one
 // that passes by the queueing discipline and one that does not.
 package afpacket
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/relay"
 	"proxyarpd/internal/shortage"
@@ -44,7 +45,7 @@ type Relay interface {
 	Return(buf []byte, ifindex int32, ethernet bool) error
 }
 
-// Config of a Port.
+// Config of a Conn.
 type Config struct {
 	Ring   pktring.Config
 	Window Window // nil: nobody polices
@@ -68,8 +69,8 @@ const standingLaps = 8
 // loadedFrom is how many frames at a time make a load.
 const loadedFrom = 8
 
-// Port moves frames by AF_PACKET. One goroutine uses it, but for Wake and Drops.
-type Port struct {
+// Conn moves frames by AF_PACKET. One goroutine uses it, but for Wake and Drops.
+type Conn struct {
 	cfg     Config
 	sock    *pktring.Socket
 	direct  *pktring.Sender // PACKET_QDISC_BYPASS
@@ -88,65 +89,65 @@ type Port struct {
 	inRing  int      // frames of the batch that are the ring's
 }
 
-var _ forward.Port = (*Port)(nil)
+var _ forward.Conn = (*Conn)(nil)
 
 // Open makes the sockets in the network namespace of the calling thread.
-func Open(cfg Config) (*Port, error) {
-	p := &Port{cfg: cfg}
+func Open(cfg Config) (*Conn, error) {
+	c := &Conn{cfg: cfg}
 	var err error
-	if p.direct, err = pktring.OpenSender(true); err != nil {
+	if c.direct, err = pktring.OpenSender(true); err != nil {
 		return nil, err
 	}
-	if p.queued, err = pktring.OpenSender(false); err != nil {
-		return nil, errors.Join(err, p.direct.Close())
+	if c.queued, err = pktring.OpenSender(false); err != nil {
+		return nil, errors.Join(err, c.direct.Close())
 	}
 	if cfg.Window != nil {
-		cfg.Ring.BeforeSleep = p.idle
+		cfg.Ring.BeforeSleep = c.idle
 	}
 	if cfg.Relay != nil {
-		cfg.Ring.Beside, cfg.Ring.BesideReady = cfg.Relay.FD(), p.waits
+		cfg.Ring.Beside, cfg.Ring.BesideReady = cfg.Relay.FD(), c.waits
 	}
-	p.cfg = cfg
-	if p.sock, err = pktring.Open(cfg.Ring); err != nil {
-		return nil, errors.Join(err, p.direct.Close(), p.queued.Close())
+	c.cfg = cfg
+	if c.sock, err = pktring.Open(cfg.Ring); err != nil {
+		return nil, errors.Join(err, c.direct.Close(), c.queued.Close())
 	}
 	if cfg.Window != nil {
-		cfg.Window.SetLap(p.sock.Slots())
+		cfg.Window.SetLap(c.sock.Slots())
 	}
-	for i := range p.copies {
-		p.copies[i] = make([]byte, copySize)
+	for i := range c.copies {
+		c.copies[i] = make([]byte, copySize)
 	}
-	return p, nil
+	return c, nil
 }
 
 // idle is called when the ring has been empty for a while.
-func (p *Port) idle() {
-	p.cfg.Window.Resync(func() bool { return !p.sock.Ready() && !p.waits() })
-	p.backlog = 0
-	if p.pressed {
-		p.pressed = p.cfg.Window.Press(false) != nil
+func (c *Conn) idle() {
+	c.cfg.Window.Resync(func() bool { return !c.sock.Ready() && !c.waits() })
+	c.backlog = 0
+	if c.pressed {
+		c.pressed = c.cfg.Window.Press(false) != nil
 	}
 }
 
 // busy counts the frames that came without the ring having been idle.
-func (p *Port) busy(n int) {
-	if p.backlog += n; p.backlog < standingLaps*p.sock.Slots() || p.pressed || p.cfg.Window == nil {
+func (c *Conn) busy(n int) {
+	if c.backlog += n; c.backlog < standingLaps*c.sock.Slots() || c.pressed || c.cfg.Window == nil {
 		return
 	}
-	p.pressed = p.cfg.Window.Press(true) == nil
+	c.pressed = c.cfg.Window.Press(true) == nil
 }
 
-// Recv implements forward.Port.
-func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
+// Recv implements forward.Conn.
+func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 	b.N = 0
-	s := p.sock
-	if !s.Ready() && !p.waits() {
-		if err := p.wait(wait); err != nil {
+	s := c.sock
+	if !s.Ready() && !c.waits() {
+		if err := c.wait(wait); err != nil {
 			return err
 		}
 	}
-	if p.looked++; p.waits() {
-		p.receiveRelayed(b)
+	if c.looked++; c.waits() {
+		c.receiveRelayed(b)
 	}
 	relayed, copies := b.N, 0
 	var slot pktring.Slot
@@ -158,33 +159,33 @@ func (p *Port) Recv(b *forward.Batch, wait time.Duration) error {
 		b.N++
 		switch {
 		case slot.Copied:
-			n, ok := s.ReadCopy(p.copies[copies])
+			n, ok := s.ReadCopy(c.copies[copies])
 			if !ok {
-				f.Lost = forward.DropPktTooBig
+				f.Lost = route.DropPktTooBig
 				continue
 			}
-			f.Buf = p.copies[copies][:n]
+			f.Buf = c.copies[copies][:n]
 			copies++
 		case slot.Bad:
-			f.Lost = forward.DropGSO
+			f.Lost = route.DropGSO
 		case slot.Cut:
-			f.Lost = forward.DropNoMem
+			f.Lost = route.DropNoMem
 		}
 	}
-	p.inRing = b.N - relayed
+	c.inRing = b.N - relayed
 	return nil
 }
 
-// Release implements forward.Port.
-func (p *Port) Release(b *forward.Batch) {
-	p.sock.Loaded = b.N >= loadedFrom
+// Release implements forward.Conn.
+func (c *Conn) Release(b *forward.Batch) {
+	c.sock.Loaded = b.N >= loadedFrom
 	if b.N == len(b.Frames) {
-		p.busy(b.N)
+		c.busy(b.N)
 	} else {
-		p.backlog = 0
+		c.backlog = 0
 	}
-	p.sock.Release(p.inRing)
-	if w := p.cfg.Window; w != nil {
+	c.sock.Release(c.inRing)
+	if w := c.cfg.Window; w != nil {
 		for i := range b.Frames[:b.N] {
 			w.Consume(b.Frames[i].Slot)
 		}
@@ -200,21 +201,21 @@ const relayShare = forward.BatchSize * 3 / 4
 const lookEvery = 64
 
 // waits reports whether the relay may hold packets.
-func (p *Port) waits() bool {
-	return p.cfg.Relay != nil && (p.sock.BesideReadable || p.looked >= lookEvery || p.cfg.Window.Relayed() != p.relayed)
+func (c *Conn) waits() bool {
+	return c.cfg.Relay != nil && (c.sock.BesideReadable || c.looked >= lookEvery || c.cfg.Window.Relayed() != c.relayed)
 }
 
 // receiveRelayed takes packets from the relay. They are older than those of the
 // same flow that are in the ring.
-func (p *Port) receiveRelayed(b *forward.Batch) {
-	sent, now := p.cfg.Window.Relayed(), time.Now().UnixNano()
+func (c *Conn) receiveRelayed(b *forward.Batch) {
+	sent, now := c.cfg.Window.Relayed(), time.Now().UnixNano()
 	for b.N < relayShare {
-		if b.N == len(p.parcels) {
-			p.parcels = append(p.parcels, make([]byte, relay.MaxFrame))
+		if b.N == len(c.parcels) {
+			c.parcels = append(c.parcels, make([]byte, relay.MaxFrame))
 		}
-		packet, ok := p.cfg.Relay.Read(p.parcels[b.N])
+		packet, ok := c.cfg.Relay.Read(c.parcels[b.N])
 		if !ok {
-			p.relayed, p.looked, p.sock.BesideReadable = sent, 0, false
+			c.relayed, c.looked, c.sock.BesideReadable = sent, 0, false
 			return
 		}
 		b.Frames[b.N] = forward.Frame{Buf: packet.Buf, Ifindex: packet.Ifindex, Ethernet: packet.Ethernet, Received: now}
@@ -222,18 +223,18 @@ func (p *Port) receiveRelayed(b *forward.Batch) {
 	}
 }
 
-// Return implements forward.Port.
-func (p *Port) Return(f *forward.Frame) bool {
-	return p.cfg.Relay != nil && p.cfg.Relay.Return(f.Buf, f.Ifindex, f.Ethernet) == nil
+// Return implements forward.Conn.
+func (c *Conn) Return(f *forward.Frame) bool {
+	return c.cfg.Relay != nil && c.cfg.Relay.Return(f.Buf, f.Ifindex, f.Ethernet) == nil
 }
 
-// Send implements forward.Port. Frames for the two sockets leave in the order
+// Send implements forward.Conn. Frames for the two sockets leave in the order
 // of out: a change of socket sends what the other holds first.
-func (p *Port) Send(out []forward.Out) {
+func (c *Conn) Send(out []forward.Out) {
 	for first := 0; first < len(out); {
-		s := p.queued
+		s := c.queued
 		if out[first].Bypass {
-			s = p.direct
+			s = c.direct
 		}
 		last := first
 		for last < len(out) && out[last].Bypass == out[first].Bypass &&
@@ -248,43 +249,43 @@ func (p *Port) Send(out []forward.Out) {
 }
 
 // verdict names the errors of packet_snd (net/packet/af_packet.c).
-func verdict(errno syscall.Errno) forward.Verdict {
+func verdict(errno syscall.Errno) route.Verdict {
 	switch errno {
 	case 0:
-		return forward.Forward
+		return route.Forward
 	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
-		return forward.DropIfDown
+		return route.DropIfDown
 	case unix.EMSGSIZE:
-		return forward.DropPktTooBig
+		return route.DropPktTooBig
 	case unix.ENOBUFS:
-		return forward.DropQdisc
+		return route.DropQdisc
 	case unix.EAGAIN, unix.ENOMEM:
-		return forward.DropNoMem
+		return route.DropNoMem
 	case unix.EINVAL:
-		return forward.DropGSO
+		return route.DropGSO
 	}
-	return forward.DropPacketSockError
+	return route.DropPacketSockError
 }
 
-// Wake implements forward.Port.
-func (p *Port) Wake() { p.sock.Wake() }
+// Wake implements forward.Conn.
+func (c *Conn) Wake() { c.sock.Wake() }
 
 // Drops is how many frames found no free slot in the ring.
-func (p *Port) Drops() uint64 { return p.sock.Drops() }
+func (c *Conn) Drops() uint64 { return c.sock.Drops() }
 
 // SetMark marks the frames that are sent from now on (SO_MARK), so that who
 // looks on can tell them from the kernel's. For any goroutine.
-func (p *Port) SetMark(mark uint32) error {
-	return errors.Join(p.direct.SetMark(mark), p.queued.SetMark(mark))
+func (c *Conn) SetMark(mark uint32) error {
+	return errors.Join(c.direct.SetMark(mark), c.queued.SetMark(mark))
 }
 
 // Rebuilt is how often a ring had to be replaced because the kernel had
 // stopped it.
-func (p *Port) Rebuilt() uint64 { return p.rebuilt.Load() }
+func (c *Conn) Rebuilt() uint64 { return c.rebuilt.Load() }
 
-// Close releases the sockets. Nothing may use the port any more.
-func (p *Port) Close() error {
-	return errors.Join(p.sock.Close(), p.direct.Close(), p.queued.Close())
+// Close releases the sockets. Nothing may use the Conn any more.
+func (c *Conn) Close() error {
+	return errors.Join(c.sock.Close(), c.direct.Close(), c.queued.Close())
 }
 
 // A TPACKET_V2 ring that receives a frame whose GSO type no virtio_net_hdr can
@@ -299,28 +300,28 @@ const (
 	lookAfter     = 20 * time.Millisecond
 )
 
-func (p *Port) wait(wait time.Duration) error {
-	s := p.sock
-	if p.skipped {
-		return p.rebuild(wait)
+func (c *Conn) wait(wait time.Duration) error {
+	s := c.sock
+	if c.skipped {
+		return c.rebuild(wait)
 	}
-	look := !p.cfg.Guarded && (wait < 0 || wait >= lookAfter)
+	look := !c.cfg.Guarded && (wait < 0 || wait >= lookAfter)
 	if look {
-		wait, p.drops = lookAfter, s.Drops()
+		wait, c.drops = lookAfter, s.Drops()
 	}
 	if err := s.Wait(wait); err != nil || s.Ready() {
 		return err
 	}
 	switch {
-	case look && s.Drops() != p.drops && !s.Ready():
-		return p.rebuild(wait) // empty all the time, and yet without room
-	case p.cfg.Guarded || !s.Ahead():
-		p.ahead = time.Time{}
-	case p.ahead.IsZero():
-		p.ahead = time.Now() // another CPU may still be filling the slot
-	case time.Since(p.ahead) > lostSlotAfter:
+	case look && s.Drops() != c.drops && !s.Ready():
+		return c.rebuild(wait) // empty all the time, and yet without room
+	case c.cfg.Guarded || !s.Ahead():
+		c.ahead = time.Time{}
+	case c.ahead.IsZero():
+		c.ahead = time.Now() // another CPU may still be filling the slot
+	case time.Since(c.ahead) > lostSlotAfter:
 		s.Skip()
-		p.skipped, p.ahead = true, time.Time{}
+		c.skipped, c.ahead = true, time.Time{}
 	}
 	return nil
 }
@@ -331,20 +332,20 @@ const rebuildPause = 100 * time.Millisecond
 
 // rebuild replaces the ring. If that can't be done at the moment the old one,
 // which gets nothing any more, is waited for, and then it is tried again.
-func (p *Port) rebuild(wait time.Duration) error {
-	if err := p.sock.Reopen(); shortage.Passing(err) {
-		p.skipped = true
+func (c *Conn) rebuild(wait time.Duration) error {
+	if err := c.sock.Reopen(); shortage.Passing(err) {
+		c.skipped = true
 		if wait < 0 || wait > rebuildPause {
 			wait = rebuildPause
 		}
-		return p.sock.Wait(wait)
+		return c.sock.Wait(wait)
 	} else if err != nil {
 		return fmt.Errorf("replace the ring that the kernel stopped: %w", err)
 	}
-	if p.cfg.Window != nil {
-		p.cfg.Window.Reset()
+	if c.cfg.Window != nil {
+		c.cfg.Window.Reset()
 	}
-	p.skipped = false
-	p.rebuilt.Add(1)
+	c.skipped = false
+	c.rebuilt.Add(1)
 	return nil
 }

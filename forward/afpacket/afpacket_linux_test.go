@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/pktring"
 )
@@ -30,7 +31,7 @@ func TestOrder(t *testing.T) {
 	for range 20 {
 		out := make([]forward.Out, 1+random.IntN(3*forward.BatchSize))
 		for i := range out {
-			out[i] = forward.Out{Buf: frame(sent, 60), Ifindex: from, Bypass: random.IntN(3) == 0, Err: forward.NotSpecified}
+			out[i] = forward.Out{Buf: frame(sent, 60), Ifindex: from, Bypass: random.IntN(3) == 0, Err: route.NotSpecified}
 			if random.IntN(8) == 0 {
 				out[i] = forward.Out{Buf: frame(sent, 40000), Ifindex: from}
 			}
@@ -38,7 +39,7 @@ func TestOrder(t *testing.T) {
 		}
 		p.Send(out)
 		for i := range out {
-			if out[i].Err != forward.Forward {
+			if out[i].Err != route.Forward {
 				t.Fatalf("frame %d: %v", i, out[i].Err)
 			}
 		}
@@ -46,7 +47,7 @@ func TestOrder(t *testing.T) {
 			recv(t, p, &b)
 			for i := range b.Frames[:b.N] {
 				f := &b.Frames[i]
-				if f.Lost != forward.NotSpecified || f.Ifindex != to || !f.Ethernet || f.Tagged || f.PktType != unix.PACKET_BROADCAST {
+				if f.Lost != route.NotSpecified || f.Ifindex != to || !f.Ethernet || f.Tagged || f.PktType != unix.PACKET_BROADCAST {
 					t.Fatalf("frame %d: lost %v, interface %d, type %d", got, f.Lost, f.Ifindex, f.PktType)
 				}
 				if number(f.Buf) != got {
@@ -100,10 +101,10 @@ func TestResync(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
-	for errno, want := range map[syscall.Errno]forward.Verdict{
-		0: forward.Forward, unix.ENETDOWN: forward.DropIfDown, unix.ENXIO: forward.DropIfDown, unix.ENODEV: forward.DropIfDown,
-		unix.EMSGSIZE: forward.DropPktTooBig, unix.ENOBUFS: forward.DropQdisc, unix.EAGAIN: forward.DropNoMem,
-		unix.ENOMEM: forward.DropNoMem, unix.EINVAL: forward.DropGSO, unix.EPERM: forward.DropPacketSockError, unix.EIO: forward.DropPacketSockError,
+	for errno, want := range map[syscall.Errno]route.Verdict{
+		0: route.Forward, unix.ENETDOWN: route.DropIfDown, unix.ENXIO: route.DropIfDown, unix.ENODEV: route.DropIfDown,
+		unix.EMSGSIZE: route.DropPktTooBig, unix.ENOBUFS: route.DropQdisc, unix.EAGAIN: route.DropNoMem,
+		unix.ENOMEM: route.DropNoMem, unix.EINVAL: route.DropGSO, unix.EPERM: route.DropPacketSockError, unix.EIO: route.DropPacketSockError,
 	} {
 		if got := verdict(errno); got != want {
 			t.Errorf("%v: %v, want %v", errno, got, want)
@@ -142,16 +143,16 @@ func TestVerdictsOfTheKernel(t *testing.T) {
 			{Buf: frame(0, 60), Ifindex: full},
 			{Buf: frame(4, 60), Ifindex: from},
 		}
-		want := []forward.Verdict{forward.Forward, forward.DropIfDown, forward.Forward, forward.DropIfDown, forward.DropPktTooBig,
-			forward.DropGSO, forward.Forward, forward.DropQdisc, forward.Forward}
+		want := []route.Verdict{route.Forward, route.DropIfDown, route.Forward, route.DropIfDown, route.DropPktTooBig,
+			route.DropGSO, route.Forward, route.DropQdisc, route.Forward}
 		if bypass {
-			want[7] = forward.Forward // past the full queue
+			want[7] = route.Forward // past the full queue
 		}
 		for i := range out {
 			out[i].Bypass = bypass
 		}
 		p.Send(out)
-		got := make([]forward.Verdict, len(out))
+		got := make([]route.Verdict, len(out))
 		for i := range out {
 			got[i] = out[i].Err
 		}

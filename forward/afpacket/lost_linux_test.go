@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/pktring"
 )
@@ -34,12 +35,12 @@ func TestNoRoomForCopies(t *testing.T) {
 			}
 			switch {
 			case want[0]%2 == 1:
-				if f.Lost != forward.NotSpecified {
+				if f.Lost != route.NotSpecified {
 					t.Errorf("a small frame: %v", f.Lost)
 				}
-			case f.Lost == forward.DropNoMem:
+			case f.Lost == route.DropNoMem:
 				lost++
-			case f.Lost == forward.NotSpecified && len(f.Buf) == forward.VnetLen+14+60000:
+			case f.Lost == route.NotSpecified && len(f.Buf) == forward.VnetLen+14+60000:
 				whole++
 			default:
 				t.Errorf("a super-packet: %v, %d bytes", f.Lost, len(f.Buf))
@@ -54,7 +55,7 @@ func TestNoRoomForCopies(t *testing.T) {
 	// And with the queue empty again, all is well.
 	p.Send([]forward.Out{{Buf: frame(9, 60000), Ifindex: from}})
 	recv(t, p, &b)
-	if f := b.Frames[0]; f.Lost != forward.NotSpecified || len(f.Buf) != forward.VnetLen+14+60000 {
+	if f := b.Frames[0]; f.Lost != route.NotSpecified || len(f.Buf) != forward.VnetLen+14+60000 {
 		t.Errorf("%v, %d bytes", f.Lost, len(f.Buf))
 	}
 	p.Release(&b)

@@ -48,7 +48,7 @@ func frame(number uint32, size int) []byte {
 
 func number(b []byte) uint32 { return binary.BigEndian.Uint32(b[forward.VnetLen+14+40:]) }
 
-func open(t testing.TB, cfg Config) *Port {
+func open(t testing.TB, cfg Config) *Conn {
 	t.Helper()
 	p, err := Open(cfg)
 	if err != nil {
@@ -59,7 +59,7 @@ func open(t testing.TB, cfg Config) *Port {
 }
 
 // recv waits for the next batch that is not empty.
-func recv(t testing.TB, p *Port, b *forward.Batch) {
+func recv(t testing.TB, p *Conn, b *forward.Batch) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
 		if err := p.Recv(b, time.Second); err != nil {

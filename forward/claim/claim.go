@@ -249,12 +249,9 @@ func (s *Set) Totals() Counters {
 	return t
 }
 
-// Class says where a destination may lead: forward.Class, whose members are
+// Class says where a destination may lead: route.Class, whose members are
 // TO_* of bpf/claim.c.
 type Class uint32
-
-// Elsewhere is the class of what has been told none.
-const Elsewhere Class = 8
 
 // classed is a destination that the maps hold.
 type classed struct {
@@ -303,13 +300,6 @@ func (s *Set) count(inTrie, had bool) {
 	default:
 		s.hosts++
 	}
-}
-
-// Classes is how many destinations the maps hold.
-func (s *Set) Classes() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.classes)
 }
 
 func lpmKey(p netip.Prefix) bpfLpmkey {

@@ -7,6 +7,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // addForeign puts somebody else's program, which lets everything pass, into the
@@ -142,5 +144,47 @@ func TestSweep(t *testing.T) {
 	}
 	if err := Sweep(1 << 20); err != nil {
 		t.Errorf("no such interface: %v", err)
+	}
+}
+
+// What a predecessor in another mode left goes at the start, from the interfaces
+// that are ours and from no others; the program of the new mode stands alone then.
+func TestSweepEarlierMode(t *testing.T) {
+	namespace(t)
+	alone, shared, others := veth(t, "a"), veth(t, "b"), veth(t, "c")
+	dead := load(t)
+	dead.SetMode(Clsact)
+	for _, e := range []*end{alone, shared, others} {
+		forward(t, dead, e, 10)
+	}
+	addForeign(t, shared, netlink.HANDLE_MIN_EGRESS, 1, 1)
+	clear(dead.claims) // kill -9: no Release
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	asked := map[int]bool{}
+	if err := SweepAll(func(ifindex int) bool {
+		asked[ifindex] = true
+		return ifindex != int(others.index)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(asked) != 3 {
+		t.Errorf("asked about %v", asked)
+	}
+	expect(t, alone, "swept")
+	expect(t, shared, "swept beside a stranger", "clsact", "foreign pref 1 handle 1")
+	expect(t, others, "not ours", "clsact", "parp_claim pref 1 handle 1")
+
+	s := load(t)
+	r, k := openRing(t, s, 64), openKernel(t, alone, unix.ETH_P_IP)
+	slot := forward(t, s, alone, 10)
+	if s.Mode() == Clsact {
+		nstest.Skip(t, "no TCX here")
+	}
+	expect(t, alone, "claimed anew", "TCXIngress")
+	alone.put(t, packet(alone.mac, "203.0.113.9"))
+	if a, b := drain(r, s, slot), len(k.got(t)); a != 1 || b != 0 {
+		t.Errorf("%d in the ring, %d in the kernel", a, b)
 	}
 }

@@ -136,8 +136,8 @@ func TestManyAddresses(t *testing.T) {
 		}
 	}
 	e.put(t, packet(e.mac, address(n-1).String()))
-	if drain(r, s, slot) != 1 || s.Classes() != 1 {
-		t.Errorf("%d destinations are left", s.Classes())
+	if drain(r, s, slot) != 1 || len(s.classes) != 1 {
+		t.Errorf("%d destinations are left", len(s.classes))
 	}
 }
 

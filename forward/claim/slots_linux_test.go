@@ -42,6 +42,13 @@ func TestSlotIsUsedAgain(t *testing.T) {
 	if after := s.Totals(); after.Admitted != before.Admitted+quota || after.Policed != before.Policed+200 {
 		t.Errorf("totals %+v, %+v before", after, before)
 	}
+	before = s.Totals()
+	if err := s.DeletePort(next.index); err != nil {
+		t.Error(err)
+	}
+	if after := s.Totals(); after != before {
+		t.Errorf("the second of a slot: totals %+v, %+v before it went", after, before)
+	}
 }
 
 func TestAllSlots(t *testing.T) {

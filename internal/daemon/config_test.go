@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/wire"
 )
@@ -51,8 +51,8 @@ func TestValidate(t *testing.T) {
 func TestRoles(t *testing.T) {
 	d := newBench(t, nil)
 	p := netip.MustParsePrefix("10.0.0.0/8")
-	d.builder.SetRoutes(forward.TableMain, p, []forward.Route{{Type: forward.RouteUnicast,
-		Nexthops: []forward.Nexthop{{Ifindex: 7}, {Ifindex: 8}, {Ifindex: 9}}}})
+	d.builder.SetRoutes(route.TableMain, p, []route.Route{{Type: route.TypeUnicast,
+		Nexthops: []route.Nexthop{{Ifindex: 7}, {Ifindex: 8}, {Ifindex: 9}}}})
 	eth := func(index int, name string) netstate.Link {
 		return netstate.Link{Index: index, Name: name, Type: unix.ARPHRD_ETHER, AddrLen: 6, Flags: unix.IFF_UP}
 	}
@@ -103,7 +103,7 @@ func TestLinkLayers(t *testing.T) {
 		if got, left := d.roleOf(&c.link), d.leftAlone(&c.link); got != c.role || (left == "") != (c.left == "") || !strings.Contains(left, c.left) {
 			t.Errorf("%s: %v, left because %q", c.name, got, left)
 		}
-		if got := d.wants(&c.link, &port{role: c.role}).link.Flags&forward.LinkReceiveOnly != 0; got != c.link.Multipoint {
+		if got := d.wants(&c.link, &port{role: c.role}).link.Flags&route.LinkReceiveOnly != 0; got != c.link.Multipoint {
 			t.Errorf("%s: only received from: %v", c.name, got)
 		}
 	}
@@ -145,7 +145,7 @@ func TestLeftAlone(t *testing.T) {
 }
 
 func TestConvertNeighbour(t *testing.T) {
-	for state, want := range map[netstate.NeighState]*forward.Neighbour{
+	for state, want := range map[netstate.NeighState]*route.Neighbour{
 		unix.NUD_REACHABLE:  {Valid: true},
 		unix.NUD_STALE:      {Valid: true, Stale: true},
 		unix.NUD_PERMANENT:  {Valid: true, Fixed: true},
@@ -194,7 +194,7 @@ func TestConvertRules(t *testing.T) {
 	}
 	got := rule(&netstate.Rule{DSCP: 46, DSCPMask: 63, IPProto: 6, DPort: netstate.PortRange{First: 80, Last: 81, Mask: 0},
 		SuppressPrefixLen: -1, SuppressGroup: 3, UIDs: netstate.UIDRange{Last: 9, Set: true}})
-	want := forward.Rule{DSCP: 0xb8, DSCPMask: 0xfc, Proto: 6, DPort: forward.PortMatch{Low: 80, High: 81}, SuppressPrefixLen: -1, SuppressByGroup: true, SuppressGroup: 3}
+	want := route.Rule{DSCP: 0xb8, DSCPMask: 0xfc, Proto: 6, DPort: route.PortMatch{Low: 80, High: 81}, SuppressPrefixLen: -1, SuppressByGroup: true, SuppressGroup: 3}
 	if got != want {
 		t.Errorf("%+v", got)
 	}

@@ -10,6 +10,7 @@ import (
 	"proxyarpd/capture"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/control"
 )
 
@@ -104,7 +105,7 @@ func (s sources) AttachWatch(fd int, mark uint32, snap int) error {
 	return s.d.eng.AttachWatch(fd, mark, snap)
 }
 
-func (s sources) Table() *forward.Table {
+func (s sources) Table() *route.Table {
 	if !s.d.eng.Forwards() {
 		return nil
 	}

@@ -3,13 +3,13 @@ package daemon
 import (
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 )
 
 // neighbour says of a kernel entry what the datapath needs.
-func neighbour(n *netstate.Neighbour) *forward.Neighbour {
-	return &forward.Neighbour{
+func neighbour(n *netstate.Neighbour) *route.Neighbour {
+	return &route.Neighbour{
 		MAC:    n.MAC,
 		Valid:  n.State.Valid() && n.HasMAC,
 		Stale:  n.State&unix.NUD_STALE != 0,
@@ -21,17 +21,17 @@ func neighbour(n *netstate.Neighbour) *forward.Neighbour {
 // routeScratch is what routes are turned in, again and again: a full table is
 // a million of them, and the builder keeps copies.
 type routeScratch struct {
-	routes   []forward.Route
-	nexthops []forward.Nexthop
+	routes   []route.Route
+	nexthops []route.Nexthop
 }
 
 // convert gives a table's routes for one prefix, until the next call.
-func (s *routeScratch) convert(set *netstate.RouteSet) []forward.Route {
+func (s *routeScratch) convert(set *netstate.RouteSet) []route.Route {
 	s.routes, s.nexthops = s.routes[:0], s.nexthops[:0]
 	for i := range set.Routes {
 		r := &set.Routes[i]
-		f := forward.Route{
-			Table: r.Table, Type: forward.RouteType(r.Type), Protocol: uint8(r.Protocol),
+		f := route.Route{
+			Table: r.Table, Type: route.Type(r.Type), Protocol: uint8(r.Protocol),
 			Scope: uint8(r.Scope), TOS: r.TOS, Metric: r.Priority, MTU: int(r.MTU), Source: r.PrefSrc,
 			Object: r.NHID != 0, Nexthops: s.usable(r),
 		}
@@ -45,22 +45,22 @@ func (s *routeScratch) convert(set *netstate.RouteSet) []forward.Route {
 
 // usable leaves out nexthops that are dead, or without carrier where that counts
 // as dead: the kernel says so by one flag.
-func (s *routeScratch) usable(r *netstate.Route) []forward.Nexthop {
+func (s *routeScratch) usable(r *netstate.Route) []route.Nexthop {
 	first := len(s.nexthops)
 	for _, nh := range r.Nexthops {
 		if nh.Flags&unix.RTNH_F_DEAD == 0 {
-			s.nexthops = append(s.nexthops, forward.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight, Encap: nh.Encap != 0})
+			s.nexthops = append(s.nexthops, route.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight, Encap: nh.Encap != 0})
 		}
 	}
 	return s.nexthops[first:]
 }
 
 // addresses says of an interface's addresses what the datapath needs.
-func addresses(set *netstate.AddressSet) []forward.Address {
-	all := make([]forward.Address, 0, len(set.Addresses))
+func addresses(set *netstate.AddressSet) []route.Address {
+	all := make([]route.Address, 0, len(set.Addresses))
 	for i := range set.Addresses {
 		a := &set.Addresses[i]
-		all = append(all, forward.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
+		all = append(all, route.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
 			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
 	}
 	return all
@@ -70,13 +70,13 @@ func addresses(set *netstate.AddressSet) []forward.Address {
 // mark, come from no tunnel's metadata and from no interface of a VRF, and count
 // as user 0's (sock_net_uid in include/net/sock.h). In the kernel netfilter may
 // give them a mark, and the device they came by a tunnel's metadata.
-func rule(r *netstate.Rule) forward.Rule {
-	return forward.Rule{
-		Priority: r.Priority, Action: forward.RuleAction(r.Action), Table: r.Table, Goto: r.Goto,
+func rule(r *netstate.Rule) route.Rule {
+	return route.Rule{
+		Priority: r.Priority, Action: route.RuleAction(r.Action), Table: r.Table, Goto: r.Goto,
 		From: r.From, To: r.To, IIF: r.IIF, TOS: r.TOS, Invert: r.Invert,
 		DSCP: r.DSCP << 2, DSCPMask: r.DSCPMask << 2, Proto: r.IPProto,
-		SPort:             forward.PortMatch{Low: r.SPort.First, High: r.SPort.Last, Mask: r.SPort.Mask},
-		DPort:             forward.PortMatch{Low: r.DPort.First, High: r.DPort.Last, Mask: r.DPort.Mask},
+		SPort:             route.PortMatch{Low: r.SPort.First, High: r.SPort.Last, Mask: r.SPort.Mask},
+		DPort:             route.PortMatch{Low: r.DPort.First, High: r.DPort.Last, Mask: r.DPort.Mask},
 		Undecided:         r.Mask != 0 || r.Unsupported(),
 		Never:             r.OIF != "" || r.Mark&r.Mask != 0 || r.L3MDev || r.UIDs.Set && r.UIDs.First > 0 || r.Unsupported(),
 		SuppressPrefixLen: int(r.SuppressPrefixLen), SuppressByGroup: r.SuppressGroup >= 0, SuppressGroup: uint32(max(r.SuppressGroup, 0)),
@@ -84,8 +84,8 @@ func rule(r *netstate.Rule) forward.Rule {
 }
 
 // rules gives policy rules as the datapath wants them.
-func rules(set *netstate.RuleSet) []forward.Rule {
-	all := make([]forward.Rule, 0, len(set.Rules))
+func rules(set *netstate.RuleSet) []route.Rule {
+	all := make([]route.Rule, 0, len(set.Rules))
 	for i := range set.Rules {
 		all = append(all, rule(&set.Rules[i]))
 	}

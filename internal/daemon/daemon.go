@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/control"
 	"proxyarpd/internal/descriptors"
 	"proxyarpd/internal/engine"
@@ -206,7 +206,7 @@ func (d *Daemon) lookup(ifindex int) (policy *arpd.Policy, ours bool) {
 func (d *Daemon) newOwner(ctx context.Context, hangup <-chan os.Signal) *owner {
 	o := &owner{
 		cfg: &d.cfg, log: d.log, began: d.began, life: ctx,
-		eng: d.eng, builder: forward.NewBuilder(forward.Policy{Transit: d.cfg.Transit, Copies: !d.eng.Decides(), Punt: d.cfg.Punt}),
+		eng: d.eng, builder: route.NewBuilder(route.Policy{Transit: d.cfg.Transit, Copies: !d.eng.Decides(), Punt: d.cfg.Punt}),
 		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, hangup: hangup,
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
 		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},

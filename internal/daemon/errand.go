@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/macs"
@@ -86,7 +86,7 @@ type beginErrand struct {
 
 type begun struct {
 	beginErrand
-	host    forward.HostConf
+	host    route.HostConf
 	all     devConf
 	found   []hostpolicy.Finding
 	swept   error
@@ -94,7 +94,7 @@ type begun struct {
 }
 
 func (e beginErrand) do(h *hands) outcome {
-	b := begun{beginErrand: e, host: readHostConf(forward.DefaultHostConf)}
+	b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf)}
 	b.all, _ = readDevConf("all", kernelConf.dev) // read again in a moment
 	if h.eng.Decides() {
 		if err := claim.SweepAll(func(ifindex int) bool { return e.serve[ifindex] }); err != nil {
@@ -225,7 +225,7 @@ func (e rulesErrand) do(*hands) outcome {
 // readErrand reads settings.
 type readErrand struct {
 	host, all bool // those that count for all
-	knownHost forward.HostConf
+	knownHost route.HostConf
 	knownAll  devConf
 	ifs       []readInterface
 	last      int       // the tick's place behind it, when all could be read

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 )
 
@@ -30,7 +30,7 @@ const (
 // responder's goroutine, and writes on one of its own, by a socket of its own,
 // for each write waits for the RTNL lock.
 type learner struct {
-	table  *atomic.Pointer[forward.Table]
+	table  *atomic.Pointer[route.Table]
 	behind func() bool
 	write  func(ifindex int, ip netip.Addr, mac [6]byte) (written bool, err error)
 	log    *slog.Logger
@@ -61,18 +61,18 @@ const (
 // lessonOf is the policy: what arp_process (net/ipv4/arp.c) asks before it calls
 // neigh_event_ns, and what that leaves alone. The host's own and broadcast
 // addresses are nobody's, whatever accept_local says.
-func lessonOf(t *forward.Table, a arpd.Asker) lesson {
+func lessonOf(t *route.Table, a arpd.Asker) lesson {
 	if t == nil {
 		return lessonRefused
 	}
 	in := t.Link(int32(a.Index))
-	if in == nil || in.Flags&forward.LinkNoARP != 0 {
+	if in == nil || in.Flags&route.LinkNoARP != 0 {
 		return lessonRefused
 	}
 	if n := in.Neighbour(a.IP); n != nil && (n.Fixed || n.Valid && n.MAC == a.MAC) {
 		return lessonKnown
 	}
-	if t.Class(a.IP)&forward.ToLocal != 0 || !t.Routed(a.IP, a.Target, in, exitOf(t, a)) {
+	if t.Class(a.IP)&route.ToLocal != 0 || !t.Routed(a.IP, a.Target, in, exitOf(t, a)) {
 		return lessonRefused
 	}
 	return lessonNew
@@ -81,9 +81,9 @@ func lessonOf(t *forward.Table, a arpd.Asker) lesson {
 // exitOf is the interface that leads to what was asked for. A gateway needs no
 // route; the kernel takes lo where it has no way out (fib_validate_source in
 // net/ipv4/fib_frontend.c).
-func exitOf(t *forward.Table, a arpd.Asker) int32 {
+func exitOf(t *route.Table, a arpd.Asker) int32 {
 	const lo = 1
-	if r := t.Lookup(a.Target, a.IP, int32(a.Index), 0); r != nil && r.Type == forward.RouteUnicast {
+	if r := t.Lookup(a.Target, a.IP, int32(a.Index), 0); r != nil && r.Type == route.TypeUnicast {
 		if nh := t.SelectFor(r, a.IP, a.Target); nh != nil {
 			return nh.Ifindex
 		}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -23,20 +23,20 @@ var (
 
 // learningTable has interface 7, with a route to 10.65.0.0/24 and what is in
 // neighbours, and 8, with one to 10.66.0.0/24; 10.65.0.99 is the host's.
-func learningTable(change func(*forward.Link), neighbours map[string]*forward.Neighbour) *forward.Table {
-	b := forward.NewBuilder(forward.Policy{})
-	route := func(table uint32, typ forward.RouteType, prefix string, ifindex int32) {
-		b.SetRoutes(table, netip.MustParsePrefix(prefix), []forward.Route{{Table: table, Type: typ,
-			Nexthops: []forward.Nexthop{{Ifindex: ifindex, Weight: 1}}}})
+func learningTable(change func(*route.Link), neighbours map[string]*route.Neighbour) *route.Table {
+	b := route.NewBuilder(route.Policy{})
+	add := func(table uint32, typ route.Type, prefix string, ifindex int32) {
+		b.SetRoutes(table, netip.MustParsePrefix(prefix), []route.Route{{Table: table, Type: typ,
+			Nexthops: []route.Nexthop{{Ifindex: ifindex, Weight: 1}}}})
 	}
-	route(forward.TableMain, forward.RouteUnicast, "10.65.0.0/24", 7)
-	route(forward.TableMain, forward.RouteUnicast, "0.5.0.0/24", 7)
-	route(forward.TableMain, forward.RouteUnicast, "10.66.0.0/24", 8)
-	route(forward.TableMain, forward.RouteBlackhole, "10.67.0.0/24", 0)
-	route(forward.TableLocal, forward.RouteLocal, "10.65.0.99/32", 1)
-	route(forward.TableLocal, forward.RouteBroadcast, "10.65.0.255/32", 7)
+	add(route.TableMain, route.TypeUnicast, "10.65.0.0/24", 7)
+	add(route.TableMain, route.TypeUnicast, "0.5.0.0/24", 7)
+	add(route.TableMain, route.TypeUnicast, "10.66.0.0/24", 8)
+	add(route.TableMain, route.TypeBlackhole, "10.67.0.0/24", 0)
+	add(route.TableLocal, route.TypeLocal, "10.65.0.99/32", 1)
+	add(route.TableLocal, route.TypeBroadcast, "10.65.0.255/32", 7)
 	for _, ifindex := range []int32{7, 8} {
-		l := forward.Link{Ifindex: ifindex, Flags: forward.LinkUp | forward.LinkEthernet | forward.LinkWorkload}
+		l := route.Link{Ifindex: ifindex, Flags: route.LinkUp | route.LinkEthernet | route.LinkWorkload}
 		l.Conf.RPFilter = 1
 		if change != nil {
 			change(&l)
@@ -55,7 +55,7 @@ func asker(ip string) arpd.Asker {
 
 // TestLessons is when the neighbour table learns from who asks, and when not.
 func TestLessons(t *testing.T) {
-	neighbours := map[string]*forward.Neighbour{
+	neighbours := map[string]*route.Neighbour{
 		"10.65.0.10": {MAC: podMAC, Valid: true},
 		"10.65.0.11": {MAC: podMAC, Valid: true, Stale: true},
 		"10.65.0.12": {MAC: newMAC, Valid: true},
@@ -66,10 +66,10 @@ func TestLessons(t *testing.T) {
 		"10.65.0.17": {Fixed: true}, // managed, and not resolved
 		"10.66.0.18": {MAC: podMAC, Valid: true},
 	}
-	rp := func(mode uint8) func(*forward.Link) { return func(l *forward.Link) { l.Conf.RPFilter = mode } }
+	rp := func(mode uint8) func(*route.Link) { return func(l *route.Link) { l.Conf.RPFilter = mode } }
 	for _, c := range []struct {
 		name  string
-		link  func(*forward.Link)
+		link  func(*route.Link)
 		asker arpd.Asker
 		want  lesson
 	}{
@@ -92,10 +92,10 @@ func TestLessons(t *testing.T) {
 		{"routed to another interface, rp_filter 2 without an address", rp(2), asker("10.66.0.2"), lessonRefused},
 		{"the host's", nil, asker("10.65.0.99"), lessonRefused},
 		{"the host's, rp_filter 0", rp(0), asker("10.65.0.99"), lessonRefused},
-		{"the host's, accept_local", func(l *forward.Link) { l.Conf.AcceptLocal = true }, asker("10.65.0.99"), lessonRefused},
-		{"the host's, accept_local and rp_filter 0", func(l *forward.Link) { l.Conf = forward.LinkConf{AcceptLocal: true} }, asker("10.65.0.99"), lessonRefused},
+		{"the host's, accept_local", func(l *route.Link) { l.Conf.AcceptLocal = true }, asker("10.65.0.99"), lessonRefused},
+		{"the host's, accept_local and rp_filter 0", func(l *route.Link) { l.Conf = route.LinkConf{AcceptLocal: true} }, asker("10.65.0.99"), lessonRefused},
 		{"broadcast address, rp_filter 0", rp(0), asker("10.65.0.255"), lessonRefused},
-		{"device without ARP", func(l *forward.Link) { l.Flags |= forward.LinkNoARP }, asker("10.65.0.2"), lessonRefused},
+		{"device without ARP", func(l *route.Link) { l.Flags |= route.LinkNoARP }, asker("10.65.0.2"), lessonRefused},
 		{"unknown interface", nil, arpd.Asker{Index: 9, IP: netip.MustParseAddr("10.65.0.2"), MAC: podMAC, Target: gatewayAddr}, lessonRefused},
 		{"for a target that is routed", nil, arpd.Asker{Index: 7, IP: netip.MustParseAddr("10.65.0.2"), MAC: podMAC, Target: netip.MustParseAddr("10.66.0.2")}, lessonNew},
 	} {
@@ -115,7 +115,7 @@ func TestLessons(t *testing.T) {
 // testLearner writes to a channel, and is behind as long as told.
 type testLearner struct {
 	*learner
-	table  atomic.Pointer[forward.Table]
+	table  atomic.Pointer[route.Table]
 	late   atomic.Bool
 	writes chan netip.Addr
 	err    error
@@ -168,7 +168,7 @@ func TestLearnerWaitsForRoutes(t *testing.T) {
 	if got := l.next(t); got != its.IP {
 		t.Errorf("%v is learnt first", got)
 	}
-	l.table.Store(learningTable(func(link *forward.Link) { link.Conf.RPFilter = 0 }, nil))
+	l.table.Store(learningTable(func(link *route.Link) { link.Conf.RPFilter = 0 }, nil))
 	if got := l.next(t); got != early.IP {
 		t.Errorf("%v is learnt next", got)
 	}
@@ -216,7 +216,7 @@ func TestLearnerHoldsFew(t *testing.T) {
 // read is learnt anew when the kernel has forgotten them, in its order, and no other.
 func TestLearnerAgain(t *testing.T) {
 	l := newTestLearner(t)
-	l.table.Store(learningTable(func(link *forward.Link) { link.Conf.RPFilter = 0 }, nil))
+	l.table.Store(learningTable(func(link *route.Link) { link.Conf.RPFilter = 0 }, nil))
 	ask := func(index int, ip string) arpd.Asker {
 		a := asker(ip)
 		a.Index = index

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/netstate"
@@ -26,7 +26,7 @@ type owner struct {
 
 	// What it tells.
 	eng     engine.Engine
-	builder *forward.Builder
+	builder *route.Builder
 	proxy   *proxyRoutes
 	arp     policies
 	taps    links
@@ -47,7 +47,7 @@ type owner struct {
 	ready     readiness
 	links     map[int]*netstate.Link
 	ids       uint64 // of ports
-	host      forward.HostConf
+	host      route.HostConf
 	confAll   devConf
 	ports     map[int]*port
 	egress    map[int]bool // interfaces with egress rules that --bypass-policy spares

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/engine/none"
 	"proxyarpd/internal/hostpolicy"
@@ -36,12 +36,12 @@ type fakeEngine struct {
 	tables  int
 }
 
-func (e *fakeEngine) Forwards() bool         { return e.moves }
-func (e *fakeEngine) Decides() bool          { return true }
-func (e *fakeEngine) CanClaim() bool         { return e.how != claim.None }
-func (e *fakeEngine) Publish(*forward.Table) { e.tables++ }
-func (e *fakeEngine) Device() engine.Device  { return e.device }
-func (e *fakeEngine) Orphans() []int32       { return e.orphans }
+func (e *fakeEngine) Forwards() bool        { return e.moves }
+func (e *fakeEngine) Decides() bool         { return true }
+func (e *fakeEngine) CanClaim() bool        { return e.how != claim.None }
+func (e *fakeEngine) Publish(*route.Table)  { e.tables++ }
+func (e *fakeEngine) Device() engine.Device { return e.device }
+func (e *fakeEngine) Orphans() []int32      { return e.orphans }
 
 func (e *fakeEngine) SetPort(p engine.Port) (uint32, error) {
 	if e.refuse != nil {
@@ -102,7 +102,7 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 		fake: &fakeEngine{moves: cfg.Engine != EngineNone, ports: map[int32]engine.Port{}, claims: map[int32]bool{}, how: claim.TCX}}
 	b.owner = &owner{
 		cfg: &cfg, log: slog.New(slog.NewTextHandler(&b.said, nil)), life: t.Context(), eng: b.fake,
-		builder: forward.NewBuilder(forward.Policy{}), proxy: new(proxyRoutes), arp: b.responder, taps: b.captures, macs: b.record,
+		builder: route.NewBuilder(route.Policy{}), proxy: new(proxyRoutes), arp: b.responder, taps: b.captures, macs: b.record,
 		asking: new(asking), resolve: func(int32, netip.Addr) {}, links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{}, begun: func() { b.started++ },
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 )
 
@@ -346,7 +346,7 @@ func (o *owner) tellClasses() {
 	}
 	var first error
 	untold := 0
-	o.builder.UpdateClasses(func(p netip.Prefix, c forward.Class) {
+	o.builder.UpdateClasses(func(p netip.Prefix, c route.Class) {
 		if err := o.eng.SetClass(p, c); err != nil {
 			first = cmp.Or(first, err)
 			untold++

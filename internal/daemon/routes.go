@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 )
 
 // proxyRoutes answers arpd's question from the table that the datapath uses.
-type proxyRoutes struct{ table atomic.Pointer[forward.Table] }
+type proxyRoutes struct{ table atomic.Pointer[route.Table] }
 
 // Routed implements arpd.Routes. The route is the one that packets of this host
 // to the sender would take.
@@ -30,9 +30,9 @@ func (p *proxyRoutes) Proxy(target, sender netip.Addr, ifindex int) arpd.ProxyDe
 	switch {
 	case r == nil:
 		return arpd.ProxyNo
-	case r.Type == forward.RouteLocal:
+	case r.Type == route.TypeLocal:
 		return arpd.ProxyLocal
-	case r.Type != forward.RouteUnicast:
+	case r.Type != route.TypeUnicast:
 		return arpd.ProxyNo
 	}
 	if nh := t.SelectFor(r, sender, target); nh == nil || nh.Ifindex == int32(ifindex) {

@@ -5,22 +5,22 @@ import (
 	"testing"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 )
 
 // TestProxyRoutes asks as the responder does, for each request that comes.
 func TestProxyRoutes(t *testing.T) {
 	const pod, other = 7, 8
-	b := forward.NewBuilder(forward.Policy{})
+	b := route.NewBuilder(route.Policy{})
 	for _, r := range []struct {
 		prefix  string
 		ifindex int32
 	}{{"10.65.0.7/32", pod}, {"10.65.0.8/32", other}} {
 		prefix := netip.MustParsePrefix(r.prefix)
-		b.SetRoutes(forward.TableMain, prefix, []forward.Route{{Table: forward.TableMain, Type: forward.RouteUnicast,
-			Nexthops: []forward.Nexthop{{Ifindex: r.ifindex, Weight: 1}}}})
+		b.SetRoutes(route.TableMain, prefix, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
+			Nexthops: []route.Nexthop{{Ifindex: r.ifindex, Weight: 1}}}})
 	}
-	strict := forward.Link{Ifindex: pod, Name: "cali7", Flags: forward.LinkUp | forward.LinkEthernet | forward.LinkWorkload}
+	strict := route.Link{Ifindex: pod, Name: "cali7", Flags: route.LinkUp | route.LinkEthernet | route.LinkWorkload}
 	strict.Conf.RPFilter = 1
 	b.SetLink(strict)
 	var p proxyRoutes

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/netstate"
@@ -210,10 +210,10 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 		_, f.Routes = t.Size()
 	}
 	f.Rebuilt, f.Returned = s.Rebuilt, s.Returned
-	for v, n := range s.Verdicts {
-		switch {
+	for v := range route.NumVerdicts {
+		switch n := s.ByVerdict[v]; {
 		case n == 0:
-		case v.IsDrop() || v == forward.NotSpecified:
+		case v.Kind() == route.KindDrop:
 			f.Drops[v.String()] = n
 		default:
 			f.Verdicts[v.String()] = n

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/shortage"
 )
 
@@ -130,9 +130,9 @@ func readIfConf(name string, known ifConf) (ifConf, error) {
 
 // linkConf combines the settings of an interface with those of "all" as the
 // kernel does (include/linux/inetdevice.h, IN_DEV_ANDCONF and its kind).
-func (s *setting) linkConf(p *port) forward.LinkConf {
+func (s *setting) linkConf(p *port) route.LinkConf {
 	all, own, neigh := &s.all, &p.conf.dev, &p.conf.neigh
-	c := forward.LinkConf{
+	c := route.LinkConf{
 		RPFilter:          max(all.rpFilter, own.rpFilter),
 		SendRedirects:     all.sendRedirects || own.sendRedirects,
 		SharedMedia:       all.sharedMedia || own.sharedMedia,
@@ -169,7 +169,7 @@ func bootSeed(known uint32) uint32 {
 	case shortage.Passing(err):
 		return known
 	case err != nil:
-		return forward.DefaultHostConf.HashSeed
+		return route.DefaultHostConf.HashSeed
 	}
 	return crc32.ChecksumIEEE(id)
 }
@@ -178,12 +178,12 @@ func bootSeed(known uint32) uint32 {
 // moment is as it was known. Settings of ICMP errors and redirects are in ticks
 // as they stand (ipv4_route_table in net/ipv4/route.c has proc_dointvec), and
 // the kernel shows them in the first network namespace only.
-func readHostConf(known forward.HostConf) forward.HostConf {
+func readHostConf(known route.HostConf) route.HostConf {
 	return hostConf(sysctls{root: sysctlIPv4}, known, tick())
 }
 
-func hostConf(s sysctls, known forward.HostConf, tick int64) forward.HostConf {
-	c, def := forward.DefaultHostConf, &forward.DefaultHostConf
+func hostConf(s sysctls, known route.HostConf, tick int64) route.HostConf {
+	c, def := route.DefaultHostConf, &route.DefaultHostConf
 	ticks := func(key string, known, def, negative int64) int64 {
 		const unread, missing = math.MinInt, math.MinInt + 1
 		switch n := s.number("route/"+key, unread, missing); {
@@ -198,8 +198,8 @@ func hostConf(s sysctls, known forward.HostConf, tick int64) forward.HostConf {
 		}
 	}
 	// Compared as unsigned: less than nothing is without end.
-	c.ErrorCost = ticks("error_cost", known.ErrorCost, def.ErrorCost, forward.MaxTime)
-	c.ErrorBurst = ticks("error_burst", known.ErrorBurst, def.ErrorBurst, forward.MaxTime)
+	c.ErrorCost = ticks("error_cost", known.ErrorCost, def.ErrorCost, route.MaxTime)
+	c.ErrorBurst = ticks("error_burst", known.ErrorBurst, def.ErrorBurst, route.MaxTime)
 	// Less than nothing is over at once.
 	c.RedirectLoad = ticks("redirect_load", known.RedirectLoad, def.RedirectLoad, -1)
 	c.RedirectSilence = ticks("redirect_silence", known.RedirectSilence, def.RedirectSilence, -1)

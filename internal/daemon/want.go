@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
@@ -56,7 +56,7 @@ type want struct {
 	forwards bool    // its packets are to be moved
 	take     bool    // its frames may be taken now
 	filter   engine.Port
-	link     forward.Link
+	link     route.Link
 	policy   *arpd.Policy
 
 	rules, mac, member, read bool // jobs that are due or under way
@@ -154,25 +154,25 @@ func (s *setting) filter(l *netstate.Link, p *port, aliases [2]macAddr) engine.P
 }
 
 // link describes a port to the datapath.
-func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) forward.Link {
-	d := forward.Link{Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
+func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) route.Link {
+	d := route.Link{Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
 		Aliases: aliases, Conf: s.linkConf(p)}
 	for _, f := range [...]struct {
-		flag forward.LinkFlags
+		flag route.LinkFlags
 		on   bool
 	}{
 		// Carrier, not IFF_RUNNING, for which the kernel's linkwatch takes its time:
 		// routes lead here already, and what passes by the qdisc gets through.
-		{forward.LinkUp, l.Up() && l.Flags&unix.IFF_LOWER_UP != 0},
-		{forward.LinkWorkload, p.role == roleWorkload},
-		{forward.LinkUplink, p.role == roleUplink},
-		{forward.LinkEthernet, layerOf(l) == ethernet},
-		{forward.LinkBypass, (l.Qdisc == "noqueue" || !settled(l)) && !f.egress && !s.unseen},
-		{forward.LinkNoARP, l.Flags&unix.IFF_NOARP != 0},
-		{forward.LinkKernelForwards, l.Forwards},
-		{forward.LinkLeft, p.left != nil},
-		{forward.LinkReceiveOnly, l.Multipoint},
-		{forward.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
+		{route.LinkUp, l.Up() && l.Flags&unix.IFF_LOWER_UP != 0},
+		{route.LinkWorkload, p.role == roleWorkload},
+		{route.LinkUplink, p.role == roleUplink},
+		{route.LinkEthernet, layerOf(l) == ethernet},
+		{route.LinkBypass, (l.Qdisc == "noqueue" || !settled(l)) && !f.egress && !s.unseen},
+		{route.LinkNoARP, l.Flags&unix.IFF_NOARP != 0},
+		{route.LinkKernelForwards, l.Forwards},
+		{route.LinkLeft, p.left != nil},
+		{route.LinkReceiveOnly, l.Multipoint},
+		{route.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
 	} {
 		if f.on {
 			d.Flags |= f.flag

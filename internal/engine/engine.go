@@ -12,6 +12,7 @@ import (
 
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 )
 
 // Engine moves packets, or leaves them all to the kernel. Run is called once,
@@ -24,9 +25,9 @@ type Engine interface {
 	// Run moves packets until ctx ends. What it holds then is handled first.
 	Run(ctx context.Context) error
 	// Publish has packets decided by another table from now on.
-	Publish(t *forward.Table)
+	Publish(t *route.Table)
 	// SetClass says where the destinations of a prefix may lead; see [claim.Set.SetClass].
-	SetClass(p netip.Prefix, c forward.Class) error
+	SetClass(p netip.Prefix, c route.Class) error
 	// SetTap has each packet told to somebody; nil ends that.
 	SetTap(t forward.Tap)
 	// SetMark marks what is sent from now on (SO_MARK). For any goroutine.

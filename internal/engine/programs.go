@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"net/netip"
 
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 )
 
 // PuntedTo are the verdicts of what the ring's filter leaves to the kernel for
 // another reason than that it is for the host.
-var PuntedTo = map[claim.Owner]forward.Verdict{
-	claim.Punted: forward.Punt, claim.Transit: forward.PuntTransit, claim.Translated: forward.PuntFlow,
-	claim.Upper: forward.PuntUpper, claim.GSO: forward.PuntGSO,
+var PuntedTo = map[claim.Owner]route.Verdict{
+	claim.Punted: route.Punt, claim.Transit: route.PuntTransit, claim.Translated: route.PuntFlow,
+	claim.Upper: route.PuntUpper, claim.GSO: route.PuntGSO,
 }
 
 // Programs implements [Ports] by the eBPF programs, where there are any.
@@ -115,7 +115,7 @@ func (p *Programs) Counters(ifindex int32) claim.Counters {
 }
 
 // SetClass implements [Engine] for those whose filter decides.
-func (p *Programs) SetClass(prefix netip.Prefix, c forward.Class) error {
+func (p *Programs) SetClass(prefix netip.Prefix, c route.Class) error {
 	if p.set == nil {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 	"proxyarpd/capture"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 )
 
@@ -35,7 +36,7 @@ type Sources interface {
 	// The error is claim.ErrNotSupported where there is no eBPF.
 	AttachWatch(fd int, mark uint32, snap int) error
 	// Table is what the datapath goes by; nil if nothing is forwarded.
-	Table() *forward.Table
+	Table() *route.Table
 	// Counters are an interface's, and Translated reports whether the kernel
 	// translates the addresses of an IPv4 packet's flow: they are asked only
 	// while the filter of AttachWatch is attached and there is a Table.

@@ -19,6 +19,7 @@ import (
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/wire"
 )
@@ -46,7 +47,7 @@ type nothing struct{}
 func (nothing) SetTaps(forward.Tap, arpd.Tap)      {}
 func (nothing) SetMark(uint32) error               { return nil }
 func (nothing) AttachWatch(int, uint32, int) error { return claim.ErrNotSupported }
-func (nothing) Table() *forward.Table              { return nil }
+func (nothing) Table() *route.Table                { return nil }
 func (nothing) Counters(int32) claim.Counters      { return claim.Counters{} }
 func (nothing) Translated([]byte) bool             { return false }
 
@@ -75,8 +76,8 @@ func udp(n int) []byte {
 
 // look is what the datapath shows of a forwarded packet.
 func look(buf []byte) *forward.Look {
-	return &forward.Look{ID: 1, Received: 1, Buf: buf, Ifindex: testPod, Ethernet: true, Verdict: forward.Forward,
-		From: &forward.Link{Ifindex: testPod, Name: "cali1"}, To: &forward.Link{Ifindex: testHost, Name: "ens192"}}
+	return &forward.Look{ID: 1, Received: 1, Buf: buf, Ifindex: testPod, Ethernet: true, Verdict: route.Forward,
+		From: &route.Link{Ifindex: testPod, Name: "cali1"}, To: &route.Link{Ifindex: testHost, Name: "ens192"}}
 }
 
 // TestLookNoAllocations: the datapath is not to allocate for a capture, whether
@@ -146,7 +147,7 @@ func BenchmarkStream(b *testing.B) {
 	s := join(b, h, capture.Request{Interfaces: []string{"any"}, Snap: 96})
 	w := newStream(s, h, nil)
 	k := look(udp(1486))
-	k.Neighbour = &forward.Neighbour{Valid: true}
+	k.Neighbour = &route.Neighbour{Valid: true}
 	for b.Loop() {
 		h.Look(k)
 		w.fill()

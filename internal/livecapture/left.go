@@ -3,8 +3,8 @@ package livecapture
 import (
 	"golang.org/x/sys/unix"
 
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
@@ -18,31 +18,31 @@ func leftToKernel(src Sources, s *pktring.Slot) (verdict uint8, known bool) {
 	}
 	ours := table.Link(s.Ifindex)
 	switch {
-	case ours == nil || ours.Flags&(forward.LinkWorkload|forward.LinkUplink) == 0:
+	case ours == nil || ours.Flags&(route.LinkWorkload|route.LinkUplink) == 0:
 		return 0, false
 	case s.PktType == unix.PACKET_OUTGOING:
-		return uint8(forward.Local), true
+		return uint8(route.Local), true
 	case s.Tagged && s.TCI&pktring.VLANID != 0:
-		return uint8(forward.IgnoreTagged), true
+		return uint8(route.IgnoreTagged), true
 	}
 	ip := s.Data
 	if s.Hatype == unix.ARPHRD_ETHER {
 		eth := wire.Ethernet(s.Data)
 		if !eth.Valid() {
-			return uint8(forward.DropPktTooSmall), true
+			return uint8(route.DropPktTooSmall), true
 		}
 		if eth.Type() != wire.EtherTypeIPv4 {
-			return uint8(forward.IgnoreProto), true
+			return uint8(route.IgnoreProto), true
 		}
 		ip = eth.Payload()
 	}
 	switch {
 	case s.PktType == unix.PACKET_OTHERHOST:
-		return uint8(forward.DropOtherHost), true
+		return uint8(route.DropOtherHost), true
 	case s.PktType != unix.PACKET_HOST:
-		return uint8(forward.IgnoreType), true
+		return uint8(route.IgnoreType), true
 	case len(ip) < wire.IPv4MinLen:
-		return uint8(forward.Local), true
+		return uint8(route.Local), true
 	}
 	return uint8(ownerOf(src, table, ip, ours, s)), true
 }
@@ -50,19 +50,19 @@ func leftToKernel(src Sources, s *pktring.Slot) (verdict uint8, known bool) {
 // ownerOf says why the ring's filter left a packet to the kernel. What is ours by
 // the tables may have been left for what only the filter sees, or have been
 // refused because its interface held its share of the ring.
-func ownerOf(src Sources, table *forward.Table, ip []byte, in *forward.Link, s *pktring.Slot) forward.Verdict {
+func ownerOf(src Sources, table *route.Table, ip []byte, in *route.Link, s *pktring.Slot) route.Verdict {
 	owner := table.Owner(ip, in)
-	if owner != forward.NotSpecified {
+	if owner != route.NotSpecified {
 		return owner
 	}
 	left := src.Counters(in.Ifindex).Left
 	switch {
 	case in.KernelForwards() && src.Translated(ip):
-		return forward.PuntFlow
+		return route.PuntFlow
 	case in.KernelForwards() && left[claim.GSO] > 0 && s.Len > in.MTU+wire.EthernetLen:
-		return forward.PuntGSO
+		return route.PuntGSO
 	case !in.KernelForwards() && !in.Workload() && left[claim.Upper] > 0:
-		return forward.PuntUpper
+		return route.PuntUpper
 	}
-	return forward.DropRateLimit
+	return route.DropRateLimit
 }

@@ -11,6 +11,7 @@ import (
 	"proxyarpd/capture"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
@@ -26,12 +27,12 @@ const (
 // host are Sources with a table, and with what the programs counted.
 type host struct {
 	nothing
-	table      *forward.Table
+	table      *route.Table
 	left       map[claim.Owner]uint64
 	translated bool
 }
 
-func (h *host) Table() *forward.Table { return h.table }
+func (h *host) Table() *route.Table { return h.table }
 
 func (h *host) Counters(int32) (c claim.Counters) {
 	for o, n := range h.left {
@@ -43,21 +44,21 @@ func (h *host) Counters(int32) (c claim.Counters) {
 func (h *host) Translated([]byte) bool { return h.translated }
 
 func newHost() *host {
-	b := forward.NewBuilder(forward.Policy{Punt: []netip.Prefix{netip.MustParsePrefix("10.65.1.99/32")}})
-	up := forward.LinkUp | forward.LinkEthernet
-	b.SetLink(forward.Link{Ifindex: testPod, Name: "cali1", MTU: 1500, Flags: up | forward.LinkWorkload})
-	b.SetLink(forward.Link{Ifindex: testHost, Name: "ens192", MTU: 1500, Flags: up | forward.LinkUplink})
-	b.SetLink(forward.Link{Ifindex: kernelPod, Name: "cali2", MTU: 1500, Flags: up | forward.LinkWorkload | forward.LinkKernelForwards})
-	b.SetLink(forward.Link{Ifindex: kernelUp, Name: "ens193", MTU: 1500, Flags: up | forward.LinkUplink | forward.LinkKernelForwards})
-	b.SetLink(forward.Link{Ifindex: tunnel, Name: "wg0", MTU: 1420, Flags: forward.LinkUp | forward.LinkUplink})
-	b.SetLink(forward.Link{Ifindex: other, Name: "lxc", MTU: 1500, Flags: up})
-	route := func(table uint32, prefix string, kind forward.RouteType, dev int32) {
+	b := route.NewBuilder(route.Policy{Punt: []netip.Prefix{netip.MustParsePrefix("10.65.1.99/32")}})
+	up := route.LinkUp | route.LinkEthernet
+	b.SetLink(route.Link{Ifindex: testPod, Name: "cali1", MTU: 1500, Flags: up | route.LinkWorkload})
+	b.SetLink(route.Link{Ifindex: testHost, Name: "ens192", MTU: 1500, Flags: up | route.LinkUplink})
+	b.SetLink(route.Link{Ifindex: kernelPod, Name: "cali2", MTU: 1500, Flags: up | route.LinkWorkload | route.LinkKernelForwards})
+	b.SetLink(route.Link{Ifindex: kernelUp, Name: "ens193", MTU: 1500, Flags: up | route.LinkUplink | route.LinkKernelForwards})
+	b.SetLink(route.Link{Ifindex: tunnel, Name: "wg0", MTU: 1420, Flags: route.LinkUp | route.LinkUplink})
+	b.SetLink(route.Link{Ifindex: other, Name: "lxc", MTU: 1500, Flags: up})
+	add := func(table uint32, prefix string, kind route.Type, dev int32) {
 		p := netip.MustParsePrefix(prefix)
-		b.SetRoutes(table, p, []forward.Route{{Table: table, Type: kind, Nexthops: []forward.Nexthop{{Ifindex: dev, Weight: 1}}}})
+		b.SetRoutes(table, p, []route.Route{{Table: table, Type: kind, Nexthops: []route.Nexthop{{Ifindex: dev, Weight: 1}}}})
 	}
-	route(forward.TableMain, "10.65.0.2/32", forward.RouteUnicast, testPod)
-	route(forward.TableMain, "10.65.1.0/24", forward.RouteUnicast, testHost)
-	route(forward.TableLocal, "10.65.1.32/32", forward.RouteLocal, testHost)
+	add(route.TableMain, "10.65.0.2/32", route.TypeUnicast, testPod)
+	add(route.TableMain, "10.65.1.0/24", route.TypeUnicast, testHost)
+	add(route.TableLocal, "10.65.1.32/32", route.TypeLocal, testHost)
 	return &host{table: b.Publish(), left: map[claim.Owner]uint64{}}
 }
 
@@ -105,36 +106,36 @@ func TestLeftToKernel(t *testing.T) {
 		"nothing is forwarded":       {&host{}, slot(testPod, there), unknown},
 		"no interface of ours":       {plain, slot(other, there), unknown},
 		"an interface we don't know": {plain, slot(99, there), unknown},
-		"the host's own":             {plain, slot(testPod, there, as(unix.PACKET_OUTGOING)), int(forward.Local)},
-		"of a VLAN":                  {plain, slot(testPod, there, tag(5)), int(forward.IgnoreTagged)},
-		"of a VLAN, to others":       {plain, slot(testPod, there, tag(5), as(unix.PACKET_OTHERHOST)), int(forward.IgnoreTagged)},
-		"of a priority alone":        {plain, slot(testPod, here, tag(7<<13)), int(forward.Local)},
-		"short":                      {plain, slot(testPod, there[:13]), int(forward.DropPktTooSmall)},
-		"no IPv4":                    {plain, slot(testPod, arp), int(forward.IgnoreProto)},
-		"no IPv4, to others":         {plain, slot(testPod, arp, as(unix.PACKET_OTHERHOST)), int(forward.IgnoreProto)},
-		"to others":                  {plain, slot(testPod, there, as(unix.PACKET_OTHERHOST)), int(forward.DropOtherHost)},
-		"to all":                     {plain, slot(testPod, there, as(unix.PACKET_BROADCAST)), int(forward.IgnoreType)},
-		"to a group":                 {plain, slot(testPod, there, as(unix.PACKET_MULTICAST)), int(forward.IgnoreType)},
-		"no whole header":            {plain, slot(testPod, there[:33]), int(forward.Local)},
-		"to the host":                {plain, slot(testPod, here), int(forward.Local)},
-		"to the host, no Ethernet":   {plain, slot(tunnel, here, bare), int(forward.Local)},
-		"to --punt":                  {plain, slot(testPod, frame("10.65.1.99")), int(forward.Punt)},
-		"in transit":                 {plain, slot(kernelUp, there), int(forward.PuntTransit)},
-		"over the share":             {plain, slot(testPod, there), int(forward.DropRateLimit)},
-		"over the share, tunnel":     {plain, slot(tunnel, frame("10.65.0.2"), bare), int(forward.DropRateLimit)},
-		"translated":                 {nat, slot(kernelPod, there), int(forward.PuntFlow)},
-		"translated, but not there":  {nat, slot(testPod, there), int(forward.DropRateLimit)},
-		"super-packet":               {gso, slot(kernelPod, there, long(1515)), int(forward.PuntGSO)},
-		"as long as may be":          {gso, slot(kernelPod, there, long(1514)), int(forward.DropRateLimit)},
-		"super-packet, not there":    {gso, slot(testPod, there, long(1515)), int(forward.DropRateLimit)},
-		"super-packet, none counted": {plain, slot(kernelPod, there, long(1515)), int(forward.DropRateLimit)},
-		"of an upper device":         {upper, slot(testHost, frame("10.65.0.2")), int(forward.PuntUpper)},
-		"upper, of a workload":       {upper, slot(testPod, there), int(forward.DropRateLimit)},
-		"upper, the kernel forwards": {upper, slot(kernelUp, frame("10.65.0.2")), int(forward.DropRateLimit)},
+		"the host's own":             {plain, slot(testPod, there, as(unix.PACKET_OUTGOING)), int(route.Local)},
+		"of a VLAN":                  {plain, slot(testPod, there, tag(5)), int(route.IgnoreTagged)},
+		"of a VLAN, to others":       {plain, slot(testPod, there, tag(5), as(unix.PACKET_OTHERHOST)), int(route.IgnoreTagged)},
+		"of a priority alone":        {plain, slot(testPod, here, tag(7<<13)), int(route.Local)},
+		"short":                      {plain, slot(testPod, there[:13]), int(route.DropPktTooSmall)},
+		"no IPv4":                    {plain, slot(testPod, arp), int(route.IgnoreProto)},
+		"no IPv4, to others":         {plain, slot(testPod, arp, as(unix.PACKET_OTHERHOST)), int(route.IgnoreProto)},
+		"to others":                  {plain, slot(testPod, there, as(unix.PACKET_OTHERHOST)), int(route.DropOtherHost)},
+		"to all":                     {plain, slot(testPod, there, as(unix.PACKET_BROADCAST)), int(route.IgnoreType)},
+		"to a group":                 {plain, slot(testPod, there, as(unix.PACKET_MULTICAST)), int(route.IgnoreType)},
+		"no whole header":            {plain, slot(testPod, there[:33]), int(route.Local)},
+		"to the host":                {plain, slot(testPod, here), int(route.Local)},
+		"to the host, no Ethernet":   {plain, slot(tunnel, here, bare), int(route.Local)},
+		"to --punt":                  {plain, slot(testPod, frame("10.65.1.99")), int(route.Punt)},
+		"in transit":                 {plain, slot(kernelUp, there), int(route.PuntTransit)},
+		"over the share":             {plain, slot(testPod, there), int(route.DropRateLimit)},
+		"over the share, tunnel":     {plain, slot(tunnel, frame("10.65.0.2"), bare), int(route.DropRateLimit)},
+		"translated":                 {nat, slot(kernelPod, there), int(route.PuntFlow)},
+		"translated, but not there":  {nat, slot(testPod, there), int(route.DropRateLimit)},
+		"super-packet":               {gso, slot(kernelPod, there, long(1515)), int(route.PuntGSO)},
+		"as long as may be":          {gso, slot(kernelPod, there, long(1514)), int(route.DropRateLimit)},
+		"super-packet, not there":    {gso, slot(testPod, there, long(1515)), int(route.DropRateLimit)},
+		"super-packet, none counted": {plain, slot(kernelPod, there, long(1515)), int(route.DropRateLimit)},
+		"of an upper device":         {upper, slot(testHost, frame("10.65.0.2")), int(route.PuntUpper)},
+		"upper, of a workload":       {upper, slot(testPod, there), int(route.DropRateLimit)},
+		"upper, the kernel forwards": {upper, slot(kernelUp, frame("10.65.0.2")), int(route.DropRateLimit)},
 	} {
 		v, known := leftToKernel(c.src, c.s)
 		if known != (c.want != unknown) || known && int(v) != c.want {
-			t.Errorf("%s: %v (%v)", name, forward.Verdict(v), known)
+			t.Errorf("%s: %v (%v)", name, route.Verdict(v), known)
 		}
 	}
 }
@@ -159,15 +160,15 @@ func TestHostLook(t *testing.T) {
 		none bool
 	}{
 		"to the host": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: frame("10.65.1.32"), Time: 5},
-			want: sight{known: true, ethernet: true, ifindex: testPod, received: 5, verdict: uint8(forward.Local)}},
+			want: sight{known: true, ethernet: true, ifindex: testPod, received: 5, verdict: uint8(route.Local)}},
 		"from the host": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: frame("10.65.1.2"), PktType: unix.PACKET_OUTGOING},
-			want: sight{known: true, ethernet: true, out: true, pktType: unix.PACKET_OUTGOING, ifindex: testPod, verdict: uint8(forward.Local)}},
+			want: sight{known: true, ethernet: true, out: true, pktType: unix.PACKET_OUTGOING, ifindex: testPod, verdict: uint8(route.Local)}},
 		"ARP to others": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: arp, PktType: unix.PACKET_OTHERHOST},
 			want: sight{known: true, ethernet: true, arp: true, pktType: unix.PACKET_OTHERHOST, ifindex: testPod, verdict: uint8(arpd.IgnoreOtherhost)}},
 		"ARP to the host": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: arp},
-			want: sight{known: true, ethernet: true, ifindex: testPod, verdict: uint8(forward.IgnoreProto)}},
+			want: sight{known: true, ethernet: true, ifindex: testPod, verdict: uint8(route.IgnoreProto)}},
 		"ARP to others, of a VLAN": {s: pktring.Slot{Ifindex: testPod, Hatype: unix.ARPHRD_ETHER, Data: arp, PktType: unix.PACKET_OTHERHOST, Tagged: true, TCI: 5, TPID: 0x8100},
-			want: sight{known: true, ethernet: true, pktType: unix.PACKET_OTHERHOST, ifindex: testPod, tagged: true, tci: 5, tpid: 0x8100, verdict: uint8(forward.IgnoreTagged)}},
+			want: sight{known: true, ethernet: true, pktType: unix.PACKET_OTHERHOST, ifindex: testPod, tagged: true, tci: 5, tpid: 0x8100, verdict: uint8(route.IgnoreTagged)}},
 		"none of ours": {s: pktring.Slot{Ifindex: other, Hatype: unix.ARPHRD_ETHER, Data: arp, PktType: unix.PACKET_OTHERHOST},
 			want: sight{ethernet: true, pktType: unix.PACKET_OTHERHOST, ifindex: other}},
 		"not known yet": {s: pktring.Slot{Ifindex: tunnel, Hatype: unix.ARPHRD_NONE, Data: frame("10.65.1.2")[14:]},

@@ -15,6 +15,7 @@ import (
 	"proxyarpd/capture/filter"
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
@@ -104,8 +105,8 @@ func badExpression(err error) error {
 
 // selectVerdicts works out --drops and --reason once, by verdict.
 func (s *session) selectVerdicts() {
-	for _, v := range forward.Verdicts() {
-		ok := s.selects(v.Kind(), v.String())
+	for v := range route.NumVerdicts {
+		ok := s.selects(v.Kind().String(), v.String())
 		s.verdicts[fromDatapath][v], s.verdicts[fromHost][v] = ok, ok
 	}
 	for v := range arpd.NumVerdicts {
@@ -177,7 +178,7 @@ func (s *session) wantsQueued(from source) bool {
 	if from == fromResponder {
 		return s.verdicts[from][arpd.Queued]
 	}
-	return s.verdicts[from][forward.Queue]
+	return s.verdicts[from][route.Queue]
 }
 
 func (s *session) wantsVerdict(e *sight) bool {

@@ -10,7 +10,7 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/capture"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/wire"
 )
@@ -131,7 +131,7 @@ func TestSelects(t *testing.T) {
 	}{
 		"all":            {capture.Request{}, true, true, true, true, true, true, true},
 		"drops":          {capture.Request{Drops: true}, false, true, true, false, false, true, false},
-		"a reason":       {capture.Request{Reasons: []string{forward.DropNeighFailed.String()}}, false, true, false, false, false, false, false},
+		"a reason":       {capture.Request{Reasons: []string{route.DropNeighFailed.String()}}, false, true, false, false, false, false, false},
 		"a glob":         {capture.Request{Reasons: []string{"NEIGH_*"}}, false, true, false, false, false, false, false},
 		"a kind":         {capture.Request{Reasons: []string{"forward", "answer"}}, true, false, false, false, true, false, false},
 		"drops, a kind":  {capture.Request{Drops: true, Reasons: []string{"forward"}}, false, false, false, false, false, false, false},
@@ -140,7 +140,7 @@ func TestSelects(t *testing.T) {
 		h := newHub()
 		c.req.Interfaces = []string{"any"}
 		s := join(t, h, c.req)
-		datapath := func(v forward.Verdict) bool {
+		datapath := func(v route.Verdict) bool {
 			k := look(udp(64))
 			k.Verdict, k.To = v, nil
 			h.Look(k)
@@ -155,8 +155,8 @@ func TestSelects(t *testing.T) {
 			return s.seen()[fromHost] > 0
 		}
 		for what, pair := range map[string][2]bool{
-			"forward": {datapath(forward.Forward), c.forwards}, "neighbour": {datapath(forward.DropNeighFailed), c.neigh},
-			"TTL": {datapath(forward.DropTTLExpired), c.ttl}, "queue": {datapath(forward.Queue), c.queue},
+			"forward": {datapath(route.Forward), c.forwards}, "neighbour": {datapath(route.DropNeighFailed), c.neigh},
+			"TTL": {datapath(route.DropTTLExpired), c.ttl}, "queue": {datapath(route.Queue), c.queue},
 			"ARP": {responder(arpd.Answered), c.arp}, "ARP drop": {responder(arpd.DropRateLimit), c.arpDrop}, "foreign": {own(), c.own},
 		} {
 			if pair[0] != pair[1] {
@@ -244,7 +244,7 @@ func TestWaits(t *testing.T) {
 	both := join(t, h, capture.Request{Interfaces: []string{"any"}})
 	in := join(t, h, capture.Request{Interfaces: []string{"any"}, Direction: "in"})
 	k := look(udp(64))
-	k.ID, k.Verdict = h.ID(), forward.Queue
+	k.ID, k.Verdict = h.ID(), route.Queue
 	h.Look(k)
 	late := join(t, h, capture.Request{Interfaces: []string{"cali1"}})
 	all := map[string]*session{"early": early, "drops": drops, "both": both, "in": in, "late": late}
@@ -253,7 +253,7 @@ func TestWaits(t *testing.T) {
 			t.Errorf("%s: %d packets as it begins to wait", name, n)
 		}
 	}
-	again := func(v forward.Verdict) map[string]string {
+	again := func(v route.Verdict) map[string]string {
 		k.Again, k.Verdict = true, v
 		h.Look(k)
 		got := map[string]string{}
@@ -271,9 +271,9 @@ func TestWaits(t *testing.T) {
 		}
 		return got
 	}
-	for v, want := range map[forward.Verdict]map[string]string{
-		forward.Forward:         {"early": "again", "drops": "-", "both": "-", "in": "again", "late": "new"},
-		forward.DropNeighFailed: {"early": "again", "drops": "new", "both": "again", "in": "again", "late": "new"},
+	for v, want := range map[route.Verdict]map[string]string{
+		route.Forward:         {"early": "again", "drops": "-", "both": "-", "in": "again", "late": "new"},
+		route.DropNeighFailed: {"early": "again", "drops": "new", "both": "again", "in": "again", "late": "new"},
 	} {
 		got := again(v)
 		for name := range want {

@@ -6,6 +6,7 @@ import (
 	"proxyarpd/arpd"
 	"proxyarpd/capture/filter"
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -48,7 +49,7 @@ type sight struct {
 	ethernet bool
 	tagged   bool // bore a VLAN tag that its bytes do not show
 	pktType  uint8
-	arp      bool // verdict is an arpd.Verdict, not a forward.Verdict
+	arp      bool // verdict is an arpd.Verdict, not a route.Verdict
 	verdict  uint8
 	answer   [6]byte
 	tci      uint16 // the VLAN tag
@@ -188,5 +189,5 @@ func (v *view) offer(e *sight, k *forward.Look, frame []byte, length int) {
 // seenLeaving reports whether how a packet's wait ended is told by the packet as
 // it leaves, which the session at that place is shown too.
 func (v *view) seenLeaving(i int, e *sight, k *forward.Look) bool {
-	return e.again && k != nil && k.Verdict == forward.Forward && k.To != nil && v.shows(i, k.To.Ifindex) && v.sessions[i].req.Direction != "in"
+	return e.again && k != nil && k.Verdict == route.Forward && k.To != nil && v.shows(i, k.To.Ifindex) && v.sessions[i].req.Direction != "in"
 }

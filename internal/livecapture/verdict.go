@@ -7,7 +7,7 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/capture"
-	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
@@ -23,9 +23,9 @@ func (e *event) describe(v *capture.Verdict, frame []byte) {
 		e.describeARP(v)
 		return
 	}
-	verdict := forward.Verdict(e.verdict)
-	v.Kind = verdict.Kind()
-	if v.Kind == capture.Drop || v.Kind == capture.Ignore || v.Kind == capture.Punt && verdict != forward.Punt {
+	verdict := route.Verdict(e.verdict)
+	v.Kind = verdict.Kind().String()
+	if v.Kind == capture.Drop || v.Kind == capture.Ignore || v.Kind == capture.Punt && verdict != route.Punt {
 		v.Reason = verdict.String()
 	}
 	if e.source == fromDatapath {
@@ -46,7 +46,7 @@ func (e *event) describeARP(v *capture.Verdict) {
 	}
 }
 
-func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, frame []byte) {
+func (e *event) describeForward(v *capture.Verdict, verdict route.Verdict, frame []byte) {
 	k := &e.look
 	if e.out {
 		if k.From != nil {
@@ -67,7 +67,7 @@ func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, fra
 	}
 	if k.To != nil {
 		v.Out, v.MTU = k.To.Name, k.To.MTU
-		waits := verdict == forward.Queue || verdict == forward.DropNeighFailed || verdict == forward.DropNeighQueueFull
+		waits := verdict == route.Queue || verdict == route.DropNeighFailed || verdict == route.DropNeighQueueFull
 		if k.Next.IsValid() && (waits || !ip.Valid() || k.Next != netip.AddrFrom4(ip.Dst())) {
 			v.Via = k.Next
 		}
@@ -97,7 +97,7 @@ func (e *event) describeForward(v *capture.Verdict, verdict forward.Verdict, fra
 // neighbourState is a neighbour's state in the words of ip-neighbour(8), as far
 // as the datapath tells them apart: REACHABLE stands for DELAY and PROBE too,
 // PERMANENT for NOARP and what others have learned.
-func neighbourState(n *forward.Neighbour) string {
+func neighbourState(n *route.Neighbour) string {
 	switch {
 	case n.Fixed:
 		return "PERMANENT"

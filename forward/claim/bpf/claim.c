@@ -17,7 +17,7 @@
 // disagree, and without a ring the slot stays 0 and the kernel keeps its frames.
 //
 // The decision itself is whose(), for the ring and for the captures. It is
-// forward.Owner of forward/owner.go, a test holds the one to the other.
+// Table.Owner of forward/route/owner.go, a test holds the one to the other.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -56,7 +56,7 @@ enum {
 	PORT_KERNEL_FORWARDS = 16, // forwarding is on there: the kernel takes what we leave
 };
 
-// Where a destination may lead, a set: forward.Class.
+// Where a destination may lead, a set: route.Class.
 enum {
 	TO_LOCAL = 1,
 	TO_PUNT = 2,

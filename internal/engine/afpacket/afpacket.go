@@ -15,6 +15,7 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/forward/afpacket"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/relay"
@@ -28,7 +29,7 @@ const spin = 30 * time.Microsecond
 // Engine implements [engine.Engine].
 type Engine struct {
 	*engine.Programs
-	port  *afpacket.Port
+	conn  *afpacket.Conn
 	loop  *forward.Loop
 	relay *relay.Device // nil: there is none
 }
@@ -61,10 +62,10 @@ func Open(p *engine.Programs, o forward.Options, log *slog.Logger) (_ *Engine, e
 	} else {
 		cfg.Ring.Filter = pktring.AttachIPv4
 	}
-	if e.port, err = afpacket.Open(cfg); err != nil {
+	if e.conn, err = afpacket.Open(cfg); err != nil {
 		return nil, err
 	}
-	e.loop = forward.NewLoop(e.port, o)
+	e.loop = forward.NewLoop(e.conn, o)
 	return e, nil
 }
 
@@ -95,13 +96,13 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // Publish implements [engine.Engine].
-func (e *Engine) Publish(t *forward.Table) { e.loop.Publish(t) }
+func (e *Engine) Publish(t *route.Table) { e.loop.Publish(t) }
 
 // SetTap implements [engine.Engine].
 func (e *Engine) SetTap(t forward.Tap) { e.loop.SetTap(t) }
 
 // SetMark implements [engine.Engine].
-func (e *Engine) SetMark(mark uint32) error { return e.port.SetMark(mark) }
+func (e *Engine) SetMark(mark uint32) error { return e.conn.SetMark(mark) }
 
 // Device implements [engine.Engine].
 func (e *Engine) Device() engine.Device {
@@ -122,30 +123,30 @@ func (e *Engine) AttachDevice() error {
 // Stats implements [engine.Engine]: what the datapath did, and what the ring's
 // filter and the relay counted before it.
 func (e *Engine) Stats() engine.Stats {
-	s := engine.Stats{Stats: e.loop.Counters().Read(), Rebuilt: e.port.Rebuilt()}
+	s := engine.Stats{Stats: e.loop.Counters().Read(), Rebuilt: e.conn.Rebuilt()}
 	var c claim.Counters
 	if set := e.Set(); set != nil {
 		c = set.Totals()
 	}
-	s.Verdicts[forward.DropRateLimit] += c.Policed
-	s.Verdicts[forward.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
+	s.ByVerdict[route.DropRateLimit] += c.Policed
+	s.ByVerdict[route.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
 	if e.relay != nil {
 		if dropped, err := e.relay.Dropped(); err == nil {
-			s.Verdicts[forward.DropGSO] += dropped
+			s.ByVerdict[route.DropGSO] += dropped
 		}
 	}
-	s.Verdicts[forward.Local] += c.Left[claim.Local]
-	s.Verdicts[forward.IgnoreTagged] += c.Left[claim.Tagged]
+	s.ByVerdict[route.Local] += c.Left[claim.Local]
+	s.ByVerdict[route.IgnoreTagged] += c.Left[claim.Tagged]
 	for owner, verdict := range engine.PuntedTo {
-		s.Verdicts[verdict] += c.Left[owner]
+		s.ByVerdict[verdict] += c.Left[owner]
 	}
-	s.Verdicts[forward.DropFullRing] += e.port.Drops()
+	s.ByVerdict[route.DropFullRing] += e.conn.Drops()
 	return s
 }
 
 // Close implements [engine.Engine].
 func (e *Engine) Close() error {
-	err := errors.Join(e.port.Close(), e.Programs.Close())
+	err := errors.Join(e.conn.Close(), e.Programs.Close())
 	if e.relay != nil {
 		err = errors.Join(err, e.relay.Close())
 	}

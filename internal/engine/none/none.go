@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"proxyarpd/forward"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 )
 
@@ -29,10 +30,10 @@ func (Engine) Run(ctx context.Context) error {
 }
 
 // Publish implements [engine.Engine].
-func (Engine) Publish(*forward.Table) {}
+func (Engine) Publish(*route.Table) {}
 
 // SetClass implements [engine.Engine].
-func (Engine) SetClass(netip.Prefix, forward.Class) error { return nil }
+func (Engine) SetClass(netip.Prefix, route.Class) error { return nil }
 
 // SetTap implements [engine.Engine].
 func (Engine) SetTap(forward.Tap) {}

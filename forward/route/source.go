@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"net/netip"
@@ -10,7 +10,7 @@ import (
 // this host, and with rp_filter the way back has to lead where it came from. ok
 // is false if it may not pass; onlink, that its source is a neighbour on the
 // link, for which alone redirects are sent.
-func (t *Table) validateSource(f *flow, in *Link, oif int32, r *result) (ok, onlink bool) {
+func (t *Table) validateSource(f *flow, in *Link, oif int32, d *Decision) (ok, onlink bool) {
 	mode := in.Conf.RPFilter
 	if mode == 0 && (in.Ifindex != oif || !in.Conf.SendRedirects) {
 		if in.Conf.AcceptLocal || t.customRules || !t.isAddress(f.src) {
@@ -19,7 +19,7 @@ func (t *Table) validateSource(f *flow, in *Link, oif int32, r *result) (ok, onl
 			}
 			// With rules of its own the host looks the source up in full.
 		} else {
-			r.drop(DropIPLocalSource)
+			d.drop(DropIPLocalSource)
 			return false, false
 		}
 	}
@@ -28,15 +28,15 @@ func (t *Table) validateSource(f *flow, in *Link, oif int32, r *result) (ok, onl
 	switch {
 	case back == nil || back.refuses():
 		if mode != 0 {
-			r.drop(DropIPRPFilter)
+			d.drop(DropIPRPFilter)
 		}
 		return mode == 0, false
-	case back.Type == RouteLocal && in.Conf.AcceptLocal:
-	case back.Type == RouteLocal:
-		r.drop(DropIPLocalSource)
+	case back.Type == TypeLocal && in.Conf.AcceptLocal:
+	case back.Type == TypeLocal:
+		d.drop(DropIPLocalSource)
 		return false, false
-	case back.Type != RouteUnicast:
-		r.drop(DropIPInvalidSource)
+	case back.Type != TypeUnicast:
+		d.drop(DropIPInvalidSource)
 		return false, false
 	}
 	for i := range back.Nexthops {
@@ -46,7 +46,7 @@ func (t *Table) validateSource(f *flow, in *Link, oif int32, r *result) (ok, onl
 	}
 	switch {
 	case len(in.addresses) == 0 && mode != 0, mode == 1:
-		r.drop(DropIPRPFilter)
+		d.drop(DropIPRPFilter)
 		return false, false
 	}
 	return true, false
@@ -54,8 +54,8 @@ func (t *Table) validateSource(f *flow, in *Link, oif int32, r *result) (ok, onl
 
 // Routed reports whether rp_filter of a link lets a sender in: for ARP.
 func (t *Table) Routed(src, dst netip.Addr, in *Link, oif int32) bool {
-	var r result
-	ok, _ := t.validateSource(&flow{dst: dst, src: src, iif: in.Ifindex}, in, oif, &r)
+	var d Decision
+	ok, _ := t.validateSource(&flow{dst: dst, src: src, iif: in.Ifindex}, in, oif, &d)
 	return ok
 }
 
@@ -63,7 +63,7 @@ func (t *Table) Routed(src, dst netip.Addr, in *Link, oif int32) bool {
 // interface.
 func (t *Table) LeadsTo(addr netip.Addr, ifindex int32) bool {
 	r := t.Lookup(addr, anyAddr, loopbackIfindex, 0)
-	return r != nil && r.Type == RouteUnicast &&
+	return r != nil && r.Type == TypeUnicast &&
 		slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Ifindex == ifindex })
 }
 

@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package forward
+package route
 
 import "net/netip"
 
@@ -36,7 +36,7 @@ func (t *Table) lookup(f *flow) (*Route, *Rule) {
 // look, or there is none.
 func (t *Table) lookupSpecial(f *flow) (*Route, *Rule) {
 	for i, table := range [...]*fib{t.local, t.main, t.fallback} {
-		if r := table.find(f); r != nil && r.Type != RouteThrow {
+		if r := table.find(f); r != nil && r.Type != TypeThrow {
 			return r, &t.rules[i]
 		}
 	}
@@ -78,7 +78,7 @@ func (r *Route) forTOS(tos uint8) *Route {
 // refuses reports whether the route is an error to the kernel (fib_props in
 // net/ipv4/fib_semantics.c).
 func (r *Route) refuses() bool {
-	return r.Type == RouteBlackhole || r.Type == RouteUnreachable || r.Type == RouteProhibit
+	return r.Type == TypeBlackhole || r.Type == TypeUnreachable || r.Type == TypeProhibit
 }
 
 // appendChain appends of the routes to one destination, in the kernel's order,
@@ -91,11 +91,11 @@ func appendChain(list, routes []Route) []Route {
 		for j := range list {
 			hidden = hidden || list[j].TOS == r.TOS || list[j].TOS == 0
 		}
-		if hidden || r.Type == RouteUnicast && len(r.Nexthops) == 0 {
+		if hidden || r.Type == TypeUnicast && len(r.Nexthops) == 0 {
 			continue
 		}
 		list = append(list, *r)
-		if r.Type != RouteUnicast {
+		if r.Type != TypeUnicast {
 			list[len(list)-1].Nexthops = nil
 		}
 	}
@@ -109,7 +109,7 @@ func link(list []Route, bits uint8) *Route {
 		r := list[i]
 		r.Bits, r.next = bits, next
 		r.Nexthops = balanced(r.Nexthops)
-		r.special = next != nil || r.TOS != 0 || r.Type == RouteThrow
+		r.special = next != nil || r.TOS != 0 || r.Type == TypeThrow
 		next = &r
 	}
 	return next

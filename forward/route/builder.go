@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"maps"
@@ -23,7 +23,7 @@ type Builder struct {
 
 	usedChanged bool // interfaces came to used, or went
 
-	classes    Classes
+	classes    classSet
 	touched    []touched // since classes were brought up to date
 	touchedAll bool
 
@@ -101,13 +101,16 @@ func (l *Link) classFlags() LinkFlags {
 	return l.Flags & (LinkWorkload | LinkUplink | LinkLeft | LinkReceiveOnly)
 }
 
+// everything is the prefix of all destinations of the family that is routed.
+var everything = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
 // touchLink says that routes over an interface lead elsewhere now.
 func (b *Builder) touchLink(ifindex int32) {
 	if b.used[ifindex] == 0 {
 		return // as of most: it is older than its routes
 	}
 	for number, s := range b.fibs {
-		s.fib.within(netip.PrefixFrom(netip.IPv4Unspecified(), 0), func(p netip.Prefix, r *Route) {
+		s.fib.within(everything, func(p netip.Prefix, r *Route) {
 			for ; r != nil; r = r.next {
 				if slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Ifindex == ifindex }) {
 					b.touch(number, p)
@@ -115,7 +118,7 @@ func (b *Builder) touchLink(ifindex int32) {
 				}
 			}
 		})
-		b.touch(number, netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+		b.touch(number, everything)
 	}
 }
 
@@ -408,21 +411,4 @@ func (t *Table) Size() (links, routes int) {
 		}
 	}
 	return links, t.routes
-}
-
-// HasNeighbours reports whether any neighbour of a link is known.
-func (l *Link) HasNeighbours() bool { return len(l.neighbours) > 0 }
-
-// Neighbours calls fn for each neighbour of a link.
-func (l *Link) Neighbours(fn func(netip.Addr, *Neighbour)) {
-	for a, n := range l.neighbours {
-		fn(a, n)
-	}
-}
-
-// touch reports whether the kernel is to be told of the use of a stale or
-// missing neighbour, at most once in interval. now is in ns.
-func (n *Neighbour) touch(now int64, interval int64) bool {
-	last := n.touched.Load()
-	return (last == 0 || now-last >= interval) && n.touched.CompareAndSwap(last, now)
 }

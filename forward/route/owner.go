@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"net/netip"
@@ -52,9 +52,9 @@ func (l *Link) serves() bool {
 	return l != nil && l.Flags&(LinkWorkload|LinkUplink) != 0 && l.Flags&(LinkLeft|LinkReceiveOnly) == 0
 }
 
-// leadsTo is the class of a unicast route's next hop.
-func (t *Table) leadsTo(nh *Nexthop) Class {
-	out := t.Link(nh.Ifindex)
+// class is the class of packets to a unicast route's next hop, which is on the
+// link out; nil is one that the table has not.
+func (nh *Nexthop) class(out *Link) Class {
 	switch {
 	case nh.Encap || !out.serves():
 		return ToUnserved
@@ -71,11 +71,12 @@ func (t *Table) class(r *Route) (c Class) {
 		return ToElsewhere
 	case r.delivers():
 		return ToLocal
-	case r.Type != RouteUnicast:
+	case r.Type != TypeUnicast:
 		return ToElsewhere
 	}
 	for i := range r.Nexthops {
-		c |= t.leadsTo(&r.Nexthops[i])
+		nh := &r.Nexthops[i]
+		c |= nh.class(t.Link(nh.Ifindex))
 	}
 	return c
 }
@@ -84,14 +85,14 @@ func (t *Table) class(r *Route) (c Class) {
 // the kernel's for another reason than that it forwards them.
 func (r *Route) delivers() bool {
 	switch r.Type {
-	case RouteLocal, RouteBroadcast, RouteAnycast, RouteMulticast:
+	case TypeLocal, TypeBroadcast, TypeAnycast, TypeMulticast:
 		return true
 	}
 	return false
 }
 
-// Class is the class of a destination, exactly. Classes holds the same for all
-// destinations, ready to be looked up.
+// Class is the class of a destination, exactly. Builder.UpdateClasses tells the
+// same of all destinations.
 func (t *Table) Class(dst netip.Addr) Class {
 	p, err := dst.Prefix(dst.BitLen())
 	if err != nil {
@@ -112,17 +113,24 @@ func (t *Table) Owner(packet []byte, in *Link) Verdict {
 	if !ip.HeaderValid() {
 		return t.policy.owner(t.Class(dst), in)
 	}
-	f := t.flowOf(ip, in.Ifindex)
+	f := flow{dst: dst, src: ip.SrcAddr(), iif: in.Ifindex, tos: ip.TOS()}
+	var keys *flowKeys
+	if t.dissect {
+		k := dissect(ip, false)
+		f.setPorts(&k)
+		keys = &k
+	}
 	route, _ := t.lookup(&f)
 	switch {
 	case route != nil && route.delivers():
 		return Local
 	case t.punted(dst):
 		return Punt
-	case route == nil || route.Type != RouteUnicast:
+	case route == nil || route.Type != TypeUnicast:
 		return t.policy.owner(ToElsewhere, in)
 	}
-	return t.policy.owner(t.leadsTo(t.nexthopFor(route, ip)), in)
+	nh := t.nexthopFor(route, ip, keys)
+	return t.policy.owner(nh.class(t.Link(nh.Ifindex)), in)
 }
 
 // certainty is what can be said of a condition when only the destination of a
@@ -238,7 +246,7 @@ func (t *Table) found(table *fib, r *Rule, p netip.Prefix) (c Class, more bool) 
 		shorter, _ := p.Addr().Prefix(bits) // it has these bits
 		route, _ := table.Get(shorter)
 		for ; route != nil; route = route.next {
-			if route.Type == RouteThrow || r != nil && r.suppresses(t, route) {
+			if route.Type == TypeThrow || r != nil && r.suppresses(t, route) {
 				more = true
 			} else {
 				c |= t.class(route)

@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"math/rand/v2"

@@ -1,18 +1,18 @@
-package forward
+package route
 
 import (
 	"net/netip"
 	"slices"
 )
 
-// Classes keeps Table.Class for all destinations in the form in which it can be
+// classSet keeps Table.Class for all destinations in the form in which it can be
 // looked up by the longest prefix: of all prefixes that tables, rules and
 // Policy.Punt name, those whose class is not that of what surrounds them. What
 // no prefix has is ToElsewhere, so that a full table of routes to uplinks takes
 // no room.
-type Classes struct {
+type classSet struct {
 	have    map[netip.Prefix]Class
-	lengths [33]int // how many of have are so long
+	lengths [maxBits + 1]int // how many of have are so long
 }
 
 // touched is a prefix of a table whose routes have changed.
@@ -21,16 +21,13 @@ type touched struct {
 	prefix netip.Prefix
 }
 
-// Lookup gives the class of a destination.
-func (c *Classes) Lookup(dst netip.Addr) Class { return c.longest(dst, 32) }
-
 // longest is the class of the longest prefix of at most that many bits.
-func (c *Classes) longest(dst netip.Addr, bits int) Class {
+func (c *classSet) longest(dst netip.Addr, bits int) Class {
 	for ; bits >= 0; bits-- {
 		if c.lengths[bits] == 0 {
 			continue
 		}
-		p, _ := dst.Prefix(bits) // an IPv4 address has these bits
+		p, _ := dst.Prefix(bits) // an address has these bits
 		if class, ok := c.have[p]; ok {
 			return class
 		}
@@ -38,9 +35,9 @@ func (c *Classes) longest(dst netip.Addr, bits int) Class {
 	return ToElsewhere
 }
 
-// classUpdate brings Classes up to date with a table.
+// classUpdate brings a classSet up to date with a table.
 type classUpdate struct {
-	*Classes
+	*classSet
 	t   *Table
 	set func(netip.Prefix, Class)
 }
@@ -48,7 +45,7 @@ type classUpdate struct {
 // update looks again at what has changed, all of it if all is set, and calls set
 // for each prefix whose class is another now; 0 is for one that is to be
 // forgotten.
-func (c *Classes) update(t *Table, changed []touched, all bool, set func(netip.Prefix, Class)) {
+func (c *classSet) update(t *Table, changed []touched, all bool, set func(netip.Prefix, Class)) {
 	if c.have == nil {
 		c.have, all = make(map[netip.Prefix]Class), true
 	}
@@ -68,9 +65,8 @@ func (u *classUpdate) everything() {
 	for p := range u.have {
 		u.look(p)
 	}
-	whole := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	u.settle(whole, 0)
-	u.within(whole, 0, func(p netip.Prefix) { u.settle(p, 0) })
+	u.settle(everything, 0)
+	u.within(everything, 0, func(p netip.Prefix) { u.settle(p, 0) })
 }
 
 // settle looks at a prefix and at those in it whose class may hang on it: all
@@ -78,7 +74,7 @@ func (u *classUpdate) everything() {
 // for (0: none such, for who looks at all).
 func (u *classUpdate) settle(p netip.Prefix, table uint32) {
 	changed := u.look(p)
-	if p.Bits() == 32 || !changed && table == 0 {
+	if p.IsSingleIP() || !changed && table == 0 {
 		return
 	}
 	except := table

@@ -1,6 +1,7 @@
-package forward
+package route
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
 	"testing"
@@ -21,16 +22,19 @@ func TestSipHash(t *testing.T) {
 func hashed(t *testing.T, policy uint8, fields uint32, ip wire.IPv4) uint32 {
 	t.Helper()
 	table := &Table{host: HostConf{HashPolicy: policy, HashFields: fields, HashSeed: 7}}
-	h := table.flowHash(ip)
+	h := table.flowHash(ip, nil)
 	if h>>31 != 0 {
 		t.Errorf("hash %#x of more than 31 bits", h)
 	}
 	return h
 }
 
-func udpPacket(src, dst string, sport, dport byte) wire.IPv4 {
-	b := packet(src, dst, 18, func(_ Vnet, ip wire.IPv4) { copy(ip.Payload(), []byte{1, sport, 1, dport}) })
-	return wire.IPv4(b[VnetLen+wire.EthernetLen:])
+func udpPacket(src, dst string, sport, dport uint16) wire.IPv4 {
+	ip := make(wire.IPv4, wire.IPv4MinLen+26)
+	wire.PutIPv4(ip, 0, len(ip), 0x1234, 0, 64, wire.ProtoUDP, netip.MustParseAddr(src).As4(), netip.MustParseAddr(dst).As4())
+	binary.BigEndian.PutUint16(ip.Payload(), sport)
+	binary.BigEndian.PutUint16(ip.Payload()[2:], dport)
+	return ip
 }
 
 // wrap puts a packet behind a new IPv4 header.
@@ -81,12 +85,14 @@ func TestFlowHash(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	b := testBuilder(Policy{})
+	b := NewBuilder(Policy{})
+	b.SetLink(Link{Ifindex: ifUplink, Flags: LinkUp | LinkEthernet | LinkUplink})
 	gw1, gw2 := netip.MustParseAddr("192.168.1.16"), netip.MustParseAddr("192.168.1.77")
+	b.SetNeighbour(ifUplink, gw1, &Neighbour{Valid: true})
 	b.SetNeighbour(ifUplink, gw2, &Neighbour{Failed: true})
 	p := netip.MustParsePrefix("10.90.0.0/16")
 	route := func(object bool) *Route {
-		b.SetRoutes(TableMain, p, []Route{{Type: RouteUnicast, Object: object, Nexthops: []Nexthop{
+		b.SetRoutes(TableMain, p, []Route{{Type: TypeUnicast, Object: object, Nexthops: []Nexthop{
 			{Ifindex: ifUplink, Gateway: gw1, Weight: 1}, {Ifindex: ifUplink, Gateway: gw2, Weight: 2}, {Ifindex: ifPod1, Weight: 1}}}})
 		return b.Publish().Lookup(p.Addr(), addrPod1, ifPod1, 0)
 	}
@@ -115,12 +121,15 @@ func TestChoose(t *testing.T) {
 }
 
 func TestEncapIsDropped(t *testing.T) {
-	b := testBuilder(Policy{})
-	b.SetRoutes(TableMain, netip.MustParsePrefix("10.90.0.0/16"), []Route{{Type: RouteUnicast, Nexthops: []Nexthop{{Ifindex: ifUplink, Encap: true}}}})
-	f := Frame{Buf: packet("10.65.0.1", "10.90.0.1", 18), Ifindex: ifPod1, Ethernet: true}
-	var r result
-	if step(b.Publish(), &f, &r); r.verdict != DropRouteEncap {
-		t.Errorf("%v", r.verdict)
+	b := NewBuilder(Policy{})
+	b.SetLink(Link{Ifindex: ifPod1, Flags: LinkUp | LinkWorkload})
+	b.SetLink(Link{Ifindex: ifUplink, Flags: LinkUp | LinkUplink})
+	b.SetRoutes(TableMain, netip.MustParsePrefix("10.90.0.0/16"), []Route{{Type: TypeUnicast, Nexthops: []Nexthop{{Ifindex: ifUplink, Encap: true}}}})
+	table := b.Publish()
+	ip := udpPacket("10.65.0.1", "10.90.0.1", 1, 2)
+	var d Decision
+	if table.Decide(ip, len(ip), table.Link(ifPod1), &d); d.Verdict != DropRouteEncap {
+		t.Errorf("%v", d.Verdict)
 	}
 }
 
@@ -153,7 +162,7 @@ func BenchmarkFlowHash(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				table.flowHash(ip)
+				table.flowHash(ip, nil)
 			}
 		})
 	}

@@ -1,6 +1,9 @@
-package forward
+package route
 
-import "net/netip"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
 type RuleAction uint8
@@ -79,6 +82,13 @@ type flow struct {
 	sport, dport uint16 // host byte order
 }
 
+// setPorts takes protocol and ports from what the dissector found, for the rules
+// that ask for them.
+func (f *flow) setPorts(k *flowKeys) {
+	f.proto = k.proto
+	f.sport, f.dport = binary.BigEndian.Uint16(k.ports[:]), binary.BigEndian.Uint16(k.ports[2:])
+}
+
 // reverse is the flow of the way back, as rp_filter asks for it
 // (net/ipv4/fib_frontend.c, __fib_validate_source).
 func (f *flow) reverse(iif int32) flow {
@@ -108,9 +118,9 @@ func (r *Rule) suppresses(t *Table, got *Route) bool {
 }
 
 var (
-	ruleUnreachable = &Route{Type: RouteUnreachable}
-	ruleProhibit    = &Route{Type: RouteProhibit}
-	ruleBlackhole   = &Route{Type: RouteBlackhole}
+	ruleUnreachable = &Route{Type: TypeUnreachable}
+	ruleProhibit    = &Route{Type: TypeProhibit}
+	ruleBlackhole   = &Route{Type: TypeBlackhole}
 )
 
 // decide follows fib_rules_lookup (net/core/fib_rules.c).
@@ -136,7 +146,7 @@ func (t *Table) decide(f *flow) (*Route, *Rule) {
 		if r.fib == nil {
 			continue
 		}
-		if got := r.fib.find(f); got != nil && got.Type != RouteThrow && !r.suppresses(t, got) {
+		if got := r.fib.find(f); got != nil && got.Type != TypeThrow && !r.suppresses(t, got) {
 			return got, r
 		}
 	}

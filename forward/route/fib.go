@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"math/bits"
@@ -10,6 +10,12 @@ import (
 // It is a trie of eight bits a level whose nodes hold their routes and their
 // children packed, so that a route costs little more than the pointer to it.
 //
+// A fib has the addresses of one family, as the kernel's tables have: its keys
+// are as many octets of a fibKey as an address has, from the first on. IPv6 is a
+// second fib, so that IPv4 pays nothing for it: no level more, nor a byte in a
+// node. Only Lookup, which runs for each packet, is written for four levels: it
+// keeps its way down on the stack, where that of sixteen would have to be cleared.
+//
 // Snapshots share nodes with the fib that they were taken of. That one belongs
 // to a goroutine, which changes in place what it has made since the last
 // snapshot and copies the rest: of a burst of changes, each node once.
@@ -17,7 +23,30 @@ type fib struct {
 	root fibNode
 	edit uint64 // nodes of this number are in no snapshot
 
-	lengths [33]int // how many prefixes are so long
+	lengths [maxBits + 1]int // how many prefixes are so long
+}
+
+// fibKey is an address of either family, from its first octet on.
+type fibKey [16]byte
+
+// maxBits is how long a prefix of any family may be.
+const maxBits = len(fibKey{}) * 8
+
+func keyOf(a netip.Addr) (k fibKey) {
+	if a.Is4() {
+		b := a.As4()
+		copy(k[:], b[:])
+		return k
+	}
+	return a.As16()
+}
+
+// addr is the address of the family of like that k stands for.
+func (k fibKey) addr(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return netip.AddrFrom4([4]byte(k[:4]))
+	}
+	return netip.AddrFrom16(k)
 }
 
 // fibNode decides about one octet of an address. Bit 1<<n|o>>(8-n) of has
@@ -31,7 +60,7 @@ type fibNode struct {
 	nodes  []*fibNode // in the order of the bits of kids
 }
 
-// Lookup finds the route for an IPv4 address.
+// Lookup finds the route for an IPv4 address; another has none.
 func (f *fib) Lookup(addr netip.Addr) (r *Route, ok bool) {
 	if !addr.Is4() {
 		return nil, false
@@ -95,7 +124,7 @@ func rank(set []uint64, i uint) int {
 // Get finds the route to exactly a prefix, which must be masked, as in Insert
 // and Delete.
 func (f *fib) Get(p netip.Prefix) (r *Route, ok bool) {
-	a, length := p.Addr().As4(), p.Bits()
+	a, length := keyOf(p.Addr()), p.Bits()
 	n := &f.root
 	for depth := 0; n != nil; depth++ {
 		if length <= 8 {
@@ -114,7 +143,7 @@ func baseIndex(octet byte, n int) uint { return 1<<n | uint(octet)>>(8-n) }
 
 // Insert makes r the route to a prefix.
 func (f *fib) Insert(p netip.Prefix, r *Route) {
-	a, length := p.Addr().As4(), p.Bits()
+	a, length := keyOf(p.Addr()), p.Bits()
 	n := f.own(&f.root)
 	for depth := 0; ; depth++ {
 		if length <= 8 {
@@ -164,9 +193,9 @@ func (f *fib) own(n *fibNode) *fibNode {
 
 // Delete removes the route to a prefix, which must be there.
 func (f *fib) Delete(p netip.Prefix) {
-	a, length := p.Addr().As4(), p.Bits()
+	a, length := keyOf(p.Addr()), p.Bits()
 	f.lengths[length]--
-	var way [4]*fibNode
+	var way [len(fibKey{})]*fibNode
 	depth := 0
 	for way[0] = f.own(&f.root); length > 8; depth, length = depth+1, length-8 {
 		way[depth+1] = f.below(way[depth], a[depth])
@@ -194,19 +223,26 @@ func (f *fib) snapshot() *fib {
 // within calls fn for the prefixes inside of p that have a route, p itself not
 // among them: of each node first what it decides about, then what is below.
 func (f *fib) within(p netip.Prefix, fn func(netip.Prefix, *Route)) {
-	a, length := p.Addr().As4(), p.Bits()
+	a, length := keyOf(p.Addr()), p.Bits()
 	n, depth := &f.root, 0
 	for ; length > 8; depth, length = depth+1, length-8 {
 		if n = n.kid(a[depth]); n == nil {
 			return
 		}
 	}
-	n.walk(a, depth, baseIndex(a[depth], length), fn)
+	w := fibWalk{like: p.Addr(), fn: fn}
+	w.node(n, a, depth, baseIndex(a[depth], length))
 }
 
-// walk is within for the node at a depth of the address a and the prefix that
+// fibWalk is within under way, in a fib of the family of like.
+type fibWalk struct {
+	like netip.Addr
+	fn   func(netip.Prefix, *Route)
+}
+
+// node is within for the node at a depth of the address a and the prefix that
 // bit base of has stands for.
-func (n *fibNode) walk(a [4]byte, depth int, base uint, fn func(netip.Prefix, *Route)) {
+func (w *fibWalk) node(n *fibNode, a fibKey, depth int, base uint) {
 	length := bits.Len(base) - 1
 	for more := 1; length+more <= 8; more++ {
 		for i := base << more; i < (base+1)<<more; i++ {
@@ -216,7 +252,7 @@ func (n *fibNode) walk(a [4]byte, depth int, base uint, fn func(netip.Prefix, *R
 			b := a
 			b[depth] = byte(i << (8 - length - more))
 			clear(b[depth+1:])
-			fn(netip.PrefixFrom(netip.AddrFrom4(b), depth*8+length+more), n.routes[rank(n.has[:], i)])
+			w.fn(netip.PrefixFrom(b.addr(w.like), depth*8+length+more), n.routes[rank(n.has[:], i)])
 		}
 	}
 	first := base << (8 - length) & 0xff
@@ -224,7 +260,7 @@ func (n *fibNode) walk(a [4]byte, depth int, base uint, fn func(netip.Prefix, *R
 		if kid := n.kid(byte(o)); kid != nil {
 			b := a
 			b[depth] = byte(o)
-			kid.walk(b, depth+1, 1, fn)
+			w.node(kid, b, depth+1, 1)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"net/netip"
@@ -12,6 +12,8 @@ import (
 
 const million = 1_000_000
 
+const ifUplink = 20
+
 // fullTable fills a builder with a full table over 200 next hops.
 func fullTable(b *Builder, prefixes []netip.Prefix) {
 	for i, p := range prefixes {
@@ -22,7 +24,7 @@ func fullTable(b *Builder, prefixes []netip.Prefix) {
 // setVia gives a prefix one of 200 next hops.
 func setVia(b *Builder, p netip.Prefix, hop int) {
 	nh := Nexthop{Ifindex: ifUplink, Gateway: netip.AddrFrom4([4]byte{192, 168, 1, byte(1 + hop%200)}), Weight: 1}
-	b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: RouteUnicast, Protocol: 12, Nexthops: []Nexthop{nh}}})
+	b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: TypeUnicast, Protocol: 12, Nexthops: []Nexthop{nh}}})
 }
 
 // allocated is what the heap holds, and has ever given out, in bytes.
@@ -48,7 +50,7 @@ func BenchmarkMillionLoad(b *testing.B) {
 		b.StopTimer()
 		before, _ := allocated()
 		b.StartTimer()
-		builder := testBuilder(Policy{})
+		builder := NewBuilder(Policy{})
 		fullTable(builder, prefixes)
 		builder.Publish()
 		b.StopTimer()
@@ -63,7 +65,7 @@ func BenchmarkMillionLoad(b *testing.B) {
 // BenchmarkMillionLookup: random destinations miss the caches, hot ones don't.
 func BenchmarkMillionLookup(b *testing.B) {
 	prefixes := fulltable.Prefixes(million, 1)
-	builder := testBuilder(Policy{})
+	builder := NewBuilder(Policy{})
 	fullTable(builder, prefixes)
 	t := builder.Publish()
 	for name, n := range map[string]int{"random": 1 << 20, "hot": 1 << 8} {
@@ -84,7 +86,7 @@ func BenchmarkMillionLookup(b *testing.B) {
 // as a burst is, 4096 at a time.
 func BenchmarkMillionChange(b *testing.B) {
 	prefixes := fulltable.Prefixes(million, 1)
-	builder := testBuilder(Policy{})
+	builder := NewBuilder(Policy{})
 	fullTable(builder, prefixes)
 	builder.Publish()
 	for name, batch := range map[string]int{"one": 1, "burst": 4096} {

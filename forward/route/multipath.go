@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"bytes"
@@ -32,12 +32,17 @@ func balanced(nhs []Nexthop) []Nexthop {
 	return nhs
 }
 
-// nexthopFor picks the nexthop of a route for a packet.
-func (t *Table) nexthopFor(r *Route, ip wire.IPv4) *Nexthop {
+// nexthopFor picks the nexthop of a route for a packet. keys are those of its
+// outer headers, nil if nobody has looked for them yet.
+func (t *Table) nexthopFor(r *Route, ip wire.IPv4, keys *flowKeys) *Nexthop {
 	if len(r.Nexthops) == 1 {
 		return &r.Nexthops[0]
 	}
-	return t.choose(r, t.flowHash(ip))
+	return t.oneOf(r, ip, keys)
+}
+
+func (t *Table) oneOf(r *Route, ip wire.IPv4, keys *flowKeys) *Nexthop {
+	return t.choose(r, t.flowHash(ip, keys))
 }
 
 // SelectFor picks the nexthop of a route for the flow between two IPv4
@@ -77,7 +82,7 @@ func (t *Table) reachable(nh *Nexthop) bool {
 		return true
 	}
 	l := t.Link(nh.Ifindex)
-	if l == nil || !l.ethernet() {
+	if l == nil || !l.Ethernet() {
 		return true
 	}
 	n := l.Neighbour(nh.Gateway)
@@ -99,11 +104,11 @@ const (
 
 // flowHash is fib_multipath_hash (net/ipv4/route.c): with the host's
 // fib_multipath_hash_seed, the kernel's own; without, of the same meaning.
-func (t *Table) flowHash(ip wire.IPv4) uint32 {
+func (t *Table) flowHash(ip wire.IPv4, keys *flowKeys) uint32 {
 	seed := t.host.HashSeed
 	switch t.host.HashPolicy {
 	case 1:
-		return hashFields(dissect(ip, false), hashSrc|hashDst|hashProto|hashSrcPort|hashDstPort, seed) >> 1
+		return hashFields(outerKeys(ip, keys), hashSrc|hashDst|hashProto|hashSrcPort|hashDstPort, seed) >> 1
 	case 2:
 		k := dissect(ip, true)
 		fields := uint32(hashSrc | hashDst)
@@ -112,19 +117,27 @@ func (t *Table) flowHash(ip wire.IPv4) uint32 {
 		}
 		return hashFields(k, fields, seed) >> 1
 	case 3:
-		return t.customHash(ip) >> 1
+		return t.customHash(ip, keys) >> 1
 	}
 	src, dst := l3Keys(ip)
 	return hashAddresses(src, dst, seed)
 }
 
+// outerKeys are the keys of a packet's outer headers, looked for once.
+func outerKeys(ip wire.IPv4, known *flowKeys) flowKeys {
+	if known != nil {
+		return *known
+	}
+	return dissect(ip, false)
+}
+
 // customHash is fib_multipath_custom_hash_skb.
-func (t *Table) customHash(ip wire.IPv4) uint32 {
+func (t *Table) customHash(ip wire.IPv4, keys *flowKeys) uint32 {
 	fields, seed := t.host.HashFields, t.host.HashSeed
 	var outer, inner uint32
 	encap := true
 	if fields&hashOuter != 0 {
-		k := dissect(ip, false)
+		k := outerKeys(ip, keys)
 		outer, encap = hashFields(k, fields&hashOuter&^hashLabel, seed), k.encap
 	}
 	if fields>>innerShift&hashOuter != 0 && encap {

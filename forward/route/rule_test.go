@@ -1,4 +1,4 @@
-package forward
+package route
 
 import (
 	"net/netip"
@@ -7,13 +7,17 @@ import (
 	"proxyarpd/internal/wire"
 )
 
+const ifPod1, ifPod2 = 11, 12
+
+var addrPod1 = netip.MustParseAddr("10.65.0.1")
+
 // lookupHost has several routes to some destinations.
 func lookupHost(rules ...Rule) *Table {
-	b := testBuilder(Policy{})
+	b := NewBuilder(Policy{})
 	set := func(table uint32, prefix string, routes ...Route) {
 		for i := range routes {
-			if routes[i].Type == RouteNone {
-				routes[i].Type = RouteUnicast
+			if routes[i].Type == 0 {
+				routes[i].Type = TypeUnicast
 			}
 		}
 		b.SetRoutes(table, netip.MustParsePrefix(prefix), routes)
@@ -21,10 +25,10 @@ func lookupHost(rules ...Rule) *Table {
 	by := func(ifindex int32) []Nexthop { return []Nexthop{{Ifindex: ifindex, Weight: 1}} }
 	set(TableMain, "10.80.0.0/16", Route{Nexthops: by(1)})
 	set(TableMain, "10.80.1.0/24", Route{TOS: 0x50, Nexthops: by(9)}, Route{TOS: 0x10, Metric: 5, Nexthops: by(2)},
-		Route{TOS: 0x10, Metric: 9, Nexthops: by(9)}, Route{TOS: 8, Type: RouteThrow}, Route{TOS: 4, Type: RouteProhibit})
+		Route{TOS: 0x10, Metric: 9, Nexthops: by(9)}, Route{TOS: 8, Type: TypeThrow}, Route{TOS: 4, Type: TypeProhibit})
 	set(TableMain, "10.80.2.0/24", Route{TOS: 0x10, Nexthops: by(2)}, Route{Metric: 3}, Route{Metric: 4, Nexthops: by(3)})
 	set(100, "0.0.0.0/0", Route{Nexthops: by(7), Dev: 7})
-	set(101, "0.0.0.0/0", Route{Type: RouteBlackhole})
+	set(101, "0.0.0.0/0", Route{Type: TypeBlackhole})
 	b.SetGroup(7, 70)
 	defaults := []Rule{{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1}}
 	if len(rules) > 0 {
@@ -38,7 +42,7 @@ func leadsBy(r *Route) int {
 	switch {
 	case r == nil:
 		return 0
-	case r.Type == RouteUnicast:
+	case r.Type == TypeUnicast:
 		return int(r.Nexthops[0].Ifindex)
 	}
 	return -int(r.Type)
@@ -58,7 +62,7 @@ func TestLookupTOS(t *testing.T) {
 			{"10.80.1.1", 0x10, 2}, // the better metric
 			{"10.80.1.1", 0xf3, 2}, // three bits count
 			{"10.80.1.1", 0x50, 2},
-			{"10.80.1.1", 4, -int(RouteProhibit)},
+			{"10.80.1.1", 4, -int(TypeProhibit)},
 			{"10.80.1.1", 8, 0}, // throw ends the look-up in main, and there is no other table
 			{"10.80.2.1", 0x10, 2},
 			{"10.80.2.1", 0, 3}, // the best has no usable nexthop
@@ -105,7 +109,7 @@ func TestRules(t *testing.T) {
 		{"group suppressed", Rule{SuppressByGroup: true, SuppressGroup: 70}, udp, 1},
 		{"another group suppressed", Rule{SuppressByGroup: true, SuppressGroup: 71}, udp, 7},
 		{"length suppressed", Rule{SuppressPrefixLen: 1}, udp, 1},
-		{"an error is not suppressed", Rule{Action: RuleToTable, Table: 101, SuppressPrefixLen: 1}, udp, -int(RouteBlackhole)},
+		{"an error is not suppressed", Rule{Action: RuleToTable, Table: 101, SuppressPrefixLen: 1}, udp, -int(TypeBlackhole)},
 		{"never", Rule{Never: true}, udp, 1},
 		{"not never", Rule{Never: true, Invert: true}, udp, 7},
 		{"source 0", Rule{From: netip.MustParsePrefix("0.0.0.0/8")}, flow{src: anyAddr}, 7},
@@ -129,18 +133,25 @@ func TestRules(t *testing.T) {
 
 // TestRuleByPort has a packet find its way by a rule that looks at its ports.
 func TestRuleByPort(t *testing.T) {
-	table := lookupHost(Rule{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1})
+	b := NewBuilder(Policy{})
+	b.SetLink(Link{Ifindex: ifPod1, Name: "a", Flags: LinkUp | LinkWorkload, MTU: 1500})
+	b.SetLink(Link{Ifindex: ifPod2, Name: "b", Flags: LinkUp | LinkWorkload, MTU: 1500})
+	b.SetRoutes(TableMain, netip.MustParsePrefix("10.65.0.2/32"), []Route{{Type: TypeUnicast, Nexthops: []Nexthop{{Ifindex: ifPod2, Weight: 1}}}})
+	b.SetRules([]Rule{{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1},
+		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1}})
+	table := b.Publish()
 	for name, c := range map[string]struct {
-		edit func(Vnet, wire.IPv4)
+		frag uint16
 		want Verdict
 	}{
-		"whole":    {func(Vnet, wire.IPv4) {}, DropRouteProhibit},
-		"fragment": {func(_ Vnet, ip wire.IPv4) { ip.SetFrag(0x2000) }, Forward},
+		"whole":    {0, DropRouteProhibit},
+		"fragment": {wire.IPv4MF, Forward},
 	} {
-		f := Frame{Buf: packet("10.65.0.1", "10.65.0.2", 18, c.edit), Ifindex: ifPod1, Ethernet: true}
-		var r result
-		if step(table, &f, &r); r.verdict != c.want {
-			t.Errorf("%s: %v, not %v", name, r.verdict, c.want)
+		ip := udpPacket("10.65.0.1", "10.65.0.2", 4000, 5000)
+		ip.SetFrag(c.frag)
+		var d Decision
+		if table.Decide(ip, len(ip), table.Link(ifPod1), &d); d.Verdict != c.want {
+			t.Errorf("%s: %v, not %v", name, d.Verdict, c.want)
 		}
 	}
 }

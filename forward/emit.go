@@ -1,0 +1,191 @@
+package forward
+
+import (
+	"proxyarpd/forward/route"
+	"proxyarpd/internal/wire"
+)
+
+// emitter collects the frames of a turn that are to be sent, gives them the form
+// that their way out takes, and sends them.
+type emitter struct {
+	turn     *turn
+	conn     Conn
+	counters *Counters
+
+	out     [BatchSize]Out
+	nout    int
+	counted [BatchSize]route.Verdict // what out[i] counts as, if it is sent
+	l2len   [BatchSize]int           // of out[i]
+	join    coalescer
+	loaded  bool   // enough frames came together to coalesce
+	scratch []byte // frames made here, until the next flush
+	used    int
+	piece   []byte // segments and fragments before they are framed
+}
+
+const (
+	scratchSize = 1 << 18
+	pieceSize   = 1 << 16
+)
+
+// forward puts a frame that step has made ready on its way.
+func (e *emitter) forward(f *Frame, r *result) {
+	buf := f.Buf
+	if r.relink {
+		buf = e.relink(f, r)
+	}
+	switch {
+	case r.Fragment:
+		e.pieces(buf, r.Neighbour, r.Out, r.MTU)
+	case r.Out.Flags&route.LinkNoOffload != 0 && Vnet(buf).wants():
+		e.pieces(buf, r.Neighbour, r.Out, 0)
+	case e.loaded && !r.relink && e.join.join(buf, r.Neighbour, r.Out, e.nout):
+		e.turn.tap.leave(e.join.joined, buf, r.Out, route.Forward)
+	default:
+		e.send(buf, r.Out, route.Forward)
+	}
+}
+
+// send puts a frame on its way; buf is borrowed until the next flush.
+func (e *emitter) send(buf []byte, out *route.Link, as route.Verdict) {
+	o := &e.out[e.nout]
+	o.Buf, o.Ifindex = buf, out.Ifindex
+	e.l2len[e.nout] = out.L2Len()
+	o.Bypass = out.Flags&route.LinkBypass != 0 && Vnet(buf).gso() == gsoNone
+	e.counted[e.nout] = as
+	e.join.alone(e.nout)
+	e.turn.tap.leave(e.nout, buf, out, as)
+	if e.nout++; e.nout == len(e.out) {
+		e.flush()
+	}
+}
+
+// flush sends what send collected and counts how it ended.
+func (e *emitter) flush() {
+	e.used = 0
+	if e.nout == 0 {
+		return
+	}
+	out := e.out[:e.nout]
+	for i, tails := 0, 0; i < len(out); i++ {
+		if e.join.count[i] > 1 {
+			out[i].Tail = e.join.finish(i, out[i].Buf, tails)
+			out[i].Bypass = false
+			tails += len(out[i].Tail)
+		}
+	}
+	e.turn.tap.sending()
+	e.conn.Send(out)
+	e.turn.tap.flushed(out)
+	e.count(out)
+	e.nout = 0
+	e.join.reset()
+}
+
+// count counts what Send has done with out, and lets go of it.
+func (e *emitter) count(out []Out) {
+	sent, bytes, forwarded := 0, 0, 0
+	for i := range out {
+		o, n := &out[i], e.join.count[i]
+		switch {
+		case o.Err != route.Forward:
+			e.counters.ends[o.Err].Add(uint64(n))
+		case e.counted[i] == route.Forward:
+			forwarded += n
+			fallthrough
+		default:
+			sent += n
+			bytes += len(o.Buf) - VnetLen - e.l2len[i]
+			if n > 1 {
+				bytes += e.join.groups[i].bytes - (len(o.Buf) - VnetLen - wire.EthernetLen) + (n-1)*(wire.IPv4MinLen+udpLen)
+			}
+			if e.counted[i] != route.Forward && e.counted[i] != route.NotSpecified {
+				e.counters.ends[e.counted[i]].Add(1)
+			}
+		}
+		o.Buf, o.Tail = nil, nil
+	}
+	e.counters.ends[route.Forward].Add(uint64(forwarded))
+	e.counters.out.Add(uint64(sent))
+	e.counters.bytesOut.Add(uint64(bytes))
+}
+
+// room gives n bytes of scratch that last until the next flush.
+func (e *emitter) room(n int) []byte {
+	if e.scratch == nil {
+		e.scratch = make([]byte, scratchSize)
+		e.piece = make([]byte, 2*pieceSize)
+	}
+	if e.used+n > len(e.scratch) {
+		e.flush()
+	}
+	b := e.scratch[e.used : e.used+n : e.used+n]
+	e.used += n
+	return b
+}
+
+// relink gives a frame the link-layer header of its way out where the one it
+// came with is of another kind. It lasts until the next flush.
+func (e *emitter) relink(f *Frame, r *result) []byte {
+	ip := f.Buf[VnetLen+f.l2len():]
+	l2len := r.Out.L2Len()
+	b := e.room(VnetLen + l2len + len(ip))
+	copy(b, f.Buf[:VnetLen])
+	clear(b[VnetLen : VnetLen+l2len])
+	copy(b[VnetLen+l2len:], ip)
+	if v := Vnet(b); v.flags()&vnetNeedsCsum != 0 || v.gso() != gsoNone {
+		v.moveHeaders(l2len - f.l2len())
+	}
+	if r.Out.Ethernet() {
+		eth := wire.Ethernet(b[VnetLen:])
+		eth.SetType(wire.EtherTypeIPv4)
+		if r.Verdict == route.Forward {
+			setMACs(eth, r.Neighbour, r.Out)
+		}
+	}
+	return b
+}
+
+// pieces sends a packet that is larger than mtu and may be fragmented: a GSO
+// packet is cut into its segments first. With mtu 0 nothing is fragmented, but
+// all is done that else a device or the kernel does. buf is as step left it.
+func (e *emitter) pieces(buf []byte, n *route.Neighbour, out *route.Link, mtu int) {
+	e.room(0)
+	l2len := out.L2Len()
+	ip, v := wire.IPv4(buf[VnetLen+l2len:]), Vnet(buf)
+	first := true
+	emit := func(p wire.IPv4) {
+		b := e.room(VnetLen + l2len + len(p))
+		clear(b[:VnetLen])
+		if out.Ethernet() {
+			eth := wire.Ethernet(b[VnetLen:])
+			eth.SetType(wire.EtherTypeIPv4)
+			setMACs(eth, n, out)
+		}
+		copy(b[VnetLen+l2len:], p)
+		as := route.NotSpecified // one packet, one verdict: its first piece counts
+		if first {
+			as, first = route.Forward, false
+		}
+		e.send(b, out, as)
+	}
+	ok := true
+	switch {
+	case mtu == 0 && v.gso() != gsoNone:
+		segments(ip, v, e.piece[:pieceSize], emit)
+	case mtu == 0:
+		if ok = completeChecksum(ip, v, l2len); ok {
+			emit(ip)
+		}
+	case v.gso() != gsoNone:
+		segments(ip, v, e.piece[:pieceSize], func(seg wire.IPv4) {
+			// Also one that fits: ip_do_fragment clears its reserved bit.
+			ok = fragments(seg, mtu, e.piece[pieceSize:], emit) && ok
+		})
+	default:
+		ok = completeChecksum(ip, v, l2len) && fragments(ip, mtu, e.piece[pieceSize:], emit)
+	}
+	if !ok {
+		e.counters.ends[route.DropGSO].Add(1)
+	}
+}

@@ -1,0 +1,211 @@
+package route_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"proxyarpd/forward/route"
+	"proxyarpd/forward/route/routetest"
+	"proxyarpd/internal/wire"
+)
+
+// classMap is what a consumer of UpdateClasses has.
+type classMap map[netip.Prefix]route.Class
+
+func (m classMap) set(t *testing.T) func(netip.Prefix, route.Class) {
+	return func(p netip.Prefix, c route.Class) {
+		switch _, had := m[p]; {
+		case c == 0 && !had:
+			t.Errorf("%v is forgotten, and was never told", p)
+		case c == 0:
+			delete(m, p)
+		case m[p] == c:
+			t.Errorf("%v is told to be %b again", p, c)
+		default:
+			m[p] = c
+		}
+	}
+}
+
+func (m classMap) lookup(dst netip.Addr) route.Class {
+	best, bits := route.ToElsewhere, -1
+	for p, c := range m {
+		if p.Contains(dst) && p.Bits() > bits {
+			best, bits = c, p.Bits()
+		}
+	}
+	return best
+}
+
+// What is told prefix by prefix is the class of each destination, also while
+// routes, rules and interfaces change, and no more is told than has to be.
+func TestClassesFollowChanges(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range 400 {
+		w := routetest.New(rng)
+		b := w.Builder()
+		told := classMap{}
+		for range 30 {
+			table := b.Publish()
+			b.UpdateClasses(told.set(t))
+			for _, dst := range w.Probes(rng) {
+				want := table.Class(dst)
+				if got := told.lookup(dst); got != want {
+					t.Fatalf("%v: told %b, is %b\n%v\n%v", dst, got, want, w, told)
+				}
+				if got := b.KeptClass(dst); got != want {
+					t.Fatalf("%v: kept %b, is %b\n%v", dst, got, want, w)
+				}
+			}
+			for p, c := range told {
+				if told.without(p).lookup(p.Addr()) == c && p.Bits() == 32 {
+					t.Errorf("%v is told needlessly\n%v", p, told)
+				}
+			}
+			if t.Failed() {
+				return
+			}
+			for range 1 + rng.IntN(3) {
+				w.Change(rng, b)
+			}
+		}
+	}
+}
+
+func (m classMap) without(p netip.Prefix) classMap {
+	rest := classMap{}
+	for q, c := range m {
+		if q != p {
+			rest[q] = c
+		}
+	}
+	return rest
+}
+
+// What becomes of a packet is among what its destination's class says, and whose
+// it is by its destination alone is whose it is, but for what can't be told so.
+func TestOwnerByDestination(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	counts := map[route.Verdict]int{}
+	for range 2000 {
+		w := routetest.New(rng)
+		w.Policy.Copies = false
+		table := w.Build()
+		for range 50 {
+			data := make([]byte, 48)
+			for i := range data {
+				data[i] = byte(rng.Uint32())
+			}
+			c := routetest.Choices(data)
+			from, packet := w.Packet(&c)
+			in, ip := table.Link(from.Ifindex), wire.IPv4(packet)
+			if in == nil {
+				continue
+			}
+			dst := ip.DstAddr()
+			if !route.Forwardable(dst) {
+				continue
+			}
+			owner := table.Owner(ip, in)
+			byClass := table.OwnerOf(table.Class(dst), in)
+			counts[owner]++
+			switch {
+			case owner == byClass:
+			case owner == route.NotSpecified && byClass == route.PuntTransit && in.KernelForwards():
+				// Not certain to be ours, and the kernel forwards.
+			case byClass == route.NotSpecified && owner == route.Local && !in.KernelForwards():
+				// Maybe this host's, and nobody else would forward: taken, and given back.
+			case owner == route.Local && byClass == route.PuntTransit && in.KernelForwards():
+			default:
+				t.Fatalf("%v from %v: %v, by its destination alone %v (class %b)\n%v", dst, in.Name, owner, byClass, table.Class(dst), w)
+			}
+		}
+	}
+	t.Log(counts)
+	for _, v := range []route.Verdict{route.NotSpecified, route.Local, route.Punt, route.PuntTransit} {
+		if counts[v] == 0 {
+			t.Errorf("never came to %v", v)
+		}
+	}
+}
+
+// A full table of routes to uplinks is told in one word: nothing.
+func TestClassesOfFullTable(t *testing.T) {
+	b := routetest.Host(route.Policy{})
+	nh := []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1, Gateway: netip.MustParseAddr("192.168.1.16")}}
+	for i := range 100_000 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 24)
+		b.SetRoutes(route.TableMain, p, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: nh}})
+	}
+	b.Publish()
+	told := classMap{}
+	b.UpdateClasses(told.set(t))
+	want := classMap{}
+	for p, c := range map[string]route.Class{"10.65.0.1/32": route.ToWorkload, "10.65.0.2/32": route.ToWorkload, "192.168.1.32/32": route.ToLocal, "192.168.1.255/32": route.ToLocal} {
+		want[netip.MustParsePrefix(p)] = c
+	}
+	if len(told) != len(want) {
+		t.Errorf("told %v", told)
+	}
+	for p, c := range want {
+		if told[p] != c {
+			t.Errorf("%v is %b, not %b", p, told[p], c)
+		}
+	}
+	// A default route over an interface that is not served makes all of them differ.
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("0.0.0.0/0"), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: 99, Weight: 1}}}})
+	b.Publish()
+	b.UpdateClasses(told.set(t))
+	if n := len(told); n < 100_000 || told[netip.MustParsePrefix("0.0.0.0/0")] != route.ToUnserved {
+		t.Errorf("%d told", n)
+	}
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("0.0.0.0/0"), nil)
+	b.Publish()
+	b.UpdateClasses(told.set(t))
+	if len(told) != len(want) {
+		t.Errorf("%d told", len(told))
+	}
+}
+
+// An address that leaves the host is no longer this host's to the ring's filter:
+// what its traffic is then, the routes say.
+func TestClassesForgetAddress(t *testing.T) {
+	b := routetest.Host(route.Policy{})
+	own := netip.MustParsePrefix("10.65.1.7/32") // in a subnet that leads to an uplink
+	local := []route.Route{{Table: route.TableLocal, Type: route.TypeLocal, Nexthops: []route.Nexthop{{Ifindex: 1, Weight: 1}}}}
+	told := classMap{}
+	update := func() *route.Table {
+		table := b.Publish()
+		b.UpdateClasses(told.set(t))
+		return table
+	}
+	update()
+	for range 2 { // it may come and go again
+		b.SetRoutes(route.TableLocal, own, local)
+		if table := update(); told[own] != route.ToLocal || table.Class(own.Addr()) != route.ToLocal {
+			t.Fatalf("an address of the host is told as %b", told[own])
+		}
+		b.SetRoutes(route.TableLocal, own, nil)
+		if table := update(); told.lookup(own.Addr()) != route.ToElsewhere || table.Class(own.Addr()) != route.ToElsewhere {
+			t.Errorf("one that has left is told as %b", told.lookup(own.Addr()))
+		}
+		if _, still := told[own]; still {
+			t.Error("one that has left keeps an entry")
+		}
+	}
+	// It may be a workload's next.
+	b.SetRoutes(route.TableLocal, own, local)
+	update()
+	b.SetRoutes(route.TableMain, own, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
+		Nexthops: []route.Nexthop{{Ifindex: routetest.IfPod1, Weight: 1}}}})
+	b.SetRoutes(route.TableLocal, own, nil)
+	if update(); told[own] != route.ToWorkload {
+		t.Errorf("a workload's is told as %b", told[own])
+	}
+}

@@ -1,0 +1,35 @@
+package route
+
+import "math"
+
+// HostConf are the settings of /proc/sys/net/ipv4 that count for all packets.
+type HostConf struct {
+	DefaultTTL      uint8  // ip_default_ttl
+	HashPolicy      uint8  // fib_multipath_hash_policy
+	HashFields      uint32 // fib_multipath_hash_fields, for policy 3
+	HashSeed        uint32 // fib_multipath_hash_seed, or the program's own
+	UseNeigh        bool   // fib_multipath_use_neigh
+	ICMPRateLimit   int    // icmp_ratelimit, ms
+	ICMPRateMask    uint32 // icmp_ratemask
+	ICMPPerSecond   int    // icmp_msgs_per_sec
+	ICMPBurst       int    // icmp_msgs_burst
+	ICMPFromInbound bool   // icmp_errors_use_inbound_ifaddr
+
+	// Of /proc/sys/net/ipv4/route/*; times are in ns. What is more than there is
+	// time, MaxTime, never comes.
+	ErrorCost       int64 // error_cost: of one error about a packet that has no way
+	ErrorBurst      int64 // error_burst: what may be saved up
+	RedirectLoad    int64 // redirect_load: from one redirect to the next, doubled each time
+	RedirectNumber  int   // redirect_number: after which there is none
+	RedirectSilence int64 // redirect_silence: after which all begins again
+}
+
+const second = int64(1e9)
+
+// MaxTime is the longest time.
+const MaxTime = math.MaxInt64
+
+// DefaultHostConf is what a kernel starts with.
+var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask: 6168,
+	ICMPPerSecond: 1000, ICMPBurst: 50, HashFields: 7, HashSeed: 1, ErrorCost: second, ErrorBurst: 5 * second,
+	RedirectLoad: second / 50, RedirectNumber: 9, RedirectSilence: second / 50 << (9 + 1)}

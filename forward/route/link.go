@@ -1,0 +1,117 @@
+package route
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"proxyarpd/internal/wire"
+)
+
+// LinkFlags say what an interface is to the datapath.
+type LinkFlags uint16
+
+// The flags.
+const (
+	LinkUp             LinkFlags = 1 << iota // can send: IFF_UP and carrier
+	LinkWorkload                             // leads to a workload
+	LinkUplink                               // leads off the host
+	LinkBypass                               // has no queueing discipline and no egress program
+	LinkNoARP                                // has a link layer without resolution (IFF_NOARP)
+	LinkEthernet                             // frames bear an Ethernet header
+	LinkKernelForwards                       // the kernel forwards what comes in there (IN_DEV_FORWARD)
+	LinkReceiveOnly                          // packets can't be sent there from a packet socket
+	LinkLeft                                 // is left to the kernel: its packets, and those that lead there
+	LinkNoOffload                            // takes whole checksums and no super-packets
+)
+
+// Link is an interface as the datapath sees it. It is immutable.
+type Link struct {
+	Ifindex int32
+	Name    string
+	Flags   LinkFlags
+	MAC     wire.MAC // source of frames sent here
+	// Aliases are further destination addresses that stand for this interface.
+	Aliases [2]wire.MAC
+	MTU     int    // bytes, network layer
+	Slot    uint32 // index in the ring filter's tables
+	Conf    LinkConf
+
+	addresses  []Address
+	neighbours map[netip.Addr]*Neighbour
+}
+
+// LinkConf are the settings of /proc/sys/net/ipv4/conf/* that count for an
+// interface, with those of "all" already taken into account, and of neigh/*.
+type LinkConf struct {
+	RPFilter          uint8 // 0 off, 1 strict, 2 loose (RFC 3704)
+	SendRedirects     bool
+	SharedMedia       bool
+	AcceptSourceRoute bool
+	AcceptLocal       bool
+	RouteLocalnet     bool
+
+	// Of /proc/sys/net/ipv4/neigh/*.
+	QueueBytes  int   // unres_qlen_bytes; 0: the kernel's default
+	ResolveTime int64 // (mcast_solicit + app_solicit) * retrans_time, ns; 0: the kernel's default
+	NoSolicit   bool  // mcast_solicit + app_solicit is 0: a next hop without MAC fails at once
+}
+
+// Address is an address of this host.
+type Address struct {
+	Local     netip.Addr
+	Prefix    netip.Prefix
+	Scope     uint8 // RT_SCOPE_*
+	Secondary bool
+}
+
+// Workload reports whether the interface leads to a workload.
+func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
+
+// KernelForwards reports whether the kernel forwards what comes in there.
+func (l *Link) KernelForwards() bool { return l.Flags&LinkKernelForwards != 0 }
+
+// AnswersTo reports whether frames to a MAC are meant for the interface.
+func (l *Link) AnswersTo(mac wire.MAC) bool {
+	return mac == l.MAC || !mac.IsZero() && (mac == l.Aliases[0] || mac == l.Aliases[1])
+}
+
+// Ethernet reports whether frames bear an Ethernet header there.
+func (l *Link) Ethernet() bool { return l.Flags&LinkEthernet != 0 }
+
+// L2Len is the length of the link-layer header of frames sent here, in bytes.
+func (l *Link) L2Len() int {
+	if l.Ethernet() {
+		return wire.EthernetLen
+	}
+	return 0
+}
+
+// Up reports whether the interface can send.
+func (l *Link) Up() bool { return l.Flags&LinkUp != 0 }
+
+// Neighbour is a next hop on a link, as the kernel knows it.
+type Neighbour struct {
+	MAC   wire.MAC
+	Valid bool // NUD_VALID: MAC may be used
+	// Stale entries may be used, but the kernel has to be told of it so that
+	// it probes them (net/core/neighbour.c, __neigh_event_send).
+	Stale  bool
+	Failed bool // NUD_FAILED
+	// Fixed entries (PERMANENT, NOARP, EXT_LEARNED, MANAGED) are never to be touched.
+	Fixed bool
+
+	touched atomic.Int64 // when the kernel was last told of its use, ns
+}
+
+// Neighbour gives what is known of addr on a link, or nil.
+func (l *Link) Neighbour(addr netip.Addr) *Neighbour { return l.neighbours[addr] }
+
+// HasNeighbours reports whether any neighbour of a link is known.
+func (l *Link) HasNeighbours() bool { return len(l.neighbours) > 0 }
+
+// Touch reports whether the kernel is to be told of the use of a stale or
+// missing neighbour, at most once in interval. now is in ns.
+func (n *Neighbour) Touch(now, interval int64) bool {
+	last := n.touched.Load()
+	return (last == 0 || now-last >= interval) && n.touched.CompareAndSwap(last, now)
+}

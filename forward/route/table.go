@@ -1,0 +1,61 @@
+package route
+
+// Table is all that a forwarding decision needs. It is immutable but for the
+// time stamps in its neighbours; readers load it once a batch.
+type Table struct {
+	links links
+	rules []Rule
+	// simple: the rules are the kernel's three default ones.
+	simple                bool
+	local, main, fallback *fib
+	policy                Policy
+	host                  HostConf
+	addresses             []Address // of all interfaces, by index
+	customRules           bool
+	dissect               bool             // a rule looks at protocol or ports
+	groups                map[int32]uint32 // of interfaces, for suppress_ifgroup
+	routes                int
+}
+
+// Link gives the interface with that index, or nil.
+func (t *Table) Link(ifindex int32) *Link { return t.links.get(ifindex) }
+
+// Host gives the host's settings, which are immutable.
+func (t *Table) Host() *HostConf { return &t.host }
+
+// Copies reports whether the kernel keeps the originals of all frames: see Policy.
+func (t *Table) Copies() bool { return t.policy.Copies }
+
+// links finds a Link by ifindex: an open-addressed table, since indices grow
+// without bound on a host whose pods come and go.
+type links struct {
+	slots []*Link
+	mask  uint32
+}
+
+func newLinks(all map[int32]*Link) links {
+	size := uint32(8)
+	for int(size) < 2*len(all) {
+		size *= 2
+	}
+	l := links{slots: make([]*Link, size), mask: size - 1}
+	for _, link := range all {
+		i := uint32(link.Ifindex) & l.mask
+		for l.slots[i] != nil {
+			i = (i + 1) & l.mask
+		}
+		l.slots[i] = link
+	}
+	return l
+}
+
+func (l *links) get(ifindex int32) *Link {
+	if len(l.slots) == 0 {
+		return nil
+	}
+	for i := uint32(ifindex) & l.mask; ; i = (i + 1) & l.mask {
+		if s := l.slots[i]; s == nil || s.Ifindex == ifindex {
+			return s
+		}
+	}
+}
