@@ -411,13 +411,18 @@ func (d *Daemon) publish() {
 		return
 	}
 	d.dirty.publish = false
-	policies := make(map[int]*arpd.Policy, len(d.ports))
+	d.arp.Publish(d.policies())
+}
+
+// policies are what the responder is to answer by.
+func (d *Daemon) policies() map[int]*arpd.Policy {
+	all := make(map[int]*arpd.Policy, len(d.ports))
 	for index, p := range d.ports {
 		if p.policy != nil {
-			policies[index] = p.policy
+			all[index] = p.policy
 		}
 	}
-	d.arp.Publish(policies)
+	return all
 }
 
 // tellClasses brings what the ring's filter knows of destinations up to date. One
