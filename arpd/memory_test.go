@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,7 @@ type memory struct {
 
 // newMemory publishes policies under their Index.
 func newMemory(o Options, policies ...*Policy) *memory {
-	m := &memory{Responder: newResponder(&socket{rx: newRxBatch()}, o), time: int64(time.Hour)}
+	m := &memory{Responder: newResponder(&socket{rx: newRxBatch()}, o)}
 	m.now = func() int64 { return m.time }
 	m.sock.queued, m.sock.direct = m.sender(), m.sender()
 	m.publish(policies...)

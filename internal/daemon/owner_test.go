@@ -445,7 +445,7 @@ func TestOwnerIncarnations(t *testing.T) {
 	b.events(gone(pod(5)))
 	b.arrives(laneClaim, claimed{claimErrand: c})
 	b.settle()
-	if b.ports[5] != nil || b.fake.claims[5] || b.captures[5] {
+	if b.ports[5] != nil || b.fake.claims[5] || b.captures[5] || b.responder.policies[5] != nil || b.responder.policies[1] == nil {
 		t.Error("something is left of it")
 	}
 }
