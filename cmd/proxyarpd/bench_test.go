@@ -96,18 +96,20 @@ func TestBenchOptions(t *testing.T) {
 	}
 }
 
-// Figures that moved are exit 1, with a table on stdout.
+// Figures that moved are exit 1, with a table on stdout; and which of the two is the old one counts.
 func TestBenchCompareExit(t *testing.T) {
-	bin, dir := labtest.Binary(t), t.TempDir()
-	for name, r := range map[string]*bench.Report{"old": reportOf(1, 2), "new": reportOf(3, 4)} {
+	dir := t.TempDir()
+	old, now := filepath.Join(dir, "old"), filepath.Join(dir, "new")
+	for name, r := range map[string]*bench.Report{old: reportOf(1, 2), now: reportOf(3, 4)} {
 		var b bytes.Buffer
 		must(t, r.JSON(&b))
-		must(t, os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o644))
+		must(t, os.WriteFile(name, b.Bytes(), 0o644))
 	}
-	cmd := exec.Command(bin, "bench", "compare", filepath.Join(dir, "old"), filepath.Join(dir, "new"))
-	out, err := cmd.Output()
-	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "better") {
-		t.Errorf("%v\n%s", err, out)
+	for _, c := range []struct{ a, b, says string }{{old, now, "better"}, {now, old, "worse"}} {
+		got := call(t, "bench", "compare", c.a, c.b)
+		if got.code != 1 || !strings.Contains(got.out, c.says) || got.errw != "proxyarpd: bench compare: 1 figures moved beyond their spread\n" {
+			t.Errorf("exit %d: %s\n%s", got.code, got.errw, got.out)
+		}
 	}
 }
 

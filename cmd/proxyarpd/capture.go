@@ -45,7 +45,7 @@ func newCapture(p *program) *cobra.Command {
 func runCapture(ctx context.Context, p *program, c *cli.Command, expression []string) error {
 	ctx, stop := signal.NotifyContext(ctx, captureEnds()...)
 	defer stop()
-	env := cli.Env{Out: p.out, Err: p.errw, Version: versionString()} // -w - takes bytes
+	env := cli.Env{Out: p.out, Err: p.errw, Version: versionString()} // what of packets may act on a terminal it escapes itself
 	env.Counts = notified(syscall.SIGUSR1)
 	env.Flush = notified(syscall.SIGUSR2)
 	err := c.Run(ctx, expression, env)

@@ -19,6 +19,7 @@ func TestCaptureForms(t *testing.T) {
 		{"-n -r FILE -s 64", "-nr FILE -s64", "-s64 -nr FILE", "-nrFILE --snapshot-length 64"},
 		{"-n -r FILE icmp", "icmp -n -r FILE", "-n icmp -r FILE", "-nr FILE -- icmp", "-nrFILE icmp --"},
 		{"-n -r FILE not udp -c 2", "-n -c2 -r FILE not udp"},
+		{"-nr FILE --nano", "-nr FILE --time-stamp-precision nano", "-nr FILE --time-stamp-precision=nano"},
 		{"-nr FILE --verdict off", "-nr FILE --verdict=off"},
 	} {
 		var want result
@@ -41,7 +42,7 @@ func TestCaptureForms(t *testing.T) {
 	if c := call(t, "capture", "-r", "/no/such/file"); c.code != exitFailed || !strings.HasPrefix(c.errw, "proxyarpd: capture: ") {
 		t.Errorf("exit %d: %s", c.code, c.errw)
 	}
-	if c := call(t, "capture", "--version"); c.code != 0 || !strings.HasPrefix(c.out, "proxyarpd capture ") {
+	if c := call(t, "capture", "--version"); c.code != 0 || !strings.HasPrefix(c.out, "proxyarpd capture "+versionString()+"\n") {
 		t.Errorf("exit %d: %s", c.code, c.out)
 	}
 }

@@ -113,10 +113,10 @@ func TestWrongUsage(t *testing.T) {
 		"run --control " + long(108):       `run: --control "` + long(108) + `": a socket's path has 1 to 107 bytes`,
 		"run --config /no/such --nonsense": "run: unknown flag --nonsense; see proxyarpd run --help",
 
-		"status x":          `status: unexpected argument "x"; see proxyarpd status --help`,
-		"status -o xml":     `status: -o "xml": want table or json; see proxyarpd status --help`,
-		"status --wait x":   `status: --wait "x": want a duration such as 10s; see proxyarpd status --help`,
-		"status --wait -1s": `status: --wait "-1s": want a duration from 0 up; see proxyarpd status --help`,
+		"status x":           `status: unexpected argument "x"; see proxyarpd status --help`,
+		"status -o xml":      `status: -o "xml": want table or json; see proxyarpd status --help`,
+		"status --wait x":    `status: --wait "x": want a duration such as 10s; see proxyarpd status --help`,
+		"status --wait -1ns": `status: --wait "-1ns": want a duration from 0 up; see proxyarpd status --help`,
 
 		"capture --drps":       "capture: unknown flag --drps: did you mean --drops?",
 		"capture -nYi lo":      "capture: unknown flag -Y in -Yi; see proxyarpd capture --help",
@@ -263,7 +263,7 @@ func TestHelpGroups(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := []string{"run", "status", "capture", "bench"}
 	for typed, want := range map[string]string{
-		"staus": "status", "statsu": "status", "stats": "status", "rum": "run", "rn": "run", "ru": "run", "x": "", "": "", "xyz": "", "capturing": "", "captre": "capture", "statusxy": "status", "statusxyz": "",
+		"staus": "status", "statsu": "status", "stats": "status", "rum": "run", "rn": "run", "ru": "run", "x": "", "": "", "xn": "", "xyz": "", "capturing": "", "captre": "capture", "statusxy": "status", "statusxyz": "",
 	} {
 		if got := nearest(typed, names); got != want {
 			t.Errorf("%q: %q, want %q", typed, got, want)
