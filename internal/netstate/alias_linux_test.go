@@ -192,10 +192,10 @@ func TestRouteFamilies(t *testing.T) {
 	}
 	seen := 0
 	for k := range rt.keys() {
-		i := slices.Index(prefixes, k.dst)
+		i := slices.Index(prefixes, k.dst())
 		got := rt.routeSet(k)
 		switch seen++; {
-		case i < 0 || got.Table != k.table || got.Dst != k.dst || got.Routes[0].Dst != k.dst || got.Routes[0].Table != k.table:
+		case i < 0 || got.Table != k.table || got.Dst != k.dst() || got.Routes[0].Dst != k.dst() || got.Routes[0].Table != k.table:
 			t.Errorf("%v: %+v", k, got)
 		case k.table == 254 && (len(got.Routes) != 1 || got.Routes[0].Priority != uint32(i)),
 			k.table == 7 && (len(got.Routes) != 2 || got.Routes[1].Priority != uint32(i+200)):

@@ -229,6 +229,24 @@ func TestGuardPutsBack(t *testing.T) {
 	}
 }
 
+// TestGuardLeavesGroup: between changes the socket receives no events, which
+// nobody would read.
+func TestGuardLeavesGroup(t *testing.T) {
+	ns := newNetns(t)
+	index := ns.veth("a0", "b0")
+	r := newRequester(t, ns)
+	ip := netip.MustParseAddr("192.0.2.2")
+	for _, mac := range [][6]byte{oneMAC, otherMAC, oneMAC} { // the first is not guarded
+		if written, err := r.LearnNeighbour(index, ip, mac); !written || err != nil {
+			t.Fatalf("written %t, %v", written, err)
+		}
+		groups, err := unix.GetsockoptInt(r.c.fd, unix.SOL_NETLINK, unix.NETLINK_LIST_MEMBERSHIPS)
+		if err != nil || groups != 0 {
+			t.Errorf("member of %#x, %v", groups, err)
+		}
+	}
+}
+
 // TestRestoreNeighbours: what is forgotten with a MAC of the link is made again,
 // but for where others have been faster.
 func TestRestoreNeighbours(t *testing.T) {

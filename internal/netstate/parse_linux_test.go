@@ -31,14 +31,15 @@ func linkBody() payload {
 		str(unix.IFLA_IFNAME, "cali1").attr(unix.IFLA_ADDRESS, 2, 0, 0, 0, 0, 1).u32(unix.IFLA_MTU, 1450).
 		u32(unix.IFLA_LINK, 3).u32(unix.IFLA_LINK_NETNSID, 0).u32(unix.IFLA_MASTER, 9).attr(unix.IFLA_OPERSTATE, 6).
 		u32(unix.IFLA_NUM_TX_QUEUES, 4).str(unix.IFLA_QDISC, "noqueue").u32(unix.IFLA_GSO_MAX_SIZE, 65536).
-		u32(unix.IFLA_GSO_IPV4_MAX_SIZE, 65535).attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED, info...).attr(unix.IFLA_XDP, xdp...)
+		u32(unix.IFLA_GSO_IPV4_MAX_SIZE, 65535).attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED, info...).attr(unix.IFLA_XDP, xdp...).
+		attr(unix.IFLA_PERM_ADDRESS, 2, 0, 0, 0, 0, 9)
 }
 
 func TestParseLink(t *testing.T) {
 	got, err := parseLink(linkBody())
 	want := Link{Index: 7, Name: "cali1", Kind: "veth", MAC: [6]byte{2, 0, 0, 0, 0, 1}, AddrLen: 6, Type: unix.ARPHRD_ETHER,
 		Flags: unix.IFF_UP | unix.IFF_RUNNING, MTU: 1450, Master: 9, ParentIndex: 3, ParentForeign: true, OperState: 6,
-		NumTxQueues: 4, Qdisc: "noqueue", GSOMaxSize: 65536, GSOIPv4MaxSize: 65535, XDP: true}
+		NumTxQueues: 4, Qdisc: "noqueue", GSOMaxSize: 65536, GSOIPv4MaxSize: 65535, XDP: true, PermMAC: [6]byte{2, 0, 0, 0, 0, 9}}
 	if native.Uint16([]byte{1, 0}) != 1 {
 		want.Type = 256
 	}

@@ -197,8 +197,9 @@ func (r *Requester) Neighbours(ifindex int) ([]Neighbour, error) {
 	return all, nil
 }
 
-// neighbours returns the wanted entries of a link, of all links with 0. An entry
-// that does not parse is an error: it may be one that must not be lost.
+// neighbours returns the wanted entries of a link, of all links with 0. Proxy
+// entries are in a dump of their own (neigh_dump_info in net/core/neighbour.c).
+// An entry that does not parse is an error: it may be one that must not be lost.
 func (r *Requester) neighbours(ifindex int, wanted func(*Neighbour) bool) (out []Neighbour, err error) {
 	msg := dumpRequest(unix.RTM_GETNEIGH)
 	if ifindex != 0 {
@@ -211,7 +212,7 @@ func (r *Requester) neighbours(ifindex int, wanted func(*Neighbour) bool) (out [
 				return nil
 			}
 			n, err := parseNeighbour(body)
-			if err == nil && n.Flags&unix.NTF_PROXY == 0 && (ifindex == 0 || n.Index == ifindex) && wanted(&n) {
+			if err == nil && (ifindex == 0 || n.Index == ifindex) && wanted(&n) {
 				out = append(out, n)
 			}
 			return err

@@ -21,10 +21,13 @@ type routeTable struct {
 
 const listBit = 1 << 31
 
-// routeKey is a destination in a table.
+// routeKey is a destination in a table. An IPv4 address is in the first four
+// bytes, as it is in the kernel's messages.
 type routeKey struct {
-	dst   netip.Prefix
-	table uint32
+	addr   [16]byte
+	table  uint32
+	bits   uint8
+	family Family
 }
 
 // routeKeyOf is a routeKey as it is stored.
@@ -34,22 +37,36 @@ type routeKeyOf[Address [4]byte | [16]byte] struct {
 	bits  uint8
 }
 
-func keyOf(table uint32, dst netip.Prefix) routeKey { return routeKey{dst, table} }
-
-func (k routeKey) v4() routeKeyOf[[4]byte] {
-	return routeKeyOf[[4]byte]{k.dst.Addr().As4(), k.table, uint8(k.dst.Bits())}
+func keyOf(table uint32, dst netip.Prefix) routeKey {
+	k := routeKey{table: table, bits: uint8(dst.Bits()), family: familyOfAddr(dst.Addr())}
+	if k.family == IPv4 {
+		a := dst.Addr().As4()
+		copy(k.addr[:], a[:])
+	} else {
+		k.addr = dst.Addr().As16()
+	}
+	return k
 }
 
-func (k routeKey) v6() routeKeyOf[[16]byte] {
-	return routeKeyOf[[16]byte]{k.dst.Addr().As16(), k.table, uint8(k.dst.Bits())}
+func (k routeKey) dst() netip.Prefix {
+	if k.family == IPv4 {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte(k.addr[:4])), int(k.bits))
+	}
+	return netip.PrefixFrom(netip.AddrFrom16(k.addr), int(k.bits))
 }
+
+func (k *routeKey) v4() routeKeyOf[[4]byte] {
+	return routeKeyOf[[4]byte]{[4]byte(k.addr[:4]), k.table, k.bits}
+}
+
+func (k *routeKey) v6() routeKeyOf[[16]byte] { return routeKeyOf[[16]byte]{k.addr, k.table, k.bits} }
 
 func newRouteTable(bodies *bodyPool, sizeHint int) *routeTable {
 	return &routeTable{bodies: bodies, v4: make(map[routeKeyOf[[4]byte]]uint32, sizeHint), v6: make(map[routeKeyOf[[16]byte]]uint32)}
 }
 
 func (t *routeTable) get(k routeKey) (v uint32, ok bool) {
-	if k.dst.Addr().Is4() {
+	if k.family == IPv4 {
 		v, ok = t.v4[k.v4()]
 		return v, ok
 	}
@@ -58,7 +75,7 @@ func (t *routeTable) get(k routeKey) (v uint32, ok bool) {
 }
 
 func (t *routeTable) set(k routeKey, v uint32) {
-	if k.dst.Addr().Is4() {
+	if k.family == IPv4 {
 		t.v4[k.v4()] = v
 	} else {
 		t.v6[k.v6()] = v
@@ -66,7 +83,7 @@ func (t *routeTable) set(k routeKey, v uint32) {
 }
 
 func (t *routeTable) delete(k routeKey) {
-	if k.dst.Addr().Is4() {
+	if k.family == IPv4 {
 		delete(t.v4, k.v4())
 	} else {
 		delete(t.v6, k.v6())
@@ -80,12 +97,14 @@ func (t *routeTable) size() int { return len(t.v4) + len(t.v6) }
 func (t *routeTable) keys() iter.Seq[routeKey] {
 	return func(yield func(routeKey) bool) {
 		for k := range t.v4 {
-			if !yield(routeKey{netip.PrefixFrom(netip.AddrFrom4(k.addr), int(k.bits)), k.table}) {
+			key := routeKey{table: k.table, bits: k.bits, family: IPv4}
+			copy(key.addr[:], k.addr[:])
+			if !yield(key) {
 				return
 			}
 		}
 		for k := range t.v6 {
-			if !yield(routeKey{netip.PrefixFrom(netip.AddrFrom16(k.addr), int(k.bits)), k.table}) {
+			if !yield(routeKey{k.addr, k.table, k.bits, IPv6}) {
 				return
 			}
 		}
@@ -114,16 +133,16 @@ func (t *routeTable) routes(k routeKey) []Route {
 	if v&listBit != 0 {
 		ids = t.lists[v&^listBit]
 	}
-	out := make([]Route, len(ids))
+	out, dst := make([]Route, len(ids)), k.dst()
 	for i, id := range ids {
 		out[i] = t.bodies.all[id].route
-		out[i].Table, out[i].Dst = k.table, k.dst
+		out[i].Table, out[i].Dst = k.table, dst
 	}
 	return out
 }
 
 func (t *routeTable) routeSet(k routeKey) *RouteSet {
-	return &RouteSet{Table: k.table, Dst: k.dst, Routes: t.routes(k)}
+	return &RouteSet{Table: k.table, Dst: k.dst(), Routes: t.routes(k)}
 }
 
 // put makes routes the routes of a destination; none removes it. The new
@@ -138,32 +157,43 @@ func (t *routeTable) put(k routeKey, routes []Route) {
 
 // putIDs is put for bodies already held; ids is kept.
 func (t *routeTable) putIDs(k routeKey, ids []uint32) {
-	t.remove(k)
-	t.count += len(ids)
-	switch len(ids) {
-	case 0:
-	case 1:
-		t.set(k, ids[0])
-	default:
-		if n := len(t.free); n > 0 {
-			at := t.free[n-1]
-			t.free = t.free[:n-1]
-			t.lists[at] = ids
-			t.set(k, at|listBit)
-			return
-		}
-		t.lists = append(t.lists, ids)
-		t.set(k, uint32(len(t.lists)-1)|listBit)
+	v, had := t.get(k)
+	if had {
+		t.release(v)
 	}
+	t.count += len(ids)
+	switch {
+	case len(ids) == 1:
+		t.set(k, ids[0])
+	case len(ids) > 1:
+		t.set(k, t.list(ids))
+	case had:
+		t.delete(k)
+	}
+}
+
+// list stores a list of bodies, and gives the value for it.
+func (t *routeTable) list(ids []uint32) uint32 {
+	if n := len(t.free); n > 0 {
+		at := t.free[n-1]
+		t.free = t.free[:n-1]
+		t.lists[at] = ids
+		return at | listBit
+	}
+	t.lists = append(t.lists, ids)
+	return uint32(len(t.lists)-1) | listBit
 }
 
 // remove forgets a destination.
 func (t *routeTable) remove(k routeKey) {
-	v, ok := t.get(k)
-	if !ok {
-		return
+	if v, ok := t.get(k); ok {
+		t.delete(k)
+		t.release(v)
 	}
-	t.delete(k)
+}
+
+// release gives back what a value holds.
+func (t *routeTable) release(v uint32) {
 	if v&listBit == 0 {
 		t.bodies.release(v)
 		t.count--
@@ -193,8 +223,7 @@ func (t *routeTable) add(r *Route) {
 	case v&listBit != 0:
 		t.lists[v&^listBit] = append(t.lists[v&^listBit], id)
 	default:
-		t.lists = append(t.lists, []uint32{v, id})
-		t.set(k, uint32(len(t.lists)-1)|listBit)
+		t.set(k, t.list([]uint32{v, id}))
 	}
 	t.count++
 }
