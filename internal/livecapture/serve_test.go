@@ -460,6 +460,23 @@ func TestHostTap(t *testing.T) {
 	}
 	h.remove(one)
 	src.want(t, []bool{true, true, false}, []uint32{ownMark, ownMark, 0})
+	globbed := begin(capture.Request{Interfaces: []string{"ta*"}})
+	looksAt := func() int {
+		h.switching.Lock()
+		defer h.switching.Unlock()
+		return h.host.only
+	}
+	for name, want := range map[string]int{"tan": 0, "eth9": int(index)} { // one more that is wanted, and one that is not
+		h.SetLink(testLink(9, name), true)
+		h.Publish()
+		for end := time.Now().Add(patience); looksAt() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("with %s it looks at %d", name, looksAt())
+			}
+		}
+	}
+	h.remove(globbed)
+	src.want(t, []bool{true, true, false, true, false}, []uint32{ownMark, ownMark, 0, ownMark, ownMark, 0})
 	if h.host != nil || h.watched.Load() || len(one.promiscuous) > 0 {
 		t.Error("the tap is left")
 	}
