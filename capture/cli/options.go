@@ -153,6 +153,9 @@ func (o *options) complete(f *pflag.FlagSet, expression []string) error {
 	default:
 		return Usage(fmt.Sprintf("--time-stamp-precision %s: want micro or nano", o.precision))
 	}
+	if o.stamp > 5 {
+		return Usage("only -t, -tt, -ttt, -tttt, and -ttttt are supported")
+	}
 	o.expression = strings.Join(expression, " ")
 	if o.expressionFile != "" { // it goes before what stands on the command line, as with tcpdump
 		text, err := readExpression(o.expressionFile)
