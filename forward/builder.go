@@ -413,13 +413,6 @@ func (t *Table) Size() (links, routes int) {
 // HasNeighbours reports whether any neighbour of a link is known.
 func (l *Link) HasNeighbours() bool { return len(l.neighbours) > 0 }
 
-// Neighbours calls fn for each neighbour of a link.
-func (l *Link) Neighbours(fn func(netip.Addr, *Neighbour)) {
-	for a, n := range l.neighbours {
-		fn(a, n)
-	}
-}
-
 // touch reports whether the kernel is to be told of the use of a stale or
 // missing neighbour, at most once in interval. now is in ns.
 func (n *Neighbour) touch(now int64, interval int64) bool {
