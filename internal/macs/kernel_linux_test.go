@@ -258,6 +258,15 @@ func TestOtherNeighboursKept(t *testing.T) {
 	}
 }
 
+// TestRecordedKind: records of earlier versions have other words for some kinds.
+func TestRecordedKind(t *testing.T) {
+	for kind, want := range map[string]string{"": "device", "tun": "tuntap", "veth": "veth", "ipvlan": "ipvlan"} {
+		if got := recordedKind(kind); got != want {
+			t.Errorf("%q is recorded as %q, want %q", kind, got, want)
+		}
+	}
+}
+
 // BenchmarkHundreds changes 500 interfaces of a fake kernel and puts them back: what the record costs.
 func BenchmarkHundreds(b *testing.B) {
 	for b.Loop() {

@@ -212,3 +212,20 @@ func TestRouteFamilies(t *testing.T) {
 		t.Errorf("%d destinations, %d bodies left", rt.size(), len(pool.byKey))
 	}
 }
+
+// TestToldTwice: a dump may tell a route again when others change under it.
+func TestToldTwice(t *testing.T) {
+	var pool bodyPool
+	rt := newRouteTable(&pool, 0)
+	for _, gw := range []int{1, 1, 2, 1, 2, 3, 3, 1} {
+		r := routeTo("10.0.0.0/8", gw)
+		rt.add(&r)
+	}
+	got := rt.routes(keyOf(unix.RT_TABLE_MAIN, aliased))
+	if len(got) != 3 || rt.count != 3 || got[0].Nexthops[0].Index != 1 || got[2].Nexthops[0].Index != 3 {
+		t.Errorf("%d routes: %v", rt.count, got)
+	}
+	if rt.clear(); len(pool.byKey) != 0 || rt.count != 0 {
+		t.Errorf("%d bodies, %d routes left", len(pool.byKey), rt.count)
+	}
+}

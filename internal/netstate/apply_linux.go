@@ -46,6 +46,7 @@ func (s *state) apply(typ, flags uint16, b []byte) outcome {
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		var r Rule
 		f := Family(familyOf(b))
+		s.unordered = s.unordered || s.replay // a rule that the dump has told would be there twice
 		if r, o = readRule(b); o == applied && typ == unix.RTM_NEWRULE {
 			s.setRules(f, insertRule(s.rules[f], r))
 		} else if o == applied {
@@ -120,6 +121,7 @@ func (s *state) deleteLink(index int) {
 
 func (s *state) setAddress(a Address) {
 	if s.addresses.put(a) {
+		s.unordered = s.unordered || s.replay && len(s.addresses.of(a.list())) > 1
 		s.tellAddresses(a.list())
 	} else if !s.replay {
 		return

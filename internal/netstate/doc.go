@@ -7,7 +7,11 @@
 // after the link) and two sockets have no order between them. Dumps go through
 // a second socket; the subscription is older than any dump, so whatever
 // changes while a dump runs is waiting in the queue and is applied afterwards.
-// Applying a change that a dump already contained changes nothing.
+// Applying a change that a dump already contained changes nothing, or, where
+// order or number matter, has that kind read once more.
+//
+// Addresses, rules and routes are told as whole sets in the kernel's order. A
+// [Requester] asks and changes what following does not cover.
 //
 // The kernel does not announce everything:
 //
@@ -29,8 +33,8 @@
 // without a message (net/core/neighbour.c), so those states are seen only by
 // chance.
 //
-// The types are neutral to the address family; the Watcher subscribes to IPv4
-// and ignores messages of other families.
+// The types and the storage are neutral to the address family; the Watcher
+// subscribes to IPv4 and ignores messages of other families.
 //
 // Parsing is separate from sockets: every parser takes the bytes of one
 // message and returns an error for anything that is not well formed.

@@ -29,6 +29,22 @@ func (w *Watcher) load() error {
 	return nil
 }
 
+// reloadSets reads the addresses and rules again. Who changes them holds the
+// RTNL lock, and a dump of rules takes none.
+func (w *Watcher) reloadSets() error {
+	if err := w.passRTNL(); err != nil {
+		return err
+	}
+	var n snapshot
+	for _, typ := range []uint16{unix.RTM_GETADDR, unix.RTM_GETRULE} {
+		if err := w.dump(typ, &n); err != nil {
+			return err
+		}
+	}
+	w.state.adoptSets(&n)
+	return nil
+}
+
 // reloadRoutes reads the routes again. The kernel tells of a link or an
 // address first and only then drops its routes, but under one hold of the RTNL
 // lock; a dump of routes takes no lock (inet_dump_fib in

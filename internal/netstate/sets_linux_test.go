@@ -322,3 +322,50 @@ func TestRuleOrder(t *testing.T) {
 		t.Errorf("%v", late.rules)
 	}
 }
+
+// TestReplayedSets: messages that are older than a dump, which tells of what they
+// tell too, leave neither a rule twice, which would outlive its end, nor
+// addresses in another order.
+func TestReplayedSets(t *testing.T) {
+	rule := func(table int) *netlink.Rule {
+		r := netlink.NewRule()
+		r.Family, r.Priority, r.Table = netlink.FAMILY_V4, 100, table
+		return r
+	}
+	for name, c := range map[string]struct{ before, meanwhile, after func(ns *netns) error }{
+		"rules": {
+			func(*netns) error { return netlink.RuleAdd(rule(7)) },
+			func(*netns) error {
+				return errors.Join(netlink.RuleDel(rule(7)), netlink.RuleAdd(rule(7)), netlink.RuleAdd(rule(8)))
+			},
+			func(*netns) error { return netlink.RuleDel(rule(8)) },
+		},
+		"addresses": {
+			func(ns *netns) error {
+				return errors.Join(ns.addAddr("a0", "192.0.2.1/24"), ns.addAddr("a0", "198.51.100.1/24"))
+			},
+			func(ns *netns) error {
+				return errors.Join(ns.delAddr("a0", "192.0.2.1/24"), ns.addAddr("a0", "192.0.2.1/24"), ns.addAddr("a0", "203.0.113.1/24"))
+			},
+			func(ns *netns) error { return ns.delAddr("a0", "203.0.113.1/24") },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := newNetns(t)
+			ns.veth("a0", "b0")
+			ns.do(func() error { return c.before(ns) })
+			f := followWith(t, ns, Config{}, func(w *Watcher) {
+				ns.do(func() error { return c.meanwhile(ns) }) // told, and waiting when the next dump tells it
+				if err := w.load(); err != nil {
+					t.Error(err)
+				}
+			})
+			f.awaitKernel(ns)
+			ns.do(func() error { return c.after(ns) })
+			f.awaitKernel(ns)
+			if f.w.Incomplete() {
+				t.Error("incomplete for ever")
+			}
+		})
+	}
+}

@@ -83,7 +83,7 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 func (s *state) adopt(n *snapshot) {
 	old := *s
 	s.links, s.addresses, s.neighbours = n.links, n.addresses, n.neighbours
-	s.nexthops, s.routes, s.stale = n.nexthops, n.routes, false
+	s.nexthops, s.routes, s.stale, s.unordered = n.nexthops, n.routes, false, false
 	s.beginReplay()
 	tellGone(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Delete, Neighbour: v} })
 	s.tellGoneRoutes(old.routes)
@@ -112,6 +112,26 @@ func (s *state) adopt(n *snapshot) {
 	s.tellNewRoutes(old.routes)
 	tellNew(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Set, Neighbour: v} })
 	old.routes.clear()
+}
+
+// adoptSets is adopt for the addresses and rules alone.
+func (s *state) adoptSets(n *snapshot) {
+	old := s.addresses
+	s.addresses, s.unordered = n.addresses, false
+	s.beginReplay()
+	for _, f := range []Family{IPv4, IPv6} {
+		s.setRules(f, n.rules[f])
+	}
+	for k := range old.lists {
+		if len(s.addresses.of(k)) == 0 {
+			s.tellAddresses(k)
+		}
+	}
+	for k := range s.addresses.lists {
+		if !slices.Equal(s.addresses.of(k), old.of(k)) {
+			s.tellAddresses(k)
+		}
+	}
 }
 
 // adoptRoutes is adopt for the routes and nexthop objects alone.

@@ -18,6 +18,9 @@ type state struct {
 	emit   func(Event) // nil: nobody listens yet
 	untold untold
 	stale  bool // the kernel may have dropped or changed routes silently
+	// unordered: what a dump told of addresses and rules may have come apart from
+	// the kernel's by messages that are older than it.
+	unordered bool
 
 	replay   bool              // messages may be older than the last dump
 	replaced map[routeKey]bool // by such a message
@@ -45,6 +48,9 @@ func newState() *state {
 	s.routes = newRouteTable(&s.bodies, 0)
 	return s
 }
+
+// incomplete reports whether the kernel has to be asked.
+func (s *state) incomplete() bool { return s.stale || s.unordered }
 
 func (s *state) tell(ev Event) {
 	if s.emit != nil {

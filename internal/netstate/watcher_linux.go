@@ -94,7 +94,7 @@ func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 		if err := w.flush(); err != nil {
 			return err
 		}
-		w.reading.Store(w.overrun || w.state.stale) // after an error all is yet to be read
+		w.reading.Store(w.overrun || w.state.incomplete()) // after an error all is yet to be read
 		err := w.step()
 		switch {
 		case err == nil:
@@ -134,7 +134,7 @@ func (w *Watcher) Incomplete() bool { return w.reading.Load() }
 // step applies one drain of the socket, and asks the kernel where its messages
 // were not enough.
 func (w *Watcher) step() error {
-	if !w.overrun && !w.state.stale {
+	if !w.overrun && !w.state.incomplete() {
 		empty, err := w.events.drain(MaxBatch, !w.state.replay, w.datagram)
 		if empty {
 			w.state.endReplay()
@@ -143,7 +143,7 @@ func (w *Watcher) step() error {
 			return err
 		}
 	}
-	if !w.overrun && !w.state.stale {
+	if !w.overrun && !w.state.incomplete() {
 		return nil
 	}
 	w.reading.Store(true)
@@ -152,6 +152,9 @@ func (w *Watcher) step() error {
 	}
 	if w.flush() != nil {
 		return nil // Run's next flush returns it
+	}
+	if w.state.unordered {
+		return w.reloadSets()
 	}
 	return w.reloadRoutes()
 }
