@@ -115,7 +115,7 @@ routes: ## a million routes and a burst of changes to them, beside the kernel (r
 	@[ "$(ROOT)" = yes ] || { echo "make routes needs root: it makes network namespaces (try: sudo make routes)" >&2; exit 1; }
 	@scripts/need ip:iproute2
 	@$(MAKE) build
-	$(GO) test ./forward ./internal/netstate -run '^$$' -bench 'Million|LoadRoutes|ChangeRoute' -benchtime 2s
+	$(GO) test ./forward/route ./internal/netstate -run '^$$' -bench 'Million|LoadRoutes|ChangeRoute' -benchtime 2s
 	LAB_REQUIRED=1 PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test ./test/routes -count=1 -v -timeout 15m -routes 1000000 -changes 100000
 
 # The whole run, for docs/bench and the README. The machine must be quiet.

@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"time"
@@ -441,6 +442,31 @@ func TestCountsOfJoined(t *testing.T) {
 		s := l.Counters().Read()
 		if s.PacketsOut != n || s.BytesOut != n*(20+8+payload) || s.ByVerdict[route.Forward] != n || (s.ByVerdict[route.DropQdisc] == n) != fails {
 			t.Errorf("fails %v: %+v", fails, s)
+		}
+	}
+}
+
+// TestScratchIsReused: more frames are made anew in one batch than there is room
+// for at a time; each leaves whole.
+func TestScratchIsReused(t *testing.T) {
+	const ifTun, n, payload = 30, 8, 60000
+	l, p, b, _ := newLoop(t)
+	b.SetLink(route.Link{Ifindex: ifTun, Name: "tun0", Flags: route.LinkUp | route.LinkUplink, MTU: 1500, Slot: 9})
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("10.80.0.0/16"), []route.Route{{Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: ifTun, Weight: 1}}}})
+	l.Publish(b.Publish())
+	for range n {
+		p.Inject(forward.IfPod1, forward.TCPGSO("10.65.0.1", "10.80.0.9", payload, 1448, wire.IPv4DF))
+	}
+	once(t, l)
+	sent := p.Sent()
+	if len(sent) != n {
+		t.Fatalf("%d of %d left", len(sent), n)
+	}
+	want := forward.TCPGSO("10.65.0.1", "10.80.0.9", payload, 1448, wire.IPv4DF)[forward.VnetLen+wire.EthernetLen:]
+	wire.IPv4(want).DecrementTTL()
+	for i, s := range sent {
+		if !bytes.Equal(s.Buf[forward.VnetLen:], want) {
+			t.Errorf("the packet %d is another", i)
 		}
 	}
 }

@@ -79,3 +79,41 @@ func TestMissesLeaveRoom(t *testing.T) {
 		t.Errorf("%d held before, %d after", before, after)
 	}
 }
+
+// waker counts how often the loop is woken.
+type waker struct {
+	*memconn.Conn
+	woken int
+}
+
+func (w *waker) Wake() { w.woken++; w.Conn.Wake() }
+
+// TestPublishWakes: a table that is published while a packet begins to wait is
+// looked at without delay, and when nothing waits any more none wakes the loop.
+func TestPublishWakes(t *testing.T) {
+	p := &waker{Conn: memconn.New()}
+	b := forward.TestBuilder(route.Policy{})
+	var l *forward.Loop
+	l = forward.NewLoop(p, forward.Options{Behind: func() bool {
+		if p.woken == 0 {
+			b.SetRoutes(route.TableMain, netip.MustParsePrefix("172.16.0.0/12"), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
+				Nexthops: []route.Nexthop{{Ifindex: forward.IfPod2, Gateway: netip.MustParseAddr("10.65.0.2"), Weight: 1}}}})
+			l.Publish(b.Publish())
+		}
+		return true
+	}})
+	l.Publish(b.Publish())
+	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
+	once(t, l)
+	if p.woken != 1 || len(p.Sent()) != 0 {
+		t.Fatalf("woken %d times", p.woken)
+	}
+	once(t, l)
+	if n := len(p.Sent()); n != 1 {
+		t.Fatalf("%d sent, counters %v", n, l.Counters().Read().ByVerdict)
+	}
+	l.Publish(b.Publish())
+	if p.woken != 1 {
+		t.Error("woken though nothing waits")
+	}
+}
