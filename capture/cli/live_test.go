@@ -139,6 +139,7 @@ func TestLiveWords(t *testing.T) {
 		{capture.Reply{HostTraffic: true, Foreign: many[:8]}, "", "proxyarpd: no verdicts on a, b, c, d, e, f, g, h: not served by the daemon\n"},
 		{capture.Reply{HostTraffic: true, Foreign: many}, "", "proxyarpd: no verdicts on a, b, c, d, e, f, g, h and 2 more: not served by the daemon\n"},
 		{capture.Reply{HostTraffic: true, Foreign: many}, "--verdict off", ""},
+		{capture.Reply{HostTraffic: true}, "-i lo", ""}, // no glob that could wait
 		{capture.Reply{HostTraffic: true, Interfaces: []string{"cali1"}}, "-i cali* -i x* -i any", "proxyarpd: x*: no interface matches; waiting for one\n"},
 	} {
 		_, errw, err := live(t, sourcetest.Serve(t, c.reply, scene), strings.Fields(c.args)...)
