@@ -139,6 +139,7 @@ func TestLiveWords(t *testing.T) {
 		{capture.Reply{HostTraffic: true, Foreign: many[:8]}, "", "proxyarpd: no verdicts on a, b, c, d, e, f, g, h: not served by the daemon\n"},
 		{capture.Reply{HostTraffic: true, Foreign: many}, "", "proxyarpd: no verdicts on a, b, c, d, e, f, g, h and 2 more: not served by the daemon\n"},
 		{capture.Reply{HostTraffic: true, Foreign: many}, "--verdict off", ""},
+		{capture.Reply{HostTraffic: true}, "-i lo", ""}, // no glob that could wait
 		{capture.Reply{HostTraffic: true, Interfaces: []string{"cali1"}}, "-i cali* -i x* -i any", "proxyarpd: x*: no interface matches; waiting for one\n"},
 	} {
 		_, errw, err := live(t, sourcetest.Serve(t, c.reply, scene), strings.Fields(c.args)...)
@@ -274,6 +275,25 @@ func TestLiveWrite(t *testing.T) {
 	if text, err := printed("-nt", "-r", filepath.Join(dir, "x")); err != nil || !strings.HasPrefix(text, "cali1 In  "+first+" => forward cali2 #1\n") {
 		t.Errorf("%v: %s", err, text)
 	}
+	if text, err := printed("-nt", "--verdict", "off", "-r", filepath.Join(dir, "x")); err != nil || !strings.HasPrefix(text, first+"\n") {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+// When enough has come, the daemon is told so, and says what it lost.
+func TestLiveEnough(t *testing.T) {
+	path := sourcetest.Serve(t, capture.Reply{HostTraffic: true}, func(s *sourcetest.Session) {
+		s.Interface("lo", 1)
+		s.Packet(0, sourcetest.UDP(2), &sent)
+		if s.Told() == 0 {
+			s.Packet(0, sourcetest.UDP(3), &dropped)
+			s.Statistics(0, 12, 0, 3, true)
+		}
+	})
+	out, errw, err := live(t, path, "-nt", "-i", "lo", "-c", "1")
+	if err != nil || out != first+" => forward cali2 #1\n" || !strings.HasSuffix(errw, "1 packet captured\n12 packets received by filter\n0 packets dropped by kernel\n3 packets not recorded: the reader was too slow\n") {
+		t.Errorf("%v: %s%s", err, out, errw)
+	}
 }
 
 // SIGUSR2 has what came so far in the file.
@@ -330,6 +350,29 @@ func TestFileListOne(t *testing.T) {
 		if err != nil || !strings.Contains(text, c.want) || strings.Contains(text, "no packet has a verdict") || strings.Count(text, "reading from file") != 2 {
 			t.Errorf("%s: %v: %s", c.args, err, text)
 		}
+	}
+	other := filepath.Join(dir, "other.pcapng")
+	if err := os.WriteFile(other, sourcetest.File(t, func(s *sourcetest.Session) {
+		s.Interface("cali1", 7)
+		s.Packet(0, sourcetest.UDP(2), &sent)
+		s.Statistics(0, 44, 0, 0, true)
+	}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "copy.pcapng")
+	if text, err := printed("-V", fileOf(t, "list", []byte(with+"\n"+other+"\n")), "-w", copied); err != nil {
+		t.Errorf("%v: %s", err, text)
+	}
+	f, err := source.OpenFile(t.Context(), copied, source.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for err == nil {
+		_, _, err = f.ZeroCopyReadPacketData()
+	}
+	if st := f.Statistics(); st.Received != 44 || st.Verdicts != 3 { // the last file's
+		t.Errorf("%+v", st)
 	}
 	if text, err := printed("-V", fileOf(t, "list", []byte(with+"\n"+plain+".gone\n")), "--count"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v: %s", err, text)

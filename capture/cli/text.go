@@ -23,6 +23,7 @@ const textBuffer = 64 << 10 // bytes
 // text prints packets as tcpdump does, and what became of them behind.
 type text struct {
 	o       *options
+	asJSON  bool
 	w       *bufio.Writer
 	printer *dissect.Printer
 	cooked  bool // several interfaces: say which
@@ -47,7 +48,7 @@ func newText(o *options, w io.Writer, cooked bool) *text {
 	if o.verdict == "json" {
 		d.TimeStamp = 1
 	}
-	return &text{o: o, w: bufio.NewWriterSize(w, textBuffer), printer: dissect.New(d), cooked: cooked && o.verdict != "json"}
+	return &text{o: o, asJSON: o.verdict == "json", w: bufio.NewWriterSize(w, textBuffer), printer: dissect.New(d), cooked: cooked && o.verdict != "json"}
 }
 
 func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict, again bool) error {
@@ -67,12 +68,12 @@ func (t *text) packet(p *pcapfile.Packet, v *capture.Verdict, again bool) error 
 	d := dissect.Packet{Seconds: exact.Seconds, Nanoseconds: exact.Nanoseconds, Data: p.Data, Len: int(p.Len), LinkType: uint16(p.LinkType)}
 	d.Interface = t.ifaces.of(p)
 	t.suffix, t.detail = t.suffix[:0], t.detail[:0]
-	if v != nil && t.o.verdict != "json" {
+	if v != nil && !t.asJSON {
 		t.annotate(v)
 		d.Suffix, d.Detail = t.suffix, t.detail
 	}
 	t.line = t.printer.Append(t.line[:0], &d)
-	if t.o.verdict == "json" {
+	if t.asJSON {
 		return t.json(p, v)
 	}
 	_, err := t.w.Write(t.line)

@@ -73,6 +73,8 @@ type socket struct {
 	o       *Options
 	mu      sync.Mutex // held while next runs, which reads the ring's memory
 	shut    bool       // that memory is gone
+	waking  sync.Mutex // held while next is told to return
+	closed  bool       // it has been, and the ring may be gone; guarded by waking
 	ring    *pktring.Socket
 	filter  *filter.Live
 	cooked  bool             // shown as tcpdump -i any shows it
@@ -361,7 +363,13 @@ func (s *socket) asked(name string) bool {
 	return false
 }
 
-func (s *socket) stop() { s.ring.Shut() }
+func (s *socket) stop() {
+	s.waking.Lock()
+	defer s.waking.Unlock()
+	if !s.closed {
+		s.ring.Shut()
+	}
+}
 
 // look takes from left the interfaces that have gone, and ends the capture when
 // there are no more.
@@ -387,8 +395,11 @@ func (s *socket) over() error {
 
 func (s *socket) close() (err error) {
 	if s.ring != nil {
-		s.ring.Shut()
+		s.stop()
 	}
+	s.waking.Lock()
+	s.closed = true
+	s.waking.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shut = true

@@ -24,8 +24,12 @@ var (
 	ErrHungUp = errors.New("the daemon hung up: it was killed, or has not waited any longer for so slow a reader")
 	// ErrDisappeared says that the last of the interfaces that were named has
 	// gone, in libpcap's words.
-	ErrDisappeared = errors.New(capture.Disappeared)
+	ErrDisappeared error = disappeared{}
 )
+
+type disappeared struct{}
+
+func (disappeared) Error() string { return capture.Disappeared }
 
 // Source is what a [File], a [Live] and a [Stream] have in common.
 type Source interface {

@@ -438,6 +438,7 @@ func TestFileSelection(t *testing.T) {
 		{source.Options{Reasons: []string{"forward", "IP*"}}, "forward IP_INHDR", 4},
 		{source.Options{Reasons: []string{"*"}}, "forward IP_INHDR queue NEIGH_FAILED+", 4},
 		{source.Options{Reasons: []string{"?"}}, "", 4},
+		{source.Options{Reasons: []string{""}}, "", 4}, // what has no reason is not asked for by it
 		{source.Options{NoVerdicts: true}, "none none none none none+", 0},
 		{source.Options{NoVerdicts: true, Drops: true}, "IP_INHDR NEIGH_FAILED", 4},
 		{source.Options{Filter: "dst host 10.0.0.3 or dst host 10.0.0.4"}, "IP_INHDR none", 4},
@@ -489,6 +490,17 @@ func TestFile(t *testing.T) {
 	f = must[*source.File](t)(source.OpenFile(t.Context(), captured, source.Options{}))
 	all(f)
 	if st := f.Statistics(); st.Received != 3 || st.Dropped != 5 || st.Lost != 1 {
+		t.Errorf("%+v", st)
+	}
+	f.Close()
+	f = must[*source.File](t)(source.OpenFile(t.Context(), written(t, sourcetest.File(t, func(s *sourcetest.Session) {
+		s.Interface("cali1", 7)
+		s.Interface("cali2", 8)
+		s.Statistics(0, 2, 0, 0, true)
+		s.Statistics(1, 3, 0, 0, true) // behind the first interface's
+	})), source.Options{}))
+	all(f)
+	if st := f.Statistics(); st.Received != 5 {
 		t.Errorf("%+v", st)
 	}
 	f.Close()
