@@ -316,6 +316,10 @@ func TestARP(t *testing.T) {
 	if request, _ := ring.Peek(); request == nil || !request.again || request.id != id {
 		t.Errorf("after its wait: %+v", request)
 	}
+	ring.Next()
+	if answer, _ := ring.Peek(); answer == nil || !answer.out || answer.again || answer.id != id {
+		t.Errorf("the reply after its wait: %+v", answer)
+	}
 	s.seen()
 	for _, v := range []arpd.Verdict{arpd.IgnoreVLAN, arpd.IgnoreNotWorkload, arpd.IgnoreOtherhost, arpd.DropRateLimit} {
 		for _, watched := range []bool{false, true} {
