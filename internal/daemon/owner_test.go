@@ -25,15 +25,16 @@ import (
 // fakeEngine remembers what it is told.
 type fakeEngine struct {
 	none.Engine
-	moves   bool // packets
-	device  engine.Device
-	ports   map[int32]engine.Port
-	deleted []int32
-	claims  map[int32]bool
-	orphans []int32
-	how     claim.Mode
-	refuse  error // of SetPort
-	tables  int
+	moves    bool // packets
+	device   engine.Device
+	ports    map[int32]engine.Port
+	deleted  []int32
+	claims   map[int32]bool
+	orphans  []int32
+	how      claim.Mode
+	attached int   // claims there are besides
+	refuse   error // of SetPort
+	tables   int
 }
 
 func (e *fakeEngine) Forwards() bool        { return e.moves }
@@ -57,7 +58,7 @@ func (e *fakeEngine) DeletePort(ifindex int32) error {
 	return nil
 }
 
-func (e *fakeEngine) Claims() (claim.Mode, int) { return e.how, len(e.claims) }
+func (e *fakeEngine) Claims() (claim.Mode, int) { return e.how, max(len(e.claims), e.attached) }
 
 // fakeRecord is the record of MACs.
 type fakeRecord map[int]macs.MAC
