@@ -57,7 +57,7 @@ type Policy struct {
 	// Transit allows forwarding from uplink to uplink.
 	Transit bool
 	// Copies says that the kernel keeps the originals of all frames: what is
-	// for the host itself, or in Punt, is then in good hands. Else the port
+	// for the host itself, or in Punt, is then in good hands. Else the Conn
 	// takes frames from the kernel, and knows of those itself.
 	Copies bool
 	Punt   []netip.Prefix
