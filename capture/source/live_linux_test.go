@@ -86,6 +86,31 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// What has been read makes room in the ring.
+func TestLiveRing(t *testing.T) {
+	nstest.Enter(t)
+	from, _ := nstest.Veth(t, "a", "b")
+	s, err := source.OpenLive(source.Options{Interfaces: []string{"b"}, Filter: "udp port 2222", Buffer: 1}) // 64 frames
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for round := range 5 {
+		for n := range 40 {
+			put(t, from, sourcetest.UDP(byte(n)))
+		}
+		for n := range 40 {
+			data, _, err := s.ZeroCopyReadPacketData()
+			if err != nil || !bytes.Equal(data, sourcetest.UDP(byte(n))) {
+				t.Fatalf("round %d, packet %d: %v, % x", round, n, err, data)
+			}
+		}
+		if st := s.Statistics(); st.Dropped != 0 {
+			t.Fatalf("round %d: %+v", round, st)
+		}
+	}
+}
+
 // Why nothing can be captured, and why a capture ends.
 func TestLiveErrors(t *testing.T) {
 	nstest.Enter(t)

@@ -356,6 +356,8 @@ func TestAskStatistics(t *testing.T) {
 			s.Statistics(1, 10, 0, 0, false)
 			s.Statistics(0, n, 1, 1, false)
 		}
+		s.Statistics(1, 10, 0, 0, false)
+		s.Statistics(0, 8, 1, 1, false) // that nobody asked for any more
 		s.Statistics(0, 9, 1, 1, true)
 	})
 	s := must[*source.Stream](t)(source.Dial(t.Context(), path, source.Options{}))
