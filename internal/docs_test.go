@@ -231,3 +231,57 @@ func excerpt(t *testing.T, tables string) {
 		t.Errorf("README.md: %d rows of figures", n)
 	}
 }
+
+// The README is short, and its first screen says how to see and to test the program.
+func TestReadme(t *testing.T) {
+	lines := strings.Split(read(t, "README.md"), "\n")
+	if len(lines) > 200 {
+		t.Errorf("README.md has %d lines, want less than 200", len(lines)-1)
+	}
+	for _, want := range []string{"make demo", "make test", "Debian 12", "Go 1.", "root"} {
+		if !strings.Contains(strings.Join(lines[:24], "\n"), want) {
+			t.Errorf("README.md: no %q in the first screen", want)
+		}
+	}
+}
+
+// What the documents link to is there, headings included.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^():]+)\)`)
+	documents := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+	inDocs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range inDocs {
+		documents = append(documents, "docs/"+filepath.Base(d))
+	}
+	n := 0
+	for _, d := range documents {
+		for _, m := range link.FindAllStringSubmatch(read(t, d), -1) {
+			n++
+			file, heading, _ := strings.Cut(m[1], "#")
+			to := d
+			if file != "" {
+				to = filepath.Join(filepath.Dir(d), file)
+			}
+			if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+				t.Errorf("%s: %v", d, err)
+			} else if heading != "" && !slices.Contains(headings(read(t, to)), heading) {
+				t.Errorf("%s: %s has no heading %s", d, to, heading)
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("%d links", n)
+	}
+}
+
+// headings gives the headings of a document as links name them.
+func headings(text string) (all []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		kept := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return all
+}

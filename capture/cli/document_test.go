@@ -30,7 +30,11 @@ func inDocument(t *testing.T) (there, refused []string) {
 	if m == nil {
 		t.Fatal("docs/CAPTURE.md does not list tcpdump's options")
 	}
-	there = optionRE.FindAllString(m[1][:strings.Index(m[1], "with tcpdump's\nmeaning")], -1)
+	list, _, ok := strings.Cut(strings.Join(strings.Fields(m[1]), " "), "with tcpdump's meaning")
+	if !ok {
+		t.Fatal("docs/CAPTURE.md: the list of options has no end")
+	}
+	there = optionRE.FindAllString(list, -1)
 	for row := range strings.Lines(m[2] + "\n") {
 		cells := strings.SplitN(row, "|", 4)
 		name := optionRE.FindString(cells[1])
