@@ -118,9 +118,9 @@ routes: ## a million routes and a burst of changes to them, beside the kernel (r
 	$(GO) test ./forward/route ./internal/netstate -run '^$$' -bench 'Million|LoadRoutes|ChangeRoute' -benchtime 2s
 	LAB_REQUIRED=1 PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test ./test/routes -count=1 -v -timeout 15m -routes 1000000 -changes 100000
 
-# The whole run, for docs/bench and the README. The machine must be quiet.
+# The whole run, for docs/bench and docs/BENCH.md. The machine must be quiet.
 .PHONY: bench-report
-bench-report: ## measure everything, for docs/bench and the README: about 20 minutes on 2 CPUs (root)
+bench-report: ## measure everything, for docs/bench and docs/BENCH.md: about 20 minutes on 2 CPUs (root)
 	@[ "$(ROOT)" = yes ] || { echo "make bench-report needs root: it makes network namespaces (try: sudo make bench-report)" >&2; exit 1; }
 	@scripts/need ip:iproute2 ping:iputils-ping iperf3:iperf3
 	@$(MAKE) build
@@ -129,12 +129,18 @@ bench-report: ## measure everything, for docs/bench and the README: about 20 min
 	mv docs/bench/report.json.new docs/bench/report.json
 	@$(MAKE) bench-table
 
+# The README has some rows of the first table: those that it has, anew.
 .PHONY: bench-table
-bench-table: build ## make the README's table from docs/bench/report.json
-	@$(BIN) bench table docs/bench/report.json > README.table
+bench-table: build ## make the tables of docs/BENCH.md, and the README's excerpt, from docs/bench/report.json
+	@$(BIN) bench table docs/bench/report.json > bench.table
 	@awk '/^<!-- \/measured -->/ { skip = 0 } !skip { print } \
-		/^<!-- measured -->/ { skip = 1; while ((getline line < "README.table") > 0) print line }' README.md > README.new
-	@mv README.new README.md; rm README.table
+		/^<!-- measured -->/ { skip = 1; while ((getline line < "bench.table") > 0) print line }' docs/BENCH.md > bench.new
+	@mv bench.new docs/BENCH.md
+	@awk -F '[|]' 'NR == FNR { if (/^[|]/ && !($$2 in row)) row[$$2] = $$0; next } \
+		/^<!-- \/measured excerpt -->/ { inside = 0 } \
+		{ print inside && $$2 in row ? row[$$2] : $$0 } \
+		/^<!-- measured excerpt -->/ { inside = 1 }' bench.table README.md > bench.new
+	@mv bench.new README.md; rm bench.table
 
 .PHONY: tidy-check
 tidy-check: ## is go.mod tidy?

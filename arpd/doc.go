@@ -1,23 +1,21 @@
-// Package arpd answers ARP requests of workloads for their gateway, and by the
-// kernel's proxy_arp rules for further targets.
+// Package arpd answers ARP requests of workloads: for their gateway always, for
+// other targets by the rules of the kernel's proxy_arp.
 //
-// A frame goes through two pure functions: Request.Read checks it and reads it,
-// Answer decides and writes the reply. A Responder feeds them from one packet
-// socket for the whole network namespace. The socket is bound to interface 0: it
-// receives from every interface, also from one that did not exist when it was
-// opened. A frame that a pod sends in the first instant of its interface's life
-// waits in the socket's queue until the interface is known, instead of being lost
-// before a bind. Frames of interfaces that are not workloads end there with the
-// verdict not-workload.
+// Two pure functions handle a frame: Request.Read checks and reads it, Answer
+// decides and writes the reply. A Responder calls them with the frames of one
+// packet socket. The socket is bound to interface 0, so it receives from every
+// interface of the network namespace, also from one that appears later. A frame
+// that is sent in the first instant of an interface waits in the socket's queue
+// until the interface is known. Frames of interfaces that are not workload
+// interfaces get the verdict not-workload.
 //
-// A request for a proxied target may come before the news of its route. It is
-// held until the news is there, for at most a tenth of a second (Options.Behind).
+// A request for a proxied target may arrive before the event of its route. Then
+// it is held for at most a tenth of a second (Options.Behind).
 //
-// The sender of a request that is answered is handed on for the host's
-// neighbour table (Options.Neighbours).
+// The sender of an answered request is reported, for the host's neighbour table
+// (Options.Neighbours).
 //
-// Nothing is announced: no gratuitous ARP is ever sent (a workload asks when it
-// needs to know, RFC 826).
+// No gratuitous ARP is ever sent: a workload asks when it needs to know (RFC 826).
 //
 // # mdlayher/arp
 //

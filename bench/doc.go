@@ -13,7 +13,7 @@
 //
 //   - stats.go, histogram.go, tally.go, search.go: numbers only, no sockets.
 //   - report.go, table.go, compare.go: what is made of them; html.go, plots.go,
-//     svg.go, report.html: the page; markdown.go: the README's table.
+//     svg.go, report.html: the page; markdown.go: the tables of docs/BENCH.md.
 //   - generator_linux.go: a pinned thread that sends prebuilt frames by sendmmsg.
 //   - sink_linux.go, sink_program.go: what arrived, by an eBPF filter on the
 //     receiving socket. trial_linux.go puts both together.

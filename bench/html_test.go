@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// fullReport has rows for every plot and every line of the README's table.
+// fullReport has rows for every plot and every line of the tables of docs/BENCH.md.
 func fullReport(t *testing.T) *Report {
 	t.Helper()
 	r := &run{Options: Options{Rounds: 2, Engines: []string{"af_packet", "ebpf"}, Commands: []Command{{`a<b>"&'`, "x"}}},

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// line is one of the README's table: figures of one kind, side by side.
+// line is one of a table of docs/BENCH.md: figures of one kind, side by side.
 type line struct {
 	title string
 	works []selector // whose rows stand in it, divided by slashes
@@ -97,7 +97,7 @@ func (s selector) String() string {
 	return b.String()
 }
 
-// Missing names the figures of the README's tables of which the report has no row, or more than one work's.
+// Missing names the figures of the tables of docs/BENCH.md of which the report has no row, or more than one work's.
 func (r *Report) Missing() (all []string) {
 	for _, l := range slices.Concat(lines, captureLines, recorderLines) {
 		l.resolve(r)
@@ -116,7 +116,7 @@ func (r *Report) Missing() (all []string) {
 	return all
 }
 
-// Markdown writes the main tables, for the README: medians, and the ratios to the base in parentheses.
+// Markdown writes the main tables, for docs/BENCH.md: medians, and the ratios to the base in parentheses.
 func (r *Report) Markdown(w io.Writer) error {
 	c := r.Circumstances
 	fmt.Fprintf(w, "%s, Linux %s, %d CPUs (%s), proxyarpd %s; medians of %d rounds, in parentheses the ratio to `%s`.\n",

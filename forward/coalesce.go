@@ -10,8 +10,7 @@ import (
 // Under load, datagrams of one flow that wait together in the ring leave as
 // one UDP GSO super-packet: the receiver's kernel, or the device, cuts it into
 // the same datagrams again (Documentation/networking/segmentation-offloads.rst).
-// A send of one packet costs as much as a send of sixty, so this is what lets
-// userspace keep up with a flood; see docs/DESIGN.md for the measurement.
+// One send then carries many packets, which lets userspace keep up with a flood.
 //
 // A datagram joins only if what comes out is what went in: no options, no
 // fragment, the same TOS, TTL and next hop, the same length (the last may be

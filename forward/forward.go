@@ -1,12 +1,12 @@
-// Package forward is the datapath: it takes frames from a Conn, has the host's
-// routing table decide (package route), and sends them on as Linux's ip_forward
-// would.
+// Package forward is the datapath. It receives frames from a Conn, asks the
+// routing table what to do with each (package route), and sends them as Linux's
+// ip_forward would.
 //
-// One goroutine, Loop.Run, owns the way of a packet: receive a batch, step
-// each frame (parse, decide, rewrite), send the batch. Everything it reads -
-// routes, links, neighbours - is an immutable route.Table behind an atomic
-// pointer. The way of a forwarded packet has no lock, allocation, clock,
-// logger or system call of its own.
+// One goroutine, Loop.Run, does all of it: receive a batch, step each frame
+// (parse, decide, rewrite), send the batch. It reads routes, links and
+// neighbours from an immutable route.Table behind an atomic pointer. For a
+// packet that is forwarded it takes no lock, allocates nothing, reads no clock,
+// logs nothing and makes no system call of its own.
 package forward
 
 import (

@@ -150,7 +150,8 @@ func TestVerdictsDocumented(t *testing.T) {
 	sameSet(t, "ARP dropped", firstColumn(t, text, "### ARP frames dropped", "##"), frames[arpd.KindDrop])
 }
 
-// The README's table of flags is what `run --help` says.
+// The table of flags in docs/RUN.md is what `run --help` says; the README's has some of them, in the same words of flag
+// and default.
 func TestFlagsDocumented(t *testing.T) {
 	help, err := exec.Command(program(t), "run", "--help").Output()
 	if err != nil {
@@ -166,13 +167,24 @@ func TestFlagsDocumented(t *testing.T) {
 		t.Fatalf("no flag in\n%s", help)
 	}
 	var documented []string
-	for _, w := range firstColumn(t, read(t, "README.md"), "## Flags of `run`", "##") {
+	full := firstColumn(t, read(t, "docs/RUN.md"), "## Flags of `run`", "##")
+	for _, w := range full {
 		documented = append(documented, regexp.MustCompile(`^--[a-z-]+`).FindString(w))
 	}
 	sameSet(t, "flags", documented, flags)
+	short := firstColumn(t, read(t, "README.md"), "## Flags", "##")
+	for _, w := range short {
+		if !slices.Contains(full, w) {
+			t.Errorf("README.md has the flag %s, docs/RUN.md has not", w)
+		}
+	}
+	if len(short) < 6 {
+		t.Errorf("README.md has the flags %q", short)
+	}
 }
 
-// The README's tables of figures are what docs/bench/report.json says, and have each figure that they are to have.
+// The tables of figures in docs/BENCH.md are what docs/bench/report.json says, and have each figure that they are to
+// have. The README has some rows of them.
 func TestFiguresDocumented(t *testing.T) {
 	r, err := bench.ReadReport(strings.NewReader(read(t, "docs/bench/report.json")))
 	if err != nil {
@@ -185,7 +197,7 @@ func TestFiguresDocumented(t *testing.T) {
 	if err := r.Markdown(&want); err != nil {
 		t.Fatal(err)
 	}
-	const file, begin, end = "README.md", "<!-- measured -->\n", "<!-- /measured -->"
+	const file, begin, end = "docs/BENCH.md", "<!-- measured -->\n", "<!-- /measured -->"
 	_, rest, ok := strings.Cut(read(t, file), begin)
 	got, _, closed := strings.Cut(rest, end)
 	if !ok || !closed {
@@ -194,4 +206,82 @@ func TestFiguresDocumented(t *testing.T) {
 	if got != want.String() {
 		t.Errorf("%s has not the figures of docs/bench/report.json: make bench-table", file)
 	}
+	excerpt(t, want.String())
+}
+
+// excerpt holds the README's few rows to the first of the tables.
+func excerpt(t *testing.T, tables string) {
+	t.Helper()
+	const begin, end = "<!-- measured excerpt -->\n", "<!-- /measured excerpt -->"
+	_, rest, ok := strings.Cut(read(t, "README.md"), begin)
+	got, _, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("README.md: no figures between %q and %q", begin, end)
+	}
+	_, first, _ := strings.Cut(tables, "\n\n")
+	first, _, _ = strings.Cut(first, "\n\n")
+	rows := slices.Collect(strings.Lines(first + "\n"))
+	n := 0
+	for row := range strings.Lines(got) {
+		if n++; !slices.Contains(rows, row) {
+			t.Errorf("README.md: not a row of docs/bench/report.json, make bench-table: %s", row)
+		}
+	}
+	if n < 7 { // two are the table's head
+		t.Errorf("README.md: %d rows of figures", n)
+	}
+}
+
+// The README is short, and its first screen says how to see and to test the program.
+func TestReadme(t *testing.T) {
+	lines := strings.Split(read(t, "README.md"), "\n")
+	if len(lines) > 200 {
+		t.Errorf("README.md has %d lines, want less than 200", len(lines)-1)
+	}
+	for _, want := range []string{"make demo", "make test", "Debian 12", "Go 1.", "root"} {
+		if !strings.Contains(strings.Join(lines[:24], "\n"), want) {
+			t.Errorf("README.md: no %q in the first screen", want)
+		}
+	}
+}
+
+// What the documents link to is there, headings included.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^():]+)\)`)
+	documents := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+	inDocs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range inDocs {
+		documents = append(documents, "docs/"+filepath.Base(d))
+	}
+	n := 0
+	for _, d := range documents {
+		for _, m := range link.FindAllStringSubmatch(read(t, d), -1) {
+			n++
+			file, heading, _ := strings.Cut(m[1], "#")
+			to := d
+			if file != "" {
+				to = filepath.Join(filepath.Dir(d), file)
+			}
+			if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+				t.Errorf("%s: %v", d, err)
+			} else if heading != "" && !slices.Contains(headings(read(t, to)), heading) {
+				t.Errorf("%s: %s has no heading %s", d, to, heading)
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("%d links", n)
+	}
+}
+
+// headings gives the headings of a document as links name them.
+func headings(text string) (all []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		kept := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return all
 }

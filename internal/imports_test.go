@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ var mayImport = map[string][]string{
 	"forward/route":           {"proxyarpd/internal/wire"},
 	"forward/route/routetest": {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
 	"forward/memconn":         {"proxyarpd/forward", "proxyarpd/forward/route"},
-	"forward/afpacket":        {unixPackage, "proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/wire", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
+	"forward/afpacket":        {unixPackage, "proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
 	"forward/claim":           {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire", "proxyarpd/internal/shortage"},
 
 	"capture":          {},
@@ -55,8 +56,8 @@ var mayImport = map[string][]string{
 	"internal/netstate":        {unixPackage, "proxyarpd/internal/shortage"},
 	"internal/instance":        {unixPackage},
 	"internal/macs":            {unixPackage, "proxyarpd/internal/instance", "proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage"},
-	"internal/hostpolicy":      {"github.com/google/nftables/...", "github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage, "proxyarpd/internal/shortage"},
-	"internal/lab":             {"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
+	"internal/hostpolicy":      {"github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage, "proxyarpd/internal/shortage"},
+	"internal/lab":             {"github.com/vishvananda/netlink/...", unixPackage},
 	"internal/lab/labtest":     {unixPackage, "proxyarpd/internal/lab", "proxyarpd/internal/nstest", "proxyarpd/internal/wire"},
 	"internal/fulltable":       {},
 	"internal/nstest":          {"github.com/vishvananda/netlink", unixPackage},
@@ -161,10 +162,12 @@ func within(dirs []string, dir string) bool {
 }
 
 func TestImports(t *testing.T) {
+	used := map[string][]string{}
 	for _, f := range goFiles(t) {
 		if f.isTest() || within(free, f.dir) {
 			continue
 		}
+		used[f.dir] = append(used[f.dir], f.imports...)
 		rules, ok := mayImport[f.dir]
 		if !ok {
 			t.Errorf("%s: a new package: say in docs/DESIGN.md and in mayImport what it may import", f.path())
@@ -175,6 +178,66 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s imports %s; %s may import %v (docs/DESIGN.md)", f.path(), p, f.dir, rules)
 			}
 		}
+	}
+	for dir, rules := range mayImport {
+		for _, r := range rules {
+			if !slices.ContainsFunc(used[dir], func(p string) bool { return allowed([]string{r}, p) }) {
+				t.Errorf("%s may import %s, and does not", dir, r)
+			}
+		}
+	}
+}
+
+// docs/DESIGN.md has a row for each package, with what it may import.
+func TestPackagesDocumented(t *testing.T) {
+	short := strings.NewReplacer(module+"/", "", "github.com/", "", "golang.org/", "", "go.yaml.in/", "")
+	have := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| .* \\| (`.*`|nothing) \\|$").FindAllStringSubmatch(read(t, "docs/DESIGN.md"), -1) {
+		if _, twice := have[m[1]]; twice {
+			t.Errorf("docs/DESIGN.md: %s has two rows", m[1])
+		}
+		have[m[1]] = m[2]
+	}
+	for dir, rules := range mayImport {
+		var names []string
+		for _, r := range rules {
+			names = append(names, "`"+short.Replace(r)+"`")
+		}
+		want := strings.Join(names, ", ")
+		if want == "" {
+			want = "nothing"
+		}
+		if have[dir] != want {
+			t.Errorf("docs/DESIGN.md: %s may import %q, want %q", dir, have[dir], want)
+		}
+		delete(have, dir)
+	}
+	for dir := range have {
+		t.Errorf("docs/DESIGN.md: %s is no package", dir)
+	}
+}
+
+// The glossary names files and directories that there are, and names that stand in those files.
+func TestGlossary(t *testing.T) {
+	place := regexp.MustCompile("`([A-Za-z_.]+)` in `([a-z_/]+\\.(?:go|c))`")
+	n := 0
+	for _, m := range place.FindAllStringSubmatch(read(t, "docs/GLOSSARY.md"), -1) {
+		n++
+		name := m[1][strings.LastIndex(m[1], ".")+1:]
+		if m[2] == "claim.c" {
+			m[2] = "forward/claim/bpf/claim.c"
+		}
+		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(read(t, m[2])) {
+			t.Errorf("docs/GLOSSARY.md: no %s in %s", m[1], m[2])
+		}
+	}
+	for _, m := range regexp.MustCompile("`((?:internal|forward|arpd|capture|bench|cmd)/[a-z_/.]*)`").FindAllStringSubmatch(read(t, "docs/GLOSSARY.md"), -1) {
+		if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+			t.Errorf("docs/GLOSSARY.md: %v", err)
+		}
+	}
+	if n < 30 {
+		t.Errorf("docs/GLOSSARY.md: %d places", n)
 	}
 }
 

@@ -52,7 +52,7 @@ func newBenchHTML(p *program) *cobra.Command {
 }
 
 func newBenchTable(p *program) *cobra.Command {
-	return newConvert(p, "table", "turn a report into the README's table", "  proxyarpd bench table report.json", (*bench.Report).Markdown)
+	return newConvert(p, "table", "turn a report into the tables of docs/BENCH.md", "  proxyarpd bench table report.json", (*bench.Report).Markdown)
 }
 
 // newConvert is a command that prints a report in another form.

@@ -1,6 +1,10 @@
-// Package daemon joins the parts of proxyarpd: it follows the kernel's state,
-// keeps the ARP responder and the datapath up to date with it, and answers the
+// Package daemon joins the parts of proxyarpd. It follows the kernel's state,
+// keeps the ARP responder and the engine up to date with it, and serves the
 // control socket.
+//
+// One goroutine, the owner (owner.go), holds all that changes. Slow work goes
+// out to other goroutines as errands (errand.go) and comes back as outcomes
+// (outcome.go). What an interface should be is a pure function (want.go).
 package daemon
 
 import (

@@ -1,9 +1,10 @@
-// Package engine is the seam between the daemon and what moves packets. The
-// daemon says what is known of the host and which interfaces are served; an
-// engine takes their frames from the kernel, moves them, and counts.
+// Package engine is the interface between the daemon and what moves packets.
+// The daemon tells an engine the routing table and which interfaces are served.
+// The engine takes their frames from the kernel, forwards them, and counts.
+// Package afpacket below it forwards in userspace; package none leaves all
+// packets to the kernel.
 //
-// Interfaces are named by their index everywhere (IFLA_IFINDEX, struct
-// net_device.ifindex).
+// Interfaces are named by their index everywhere (IFLA_IFINDEX).
 package engine
 
 import (

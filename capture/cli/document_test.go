@@ -18,19 +18,23 @@ import (
 // optionRE finds options as they are written between backquotes: -i, --count, alone or with an argument.
 var optionRE = regexp.MustCompile(`(--?)([A-Za-z#][a-z-]*)`)
 
-// inREADME are tcpdump's options that the README speaks of, those that it says are there and those that it says are
+// inDocument are tcpdump's options that docs/CAPTURE.md speaks of, those that it says are there and those that it says are
 // refused, as they are typed.
-func inREADME(t *testing.T) (there, refused []string) {
+func inDocument(t *testing.T) (there, refused []string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "CAPTURE.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := regexp.MustCompile(`(?s)\nOf tcpdump's options there are (.*?)\n\n\| tcpdump \| here \|\n\|---\|---\|\n(.*?)\n\n`).FindStringSubmatch(string(text))
 	if m == nil {
-		t.Fatal("README.md does not list tcpdump's options")
+		t.Fatal("docs/CAPTURE.md does not list tcpdump's options")
 	}
-	there = optionRE.FindAllString(m[1][:strings.Index(m[1], "with tcpdump's\nmeaning")], -1)
+	list, _, ok := strings.Cut(strings.Join(strings.Fields(m[1]), " "), "with tcpdump's meaning")
+	if !ok {
+		t.Fatal("docs/CAPTURE.md: the list of options has no end")
+	}
+	there = optionRE.FindAllString(list, -1)
 	for row := range strings.Lines(m[2] + "\n") {
 		cells := strings.SplitN(row, "|", 4)
 		name := optionRE.FindString(cells[1])
@@ -43,9 +47,9 @@ func inREADME(t *testing.T) (there, refused []string) {
 	return there, refused
 }
 
-// TestREADMEOptions: the README lists each of tcpdump's options that there is, and each that is refused, and no other.
-func TestREADMEOptions(t *testing.T) {
-	there, refused := inREADME(t)
+// TestDocumentedOptions: docs/CAPTURE.md lists each of tcpdump's options that there is, and each that is refused, and no other.
+func TestDocumentedOptions(t *testing.T) {
+	there, refused := inDocument(t)
 	o := &options{}
 	f := o.flags("")
 	known := func(typed string) bool {
@@ -57,20 +61,20 @@ func TestREADMEOptions(t *testing.T) {
 	}
 	for _, typed := range slices.Concat(there, refused) {
 		if !known(typed) {
-			t.Errorf("%s is in the README, and unknown", typed)
+			t.Errorf("%s is in docs/CAPTURE.md, and unknown", typed)
 		}
 	}
 	for _, r := range refusals {
 		if !slices.Contains(refused, "-"+r.letter) {
-			t.Errorf("-%s is refused, and the README does not say so", r.letter)
+			t.Errorf("-%s is refused, and docs/CAPTURE.md does not say so", r.letter)
 		}
 	}
 	if len(refused) != len(refusals) {
-		t.Errorf("the README has %v refused", refused)
+		t.Errorf("docs/CAPTURE.md has %v refused", refused)
 	}
 	f.VisitAll(func(flag *pflag.Flag) {
 		if typed := "-" + flag.Shorthand; flag.Shorthand != "" && !slices.Contains(there, typed) && !slices.Contains(refused, typed) {
-			t.Errorf("the README does not list %s", typed)
+			t.Errorf("docs/CAPTURE.md does not list %s", typed)
 		}
 	})
 	for _, typed := range refused {
@@ -81,13 +85,13 @@ func TestREADMEOptions(t *testing.T) {
 	}
 }
 
-// TestTcpdumpOptions: each option that the installed tcpdump's help names is in the README.
+// TestTcpdumpOptions: each option that the installed tcpdump's help names is in docs/CAPTURE.md.
 func TestTcpdumpOptions(t *testing.T) {
 	help, err := exec.Command("tcpdump", "--help").CombinedOutput()
 	if err != nil {
 		nstest.Skip(t, "needs tcpdump: %v", err)
 	}
-	there, refused := inREADME(t)
+	there, refused := inDocument(t)
 	listed := append(there, refused...)
 	var wanted []string
 	for _, m := range regexp.MustCompile(`[\s\[](-[A-Za-z]|--[a-z][a-z-]*)\b`).FindAllStringSubmatch(strings.Split(string(help), "Usage:")[1], -1) {
@@ -105,7 +109,7 @@ func TestTcpdumpOptions(t *testing.T) {
 	}
 	for _, typed := range wanted {
 		if !slices.Contains(listed, typed) {
-			t.Errorf("the README does not list %s", typed)
+			t.Errorf("docs/CAPTURE.md does not list %s", typed)
 		}
 	}
 }
