@@ -35,7 +35,7 @@ func (cfg *Config) lacks(has func(capability int) bool) error {
 		return nil
 	}
 	switch {
-	case cfg.Engine != EngineNone:
+	case cfg.forwards():
 		return errors.New("CAP_NET_ADMIN is missing: neighbours can't be resolved, frames not be claimed; add it, or use --engine none --keep-mac")
 	case !cfg.KeepMAC:
 		return errors.New("CAP_NET_ADMIN is missing: the MAC of workload interfaces can't be set; add it, or use --keep-mac")

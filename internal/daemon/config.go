@@ -20,16 +20,6 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// Engines by name.
-const (
-	EngineAuto     = "auto"
-	EngineAFPacket = "af_packet"
-	EngineNone     = "none"
-)
-
-// Forwarders lists the engines that forward: what --engine takes besides auto and none, and bench compares.
-func Forwarders() []string { return []string{EngineAFPacket} }
-
 // UplinkAuto is the glob that stands for the devices of the routes in use.
 const UplinkAuto = "auto"
 
@@ -87,7 +77,7 @@ func (c *Config) Validate() error {
 	if c.Engine == EngineAuto {
 		c.Engine = EngineAFPacket
 	}
-	if c.Engine != EngineNone && !slices.Contains(Forwarders(), c.Engine) {
+	if c.forwards() && !slices.Contains(Forwarders(), c.Engine) {
 		return badConfig("engine", "%q: want auto, %s or none", c.Engine, strings.Join(Forwarders(), ", "))
 	}
 	switch c.Claim {

@@ -7,10 +7,27 @@ import (
 	"proxyarpd/internal/engine/none"
 )
 
-// openEngine is the one place that asks which engine it is to be.
+// Engines by name. This file is the one place that asks which engine it is to be.
+const (
+	EngineAuto     = "auto"
+	EngineAFPacket = "af_packet"
+	EngineNone     = "none"
+)
+
+// Forwarders lists the engines that forward: what --engine takes besides auto and none, and bench compares.
+func Forwarders() []string { return []string{EngineAFPacket} }
+
+// forwards reports whether the engine that is configured moves packets.
+func (c *Config) forwards() bool { return c.Engine != EngineNone }
+
+// openEngine makes the engine. The programs are its own from then on.
 func (d *Daemon) openEngine() (engine.Engine, error) {
-	if d.cfg.Engine == EngineNone {
+	if !d.cfg.forwards() {
 		return none.Open(d.programs), nil
 	}
-	return afpacket.Open(d.programs, forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, d.log)
+	e, err := afpacket.Open(d.programs, forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, d.log)
+	if err != nil {
+		return nil, err // and no interface that holds a nil pointer
+	}
+	return e, nil
 }

@@ -69,7 +69,7 @@ func (o *owner) roleOf(l *netstate.Link) role {
 		}
 		return roleWorkload
 	}
-	if o.cfg.Engine != EngineNone && (o.cfg.Uplinks[0] == UplinkAuto || matches(o.cfg.Uplinks, l.Name)) {
+	if o.eng.Forwards() && (o.cfg.Uplinks[0] == UplinkAuto || matches(o.cfg.Uplinks, l.Name)) {
 		return roleUplink
 	}
 	return roleNone
@@ -86,7 +86,7 @@ func (o *owner) leftAlone(l *netstate.Link) string {
 		return "port of a VRF: its packets are left to the kernel"
 	case matches(o.cfg.Workloads, l.Name) && o.roleOf(l) == roleNone && l.Flags&unix.IFF_LOOPBACK == 0:
 		return "matches --workload but is left alone: it is a port of another device, or no Ethernet"
-	case o.cfg.Engine == EngineNone || l.Master != 0:
+	case !o.eng.Forwards() || l.Master != 0:
 		return ""
 	case layerOf(l) == foreign:
 		return "its packets, and those that are routed to it, are left to the kernel: their link-layer header is not Ethernet's"
