@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"proxyarpd/arpd"
-	"proxyarpd/forward/route"
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
