@@ -31,7 +31,6 @@ const fewPorts = 16
 type setting struct {
 	cfg      *Config
 	forwards bool    // the engine
-	decides  bool    // its filter does about each frame
 	canClaim bool    // it has tc programs
 	modeless bool    // how programs are attached is not known yet
 	ports    int     // how many there are
