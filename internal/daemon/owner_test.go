@@ -505,6 +505,27 @@ func TestOwnerShortage(t *testing.T) {
 	if b.retry.c != nil || !strings.Contains(b.said.String(), "nothing is short any more") {
 		t.Errorf("clock %v; %s", b.retry.c, b.said.String())
 	}
+	// The longer it lasts, the longer is the time between attempts.
+	b.events(set(pod(5)))
+	b.arrives(laneHost, b.goesWell(b.sent[laneHost]))
+	for i := range 4 {
+		b.arrives(laneClaim, claimed{claimErrand: b.sent[laneClaim].(claimErrand), err: unix.EMFILE})
+		for b.sent[laneHost] != nil || b.sent[laneMAC] != nil {
+			for _, l := range []lane{laneHost, laneMAC} {
+				if b.sent[l] != nil {
+					b.arrives(l, b.goesWell(b.sent[l]))
+				}
+			}
+		}
+		before := b.retry.pause
+		if next := before.Next(); next != firstRetry<<(i+1) || b.retry.c == nil {
+			t.Errorf("attempt %d: the next but one after %v, clock %v", i, next, b.retry.c)
+		}
+		b.retry.c = nil
+		b.tryAgain()
+		b.dispatch()
+	}
+	b.settle()
 	// MACs, settings, rules.
 	b.events(set(pod(4)))
 	b.arrives(laneHost, rulesFound{rulesErrand: b.sent[laneHost].(rulesErrand), err: unix.ENFILE})

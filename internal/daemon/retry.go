@@ -46,12 +46,13 @@ func (o *owner) armRetry() {
 		}
 	}
 	switch {
-	case !lacking:
+	case !lacking && o.work.idle():
 		r.c, r.freed, r.pause = nil, false, shortage.Backoff{First: firstRetry, Most: mostRetry}
-		if r.said != "" && o.work.idle() {
+		if r.said != "" {
 			r.said = ""
 			o.log.Info("nothing is short any more")
 		}
+	case !lacking: // it is being tried again
 	case r.freed:
 		r.freed = false
 		r.c = time.After(0)
