@@ -175,7 +175,7 @@ func (r *Responder) Run(ctx context.Context) error {
 			timed = true
 			continue
 		}
-		r.log.Warn("cannot read ARP frames, trying again", "error", err, "pause", pause)
+		r.log.Warn("cannot read ARP frames, trying again", "err", err, "pause", pause)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -196,7 +196,7 @@ func (k *Keeper) Renamed(ifindex int, name string) {
 		}
 		e.name = printable.UTF8(name)
 		if err := k.write(); err != nil {
-			k.log.Warn("the record of changed MACs cannot be written", "interface", name, "error", err)
+			k.log.Warn("the record of changed MACs cannot be written", "interface", name, "err", err)
 		}
 	})
 }
@@ -248,7 +248,7 @@ func (k *Keeper) unlock() {
 func (k *Keeper) drop(e *entry) {
 	k.remove(e.ifindex)
 	if err := k.write(); err != nil {
-		k.log.Warn("the record of changed MACs cannot be written", "interface", e.name, "error", err)
+		k.log.Warn("the record of changed MACs cannot be written", "interface", e.name, "err", err)
 	}
 }
 
