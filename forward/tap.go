@@ -25,6 +25,9 @@ type Look struct {
 	// Again says that the packet has been shown before, as it began to wait:
 	// this is how that ended. It is shown as it came both times.
 	Again bool
+	// Memo is the Tap's: what Wants leaves here is there when Look shows the frame.
+	// It is zero where Wants was not asked.
+	Memo [2]uint64
 
 	Verdict   route.Verdict
 	ICMPType  uint8 // of the error that was sent about it; 0: none
@@ -99,7 +102,8 @@ type leaving struct {
 	head    [tapHead]byte // joining rewrites the first frame's
 	out     *route.Link
 	verdict route.Verdict
-	wanted  bool // as it leaves
+	wanted  bool      // as it leaves
+	memo    [2]uint64 // see Look.Memo
 }
 
 // begin asks once a turn whether somebody looks, and is nil if not.
@@ -262,13 +266,13 @@ func (p *tapping) leave(place int, buf []byte, out *route.Link, as route.Verdict
 
 func (p *tapping) doLeave(place int, buf []byte, out *route.Link, as route.Verdict) {
 	k := &p.look
-	k.Out, k.Buf, k.Ifindex, k.PktType, k.Ethernet = true, buf, out.Ifindex, 0, out.Ethernet()
+	k.Out, k.Buf, k.Ifindex, k.PktType, k.Ethernet, k.Tag = true, buf, out.Ifindex, 0, out.Ethernet(), Tag{}
 	wanted := p.tap.Wants(k)
 	if !wanted && (as == route.Originate || p.current < 0 || p.notes[p.current].shown) {
 		return
 	}
 	i := len(p.leaving)
-	p.leaving = append(p.leaving, leaving{place: place, note: p.current, buf: buf, out: out, verdict: as, wanted: wanted})
+	p.leaving = append(p.leaving, leaving{place: place, note: p.current, buf: buf, out: out, verdict: as, wanted: wanted, memo: k.Memo})
 	if wanted {
 		copy(p.leaving[i].head[:], buf)
 	}
@@ -348,7 +352,7 @@ func (p *tapping) doFlushed(out []Out) {
 		if !e.wanted {
 			continue
 		}
-		k.Again, k.Tag = false, Tag{}
+		k.Again, k.Tag, k.Memo = false, Tag{}, e.memo
 		k.Out, k.Buf, k.Ifindex, k.To, k.Ethernet, k.Verdict, k.Sent = true, e.buf, e.out.Ifindex, e.out, e.out.Ethernet(), v, p.sent
 		copy(e.buf, e.head[:min(len(e.buf), tapHead)])
 		p.tap.Look(k)

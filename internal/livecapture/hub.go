@@ -65,6 +65,7 @@ type Hub struct {
 	mu       sync.Mutex // guards what follows, is never held for long
 	links    map[int32]link
 	changed  bool // links have, and the view does not show it yet
+	views    uint64
 	sessions []*session
 
 	host    *hostTap    // guarded by switching
@@ -104,6 +105,7 @@ type view struct {
 	sessions []*session
 	wanted   []map[int32]bool // by session; nil is all
 	only     int              // the interface that all sessions want, and nothing else; else 0
+	id       uint64           // of no other view, not 0
 }
 
 // add begins a session.
@@ -238,7 +240,8 @@ func (h *Hub) publish() {
 		h.view.Store(nil)
 		return
 	}
-	v := &view{links: maps.Clone(links), sessions: slices.Clone(h.sessions)}
+	h.views++
+	v := &view{links: maps.Clone(links), sessions: slices.Clone(h.sessions), id: h.views}
 	for _, s := range v.sessions {
 		wanted := map[int32]bool{}
 		for index, l := range links {

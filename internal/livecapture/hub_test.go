@@ -252,3 +252,41 @@ func read(t *testing.T, conn net.Conn, some int, enough func()) {
 		}
 	}
 }
+
+// TestFiltersOnce: what the filters said when the datapath asked is used when it
+// shows the packet, unless sessions have come or gone since.
+func TestFiltersOnce(t *testing.T) {
+	h := newHub()
+	s := join(t, h, capture.Request{Interfaces: []string{"cali1"}, Filter: "udp"})
+	others := join(t, h, capture.Request{Interfaces: []string{"cali1"}, Filter: "tcp"})
+	taken := func(s *session) (n int) {
+		ring := s.rings[fromDatapath]
+		for {
+			if e, _ := ring.Peek(); e == nil {
+				return n
+			}
+			ring.Next()
+			n++
+		}
+	}
+	buf := udp(64)
+	k := look(buf)
+	if !h.Wants(k) {
+		t.Fatal("nobody wants it")
+	}
+	wire.IPv4(wire.Ethernet(buf[forward.VnetLen:]).Payload())[9] = wire.ProtoTCP // the filters would say something else now
+	h.Look(k)
+	if n, o := taken(s), taken(others); n != 1 || o != 0 {
+		t.Errorf("%d and %d packets", n, o)
+	}
+	h.part(s)
+	h.Look(k) // by another view
+	if n, o := taken(s), taken(others); n != 0 || o != 1 {
+		t.Errorf("after a session has gone: %d and %d packets", n, o)
+	}
+	unasked := look(buf)
+	h.Look(unasked)
+	if taken(others) != 1 {
+		t.Error("one that was not asked about is not shown")
+	}
+}

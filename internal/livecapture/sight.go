@@ -104,12 +104,19 @@ func (h *Hub) Wants(k *forward.Look) bool {
 	e := sight{out: k.Out, ethernet: k.Ethernet, ifindex: k.Ifindex, tagged: k.Tagged, tci: k.TCI}
 	frame := k.Buf[forward.VnetLen:]
 	e.length = len(frame)
+	k.Memo = [2]uint64{v.id, v.selected(&e, frame)}
+	return k.Memo[1] != 0
+}
+
+// selected has a bit for each session that the packet is for, as far as that
+// depends on its interface, its direction and its bytes.
+func (v *view) selected(e *sight, frame []byte) (sessions uint64) {
 	for i, s := range v.sessions {
-		if v.shows(i, k.Ifindex) && s.matches(&e, frame) {
-			return true
+		if v.shows(i, e.ifindex) && s.matches(e, frame) {
+			sessions |= 1 << i
 		}
 	}
-	return false
+	return sessions
 }
 
 // Look implements forward.Tap: it runs on the datapath.
@@ -179,8 +186,11 @@ func (v *view) shows(i int, ifindex int32) bool {
 // offer gives a packet to the sessions that want it.
 func (v *view) offer(e *sight, k *forward.Look, frame []byte, length int) {
 	e.length = length
+	asked := k != nil && k.Memo[0] == v.id // Wants has asked the filters
 	for i, s := range v.sessions {
-		if v.shows(i, e.ifindex) && s.wantsVerdict(e) && s.matches(e, frame) && !v.seenLeaving(i, e, k) {
+		switch {
+		case !s.wantsVerdict(e), asked && k.Memo[1]&(1<<i) == 0, !asked && !(v.shows(i, e.ifindex) && s.matches(e, frame)):
+		case !v.seenLeaving(i, e, k):
 			s.take(v, e, k, frame)
 		}
 	}
