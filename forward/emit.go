@@ -30,15 +30,19 @@ const (
 
 // forward puts a frame that step has made ready on its way.
 func (e *emitter) forward(f *Frame, r *result) {
+	switch { // pieces have headers of their own
+	case r.Fragment:
+		e.pieces(f.Buf, f.l2len(), r.Neighbour, r.Out, r.MTU)
+		return
+	case r.Out.Flags&route.LinkNoOffload != 0 && Vnet(f.Buf).wants():
+		e.pieces(f.Buf, f.l2len(), r.Neighbour, r.Out, 0)
+		return
+	}
 	buf := f.Buf
 	if r.relink {
 		buf = e.relink(f, r)
 	}
 	switch {
-	case r.Fragment:
-		e.pieces(buf, r.Neighbour, r.Out, r.MTU)
-	case r.Out.Flags&route.LinkNoOffload != 0 && Vnet(buf).wants():
-		e.pieces(buf, r.Neighbour, r.Out, 0)
 	case e.loaded && !r.relink && e.join.join(buf, r.Neighbour, r.Out, e.nout):
 		e.turn.tap.leave(e.join.joined, buf, r.Out, route.Forward)
 	default:
@@ -148,21 +152,23 @@ func (e *emitter) relink(f *Frame, r *result) []byte {
 
 // pieces sends a packet that is larger than mtu and may be fragmented: a GSO
 // packet is cut into its segments first. With mtu 0 nothing is fragmented, but
-// all is done that else a device or the kernel does. buf is as step left it.
-func (e *emitter) pieces(buf []byte, n *route.Neighbour, out *route.Link, mtu int) {
+// all is done that else a device or the kernel does. buf is as step left it,
+// with a link-layer header of l2len bytes. It must not lie in scratch, which a
+// flush between two pieces gives to the next ones.
+func (e *emitter) pieces(buf []byte, l2len int, n *route.Neighbour, out *route.Link, mtu int) {
 	e.room(0)
-	l2len := out.L2Len()
+	outLen := out.L2Len()
 	ip, v := wire.IPv4(buf[VnetLen+l2len:]), Vnet(buf)
 	first := true
 	emit := func(p wire.IPv4) {
-		b := e.room(VnetLen + l2len + len(p))
+		b := e.room(VnetLen + outLen + len(p))
 		clear(b[:VnetLen])
 		if out.Ethernet() {
 			eth := wire.Ethernet(b[VnetLen:])
 			eth.SetType(wire.EtherTypeIPv4)
 			setMACs(eth, n, out)
 		}
-		copy(b[VnetLen+l2len:], p)
+		copy(b[VnetLen+outLen:], p)
 		as := route.NotSpecified // one packet, one verdict: its first piece counts
 		if first {
 			as, first = route.Forward, false

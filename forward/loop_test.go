@@ -396,6 +396,41 @@ func TestRelink(t *testing.T) {
 	}
 }
 
+// TestPiecesOfRelinked: a super-packet that gets another link-layer header and is
+// cut into more pieces than are sent at a time. What it is cut from must last.
+func TestPiecesOfRelinked(t *testing.T) {
+	const ifTun, size = 30, 60000
+	l, p, b, _ := newLoop(t)
+	b.SetLink(route.Link{Ifindex: ifTun, Name: "tun0", Flags: route.LinkUp | route.LinkUplink, MTU: 500, Slot: 9})
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("10.80.0.0/16"), []route.Route{{Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: ifTun, Weight: 1}}}})
+	l.Publish(b.Publish())
+	buf := forward.TCPGSO("10.65.0.1", "10.80.0.9", size, 1448, 0)
+	const headers = wire.IPv4MinLen + 20
+	data := buf[forward.VnetLen+wire.EthernetLen+headers:]
+	for i := range data {
+		data[i] = byte(i * 7 >> 3)
+	}
+	data = append([]byte(nil), data...)
+	p.Inject(forward.IfPod1, buf)
+	once(t, l)
+	var got []byte
+	sent := p.Sent()
+	for i, o := range sent {
+		ip := wire.IPv4(o.Buf[forward.VnetLen:])
+		if !ip.Valid() || !ip.ChecksumOK() || ip.DstAddr() != netip.MustParseAddr("10.80.0.9") {
+			t.Fatalf("piece %d of %d: %x", i, len(sent), []byte(ip[:wire.IPv4MinLen]))
+		}
+		payload := ip.Payload()
+		if ip.FragmentOffset() == 0 {
+			payload = payload[20:]
+		}
+		got = append(got, payload...)
+	}
+	if len(sent) <= 2*forward.BatchSize || !bytes.Equal(got, data) {
+		t.Errorf("%d pieces, %d of %d bytes, equal: %t", len(sent), len(got), len(data), bytes.Equal(got, data))
+	}
+}
+
 // TestBypass: past the queueing discipline go plain frames to links that allow it,
 // and no super-packets, neither those that came so nor those that are made here.
 func TestBypass(t *testing.T) {

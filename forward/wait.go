@@ -109,7 +109,7 @@ func (w *waiter) retry() {
 // release sends a packet whose next hop has a MAC now.
 func (w *waiter) release(p *waiting, n *route.Neighbour, out *route.Link) {
 	if p.mtu != 0 {
-		w.emit.pieces(p.buf, n, out, p.mtu)
+		w.emit.pieces(p.buf, out.L2Len(), n, out, p.mtu)
 		return
 	}
 	setMACs(wire.Ethernet(p.buf[VnetLen:]), n, out)

@@ -101,9 +101,10 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 }
 
 // waits reports whether something is yet to come before a port is open. A claim
-// that can wait does not, nor what is short and can be done without.
+// that can wait does not, nor what is short and can be done without. The kernel
+// tells of a new MAC before it is recorded that it is ours.
 func (w *want) waits(p *port) bool {
-	return w.rules || w.mac && p.mac.pending() || w.member && p.member.pending() || w.read ||
+	return w.rules || w.mac && p.mac == todo || p.mac == underWay || w.member && p.member.pending() || w.read ||
 		w.claim && w.hurry && p.claim.pending()
 }
 

@@ -40,11 +40,14 @@ func TestWants(t *testing.T) {
 		edit func(*given)
 		want wanted
 	}{
-		"a new one":           {func(*given) {}, pods},
-		"before the start":    {func(g *given) { g.s.started = false }, but(pods, func(w *wanted) { w.take, w.jobs, w.waits = false, nil, false })},
-		"at the end":          {func(g *given) { g.s.ending = true }, but(pods, func(w *wanted) { w.jobs = []job{jobRules, jobRead} })},
-		"the end of one":      {func(g *given) { g.s.ending, g.l.MAC, g.f = true, mac, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases[1], w.jobs = own, []job{jobRules, jobRead} })},
-		"its MAC is set":      {func(g *given) { g.l.MAC, g.p.mac, g.f = mac, done, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{{}, own}, []job{jobRules, jobRead} })},
+		"a new one":        {func(*given) {}, pods},
+		"before the start": {func(g *given) { g.s.started = false }, but(pods, func(w *wanted) { w.take, w.jobs, w.waits = false, nil, false })},
+		"at the end":       {func(g *given) { g.s.ending = true }, but(pods, func(w *wanted) { w.jobs = []job{jobRules, jobRead} })},
+		"the end of one":   {func(g *given) { g.s.ending, g.l.MAC, g.f = true, mac, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases[1], w.jobs = own, []job{jobRules, jobRead} })},
+		"its MAC is set":   {func(g *given) { g.l.MAC, g.p.mac, g.f = mac, done, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{{}, own}, []job{jobRules, jobRead} })},
+		"it is being set": {func(g *given) {
+			g.l.MAC, g.p = mac, port{role: roleWorkload, rules: done, read: done, claim: done, mac: underWay}
+		}, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{}, nil })},
 		"back to what it had": {func(g *given) { g.f = facts{changed: true, original: own} }, pods},
 		"it can't be set":     {func(g *given) { g.p.mac = never }, kept},
 		"rules are known":     {func(g *given) { g.p.rules = done }, but(pods, func(w *wanted) { w.jobs = []job{jobMAC, jobRead, jobClaim} })},

@@ -65,10 +65,12 @@ func (s *store) write(entries map[int]*entry) error {
 }
 
 func (s *store) replace(entries map[int]*entry) error {
-	at := int(s.dir.Fd())
+	at, tmp := int(s.dir.Fd()), s.name+".new"
 	if len(entries) == 0 {
-		if err := unix.Unlinkat(at, s.name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			return os.NewSyscallError("unlink", err)
+		for _, name := range []string{s.name, tmp} { // the latter is left from a kill in the middle
+			if err := unix.Unlinkat(at, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+				return os.NewSyscallError("unlink", err)
+			}
 		}
 		return nil
 	}
@@ -76,7 +78,6 @@ func (s *store) replace(entries map[int]*entry) error {
 	if err != nil {
 		return err
 	}
-	tmp := s.name + ".new"
 	// One may be left from a kill in the middle; O_EXCL then makes sure that the file is a new one.
 	if err := unix.Unlinkat(at, tmp, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return os.NewSyscallError("unlink", err)
