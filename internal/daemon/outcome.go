@@ -50,10 +50,7 @@ func (c claimed) take(o *owner) error {
 	}
 	l, p := o.find(c.ref)
 	if p == nil {
-		if c.err == nil {
-			o.work.release = append(o.work.release, c.index) // it went meanwhile
-		}
-		return nil
+		return nil // closePort has it released
 	}
 	p.claimed(o, l, c.err)
 	o.warnDescriptors()

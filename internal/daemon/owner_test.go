@@ -25,16 +25,18 @@ import (
 // fakeEngine remembers what it is told.
 type fakeEngine struct {
 	none.Engine
-	moves    bool // packets
-	device   engine.Device
-	ports    map[int32]engine.Port
-	deleted  []int32
-	claims   map[int32]bool
-	orphans  []int32
-	how      claim.Mode
-	attached int   // claims there are besides
-	refuse   error // of SetPort
-	tables   int
+	moves       bool // packets
+	device      engine.Device
+	ports       map[int32]engine.Port
+	deleted     []int32
+	claims      map[int32]bool
+	orphans     []int32
+	how         claim.Mode
+	attached    int           // claims there are besides
+	refuse      error         // of SetPort
+	known, took map[int32]int // tables that were published when an interface was told of, and when its frames were taken
+	classes     int
+	tables      int
 }
 
 func (e *fakeEngine) Forwards() bool        { return e.moves }
@@ -49,8 +51,16 @@ func (e *fakeEngine) SetPort(p engine.Port) (uint32, error) {
 		return 0, e.refuse
 	}
 	e.ports[p.Ifindex] = p
+	if _, ok := e.known[p.Ifindex]; !ok {
+		e.known[p.Ifindex] = e.tables
+	}
+	if _, ok := e.took[p.Ifindex]; !ok && p.Forward {
+		e.took[p.Ifindex] = e.tables
+	}
 	return uint32(p.Ifindex) + 1000, nil
 }
+
+func (e *fakeEngine) SetClass(netip.Prefix, route.Class) error { e.classes++; return nil }
 
 func (e *fakeEngine) DeletePort(ifindex int32) error {
 	delete(e.ports, ifindex)
@@ -63,8 +73,11 @@ func (e *fakeEngine) Claims() (claim.Mode, int) { return e.how, max(len(e.claims
 // fakeRecord is the record of MACs.
 type fakeRecord map[int]macs.MAC
 
+// renamedTo stands in the record of an interface that was told to have another name.
+var renamedTo = macs.MAC{'r', 'e', 'n'}
+
 func (r fakeRecord) Original(ifindex int) (macs.MAC, bool) { m, ok := r[ifindex]; return m, ok }
-func (r fakeRecord) Renamed(int, string)                   {}
+func (r fakeRecord) Renamed(ifindex int, _ string)         { r[-ifindex] = renamedTo }
 func (r fakeRecord) Forget(ifindex int)                    { delete(r, ifindex) }
 
 type fakeResponder struct{ policies map[int]*arpd.Policy }
@@ -100,7 +113,8 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, record: fakeRecord{}, responder: &fakeResponder{}, captures: fakeCaptures{},
-		fake: &fakeEngine{moves: cfg.Engine != EngineNone, ports: map[int32]engine.Port{}, claims: map[int32]bool{}, how: claim.TCX}}
+		fake: &fakeEngine{moves: cfg.Engine != EngineNone, ports: map[int32]engine.Port{}, claims: map[int32]bool{},
+			how: claim.TCX, known: map[int32]int{}, took: map[int32]int{}}}
 	b.owner = &owner{
 		cfg: &cfg, log: slog.New(slog.NewTextHandler(&b.said, nil)), life: t.Context(), eng: b.fake,
 		builder: route.NewBuilder(route.Policy{}), proxy: new(proxyRoutes), arp: b.responder, taps: b.captures, macs: b.record,
