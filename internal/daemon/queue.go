@@ -150,7 +150,7 @@ func (o *owner) nextClaim() errand {
 
 func (o *owner) stillToClaim(r ref) bool {
 	l, p := o.find(r)
-	if p == nil || o.phase != serving {
+	if p == nil {
 		return false
 	}
 	if !o.wants(l, p).claim {

@@ -8,6 +8,7 @@ import (
 
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/descriptors"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/netstate"
 )
@@ -150,6 +151,7 @@ func TestRoomToClaim(t *testing.T) {
 		how        claim.Mode
 		room       bool
 	}{
+		{descriptors.Limit() - 20, 9, claim.TCX, true}, {descriptors.Limit() - 20, 10, claim.TCX, false}, // of 20, 10
 		{0, 0, claim.TCX, true}, {0, 1 << 40, claim.TCX, false}, {1 << 40, 0, claim.TCX, false}, {1 << 40, 0, claim.Clsact, true},
 	} {
 		e.how, e.attached = c.how, c.have

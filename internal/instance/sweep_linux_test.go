@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -99,7 +100,14 @@ func TestSweep(t *testing.T) {
 
 	// An inode number that has gone is free for the next, so that these may come to live again: they are made last.
 	gone := func(exts ...string) (ns Netns) {
-		ns = apart(t, func(Netns) error { return nil })
+		thread := ""
+		ns = apart(t, func(Netns) error { thread = fmt.Sprintf("/proc/self/task/%d", unix.Gettid()); return nil })
+		for { // the namespace lives until the thread has ended
+			if _, err := os.Stat(thread); err != nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
 		for _, ext := range exts {
 			write(ns.File(ext))
 		}
