@@ -638,16 +638,12 @@ func TestOwnerRun(t *testing.T) {
 	b := newBench(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	h := &hands{cfg: b.cfg, log: b.log, eng: b.fake}
-	b.send = func(l lane, e errand) {
-		go func() {
-			if begin, ok := e.(beginErrand); ok {
-				b.outcomes <- arrival{l, begun{beginErrand: begin}}
-				return
-			}
-			_ = h
-			b.outcomes <- arrival{l, b.goesWell(e)}
-		}()
+	b.send = func(l lane, e errand) { // on the owner's goroutine, which has room for the outcome of each lane
+		if begin, ok := e.(beginErrand); ok {
+			b.outcomes <- arrival{l, begun{beginErrand: begin}}
+			return
+		}
+		b.outcomes <- arrival{l, b.goesWell(e)}
 	}
 	told, over := make(chan struct{}), make(chan error)
 	go func() { over <- b.run(ctx, told) }()
@@ -669,5 +665,5 @@ func TestOwnerRun(t *testing.T) {
 	if b.ask(ctx, func() {}) || b.tell(ctx, nil) == nil {
 		t.Error("somebody answers after the end")
 	}
-	b.takes(1, false)
+	b.takes(1, false) // run has returned
 }
