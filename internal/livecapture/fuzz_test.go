@@ -13,7 +13,7 @@ import (
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{`{"interfaces":["any"],"filter":"tcp port 80 or vlan","snap":96,"buffer":200000,"reasons":["NEIGH_*"],"drops":true}`,
 		`{"interfaces":["cali*","[a-c]?"],"direction":"out","snap":-1,"buffer":-9223372036854775808}`,
-		`{"interfaces":["\\"],"filter":"protochain 6"}`, `{}`, `[`} {
+		`{"interfaces":["\\"],"filter":"protochain 6"}`, `{"interfaces":[""]}`, `{}`, `[`} {
 		f.Add([]byte(s))
 	}
 	k := look(udp(64))
@@ -32,7 +32,10 @@ func FuzzRequest(f *testing.F) {
 		}
 		h := newHub()
 		if _, err := h.join(s); err != nil {
-			t.Fatal(err)
+			if h.part(s) != 0 {
+				t.Error("one that is refused stays")
+			}
+			return // no such interface, say
 		}
 		if h.Wants(k) {
 			h.Look(k)
