@@ -33,6 +33,7 @@ func (m macsSet) take(o *owner) error {
 				changed := *l // the event that says so is under way
 				changed.MAC = o.cfg.MAC
 				o.links[c.Ifindex] = &changed
+				o.taps.SetLink(&changed, true)
 			}
 		}
 	}

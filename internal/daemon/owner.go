@@ -131,7 +131,7 @@ func (o *owner) run(ctx context.Context, told <-chan struct{}) error {
 		case <-o.retry.c:
 			o.retry.c = nil
 			o.tryAgain()
-		case <-o.work.rested():
+		case <-o.work.rest:
 			o.work.rest = nil
 		case <-told:
 			told = nil

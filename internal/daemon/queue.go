@@ -19,8 +19,8 @@ type queue struct {
 	device  bool // is to be attached
 	release []int
 	claim   []ref
-	later   []ref // claims that can wait
-	rest    <-chan time.Time
+	later   []ref            // claims that can wait
+	rest    <-chan time.Time // when the next of those may be made
 	rules   []ref
 	member  []ref
 	read    []ref       // for the first time
@@ -28,9 +28,6 @@ type queue struct {
 	allConf bool        // so are those of "all"
 	turn    *readErrand // a tick's, or a signal's
 }
-
-// rested is when the next claim that can wait may be made.
-func (q *queue) rested() <-chan time.Time { return q.rest }
 
 // idle reports whether nothing is out, and nothing waits but what can.
 func (q *queue) idle() bool {

@@ -203,7 +203,6 @@ func (o *owner) describe(index int) {
 	if p == nil && r != roleNone {
 		p = o.openPort(l, r)
 	}
-	o.taps.SetLink(l, p != nil)
 	if p == nil {
 		return
 	}
@@ -227,6 +226,7 @@ func (o *owner) openPort(l *netstate.Link, r role) *port {
 	o.ids++
 	p := &port{ref: ref{l.Index, o.ids}, role: r, conf: kernelConf, first: o.beginning}
 	o.ports[l.Index] = p
+	o.taps.SetLink(l, true)
 	o.log.Debug("interface", "name", l.Name, "index", l.Index, "role", r)
 	if r == roleWorkload && o.cfg.KeepMAC && o.eng.CanClaim() && takesOwn[l.Kind] {
 		o.log.Warn("--keep-mac: answers give the interface's own MAC, for it takes frames to no other", "interface", l.Name, "mac", macAddr(l.MAC))
@@ -240,6 +240,9 @@ func (o *owner) closePort(index int) {
 		return
 	}
 	delete(o.ports, index)
+	if l := o.links[index]; l != nil {
+		o.taps.SetLink(l, false)
+	}
 	o.builder.DeleteLink(int32(index))
 	o.dirty.publish = true
 	if err := o.eng.DeletePort(int32(index)); err != nil {
