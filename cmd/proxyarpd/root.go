@@ -67,6 +67,7 @@ var commands = []namedCommand{
 	{"run", newRun},
 	{"status", newStatus},
 	{"capture", newCapture},
+	{"explain", newExplain},
 	{"bench", newBench},
 	{"lab", newLab},
 	{"completion", newCompletion},

@@ -103,6 +103,23 @@ type Neighbour struct {
 	touched atomic.Int64 // when the kernel was last told of its use, ns
 }
 
+// State is that of an entry in the words of ip-neighbour(8), as far as the
+// datapath tells them apart: REACHABLE stands for DELAY and PROBE too, PERMANENT
+// for NOARP and what others have learned.
+func (n *Neighbour) State() string {
+	switch {
+	case n.Fixed:
+		return "PERMANENT"
+	case n.Failed:
+		return "FAILED"
+	case n.Stale:
+		return "STALE"
+	case n.Valid:
+		return "REACHABLE"
+	}
+	return "INCOMPLETE"
+}
+
 // Neighbour gives what is known of addr on a link, or nil.
 func (l *Link) Neighbour(addr netip.Addr) *Neighbour { return l.neighbours[addr] }
 
