@@ -66,7 +66,7 @@ func each(cmd *cobra.Command, do func(*cobra.Command)) {
 // A wrong command line is one line on standard error that names the flag or the word, and what to do. Nothing runs.
 func TestWrongUsage(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                  "no command given: run, status, capture, explain, bench, lab, completion, version, help; see proxyarpd --help",
+		"":                  "no command given: run, status, capture, explain, doctor, bench, lab, completion, version, help; see proxyarpd --help",
 		"nonsense":          `no command "nonsense"; see proxyarpd --help`,
 		"staus":             `no command "staus": did you mean status?`,
 		"staus --wait 3s":   `no command "staus": did you mean status?`,
@@ -228,7 +228,7 @@ func TestHelp(t *testing.T) {
 // The root's help has the commands in groups, run's has the flags in groups.
 func TestHelpGroups(t *testing.T) {
 	for line, want := range map[string]string{
-		"--help":     "\nDaemon\n  run \nLook\n  status \n  capture \n  explain \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
+		"--help":     "\nDaemon\n  run \nLook\n  status \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
 			"  --bypass-policy \n  --claim \nProgram\n  --control \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",

@@ -50,12 +50,6 @@ func newExplain(p *program) *cobra.Command {
 	x.own = map[string]bool{"control": true, "help": true}
 	own.VisitAll(func(f *pflag.Flag) { x.own[f.Name] = true })
 	scratch := defaultSettings()
-	ofRun := scratch.flags()
-	ofRun.VisitAll(func(f *pflag.Flag) {
-		if f.Name != "control" {
-			f.Annotations[cli.FlagGroup] = []string{"As a daemon with these flags would decide"}
-		}
-	})
 	cmd := &cobra.Command{
 		Use:         "explain DST [--iif IF] [--from IP] [flags]",
 		Short:       "tell which rule decides about a packet, here and in the kernel",
@@ -81,13 +75,7 @@ func newExplain(p *program) *cobra.Command {
 		},
 	}
 	cmd.Flags().AddFlagSet(own)
-	ofRun.VisitAll(func(f *pflag.Flag) {
-		if f.Name != "verbose" { // a daemon's log
-			cmd.Flags().AddFlag(f)
-		}
-	})
-	cmd.Flags().StringVar(&x.file, "config", "", "YAML `FILE` of run")
-	cmd.Flags().Lookup("config").Annotations = map[string][]string{cli.FlagGroup: {"As a daemon with these flags would decide"}}
+	addRunFlags(cmd, scratch.flags(), &x.file, "As a daemon with these flags would decide")
 	complete(cmd, "output", words("text", "json"))
 	complete(cmd, "iif", interfaces())
 	for _, name := range []string{"from", "sport", "dport", "tos", "len"} {

@@ -68,6 +68,7 @@ var commands = []namedCommand{
 	{"status", newStatus},
 	{"capture", newCapture},
 	{"explain", newExplain},
+	{"doctor", newDoctor},
 	{"bench", newBench},
 	{"lab", newLab},
 	{"completion", newCompletion},

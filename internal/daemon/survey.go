@@ -166,7 +166,10 @@ func (unwritten) Forget(int)                              {}
 // view is what a packet is explained by. Its maps are the owner's.
 func (o *owner) view() explain.View {
 	v := explain.View{Table: o.proxy.table.Load(), Links: o.links, Policies: make(map[int]*arpd.Policy, len(o.ports)),
-		Forwards: o.eng.Forwards(), RPFilter: o.cfg.RPFilter}
+		Used: map[int32]bool{}, Forwards: o.eng.Forwards(), RPFilter: o.cfg.RPFilter}
+	for index, routes := range o.builder.UsedLinks() {
+		v.Used[index] = routes > 0
+	}
 	for index, p := range o.ports {
 		if p.policy != nil {
 			v.Policies[index] = p.policy

@@ -23,6 +23,7 @@ type View struct {
 	Table    *route.Table
 	Links    map[int]*netstate.Link
 	Policies map[int]*arpd.Policy // of workload interfaces
+	Used     map[int32]bool       // interfaces that unicast routes lead over
 	Forwards bool                 // the engine moves packets
 	RPFilter int                  // --rp-filter
 	// From says whose view it is: a daemon's, or what one would see.
@@ -387,6 +388,6 @@ func tableName(t uint32) string {
 
 // Clone is a view of the same that the owner's changes do not reach.
 func (v View) Clone() *View {
-	v.Links, v.Policies = maps.Clone(v.Links), maps.Clone(v.Policies)
+	v.Links, v.Policies, v.Used = maps.Clone(v.Links), maps.Clone(v.Policies), maps.Clone(v.Used)
 	return &v
 }
