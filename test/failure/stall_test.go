@@ -249,8 +249,7 @@ func TestQuotaDoesNotFlap(t *testing.T) {
 	}
 }
 
-// TestBusyCPUsDoNotFlap: a datapath that waits for its turn among others is no
-// stalled one.
+// TestBusyCPUsDoNotFlap: nor does a datapath that waits for its turn among others.
 func TestBusyCPUsDoNotFlap(t *testing.T) {
 	labtest.Need(t, "ip")
 	l := forwarding(t, 2, true)
@@ -269,7 +268,9 @@ func TestBusyCPUsDoNotFlap(t *testing.T) {
 	a := f.stop()
 	s := status(t, p).Forward
 	t.Logf("busy CPUs: %v; %+v", a, s.Stalls)
-	if s.Stalls.Count > 1 || a.reordered > 50 || a.doubled > 0 || len(a.missing) > 50 {
+	// A thread that gets no CPU for 20 ms is one that has stalled; it comes back once,
+	// and then for long.
+	if n := int(s.Stalls.Count); n > 3 || a.reordered > n*50 || a.doubled > 0 || len(a.missing) > n*50 {
 		t.Errorf("%v; %+v", a, s.Stalls)
 	}
 }
