@@ -127,6 +127,8 @@ func TestLearnsFew(t *testing.T) {
 	if got < learnBurst || got > most {
 		t.Errorf("%d of %d learnt, want %d to %d", got, flood, learnBurst, most)
 	}
+	// A reply is counted when it has been sent.
+	await(t, r, "the last reply is counted", func(st Stats) bool { return st.Interfaces[noisy.index].Replies == flood })
 	if st := r.Stats(); st.Unlearned != uint64(flood-got) || st.Interfaces[noisy.index].Unlearned != st.Unlearned || st.Interfaces[noisy.index].Replies != flood {
 		t.Errorf("%d left out, on the interface %d, %d answered", st.Unlearned, st.Interfaces[noisy.index].Unlearned, st.Interfaces[noisy.index].Replies)
 	}

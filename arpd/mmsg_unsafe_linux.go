@@ -59,8 +59,9 @@ func (b *rxBatch) reset() {
 	b.used = 0
 }
 
+// recvmmsg does not wait, and so not for Go's scheduler either.
 func (b *rxBatch) recvmmsg(fd uintptr) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.hdrs[0])),
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.hdrs[0])),
 		batchSize, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
@@ -124,13 +125,17 @@ func (b *txBatch) stage(i, size, ifindex int) {
 // sendmmsg gives the number sent before the first failure, or, if that is the
 // first one, its error.
 func (b *txBatch) sendmmsg(fd uintptr, from, to int) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.hdrs[from])),
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.hdrs[from])),
 		uintptr(to-from), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
 	return int(n), 0
 }
+
+// yield lets another thread have the CPU, if one waits for it: who was answered, for
+// instance.
+func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))

@@ -2,10 +2,11 @@ package arpd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -73,6 +74,7 @@ type Responder struct {
 	unlearned  atomic.Uint64
 	tap        atomic.Pointer[Tap]
 	closed     atomic.Bool
+	running    sync.Mutex   // Run holds it
 	now        func() int64 // nanoseconds, monotonic
 
 	// Run's alone.
@@ -135,44 +137,51 @@ func (r *Responder) SetTap(t Tap) {
 // looks on can tell them from the kernel's. For any goroutine.
 func (r *Responder) SetMark(mark uint32) error { return r.sock.setMark(mark) }
 
-// Close releases the socket. Run returns os.ErrClosed.
+// Close releases the socket, after Run has returned os.ErrClosed. Run's goroutine
+// must not call it.
 func (r *Responder) Close() error {
 	if r.closed.Swap(true) {
 		return nil
 	}
+	r.sock.wake()
+	r.running.Lock()
+	defer r.running.Unlock()
 	return r.sock.close()
 }
 
 // Run answers until ctx is done (nil) or the Responder is closed (os.ErrClosed).
-// No frame and no error of the socket ends it.
+// No frame and no error of the socket ends it. It has a thread of its own.
 func (r *Responder) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() {
-		_ = r.sock.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the read
-	})()
+	r.running.Lock()
+	defer r.running.Unlock()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var done atomic.Bool
+	stop := context.AfterFunc(ctx, func() {
+		done.Store(true)
+		r.sock.wake()
+	})
+	defer stop()
 	const minPause, maxPause = 10 * time.Millisecond, time.Second
 	pause := minPause
-	timed := true // an earlier Run may have left a deadline
 	for {
 		r.retry()
-		if held := r.held.n > 0; held || timed {
-			timed = held
-			r.setDeadline(held)
-			if ctx.Err() != nil { // its deadline may have been overwritten
-				return nil
-			}
+		wait := time.Duration(-1)
+		if r.held.n > 0 {
+			wait = holdTick
 		}
-		n, err := r.sock.receive()
 		switch {
-		case err == nil:
-			pause = minPause
-			r.batch(n)
-			continue
 		case r.closed.Load():
 			return os.ErrClosed
-		case ctx.Err() != nil:
+		case done.Load():
 			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			timed = true
+		}
+		n, err := r.sock.receive(wait)
+		if err == nil {
+			pause = minPause
+			if n > 0 {
+				r.batch(n)
+			}
 			continue
 		}
 		r.log.Warn("cannot read ARP frames, trying again", "err", err, "pause", pause)
@@ -183,15 +192,6 @@ func (r *Responder) Run(ctx context.Context) error {
 		}
 		pause = min(2*pause, maxPause)
 	}
-}
-
-// setDeadline has receive return in time for what is held.
-func (r *Responder) setDeadline(held bool) {
-	var at time.Time
-	if held {
-		at = time.Now().Add(holdTick)
-	}
-	_ = r.sock.conn.SetReadDeadline(at)
 }
 
 // clock gives the nanoseconds since it was made.

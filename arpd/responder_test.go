@@ -268,3 +268,30 @@ func TestOpenErrors(t *testing.T) {
 		t.Errorf("without CAP_NET_RAW: %v", err)
 	}
 }
+
+// receive ends when it is woken, before or while it waits, and in time.
+func TestReceiveWakes(t *testing.T) {
+	newLab(t)
+	r, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	r.sock.wake()
+	if n, err := r.sock.receive(-1); n != 0 || err != nil {
+		t.Errorf("woken before: %d, %v", n, err)
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := r.sock.receive(-1)
+		ended <- err
+	}()
+	r.sock.wake()
+	if err := <-ended; err != nil {
+		t.Errorf("woken: %v", err)
+	}
+	began := time.Now()
+	if n, err := r.sock.receive(20 * time.Millisecond); n != 0 || err != nil || time.Since(began) < 20*time.Millisecond {
+		t.Errorf("%d, %v after %v", n, err, time.Since(began))
+	}
+}

@@ -152,7 +152,7 @@ func TestSocketDoesNotAllocate(t *testing.T) {
 		if allocs := testing.AllocsPerRun(batches, func() {
 			send()
 			for left := batchSize; left > 0; {
-				n, err := r.sock.receive()
+				n, err := r.sock.receive(-1)
 				l.must(err)
 				r.batch(n)
 				left -= n

@@ -34,15 +34,15 @@ func newSender(conn *packet.Conn, raw syscall.RawConn) *sender {
 	return s
 }
 
-// openDirect makes a socket that only sends, and passes by queueing disciplines.
-func openDirect() (*sender, error) {
+// openSender makes a socket that only sends; direct passes by queueing disciplines.
+func openSender(direct bool) (*sender, error) {
 	// Protocol 0 receives nothing (packet(7)).
 	conn, err := packet.Listen(&net.Interface{}, packet.Raw, 0, nil)
 	if err != nil {
 		return nil, err
 	}
 	raw, err := conn.SyscallConn()
-	if err == nil {
+	if err == nil && direct {
 		err = control(raw, func(fd int) error {
 			return unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
 		})
@@ -52,7 +52,7 @@ func openDirect() (*sender, error) {
 		return nil, err
 	}
 	s := newSender(conn, raw)
-	s.direct = true
+	s.direct = direct
 	return s, nil
 }
 

@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"runtime"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
@@ -27,59 +31,127 @@ type frame struct {
 }
 
 // socket is one packet socket for all interfaces, with the buffer of a batch. All
-// but conn is for one goroutine.
+// but wake, drops, setMark and close is for one goroutine.
+//
+// The goroutine waits in a system call of its own thread, and for a short while
+// after an answer it does not even sleep. Go's poller does not know the socket:
+// it would be woken by each frame, and only then wake the goroutine.
 type socket struct {
-	conn *packet.Conn
-	raw  syscall.RawConn
-	rx   *rxBatch
+	mu     sync.Mutex // guards raw of drops against close
+	raw    descriptor // receives
+	wakeFD int        // eventfd
+	spin   time.Duration
+	rx     *rxBatch
 
-	// queued sends on conn, direct on a second socket that passes by the
-	// queueing disciplines, for interfaces that have none yet.
+	// queued sends by the queueing disciplines, direct passes by them, for
+	// interfaces that have none yet.
 	queued, direct *sender
-
-	// Argument and results of the callback, which is made once: a closure
-	// would be made anew, and escape, on each call.
-	doReceive func(fd uintptr) bool
-	n         int
-	errno     unix.Errno
 }
+
+// descriptor is a file that Go's poller does not know.
+type descriptor int
+
+var _ syscall.RawConn = descriptor(0)
+
+func (d descriptor) Control(f func(fd uintptr)) error { f(uintptr(d)); return nil }
+
+func (d descriptor) Read(f func(fd uintptr) bool) error { return d.Write(f) }
+
+func (d descriptor) Write(f func(fd uintptr) bool) error {
+	if !f(uintptr(d)) {
+		return unix.EAGAIN
+	}
+	return nil
+}
+
+// spin is how long receive looks for a further frame before it sleeps: who has
+// been answered and asks again is answered at once.
+const spin = 30 * time.Microsecond
 
 func openSocket(attach func(fd int) error) (_ *socket, err error) {
 	prog, err := bpf.Assemble(filter())
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{rx: newRxBatch()}
-	s.doReceive = s.receiveOn
+	s := &socket{raw: -1, wakeFD: -1, rx: newRxBatch()}
+	if runtime.NumCPU() > 1 { // else who asks needs the CPU
+		s.spin = spin
+	}
 	defer func() {
 		if err != nil {
 			_ = s.close()
 		}
 	}()
+	if s.wakeFD, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
 	// Index 0 is every interface, also those to come (packet(7), sll_ifindex).
-	s.conn, err = packet.Listen(&net.Interface{}, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: prog})
+	conn, err := packet.Listen(&net.Interface{}, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: prog})
 	if err != nil {
 		return nil, err
 	}
-	if s.raw, err = s.conn.SyscallConn(); err != nil {
+	if s.raw, err = detach(conn); err != nil {
 		return nil, err
 	}
 	if err = control(s.raw, func(fd int) error { return setReceiveOptions(fd, attach) }); err != nil {
 		return nil, err
 	}
-	s.queued = newSender(s.conn, s.raw)
-	s.direct, err = openDirect()
+	if s.queued, err = openSender(false); err != nil {
+		return nil, err
+	}
+	s.direct, err = openSender(true)
 	return s, err
 }
 
-// close wakes receive.
-func (s *socket) close() error {
-	var errs []error
-	if s.conn != nil {
-		errs = append(errs, s.conn.Close())
+// detach takes a socket away from Go's poller, and closes the Conn.
+func detach(conn *packet.Conn) (descriptor, error) {
+	fd := -1
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = control(raw, func(own int) (err error) {
+			fd, err = unix.FcntlInt(uintptr(own), unix.F_DUPFD_CLOEXEC, 0)
+			return os.NewSyscallError("fcntl(F_DUPFD_CLOEXEC)", err)
+		})
 	}
-	if s.direct != nil {
-		errs = append(errs, s.direct.conn.Close())
+	return descriptor(fd), errors.Join(err, conn.Close())
+}
+
+// wake makes a receive under way, or the next one, return.
+func (s *socket) wake() {
+	one := [8]byte{1}
+	_, _ = unix.Write(s.wakeFD, one[:])
+}
+
+// drops is how many frames the queue could not hold since the last call: the
+// kernel resets its counter when it is read.
+func (s *socket) drops() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raw < 0 {
+		return 0
+	}
+	st, err := unix.GetsockoptTpacketStats(int(s.raw), unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return 0
+	}
+	return uint64(st.Drops)
+}
+
+// close releases all. No receive may be under way.
+func (s *socket) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, fd := range []int{int(s.raw), s.wakeFD} {
+		if fd >= 0 {
+			errs = append(errs, unix.Close(fd))
+		}
+	}
+	s.raw, s.wakeFD = -1, -1
+	for _, out := range []*sender{s.queued, s.direct} {
+		if out != nil {
+			errs = append(errs, out.conn.Close())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -120,29 +192,56 @@ func setReceiveOptions(fd int, attach func(fd int) error) error {
 	return nil
 }
 
-// receive waits for frames and says how many came.
-func (s *socket) receive() (int, error) {
+// receive waits for frames, at most for the given time (negative: for ever), and
+// says how many came: 0 when the time is over, or after wake.
+func (s *socket) receive(wait time.Duration) (int, error) {
 	s.rx.reset()
-	if err := s.raw.Read(s.doReceive); err != nil {
-		return 0, err
-	}
-	if s.errno != 0 {
-		return 0, fmt.Errorf("recvmmsg: %w", s.errno)
-	}
-	return s.n, nil
-}
-
-func (s *socket) receiveOn(fd uintptr) bool {
-	for {
-		s.n, s.errno = s.rx.recvmmsg(fd)
-		switch s.errno {
+	var began time.Time
+	slept := false
+	for looks := 0; ; looks++ {
+		switch n, errno := s.rx.recvmmsg(uintptr(s.raw)); errno {
+		case 0:
+			return n, nil
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
-			return false // wait
+		default:
+			return 0, fmt.Errorf("recvmmsg: %w", errno)
 		}
-		return true
+		switch {
+		case slept:
+			return 0, nil
+		case looks == 0:
+			began = time.Now()
+		case looks%8 == 0:
+			yield()
+		}
+		if s.spin > 0 && wait != 0 && time.Since(began) < s.spin {
+			continue
+		}
+		if err := s.poll(wait); err != nil {
+			return 0, err
+		}
+		slept = true
 	}
+}
+
+// poll sleeps until a frame is there, wake was called or the time is over.
+func (s *socket) poll(wait time.Duration) error {
+	fds := [2]unix.PollFd{{Fd: int32(s.raw), Events: unix.POLLIN}, {Fd: int32(s.wakeFD), Events: unix.POLLIN}}
+	var ts *unix.Timespec
+	if wait >= 0 {
+		t := unix.NsecToTimespec(int64(wait))
+		ts = &t
+	}
+	if _, err := unix.Ppoll(fds[:], ts, nil); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("poll: %w", err)
+	}
+	if fds[1].Revents != 0 {
+		var b [8]byte
+		_, _ = unix.Read(s.wakeFD, b[:])
+	}
+	return nil
 }
 
 func (s *socket) frame(i int) frame { return s.rx.frame(i) }

@@ -56,9 +56,6 @@ func (p *port) stats() InterfaceStats {
 
 // Stats takes a snapshot. It may be called at any time, also after Close.
 func (r *Responder) Stats() Stats {
-	// The kernel resets its counter when it is read.
-	if s, err := r.sock.conn.Stats(); err == nil {
-		r.total[DropReceiveOverflow].Add(uint64(s.Drops))
-	}
+	r.total[DropReceiveOverflow].Add(r.sock.drops())
 	return Stats{ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Unlearned: r.unlearned.Load(), Interfaces: r.ports.stats()}
 }

@@ -16,6 +16,7 @@ type emitter struct {
 	nout    int
 	counted [BatchSize]route.Verdict // what out[i] counts as, if it is sent
 	l2len   [BatchSize]int           // of out[i]
+	since   int64                    // Out.Received of what is sent
 	join    coalescer
 	loaded  bool   // enough frames came together to coalesce
 	scratch []byte // frames made here, until the next flush
@@ -30,6 +31,14 @@ const (
 
 // forward puts a frame that step has made ready on its way.
 func (e *emitter) forward(f *Frame, r *result) {
+	if r.In.KernelForwards() {
+		e.since = f.Received
+	}
+	e.forwardOne(f, r)
+	e.since = 0
+}
+
+func (e *emitter) forwardOne(f *Frame, r *result) {
 	switch { // pieces have headers of their own
 	case r.Fragment:
 		e.pieces(f.Buf, f.l2len(), r.Neighbour, r.Out, r.MTU)
@@ -53,7 +62,7 @@ func (e *emitter) forward(f *Frame, r *result) {
 // send puts a frame on its way; buf is borrowed until the next flush.
 func (e *emitter) send(buf []byte, out *route.Link, as route.Verdict) {
 	o := &e.out[e.nout]
-	o.Buf, o.Ifindex = buf, out.Ifindex
+	o.Buf, o.Ifindex, o.Received = buf, out.Ifindex, e.since
 	e.l2len[e.nout] = out.L2Len()
 	o.Bypass = out.Flags&route.LinkBypass != 0 && Vnet(buf).gso() == gsoNone
 	e.counted[e.nout] = as

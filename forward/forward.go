@@ -43,6 +43,9 @@ func step(t *route.Table, f *Frame, r *result) {
 	case r.In == nil:
 		r.drop(route.DropIfUnknown)
 		return
+	case f.Late && r.In.KernelForwards():
+		r.drop(route.DropStalled)
+		return
 	}
 	ip, ok := parse(f, r)
 	if !ok {

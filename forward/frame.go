@@ -25,6 +25,9 @@ type Frame struct {
 	Tag      Tag    // that it bore, be it a mere priority's: for a Tap
 	Lost     route.Verdict
 	Received int64 // ns since 1970, when the kernel took it in; 0: not known
+	// Late says that it has waited so long that the kernel has had, for long, what
+	// came behind it: it is lost where the kernel forwards.
+	Late bool
 
 	id uint64 // event id, where somebody looks
 }
@@ -86,7 +89,10 @@ type Out struct {
 	Tail    [][]byte // further pieces of the same frame
 	Ifindex int32
 	Bypass  bool // may pass by the queueing discipline
-	Err     route.Verdict
+	// Received is that of the frame where the kernel forwards as well, else 0: it
+	// is not sent if it is Late by now.
+	Received int64
+	Err      route.Verdict
 }
 
 // Conn is what moves frames: the loop's way to the network. One serves all

@@ -108,7 +108,7 @@ func TestStepModel(t *testing.T) {
 // decidedByStep: the others come of sending, of queues or of ICMP errors.
 func decidedByStep(v route.Verdict) bool {
 	switch v {
-	case route.Originate, route.PuntFlow, route.PuntUpper, route.PuntGSO, route.DropLocalLate, route.DropNeighFailed, route.DropNeighQueueFull, route.DropFullRing, route.DropNoMem, route.DropQdisc, route.DropPacketSockError:
+	case route.Originate, route.PuntFlow, route.PuntUpper, route.PuntGSO, route.PuntStalled, route.DropLocalLate, route.DropStalled, route.DropNeighFailed, route.DropNeighQueueFull, route.DropFullRing, route.DropNoMem, route.DropQdisc, route.DropPacketSockError:
 		return false
 	}
 	return true

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"slices"
 	"testing"
 
 	"proxyarpd/forward/route"
@@ -24,5 +25,65 @@ func TestSlotOfEveryFrame(t *testing.T) {
 		if step(table, &f, &r); f.Slot != 1 || f.Lost != route.NotSpecified && r.Verdict != f.Lost {
 			t.Errorf("%s: slot %d, want 1; verdict %v", name, f.Slot, r.Verdict)
 		}
+	}
+}
+
+// What waited too long in a ring that nobody read is lost where the kernel had
+// what came behind it, and nowhere else.
+func TestLateFrame(t *testing.T) {
+	for _, kernel := range []bool{false, true} {
+		b := testBuilder(route.Policy{})
+		in := *b.Publish().Link(ifPod1)
+		if kernel {
+			in.Flags |= route.LinkKernelForwards
+		}
+		b.SetLink(in)
+		table := b.Publish()
+		want := route.Forward
+		if kernel {
+			want = route.DropStalled
+		}
+		f := Frame{Buf: packet("10.65.0.1", "10.65.0.2", 20), Ethernet: true, Ifindex: ifPod1, Late: true}
+		var r result
+		if step(table, &f, &r); r.Verdict != want || f.Slot != 1 || r.ICMP.Type != 0 {
+			t.Errorf("the kernel forwards: %t: %v, slot %d, ICMP %d", kernel, r.Verdict, f.Slot, r.ICMP.Type)
+		}
+	}
+}
+
+// sink keeps when what it was given to send had come in.
+type sink struct {
+	Conn
+	received []int64
+}
+
+func (s *sink) Send(out []Out) {
+	for i := range out {
+		s.received = append(s.received, out[i].Received)
+		out[i].Err = route.Forward
+	}
+}
+
+// The Conn learns when a frame came in where the kernel forwards, too, and of
+// nothing else: errors and what it could not give to the kernel are always sent.
+func TestReceivedOfOut(t *testing.T) {
+	b := testBuilder(route.Policy{})
+	in := *b.Publish().Link(ifPod1)
+	in.Flags |= route.LinkKernelForwards
+	b.SetLink(in)
+	s := &sink{}
+	l := NewLoop(s, Options{})
+	l.Publish(b.Publish())
+	l.turn.begin(nil)
+	for _, f := range []Frame{
+		{Buf: packet("10.65.0.1", "10.65.0.2", 20), Ethernet: true, Ifindex: ifPod1, Received: 77},
+		{Buf: packet("10.65.0.1", "10.65.0.2", 20, ttl(1)), Ethernet: true, Ifindex: ifPod1, Received: 78},
+		{Buf: packet("10.65.0.2", "10.65.0.1", 20), Ethernet: true, Ifindex: ifPod2, Received: 79},
+	} {
+		l.handle(&f, 0)
+	}
+	l.emit.flush()
+	if want := []int64{77, 0, 0}; !slices.Equal(s.received, want) {
+		t.Errorf("received %v, want %v", s.received, want)
 	}
 }

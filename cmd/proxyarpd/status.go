@@ -108,6 +108,7 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	}
 	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out, %d bytes out, %d routes\n",
 		s.Forward.PacketsIn, s.Forward.PacketsOut, s.Forward.BytesOut, s.Forward.Routes)
+	printStalls(out, &s.Forward)
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
@@ -117,6 +118,25 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
 	}
 	return nil
+}
+
+// printStalls says when the kernel had the traffic because the daemon did not run,
+// and what that has cost.
+func printStalls(out io.Writer, f *daemon.ForwardStatus) {
+	s := f.Stalls
+	if s.Count == 0 {
+		return
+	}
+	state := fmt.Sprintf("the last %s ago, for %s", seconds(s.Ago), seconds(s.Lasts))
+	if s.Now {
+		state = fmt.Sprintf("and now, for %s: the kernel has the traffic where it forwards", seconds(s.Lasts))
+	}
+	fmt.Fprintf(out, "ring not read: %d times, %s; %d packets went by the kernel meanwhile, %d of those that were in the ring were dropped\n",
+		s.Count, state, f.Verdicts["reader-stalled"], f.Drops["PARP_STALLED"])
+}
+
+func seconds(s float64) time.Duration {
+	return (time.Duration(s * float64(time.Second))).Round(time.Millisecond)
 }
 
 // neighbourCounts is what became of those who asked, in the kernel's neighbour table.

@@ -35,6 +35,13 @@ type Window interface {
 	Reset()
 	// Relayed is how many frames have been sent to the relay so far.
 	Relayed() uint64
+	// Say ends a batch: the filter sees that the ring is read.
+	Say()
+	// Stalled reports whether the filter has seen that it is not, and leaves to the
+	// kernel what it forwards as well. Resume ends that.
+	Stalled() bool
+	StalledSince() int64 // ns since 1970
+	Resume()
 }
 
 // Relay is where frames come from that the ring can't take as they are, and by
@@ -87,6 +94,7 @@ type Conn struct {
 	looked  int      // batches since
 	parcels [][]byte // buffers for packets from the relay, as many as were ever needed
 	inRing  int      // frames of the batch that are the ring's
+	stall   stall
 }
 
 var _ forward.Conn = (*Conn)(nil)
@@ -141,13 +149,16 @@ func (c *Conn) busy(n int) {
 func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 	b.N = 0
 	s := c.sock
+	wait = c.standBack(wait)
 	if !s.Ready() && !c.waits() {
 		if err := c.wait(wait); err != nil {
 			return err
 		}
 	}
+	late := c.late()
 	if c.looked++; c.waits() {
-		c.receiveRelayed(b)
+		// The relay gets nothing in a stall: what it holds is older.
+		c.receiveRelayed(b, late != 0 && c.cfg.Window.StalledSince() < late)
 	}
 	relayed, copies := b.N, 0
 	var slot pktring.Slot
@@ -155,7 +166,7 @@ func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 		f := &b.Frames[b.N]
 		*f = forward.Frame{Buf: slot.Data, Ifindex: slot.Ifindex, PktType: slot.PktType,
 			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged && slot.TCI&pktring.VLANID != 0, Received: slot.Time,
-			Tag: forward.Tag{Tagged: slot.Tagged, TCI: slot.TCI, TPID: slot.TPID}}
+			Tag: forward.Tag{Tagged: slot.Tagged, TCI: slot.TCI, TPID: slot.TPID}, Late: slot.Time < late}
 		b.N++
 		switch {
 		case slot.Copied:
@@ -189,6 +200,7 @@ func (c *Conn) Release(b *forward.Batch) {
 		for i := range b.Frames[:b.N] {
 			w.Consume(b.Frames[i].Slot)
 		}
+		w.Say()
 	}
 	b.N = 0
 }
@@ -207,7 +219,7 @@ func (c *Conn) waits() bool {
 
 // receiveRelayed takes packets from the relay. They are older than those of the
 // same flow that are in the ring.
-func (c *Conn) receiveRelayed(b *forward.Batch) {
+func (c *Conn) receiveRelayed(b *forward.Batch, late bool) {
 	sent, now := c.cfg.Window.Relayed(), time.Now().UnixNano()
 	for b.N < relayShare {
 		if b.N == len(c.parcels) {
@@ -218,7 +230,7 @@ func (c *Conn) receiveRelayed(b *forward.Batch) {
 			c.relayed, c.looked, c.sock.BesideReadable = sent, 0, false
 			return
 		}
-		b.Frames[b.N] = forward.Frame{Buf: packet.Buf, Ifindex: packet.Ifindex, Ethernet: packet.Ethernet, Received: now}
+		b.Frames[b.N] = forward.Frame{Buf: packet.Buf, Ifindex: packet.Ifindex, Ethernet: packet.Ethernet, Received: now, Late: late}
 		b.N++
 	}
 }
@@ -231,6 +243,15 @@ func (c *Conn) Return(f *forward.Frame) bool {
 // Send implements forward.Conn. Frames for the two sockets leave in the order
 // of out: a change of socket sends what the other holds first.
 func (c *Conn) Send(out []forward.Out) {
+	// The thread may have been stopped since the batch was received.
+	if late := c.late(); late != 0 {
+		c.sendYoung(out, late)
+		return
+	}
+	c.send(out)
+}
+
+func (c *Conn) send(out []forward.Out) {
 	for first := 0; first < len(out); {
 		s := c.queued
 		if out[first].Bypass {

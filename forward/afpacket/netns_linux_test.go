@@ -76,6 +76,8 @@ func recv(t testing.TB, p *Conn, b *forward.Batch) {
 
 // window remembers what it was told.
 type window struct {
+	said     int   // of consumed
+	stalled  int64 // since when; 0: not
 	consumed []uint32
 	resyncs  int
 	reset    int
@@ -95,3 +97,7 @@ func (w *window) Reset()              { w.reset++ }
 func (w *window) Press(on bool) error { w.pressed = on; return nil }
 func (w *window) SetLap(slots int)    { w.lap = slots }
 func (w *window) Relayed() uint64     { return 0 }
+func (w *window) Say()                { w.said = len(w.consumed) }
+func (w *window) Stalled() bool       { return w.stalled != 0 }
+func (w *window) StalledSince() int64 { return w.stalled }
+func (w *window) Resume()             { w.stalled = 0 }

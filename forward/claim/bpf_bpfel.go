@@ -51,8 +51,18 @@ type bpfPortstat struct {
 	Relayed    uint64
 	ArpPassed  uint64
 	ArpPoliced uint64
-	Left       [9]uint64
-	Pad        uint64
+	Left       [10]uint64
+}
+
+type bpfReader struct {
+	_       structs.HostLayout
+	Owner   uint32
+	Stalled uint32
+	Since   uint64
+	Stalls  uint64
+	Robust  [5]uint64
+	Mark    uint64
+	Pad     [7]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -66,6 +76,7 @@ const (
 	bpfMapParpHosts       = "parp_hosts"
 	bpfMapParpNets        = "parp_nets"
 	bpfMapParpPorts       = "parp_ports"
+	bpfMapParpReader      = "parp_reader"
 	bpfMapParpStats       = "parp_stats"
 	bpfProgParpArp        = "parp_arp"
 	bpfProgParpClaim      = "parp_claim"
@@ -146,6 +157,7 @@ type bpfMapSpecs struct {
 	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
 	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
+	ParpReader   *ebpf.MapSpec `ebpf:"parp_reader"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
 }
 
@@ -190,6 +202,7 @@ type bpfMaps struct {
 	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
 	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
+	ParpReader   *ebpf.Map `ebpf:"parp_reader"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
 }
 
@@ -202,6 +215,7 @@ func (m *bpfMaps) Close() error {
 		m.ParpHosts,
 		m.ParpNets,
 		m.ParpPorts,
+		m.ParpReader,
 		m.ParpStats,
 	)
 }

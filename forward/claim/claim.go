@@ -63,6 +63,7 @@ const (
 	Upper                       // of a device that stands on the interface, maybe
 	Tagged                      // a VLAN's
 	GSO                         // the kernel forwards, and no ring can have it as it is
+	Stalled                     // the kernel forwards, and nobody reads the ring
 	owners
 )
 

@@ -149,7 +149,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
 	}
-	if s.window, err = newWindow(s.objs.ParpStats.FD(), s.objs.ParpConsumed.FD()); err != nil {
+	if s.window, err = newWindow(s.objs.ParpStats.FD(), s.objs.ParpConsumed.FD(), s.objs.ParpReader.FD()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }

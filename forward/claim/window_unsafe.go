@@ -21,7 +21,8 @@ import (
 type Window struct {
 	stats    []bpfPortstat
 	consumed []uint64
-	mem      [2][]byte
+	reader   *bpfReader
+	mem      [3][]byte
 	active   atomic.Pointer[[]uint32] // slots in use
 	lap      uint32                   // frames in a lap of the ring
 	passed   uint32                   // frames consumed in this lap
@@ -29,16 +30,17 @@ type Window struct {
 	unsaid   uint64                   // consumed, and not yet in consumed[0]
 	press    func(uint32) error
 	seen     [MaxPorts]uint64 // Resync's
+	resumed  atomic.Int64     // when Resume was called last, ns of CLOCK_MONOTONIC
 }
 
-// Slot 0 of both maps is that of all interfaces together. It need not be exact:
-// what was consumed is told every so many frames.
+// Slot 0 of both maps is that of all interfaces together. What was consumed is
+// told at the end of a batch, and every so many frames.
 const sayAfter = 32
 
 // ringSlots is more than any ring has.
 const ringSlots = 1 << 14
 
-func newWindow(statsFD, consumedFD int) (*Window, error) {
+func newWindow(statsFD, consumedFD, readerFD int) (*Window, error) {
 	w := &Window{lap: ringSlots}
 	w.active.Store(&[]uint32{0})
 	page := unix.Getpagesize()
@@ -47,6 +49,7 @@ func newWindow(statsFD, consumedFD int) (*Window, error) {
 	}{
 		{statsFD, MaxPorts * int(unsafe.Sizeof(bpfPortstat{})), unix.PROT_READ | unix.PROT_WRITE},
 		{consumedFD, MaxPorts * 8, unix.PROT_READ | unix.PROT_WRITE},
+		{readerFD, int(unsafe.Sizeof(bpfReader{})), unix.PROT_READ | unix.PROT_WRITE},
 	} {
 		size := (m.size + page - 1) / page * page
 		b, err := unix.Mmap(m.fd, 0, size, m.prot, unix.MAP_SHARED)
@@ -57,11 +60,12 @@ func newWindow(statsFD, consumedFD int) (*Window, error) {
 	}
 	w.stats = unsafe.Slice((*bpfPortstat)(unsafe.Pointer(&w.mem[0][0])), MaxPorts)
 	w.consumed = unsafe.Slice((*uint64)(unsafe.Pointer(&w.mem[1][0])), MaxPorts)
+	w.reader = (*bpfReader)(unsafe.Pointer(&w.mem[2][0]))
 	return w, nil
 }
 
 // Consume says that a frame of that slot has left the ring. It belongs to the
-// datapath's goroutine, as Resync and SetLap do.
+// datapath's goroutine, as Say, Resync and SetLap do.
 func (w *Window) Consume(slot uint32) {
 	if slot >= MaxPorts {
 		return
@@ -70,12 +74,19 @@ func (w *Window) Consume(slot uint32) {
 		atomic.StoreUint64(&w.consumed[slot], w.consumed[slot]+1)
 	}
 	if w.unsaid++; w.unsaid == sayAfter {
-		atomic.StoreUint64(&w.consumed[0], w.consumed[0]+sayAfter)
-		w.unsaid = 0
+		w.Say()
 	}
 	if w.passed++; w.passed >= w.lap {
 		w.passed = 0
 		w.writeOff()
+	}
+}
+
+// Say tells what was consumed so far: that the reader is at work.
+func (w *Window) Say() {
+	if w.unsaid > 0 {
+		atomic.StoreUint64(&w.consumed[0], w.consumed[0]+w.unsaid)
+		w.unsaid = 0
 	}
 }
 

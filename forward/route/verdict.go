@@ -24,6 +24,7 @@ const (
 	PuntFlow     // the kernel's: answers a packet that was left to it, and that it may have translated (NAT)
 	PuntUpper    // the kernel's: maybe of a device that stands on the interface (macvlan, ipvlan)
 	PuntGSO      // the kernel's: a super-packet that can't be taken as it is, and it forwards
+	PuntStalled  // the kernel's: nobody reads the ring, and it forwards
 	IgnoreProto  // not IPv4: the kernel's
 	IgnoreTagged // VLAN-tagged: belongs to the VLAN device
 	IgnoreType   // broadcast or multicast at layer 2: the kernel's
@@ -58,6 +59,7 @@ const (
 	DropQdisc            // the egress queueing discipline or device refused it
 	DropPacketSockError  // sending failed otherwise
 	DropLocalLate        // the kernel's, but taken before the filter knew, and it can't be given back
+	DropStalled          // waited too long in a ring that nobody read, while the kernel had those behind it
 
 	NumVerdicts // how many there are
 )
@@ -100,6 +102,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	PuntFlow:    {KindPunt, "punted-flow"},
 	PuntUpper:   {KindPunt, "upper-device"},
 	PuntGSO:     {KindPunt, "gso"},
+	PuntStalled: {KindPunt, "reader-stalled"},
 
 	IgnoreProto:  {KindIgnore, "not-ipv4"},
 	IgnoreTagged: {KindIgnore, "vlan-tagged"},
@@ -134,6 +137,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropQdisc:            {KindDrop, "QDISC_DROP"},
 	DropPacketSockError:  {KindDrop, "PACKET_SOCK_ERROR"},
 	DropLocalLate:        {KindDrop, "PARP_LOCAL_LATE"},
+	DropStalled:          {KindDrop, "PARP_STALLED"},
 }
 
 // Kind is the class of v.

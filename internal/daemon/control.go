@@ -115,4 +115,6 @@ func (s sources) Table() *route.Table {
 
 func (s sources) Counters(ifindex int32) claim.Counters { return s.d.eng.Counters(ifindex) }
 
+func (s sources) Stalled(at int64) bool { return s.d.eng.Stalls().During(at) }
+
 func (s sources) Translated(packet []byte) bool { return s.d.eng.Translated(packet) }

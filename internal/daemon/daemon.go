@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -237,6 +238,8 @@ func (d *Daemon) run(ctx context.Context) error {
 	signal.Notify(hangup, unix.SIGHUP)
 	defer signal.Stop(hangup)
 
+	// The responder's thread holds one while it looks for the next request.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	g, ctx := errgroup.WithContext(ctx)
 	d.owner = d.newOwner(ctx, hangup)
 	// First the kernel gets its frames back, then the engine handles what it has.

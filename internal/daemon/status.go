@@ -88,6 +88,17 @@ type ForwardStatus struct {
 	Rebuilt    uint64            `json:"rings_rebuilt"`
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
+	Stalls     StallStatus       `json:"stalls"`
+}
+
+// StallStatus says how often the datapath did not read its ring. Where the kernel
+// forwards it had the traffic meanwhile (verdict reader-stalled), and of what the
+// ring held some was dropped (PARP_STALLED): no more was lost.
+type StallStatus struct {
+	Count uint64  `json:"count"`
+	Now   bool    `json:"now"`           // the kernel has it
+	Ago   float64 `json:"ago_seconds"`   // since the last began; 0: there was none
+	Lasts float64 `json:"lasts_seconds"` // for how long it had it then, by now
 }
 
 // KernelStatus is how well the kernel's state is followed.
@@ -198,6 +209,18 @@ func arpVerdicts(c arpd.Counts) map[string]uint64 {
 	return m
 }
 
+func stallStatus(s claim.Stalls, now time.Time) StallStatus {
+	if s.Count == 0 {
+		return StallStatus{}
+	}
+	ended := s.Ended
+	if s.Now {
+		ended = now
+	}
+	return StallStatus{Count: s.Count, Now: s.Now, Ago: now.Sub(s.Began).Round(time.Millisecond).Seconds(),
+		Lasts: ended.Sub(s.Began).Round(time.Millisecond).Seconds()}
+}
+
 // forwardStatus adds what the engine counted.
 func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 	f.Verdicts, f.Drops = map[string]uint64{}, map[string]uint64{}
@@ -210,6 +233,7 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 		_, f.Routes = t.Size()
 	}
 	f.Rebuilt, f.Returned = s.Rebuilt, s.Returned
+	f.Stalls = stallStatus(d.eng.Stalls(), time.Now())
 	for v := range route.NumVerdicts {
 		switch n := s.ByVerdict[v]; {
 		case n == 0:

@@ -73,6 +73,9 @@ type Ports interface {
 	Orphans() []int32
 	// Counters are those of the filters, of one interface. For any goroutine.
 	Counters(ifindex int32) claim.Counters
+	// Stalls say when the kernel had what is ours because nobody read the ring.
+	// For any goroutine.
+	Stalls() claim.Stalls
 	// AttachWatch makes a socket show what is left to the kernel; see
 	// [claim.Set.AttachWatch]. The error is [claim.ErrNotSupported] without eBPF.
 	AttachWatch(fd int, mark uint32, snap int) error

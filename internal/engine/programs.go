@@ -13,7 +13,7 @@ import (
 // another reason than that it is for the host.
 var PuntedTo = map[claim.Owner]route.Verdict{
 	claim.Punted: route.Punt, claim.Transit: route.PuntTransit, claim.Translated: route.PuntFlow,
-	claim.Upper: route.PuntUpper, claim.GSO: route.PuntGSO,
+	claim.Upper: route.PuntUpper, claim.GSO: route.PuntGSO, claim.Stalled: route.PuntStalled,
 }
 
 // Programs implements [Ports] by the eBPF programs, where there are any.
@@ -112,6 +112,14 @@ func (p *Programs) Counters(ifindex int32) claim.Counters {
 		return claim.Counters{}
 	}
 	return p.set.Counters(ifindex)
+}
+
+// Stalls implements [Ports].
+func (p *Programs) Stalls() claim.Stalls {
+	if p.set == nil {
+		return claim.Stalls{}
+	}
+	return p.set.Window().Stalls()
 }
 
 // SetClass implements [Engine] for those whose filter decides.

@@ -35,7 +35,7 @@ func TestWithoutPrograms(t *testing.T) {
 // TestPuntedTo: each owner that has a counter and is not the host has a verdict of its own.
 func TestPuntedTo(t *testing.T) {
 	seen := map[route.Verdict]bool{}
-	for _, o := range []claim.Owner{claim.Punted, claim.Transit, claim.Translated, claim.Upper, claim.GSO} {
+	for _, o := range []claim.Owner{claim.Punted, claim.Transit, claim.Translated, claim.Upper, claim.GSO, claim.Stalled} {
 		v, ok := PuntedTo[o]
 		if !ok || v.Kind() != route.KindPunt || seen[v] {
 			t.Errorf("owner %d: %s, %t", o, v, ok)

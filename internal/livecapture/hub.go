@@ -42,6 +42,9 @@ type Sources interface {
 	// while the filter of AttachWatch is attached and there is a Table.
 	Counters(ifindex int32) claim.Counters
 	Translated(packet []byte) bool
+	// Stalled reports whether the ring's filter left packets to the kernel at a
+	// time, ns since 1970, because nobody read the ring. It is asked as those are.
+	Stalled(at int64) bool
 }
 
 // Config is what a Hub needs.

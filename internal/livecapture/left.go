@@ -57,6 +57,8 @@ func ownerOf(src Sources, table *route.Table, ip []byte, in *route.Link, s *pktr
 	}
 	left := src.Counters(in.Ifindex).Left
 	switch {
+	case in.KernelForwards() && left[claim.Stalled] > 0 && src.Stalled(s.Time):
+		return route.PuntStalled
 	case in.KernelForwards() && src.Translated(ip):
 		return route.PuntFlow
 	case in.KernelForwards() && left[claim.GSO] > 0 && s.Len > in.MTU+wire.EthernetLen:

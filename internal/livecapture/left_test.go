@@ -30,6 +30,7 @@ type host struct {
 	table      *route.Table
 	left       map[claim.Owner]uint64
 	translated bool
+	stalled    int64 // a time in a stall, ns since 1970
 }
 
 func (h *host) Table() *route.Table { return h.table }
@@ -42,6 +43,8 @@ func (h *host) Counters(int32) (c claim.Counters) {
 }
 
 func (h *host) Translated([]byte) bool { return h.translated }
+
+func (h *host) Stalled(at int64) bool { return at == h.stalled }
 
 func newHost() *host {
 	b := route.NewBuilder(route.Policy{Punt: []netip.Prefix{netip.MustParsePrefix("10.65.1.99/32")}})
@@ -97,6 +100,8 @@ func TestLeftToKernel(t *testing.T) {
 	gso := onto(func(h *host) { h.left[claim.GSO] = 1 })
 	upper := onto(func(h *host) { h.left[claim.Upper] = 1 })
 	nat := onto(func(h *host) { h.translated = true })
+	at := func(when int64) func(*pktring.Slot) { return func(s *pktring.Slot) { s.Time = when } }
+	stalled := onto(func(h *host) { h.left[claim.Stalled], h.stalled, h.translated = 1, 77, true })
 	const unknown = -1
 	for name, c := range map[string]struct {
 		src  *host
@@ -129,6 +134,9 @@ func TestLeftToKernel(t *testing.T) {
 		"as long as may be":          {gso, slot(kernelPod, there, long(1514)), int(route.DropRateLimit)},
 		"super-packet, not there":    {gso, slot(testPod, there, long(1515)), int(route.DropRateLimit)},
 		"super-packet, none counted": {plain, slot(kernelPod, there, long(1515)), int(route.DropRateLimit)},
+		"nobody reads":               {stalled, slot(kernelPod, there, at(77)), int(route.PuntStalled)},
+		"somebody reads again":       {stalled, slot(kernelPod, there, at(78)), int(route.PuntFlow)},
+		"nobody reads, not there":    {stalled, slot(testPod, there, at(77)), int(route.DropRateLimit)},
 		"of an upper device":         {upper, slot(testHost, frame("10.65.0.2")), int(route.PuntUpper)},
 		"upper, of a workload":       {upper, slot(testPod, there), int(route.DropRateLimit)},
 		"upper, the kernel forwards": {upper, slot(kernelUp, frame("10.65.0.2")), int(route.DropRateLimit)},

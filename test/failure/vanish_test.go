@@ -79,7 +79,7 @@ func endsOf(s *daemon.Status) (n uint64) {
 	f := s.Forward
 	for v, count := range f.Verdicts {
 		switch v {
-		case "queue", "originate", "local", "punt", "transit", "punted-flow", "upper-device", "gso", "vlan-tagged":
+		case "queue", "originate", "local", "punt", "transit", "punted-flow", "upper-device", "gso", "reader-stalled", "vlan-tagged":
 		default:
 			n += count
 		}

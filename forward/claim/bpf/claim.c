@@ -46,6 +46,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define IPV4_MF 0x2000
 #define IPV4_OFFSET 0x1fff
 #define VLAN_VID 0x0fff
+#define OWNER_DIED 0x40000000 // FUTEX_OWNER_DIED, include/uapi/linux/futex.h
+#define MARK_SHIFT 16 // 65.5 us
+#define STALL_NS 20000000 // so long a reader that is well consumes something
 
 // Flags of a port, shared with claim.go.
 enum {
@@ -77,6 +80,7 @@ enum owner {
 	OWNER_UPPER,      // of a device that stands on this one, maybe
 	OWNER_TAGGED,     // a VLAN's
 	OWNER_GSO,        // the kernel forwards, and no ring can have it as it is
+	OWNER_STALLED,    // the kernel forwards, and nobody reads the ring
 	OWNERS,
 };
 
@@ -101,7 +105,26 @@ struct portstat {
 	__u64 arp_passed;
 	__u64 arp_policed;
 	__u64 left[OWNERS]; // frames left to the kernel, by owner
-	__u64 pad;
+};
+
+// How the ring's reader is, for where the kernel forwards, too. Userspace maps
+// it, and writes what has no other writer here.
+struct reader {
+	// The thread that reads, a robust futex (set_robust_list(2)): the kernel sets
+	// FUTEX_OWNER_DIED in it when the thread ends, before it closes or unmaps
+	// anything of the process. 0: nobody has said yet.
+	__u32 owner;
+	// 1: the reader has stalled, and the kernel has the traffic. parp_ring sets it,
+	// userspace clears it.
+	__u32 stalled;
+	__u64 since;     // when it was last set, ns of CLOCK_MONOTONIC
+	__u64 stalls;    // how often it was set
+	__u64 robust[5]; // userspace's: the list that names owner, and its end
+	// parp_ring's own: the time, in units of 2^MARK_SHIFT ns, from which on nothing
+	// has been consumed, and below it the low half of what had been by then. 0: the
+	// ring was empty. One word, so that no two CPUs can tear it.
+	__u64 mark;
+	__u64 pad[7]; // what is written while frames come is alone in its cache line
 };
 
 struct arpbucket {
@@ -172,6 +195,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } parp_consumed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reader);
+} parp_reader SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -456,6 +487,38 @@ static __always_inline bool over_quota(const struct port *p, __s64 have, __s64 h
 	return have >= quota || (have >= FEW && have >= 2 * free);
 }
 
+// Is there nobody who reads the ring? Its reader has ended, or has been seen to
+// consume nothing for STALL_NS, though the ring held frames all the time. An
+// empty ring says nothing of its reader, and takes no look at the clock. Once
+// stalled, userspace says when it is over: it knows whether the ring is empty.
+static __always_inline bool unread(struct reader *r, struct portstat *all, __u64 *all_consumed)
+{
+	if (*(volatile __u32 *)&r->owner & OWNER_DIED)
+		return true;
+	if (*(volatile __u32 *)&r->stalled)
+		return true;
+	__u64 done = *(volatile __u64 *)all_consumed;
+	__u64 mark = *(volatile __u64 *)&r->mark;
+	if ((__s64)(all->admitted - done) <= 0) {
+		if (mark)
+			*(volatile __u64 *)&r->mark = 0;
+		return false;
+	}
+	__u64 now = bpf_ktime_get_ns();
+	__u32 at = now >> MARK_SHIFT;
+	if (!mark || (__u32)mark != (__u32)done) {
+		*(volatile __u64 *)&r->mark = (__u64)at << 32 | (__u32)done;
+		return false;
+	}
+	__u32 age = at - (__u32)(mark >> 32); // beyond 2^31: marked on another CPU just now
+	if (age > 1u << 31 || age < STALL_NS >> MARK_SHIFT)
+		return false;
+	r->since = now;
+	__sync_fetch_and_add(&r->stalls, 1);
+	*(volatile __u32 *)&r->stalled = 1;
+	return true;
+}
+
 // Counts a frame that is left. An index that is computed is what the verifier
 // forbids where CAP_PERFMON is missing.
 static __always_inline void count_left(struct portstat *st, enum owner owner)
@@ -481,6 +544,9 @@ static __always_inline void count_left(struct portstat *st, enum owner owner)
 		break;
 	case OWNER_GSO:
 		count(st->left[OWNER_GSO]);
+		break;
+	case OWNER_STALLED:
+		count(st->left[OWNER_STALLED]);
 		break;
 	default:
 		break;
@@ -509,19 +575,23 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	if (!st)
 		return 0;
-	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, hdr[IPV4_PROTO], sees);
-	if (!whole && !relay && (p->flags & PORT_KERNEL_FORWARDS))
-		owner = OWNER_GSO;
-	if (owner != OWNER_US) {
-		count_left(st, owner);
-		return 0;
-	}
 	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
 	__u32 zero = 0; // the place of all interfaces together
 	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
 	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
-	if (!consumed || !all || !all_consumed)
+	struct reader *reader = bpf_map_lookup_elem(&parp_reader, &zero);
+	if (!consumed || !all || !all_consumed || !reader)
 		return 0;
+	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
+	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, hdr[IPV4_PROTO], sees);
+	if (!whole && !relay && forwards)
+		owner = OWNER_GSO;
+	if (owner == OWNER_US && forwards && unread(reader, all, all_consumed))
+		owner = OWNER_STALLED;
+	if (owner != OWNER_US) {
+		count_left(st, owner);
+		return 0;
+	}
 
 	*decision = TAKEN;
 	if (!whole && !relay) {
@@ -671,17 +741,22 @@ int parp_arp(struct __sk_buff *skb)
 	return TAKE_ALL;
 }
 
-// Will the ring's filter, which runs next, refuse a frame of this interface for
-// its quota, and is there time to show one more of those?
-static __always_inline bool shown_policed(const struct port *p)
+// Will the ring's filter, which runs next, leave a frame of this interface that
+// is ours to the kernel, since nobody reads the ring? Or refuse it for its quota,
+// and is there time to show one more of those?
+static __always_inline bool shown_refused(const struct port *p)
 {
 	__u32 slot = p->slot, zero = 0;
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
 	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
 	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
-	if (!st || !consumed || !all || !all_consumed ||
-	    !over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed)))
+	struct reader *reader = bpf_map_lookup_elem(&parp_reader, &zero);
+	if (!st || !consumed || !all || !all_consumed || !reader)
+		return false;
+	if ((p->flags & PORT_KERNEL_FORWARDS) && unread(reader, all, all_consumed))
+		return true;
+	if (!over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed)))
 		return false;
 	__u64 now = bpf_ktime_get_ns();
 	__u64 credit = shown_credit + (now - shown_last);
@@ -714,7 +789,7 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees)
 		p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 		return p && (p->flags & PORT_WORKLOAD) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
 	}
-	return whose(skb, &p, hdr, sees) == OWNER_US && !shown_policed(p);
+	return whose(skb, &p, hdr, sees) == OWNER_US && !shown_refused(p);
 }
 
 SEC("socket")

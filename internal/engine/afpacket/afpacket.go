@@ -32,6 +32,7 @@ type Engine struct {
 	conn  *afpacket.Conn
 	loop  *forward.Loop
 	relay *relay.Device // nil: there is none
+	log   *slog.Logger
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -40,7 +41,7 @@ var _ engine.Engine = (*Engine)(nil)
 // programs are the engine's from then on, unless it fails. Frames come when
 // the first port takes them.
 func Open(p *engine.Programs, o forward.Options, log *slog.Logger) (_ *Engine, err error) {
-	e := &Engine{Programs: p}
+	e := &Engine{Programs: p, log: log}
 	defer func() {
 		if err != nil && e.relay != nil {
 			err = errors.Join(err, e.relay.Close())
@@ -87,11 +88,18 @@ func (e *Engine) openRelay(log *slog.Logger) error {
 func (e *Engine) Forwards() bool { return true }
 
 // Run implements [engine.Engine]. Its thread is its own, as is one of GOMAXPROCS,
-// which it holds while it spins.
+// which it holds while it spins. The ring's filter sees when the thread ends.
 func (e *Engine) Run(ctx context.Context) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if set := e.Set(); set != nil {
+		if err := set.Window().Own(); err != nil {
+			e.log.Warn("after a kill frames are lost until the kernel has detached all", "err", err)
+		} else {
+			defer set.Window().Disown()
+		}
+	}
 	return e.loop.Run(ctx)
 }
 
