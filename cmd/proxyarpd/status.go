@@ -108,6 +108,9 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	}
 	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out, %d bytes out, %d routes\n",
 		s.Forward.PacketsIn, s.Forward.PacketsOut, s.Forward.BytesOut, s.Forward.Routes)
+	if s.Engine != daemon.EngineNone {
+		fmt.Fprintf(out, "datapath: nice %d\n", s.Forward.Nice)
+	}
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)

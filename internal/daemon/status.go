@@ -86,6 +86,7 @@ type ForwardStatus struct {
 	Drops      map[string]uint64 `json:"drops"`    // by reason
 	Routes     int               `json:"routes"`
 	Rebuilt    uint64            `json:"rings_rebuilt"`
+	Nice       int               `json:"nice"`     // nice value of the thread that forwards
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
 }
@@ -209,7 +210,7 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 	if t := d.proxy.table.Load(); t != nil {
 		_, f.Routes = t.Size()
 	}
-	f.Rebuilt, f.Returned = s.Rebuilt, s.Returned
+	f.Rebuilt, f.Returned, f.Nice = s.Rebuilt, s.Returned, s.Nice
 	for v := range route.NumVerdicts {
 		switch n := s.ByVerdict[v]; {
 		case n == 0:
