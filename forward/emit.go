@@ -18,6 +18,7 @@ type emitter struct {
 	l2len   [BatchSize]int           // of out[i]
 	join    coalescer
 	loaded  bool   // enough frames came together to coalesce
+	joined  int    // of this batch, frames that left as part of an earlier one
 	scratch []byte // frames made here, until the next flush
 	used    int
 	piece   []byte // segments and fragments before they are framed
@@ -44,6 +45,7 @@ func (e *emitter) forward(f *Frame, r *result) {
 	}
 	switch {
 	case e.loaded && !r.relink && e.join.join(buf, r.Neighbour, r.Out, e.nout):
+		e.joined++
 		e.turn.tap.leave(e.join.joined, buf, r.Out, route.Forward)
 	default:
 		e.send(buf, r.Out, route.Forward)
@@ -101,6 +103,7 @@ func (e *emitter) count(out []Out) {
 			sent += n
 			bytes += len(o.Buf) - VnetLen - e.l2len[i]
 			if n > 1 {
+				e.counters.super(n)
 				bytes += e.join.groups[i].bytes - (len(o.Buf) - VnetLen - wire.EthernetLen) + (n-1)*(wire.IPv4MinLen+udpLen)
 			}
 			if e.counted[i] != route.Forward && e.counted[i] != route.NotSpecified {

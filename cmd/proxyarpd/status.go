@@ -109,7 +109,7 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out, %d bytes out, %d routes\n",
 		s.Forward.PacketsIn, s.Forward.PacketsOut, s.Forward.BytesOut, s.Forward.Routes)
 	if s.Engine != daemon.EngineNone {
-		fmt.Fprintf(out, "datapath: nice %d\n", s.Forward.Nice)
+		fmt.Fprintf(out, "datapath: nice %d%s\n", s.Forward.Nice, joined(&s.Forward.Super))
 	}
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
@@ -120,6 +120,14 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
 	}
 	return nil
+}
+
+// joined tells of super-packets, if there were any.
+func joined(s *daemon.SuperStatus) string {
+	if s.Packets == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d datagrams left as %d super-packets", s.Datagrams, s.Packets)
 }
 
 // neighbourCounts is what became of those who asked, in the kernel's neighbour table.

@@ -48,6 +48,8 @@ type Socket struct {
 	Loaded bool
 	// BesideReadable is set by a Wait that slept: Config.Beside has something.
 	BesideReadable bool
+	spin           spinner
+	gather         gatherer
 	fd             int
 	wakeFD         int
 	cfg            Config
@@ -77,7 +79,7 @@ func Open(cfg Config) (*Socket, error) {
 	if cfg.Queue == 0 {
 		cfg.Queue = defaultQueue
 	}
-	s := &Socket{fd: -1, wakeFD: -1, cfg: cfg}
+	s := &Socket{fd: -1, wakeFD: -1, cfg: cfg, spin: newSpinner(cfg.Spin)}
 	var err error
 	if s.wakeFD, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
@@ -195,6 +197,17 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 	return fd, mem, nil
 }
 
+// Gather lets frames gather for a moment where they come in quick succession. To
+// be called where the ring is Ready.
+func (s *Socket) Gather() {
+	if t := s.gather.pause(s.Waiting(gatherWant)); t > 0 {
+		doze(t)
+	}
+}
+
+// Came says when the kernel took in a frame that was received, for Gather.
+func (s *Socket) Came(at int64) { s.gather.note(at) }
+
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 // Wait returns when a frame is there, after Wake or Close, or when timeout is
@@ -207,13 +220,15 @@ func (s *Socket) Wait(timeout time.Duration) error {
 	if s.ready() {
 		return nil
 	}
-	if s.cfg.Spin > 0 && timeout != 0 {
-		for start, i := time.Now(), 0; ; i++ {
+	start := time.Now()
+	if s.spin.limit > 0 && timeout != 0 {
+		for i := 0; ; i++ {
 			if s.ready() {
+				s.spin.note(time.Since(start))
 				return nil
 			}
 			if i&15 == 15 {
-				if time.Since(start) >= s.cfg.Spin {
+				if time.Since(start) >= s.spin.limit {
 					break
 				}
 				if !s.Loaded {
@@ -227,6 +242,9 @@ func (s *Socket) Wait(timeout time.Duration) error {
 	}
 	if err := s.poll(timeout); err != nil {
 		return err
+	}
+	if s.cfg.Spin > 0 && s.Ready() {
+		s.spin.note(time.Since(start))
 	}
 	if s.closed.Load() {
 		return os.ErrClosed

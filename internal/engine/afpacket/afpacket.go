@@ -26,7 +26,7 @@ import (
 
 // spin is how long the datapath looks at an empty ring before it sleeps: a
 // reply to what it has just forwarded finds it awake.
-const spin = 30 * time.Microsecond
+const spin = 32 * time.Microsecond
 
 // Engine implements [engine.Engine].
 type Engine struct {
@@ -107,6 +107,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before := nice()
+	exactTimers()
 	if err := setNice(e.cfg.Nice); err != nil {
 		e.log.Warn("packets get less CPU time than they should where all CPUs are busy: give CAP_SYS_NICE, or choose --nice "+strconv.Itoa(before), "err", err)
 	} else {
