@@ -49,6 +49,7 @@ type Socket struct {
 	// BesideReadable is set by a Wait that slept: Config.Beside has something.
 	BesideReadable bool
 	spin           spinner
+	crowded        time.Time // until when no CPU is to be given away
 	gather         gatherer
 	fd             int
 	wakeFD         int
@@ -221,21 +222,8 @@ func (s *Socket) Wait(timeout time.Duration) error {
 		return nil
 	}
 	start := time.Now()
-	if s.spin.limit > 0 && timeout != 0 {
-		for i := 0; ; i++ {
-			if s.ready() {
-				s.spin.note(time.Since(start))
-				return nil
-			}
-			if i&15 == 15 {
-				if time.Since(start) >= s.spin.limit {
-					break
-				}
-				if !s.Loaded {
-					yield()
-				}
-			}
-		}
+	if timeout != 0 && s.look(start) {
+		return nil
 	}
 	if s.cfg.BeforeSleep != nil {
 		s.cfg.BeforeSleep()
@@ -250,6 +238,42 @@ func (s *Socket) Wait(timeout time.Duration) error {
 		return os.ErrClosed
 	}
 	return nil
+}
+
+// A yield that took so long gave the CPU to somebody who keeps it, up to the end
+// of a tick. For a while then the thread sleeps instead of yielding: to be woken
+// takes the CPU back at once.
+const (
+	yieldLost  = 200 * time.Microsecond
+	crowdedFor = 20 * time.Millisecond
+)
+
+// look looks at the ring for as long as it is worth it, and reports whether
+// something came.
+func (s *Socket) look(start time.Time) bool {
+	if s.spin.limit == 0 || start.Before(s.crowded) {
+		return false
+	}
+	for i := 0; ; i++ {
+		if s.ready() {
+			s.spin.note(time.Since(start))
+			return true
+		}
+		if i&15 != 15 {
+			continue
+		}
+		before := time.Since(start)
+		if before >= s.spin.limit {
+			return false
+		}
+		if s.Loaded {
+			continue
+		}
+		yield()
+		if after := time.Since(start); after-before > yieldLost {
+			s.crowded = start.Add(after + crowdedFor)
+		}
+	}
 }
 
 // ready reports whether Wait has nothing to wait for.
