@@ -37,6 +37,7 @@ type Loop struct {
 	report   reporter
 
 	batch  Batch
+	hunger appetite
 	res    result
 	wanted atomic.Pointer[Tap]
 	taps   tapping
@@ -53,7 +54,8 @@ func NewLoop(c Conn, o Options) *Loop {
 	if o.Incomplete == nil {
 		o.Incomplete = func() bool { return false }
 	}
-	l := &Loop{conn: c, opts: o, turn: turn{start: time.Now()}}
+	l := &Loop{conn: c, opts: o, turn: turn{start: time.Now()}, hunger: appetite{most: BatchUsual}}
+	l.batch.Most = BatchUsual
 	l.emit = emitter{turn: &l.turn, conn: c, counters: &l.counters}
 	l.wait = waiter{turn: &l.turn, conn: c, counters: &l.counters, opts: &l.opts, emit: &l.emit, report: &l.report}
 	l.report = reporter{turn: &l.turn, clock: midnight, incomplete: o.Incomplete, emit: &l.emit, wait: &l.wait}
@@ -159,12 +161,14 @@ func (l *Loop) once() {
 
 // process takes the batch through step and sends what is to be sent.
 func (l *Loop) process() {
-	l.emit.loaded = l.batch.N >= coalesceFrom
+	l.emit.loaded, l.emit.joined = l.batch.N >= coalesceFrom, 0
 	for i := range l.batch.Frames[:l.batch.N] {
 		l.handle(&l.batch.Frames[i], 0)
 	}
 	l.emit.flush()
 	l.emit.loaded = false
+	l.hunger.learn(l.batch.N, l.emit.joined)
+	l.batch.Most = l.hunger.most
 	l.counters.in.Add(uint64(l.batch.N))
 }
 

@@ -108,6 +108,8 @@ func TestWrongUsage(t *testing.T) {
 		"run --mac 01:00:5e:00:00:01":      "run: --mac 01:00:5e:00:00:01: want an address that an interface can have, neither zero nor a group's",
 		"run --rp-filter 3":                "run: --rp-filter 3: want 0, 1 or 2",
 		"run --rp-filter=-1":               "run: --rp-filter -1: want 0, 1 or 2",
+		"run --nice -21":                   "run: --nice -21: want a number from -20, the most CPU time, to 19",
+		"run --nice 20":                    "run: --nice 20: want a number from -20, the most CPU time, to 19",
 		"run --state-dir=":                 "run: --state-dir is empty: name a directory",
 		"run --control=":                   `run: --control "": a socket's path has 1 to 107 bytes`,
 		"run --control " + long(108):       `run: --control "` + long(108) + `": a socket's path has 1 to 107 bytes`,
@@ -231,7 +233,7 @@ func TestHelpGroups(t *testing.T) {
 		"--help":     "\nDaemon\n  run \nLook\n  status \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
-			"  --bypass-policy \n  --claim \nProgram\n  --control \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
+			"  --bypass-policy \n  --claim \n  --nice \nProgram\n  --control \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
 		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {
 		var short strings.Builder

@@ -87,7 +87,7 @@ func TestBatchThatIsNotFull(t *testing.T) {
 	p := open(t, Config{Window: w, Ring: pktring.Config{Slots: 128}})
 	var b forward.Batch
 	for range 4 * standingLaps {
-		for _, n := range []int{len(b.Frames), len(b.Frames) - 1} {
+		for _, n := range []int{forward.BatchUsual, forward.BatchUsual - 1} {
 			b.N = n
 			p.Release(&b)
 		}
@@ -95,8 +95,8 @@ func TestBatchThatIsNotFull(t *testing.T) {
 	if w.pressed {
 		t.Fatal("pressed although every second batch emptied the ring")
 	}
-	for range 2 * standingLaps {
-		b.N = len(b.Frames)
+	for range 4 * standingLaps {
+		b.N = forward.BatchUsual
 		p.Release(&b)
 	}
 	if !w.pressed {

@@ -25,7 +25,8 @@ func (d *Daemon) openEngine() (engine.Engine, error) {
 	if !d.cfg.forwards() {
 		return none.Open(d.programs), nil
 	}
-	e, err := afpacket.Open(d.programs, forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, d.log)
+	e, err := afpacket.Open(d.programs, afpacket.Config{
+		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, Nice: d.cfg.Nice}, d.log)
 	if err != nil {
 		return nil, err // and no interface that holds a nil pointer
 	}

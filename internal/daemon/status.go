@@ -5,9 +5,11 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"proxyarpd/arpd"
+	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
@@ -86,6 +88,8 @@ type ForwardStatus struct {
 	Drops      map[string]uint64 `json:"drops"`    // by reason
 	Routes     int               `json:"routes"`
 	Rebuilt    uint64            `json:"rings_rebuilt"`
+	Nice       int               `json:"nice"` // nice value of the thread that forwards
+	Super      SuperStatus       `json:"super_packets"`
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
 	Stalls     StallStatus       `json:"stalls"`
@@ -99,6 +103,23 @@ type StallStatus struct {
 	Now   bool    `json:"now"`           // the kernel has it
 	Ago   float64 `json:"ago_seconds"`   // since the last began; 0: there was none
 	Lasts float64 `json:"lasts_seconds"` // for how long it had it then, by now
+}
+
+// SuperStatus counts super-packets that were made of datagrams of one flow.
+type SuperStatus struct {
+	Packets   uint64            `json:"packets"`
+	Datagrams uint64            `json:"datagrams"` // in them; each also counts in packets_out
+	Lengths   map[string]uint64 `json:"lengths"`   // packets by how many datagrams: "2", "4", "8", ... is the least of each class
+}
+
+func superStatus(s forward.Super) SuperStatus {
+	st := SuperStatus{Packets: s.Packets, Datagrams: s.Datagrams, Lengths: map[string]uint64{}}
+	for class, n := range s.Lengths {
+		if n > 0 {
+			st.Lengths[strconv.Itoa(2<<class)] = n
+		}
+	}
+	return st
 }
 
 // KernelStatus is how well the kernel's state is followed.
@@ -232,8 +253,8 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 	if t := d.proxy.table.Load(); t != nil {
 		_, f.Routes = t.Size()
 	}
-	f.Rebuilt, f.Returned = s.Rebuilt, s.Returned
 	f.Stalls = stallStatus(d.eng.Stalls(), time.Now())
+	f.Rebuilt, f.Returned, f.Nice, f.Super = s.Rebuilt, s.Returned, s.Nice, superStatus(s.Super)
 	for v := range route.NumVerdicts {
 		switch n := s.ByVerdict[v]; {
 		case n == 0:

@@ -97,4 +97,5 @@ type Device struct {
 type Stats struct {
 	forward.Stats
 	Rebuilt uint64 // rings that had to be replaced
+	Nice    int    // nice value of the thread that forwards
 }
