@@ -117,6 +117,7 @@ type Set struct {
 	rtnl    *netlink.Handle // of clsact, from the first use on
 	gone    Counters        // of interfaces that have left
 	window  *Window
+	carrier *Carrier // nil: nothing is carried
 }
 
 type ported struct {
@@ -210,6 +211,9 @@ func (s *Set) deletePort(ifindex int32) (err error, known bool) {
 	left := s.window.take(have.slot)
 	left.Admitted -= have.base
 	s.gone.add(left)
+	if s.carrier != nil {
+		err = errors.Join(err, s.carrier.leave(have.slot))
+	}
 	s.free = append(s.free, have.slot)
 	s.setActive()
 	return err, true

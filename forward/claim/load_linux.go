@@ -27,6 +27,8 @@ type Config struct {
 	// Translates says that the kernel may translate flows that it is left (NAT):
 	// who sent into such a flow is remembered, and what answers is left to it, too.
 	Translates bool
+	// Carry loads the programs that forward on their own: see Carrier.
+	Carry bool
 }
 
 // Load loads programs and maps. An error that is ErrNotSupported, by
@@ -110,8 +112,9 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	); err != nil {
 		return nil, fmt.Errorf("eBPF constants: %w", err)
 	}
+	names := choose(spec, cfg.Carry)
 	basic := map[string]*ebpf.ProgramSpec{}
-	for _, name := range []string{bpfProgParpRingBasic, bpfProgParpWatchBasic} {
+	for _, name := range []string{names.ringBasic, bpfProgParpWatchBasic} {
 		basic[name] = spec.Programs[name]
 		delete(spec.Programs, name)
 	}
@@ -127,7 +130,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	if err != nil {
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
 		first := err
-		delete(spec.Programs, bpfProgParpRing)
+		delete(spec.Programs, names.ring)
 		delete(spec.Programs, bpfProgParpWatch)
 		maps.Copy(spec.Programs, basic)
 		if coll, err = ebpf.NewCollection(spec); err != nil {
@@ -139,12 +142,12 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		coll.Close()
 		return nil, err
 	}
-	ring, watch := bpfProgParpRing, bpfProgParpWatch
+	ring, watch := names.ring, bpfProgParpWatch
 	if !sees {
-		ring, watch = bpfProgParpRingBasic, bpfProgParpWatchBasic
+		ring, watch = names.ringBasic, bpfProgParpWatchBasic
 	}
 	s.ring, s.watch, s.arp = coll.DetachProgram(ring), coll.DetachProgram(watch), coll.DetachProgram(bpfProgParpArp)
-	s.claim, s.back = coll.DetachProgram(bpfProgParpClaim), coll.DetachProgram(bpfProgParpReturn)
+	s.claim, s.back = coll.DetachProgram(names.claim), coll.DetachProgram(bpfProgParpReturn)
 	coll.Close()
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
@@ -152,8 +155,32 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	if s.window, err = newWindow(s.objs.ParpStats.FD(), s.objs.ParpConsumed.FD()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if cfg.Carry {
+		if s.carrier, err = newCarrier(s); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
 	return s, nil
+}
+
+// chosen are the names of the programs of which there are two kinds.
+type chosen struct{ ring, ringBasic, claim string }
+
+// choose takes those programs out of spec that are not wanted, and their maps.
+func choose(spec *ebpf.CollectionSpec, carry bool) chosen {
+	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpClaim}
+	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpCarry}
+	want, other := plain, carrying
+	if carry {
+		want, other = carrying, plain
+	} else {
+		placeholders(spec)
+	}
+	for _, name := range []string{other.ring, other.ringBasic, other.claim} {
+		delete(spec.Programs, name)
+	}
+	return want
 }
 
 // newCollection loads what needs the kernel's types.
@@ -226,7 +253,7 @@ func (s *Set) Close() error {
 	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())
 	}
-	return errors.Join(append(errs, s.objs.Close(), s.window.close())...)
+	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.window.close())...)
 }
 
 // nativeAddr gives the four bytes of an address as they lie in memory.
