@@ -16,9 +16,9 @@ import (
 // What a word of the destinations' table says, but for the number of a next hop,
 // which is greater: bpf/carry.h.
 const (
-	AsAbove uint32 = iota // no prefix of this length has it
-	ToRing                // it is userspace's to decide
-	ToChunk = 1 << 31     // the rest is a chunk
+	AsAbove uint32    = iota // no prefix of this length has it
+	ToRing                   // it is userspace's to decide
+	ToChunk = 1 << 31        // the rest is a chunk
 )
 
 // Flags beside a MAC, in a Way and in a Hop.

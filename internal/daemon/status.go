@@ -85,6 +85,7 @@ type ForwardStatus struct {
 	Verdicts   map[string]uint64 `json:"verdicts"` // forward, queue, originate, local, punt, ignores
 	Drops      map[string]uint64 `json:"drops"`    // by reason
 	Routes     int               `json:"routes"`
+	Carried    uint64            `json:"carried"` // of packets_out, sent on in the kernel by --engine ebpf
 	Rebuilt    uint64            `json:"rings_rebuilt"`
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
@@ -209,7 +210,7 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 	if t := d.proxy.table.Load(); t != nil {
 		_, f.Routes = t.Size()
 	}
-	f.Rebuilt, f.Returned = s.Rebuilt, s.Returned
+	f.Rebuilt, f.Returned, f.Carried = s.Rebuilt, s.Returned, s.Carried
 	for v := range route.NumVerdicts {
 		switch n := s.ByVerdict[v]; {
 		case n == 0:

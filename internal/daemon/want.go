@@ -173,6 +173,7 @@ func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) 
 		{route.LinkLeft, p.left != nil},
 		{route.LinkReceiveOnly, l.Multipoint},
 		{route.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
+		{route.LinkPeer, l.Kind == "veth" && l.ParentForeign},
 	} {
 		if f.on {
 			d.Flags |= f.flag

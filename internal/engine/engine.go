@@ -94,4 +94,5 @@ type Device struct {
 type Stats struct {
 	forward.Stats
 	Rebuilt uint64 // rings that had to be replaced
+	Carried uint64 // of PacketsOut, packets that never came to userspace
 }
