@@ -51,6 +51,10 @@ type mirror struct {
 	on    bool         // what Switch was told
 	fresh bool         // Freshen was called for this change
 
+	until     uint64   // what Freshen was told last; 0: nothing is fresh
+	freshHops []uint32 // those that count as new
+	aging     bool     // age is to be called
+
 	links   map[int32]*link
 	claimed map[int32]bool
 	hops    hops
@@ -176,8 +180,47 @@ func (m *mirror) freshen() {
 		return
 	}
 	m.fresh = true
-	if err := m.mem.Freshen(m.now() + uint64(freshTime)); err != nil {
+	m.until = m.now() + uint64(freshTime)
+	if err := m.mem.Freshen(m.until); err != nil {
 		m.fail(err)
+	}
+	m.ageLater()
+}
+
+// ageLater has age called when what is new now is so no more: to ask for the time
+// of each frame costs more than all else of the question.
+func (m *mirror) ageLater() {
+	if !m.aging {
+		m.aging = true
+		time.AfterFunc(freshTime+freshTime/10, m.age)
+	}
+}
+
+func (m *mirror) age() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.aging = false
+	if m.failed != nil {
+		return
+	}
+	now := m.now()
+	if m.until != 0 && m.until <= now {
+		m.until = 0
+		if err := m.mem.Freshen(0); err != nil {
+			m.fail(err)
+			return
+		}
+	}
+	m.freshHops = slices.DeleteFunc(m.freshHops, func(id uint32) bool {
+		h := m.mem.Hop(id)
+		if h.Fresh > now {
+			return false
+		}
+		atomic.StoreUint64(&h.Fresh, 0)
+		return true
+	})
+	if m.until != 0 || len(m.freshHops) > 0 {
+		m.ageLater()
 	}
 }
 
@@ -397,6 +440,8 @@ func (m *mirror) setHop(id uint32, l *link) {
 	}
 	if h.MAC == 0 && word != 0 {
 		atomic.StoreUint64(&h.Fresh, m.now()+uint64(freshTime))
+		m.freshHops = append(m.freshHops, id)
+		m.ageLater()
 	}
 	atomic.StoreUint32(&h.Way, slot)
 	atomic.StoreUint64(&h.MAC, word)
