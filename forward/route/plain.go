@@ -3,6 +3,7 @@ package route
 import (
 	"math/bits"
 	"net/netip"
+	"slices"
 )
 
 // What a copy of the tables needs that is kept elsewhere, in another form and by
@@ -56,10 +57,12 @@ func (t *Table) LinkChanges(old *Table, fn func(was, is *Link)) {
 // Both must be Plain. It skips what the two share.
 func (t *Table) RouteChanges(old *Table, fn func(p netip.Prefix, gone bool)) {
 	now, was := [...]*fib{t.local, t.main, t.fallback}, [3]*fib{}
+	var punted []netip.Prefix
 	if old != nil {
-		was = [...]*fib{old.local, old.main, old.fallback}
-	} else {
-		for _, p := range t.policy.Punt {
+		was, punted = [...]*fib{old.local, old.main, old.fallback}, old.policy.Punt
+	}
+	if !slices.Equal(punted, t.policy.Punt) {
+		for _, p := range slices.Concat(punted, t.policy.Punt) {
 			fn(p, false)
 		}
 	}
@@ -142,7 +145,7 @@ func (t *Table) OneRoute(a netip.Addr, level int) (r *Route, own bool) {
 		switch {
 		case got == nil || r != nil || !sure:
 		case got.special:
-			sure = got.Type == TypeThrow && got.TOS == 0 && got.next == nil // the next table has it
+			sure = false // it depends on the TOS, or on what another table has in all of it
 		default:
 			r = got
 		}
