@@ -20,11 +20,12 @@ type bpfArpbucket struct {
 }
 
 type bpfCarried struct {
-	_       structs.HostLayout
-	Packets uint64
-	Bytes   uint64
-	Small   uint64
-	Nomem   uint64
+	_        structs.HostLayout
+	Packets  uint64
+	Bytes    uint64
+	Small    uint64
+	Nomem    uint64
+	Answered uint64
 }
 
 type bpfDecided struct {
@@ -70,13 +71,14 @@ type bpfNeighkey struct {
 }
 
 type bpfPort struct {
-	_     structs.HostLayout
-	Slot  uint32
-	Flags uint32
-	Quota uint32
-	L2len uint32
-	Alias [2][6]uint8
-	Pad   [4]uint8
+	_      structs.HostLayout
+	Slot   uint32
+	Flags  uint32
+	Quota  uint32
+	L2len  uint32
+	Alias  [2][6]uint8
+	Answer [6]uint8
+	Pad    [2]uint8
 }
 
 type bpfPortstat struct {
@@ -140,6 +142,8 @@ const (
 	bpfVarCarryFresh          = "carry_fresh"
 	bpfVarCarryOn             = "carry_on"
 	bpfVarCarryWaiting        = "carry_waiting"
+	bpfVarGatewayCount        = "gateway_count"
+	bpfVarGateways            = "gateways"
 	bpfVarNets                = "nets"
 	bpfVarPressed             = "pressed"
 	bpfVarRelay               = "relay"
@@ -232,6 +236,8 @@ type bpfVariableSpecs struct {
 	CarryFresh   *ebpf.VariableSpec `ebpf:"carry_fresh"`
 	CarryOn      *ebpf.VariableSpec `ebpf:"carry_on"`
 	CarryWaiting *ebpf.VariableSpec `ebpf:"carry_waiting"`
+	GatewayCount *ebpf.VariableSpec `ebpf:"gateway_count"`
+	Gateways     *ebpf.VariableSpec `ebpf:"gateways"`
 	Nets         *ebpf.VariableSpec `ebpf:"nets"`
 	Pressed      *ebpf.VariableSpec `ebpf:"pressed"`
 	Relay        *ebpf.VariableSpec `ebpf:"relay"`
@@ -306,6 +312,8 @@ type bpfVariables struct {
 	CarryFresh   *ebpf.Variable `ebpf:"carry_fresh"`
 	CarryOn      *ebpf.Variable `ebpf:"carry_on"`
 	CarryWaiting *ebpf.Variable `ebpf:"carry_waiting"`
+	GatewayCount *ebpf.Variable `ebpf:"gateway_count"`
+	Gateways     *ebpf.Variable `ebpf:"gateways"`
 	Nets         *ebpf.Variable `ebpf:"nets"`
 	Pressed      *ebpf.Variable `ebpf:"pressed"`
 	Relay        *ebpf.Variable `ebpf:"relay"`

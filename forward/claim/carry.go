@@ -95,6 +95,8 @@ type Carried struct {
 	Bytes   uint64 // network layer
 	Small   uint64 // dropped: padding was to be checksummed
 	NoMem   uint64 // dropped: no memory
+
+	Answered uint64 // ARP requests
 }
 
 func (c *Carried) add(o Carried) {
@@ -102,6 +104,7 @@ func (c *Carried) add(o Carried) {
 	c.Bytes += o.Bytes
 	c.Small += o.Small
 	c.NoMem += o.NoMem
+	c.Answered += o.Answered
 }
 
 // MACWord packs a MAC and flags.
@@ -233,7 +236,7 @@ func (c *Carrier) read(slot uint32) (sum Carried) {
 		return sum
 	}
 	for i := range each {
-		sum.add(Carried{Packets: each[i].Packets, Bytes: each[i].Bytes, Small: each[i].Small, NoMem: each[i].Nomem})
+		sum.add(Carried{Packets: each[i].Packets, Bytes: each[i].Bytes, Small: each[i].Small, NoMem: each[i].Nomem, Answered: each[i].Answered})
 	}
 	return sum
 }

@@ -40,6 +40,9 @@ type Port struct {
 	Quota          uint32
 	L2Len          uint32      // 14 with an Ethernet header, else 0
 	Aliases        [2]wire.MAC // destinations besides its own MAC that mean it; zero: none
+	// Answer is what programs that carry answer ARP requests for a gateway with,
+	// as far as they are plain; zero: they answer none. Of other programs it is ignored.
+	Answer wire.MAC
 }
 
 // Flags of struct port, bpf/claim.c.
@@ -151,7 +154,7 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 		have.slot = s.free[len(s.free)-1]
 		have.base = s.window.start(have.slot)
 	}
-	v := bpfPort{Slot: have.slot, Quota: p.Quota, L2len: p.L2Len}
+	v := bpfPort{Slot: have.slot, Quota: p.Quota, L2len: p.L2Len, Answer: p.Answer}
 	if p.Forward {
 		v.Flags |= portForward
 	}

@@ -29,7 +29,13 @@ type Config struct {
 	Translates bool
 	// Carry loads the programs that forward on their own: see Carrier.
 	Carry bool
+	// Gateways are whom ARP requests ask for that these programs answer; they answer
+	// none if there are more than MaxGateways.
+	Gateways []netip.Addr
 }
+
+// MaxGateways is MAX_GATEWAYS of bpf/carry.h.
+const MaxGateways = 8
 
 // Load loads programs and maps. An error that is ErrNotSupported, by
 // errors.Is, says why this host can't: the kernel, or a missing capability. One
@@ -109,6 +115,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
 		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
 		spec.Variables[bpfVarTranslates].Set(translates),
+		setGateways(spec, cfg.Gateways),
 	); err != nil {
 		return nil, fmt.Errorf("eBPF constants: %w", err)
 	}
@@ -162,6 +169,17 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	}
 	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
 	return s, nil
+}
+
+func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
+	var list [MaxGateways]uint32
+	if len(all) > len(list) {
+		return nil
+	}
+	for i, a := range all {
+		list[i] = nativeAddr(a)
+	}
+	return errors.Join(spec.Variables[bpfVarGateways].Set(list), spec.Variables[bpfVarGatewayCount].Set(uint32(len(all))))
 }
 
 // chosen are the names of the programs of which there are two kinds.

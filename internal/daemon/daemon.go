@@ -154,7 +154,7 @@ func (d *Daemon) requesters() []**netstate.Requester {
 
 func (d *Daemon) loadPrograms() error {
 	programs, why, err := engine.LoadPrograms(claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
-		Translates: d.cfg.forwards() && (len(d.cfg.Punt) > 0 || d.cfg.BypassPolicy), Carry: d.cfg.Engine == EngineEBPF}, d.cfg.Claim)
+		Translates: d.cfg.forwards() && (len(d.cfg.Punt) > 0 || d.cfg.BypassPolicy), Carry: d.cfg.Engine == EngineEBPF, Gateways: d.cfg.Gateways}, d.cfg.Claim)
 	switch {
 	case err != nil:
 		return err

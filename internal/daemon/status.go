@@ -58,6 +58,7 @@ type Interface struct {
 	Unlearned   uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
 	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
 	Received    uint64            `json:"received"`        // frames given to the ring
+	Carried     uint64            `json:"carried"`         // frames sent on by the programs of --engine ebpf
 	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
 	Local       uint64            `json:"local"`           // left to the kernel: for the host
 	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
@@ -109,6 +110,7 @@ type KernelStatus struct {
 // status takes a snapshot, false if ctx has ended before.
 func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	arp := d.arp.Stats()
+	arp.ByVerdict[arpd.Answered] += d.eng.Stats().ARPAnswered
 	s := &Status{
 		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine,
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
@@ -166,12 +168,15 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		i.Error = printable.UTF8(p.why.Error())
 	}
 	if p.policy != nil {
+		n := o.eng.Carried(int32(l.Index)).Answered
+		a.Requests, a.Replies, a.ByVerdict[arpd.Answered] = a.Requests+n, a.Replies+n, a.ByVerdict[arpd.Answered]+n
 		i.Answers = p.policy.Answer.String()
 		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
 		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
 	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))
+		i.Carried = o.eng.Carried(int32(l.Index)).Packets
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
 		for owner, verdict := range engine.PuntedTo {
 			if n := c.Left[owner]; n > 0 {

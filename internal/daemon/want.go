@@ -90,6 +90,9 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 
 	w.filter = s.filter(l, p, aliases)
 	w.link = s.link(l, p, f, aliases)
+	if workload && settled(l) {
+		w.filter.Answer = w.answer // else replies pass by the queue
+	}
 	if workload {
 		w.policy = &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Answer: w.answer, Settled: settled(l),
 			Gateways: s.cfg.Gateways, Proxy: s.cfg.Proxy}

@@ -73,6 +73,9 @@ type Ports interface {
 	Orphans() []int32
 	// Counters are those of the filters, of one interface. For any goroutine.
 	Counters(ifindex int32) claim.Counters
+	// Carried are what its programs did on their own, of one interface. For any
+	// goroutine.
+	Carried(ifindex int32) claim.Carried
 	// AttachWatch makes a socket show what is left to the kernel; see
 	// [claim.Set.AttachWatch]. The error is [claim.ErrNotSupported] without eBPF.
 	AttachWatch(fd int, mark uint32, snap int) error
@@ -95,4 +98,6 @@ type Stats struct {
 	forward.Stats
 	Rebuilt uint64 // rings that had to be replaced
 	Carried uint64 // of PacketsOut, packets that never came to userspace
+	// ARPAnswered are requests that the programs answered.
+	ARPAnswered uint64
 }

@@ -114,6 +114,14 @@ func (p *Programs) Counters(ifindex int32) claim.Counters {
 	return p.set.Counters(ifindex)
 }
 
+// Carried implements [Ports].
+func (p *Programs) Carried(ifindex int32) claim.Carried {
+	if p.set == nil {
+		return claim.Carried{}
+	}
+	return p.set.Carried(ifindex)
+}
+
 // SetClass implements [Engine] for those whose filter decides.
 func (p *Programs) SetClass(prefix netip.Prefix, c route.Class) error {
 	if p.set == nil {

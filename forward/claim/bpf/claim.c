@@ -103,7 +103,8 @@ struct port {
 	__u32 quota; // frames of this interface that may wait in the ring
 	__u32 l2len; // bytes before the IP header: 14, or 0 without link layer
 	__u8 alias[2][6]; // further destination MACs that mean this interface
-	__u8 pad[4];
+	__u8 answer[6]; // of ARP; zero: userspace answers
+	__u8 pad[2];
 };
 
 // What the filter counts for an interface; userspace maps and reads it.
@@ -454,6 +455,18 @@ static __always_inline enum owner whose(struct __sk_buff *skb, struct port **por
 	return OWNER_US;
 }
 
+// Takes from the bucket of a slot; false if it is empty.
+static __always_inline bool take_arp(struct arpbucket *b)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u64 credit = b->credit + (now - b->last);
+	if (credit > arp_burst_ns)
+		credit = arp_burst_ns;
+	b->last = now;
+	b->credit = credit < arp_cost_ns ? credit : credit - arp_cost_ns;
+	return credit >= arp_cost_ns;
+}
+
 #include "carry.h"
 
 static __always_inline __s64 in_ring(struct portstat *st, __u64 *consumed)
@@ -646,6 +659,8 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries)
 		return TC_ACT_SHOT;
 	if (d == RELAYED)
 		return to_relay(skb);
+	if (carries && skb->protocol == bpf_htons(ETH_P_ARP) && answers(skb))
+		return bpf_redirect(skb->ifindex, 0);
 	if (skb->mark == MARK_RETURNED)
 		skb->mark = 0;
 	if (skb->pkt_type == PACKET_OTHERHOST) {
@@ -701,17 +716,10 @@ int parp_arp(struct __sk_buff *skb)
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	if (!b || !st)
 		return 0;
-	__u64 now = bpf_ktime_get_ns();
-	__u64 credit = b->credit + (now - b->last);
-	if (credit > arp_burst_ns)
-		credit = arp_burst_ns;
-	b->last = now;
-	if (credit < arp_cost_ns) {
-		b->credit = credit;
+	if (!take_arp(b)) {
 		count(st->arp_policed);
 		return 0;
 	}
-	b->credit = credit - arp_cost_ns;
 	count(st->arp_passed);
 	return TAKE_ALL;
 }

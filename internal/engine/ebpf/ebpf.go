@@ -165,7 +165,7 @@ func (e *Engine) Stats() engine.Stats {
 	s.ByVerdict[route.Forward] += c.Packets
 	s.ByVerdict[route.DropPktTooSmall] += c.Small
 	s.ByVerdict[route.DropNoMem] += c.NoMem
-	s.Carried = c.Packets
+	s.Carried, s.ARPAnswered = c.Packets, c.Answered
 	return s
 }
 
