@@ -158,6 +158,8 @@ func (d *Daemon) loadPrograms() error {
 	switch {
 	case err != nil:
 		return err
+	case why != nil && d.cfg.Engine == EngineEBPF:
+		return fmt.Errorf("--engine ebpf: %w (--engine af_packet needs no eBPF)", why)
 	case why != nil:
 		d.log.Warn("no eBPF: the kernel's forwarding setting decides who forwards, and a flood of one interface delays the others", "err", why)
 	case !programs.Set().SeesGSOType():

@@ -37,7 +37,7 @@ func TestErrors(t *testing.T) {
 		{"nonsense", 2, "nonsense"},
 		{"run --nonsense", 2, "nonsense"},
 		{"run nonsense", 2, "nonsense"},
-		{"run --engine ebpf", 2, "--engine"}, // comes with its own release
+		{"run --engine ebpf --claim none", 2, "--claim"},
 		{"run --engine x", 2, "--engine"},
 		{"run --claim x", 2, "--claim"},
 		{"run --workload [", 2, "--workload"},

@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
@@ -43,7 +41,7 @@ var _ engine.Engine = (*Engine)(nil)
 // loaded with [claim.Config.Carry].
 func Open(p *engine.Programs, o forward.Options, log *slog.Logger) (*Engine, error) {
 	if p.Set() == nil || p.Set().Carrier() == nil || !p.CanClaim() {
-		return nil, fmt.Errorf("engine ebpf: its tc program can't be attached: %w", claim.ErrNotSupported)
+		return nil, fmt.Errorf("--engine ebpf: its tc program can't be attached: %w", claim.ErrNotSupported)
 	}
 	e := &Engine{log: log, carrier: p.Set().Carrier(), resolve: o.Resolve}
 	o.Waiting = func(are bool) {
@@ -58,23 +56,6 @@ func Open(p *engine.Programs, o forward.Options, log *slog.Logger) (*Engine, err
 	e.Engine = ring
 	e.mirror = newMirror(e.carrier, monotonic, grace)
 	return e, nil
-}
-
-// monotonic is what the programs know as bpf_ktime_get_ns.
-func monotonic() uint64 {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // it fails for other clocks
-	return uint64(t.Nano())
-}
-
-// grace waits until no program is running that was when it was called: for an
-// RCU grace period (membarrier(2)).
-func grace() error {
-	const global = 1 // MEMBARRIER_CMD_GLOBAL
-	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0); errno != 0 {
-		return fmt.Errorf("membarrier: %w", errno)
-	}
-	return nil
 }
 
 // say tells once of what ends carrying: all goes through userspace from then on.
