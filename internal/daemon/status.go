@@ -76,6 +76,7 @@ type Left struct {
 type ARPStatus struct {
 	Verdicts map[string]uint64 `json:"verdicts"`
 	Unrouted uint64            `json:"unrouted"` // as Interface.ARPUnrouted
+	Carried  uint64            `json:"carried"`  // requests that the program of --engine ebpf answered
 }
 
 // ForwardStatus counts packets of the datapath.
@@ -110,12 +111,13 @@ type KernelStatus struct {
 // status takes a snapshot, false if ctx has ended before.
 func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	arp := d.arp.Stats()
-	arp.ByVerdict[arpd.Answered] += d.eng.Stats().ARPAnswered
+	carried := d.eng.Stats().ARPAnswered
+	arp.ByVerdict[arpd.Answered] += carried
 	s := &Status{
 		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine,
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
-		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted},
+		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted, Carried: carried},
 	}
 	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp) }) {
 		return nil, false
