@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"proxyarpd/forward"
@@ -32,7 +33,10 @@ type Engine struct {
 	carrier *claim.Carrier
 	mirror  *mirror
 	resolve func(ifindex int32, addr netip.Addr)
-	said    sync.Once
+
+	newest atomic.Pointer[route.Table] // that follow has not taken yet
+	news   chan struct{}
+	ended  chan struct{}
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -43,25 +47,37 @@ func Open(p *engine.Programs, o forward.Options, log *slog.Logger) (*Engine, err
 	if p.Set() == nil || p.Set().Carrier() == nil || !p.CanClaim() {
 		return nil, fmt.Errorf("--engine ebpf: its tc program can't be attached: %w", claim.ErrNotSupported)
 	}
-	e := &Engine{log: log, carrier: p.Set().Carrier(), resolve: o.Resolve}
+	e := &Engine{log: log, carrier: p.Set().Carrier(), resolve: o.Resolve, news: make(chan struct{}, 1), ended: make(chan struct{})}
 	o.Waiting = func(are bool) {
 		if err := e.carrier.Waiting(are); err != nil {
 			e.mirror.stop()
 		}
 	}
+	e.mirror = newMirror(e.carrier, monotonic, grace)
 	ring, err := afpacket.Open(p, o, log)
 	if err != nil {
 		return nil, err
 	}
 	e.Engine = ring
-	e.mirror = newMirror(e.carrier, monotonic, grace)
+	go e.follow()
 	return e, nil
 }
 
-// say tells once of what ends carrying: all goes through userspace from then on.
+// follow brings the mirror up to date with the newest table, while the daemon
+// makes the next: of a burst of changes it sees what came of it.
+func (e *Engine) follow() {
+	defer close(e.ended)
+	for range e.news {
+		if t := e.newest.Swap(nil); t != nil {
+			e.say(e.mirror.publish(t))
+		}
+	}
+}
+
+// say tells of what ends carrying: all goes through userspace from then on.
 func (e *Engine) say(err error) {
 	if err != nil && !errors.Is(err, errStopped) {
-		e.said.Do(func() { e.log.Error("all packets go through userspace from now on", "err", err) })
+		e.log.Error("all packets go through userspace from now on", "err", err)
 	}
 }
 
@@ -92,7 +108,11 @@ func (e *Engine) tellUsed() {
 // table first.
 func (e *Engine) Publish(t *route.Table) {
 	e.Engine.Publish(t)
-	e.say(e.mirror.publish(t))
+	e.newest.Store(t)
+	select {
+	case e.news <- struct{}{}:
+	default: // it will see this one
+	}
 }
 
 // SetClass implements [engine.Engine]. If the filter can't be told of all
@@ -153,5 +173,7 @@ func (e *Engine) Stats() engine.Stats {
 // Close implements [engine.Engine].
 func (e *Engine) Close() error {
 	e.mirror.stop()
+	close(e.news)
+	<-e.ended
 	return e.Engine.Close()
 }

@@ -118,6 +118,9 @@ func (m *mirror) setTap(looks bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tap = looks
+	if m.failed != nil {
+		return nil
+	}
 	m.settle()
 	return m.failed
 }

@@ -38,7 +38,7 @@ func (h *heap) Grow() (first, n uint32, err error) {
 	if h.full {
 		return 0, 0, errors.New("full")
 	}
-	n = 64
+	n = 64 << (len(h.segments) - 1)
 	h.segments = append(h.segments, make([]claim.Chunk, n))
 	return uint32(len(h.segments)-1) << 24, n, nil
 }
