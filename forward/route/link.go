@@ -22,7 +22,7 @@ const (
 	LinkReceiveOnly                          // packets can't be sent there from a packet socket
 	LinkLeft                                 // is left to the kernel: its packets, and those that lead there
 	LinkNoOffload                            // takes whole checksums and no super-packets
-	LinkPeer                                 // is a veth whose other end is in another namespace
+	LinkPeer                                 // is a workload's veth, whose other end is in another namespace and takes what devices are left to do
 )
 
 // Link is an interface as the datapath sees it. It is immutable.

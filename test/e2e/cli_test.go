@@ -156,7 +156,7 @@ func TestStatusNotReady(t *testing.T) {
 func TestStatusFields(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ping")
-	w := start(t, lab.Spec{Form: lab.FormSlash32})
+	w := start(t, lab.Spec{Form: lab.FormSlash32}, "--engine", "af_packet")
 	wantTTL(t, w.Lab, "ns0", "10.20.1.3", 62)
 	out := w.d[0].Status(t, "-o", "json")
 	var s struct {

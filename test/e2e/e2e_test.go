@@ -160,6 +160,9 @@ func statusOf(t testing.TB, p *labtest.Process) status {
 	return s
 }
 
+// took is how many frames from there did not go to the kernel.
+func (p *port) took() uint64 { return p.Received + p.Carried }
+
 // port finds an interface by name.
 func (s *status) port(name string) *port {
 	for _, list := range [][]port{s.Workloads, s.Uplinks} {
