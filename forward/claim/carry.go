@@ -26,10 +26,12 @@ const (
 	OutOK       = 1 << iota // frames can be sent there
 	OutWorkload             // it leads to a workload
 	OutPeer                 // frames may go to its peer at once
+	OutOrdinary             // or the ordinary way
 
 	HopValid  = 1 // the MAC may be used
 	HopStale  = 2 // Carrier.Used is to tell of its use
 	HopSubnet = 4 // each destination is its own next hop
+	HopFixed  = 8 // the MAC is not the kernel's to find out
 )
 
 // Flags of a Way by which frames come in.

@@ -176,6 +176,7 @@ func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) 
 		{route.LinkLeft, p.left != nil},
 		{route.LinkReceiveOnly, l.Multipoint},
 		{route.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
+		{route.LinkUnsettled, !settled(l)},
 		// Its own end would do what offloads leave to it; the other one gets it undone.
 		{route.LinkPeer, l.Kind == "veth" && l.ParentForeign && p.role == roleWorkload && p.conf.offloads},
 	} {

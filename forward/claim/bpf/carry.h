@@ -32,10 +32,12 @@ enum {
 	OUT_OK = 1, // frames can be sent there: it is served, is Ethernet, has carrier
 	OUT_WORKLOAD = 2,
 	OUT_PEER = 4, // its peer is in another namespace, and nothing at its egress is passed by
+	OUT_ORDINARY = 8, // its queueing discipline takes frames
 
 	HOP_VALID = 1,
 	HOP_STALE = 2,  // userspace is to be told of its use
 	HOP_SUBNET = 4, // not one next hop: each destination is its own
+	HOP_FIXED = 8,  // the MAC is somebody's word: who has another one must not get the frame
 };
 
 // Flags of an interface where frames come in.
@@ -300,7 +302,8 @@ static __always_inline void note_use(struct hop *h, __u32 id)
 	if (h->used)
 		return;
 	h->used = 1;
-	bpf_ringbuf_output(&parp_used, &id, sizeof(id), 0);
+	if (bpf_ringbuf_output(&parp_used, &id, sizeof(id), 0))
+		h->used = 0; // there is no room: later
 }
 
 // Carries a frame if it is a plain hit: d says where to.
@@ -369,12 +372,15 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 		if (!forwards && !(p->flags & PORT_WORKLOAD) && has_upper(skb, sees))
 			return false;
 	}
+	// A peer takes a frame whatever MAC it bears.
+	__u8 by = (egress & OUT_PEER) && !(flags_of(mac) & HOP_FIXED) ? BY_PEER : 0;
+	if (!by && !(egress & OUT_ORDINARY))
+		return false;
 	if (!source_ok(src, in) || (translates && forwards && translated(skb, ETH_HLEN, hdr)) || overtakes(h, slot))
 		return false;
 	if (flags_of(mac) & HOP_STALE)
 		note_use(h, id);
-	if (egress & OUT_PEER)
-		how |= BY_PEER;
+	how |= by;
 	d->ifindex = h->ifindex;
 	d->dst = mac;
 	d->src = own;

@@ -287,13 +287,17 @@ func (m *mirror) setWay(l *route.Link) {
 }
 
 func wayFlags(l *route.Link, claimed bool) (out uint16, in uint32) {
+	peer := l.Flags&(route.LinkPeer|route.LinkBypass) == route.LinkPeer|route.LinkBypass
 	if l.Ethernet() && l.Serves() && l.Up() {
 		out = claim.OutOK
 		if l.Workload() {
 			out |= claim.OutWorkload
 		}
-		if l.Flags&(route.LinkPeer|route.LinkBypass) == route.LinkPeer|route.LinkBypass {
+		if peer {
 			out |= claim.OutPeer
+		}
+		if l.Flags&route.LinkUnsettled == 0 {
+			out |= claim.OutOrdinary
 		}
 	}
 	if l.Ethernet() && claimed {
@@ -437,6 +441,9 @@ func (m *mirror) setHop(id uint32, l *link) {
 			flags := uint16(claim.HopValid)
 			if n.Stale {
 				flags |= claim.HopStale
+			}
+			if n.Fixed {
+				flags |= claim.HopFixed
 			}
 			word = claim.MACWord(n.MAC, flags)
 		}
