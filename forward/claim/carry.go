@@ -32,6 +32,10 @@ const (
 	HopStale  = 2 // Carrier.Used is to tell of its use
 	HopSubnet = 4 // each destination is its own next hop
 	HopFixed  = 8 // the MAC is not the kernel's to find out
+
+	// HopSeveral stands for several ways: Ifindex, Way and MTU are the interfaces
+	// of up to three, by which their destinations may come in.
+	HopSeveral = 16
 )
 
 // Flags of a Way by which frames come in.

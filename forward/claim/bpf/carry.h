@@ -37,6 +37,7 @@ enum {
 	HOP_VALID = 1,
 	HOP_STALE = 2,  // userspace is to be told of its use
 	HOP_SUBNET = 4, // not one next hop: each destination is its own
+	HOP_SEVERAL = 16, // several ways, of which userspace chooses: see struct hop
 	HOP_FIXED = 8,  // the MAC is somebody's word: who has another one must not get the frame
 };
 
@@ -64,6 +65,8 @@ struct way {
 	__u32 pad;
 };
 
+// One that stands for several is for source validation alone: ifindex, way and mtu
+// are the interfaces of up to three of them, 0 for none.
 struct hop {
 	__u64 mac; // HOP_*
 	__u64 fresh; // until when it counts as new: see overtakes()
@@ -235,7 +238,9 @@ static __always_inline bool source_ok(__be32 src, const struct way *in)
 	struct hop *back = hop_at(id);
 	if (!back)
 		return false;
-	return back->ifindex == in->ifindex || (rp == IN_LOOSE && (in->in & IN_ADDRESSES));
+	if (back->ifindex == in->ifindex || (rp == IN_LOOSE && (in->in & IN_ADDRESSES)))
+		return true;
+	return (flags_of(back->mac) & HOP_SEVERAL) && (back->way == in->ifindex || back->mtu == in->ifindex);
 }
 
 static __always_inline bool header_ok(const __u8 *hdr)

@@ -186,16 +186,16 @@ func notPlain(t *route.Table, in *route.Link, ip wire.IPv4, d *route.Decision) s
 		return "no Ethernet"
 	}
 	*d = got
-	plain := func(a netip.Addr) bool {
+	plain := func(a netip.Addr, several bool) bool {
 		r, _ := t.OneRoute(a, 3)
-		return r != nil && r.Type == route.TypeUnicast && len(r.Nexthops) == 1 && !r.Nexthops[0].Encap
+		return r != nil && r.Type == route.TypeUnicast && (len(r.Nexthops) == 1 && !r.Nexthops[0].Encap || several && len(r.Nexthops) > 1)
 	}
 	switch src := ip.SrcAddr(); {
 	case !t.Plain():
 		return "rules"
-	case !plain(ip.DstAddr()):
+	case !plain(ip.DstAddr(), false):
 		return "not one way"
-	case !plain(src):
+	case !plain(src, true):
 		return "not one way back"
 	case src.IsLoopback() || ip.DstAddr().IsLoopback():
 		return "loopback"

@@ -351,7 +351,13 @@ type hopKey struct {
 	ifindex int32
 	next    netip.Addr // invalid: a subnet, whose addresses are next hops themselves
 	mtu     int        // of the route, 0: the interface's
+	// several: it is several ways, by ifindex and these interfaces.
+	several bool
+	others  [2]int32
 }
+
+// subnet reports whether each destination is a next hop itself.
+func (k *hopKey) subnet() bool { return !k.next.IsValid() && !k.several }
 
 type hop struct {
 	key  hopKey
@@ -395,8 +401,12 @@ func (m *mirror) hold(key hopKey) uint32 {
 	l.hops[id] = true
 	h := m.mem.Hop(id)
 	*h = claim.Hop{Ifindex: uint32(key.ifindex), MTU: uint32(key.mtu)}
-	m.setHop(id, l)
-	if !key.next.IsValid() {
+	if key.several {
+		h.Way, h.MTU, h.MAC = uint32(key.others[0]), uint32(key.others[1]), claim.MACWord(wire.MAC{}, claim.HopSeveral)
+	} else {
+		m.setHop(id, l)
+	}
+	if key.subnet() {
 		if l.subnets++; l.subnets == 1 {
 			m.setNeighbours(key.ifindex, l)
 		}
@@ -419,7 +429,7 @@ func (m *mirror) drop(word uint32) {
 	m.hops.limbo = append(m.hops.limbo, word)
 	l := m.links[key.ifindex]
 	delete(l.hops, word)
-	if !key.next.IsValid() {
+	if key.subnet() {
 		if l.subnets--; l.subnets == 0 {
 			m.setNeighbours(key.ifindex, l)
 		}
@@ -432,6 +442,9 @@ func (m *mirror) drop(word uint32) {
 // setHop says what is known of a next hop, on the interface l.
 func (m *mirror) setHop(id uint32, l *link) {
 	h, key := m.mem.Hop(id), m.hops.all[id].key
+	if key.several {
+		return
+	}
 	slot, word := uint32(0), uint64(0)
 	if l.link != nil {
 		slot = l.link.Slot
@@ -550,7 +563,11 @@ func (m *mirror) word(t *route.Table, a netip.Addr, level int) uint32 {
 	switch {
 	case !own:
 		return claim.AsAbove
-	case r == nil || r.Type != route.TypeUnicast || len(r.Nexthops) != 1 || r.Nexthops[0].Encap:
+	case r == nil || r.Type != route.TypeUnicast:
+		return claim.ToRing
+	case len(r.Nexthops) != 1:
+		return m.several(r)
+	case r.Nexthops[0].Encap:
 		return claim.ToRing
 	}
 	nh := &r.Nexthops[0]
@@ -558,6 +575,23 @@ func (m *mirror) word(t *route.Table, a netip.Addr, level int) uint32 {
 	if !key.next.IsValid() && r.Bits == 32 {
 		key.next = a
 	}
+	return m.hold(key)
+}
+
+// several is the word for a route with several next hops.
+func (m *mirror) several(r *route.Route) uint32 {
+	var all []int32
+	for i := range r.Nexthops {
+		if by := r.Nexthops[i].Ifindex; !slices.Contains(all, by) {
+			all = append(all, by)
+		}
+	}
+	if len(all) == 0 || len(all) > 3 {
+		return claim.ToRing
+	}
+	slices.Sort(all)
+	key := hopKey{ifindex: all[0], several: true}
+	copy(key.others[:], all[1:])
 	return m.hold(key)
 }
 

@@ -87,6 +87,9 @@ func (m *mirror) means(addr netip.Addr) string {
 		return fmt.Sprint(word)
 	}
 	key, hop := m.hops.all[word].key, h.hops[word]
+	if key.several {
+		return fmt.Sprintf("%+v", hop)
+	}
 	next := ""
 	if !key.next.IsValid() {
 		if id := h.neighbours[hopKey{ifindex: key.ifindex, next: addr}]; id != 0 {
@@ -193,7 +196,7 @@ func TestMirrorFollows(t *testing.T) {
 		}
 	}
 	t.Log(kinds)
-	for _, kind := range []string{"ring", "none", "hop", "subnet"} {
+	for _, kind := range []string{"ring", "none", "hop", "subnet", "several"} {
 		if kinds[kind] == 0 {
 			t.Errorf("never came to %s", kind)
 		}
@@ -216,12 +219,18 @@ func (m *mirror) compare(t *testing.T, table *route.Table, a netip.Addr) string 
 	for _, tos := range []uint8{0, 4, 8, 16, 0x18} {
 		r := table.Lookup(a, netip.MustParseAddr("10.9.9.9"), 2, tos)
 		key := m.hops.all[word].key
+		if key.several && r != nil && r.Type == route.TypeUnicast && len(r.Nexthops) > 1 {
+			continue
+		}
 		if r == nil || r.Type != route.TypeUnicast || len(r.Nexthops) != 1 || r.Nexthops[0].Ifindex != key.ifindex || r.MTU != key.mtu ||
 			r.Nexthops[0].Gateway != key.next && (r.Nexthops[0].Gateway.IsValid() || key.next.IsValid() && key.next != a) {
 			t.Fatalf("%v, TOS %d: %+v, and the route is %+v", a, tos, key, r)
 		}
 	}
-	if !m.hops.all[word].key.next.IsValid() {
+	switch key := m.hops.all[word].key; {
+	case key.several:
+		return "several"
+	case key.subnet():
 		return "subnet"
 	}
 	return "hop"
