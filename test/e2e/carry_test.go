@@ -12,8 +12,8 @@ import (
 )
 
 // carrying starts a host whose daemon carries, with some pods.
-func carrying(t *testing.T, pods int) *world {
-	return start(t, lab.Spec{Hosts: 1, Form: lab.FormCalico, PodsPerHost: pods}, "--engine", "ebpf")
+func carrying(t *testing.T, pods int, args ...string) *world {
+	return start(t, lab.Spec{Hosts: 1, Form: lab.FormCalico, PodsPerHost: pods}, append(args, "--engine", "ebpf")...)
 }
 
 // sumUp holds the counters of a daemon to each other: all that came in went out,
@@ -39,9 +39,15 @@ func sumUp(t *testing.T, s *status, waiting uint64) {
 }
 
 // TestCarriedOnce: of a flow through the programs each datagram arrives once, and
-// is counted once.
+// is counted once, however the programs are attached.
 func TestCarriedOnce(t *testing.T) {
-	w := carrying(t, 2)
+	for _, claim := range []string{"tcx", "clsact"} {
+		t.Run(claim, func(t *testing.T) { testCarriedOnce(t, claim) })
+	}
+}
+
+func testCarriedOnce(t *testing.T, claim string) {
+	w := carrying(t, 2, "--claim", claim)
 	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
 	const n = 20000
 	labtest.Warm(t, w.Lab, a.Node, ip(b))
