@@ -18,6 +18,10 @@ type Options struct {
 	// yet. A packet that has no way is held while that is so, for a moment. nil
 	// is always.
 	Behind func() bool
+	// Waiting is told when the first packet waits for a route or a next hop, and
+	// when the last one has been sent or dropped. It is called on the datapath.
+	// nil is nobody.
+	Waiting func(are bool)
 	// Incomplete reports whether the kernel's state is being read anew, so that
 	// Tables may be old for seconds: nobody is told that there is no way. nil is
 	// never.
@@ -47,6 +51,9 @@ type Loop struct {
 func NewLoop(c Conn, o Options) *Loop {
 	if o.Resolve == nil {
 		o.Resolve = func(int32, netip.Addr) {}
+	}
+	if o.Waiting == nil {
+		o.Waiting = func(bool) {}
 	}
 	if o.Behind == nil {
 		o.Behind = func() bool { return true }

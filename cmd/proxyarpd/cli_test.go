@@ -95,7 +95,7 @@ func TestWrongUsage(t *testing.T) {
 		"run --punt 10.96.0.0/33":          `run: --punt "10.96.0.0/33": want a prefix such as 10.96.0.0/12; see proxyarpd run --help`,
 		"run --rp-filter strict":           `run: --rp-filter "strict": want a number; see proxyarpd run --help`,
 		"run --gateway fe80::1":            "run: --gateway fe80::1: want an IPv4 address",
-		"run --engine dpdk":                `run: --engine "dpdk": want auto, af_packet or none`,
+		"run --engine dpdk":                `run: --engine "dpdk": want auto, af_packet, ebpf or none`,
 		"run --claim xdp":                  `run: --claim "xdp": want auto, tcx, clsact or none`,
 		"run --workload [":                 `run: --workload "[" is not a glob: want a name, or a pattern such as cali*`,
 		"run --workload=":                  `run: --workload "" is not a glob: want a name, or a pattern such as cali*`,

@@ -56,7 +56,7 @@ func TestComplete(t *testing.T) {
 		{"run --workload a --w", "--workload", noFiles}, // repeatable
 		{"run --workload ", "cali* lo ...", noFiles},
 		{"run --uplink l", "lo ...", noFiles},
-		{"run --engine ", "auto none af_packet", noFiles},
+		{"run --engine ", "auto none af_packet ebpf", noFiles},
 		{"run --engine=n", "none", noFiles},
 		{"run --rp-filter ", "0 1 2", noFiles},
 		{"run --claim ", "auto tcx clsact none", noFiles},

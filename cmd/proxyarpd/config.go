@@ -52,7 +52,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	fs.BoolVar(&s.KeepMAC, "keep-mac", s.KeepMAC, "leave the MAC of workload interfaces as found")
 	inGroup(fs, "Answers")
 
-	fs.Var(&scalar[string]{&s.Engine, text, "NAME"}, "engine", "auto, af_packet: every packet through userspace, or none: answer ARP only; auto is af_packet")
+	fs.Var(&scalar[string]{&s.Engine, text, "NAME"}, "engine", "auto, af_packet: every packet through userspace, ebpf: userspace decides, plain packets stay in the kernel, or none: answer ARP only; auto is af_packet")
 	fs.BoolVar(&s.Transit, "transit", s.Transit, "also forward between uplinks")
 	fs.Var(&scalar[int]{&s.RPFilter, parseNumber, "0|1|2"}, "rp-filter", "source validation on workload interfaces, as the kernel's rp_filter: 0 off, 1 strict, 2 loose")
 	fs.Var(prefixes(&s.Punt), "punt", "destinations left to the kernel (repeatable)")

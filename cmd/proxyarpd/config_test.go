@@ -215,7 +215,7 @@ func TestWrongFile(t *testing.T) {
 		"\nrp-filter: 3\n":                      "line 2: rp-filter 3: want 0, 1 or 2",
 		"uplink:\n- eth0\n- auto\n":             "line 2: uplink auto stands alone: leave it out, or the others",
 		"proxy: 10.0.0.1/8\n":                   "line 1: proxy 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
-		"engine: x\n":                           `line 1: engine "x": want auto, af_packet or none`,
+		"engine: x\n":                           `line 1: engine "x": want auto, af_packet, ebpf or none`,
 		"gateway: fe80::1\n":                    "line 1: gateway fe80::1: want an IPv4 address",
 		"transit: true\n---\ntransit: false\n":  "more than one YAML document: leave the first",
 		"transit: true\ntransit: false\n":       `yaml: unmarshal errors:;   line 2: mapping key "transit" already defined at line 1`,

@@ -106,8 +106,12 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	for _, l := range s.Left {
 		fmt.Fprintf(out, "%s: %s\n", l.Name, l.Why)
 	}
-	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out, %d bytes out, %d routes\n",
-		s.Forward.PacketsIn, s.Forward.PacketsOut, s.Forward.BytesOut, s.Forward.Routes)
+	carried := ""
+	if s.Forward.Carried > 0 {
+		carried = fmt.Sprintf(" (%d carried)", s.Forward.Carried)
+	}
+	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out%s, %d bytes out, %d routes\n",
+		s.Forward.PacketsIn, s.Forward.PacketsOut, carried, s.Forward.BytesOut, s.Forward.Routes)
 	printStalls(out, &s.Forward)
 	if s.Engine != daemon.EngineNone {
 		fmt.Fprintf(out, "datapath: nice %d%s\n", s.Forward.Nice, joined(&s.Forward.Super))

@@ -22,6 +22,8 @@ const (
 	LinkReceiveOnly                          // packets can't be sent there from a packet socket
 	LinkLeft                                 // is left to the kernel: its packets, and those that lead there
 	LinkNoOffload                            // takes whole checksums and no super-packets
+	LinkUnsettled                            // has not got its queueing discipline yet: what is sent the ordinary way may be lost
+	LinkPeer                                 // is a workload's veth, whose other end is in another namespace and takes what devices are left to do
 )
 
 // Link is an interface as the datapath sees it. It is immutable.

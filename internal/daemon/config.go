@@ -88,6 +88,9 @@ func (c *Config) Validate() error {
 	default:
 		return badConfig("claim", "%q: want auto, tcx, clsact or none", c.Claim)
 	}
+	if c.Engine == EngineEBPF && c.Claim == claim.None {
+		return badConfig("claim", "none: --engine ebpf forwards by its tc program; use --engine af_packet")
+	}
 	if err := c.validateInterfaces(); err != nil {
 		return err
 	}
