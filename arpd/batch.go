@@ -1,5 +1,7 @@
 package arpd
 
+import "time"
+
 // batch takes the n frames that the socket has just received to their ends.
 func (r *Responder) batch(n int) {
 	snap, tap := r.begin()
@@ -133,8 +135,15 @@ func (r *Responder) flush(out *sender, tap *Tap) {
 			sent++
 			continue
 		}
+		var now int64
+		if r.times != nil {
+			now = time.Now().UnixNano()
+		}
 		for i := sent; i < sent+n; i++ {
 			o := out.origin[i]
+			if now != 0 && o.frame.received != 0 {
+				r.times.observe(time.Duration(now - o.frame.received))
+			}
 			r.finish(o.frame, o.entry, out.reply(i), Answered, tap)
 		}
 		sent += n

@@ -18,7 +18,8 @@ const (
 	sockaddrLen = unix.SizeofSockaddrLinklayer
 	// auxLen is a control message with PACKET_AUXDATA, controlLen the room for it.
 	auxLen     = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.TpacketAuxdata{}))
-	controlLen = (auxLen + 7) &^ 7
+	stampLen   = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.Timespec{}))
+	controlLen = (auxLen+7)&^7 + (stampLen+7)&^7
 )
 
 // rxBatch is what recvmmsg fills. The kernel writes through pointers that stay
@@ -79,14 +80,30 @@ func (b *rxBatch) frame(i int) frame {
 		ifindex:   int(sa.Ifindex),
 		otherhost: sa.Pkttype == unix.PACKET_OTHERHOST,
 	}
-	if int(b.hdrs[i].hdr.Controllen) >= auxLen {
-		h := (*unix.Cmsghdr)(unsafe.Pointer(&b.control[i]))
-		if h.Level == unix.SOL_PACKET && h.Type == unix.PACKET_AUXDATA {
-			aux := (*unix.TpacketAuxdata)(unsafe.Add(unsafe.Pointer(h), unix.SizeofCmsghdr))
-			f.vlan = aux.Status&unix.TP_STATUS_VLAN_VALID != 0 && aux.Vlan_tci&0x0fff != 0
-		}
-	}
+	b.readControl(i, &f)
 	return f
+}
+
+// readControl takes what the kernel says beside message i: whether it bore a tag,
+// and with Options.Timed when it came.
+func (b *rxBatch) readControl(i int, f *frame) {
+	all := min(int(b.hdrs[i].hdr.Controllen), controlLen)
+	for at := 0; at+unix.SizeofCmsghdr <= all; {
+		h := (*unix.Cmsghdr)(unsafe.Add(unsafe.Pointer(&b.control[i]), at))
+		n := int(h.Len)
+		if n < unix.SizeofCmsghdr || at+n > all {
+			return
+		}
+		data := unsafe.Add(unsafe.Pointer(h), unix.SizeofCmsghdr)
+		switch {
+		case h.Level == unix.SOL_PACKET && h.Type == unix.PACKET_AUXDATA && n >= auxLen:
+			aux := (*unix.TpacketAuxdata)(data)
+			f.vlan = aux.Status&unix.TP_STATUS_VLAN_VALID != 0 && aux.Vlan_tci&0x0fff != 0
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && n >= stampLen:
+			f.received = (*unix.Timespec)(data).Nano()
+		}
+		at += (n + 7) &^ 7
+	}
 }
 
 // txBatch is what sendmmsg reads, made like rxBatch.

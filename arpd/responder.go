@@ -50,6 +50,9 @@ type Options struct {
 	// the default, a negative rate no bound.
 	RatePerSecond, Burst int
 
+	// Timed has the kernel say when each frame came, for Stats.AnswerTimes.
+	Timed bool
+
 	// Logger takes what an operator should know. A nil one discards.
 	Logger *slog.Logger
 }
@@ -72,6 +75,7 @@ type Responder struct {
 	total      counters
 	unrouted   atomic.Uint64
 	unlearned  atomic.Uint64
+	times      *answerTimes // nil: not timed
 	tap        atomic.Pointer[Tap]
 	closed     atomic.Bool
 	running    sync.Mutex   // Run holds it
@@ -86,7 +90,7 @@ type Responder struct {
 // Open makes the socket, in the network namespace of the calling thread. From
 // then on frames wait for Run. It needs CAP_NET_RAW.
 func Open(o Options) (*Responder, error) {
-	sock, err := openSocket(o.Filter)
+	sock, err := openSocket(o.Filter, o.Timed)
 	if err != nil {
 		return nil, fmt.Errorf("ARP socket: %w", err)
 	}
@@ -106,7 +110,12 @@ func newResponder(sock *socket, o Options) *Responder {
 	if o.Behind == nil {
 		o.Behind = func() bool { return false }
 	}
+	var times *answerTimes
+	if o.Timed {
+		times = new(answerTimes)
+	}
 	return &Responder{
+		times:      times,
 		lookup:     o.Lookup,
 		behind:     o.Behind,
 		neighbours: o.Neighbours,

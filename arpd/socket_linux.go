@@ -28,6 +28,7 @@ type frame struct {
 	otherhost bool   // PACKET_OTHERHOST: not to the device's MAC, by the kernel's judgement
 	vlan      bool   // TP_STATUS_VLAN_VALID
 	id        uint64 // the tap's, of one that is held
+	received  int64  // CLOCK_REALTIME, ns; 0: not asked for
 }
 
 // socket is one packet socket for all interfaces, with the buffer of a batch. All
@@ -68,7 +69,7 @@ func (d descriptor) Write(f func(fd uintptr) bool) error {
 // been answered and asks again is answered at once.
 const spin = 30 * time.Microsecond
 
-func openSocket(attach func(fd int) error) (_ *socket, err error) {
+func openSocket(attach func(fd int) error, timed bool) (_ *socket, err error) {
 	prog, err := bpf.Assemble(filter())
 	if err != nil {
 		return nil, err
@@ -93,7 +94,7 @@ func openSocket(attach func(fd int) error) (_ *socket, err error) {
 	if s.raw, err = detach(conn); err != nil {
 		return nil, err
 	}
-	if err = control(s.raw, func(fd int) error { return setReceiveOptions(fd, attach) }); err != nil {
+	if err = control(s.raw, func(fd int) error { return setReceiveOptions(fd, attach, timed) }); err != nil {
 		return nil, err
 	}
 	if s.queued, err = openSender(false); err != nil {
@@ -173,7 +174,7 @@ func control(raw syscall.RawConn, f func(fd int) error) (err error) {
 	return err
 }
 
-func setReceiveOptions(fd int, attach func(fd int) error) error {
+func setReceiveOptions(fd int, attach func(fd int) error, timed bool) error {
 	// FORCE passes net.core.rmem_max and takes CAP_NET_ADMIN; without it the
 	// kernel gives what it allows.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
@@ -183,6 +184,11 @@ func setReceiveOptions(fd int, attach func(fd int) error) error {
 	_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
 		return fmt.Errorf("setsockopt PACKET_AUXDATA: %w", err)
+	}
+	if timed {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+			return fmt.Errorf("setsockopt SO_TIMESTAMPNS: %w", err)
+		}
 	}
 	if attach != nil {
 		if err := attach(fd); err != nil {

@@ -25,9 +25,10 @@ type Stats struct {
 	// ByVerdict counts every frame since Open, also those of interfaces that
 	// are gone or no workloads. DropReceiveOverflow is known here only: the
 	// kernel counts it for the socket, not for an interface.
-	ByVerdict Counts
-	Unrouted  uint64 // as in InterfaceStats, of all interfaces
-	Unlearned uint64 // as in InterfaceStats, of all interfaces
+	ByVerdict   Counts
+	Unrouted    uint64 // as in InterfaceStats, of all interfaces
+	Unlearned   uint64 // as in InterfaceStats, of all interfaces
+	AnswerTimes AnswerTimes
 	// Interfaces has the workload interfaces that are published, and those that
 	// Lookup told of and no Publish did yet, by ifindex.
 	Interfaces map[int]InterfaceStats
@@ -57,5 +58,9 @@ func (p *port) stats() InterfaceStats {
 // Stats takes a snapshot. It may be called at any time, also after Close.
 func (r *Responder) Stats() Stats {
 	r.total[DropReceiveOverflow].Add(r.sock.drops())
-	return Stats{ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Unlearned: r.unlearned.Load(), Interfaces: r.ports.stats()}
+	var times AnswerTimes
+	if r.times != nil {
+		times = r.times.load()
+	}
+	return Stats{AnswerTimes: times, ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Unlearned: r.unlearned.Load(), Interfaces: r.ports.stats()}
 }

@@ -111,6 +111,7 @@ func completeRun(cmd *cobra.Command) {
 	complete(cmd, "claim", words(string(claim.Auto), string(claim.TCX), string(claim.Clsact), string(claim.None)))
 	complete(cmd, "nice", words("-20\tthe most CPU time", "0\tas other processes"))
 	complete(cmd, "control", anyFile())
+	complete(cmd, "metrics", words("127.0.0.1:9477"))
 	complete(cmd, "state-dir", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 	complete(cmd, "config", files("yaml", "yml"))
 }

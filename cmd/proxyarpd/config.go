@@ -62,6 +62,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	inGroup(fs, "Forwarding")
 
 	fs.StringVar(&s.Control, "control", s.Control, controlUsage)
+	fs.StringVar(&s.Metrics, "metrics", s.Metrics, "`ADDR` for Prometheus (/metrics) and health checks (/healthz, /readyz): HOST:PORT, or a port of 127.0.0.1 (default: off)")
 	fs.StringVar(&s.StateDir, "state-dir", s.StateDir, "`dir` of the lock and of the record of changed MACs; made where it is missing")
 	fs.BoolVar(&s.verbose, "verbose", s.verbose, "log what happens to interfaces and neighbours")
 	inGroup(fs, "Program")

@@ -17,6 +17,7 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/control"
 	"proxyarpd/internal/instance"
+	"proxyarpd/internal/metrics"
 	"proxyarpd/internal/wire"
 )
 
@@ -38,6 +39,7 @@ type Config struct {
 	RPFilter     int    // on workloads: 0, 1 strict, 2 loose
 	Control      string // path of the control socket
 	BypassPolicy bool
+	Metrics      string     // where /metrics is served, host:port; empty: nowhere
 	Claim        claim.Mode // how the tc program is attached
 	StateDir     string     // where the records of changed MACs and the lock are
 	Nice         int        // of the threads that forward (setpriority(2))
@@ -113,6 +115,11 @@ func (c *Config) Validate() error {
 	}
 	if c.Nice < -20 || c.Nice > 19 {
 		return badConfig("nice", "%d: want a number from -20, the most CPU time, to 19", c.Nice)
+	}
+	if c.Metrics != "" {
+		if _, err := metrics.Address(c.Metrics); err != nil {
+			return badConfig("metrics", "%q: %v", c.Metrics, err)
+		}
 	}
 	if c.StateDir == "" {
 		return badConfig("state-dir", "is empty: name a directory")

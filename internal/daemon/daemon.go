@@ -24,6 +24,7 @@ import (
 	"proxyarpd/internal/instance"
 	"proxyarpd/internal/livecapture"
 	"proxyarpd/internal/macs"
+	"proxyarpd/internal/metrics"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/shortage"
 )
@@ -177,7 +178,7 @@ const (
 )
 
 func (d *Daemon) openARP() error {
-	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
+	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Timed: d.cfg.Metrics != "", Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachARP
 	}
@@ -212,7 +213,7 @@ func (d *Daemon) newOwner(ctx context.Context, hangup <-chan os.Signal) *owner {
 		eng: d.eng, builder: route.NewBuilder(route.Policy{Transit: d.cfg.Transit, Copies: !d.eng.Decides(), Punt: d.cfg.Punt}),
 		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, hangup: hangup,
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
-		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
+		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{}, fresh: map[hop]time.Time{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
 	}
 	h := &hands{cfg: &d.cfg, log: d.log, eng: d.eng, macs: d.macs, members: &d.members, limits: o.limits}
@@ -232,8 +233,14 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err := enoughDescriptors(); err != nil {
 		return err
 	}
-	var err error
+	show, err := d.listenMetrics()
+	if err != nil {
+		return err
+	}
 	if d.control, err = d.listen(); err != nil {
+		if show != nil {
+			err = errors.Join(err, show.Close())
+		}
 		return err
 	}
 	hangup := make(chan os.Signal, 1)
@@ -255,6 +262,9 @@ func (d *Daemon) run(ctx context.Context) error {
 	})
 	g.Go(func() error { return d.eng.Run(engineCtx) })
 	g.Go(func() error { return d.control.Serve(ctx) })
+	if show != nil {
+		g.Go(func() error { return show.Serve(ctx) })
+	}
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error { // frames that come before wait in the socket
 		select {
@@ -271,6 +281,19 @@ func (d *Daemon) run(ctx context.Context) error {
 		d.log.Info("stopping")
 	}
 	return err
+}
+
+// listenMetrics makes the server of metrics, nil if none is asked for.
+func (d *Daemon) listenMetrics() (*metrics.Server, error) {
+	if d.cfg.Metrics == "" {
+		return nil, nil
+	}
+	s, err := metrics.Listen(d.cfg.Metrics, d.status, d.log)
+	if err != nil {
+		return nil, fmt.Errorf("--metrics %s: %w", d.cfg.Metrics, err)
+	}
+	d.log.Info("metrics", "address", s.Addr().String())
+	return s, nil
 }
 
 // follow hands the kernel's events to the owner.

@@ -12,14 +12,6 @@ import (
 	"proxyarpd/internal/livecapture"
 )
 
-// Descriptors is how many files the process may have open: what it has, what it
-// may have, and what it needs at most with the interfaces that there are.
-type Descriptors struct {
-	InUse  int `json:"in_use"`
-	Limit  int `json:"limit"`
-	Needed int `json:"needed"`
-}
-
 // spareDescriptors are for what comes and goes: clients of the control socket,
 // captures, and what is open for the length of a question to the kernel.
 const spareDescriptors = control.Clients + 2*livecapture.Sessions + 8

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"proxyarpd/arpd"
 	"proxyarpd/forward/claim"
@@ -67,7 +68,7 @@ func newSurvey(ctx context.Context, cfg *Config, log *slog.Logger) *survey {
 		cfg: cfg, log: log, life: ctx, eng: eng,
 		builder: route.NewBuilder(route.Policy{Transit: cfg.Transit, Punt: cfg.Punt}), proxy: new(proxyRoutes),
 		arp: unheard{}, taps: unseen{}, macs: unwritten{}, asking: new(asking), resolve: func(int32, netip.Addr) {},
-		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
+		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{}, fresh: map[hop]time.Time{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{}, begun: func() {},
 		send: func(l lane, e errand) { s.sent[l] = e },
 	}
@@ -112,9 +113,9 @@ func (s *survey) pretend(e errand) outcome {
 		}
 		return b
 	case readErrand:
-		return e.do(nil)
+		return e.do(&hands{cfg: s.owner.cfg, log: s.owner.log})
 	case rulesErrand:
-		return e.do(nil)
+		return e.do(&hands{cfg: s.owner.cfg, log: s.owner.log})
 	case adoptErrand:
 		return adopted{}
 	case macErrand:

@@ -1,0 +1,194 @@
+package metrics
+
+import (
+	"runtime"
+
+	"proxyarpd/internal/status"
+)
+
+// mostInterfaces bounds the series: what is beyond counts together, as interface
+// "others".
+const (
+	mostInterfaces = 1000
+	others         = "others"
+)
+
+// family is a metric with its help and the names of its labels.
+type family struct {
+	name, help string
+	labels     []string
+}
+
+func desc(name, help string, labels ...string) *family {
+	return &family{"proxyarpd_" + name, help, labels}
+}
+
+var (
+	buildInfo = desc("build_info", "1, with the version, the Go version and the engine.", "version", "goversion", "engine", "claim")
+	ready     = desc("ready", "1 if every workload interface that is up is served.")
+	uptime    = desc("uptime_seconds", "Time since the start.")
+	ports     = desc("interfaces", "Interfaces that are served, by role.", "role")
+	left      = desc("interfaces_left", "Interfaces that one might expect to be served, and that are left to the kernel.")
+	failing   = desc("interfaces_failed", "Served interfaces with an error; proxyarpd status names it.")
+
+	arpRequests = desc("arp_requests_total", "Well-formed ARP requests on a workload interface.", "interface")
+	arpReplies  = desc("arp_replies_total", "ARP requests that were answered on a workload interface.", "interface")
+	arpUnrouted = desc("arp_unrouted_total", "Answered requests whose sender is not routed to the interface.", "interface")
+	arpVerdicts = desc("arp_interface_verdicts_total", "ARP frames on a workload interface, by verdict (docs/VERDICTS.md).", "interface", "verdict")
+	arpAll      = desc("arp_verdicts_total", "ARP frames of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
+	arpCarried  = desc("arp_carried_total", "ARP requests that the tc program of the engine ebpf answered.")
+	arpSeconds  = desc("arp_answer_seconds", "Time from the kernel's receipt of an ARP request until the reply was handed to the interface.")
+
+	packetsIn   = desc("forward_packets_in_total", "Packets that came to be forwarded.")
+	packetsOut  = desc("forward_packets_out_total", "Packets that were sent out.")
+	bytesOut    = desc("forward_bytes_out_total", "Bytes that were sent out, from the link-layer header.")
+	carried     = desc("forward_carried_total", "Packets of those sent out that the tc program of the engine ebpf sent on.")
+	returned    = desc("forward_returned_total", "Packets that were taken in error and given back to the kernel.")
+	verdicts    = desc("forward_verdicts_total", "Packets by verdict, drops apart (docs/VERDICTS.md).", "verdict")
+	drops       = desc("forward_drops_total", "Dropped packets by reason (docs/VERDICTS.md).", "reason")
+	received    = desc("interface_received_frames_total", "Frames of an interface that the ring took.", "interface")
+	ifCarried   = desc("interface_carried_frames_total", "Frames of an interface that the tc program of the engine ebpf sent on.", "interface")
+	policed     = desc("interface_policed_frames_total", "Frames of an interface that were refused for its share of the ring.", "interface")
+	local       = desc("interface_local_frames_total", "Frames of an interface that were left to the kernel, for this host.", "interface")
+	punted      = desc("interface_punted_frames_total", "Frames of an interface that were left to the kernel for another reason.", "interface")
+	super       = desc("super_packets_total", "Super-packets that were made of datagrams of one flow.")
+	datagrams   = desc("super_packet_datagrams_total", "Datagrams in super-packets.")
+	rebuilt     = desc("rings_rebuilt_total", "Rings that the kernel had stopped, and that were replaced.")
+	stalls      = desc("ring_stalls_total", "Times that nobody read the ring, and the kernel had the traffic where it forwards.")
+	routes      = desc("routes", "Routes in the tables.")
+	missed      = desc("destinations_untold", "Destinations that the ring's filter could not be told of.")
+	events      = desc("netlink_events_total", "Events of the kernel that were followed.")
+	overruns    = desc("netlink_overruns_total", "Times that events of the kernel were lost.")
+	resyncs     = desc("netlink_resyncs_total", "Times that the kernel's state was read anew.")
+	malformed   = desc("netlink_malformed_total", "Messages of the kernel that could not be read.")
+	asked       = desc("neighbours_asked_total", "Next hops that the kernel was asked to resolve.")
+	refused     = desc("neighbours_refused_total", "Requests to resolve a next hop that the kernel refused.")
+	learned     = desc("neighbours_learned_total", "Neighbour entries made or changed because their address asked.")
+	unlearned   = desc("neighbours_unlearned_total", "Askers that were left out: too many, too fast.")
+	descriptors = desc("descriptors", "File descriptors, by what they are: in_use, needed at most, limit.", "what")
+	clients     = desc("control_clients_rejected_total", "Clients of the control socket that were not served.", "why")
+)
+
+// collect writes all that a status says.
+func collect(s *status.Status) []byte {
+	o := newPage()
+	o.gauge(buildInfo, 1, s.Version, runtime.Version(), s.Engine, s.Claim)
+	o.gauge(ready, number(s.Ready))
+	o.gauge(uptime, s.Uptime)
+	o.gauge(ports, float64(len(s.Workloads)), "workload")
+	o.gauge(ports, float64(len(s.Uplinks)), "uplink")
+	o.gauge(left, float64(len(s.Left)))
+	o.arp(s)
+	o.forward(&s.Forward)
+	o.interfaces(s)
+	k := &s.Kernel
+	o.counter(events, k.Events)
+	o.counter(overruns, k.Overruns)
+	o.counter(resyncs, k.Resyncs)
+	o.counter(malformed, k.Malformed)
+	o.counter(asked, k.Resolved)
+	o.counter(refused, k.Refused)
+	o.counter(learned, k.Learned)
+	o.counter(unlearned, k.Unlearned)
+	o.gauge(descriptors, float64(s.Descriptors.InUse), "in_use")
+	o.gauge(descriptors, float64(s.Descriptors.Needed), "needed")
+	o.gauge(descriptors, float64(s.Descriptors.Limit), "limit")
+	o.counter(clients, s.Control.Evicted, "evicted")
+	o.counter(clients, s.Control.Refused, "refused")
+	o.process()
+	return o.bytes()
+}
+
+func number(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+func (o *page) arp(s *status.Status) {
+	for v, n := range s.ARP.Verdicts {
+		o.counter(arpAll, n, v)
+	}
+	o.counter(arpCarried, s.ARP.Carried)
+	h := s.ARP.Times
+	if h == nil {
+		return
+	}
+	o.histogram(arpSeconds, h)
+}
+
+func (o *page) forward(f *status.Forward) {
+	o.counter(packetsIn, f.PacketsIn)
+	o.counter(packetsOut, f.PacketsOut)
+	o.counter(bytesOut, f.BytesOut)
+	o.counter(carried, f.Carried)
+	o.counter(returned, f.Returned)
+	for v, n := range f.Verdicts {
+		o.counter(verdicts, n, v)
+	}
+	for r, n := range f.Drops {
+		o.counter(drops, n, r)
+	}
+	o.counter(super, f.Super.Packets)
+	o.counter(datagrams, f.Super.Datagrams)
+	o.counter(rebuilt, f.Rebuilt)
+	o.counter(stalls, f.Stalls.Count)
+	o.gauge(routes, float64(f.Routes))
+	o.gauge(missed, float64(f.Missed))
+}
+
+// interfaces shows what is known of each. An interface's name may be any bytes.
+func (o *page) interfaces(s *status.Status) {
+	bad := 0
+	rest := status.Interface{Name: others, ARPVerdicts: map[string]uint64{}}
+	show := func(i *status.Interface, workload bool) {
+		if workload {
+			o.counter(arpRequests, i.ARPRequests, i.Name)
+			o.counter(arpReplies, i.ARPReplies, i.Name)
+			o.counter(arpUnrouted, i.ARPUnrouted, i.Name)
+			for v, n := range i.ARPVerdicts {
+				o.counter(arpVerdicts, n, i.Name, v)
+			}
+		}
+		o.counter(received, i.Received, i.Name)
+		o.counter(ifCarried, i.Carried, i.Name)
+		o.counter(policed, i.Policed, i.Name)
+		o.counter(local, i.Local, i.Name)
+		o.counter(punted, i.Punted, i.Name)
+	}
+	for n := range s.Workloads {
+		i := &s.Workloads[n]
+		bad += int(number(i.Error != ""))
+		if n < mostInterfaces {
+			show(i, true)
+		} else {
+			add(&rest, i)
+		}
+	}
+	if len(s.Workloads) > mostInterfaces {
+		show(&rest, true)
+	}
+	for n := range s.Uplinks {
+		bad += int(number(s.Uplinks[n].Error != ""))
+		if n < mostInterfaces {
+			show(&s.Uplinks[n], false)
+		}
+	}
+	o.gauge(failing, float64(bad))
+}
+
+// add counts an interface with others.
+func add(sum, i *status.Interface) {
+	sum.ARPRequests += i.ARPRequests
+	sum.ARPReplies += i.ARPReplies
+	sum.ARPUnrouted += i.ARPUnrouted
+	sum.Received += i.Received
+	sum.Carried += i.Carried
+	sum.Policed += i.Policed
+	sum.Local += i.Local
+	sum.Punted += i.Punted
+	for v, n := range i.ARPVerdicts {
+		sum.ARPVerdicts[v] += n
+	}
+}

@@ -1,0 +1,134 @@
+// Package status has what a daemon says of itself: what `status -o json` prints,
+// and what metrics and other commands are made of.
+package status
+
+// Status is what `status -o json` prints.
+type Status struct {
+	Version   string      `json:"version"`
+	PID       int         `json:"pid"`
+	Engine    string      `json:"engine"`
+	Claim     string      `json:"claim"` // tcx, clsact, none
+	Ready     bool        `json:"ready"`
+	NotReady  string      `json:"not_ready,omitempty"` // why
+	Uptime    float64     `json:"uptime_seconds"`
+	Workloads []Interface `json:"workloads"`
+	Uplinks   []Interface `json:"uplinks"`
+	Left      []Left      `json:"left"`  // interfaces that are not served, though one might expect it
+	Relay     string      `json:"relay"` // device for what no ring can take; empty: none
+	ARP       ARP         `json:"arp"`
+	Forward   Forward     `json:"forward"`
+	Kernel    Kernel      `json:"kernel"`
+
+	Descriptors Descriptors `json:"descriptors"`
+	Control     Control     `json:"control"`
+}
+
+// Control counts the clients of the control socket that were not served.
+type Control struct {
+	Evicted uint64 `json:"evicted"` // were idle, and others came
+	Refused uint64 `json:"refused"` // may not ask, or all places were taken
+}
+
+// Interface is one port. Answers is the MAC that ARP replies give there, empty
+// on uplinks.
+type Interface struct {
+	Name        string            `json:"name"`
+	Index       int               `json:"index"`
+	MAC         string            `json:"mac"`
+	Up          bool              `json:"up"`
+	Answers     string            `json:"answers,omitempty"`
+	Forwards    bool              `json:"forwards"`
+	Error       string            `json:"error,omitempty"`
+	ARPRequests uint64            `json:"arp_requests"`
+	ARPReplies  uint64            `json:"arp_replies"`
+	ARPUnrouted uint64            `json:"arp_unrouted"`         // answered, though the sender is not routed to here
+	Unlearned   uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
+	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
+	Received    uint64            `json:"received"`        // frames given to the ring
+	Carried     uint64            `json:"carried"`         // frames sent on by the programs of --engine ebpf
+	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
+	Local       uint64            `json:"local"`           // left to the kernel: for the host
+	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
+	Punts       map[string]uint64 `json:"punts,omitempty"` // those by reason
+}
+
+// Left is an interface whose packets are left to the kernel.
+type Left struct {
+	Name  string `json:"name"`
+	Index int    `json:"index"`
+	Why   string `json:"why"`
+}
+
+// ARP counts ARP frames by verdict.
+type ARP struct {
+	Verdicts map[string]uint64 `json:"verdicts"`
+	Unrouted uint64            `json:"unrouted"` // as Interface.ARPUnrouted
+	Carried  uint64            `json:"carried"`  // requests that the program of --engine ebpf answered
+	// Times says how long answers took, from the kernel's receipt of the request
+	// until the reply was handed on, without those carried. Only with --metrics.
+	Times *Histogram `json:"answer_seconds,omitempty"`
+}
+
+// Histogram counts by classes. Counts has one more than Bounds, for all above.
+type Histogram struct {
+	Bounds []float64 `json:"bounds"` // upper, each of its class
+	Counts []uint64  `json:"counts"`
+	Sum    float64   `json:"sum"`
+}
+
+// Forward counts packets of the datapath.
+type Forward struct {
+	PacketsIn  uint64            `json:"packets_in"`
+	PacketsOut uint64            `json:"packets_out"`
+	BytesOut   uint64            `json:"bytes_out"`
+	Verdicts   map[string]uint64 `json:"verdicts"` // forward, queue, originate, local, punt, ignores
+	Drops      map[string]uint64 `json:"drops"`    // by reason
+	Routes     int               `json:"routes"`
+	Carried    uint64            `json:"carried"` // of packets_out, sent on in the kernel by --engine ebpf
+	Rebuilt    uint64            `json:"rings_rebuilt"`
+	Nice       int               `json:"nice"` // nice value of the thread that forwards
+	Super      Super             `json:"super_packets"`
+	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
+	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
+	Stalls     Stalls            `json:"stalls"`
+}
+
+// Stalls says how often the datapath did not read its ring. Where the kernel
+// forwards it had the traffic meanwhile (verdict reader-stalled), and of what the
+// ring held some was dropped (PARP_STALLED): no more was lost.
+type Stalls struct {
+	Count uint64  `json:"count"`
+	Now   bool    `json:"now"`           // the kernel has it
+	Ago   float64 `json:"ago_seconds"`   // since the last began; 0: there was none
+	Lasts float64 `json:"lasts_seconds"` // for how long it had it then, by now
+}
+
+// Super counts super-packets that were made of datagrams of one flow.
+type Super struct {
+	Packets   uint64            `json:"packets"`
+	Datagrams uint64            `json:"datagrams"` // in them; each also counts in packets_out
+	Lengths   map[string]uint64 `json:"lengths"`   // packets by how many datagrams: "2", "4", "8", ... is the least of each class
+}
+
+// Kernel is how well the kernel's state is followed.
+type Kernel struct {
+	Events     uint64 `json:"events"`
+	Overruns   uint64 `json:"overruns"`
+	Resyncs    uint64 `json:"resyncs"`
+	Malformed  uint64 `json:"malformed"`
+	Resolved   uint64 `json:"neighbours_asked"`
+	Refused    uint64 `json:"neighbours_refused"`
+	NoneQueued uint64 `json:"neighbours_overflow"`
+	Learned    uint64 `json:"neighbours_learned"`   // entries made or changed because their address asked
+	Unlearned  uint64 `json:"neighbours_unlearned"` // askers left out: too many, too fast
+	Unwritten  uint64 `json:"neighbours_unwritten"` // askers whose entry the kernel did not take
+	PutBack    uint64 `json:"neighbours_put_back"`  // entries that others had made theirs at the same time
+}
+
+// Descriptors is how many files the process may have open: what it has, what it
+// may have, and what it needs at most with the interfaces that there are.
+type Descriptors struct {
+	InUse  int `json:"in_use"`
+	Limit  int `json:"limit"`
+	Needed int `json:"needed"`
+}
