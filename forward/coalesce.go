@@ -28,7 +28,7 @@ const (
 	coalesceHdr  = VnetLen + wire.EthernetLen + wire.IPv4MinLen + udpLen
 	maxSegments  = 64    // UDP_MAX_SEGMENTS before Linux 6.9
 	maxSuperIP   = 65535 // IPv4 total length
-	groupBuckets = 128   // a power of two
+	groupBuckets = 2048  // a power of two
 )
 
 // group is a run of datagrams that leave as one, under construction.
@@ -55,22 +55,33 @@ type coalescer struct {
 	parts   [BatchSize][]byte
 	link    [BatchSize]int16
 	used    int
-	buckets [groupBuckets]int16 // place + 1 of the newest group of a flow
+	buckets [groupBuckets]uint32 // epoch, and place + 1 of the newest group of a flow
+	epoch   uint32               // buckets of others are empty
 	tails   [BatchSize][]byte
 	joined  int // place of the group that the last datagram joined
 }
 
 func (c *coalescer) reset() {
 	c.used = 0
-	clear(c.buckets[:])
+	c.forget()
 }
+
+// A bucket has the epoch in its upper bits: a new epoch empties all of them.
+const (
+	epochOne  = 1 << 10
+	placeMask = epochOne - 1 // place + 1 is at most BatchSize
+)
 
 // alone says that a frame of its own will stand at place.
 func (c *coalescer) alone(place int) { c.count[place], c.first[place] = 1, 0 }
 
 // forget keeps all groups so far from growing: something that must not be
 // overtaken follows.
-func (c *coalescer) forget() { clear(c.buckets[:]) }
+func (c *coalescer) forget() {
+	if c.epoch += epochOne; c.epoch == 0 {
+		clear(c.buckets[:])
+	}
+}
 
 // join tries to add the datagram in buf to a group. If there is none that it
 // fits, and it could found one, place, where it will be sent, becomes that
@@ -88,17 +99,17 @@ func (c *coalescer) join(buf []byte, n *route.Neighbour, out *route.Link, place 
 	copy(key[:], ip[12:24])
 	key[12] = ip.TOS()
 	h := binary.LittleEndian.Uint64(key[4:]) * 0x9e3779b97f4a7c15
-	bucket := &c.buckets[(h>>57)&(groupBuckets-1)]
+	bucket := &c.buckets[(h>>53)&(groupBuckets-1)]
 	payload := len(ip) - wire.IPv4MinLen - udpLen
-	if *bucket != 0 {
-		at := int(*bucket) - 1
+	if *bucket&^placeMask == c.epoch && *bucket&placeMask != 0 {
+		at := int(*bucket&placeMask) - 1
 		if g := &c.groups[at]; g.key == key && g.next == n && g.out == out && c.append(g, at, ip, payload) {
 			return true
 		}
 	}
 	c.groups[place] = group{out: out, next: n, key: key, ttl: ip.TTL(), df: ip.DontFragment(),
 		lastID: ip.ID(), size: payload, bytes: len(ip)}
-	*bucket = int16(place) + 1
+	*bucket = c.epoch | uint32(place+1)
 	return false
 }
 

@@ -55,8 +55,13 @@ func TestCoalesceSame(t *testing.T) {
 		l, p, _, _ := newLoop(t)
 		want := map[string][][]byte{}
 		ids := map[uint16]uint16{}
-		for range 8 + r.IntN(57) {
-			port := uint16(r.IntN(4))
+		n := 8 + r.IntN(57)
+		if seed%4 == 0 { // more than are taken at a time
+			n = 500 + r.IntN(1500)
+		}
+		flows := 4 + r.IntN(40)*int(seed%2)
+		for range n {
+			port := uint16(r.IntN(flows))
 			size := 18
 			if r.IntN(6) == 0 {
 				size = 1 + r.IntN(40)
@@ -91,7 +96,9 @@ func TestCoalesceSame(t *testing.T) {
 			want[flowOf(sent)] = append(want[flowOf(sent)], sent)
 			p.Inject(forward.IfPod1, buf)
 		}
-		once(t, l)
+		for range n/forward.BatchUsual + 1 {
+			once(t, l)
+		}
 		frames := p.Sent()
 		i := 0
 		got := map[string][][]byte{}
@@ -112,6 +119,26 @@ func TestCoalesceSame(t *testing.T) {
 		if n := counts(l, route.Forward); n != uint64(len(datagramsOf(want))) {
 			t.Errorf("seed %d: %d counted, %d sent", seed, n, len(datagramsOf(want)))
 		}
+	}
+}
+
+// TestSuperLengths: each super-packet counts in the class of its length.
+func TestSuperLengths(t *testing.T) {
+	l, p, _, _ := newLoop(t)
+	lengths := []int{2, 3, 4, 7, 8, 15, 16, 1, 1}
+	for flow, n := range lengths {
+		for i := range n {
+			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.1.9", 18, func(_ forward.Vnet, ip wire.IPv4) {
+				ip.SetID(uint16(i))
+				binary.BigEndian.PutUint16(ip.Payload(), 4000+uint16(flow))
+				forward.PutL4Checksum(ip, ip.Payload(), 6)
+			}))
+		}
+	}
+	once(t, l)
+	want := forward.Super{Packets: 7, Datagrams: 55, Lengths: [forward.SuperClasses]uint64{2, 2, 2, 1, 0, 0}}
+	if s := l.Counters().Read(); s.Super != want || s.PacketsOut != 57 || len(p.Sent()) != len(lengths) {
+		t.Errorf("%+v, want %+v; %d packets out", s.Super, want, s.PacketsOut)
 	}
 }
 
@@ -148,6 +175,14 @@ func TestCoalesceJoins(t *testing.T) {
 		once(t, l)
 		if got := len(p.Sent()); got != tt.frames {
 			t.Errorf("%s: %d frames for %d datagrams, want %d", tt.name, got, tt.n, tt.frames)
+		}
+		want := forward.Super{}
+		if tt.frames == 1 {
+			want = forward.Super{Packets: 1, Datagrams: uint64(tt.n)}
+			want.Lengths[forward.SuperClasses-1] = 1
+		}
+		if s := l.Counters().Read(); s.Super != want {
+			t.Errorf("%s: super-packets %+v, want %+v", tt.name, s.Super, want)
 		}
 		if s := l.Counters().Read(); s.PacketsOut != uint64(tt.n) || s.BytesOut != uint64(tt.n*46) {
 			t.Errorf("%s: counted %d packets, %d bytes", tt.name, s.PacketsOut, s.BytesOut)

@@ -19,6 +19,7 @@ type emitter struct {
 	since   int64                    // Out.Received of what is sent
 	join    coalescer
 	loaded  bool   // enough frames came together to coalesce
+	joined  int    // of this batch, frames that left as part of an earlier one
 	scratch []byte // frames made here, until the next flush
 	used    int
 	piece   []byte // segments and fragments before they are framed
@@ -53,6 +54,7 @@ func (e *emitter) forwardOne(f *Frame, r *result) {
 	}
 	switch {
 	case e.loaded && !r.relink && e.join.join(buf, r.Neighbour, r.Out, e.nout):
+		e.joined++
 		e.turn.tap.leave(e.join.joined, buf, r.Out, route.Forward)
 	default:
 		e.send(buf, r.Out, route.Forward)
@@ -110,6 +112,7 @@ func (e *emitter) count(out []Out) {
 			sent += n
 			bytes += len(o.Buf) - VnetLen - e.l2len[i]
 			if n > 1 {
+				e.counters.super(n)
 				bytes += e.join.groups[i].bytes - (len(o.Buf) - VnetLen - wire.EthernetLen) + (n-1)*(wire.IPv4MinLen+udpLen)
 			}
 			if e.counted[i] != route.Forward && e.counted[i] != route.NotSpecified {

@@ -77,10 +77,23 @@ func (v Vnet) setCsumStart(n int) { binary.NativeEndian.PutUint16(v[6:], uint16(
 type Batch struct {
 	Frames [BatchSize]Frame
 	N      int
+	Most   int // Recv is to take no more; 0: as many as fit
 }
 
-// BatchSize is how many frames are taken and sent at a time.
-const BatchSize = 64
+// Limit is how many frames Recv may take.
+func (b *Batch) Limit() int {
+	if b.Most == 0 {
+		return BatchSize
+	}
+	return b.Most
+}
+
+// BatchSize is how many frames are taken and sent at a time at most, and
+// BatchUsual how many where more would be of no use.
+const (
+	BatchSize  = 512
+	BatchUsual = 64
+)
 
 // Out is a frame to send: its virtio_net_hdr and the frame. The buffer is
 // borrowed from Queue until Flush has returned.

@@ -15,7 +15,7 @@ func TestInlined(t *testing.T) {
 	for dir, functions := range map[string][]string{
 		".": {
 			"(*Frame).ethernet", "(*Frame).l2len", "Vnet.flags", "Vnet.gso", "Vnet.wants", "Vnet.headerLen", "setMACs",
-			"(*result).drop", "(*turn).begin", "(*turn).now", "(*turn).old", "(*coalescer).alone", "(*coalescer).reset",
+			"(*result).drop", "(*turn).begin", "(*turn).now", "(*turn).old", "(*coalescer).alone", "(*coalescer).reset", "(*coalescer).forget", "(*appetite).learn", "(*Batch).Limit",
 			"(*hopQueue).empty", "(*missQueue).empty", "(*waiter).until",
 			"(*tapping).arrive", "(*tapping).decided", "(*tapping).settle", "(*tapping).leave", "(*tapping).sending",
 			"(*tapping).flushed", "(*tapping).looking", "(*tapping).resume", "(*tapping).failed", "(*tapping).report",

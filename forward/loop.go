@@ -18,6 +18,10 @@ type Options struct {
 	// yet. A packet that has no way is held while that is so, for a moment. nil
 	// is always.
 	Behind func() bool
+	// Waiting is told when the first packet waits for a route or a next hop, and
+	// when the last one has been sent or dropped. It is called on the datapath.
+	// nil is nobody.
+	Waiting func(are bool)
 	// Incomplete reports whether the kernel's state is being read anew, so that
 	// Tables may be old for seconds: nobody is told that there is no way. nil is
 	// never.
@@ -37,6 +41,7 @@ type Loop struct {
 	report   reporter
 
 	batch  Batch
+	hunger appetite
 	res    result
 	wanted atomic.Pointer[Tap]
 	taps   tapping
@@ -47,13 +52,17 @@ func NewLoop(c Conn, o Options) *Loop {
 	if o.Resolve == nil {
 		o.Resolve = func(int32, netip.Addr) {}
 	}
+	if o.Waiting == nil {
+		o.Waiting = func(bool) {}
+	}
 	if o.Behind == nil {
 		o.Behind = func() bool { return true }
 	}
 	if o.Incomplete == nil {
 		o.Incomplete = func() bool { return false }
 	}
-	l := &Loop{conn: c, opts: o, turn: turn{start: time.Now()}}
+	l := &Loop{conn: c, opts: o, turn: turn{start: time.Now()}, hunger: appetite{most: BatchUsual}}
+	l.batch.Most = BatchUsual
 	l.emit = emitter{turn: &l.turn, conn: c, counters: &l.counters}
 	l.wait = waiter{turn: &l.turn, conn: c, counters: &l.counters, opts: &l.opts, emit: &l.emit, report: &l.report}
 	l.report = reporter{turn: &l.turn, clock: midnight, incomplete: o.Incomplete, emit: &l.emit, wait: &l.wait}
@@ -159,12 +168,14 @@ func (l *Loop) once() {
 
 // process takes the batch through step and sends what is to be sent.
 func (l *Loop) process() {
-	l.emit.loaded = l.batch.N >= coalesceFrom
+	l.emit.loaded, l.emit.joined = l.batch.N >= coalesceFrom, 0
 	for i := range l.batch.Frames[:l.batch.N] {
 		l.handle(&l.batch.Frames[i], 0)
 	}
 	l.emit.flush()
 	l.emit.loaded = false
+	l.hunger.learn(l.batch.N, l.emit.joined)
+	l.batch.Most = l.hunger.most
 	l.counters.in.Add(uint64(l.batch.N))
 }
 

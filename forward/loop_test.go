@@ -426,7 +426,7 @@ func TestPiecesOfRelinked(t *testing.T) {
 		}
 		got = append(got, payload...)
 	}
-	if len(sent) <= 2*forward.BatchSize || !bytes.Equal(got, data) {
+	if len(sent) <= 2*forward.BatchUsual || !bytes.Equal(got, data) {
 		t.Errorf("%d pieces, %d of %d bytes, equal: %t", len(sent), len(got), len(data), bytes.Equal(got, data))
 	}
 }
@@ -451,7 +451,7 @@ func TestBypass(t *testing.T) {
 		{"a plain frame", func() { inject(1, "10.65.0.2") }, true},
 		{"a link with a discipline", func() { inject(1, "10.65.1.9") }, false},
 		{"a super-packet", func() { p.Inject(forward.IfPod1, forward.TCPGSO("10.65.0.1", "10.65.0.2", 4000, 1448, wire.IPv4DF)) }, false},
-		{"joined datagrams", func() { inject(forward.BatchSize, "10.65.0.2") }, false},
+		{"joined datagrams", func() { inject(forward.BatchUsual, "10.65.0.2") }, false},
 	} {
 		c.inject()
 		once(t, l)
@@ -464,7 +464,7 @@ func TestBypass(t *testing.T) {
 // TestCountsOfJoined: datagrams that left as one count each, and with the bytes
 // that each has at the network layer, whether they could be sent or not.
 func TestCountsOfJoined(t *testing.T) {
-	const n, payload = forward.BatchSize, 18
+	const n, payload = forward.BatchUsual, 18
 	l, p, _, _ := newLoop(t)
 	for _, fails := range []bool{false, true} {
 		for i := range n {

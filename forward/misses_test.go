@@ -69,7 +69,7 @@ func TestMissesLeaveRoom(t *testing.T) {
 	for range 500 {
 		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
 	}
-	for range 500/forward.BatchSize + 1 {
+	for range 500/forward.BatchUsual + 1 {
 		once(t, l)
 	}
 	before := counts(l, route.Queue)

@@ -24,7 +24,7 @@ func TestScanLeavesRoom(t *testing.T) {
 		for i := range scanned {
 			p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", fmt.Sprintf("10.90.%d.%d", i>>8, i&255), payload))
 		}
-		for range scanned/forward.BatchSize + 1 {
+		for range scanned/forward.BatchUsual + 1 {
 			once(t, l)
 		}
 		held := scanned - int(counts(l, route.DropNeighQueueFull))

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"math/bits"
 	"sync/atomic"
 
 	"proxyarpd/forward/route"
@@ -16,8 +17,19 @@ type Stats struct {
 	PacketsOut uint64 // sent, fragments and ICMP errors counted each
 	BytesOut   uint64 // from the network layer on
 	Returned   uint64 // of PacketsIn, given back to the kernel
+	Super      Super
 	ByVerdict  Counts
 }
+
+// Super counts the super-packets that were made here and sent.
+type Super struct {
+	Packets   uint64
+	Datagrams uint64               // in them
+	Lengths   [SuperClasses]uint64 // packets by datagrams in them: 2 and 3, 4 to 7, ... 64
+}
+
+// SuperClasses is how many classes of lengths there are.
+const SuperClasses = 6
 
 // Counters count packets by how they ended. GSO super-packets count as one.
 // Any goroutine may read them.
@@ -26,6 +38,15 @@ type Counters struct {
 	bytesOut atomic.Uint64
 	returned atomic.Uint64
 	ends     counters
+
+	superDatagrams atomic.Uint64
+	supers         [SuperClasses]atomic.Uint64
+}
+
+// super counts a super-packet of n datagrams.
+func (c *Counters) super(n int) {
+	c.superDatagrams.Add(uint64(n))
+	c.supers[min(bits.Len(uint(n))-2, SuperClasses-1)].Add(1)
 }
 
 // counters has one writer (Loop.Run) and any number of readers.
@@ -40,6 +61,12 @@ func (c *counters) load() (out Counts) {
 
 // Read takes a snapshot.
 func (c *Counters) Read() Stats {
-	return Stats{PacketsIn: c.in.Load(), PacketsOut: c.out.Load(), BytesOut: c.bytesOut.Load(),
+	s := Stats{PacketsIn: c.in.Load(), PacketsOut: c.out.Load(), BytesOut: c.bytesOut.Load(),
 		Returned: c.returned.Load(), ByVerdict: c.ends.load()}
+	s.Super.Datagrams = c.superDatagrams.Load()
+	for i := range c.supers {
+		s.Super.Lengths[i] = c.supers[i].Load()
+		s.Super.Packets += s.Super.Lengths[i]
+	}
+	return s
 }

@@ -158,7 +158,9 @@ func (w *waiter) missesDue(changed bool) bool {
 // await has Publish wake the loop from now on, and now if it has been called
 // since the turn began.
 func (w *waiter) await() {
-	w.pending.Store(true)
+	if !w.pending.Swap(true) {
+		w.opts.Waiting(true)
+	}
 	if w.turn.old() {
 		w.conn.Wake()
 	}
@@ -166,7 +168,7 @@ func (w *waiter) await() {
 
 // settle has Publish wake the loop no more if nothing waits.
 func (w *waiter) settle() {
-	if w.misses.empty() && w.hops.empty() {
-		w.pending.Store(false)
+	if w.misses.empty() && w.hops.empty() && w.pending.Swap(false) {
+		w.opts.Waiting(false)
 	}
 }

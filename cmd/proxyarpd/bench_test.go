@@ -90,7 +90,7 @@ func TestBenchOptions(t *testing.T) {
 		"-o json --from a --to b": func(o bench.Options) bool { return o.Between != nil && o.Between.From == "a" && o.Between.To == "b" },
 	} {
 		c := call(t, append([]string{"bench"}, strings.Fields(line)...)...)
-		if c.code != 0 || c.measured == nil || !want(*c.measured) || !slices.Equal(c.measured.Engines, []string{"af_packet"}) || c.out == "" {
+		if c.code != 0 || c.measured == nil || !want(*c.measured) || !slices.Equal(c.measured.Engines, []string{"af_packet", "ebpf"}) || c.out == "" {
 			t.Errorf("bench %s: exit %d: %s%+v", line, c.code, c.errw, c.measured)
 		}
 	}

@@ -66,7 +66,7 @@ func each(cmd *cobra.Command, do func(*cobra.Command)) {
 // A wrong command line is one line on standard error that names the flag or the word, and what to do. Nothing runs.
 func TestWrongUsage(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                  "no command given: run, status, capture, bench, lab, completion, version, help; see proxyarpd --help",
+		"":                  "no command given: run, status, capture, explain, doctor, bench, lab, completion, version, help; see proxyarpd --help",
 		"nonsense":          `no command "nonsense"; see proxyarpd --help`,
 		"staus":             `no command "staus": did you mean status?`,
 		"staus --wait 3s":   `no command "staus": did you mean status?`,
@@ -95,7 +95,7 @@ func TestWrongUsage(t *testing.T) {
 		"run --punt 10.96.0.0/33":          `run: --punt "10.96.0.0/33": want a prefix such as 10.96.0.0/12; see proxyarpd run --help`,
 		"run --rp-filter strict":           `run: --rp-filter "strict": want a number; see proxyarpd run --help`,
 		"run --gateway fe80::1":            "run: --gateway fe80::1: want an IPv4 address",
-		"run --engine dpdk":                `run: --engine "dpdk": want auto, af_packet or none`,
+		"run --engine dpdk":                `run: --engine "dpdk": want auto, af_packet, ebpf or none`,
 		"run --claim xdp":                  `run: --claim "xdp": want auto, tcx, clsact or none`,
 		"run --workload [":                 `run: --workload "[" is not a glob: want a name, or a pattern such as cali*`,
 		"run --workload=":                  `run: --workload "" is not a glob: want a name, or a pattern such as cali*`,
@@ -108,6 +108,8 @@ func TestWrongUsage(t *testing.T) {
 		"run --mac 01:00:5e:00:00:01":      "run: --mac 01:00:5e:00:00:01: want an address that an interface can have, neither zero nor a group's",
 		"run --rp-filter 3":                "run: --rp-filter 3: want 0, 1 or 2",
 		"run --rp-filter=-1":               "run: --rp-filter -1: want 0, 1 or 2",
+		"run --nice -21":                   "run: --nice -21: want a number from -20, the most CPU time, to 19",
+		"run --nice 20":                    "run: --nice 20: want a number from -20, the most CPU time, to 19",
 		"run --state-dir=":                 "run: --state-dir is empty: name a directory",
 		"run --control=":                   `run: --control "": a socket's path has 1 to 107 bytes`,
 		"run --control " + long(108):       `run: --control "` + long(108) + `": a socket's path has 1 to 107 bytes`,
@@ -228,10 +230,10 @@ func TestHelp(t *testing.T) {
 // The root's help has the commands in groups, run's has the flags in groups.
 func TestHelpGroups(t *testing.T) {
 	for line, want := range map[string]string{
-		"--help":     "\nDaemon\n  run \nLook\n  status \n  capture \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
+		"--help":     "\nDaemon\n  run \nLook\n  status \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
-			"  --bypass-policy \n  --claim \nProgram\n  --control \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
+			"  --bypass-policy \n  --claim \n  --nice \nProgram\n  --control \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
 		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {
 		var short strings.Builder

@@ -43,11 +43,11 @@ func TestComplete(t *testing.T) {
 		want      string // proposals; "lo ..." has more
 		directive string
 	}{
-		{"", "run status capture bench lab completion version help", noFiles},
+		{"", "run status capture explain doctor bench lab completion version help", noFiles},
 		{"sta", "status", noFiles},
 		{"lab ", "up down exec demo", noFiles},
 		{"lab d", "down demo", noFiles},
-		{"help ", "run status capture bench lab completion version help", noFiles},
+		{"help ", "run status capture explain doctor bench lab completion version help", noFiles},
 		{"help lab ", "up down exec demo", noFiles},
 		{"help nonsense ", "", noFiles},
 		{"completion ", "bash zsh fish", noFiles},
@@ -56,7 +56,7 @@ func TestComplete(t *testing.T) {
 		{"run --workload a --w", "--workload", noFiles}, // repeatable
 		{"run --workload ", "cali* lo ...", noFiles},
 		{"run --uplink l", "lo ...", noFiles},
-		{"run --engine ", "auto none af_packet", noFiles},
+		{"run --engine ", "auto none af_packet ebpf", noFiles},
 		{"run --engine=n", "none", noFiles},
 		{"run --rp-filter ", "0 1 2", noFiles},
 		{"run --claim ", "auto tcx clsact none", noFiles},

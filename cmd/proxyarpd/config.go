@@ -52,12 +52,13 @@ func (s *settings) flags() *pflag.FlagSet {
 	fs.BoolVar(&s.KeepMAC, "keep-mac", s.KeepMAC, "leave the MAC of workload interfaces as found")
 	inGroup(fs, "Answers")
 
-	fs.Var(&scalar[string]{&s.Engine, text, "NAME"}, "engine", "auto, af_packet: every packet through userspace, or none: answer ARP only; auto is af_packet")
+	fs.Var(&scalar[string]{&s.Engine, text, "NAME"}, "engine", "auto, af_packet: every packet through userspace, ebpf: userspace decides, plain packets stay in the kernel, or none: answer ARP only; auto is af_packet")
 	fs.BoolVar(&s.Transit, "transit", s.Transit, "also forward between uplinks")
 	fs.Var(&scalar[int]{&s.RPFilter, parseNumber, "0|1|2"}, "rp-filter", "source validation on workload interfaces, as the kernel's rp_filter: 0 off, 1 strict, 2 loose")
 	fs.Var(prefixes(&s.Punt), "punt", "destinations left to the kernel (repeatable)")
 	fs.BoolVar(&s.BypassPolicy, "bypass-policy", s.BypassPolicy, "forward although rules of the host would no longer apply")
 	fs.Var(&scalar[string]{(*string)(&s.Claim), text, "HOW"}, "claim", "how packets are taken from the kernel: auto, tcx, clsact, or none: by forwarding=0 alone")
+	fs.Var(&scalar[int]{&s.Nice, parseNumber, "N"}, "nice", "nice value of the thread that forwards, -20 to 19; below 0 it wants CAP_SYS_NICE")
 	inGroup(fs, "Forwarding")
 
 	fs.StringVar(&s.Control, "control", s.Control, controlUsage)

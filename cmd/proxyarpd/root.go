@@ -67,6 +67,8 @@ var commands = []namedCommand{
 	{"run", newRun},
 	{"status", newStatus},
 	{"capture", newCapture},
+	{"explain", newExplain},
+	{"doctor", newDoctor},
 	{"bench", newBench},
 	{"lab", newLab},
 	{"completion", newCompletion},

@@ -106,9 +106,16 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	for _, l := range s.Left {
 		fmt.Fprintf(out, "%s: %s\n", l.Name, l.Why)
 	}
-	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out, %d bytes out, %d routes\n",
-		s.Forward.PacketsIn, s.Forward.PacketsOut, s.Forward.BytesOut, s.Forward.Routes)
+	carried := ""
+	if s.Forward.Carried > 0 {
+		carried = fmt.Sprintf(" (%d carried)", s.Forward.Carried)
+	}
+	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out%s, %d bytes out, %d routes\n",
+		s.Forward.PacketsIn, s.Forward.PacketsOut, carried, s.Forward.BytesOut, s.Forward.Routes)
 	printStalls(out, &s.Forward)
+	if s.Engine != daemon.EngineNone {
+		fmt.Fprintf(out, "datapath: nice %d%s\n", s.Forward.Nice, joined(&s.Forward.Super))
+	}
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
@@ -137,6 +144,14 @@ func printStalls(out io.Writer, f *daemon.ForwardStatus) {
 
 func seconds(s float64) time.Duration {
 	return (time.Duration(s * float64(time.Second))).Round(time.Millisecond)
+}
+
+// joined tells of super-packets, if there were any.
+func joined(s *daemon.SuperStatus) string {
+	if s.Packets == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d datagrams left as %d super-packets", s.Datagrams, s.Packets)
 }
 
 // neighbourCounts is what became of those who asked, in the kernel's neighbour table.

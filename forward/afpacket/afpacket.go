@@ -156,18 +156,21 @@ func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 		}
 	}
 	late := c.late()
+	s.Gather()
 	if c.looked++; c.waits() {
 		// The relay gets nothing in a stall: what it holds is older.
 		c.receiveRelayed(b, late != 0 && c.cfg.Window.StalledSince() < late)
 	}
 	relayed, copies := b.N, 0
 	var slot pktring.Slot
-	for b.N < len(b.Frames) && copies < copyBuffers && s.Next(&slot) {
+	limit := b.Limit()
+	for b.N < limit && copies < copyBuffers && s.Next(&slot) {
 		f := &b.Frames[b.N]
 		*f = forward.Frame{Buf: slot.Data, Ifindex: slot.Ifindex, PktType: slot.PktType,
 			Ethernet: slot.Hatype == unix.ARPHRD_ETHER, Tagged: slot.Tagged && slot.TCI&pktring.VLANID != 0, Received: slot.Time,
 			Tag: forward.Tag{Tagged: slot.Tagged, TCI: slot.TCI, TPID: slot.TPID}, Late: slot.Time < late}
 		b.N++
+		s.Came(slot.Time)
 		switch {
 		case slot.Copied:
 			n, ok := s.ReadCopy(c.copies[copies])
@@ -190,7 +193,7 @@ func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 // Release implements forward.Conn.
 func (c *Conn) Release(b *forward.Batch) {
 	c.sock.Loaded = b.N >= loadedFrom
-	if b.N == len(b.Frames) {
+	if b.N >= forward.BatchUsual {
 		c.busy(b.N)
 	} else {
 		c.backlog = 0
@@ -206,7 +209,7 @@ func (c *Conn) Release(b *forward.Batch) {
 }
 
 // relayShare is how many frames of a batch may be the relay's.
-const relayShare = forward.BatchSize * 3 / 4
+const relayShare = 48
 
 // lookEvery is after how many batches the relay is looked at in any case: one
 // that was counted before it had come through would wait until the ring is empty.

@@ -29,7 +29,7 @@ func TestOrder(t *testing.T) {
 	var b forward.Batch
 	sent, got := uint32(0), uint32(0)
 	for range 20 {
-		out := make([]forward.Out, 1+random.IntN(3*forward.BatchSize))
+		out := make([]forward.Out, 1+random.IntN(3*forward.BatchUsual))
 		for i := range out {
 			out[i] = forward.Out{Buf: frame(sent, 60), Ifindex: from, Bypass: random.IntN(3) == 0, Err: route.NotSpecified}
 			if random.IntN(8) == 0 {
@@ -201,7 +201,7 @@ func TestPress(t *testing.T) {
 	w := &window{}
 	p := open(t, Config{Window: w, Ring: pktring.Config{Slots: 128}})
 	var b forward.Batch
-	b.N = len(b.Frames)
+	b.N = forward.BatchUsual
 	for range 2 * standingLaps {
 		if w.pressed {
 			t.Fatal("pressed too early")

@@ -19,6 +19,27 @@ type bpfArpbucket struct {
 	Credit uint64
 }
 
+type bpfCarried struct {
+	_        structs.HostLayout
+	Packets  uint64
+	Bytes    uint64
+	Small    uint64
+	Nomem    uint64
+	Answered uint64
+}
+
+type bpfDecided struct {
+	_        structs.HostLayout
+	Decision uint32
+	Ifindex  uint32
+	Dst      uint64
+	Src      uint64
+	Slot     uint32
+	Total    uint16
+	How      uint8
+	Pad      uint8
+}
+
 type bpfFlowkey struct {
 	_     structs.HostLayout
 	Addr  uint32
@@ -27,20 +48,37 @@ type bpfFlowkey struct {
 	Pad   uint8
 }
 
+type bpfHop struct {
+	_       structs.HostLayout
+	Mac     uint64
+	Fresh   uint64
+	Ifindex uint32
+	Way     uint32
+	Mtu     uint32
+	Used    uint32
+}
+
 type bpfLpmkey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
 	Addr      uint32
 }
 
+type bpfNeighkey struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Addr    uint32
+}
+
 type bpfPort struct {
-	_     structs.HostLayout
-	Slot  uint32
-	Flags uint32
-	Quota uint32
-	L2len uint32
-	Alias [2][6]uint8
-	Pad   [4]uint8
+	_      structs.HostLayout
+	Slot   uint32
+	Flags  uint32
+	Quota  uint32
+	L2len  uint32
+	Alias  [2][6]uint8
+	Answer [6]uint8
+	Pad    [2]uint8
 }
 
 type bpfPortstat struct {
@@ -65,34 +103,64 @@ type bpfReader struct {
 	Pad     [7]uint64
 }
 
+type bpfRoot struct {
+	_     structs.HostLayout
+	Hop   uint32
+	Chunk uint32
+}
+
+type bpfWay struct {
+	_       structs.HostLayout
+	Mac     uint64
+	Ifindex uint32
+	Mtu     uint32
+	In      uint32
+	Pad     uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapParpBuckets     = "parp_buckets"
-	bpfMapParpConsumed    = "parp_consumed"
-	bpfMapParpDecision    = "parp_decision"
-	bpfMapParpFlows       = "parp_flows"
-	bpfMapParpHosts       = "parp_hosts"
-	bpfMapParpNets        = "parp_nets"
-	bpfMapParpPorts       = "parp_ports"
-	bpfMapParpReader      = "parp_reader"
-	bpfMapParpStats       = "parp_stats"
-	bpfProgParpArp        = "parp_arp"
-	bpfProgParpClaim      = "parp_claim"
-	bpfProgParpReturn     = "parp_return"
-	bpfProgParpRing       = "parp_ring"
-	bpfProgParpRingBasic  = "parp_ring_basic"
-	bpfProgParpWatch      = "parp_watch"
-	bpfProgParpWatchBasic = "parp_watch_basic"
-	bpfVarArpBurstNs      = "arp_burst_ns"
-	bpfVarArpCostNs       = "arp_cost_ns"
-	bpfVarNets            = "nets"
-	bpfVarPressed         = "pressed"
-	bpfVarRelay           = "relay"
-	bpfVarTranslates      = "translates"
-	bpfVarWatchMark       = "watch_mark"
-	bpfVarWatchSnap       = "watch_snap"
+	bpfMapParpBuckets         = "parp_buckets"
+	bpfMapParpCarried         = "parp_carried"
+	bpfMapParpChunks          = "parp_chunks"
+	bpfMapParpConsumed        = "parp_consumed"
+	bpfMapParpDecision        = "parp_decision"
+	bpfMapParpFlows           = "parp_flows"
+	bpfMapParpHops            = "parp_hops"
+	bpfMapParpHosts           = "parp_hosts"
+	bpfMapParpNeighs          = "parp_neighs"
+	bpfMapParpNets            = "parp_nets"
+	bpfMapParpPorts           = "parp_ports"
+	bpfMapParpReader          = "parp_reader"
+	bpfMapParpRoot            = "parp_root"
+	bpfMapParpStats           = "parp_stats"
+	bpfMapParpUsed            = "parp_used"
+	bpfMapParpWays            = "parp_ways"
+	bpfProgParpArp            = "parp_arp"
+	bpfProgParpCarry          = "parp_carry"
+	bpfProgParpClaim          = "parp_claim"
+	bpfProgParpReturn         = "parp_return"
+	bpfProgParpRing           = "parp_ring"
+	bpfProgParpRingBasic      = "parp_ring_basic"
+	bpfProgParpRingCarry      = "parp_ring_carry"
+	bpfProgParpRingCarryBasic = "parp_ring_carry_basic"
+	bpfProgParpWatch          = "parp_watch"
+	bpfProgParpWatchBasic     = "parp_watch_basic"
+	bpfVarArpBurstNs          = "arp_burst_ns"
+	bpfVarArpCostNs           = "arp_cost_ns"
+	bpfVarCarryFresh          = "carry_fresh"
+	bpfVarCarryOn             = "carry_on"
+	bpfVarCarryWaiting        = "carry_waiting"
+	bpfVarGatewayCount        = "gateway_count"
+	bpfVarGateways            = "gateways"
+	bpfVarNets                = "nets"
+	bpfVarPressed             = "pressed"
+	bpfVarRelay               = "relay"
+	bpfVarTranslates          = "translates"
+	bpfVarWatchMark           = "watch_mark"
+	bpfVarWatchSnap           = "watch_snap"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -137,13 +205,16 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	ParpArp        *ebpf.ProgramSpec `ebpf:"parp_arp"`
-	ParpClaim      *ebpf.ProgramSpec `ebpf:"parp_claim"`
-	ParpReturn     *ebpf.ProgramSpec `ebpf:"parp_return"`
-	ParpRing       *ebpf.ProgramSpec `ebpf:"parp_ring"`
-	ParpRingBasic  *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
-	ParpWatch      *ebpf.ProgramSpec `ebpf:"parp_watch"`
-	ParpWatchBasic *ebpf.ProgramSpec `ebpf:"parp_watch_basic"`
+	ParpArp            *ebpf.ProgramSpec `ebpf:"parp_arp"`
+	ParpCarry          *ebpf.ProgramSpec `ebpf:"parp_carry"`
+	ParpClaim          *ebpf.ProgramSpec `ebpf:"parp_claim"`
+	ParpReturn         *ebpf.ProgramSpec `ebpf:"parp_return"`
+	ParpRing           *ebpf.ProgramSpec `ebpf:"parp_ring"`
+	ParpRingBasic      *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
+	ParpRingCarry      *ebpf.ProgramSpec `ebpf:"parp_ring_carry"`
+	ParpRingCarryBasic *ebpf.ProgramSpec `ebpf:"parp_ring_carry_basic"`
+	ParpWatch          *ebpf.ProgramSpec `ebpf:"parp_watch"`
+	ParpWatchBasic     *ebpf.ProgramSpec `ebpf:"parp_watch_basic"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -151,28 +222,40 @@ type bpfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
 	ParpBuckets  *ebpf.MapSpec `ebpf:"parp_buckets"`
+	ParpCarried  *ebpf.MapSpec `ebpf:"parp_carried"`
+	ParpChunks   *ebpf.MapSpec `ebpf:"parp_chunks"`
 	ParpConsumed *ebpf.MapSpec `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.MapSpec `ebpf:"parp_decision"`
 	ParpFlows    *ebpf.MapSpec `ebpf:"parp_flows"`
+	ParpHops     *ebpf.MapSpec `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
+	ParpNeighs   *ebpf.MapSpec `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
 	ParpReader   *ebpf.MapSpec `ebpf:"parp_reader"`
+	ParpRoot     *ebpf.MapSpec `ebpf:"parp_root"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
+	ParpUsed     *ebpf.MapSpec `ebpf:"parp_used"`
+	ParpWays     *ebpf.MapSpec `ebpf:"parp_ways"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	ArpBurstNs *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
-	ArpCostNs  *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
-	Nets       *ebpf.VariableSpec `ebpf:"nets"`
-	Pressed    *ebpf.VariableSpec `ebpf:"pressed"`
-	Relay      *ebpf.VariableSpec `ebpf:"relay"`
-	Translates *ebpf.VariableSpec `ebpf:"translates"`
-	WatchMark  *ebpf.VariableSpec `ebpf:"watch_mark"`
-	WatchSnap  *ebpf.VariableSpec `ebpf:"watch_snap"`
+	ArpBurstNs   *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
+	ArpCostNs    *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
+	CarryFresh   *ebpf.VariableSpec `ebpf:"carry_fresh"`
+	CarryOn      *ebpf.VariableSpec `ebpf:"carry_on"`
+	CarryWaiting *ebpf.VariableSpec `ebpf:"carry_waiting"`
+	GatewayCount *ebpf.VariableSpec `ebpf:"gateway_count"`
+	Gateways     *ebpf.VariableSpec `ebpf:"gateways"`
+	Nets         *ebpf.VariableSpec `ebpf:"nets"`
+	Pressed      *ebpf.VariableSpec `ebpf:"pressed"`
+	Relay        *ebpf.VariableSpec `ebpf:"relay"`
+	Translates   *ebpf.VariableSpec `ebpf:"translates"`
+	WatchMark    *ebpf.VariableSpec `ebpf:"watch_mark"`
+	WatchSnap    *ebpf.VariableSpec `ebpf:"watch_snap"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -196,27 +279,41 @@ func (o *bpfObjects) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
 	ParpBuckets  *ebpf.Map `ebpf:"parp_buckets"`
+	ParpCarried  *ebpf.Map `ebpf:"parp_carried"`
+	ParpChunks   *ebpf.Map `ebpf:"parp_chunks"`
 	ParpConsumed *ebpf.Map `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.Map `ebpf:"parp_decision"`
 	ParpFlows    *ebpf.Map `ebpf:"parp_flows"`
+	ParpHops     *ebpf.Map `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
+	ParpNeighs   *ebpf.Map `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
 	ParpReader   *ebpf.Map `ebpf:"parp_reader"`
+	ParpRoot     *ebpf.Map `ebpf:"parp_root"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
+	ParpUsed     *ebpf.Map `ebpf:"parp_used"`
+	ParpWays     *ebpf.Map `ebpf:"parp_ways"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.ParpBuckets,
+		m.ParpCarried,
+		m.ParpChunks,
 		m.ParpConsumed,
 		m.ParpDecision,
 		m.ParpFlows,
+		m.ParpHops,
 		m.ParpHosts,
+		m.ParpNeighs,
 		m.ParpNets,
 		m.ParpPorts,
 		m.ParpReader,
+		m.ParpRoot,
 		m.ParpStats,
+		m.ParpUsed,
+		m.ParpWays,
 	)
 }
 
@@ -224,36 +321,47 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	ArpBurstNs *ebpf.Variable `ebpf:"arp_burst_ns"`
-	ArpCostNs  *ebpf.Variable `ebpf:"arp_cost_ns"`
-	Nets       *ebpf.Variable `ebpf:"nets"`
-	Pressed    *ebpf.Variable `ebpf:"pressed"`
-	Relay      *ebpf.Variable `ebpf:"relay"`
-	Translates *ebpf.Variable `ebpf:"translates"`
-	WatchMark  *ebpf.Variable `ebpf:"watch_mark"`
-	WatchSnap  *ebpf.Variable `ebpf:"watch_snap"`
+	ArpBurstNs   *ebpf.Variable `ebpf:"arp_burst_ns"`
+	ArpCostNs    *ebpf.Variable `ebpf:"arp_cost_ns"`
+	CarryFresh   *ebpf.Variable `ebpf:"carry_fresh"`
+	CarryOn      *ebpf.Variable `ebpf:"carry_on"`
+	CarryWaiting *ebpf.Variable `ebpf:"carry_waiting"`
+	GatewayCount *ebpf.Variable `ebpf:"gateway_count"`
+	Gateways     *ebpf.Variable `ebpf:"gateways"`
+	Nets         *ebpf.Variable `ebpf:"nets"`
+	Pressed      *ebpf.Variable `ebpf:"pressed"`
+	Relay        *ebpf.Variable `ebpf:"relay"`
+	Translates   *ebpf.Variable `ebpf:"translates"`
+	WatchMark    *ebpf.Variable `ebpf:"watch_mark"`
+	WatchSnap    *ebpf.Variable `ebpf:"watch_snap"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	ParpArp        *ebpf.Program `ebpf:"parp_arp"`
-	ParpClaim      *ebpf.Program `ebpf:"parp_claim"`
-	ParpReturn     *ebpf.Program `ebpf:"parp_return"`
-	ParpRing       *ebpf.Program `ebpf:"parp_ring"`
-	ParpRingBasic  *ebpf.Program `ebpf:"parp_ring_basic"`
-	ParpWatch      *ebpf.Program `ebpf:"parp_watch"`
-	ParpWatchBasic *ebpf.Program `ebpf:"parp_watch_basic"`
+	ParpArp            *ebpf.Program `ebpf:"parp_arp"`
+	ParpCarry          *ebpf.Program `ebpf:"parp_carry"`
+	ParpClaim          *ebpf.Program `ebpf:"parp_claim"`
+	ParpReturn         *ebpf.Program `ebpf:"parp_return"`
+	ParpRing           *ebpf.Program `ebpf:"parp_ring"`
+	ParpRingBasic      *ebpf.Program `ebpf:"parp_ring_basic"`
+	ParpRingCarry      *ebpf.Program `ebpf:"parp_ring_carry"`
+	ParpRingCarryBasic *ebpf.Program `ebpf:"parp_ring_carry_basic"`
+	ParpWatch          *ebpf.Program `ebpf:"parp_watch"`
+	ParpWatchBasic     *ebpf.Program `ebpf:"parp_watch_basic"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.ParpArp,
+		p.ParpCarry,
 		p.ParpClaim,
 		p.ParpReturn,
 		p.ParpRing,
 		p.ParpRingBasic,
+		p.ParpRingCarry,
+		p.ParpRingCarryBasic,
 		p.ParpWatch,
 		p.ParpWatchBasic,
 	)

@@ -40,6 +40,9 @@ type Port struct {
 	Quota          uint32
 	L2Len          uint32      // 14 with an Ethernet header, else 0
 	Aliases        [2]wire.MAC // destinations besides its own MAC that mean it; zero: none
+	// Answer is what programs that carry answer ARP requests for a gateway with,
+	// as far as they are plain; zero: they answer none. Of other programs it is ignored.
+	Answer wire.MAC
 }
 
 // Flags of struct port, bpf/claim.c.
@@ -118,6 +121,7 @@ type Set struct {
 	rtnl    *netlink.Handle // of clsact, from the first use on
 	gone    Counters        // of interfaces that have left
 	window  *Window
+	carrier *Carrier // nil: nothing is carried
 }
 
 type ported struct {
@@ -151,7 +155,7 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 		have.slot = s.free[len(s.free)-1]
 		have.base = s.window.start(have.slot)
 	}
-	v := bpfPort{Slot: have.slot, Quota: p.Quota, L2len: p.L2Len}
+	v := bpfPort{Slot: have.slot, Quota: p.Quota, L2len: p.L2Len, Answer: p.Answer}
 	if p.Forward {
 		v.Flags |= portForward
 	}
@@ -211,6 +215,9 @@ func (s *Set) deletePort(ifindex int32) (err error, known bool) {
 	left := s.window.take(have.slot)
 	left.Admitted -= have.base
 	s.gone.add(left)
+	if s.carrier != nil {
+		err = errors.Join(err, s.carrier.leave(have.slot))
+	}
 	s.free = append(s.free, have.slot)
 	s.setActive()
 	return err, true

@@ -27,7 +27,15 @@ type Config struct {
 	// Translates says that the kernel may translate flows that it is left (NAT):
 	// who sent into such a flow is remembered, and what answers is left to it, too.
 	Translates bool
+	// Carry loads the programs that forward on their own: see Carrier.
+	Carry bool
+	// Gateways are whom ARP requests ask for that these programs answer; they answer
+	// none if there are more than MaxGateways.
+	Gateways []netip.Addr
 }
+
+// MaxGateways is MAX_GATEWAYS of bpf/carry.h.
+const MaxGateways = 8
 
 // Load loads programs and maps. An error that is ErrNotSupported, by
 // errors.Is, says why this host can't: the kernel, or a missing capability. One
@@ -107,11 +115,13 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
 		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
 		spec.Variables[bpfVarTranslates].Set(translates),
+		setGateways(spec, cfg.Gateways),
 	); err != nil {
 		return nil, fmt.Errorf("eBPF constants: %w", err)
 	}
+	names := choose(spec, cfg.Carry)
 	basic := map[string]*ebpf.ProgramSpec{}
-	for _, name := range []string{bpfProgParpRingBasic, bpfProgParpWatchBasic} {
+	for _, name := range []string{names.ringBasic, bpfProgParpWatchBasic} {
 		basic[name] = spec.Programs[name]
 		delete(spec.Programs, name)
 	}
@@ -127,7 +137,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	if err != nil {
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
 		first := err
-		delete(spec.Programs, bpfProgParpRing)
+		delete(spec.Programs, names.ring)
 		delete(spec.Programs, bpfProgParpWatch)
 		maps.Copy(spec.Programs, basic)
 		if coll, err = ebpf.NewCollection(spec); err != nil {
@@ -139,12 +149,12 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		coll.Close()
 		return nil, err
 	}
-	ring, watch := bpfProgParpRing, bpfProgParpWatch
+	ring, watch := names.ring, bpfProgParpWatch
 	if !sees {
-		ring, watch = bpfProgParpRingBasic, bpfProgParpWatchBasic
+		ring, watch = names.ringBasic, bpfProgParpWatchBasic
 	}
 	s.ring, s.watch, s.arp = coll.DetachProgram(ring), coll.DetachProgram(watch), coll.DetachProgram(bpfProgParpArp)
-	s.claim, s.back = coll.DetachProgram(bpfProgParpClaim), coll.DetachProgram(bpfProgParpReturn)
+	s.claim, s.back = coll.DetachProgram(names.claim), coll.DetachProgram(bpfProgParpReturn)
 	coll.Close()
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
@@ -152,8 +162,43 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	if s.window, err = newWindow(s.objs.ParpStats.FD(), s.objs.ParpConsumed.FD(), s.objs.ParpReader.FD()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if cfg.Carry {
+		if s.carrier, err = newCarrier(s); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
 	return s, nil
+}
+
+func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
+	var list [MaxGateways]uint32
+	if len(all) > len(list) {
+		return nil
+	}
+	for i, a := range all {
+		list[i] = nativeAddr(a)
+	}
+	return errors.Join(spec.Variables[bpfVarGateways].Set(list), spec.Variables[bpfVarGatewayCount].Set(uint32(len(all))))
+}
+
+// chosen are the names of the programs of which there are two kinds.
+type chosen struct{ ring, ringBasic, claim string }
+
+// choose takes those programs out of spec that are not wanted, and their maps.
+func choose(spec *ebpf.CollectionSpec, carry bool) chosen {
+	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpClaim}
+	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpCarry}
+	want, other := plain, carrying
+	if carry {
+		want, other = carrying, plain
+	} else {
+		placeholders(spec)
+	}
+	for _, name := range []string{other.ring, other.ringBasic, other.claim} {
+		delete(spec.Programs, name)
+	}
+	return want
 }
 
 // newCollection loads what needs the kernel's types.
@@ -226,7 +271,7 @@ func (s *Set) Close() error {
 	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())
 	}
-	return errors.Join(append(errs, s.objs.Close(), s.window.close())...)
+	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.window.close())...)
 }
 
 // nativeAddr gives the four bytes of an address as they lie in memory.

@@ -102,7 +102,7 @@ func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 		c.cond.Wait()
 	}
 	c.woken = false
-	b.N = copy(b.Frames[:], c.in)
+	b.N = copy(b.Frames[:b.Limit()], c.in)
 	c.in = c.in[b.N:]
 	return nil
 }

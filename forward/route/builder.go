@@ -23,9 +23,10 @@ type Builder struct {
 
 	usedChanged bool // interfaces came to used, or went
 
-	classes    classSet
-	touched    []touched // since classes were brought up to date
-	touchedAll bool
+	classes      classSet
+	touched      []touched          // since classes were brought up to date
+	touchedLinks map[int32]struct{} // so were all routes over these
+	touchedAll   bool
 
 	linksDirty, rulesDirty bool
 	table                  *Table
@@ -65,7 +66,8 @@ type Policy struct {
 
 // NewBuilder starts with nothing but the kernel's three default rules.
 func NewBuilder(p Policy) *Builder {
-	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{}, used: map[int32]int{}, groups: map[int32]uint32{}, host: DefaultHostConf}
+	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{},
+		used: map[int32]int{}, groups: map[int32]uint32{}, host: DefaultHostConf, touchedLinks: map[int32]struct{}{}}
 	b.SetRules([]Rule{
 		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1},
 		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1},
@@ -106,13 +108,23 @@ var everything = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 // touchLink says that routes over an interface lead elsewhere now.
 func (b *Builder) touchLink(ifindex int32) {
-	if b.used[ifindex] == 0 {
-		return // as of most: it is older than its routes
+	if b.used[ifindex] > 0 && !b.touchedAll { // most are older than their routes
+		b.touchedLinks[ifindex] = struct{}{}
 	}
+}
+
+// touchRoutes touches the routes over all touched links, by one walk: a thousand
+// interfaces may have come at once. A route that has come or gone since then is
+// touched already.
+func (b *Builder) touchRoutes() {
+	if len(b.touchedLinks) == 0 {
+		return
+	}
+	leads := func(nh Nexthop) bool { _, ok := b.touchedLinks[nh.Ifindex]; return ok }
 	for number, s := range b.fibs {
 		s.fib.within(everything, func(p netip.Prefix, r *Route) {
 			for ; r != nil; r = r.next {
-				if slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Ifindex == ifindex }) {
+				if slices.ContainsFunc(r.Nexthops, leads) {
 					b.touch(number, p)
 					return
 				}
@@ -120,6 +132,7 @@ func (b *Builder) touchLink(ifindex int32) {
 		})
 		b.touch(number, everything)
 	}
+	clear(b.touchedLinks)
 }
 
 // touch says that the routes to a prefix are others now. A list that is nearly
@@ -139,7 +152,11 @@ func (b *Builder) touch(table uint32, p netip.Prefix) {
 // forgotten. A consumer that has all of it looks a destination up by the longest
 // prefix; what has none is ToElsewhere.
 func (b *Builder) UpdateClasses(set func(netip.Prefix, Class)) {
-	if b.table == nil || b.classes.have != nil && len(b.touched) == 0 && !b.touchedAll {
+	if b.table == nil {
+		return
+	}
+	b.touchRoutes()
+	if b.classes.have != nil && len(b.touched) == 0 && !b.touchedAll {
 		return
 	}
 	b.classes.update(b.table, b.touched, b.touchedAll, set)

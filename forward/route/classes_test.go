@@ -113,7 +113,7 @@ func TestOwnerByDestination(t *testing.T) {
 				continue
 			}
 			owner := table.Owner(ip, in)
-			byClass := table.OwnerOf(table.Class(dst), in)
+			byClass := table.OwnerOf(dst, in)
 			counts[owner]++
 			switch {
 			case owner == byClass:

@@ -134,42 +134,84 @@ func (d *dissection) into(next int) int {
 	return next
 }
 
-// gre is __skb_flow_dissect_gre for version 0 (RFC 2784, RFC 2890).
+// gre is __skb_flow_dissect_gre, for version 0 (RFC 2784, RFC 2890) and for
+// PPTP's version 1 (RFC 2637). A header that ends too early is none.
 func (d *dissection) gre() int {
 	const (
-		checksum, routing, key, sequence, version                = 0x8000, 0x4000, 0x2000, 0x1000, 7
-		typeIPv6, typeBridged                     wire.EtherType = 0x86dd, 0x6558
+		checksum, routing, key, sequence, ack, version                = 0x8000, 0x4000, 0x2000, 0x1000, 0x80, 7
+		typePPP, typeBridged                           wire.EtherType = 0x880b, 0x6558
+		pppLen, pppIPv4, pppIPv6                                      = 4, 0x21, 0x57
 	)
 	if len(d.rest) < 4 {
 		return headerNone
 	}
 	flags, proto, n := binary.BigEndian.Uint16(d.rest), wire.EtherType(binary.BigEndian.Uint16(d.rest[2:])), 4
-	if flags&(routing|version) != 0 {
+	if flags&routing != 0 || flags&version > 1 || flags&version == 1 && (proto != typePPP || flags&key == 0) {
 		return headerNone
 	}
-	for _, f := range [...]uint16{checksum, key, sequence} {
-		if flags&f != 0 {
-			n += 4
+	if flags&checksum != 0 {
+		n += 4
+	}
+	if flags&key != 0 {
+		if n += 4; len(d.rest) < n {
+			return headerNone
 		}
 	}
-	if proto == typeBridged {
+	if flags&sequence != 0 {
+		n += 4
+	}
+	switch {
+	case flags&version == 1:
+		if flags&ack != 0 {
+			n += 4
+		}
+		if len(d.rest) < n+pppLen {
+			return headerNone
+		}
+		switch binary.BigEndian.Uint16(d.rest[n+2:]) {
+		case pppIPv4:
+			proto = wire.EtherTypeIPv4
+		case pppIPv6:
+			proto = wire.EtherTypeIPv6
+		}
+		n += pppLen
+	case proto == typeBridged:
 		if len(d.rest) < n+wire.EthernetLen {
 			return headerNone
 		}
 		proto = wire.Ethernet(d.rest[n:]).Type()
 		n += wire.EthernetLen
 	}
-	next := headerNone
-	switch proto {
-	case wire.EtherTypeIPv4:
-		next = headerIPv4
-	case typeIPv6:
-		next = headerIPv6
+	if d.into(headerUpper) == headerNone {
+		return headerNone
 	}
-	if next = d.into(next); next != headerNone {
-		d.skip(n)
+	d.skip(n)
+	return d.byType(proto)
+}
+
+// byType says what header an EtherType announces. Tags of VLANs are passed over.
+func (d *dissection) byType(proto wire.EtherType) int {
+	const (
+		typeServiceVLAN wire.EtherType = 0x88a8
+		vlanLen                        = 4
+	)
+	for range maxHeaders {
+		switch proto {
+		case wire.EtherTypeIPv4:
+			return headerIPv4
+		case wire.EtherTypeIPv6:
+			return headerIPv6
+		case wire.EtherTypeVLAN, typeServiceVLAN:
+			if len(d.rest) < vlanLen {
+				return headerNone
+			}
+			proto = wire.EtherType(binary.BigEndian.Uint16(d.rest[2:]))
+			d.skip(vlanLen)
+		default:
+			return headerNone
+		}
 	}
-	return next
+	return headerNone
 }
 
 // portsOf is skb_flow_get_ports: of protocols that have ports, or something of

@@ -22,6 +22,8 @@ const (
 	LinkReceiveOnly                          // packets can't be sent there from a packet socket
 	LinkLeft                                 // is left to the kernel: its packets, and those that lead there
 	LinkNoOffload                            // takes whole checksums and no super-packets
+	LinkUnsettled                            // has not got its queueing discipline yet: what is sent the ordinary way may be lost
+	LinkPeer                                 // is a workload's veth, whose other end is in another namespace and takes what devices are left to do
 )
 
 // Link is an interface as the datapath sees it. It is immutable.
@@ -101,6 +103,23 @@ type Neighbour struct {
 	Fixed bool
 
 	touched atomic.Int64 // when the kernel was last told of its use, ns
+}
+
+// State is that of an entry in the words of ip-neighbour(8), as far as the
+// datapath tells them apart: REACHABLE stands for DELAY and PROBE too, PERMANENT
+// for NOARP and what others have learned.
+func (n *Neighbour) State() string {
+	switch {
+	case n.Fixed:
+		return "PERMANENT"
+	case n.Failed:
+		return "FAILED"
+	case n.Stale:
+		return "STALE"
+	case n.Valid:
+		return "REACHABLE"
+	}
+	return "INCOMPLETE"
 }
 
 // Neighbour gives what is known of addr on a link, or nil.

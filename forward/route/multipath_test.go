@@ -53,6 +53,10 @@ func TestFlowHash(t *testing.T) {
 	quote := wrap(wire.ProtoICMP, append([]byte{wire.ICMPTimeExceeded, 0, 0, 0, 0, 0, 0, 0}, a...))
 	inA, inB := wrap(4, a), wrap(4, b)
 	inOther := wrap(47, append([]byte{0, 0, 8, 0}, other...))
+	pptp := func(inner wire.IPv4) wire.IPv4 {
+		return wrap(47, append([]byte{0x20, 0x81, 0x88, 0x0b, 0, 9, 0, 9, 0, 0, 0, 1, 0xff, 3, 0, 0x21}, inner...))
+	}
+	tagged := append(make([]byte, 12), 0x81, 0, 0, 7, 8, 0)
 	const allFields = 1<<12 - 1
 	for _, c := range []struct {
 		name   string
@@ -70,6 +74,10 @@ func TestFlowHash(t *testing.T) {
 		{"inner packets don't", 1, 0, inA, inB, true},
 		{"inner addresses count", 2, 0, inA, inOther, false},
 		{"inner ports don't", 2, 0, inA, inB, true},
+		{"in PPTP's GRE too", 2, 0, pptp(a), pptp(other), false},
+		{"behind a VLAN's tag too", 2, 0, wrap(47, append(append([]byte{0, 0, 0x65, 0x58}, tagged...), a...)), a, true},
+		{"a GRE header that ends in its key", 3, 1 << 11, wrap(47, []byte{0x20, 0, 8, 0}), wrap(47, []byte{0x20, 0, 8, 0, 1, 2}), true},
+		{"and is none", 3, allFields, wrap(47, []byte{0x20, 0, 8, 0}), wrap(47, []byte{0x22, 0, 8, 0}), true},
 		{"as the inner packet alone", 2, 0, inA, a, true},
 		{"an unknown policy is the first", 9, 0, a, b, true},
 		{"nothing counts", 3, 0, a, other, true},

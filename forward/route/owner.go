@@ -133,6 +133,12 @@ func (t *Table) Owner(packet []byte, in *Link) Verdict {
 	return t.policy.owner(nh.class(t.Link(nh.Ifindex)), in)
 }
 
+// OwnerOf says whose all packets are that come in by a link for a destination, as
+// the ring's filter knows it: NotSpecified, or the verdict with which they are left
+// to the kernel. Where several ways lead to the destination it may be the kernel's
+// although Owner says of some of its packets that they are ours.
+func (t *Table) OwnerOf(dst netip.Addr, in *Link) Verdict { return t.policy.owner(t.Class(dst), in) }
+
 // certainty is what can be said of a condition when only the destination of a
 // packet is known.
 type certainty uint8

@@ -1,6 +1,9 @@
 package route
 
-import "net/netip"
+import (
+	"net/netip"
+	"strconv"
+)
 
 // Type is the kind of a route (include/uapi/linux/rtnetlink.h, RTN_*).
 type Type uint8
@@ -17,6 +20,17 @@ const (
 	TypeProhibit    Type = 8
 	TypeThrow       Type = 9
 )
+
+var typeNames = [...]string{TypeUnicast: "unicast", TypeLocal: "local", TypeBroadcast: "broadcast", TypeAnycast: "anycast",
+	TypeMulticast: "multicast", TypeBlackhole: "blackhole", TypeUnreachable: "unreachable", TypeProhibit: "prohibit", TypeThrow: "throw"}
+
+// String is the word of ip-route(8).
+func (t Type) String() string {
+	if int(t) < len(typeNames) && typeNames[t] != "" {
+		return typeNames[t]
+	}
+	return strconv.Itoa(int(t))
+}
 
 // Nexthop is one way on.
 type Nexthop struct {

@@ -3,6 +3,7 @@ package route
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 )
 
 // RuleAction is what a policy rule does (include/uapi/linux/fib_rules.h, FR_ACT_*).
@@ -17,6 +18,25 @@ const (
 	RuleUnreachable RuleAction = 7
 	RuleProhibit    RuleAction = 8
 )
+
+// String is the word of ip-rule(8).
+func (a RuleAction) String() string {
+	switch a {
+	case RuleToTable:
+		return "lookup"
+	case RuleGoto:
+		return "goto"
+	case RuleNop:
+		return "nop"
+	case RuleBlackhole:
+		return "blackhole"
+	case RuleUnreachable:
+		return "unreachable"
+	case RuleProhibit:
+		return "prohibit"
+	}
+	return strconv.Itoa(int(a))
+}
 
 // Rule is a policy rule as `ip rule` shows it. Packets have fwmark 0 here.
 type Rule struct {

@@ -1,5 +1,7 @@
 package route
 
+import "net/netip"
+
 // Table is all that a forwarding decision needs. It is immutable but for the
 // time stamps in its neighbours; readers load it once a batch.
 type Table struct {
@@ -19,6 +21,19 @@ type Table struct {
 
 // Link gives the interface with that index, or nil.
 func (t *Table) Link(ifindex int32) *Link { return t.links.get(ifindex) }
+
+// HostOver is the lowest address that has a unicast route of its own over an
+// interface in the main table, as a workload's has; invalid if there is none. It
+// walks the table.
+func (t *Table) HostOver(ifindex int32) (host netip.Addr) {
+	t.main.within(everything, func(p netip.Prefix, r *Route) {
+		if p.IsSingleIP() && r.Type == TypeUnicast && len(r.Nexthops) == 1 && r.Nexthops[0].Ifindex == ifindex &&
+			(!host.IsValid() || p.Addr().Less(host)) {
+			host = p.Addr()
+		}
+	})
+	return host
+}
 
 // Host gives the host's settings, which are immutable.
 func (t *Table) Host() *HostConf { return &t.host }

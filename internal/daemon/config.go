@@ -40,12 +40,14 @@ type Config struct {
 	BypassPolicy bool
 	Claim        claim.Mode // how the tc program is attached
 	StateDir     string     // where the records of changed MACs and the lock are
+	Nice         int        // of the threads that forward (setpriority(2))
 }
 
 // Defaults of `run`.
 const (
 	DefaultControl  = "/run/proxyarpd.sock"
 	DefaultStateDir = instance.DefaultDir
+	DefaultNice     = -20
 )
 
 // Default is the configuration without flags.
@@ -60,6 +62,7 @@ func Default() Config {
 		Control:   DefaultControl,
 		Claim:     claim.Auto,
 		StateDir:  DefaultStateDir,
+		Nice:      DefaultNice,
 	}
 }
 
@@ -85,6 +88,9 @@ func (c *Config) Validate() error {
 	default:
 		return badConfig("claim", "%q: want auto, tcx, clsact or none", c.Claim)
 	}
+	if c.Engine == EngineEBPF && c.Claim == claim.None {
+		return badConfig("claim", "none: --engine ebpf forwards by its tc program; use --engine af_packet")
+	}
 	if err := c.validateInterfaces(); err != nil {
 		return err
 	}
@@ -104,6 +110,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MAC.IsZero() || c.MAC.IsMulticast() {
 		return badConfig("mac", "%s: want an address that an interface can have, neither zero nor a group's", c.MAC)
+	}
+	if c.Nice < -20 || c.Nice > 19 {
+		return badConfig("nice", "%d: want a number from -20, the most CPU time, to 19", c.Nice)
 	}
 	if c.StateDir == "" {
 		return badConfig("state-dir", "is empty: name a directory")

@@ -36,6 +36,8 @@ func TestValidate(t *testing.T) {
 		{"host bits", func(c *Config) { c.Proxy = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")} }, "host bits"},
 		{"group MAC", func(c *Config) { c.MAC = wire.Broadcast }, "--mac"},
 		{"rp-filter", func(c *Config) { c.RPFilter = 3 }, "--rp-filter"},
+		{"too nice", func(c *Config) { c.Nice = 20 }, "--nice"},
+		{"not nice enough", func(c *Config) { c.Nice = -21 }, "--nice"},
 		{"control", func(c *Config) { c.Control = strings.Repeat("x", 108) }, "--control"},
 	}
 	for _, tt := range tests {

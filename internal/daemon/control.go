@@ -19,6 +19,7 @@ func (d *Daemon) listen() (*control.Server, error) {
 	s, err := control.Listen(control.Config{Path: d.cfg.Control, Log: d.log, Operations: map[string]control.Handler{
 		"status":  d.answerStatus,
 		"capture": d.serveCapture,
+		"explain": d.answerExplain,
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w: --control names another one", d.cfg.Control, err)

@@ -155,10 +155,12 @@ func (d *Daemon) requesters() []**netstate.Requester {
 
 func (d *Daemon) loadPrograms() error {
 	programs, why, err := engine.LoadPrograms(claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
-		Translates: d.cfg.forwards() && (len(d.cfg.Punt) > 0 || d.cfg.BypassPolicy)}, d.cfg.Claim)
+		Translates: d.cfg.forwards() && (len(d.cfg.Punt) > 0 || d.cfg.BypassPolicy), Carry: d.cfg.Engine == EngineEBPF, Gateways: d.cfg.Gateways}, d.cfg.Claim)
 	switch {
 	case err != nil:
 		return err
+	case why != nil && d.cfg.Engine == EngineEBPF:
+		return fmt.Errorf("--engine ebpf: %w (--engine af_packet needs no eBPF)", why)
 	case why != nil:
 		d.log.Warn("no eBPF: the kernel's forwarding setting decides who forwards, and a flood of one interface delays the others", "err", why)
 	case !programs.Set().SeesGSOType():

@@ -4,6 +4,7 @@ import (
 	"proxyarpd/forward"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/engine/afpacket"
+	"proxyarpd/internal/engine/ebpf"
 	"proxyarpd/internal/engine/none"
 )
 
@@ -11,11 +12,12 @@ import (
 const (
 	EngineAuto     = "auto"
 	EngineAFPacket = "af_packet"
+	EngineEBPF     = "ebpf"
 	EngineNone     = "none"
 )
 
 // Forwarders lists the engines that forward: what --engine takes besides auto and none, and bench compares.
-func Forwarders() []string { return []string{EngineAFPacket} }
+func Forwarders() []string { return []string{EngineAFPacket, EngineEBPF} }
 
 // forwards reports whether the engine that is configured moves packets.
 func (c *Config) forwards() bool { return c.Engine != EngineNone }
@@ -25,7 +27,16 @@ func (d *Daemon) openEngine() (engine.Engine, error) {
 	if !d.cfg.forwards() {
 		return none.Open(d.programs), nil
 	}
-	e, err := afpacket.Open(d.programs, forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, d.log)
+	c := afpacket.Config{
+		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, Nice: d.cfg.Nice}
+	if d.cfg.Engine == EngineEBPF {
+		e, err := ebpf.Open(d.programs, c, d.log)
+		if err != nil {
+			return nil, err
+		}
+		return e, nil
+	}
+	e, err := afpacket.Open(d.programs, c, d.log)
 	if err != nil {
 		return nil, err // and no interface that holds a nil pointer
 	}

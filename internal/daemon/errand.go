@@ -242,7 +242,7 @@ type readInterface struct {
 // settingsRead has what was read where the errand has what was known.
 type settingsRead struct{ readErrand }
 
-func (e readErrand) do(*hands) outcome {
+func (e readErrand) do(h *hands) outcome {
 	if e.host {
 		e.knownHost = readHostConf(e.knownHost)
 	}
@@ -252,6 +252,7 @@ func (e readErrand) do(*hands) outcome {
 	for i := range e.ifs {
 		r := &e.ifs[i]
 		r.known, r.err = readIfConf(r.name, r.known)
+		r.known.offloads = h.cfg.Engine == EngineEBPF && offloads(r.name)
 	}
 	return settingsRead{e}
 }

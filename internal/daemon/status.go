@@ -5,9 +5,11 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"proxyarpd/arpd"
+	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
@@ -58,6 +60,7 @@ type Interface struct {
 	Unlearned   uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
 	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
 	Received    uint64            `json:"received"`        // frames given to the ring
+	Carried     uint64            `json:"carried"`         // frames sent on by the programs of --engine ebpf
 	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
 	Local       uint64            `json:"local"`           // left to the kernel: for the host
 	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
@@ -75,6 +78,7 @@ type Left struct {
 type ARPStatus struct {
 	Verdicts map[string]uint64 `json:"verdicts"`
 	Unrouted uint64            `json:"unrouted"` // as Interface.ARPUnrouted
+	Carried  uint64            `json:"carried"`  // requests that the program of --engine ebpf answered
 }
 
 // ForwardStatus counts packets of the datapath.
@@ -85,7 +89,10 @@ type ForwardStatus struct {
 	Verdicts   map[string]uint64 `json:"verdicts"` // forward, queue, originate, local, punt, ignores
 	Drops      map[string]uint64 `json:"drops"`    // by reason
 	Routes     int               `json:"routes"`
+	Carried    uint64            `json:"carried"` // of packets_out, sent on in the kernel by --engine ebpf
 	Rebuilt    uint64            `json:"rings_rebuilt"`
+	Nice       int               `json:"nice"` // nice value of the thread that forwards
+	Super      SuperStatus       `json:"super_packets"`
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
 	Stalls     StallStatus       `json:"stalls"`
@@ -99,6 +106,23 @@ type StallStatus struct {
 	Now   bool    `json:"now"`           // the kernel has it
 	Ago   float64 `json:"ago_seconds"`   // since the last began; 0: there was none
 	Lasts float64 `json:"lasts_seconds"` // for how long it had it then, by now
+}
+
+// SuperStatus counts super-packets that were made of datagrams of one flow.
+type SuperStatus struct {
+	Packets   uint64            `json:"packets"`
+	Datagrams uint64            `json:"datagrams"` // in them; each also counts in packets_out
+	Lengths   map[string]uint64 `json:"lengths"`   // packets by how many datagrams: "2", "4", "8", ... is the least of each class
+}
+
+func superStatus(s forward.Super) SuperStatus {
+	st := SuperStatus{Packets: s.Packets, Datagrams: s.Datagrams, Lengths: map[string]uint64{}}
+	for class, n := range s.Lengths {
+		if n > 0 {
+			st.Lengths[strconv.Itoa(2<<class)] = n
+		}
+	}
+	return st
 }
 
 // KernelStatus is how well the kernel's state is followed.
@@ -119,11 +143,13 @@ type KernelStatus struct {
 // status takes a snapshot, false if ctx has ended before.
 func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	arp := d.arp.Stats()
+	carried := d.eng.Stats().ARPAnswered
+	arp.ByVerdict[arpd.Answered] += carried
 	s := &Status{
 		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine,
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
-		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted},
+		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted, Carried: carried},
 	}
 	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp) }) {
 		return nil, false
@@ -176,12 +202,15 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		i.Error = printable.UTF8(p.why.Error())
 	}
 	if p.policy != nil {
+		n := o.eng.Carried(int32(l.Index)).Answered
+		a.Requests, a.Replies, a.ByVerdict[arpd.Answered] = a.Requests+n, a.Replies+n, a.ByVerdict[arpd.Answered]+n
 		i.Answers = p.policy.Answer.String()
 		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
 		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
 	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))
+		i.Carried = o.eng.Carried(int32(l.Index)).Packets
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
 		for owner, verdict := range engine.PuntedTo {
 			if n := c.Left[owner]; n > 0 {
@@ -232,8 +261,8 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 	if t := d.proxy.table.Load(); t != nil {
 		_, f.Routes = t.Size()
 	}
-	f.Rebuilt, f.Returned = s.Rebuilt, s.Returned
 	f.Stalls = stallStatus(d.eng.Stalls(), time.Now())
+	f.Rebuilt, f.Returned, f.Nice, f.Super, f.Carried = s.Rebuilt, s.Returned, s.Nice, superStatus(s.Super), s.Carried
 	for v := range route.NumVerdicts {
 		switch n := s.ByVerdict[v]; {
 		case n == 0:

@@ -87,6 +87,8 @@ type neighConf struct {
 type ifConf struct {
 	dev   devConf
 	neigh neighConf
+	// offloads: it takes what a workload leaves to devices. Asked for --engine ebpf.
+	offloads bool
 }
 
 // kernelConf is taken for what has not been read, or is not to be read: what a
@@ -125,7 +127,7 @@ func readNeighConf(name string, known neighConf) (neighConf, error) {
 func readIfConf(name string, known ifConf) (ifConf, error) {
 	dev, err := readDevConf(name, known.dev)
 	neigh, neighErr := readNeighConf(name, known.neigh)
-	return ifConf{dev, neigh}, cmp.Or(err, neighErr)
+	return ifConf{dev: dev, neigh: neigh}, cmp.Or(err, neighErr)
 }
 
 // linkConf combines the settings of an interface with those of "all" as the

@@ -92,6 +92,9 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 
 	w.filter = s.filter(l, p, aliases)
 	w.link = s.link(l, p, f, aliases)
+	if workload && settled(l) {
+		w.filter.Answer = w.answer // else replies pass by the queue
+	}
 	if workload {
 		w.policy = &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Answer: w.answer, Settled: settled(l),
 			Gateways: s.cfg.Gateways, Proxy: s.cfg.Proxy}
@@ -175,6 +178,9 @@ func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) 
 		{route.LinkLeft, p.left != nil},
 		{route.LinkReceiveOnly, l.Multipoint},
 		{route.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
+		{route.LinkUnsettled, !settled(l)},
+		// Its own end would do what offloads leave to it; the other one gets it undone.
+		{route.LinkPeer, l.Kind == "veth" && l.ParentForeign && p.role == roleWorkload && p.conf.offloads},
 	} {
 		if f.on {
 			d.Flags |= f.flag

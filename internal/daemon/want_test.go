@@ -68,7 +68,7 @@ func TestWants(t *testing.T) {
 		"egress rules":           {func(g *given) { g.f.egress = true }, but(pods, func(w *wanted) { w.flags &^= route.LinkBypass })},
 		"programs can't be seen": {func(g *given) { g.s.unseen = true }, but(pods, func(w *wanted) { w.flags &^= route.LinkBypass })},
 		"a shaped one":           {func(g *given) { g.l.Qdisc = "tbf" }, but(pods, func(w *wanted) { w.flags &^= route.LinkBypass })},
-		"noop, just up":          {func(g *given) { g.l.Qdisc = "noop" }, pods},
+		"noop, just up":          {func(g *given) { g.l.Qdisc = "noop" }, but(pods, func(w *wanted) { w.flags |= route.LinkUnsettled })},
 		"no carrier":             {func(g *given) { g.l.Flags &^= unix.IFF_LOWER_UP }, but(pods, func(w *wanted) { w.flags &^= route.LinkUp })},
 		"without ARP":            {func(g *given) { g.l.Flags |= unix.IFF_NOARP }, but(pods, func(w *wanted) { w.flags |= route.LinkNoARP })},
 		"engine none":            {func(g *given) { g.s.forwards = false }, but(pods, func(w *wanted) { w.take, w.jobs = false, []job{jobMAC, jobRead, jobClaim} })},
@@ -108,7 +108,7 @@ func TestWantsFilter(t *testing.T) {
 	l := pod(7)
 	l.Forwards, l.MAC = true, cfg.MAC
 	for role, want := range map[role]engine.Port{
-		roleWorkload: {Ifindex: 7, Workload: true, Anywhere: true, KernelForwards: true, Quota: workloadQuota, L2Len: 14},
+		roleWorkload: {Ifindex: 7, Workload: true, Anywhere: true, KernelForwards: true, Quota: workloadQuota, L2Len: 14, Answer: cfg.MAC},
 		roleUplink:   {Ifindex: 7, KernelForwards: true, Quota: uplinkQuota, L2Len: 14},
 	} {
 		if got := s.wants(l, &port{role: role}, &facts{}).filter; got != want {

@@ -76,6 +76,9 @@ type Ports interface {
 	// Stalls say when the kernel had what is ours because nobody read the ring.
 	// For any goroutine.
 	Stalls() claim.Stalls
+	// Carried are what its programs did on their own, of one interface. For any
+	// goroutine.
+	Carried(ifindex int32) claim.Carried
 	// AttachWatch makes a socket show what is left to the kernel; see
 	// [claim.Set.AttachWatch]. The error is [claim.ErrNotSupported] without eBPF.
 	AttachWatch(fd int, mark uint32, snap int) error
@@ -97,4 +100,8 @@ type Device struct {
 type Stats struct {
 	forward.Stats
 	Rebuilt uint64 // rings that had to be replaced
+	Nice    int    // nice value of the thread that forwards
+	Carried uint64 // of PacketsOut, packets that never came to userspace
+	// ARPAnswered are requests that the programs answered.
+	ARPAnswered uint64
 }

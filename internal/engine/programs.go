@@ -122,6 +122,14 @@ func (p *Programs) Stalls() claim.Stalls {
 	return p.set.Window().Stalls()
 }
 
+// Carried implements [Ports].
+func (p *Programs) Carried(ifindex int32) claim.Carried {
+	if p.set == nil {
+		return claim.Carried{}
+	}
+	return p.set.Carried(ifindex)
+}
+
 // SetClass implements [Engine] for those whose filter decides.
 func (p *Programs) SetClass(prefix netip.Prefix, c route.Class) error {
 	if p.set == nil {

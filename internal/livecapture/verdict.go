@@ -89,24 +89,7 @@ func (e *event) describeForward(v *capture.Verdict, verdict route.Verdict, frame
 	}
 	v.TTL = strconv.Itoa(int(ip.TTL())) + ">" + strconv.Itoa(int(ip.TTL())-1)
 	if n := k.Neighbour; n != nil {
-		v.Neighbour = neighbourState(n)
+		v.Neighbour = n.State()
 		v.Src, v.Dst = k.To.MAC.String(), n.MAC.String()
 	}
-}
-
-// neighbourState is a neighbour's state in the words of ip-neighbour(8), as far
-// as the datapath tells them apart: REACHABLE stands for DELAY and PROBE too,
-// PERMANENT for NOARP and what others have learned.
-func neighbourState(n *route.Neighbour) string {
-	switch {
-	case n.Fixed:
-		return "PERMANENT"
-	case n.Failed:
-		return "FAILED"
-	case n.Stale:
-		return "STALE"
-	case n.Valid:
-		return "REACHABLE"
-	}
-	return "INCOMPLETE"
 }

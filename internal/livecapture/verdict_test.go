@@ -95,13 +95,3 @@ func looking(k forward.Look, edit func(*forward.Look)) forward.Look {
 	edit(&k)
 	return k
 }
-
-func TestNeighbourState(t *testing.T) {
-	for want, n := range map[string]*route.Neighbour{
-		"PERMANENT": {Fixed: true, Valid: true}, "FAILED": {Failed: true}, "STALE": {Stale: true, Valid: true}, "REACHABLE": {Valid: true}, "INCOMPLETE": {},
-	} {
-		if got := neighbourState(n); got != want {
-			t.Errorf("%s is %s", want, got)
-		}
-	}
-}

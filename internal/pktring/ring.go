@@ -110,6 +110,16 @@ func (r *Ring) Ready() bool {
 // Borrowed is the number of slots taken by Next and not yet released.
 func (r *Ring) Borrowed() int { return r.borrowed }
 
+// Waiting is how many frames wait, if less than most, else most.
+func (r *Ring) Waiting(most int) (n int) {
+	for at := r.head; n < min(most, r.slots-r.borrowed) && loadStatus(r.slot(at))&statusUser != 0; n++ {
+		if at++; at == r.slots {
+			at = 0
+		}
+	}
+	return n
+}
+
 // Slots is how many slots the ring has.
 func (r *Ring) Slots() int { return r.slots }
 

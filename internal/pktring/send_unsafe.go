@@ -12,6 +12,9 @@ import (
 // MaxBatch is how many frames one Sender holds.
 const MaxBatch = 64
 
+// maxPieces is how many pieces they may have together.
+const maxPieces = 512
+
 type mmsghdr struct {
 	hdr unix.Msghdr
 	len uint32
@@ -25,7 +28,7 @@ type Sender struct {
 	fd   int
 	n    int
 	msgs [MaxBatch]mmsghdr
-	iov  [2 * MaxBatch]unix.Iovec
+	iov  [maxPieces]unix.Iovec
 	niov int
 	sll  [MaxBatch]unix.RawSockaddrLinklayer
 	errs [MaxBatch]syscall.Errno
@@ -72,7 +75,7 @@ func (s *Sender) Add(b []byte, ifindex int32, protocol uint16) (ok bool) {
 }
 
 // AddPieces is Add for a frame in pieces: tail follows b. There is room for
-// twice MaxBatch pieces.
+// maxPieces pieces.
 func (s *Sender) AddPieces(b []byte, tail [][]byte, ifindex int32, protocol uint16) (ok bool) {
 	i := s.n
 	if i == MaxBatch || s.niov+1+len(tail) > len(s.iov) {

@@ -48,6 +48,9 @@ type Socket struct {
 	Loaded bool
 	// BesideReadable is set by a Wait that slept: Config.Beside has something.
 	BesideReadable bool
+	spin           spinner
+	crowded        time.Time // until when no CPU is to be given away
+	gather         gatherer
 	fd             int
 	wakeFD         int
 	cfg            Config
@@ -77,7 +80,7 @@ func Open(cfg Config) (*Socket, error) {
 	if cfg.Queue == 0 {
 		cfg.Queue = defaultQueue
 	}
-	s := &Socket{fd: -1, wakeFD: -1, cfg: cfg}
+	s := &Socket{fd: -1, wakeFD: -1, cfg: cfg, spin: newSpinner(cfg.Spin)}
 	var err error
 	if s.wakeFD, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
@@ -195,6 +198,17 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 	return fd, mem, nil
 }
 
+// Gather lets frames gather for a moment where they come in quick succession. To
+// be called where the ring is Ready.
+func (s *Socket) Gather() {
+	if t := s.gather.pause(s.Waiting(gatherWant)); t > 0 {
+		doze(t)
+	}
+}
+
+// Came says when the kernel took in a frame that was received, for Gather.
+func (s *Socket) Came(at int64) { s.gather.note(at) }
+
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 // Wait returns when a frame is there, after Wake or Close, or when timeout is
@@ -207,20 +221,9 @@ func (s *Socket) Wait(timeout time.Duration) error {
 	if s.ready() {
 		return nil
 	}
-	if s.cfg.Spin > 0 && timeout != 0 {
-		for start, i := time.Now(), 0; ; i++ {
-			if s.ready() {
-				return nil
-			}
-			if i&15 == 15 {
-				if time.Since(start) >= s.cfg.Spin {
-					break
-				}
-				if !s.Loaded {
-					yield()
-				}
-			}
-		}
+	start := time.Now()
+	if timeout != 0 && s.look(start) {
+		return nil
 	}
 	if s.cfg.BeforeSleep != nil {
 		s.cfg.BeforeSleep()
@@ -228,10 +231,49 @@ func (s *Socket) Wait(timeout time.Duration) error {
 	if err := s.poll(timeout); err != nil {
 		return err
 	}
+	if s.cfg.Spin > 0 && s.Ready() {
+		s.spin.note(time.Since(start))
+	}
 	if s.closed.Load() {
 		return os.ErrClosed
 	}
 	return nil
+}
+
+// A yield that took so long gave the CPU to somebody who keeps it, up to the end
+// of a tick. For a while then the thread sleeps instead of yielding: to be woken
+// takes the CPU back at once.
+const (
+	yieldLost  = 200 * time.Microsecond
+	crowdedFor = 20 * time.Millisecond
+)
+
+// look looks at the ring for as long as it is worth it, and reports whether
+// something came.
+func (s *Socket) look(start time.Time) bool {
+	if s.spin.limit == 0 || start.Before(s.crowded) {
+		return false
+	}
+	for i := 0; ; i++ {
+		if s.ready() {
+			s.spin.note(time.Since(start))
+			return true
+		}
+		if i&15 != 15 {
+			continue
+		}
+		before := time.Since(start)
+		if before >= s.spin.limit {
+			return false
+		}
+		if s.Loaded {
+			continue
+		}
+		yield()
+		if after := time.Since(start); after-before > yieldLost {
+			s.crowded = start.Add(after + crowdedFor)
+		}
+	}
 }
 
 // ready reports whether Wait has nothing to wait for.

@@ -75,19 +75,32 @@ func (g *gen) ipv6(layers int) []byte {
 	return append(b, q.l4...)
 }
 
-// gre is RFC 2784 with the fields of RFC 2890, or something that is neither.
+// gre is RFC 2784 with the fields of RFC 2890, PPTP's (RFC 2637), or something
+// that is none of them.
 func (g *gen) gre(v6 bool, inner []byte) (proto byte, b []byte) {
-	flags := pick[uint16](g, 0, 0x8000, 0x2000, 0x1000, 0xb000, 0xa000, 0x4000, 2)
+	flags := pick[uint16](g, 0, 0x8000, 0x2000, 0x1000, 0xb000, 0xa000, 0x4000, 2, 0x3001, 0x3081, 0x2001, 1)
 	typ := uint16(0x0800)
 	if v6 {
 		typ = 0x86dd
 	}
-	if g.IntN(3) == 0 {
+	switch {
+	case flags&1 != 0:
+		ppp := pick[uint16](g, 0x21, 0x57, 0xc021)
+		if g.IntN(4) > 0 {
+			ppp = map[bool]uint16{false: 0x21, true: 0x57}[v6]
+		}
+		inner = append(binary.BigEndian.AppendUint16([]byte{0xff, 3}, ppp), inner...)
+		typ = pick[uint16](g, 0x880b, 0x880b, 0x880b, typ)
+	case g.IntN(3) == 0:
+		if g.IntN(3) == 0 {
+			inner = append(binary.BigEndian.AppendUint16(g.data(2), typ), inner...)
+			typ = pick[uint16](g, 0x8100, 0x88a8)
+		}
 		inner = append(binary.BigEndian.AppendUint16(g.data(12), typ), inner...)
 		typ = 0x6558
 	}
 	b = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, flags), typ)
-	for _, f := range []uint16{0x8000, 0x2000, 0x1000} {
+	for _, f := range []uint16{0x8000, 0x2000, 0x1000, 0x80} {
 		if flags&f != 0 {
 			b = append(b, g.data(4)...)
 		}

@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"runtime"
@@ -17,6 +18,8 @@ var (
 	replayFlag = flag.String("replay", "", "CLASS:INDEX of one frame to send alone")
 	showFlag   = flag.Int("show", 20, "how many differing frames to show")
 )
+
+func init() { flag.StringVar(&engine, "engine", engine, "of the daemon: af_packet or ebpf") }
 
 func TestDifferential(t *testing.T) {
 	seed := *seedFlag
@@ -41,6 +44,25 @@ func TestDifferential(t *testing.T) {
 			}
 			compare(t, p, seed, frames)
 		})
+	}
+}
+
+// carried checks that an engine that carries has done so: else the test would
+// compare the other one.
+func (p *pair) carried(t *testing.T) {
+	t.Helper()
+	var s struct {
+		Forward struct {
+			In      uint64 `json:"packets_in"`
+			Carried uint64 `json:"carried"`
+		} `json:"forward"`
+	}
+	if err := json.Unmarshal([]byte(p.daemon.Status(t, "-o", "json")), &s); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d frames carried", s.Forward.Carried, s.Forward.In)
+	if n := s.Forward.Carried; n > 0 && engine != "ebpf" || n == 0 && engine == "ebpf" && p.w.name == "strict" && *replayFlag == "" {
+		t.Errorf("engine %s carried %d frames", engine, n)
 	}
 }
 
@@ -111,6 +133,7 @@ func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
 	if t.Failed() {
 		t.Log(p.daemon.Status(t))
 	}
+	p.carried(t)
 	for i, s := range x.strays {
 		if i < *showFlag {
 			t.Errorf("from nowhere: %s", s)

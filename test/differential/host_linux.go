@@ -33,6 +33,9 @@ type pair struct {
 
 const node = "host0"
 
+// engine is the daemon's.
+var engine = "af_packet"
+
 // setUp makes both hosts and starts proxyarpd in one of them.
 func setUp(t testing.TB, w *world) *pair {
 	t.Helper()
@@ -47,7 +50,7 @@ func setUp(t testing.TB, w *world) *pair {
 	p.labs = []*lab.Lab{kernel, l}
 	p.kernel = makeHost(t, w, kernel, far, "k", true)
 	p.ours = makeHost(t, w, l, far, "o", w.both)
-	p.daemon = labtest.Daemon(t, l, node, "--workload", "cali*", "--uplink", "up*", fmt.Sprintf("--transit=%v", !w.both), "--rp-filter", strconv.Itoa(w.rpFilter))
+	p.daemon = labtest.Daemon(t, l, node, "--engine", engine, "--workload", "cali*", "--uplink", "up*", fmt.Sprintf("--transit=%v", !w.both), "--rp-filter", strconv.Itoa(w.rpFilter))
 	return p
 }
 

@@ -111,7 +111,9 @@ func classify(frame []byte, own *owned) (k kind, id uint16) {
 		return foreign, 0
 	}
 	h := wire.IPv4(frame[14:])
-	if !own.has(h.Src()) || !h.HeaderValid() {
+	src := h.Src()
+	resets := src[0] == 127 && h.ID() == 0 // the host's TCP does, of route_localnet; no frame that is sent has this ID
+	if !own.has(src) && !resets || !h.HeaderValid() {
 		return forwarded, h.ID()
 	}
 	l4 := h.Payload()

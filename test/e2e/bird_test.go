@@ -138,7 +138,7 @@ func TestBIRD(t *testing.T) {
 		await(t, "traffic on the new way", func() bool {
 			s := statusOf(t, w.d[0])
 			name := []string{"", uplink, second}[move.wire]
-			return s.port(name) != nil && s.port(name).Received > before.port(name).Received+10
+			return s.port(name) != nil && s.port(name).took() > before.port(name).took()+10
 		})
 		for _, f := range []*labtest.Flow{there, back} {
 			sent, lost, doubled := f.Stop()

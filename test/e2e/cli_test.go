@@ -37,7 +37,7 @@ func TestErrors(t *testing.T) {
 		{"nonsense", 2, "nonsense"},
 		{"run --nonsense", 2, "nonsense"},
 		{"run nonsense", 2, "nonsense"},
-		{"run --engine ebpf", 2, "--engine"}, // comes with its own release
+		{"run --engine ebpf --claim none", 2, "--claim"},
 		{"run --engine x", 2, "--engine"},
 		{"run --claim x", 2, "--claim"},
 		{"run --workload [", 2, "--workload"},
@@ -156,7 +156,7 @@ func TestStatusNotReady(t *testing.T) {
 func TestStatusFields(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ping")
-	w := start(t, lab.Spec{Form: lab.FormSlash32})
+	w := start(t, lab.Spec{Form: lab.FormSlash32}, "--engine", "af_packet")
 	wantTTL(t, w.Lab, "ns0", "10.20.1.3", 62)
 	out := w.d[0].Status(t, "-o", "json")
 	var s struct {

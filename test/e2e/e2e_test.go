@@ -116,10 +116,12 @@ type status struct {
 	ARP       struct {
 		Verdicts counts
 		Unrouted uint64
+		Carried  uint64
 	}
 	Forward struct {
 		PacketsIn  uint64 `json:"packets_in"`
 		PacketsOut uint64 `json:"packets_out"`
+		Carried    uint64
 		Returned   uint64
 		Verdicts   counts
 		Drops      counts
@@ -146,6 +148,7 @@ type port struct {
 	Unlearned   uint64 `json:"neighbours_unlearned"`
 	ARPVerdicts counts `json:"arp_verdicts"`
 	Received    uint64
+	Carried     uint64
 	Local       uint64
 	Punted      uint64
 }
@@ -156,6 +159,9 @@ func statusOf(t testing.TB, p *labtest.Process) status {
 	p.StatusJSON(t, &s)
 	return s
 }
+
+// took is how many frames from there did not go to the kernel.
+func (p *port) took() uint64 { return p.Received + p.Carried }
 
 // port finds an interface by name.
 func (s *status) port(name string) *port {

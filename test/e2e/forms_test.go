@@ -16,7 +16,7 @@ import (
 func TestForms(t *testing.T) {
 	labtest.Need(t, "ping", "ip")
 	for _, form := range lab.Forms() {
-		for _, engine := range []string{"af_packet", "none"} {
+		for _, engine := range []string{"af_packet", "ebpf", "none"} {
 			for _, keep := range []bool{false, true} {
 				args := []string{"--engine", engine, fmt.Sprintf("--keep-mac=%v", keep)}
 				t.Run(fmt.Sprintf("%s,%s,keep-mac=%v", form, engine, keep), func(t *testing.T) {

@@ -31,7 +31,7 @@ func deaf(t *testing.T, l *lab.Lab, node string) {
 func TestDeafPods(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ping", "ip")
-	for _, engine := range []string{"af_packet", "none"} {
+	for _, engine := range []string{"af_packet", "ebpf", "none"} {
 		w := start(t, lab.Spec{Form: lab.FormCalico}, "--engine", engine)
 		if engine == "none" {
 			for _, host := range []string{"host0", "host1"} {
@@ -146,7 +146,7 @@ func TestLearns(t *testing.T) {
 		two  = "02:00:5e:00:53:02"
 		none = ""
 	)
-	for _, engine := range []string{"af_packet", "none"} {
+	for _, engine := range []string{"af_packet", "ebpf", "none"} {
 		for _, filter := range []string{"1", "0"} {
 			w := start(t, lab.Spec{Form: lab.FormSlash32, PodsPerHost: 2}, "--engine", engine, "--rp-filter", filter)
 			s := listen(t, w.Lab, "ns0", "eth0", unix.ETH_P_ARP)

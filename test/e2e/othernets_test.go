@@ -192,14 +192,14 @@ func TestReceivesOnly(t *testing.T) {
 		wantTTL(t, w.Lab, far.Node, ip(pod), 62)
 		await(t, "ens193 is there", func() bool { s := statusOf(t, w.d[0]); return s.port("ens193") != nil })
 		if forwards == "0" {
-			if s := statusOf(t, w.d[0]); s.port("ens193").Received == 0 {
+			if s := statusOf(t, w.d[0]); s.port("ens193").took() == 0 {
 				t.Errorf("nothing came by ens193: %+v", s.Uplinks)
 			}
 		} else {
 			await(t, "it is taken from the kernel", func() bool {
 				wantTTL(t, w.Lab, far.Node, ip(pod), 62)
 				s := statusOf(t, w.d[0])
-				return s.port("ens193").Received > 0
+				return s.port("ens193").took() > 0
 			})
 		}
 		out := run(t, w.Lab, far.Node, "ping -n -c10 -i0.01 -W1 "+ip(pod))

@@ -42,7 +42,7 @@ func (s *station) answers(target, tell string) bool {
 func TestProxySenders(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ip")
-	for _, engine := range []string{"af_packet", "none"} {
+	for _, engine := range []string{"af_packet", "ebpf", "none"} {
 		for filter, spoofed := range []bool{0: true, 1: false, 2: false} { // loose is strict where the interface has no address
 			w := start(t, lab.Spec{PodsPerHost: 2}, "--engine", engine, "--rp-filter", fmt.Sprint(filter))
 			pod := listen(t, w.Lab, "ns0", "eth0", unix.ETH_P_ARP)

@@ -6,6 +6,7 @@
 //   parp_claim   tc ingress: drops the original of each frame that the ring took,
 //                sends to the relay what the ring can't take as it is, and makes
 //                frames to another MAC of the interface the host's
+//   parp_carry   parp_claim of --engine ebpf: also forwards (carry.h)
 //   parp_return  tc ingress of the relay: gives a frame back to where it came in
 //   parp_arp     socket filter of the ARP socket: polices each interface
 //   parp_watch   socket filter of a capture: what neither of the sockets has seen
@@ -41,7 +42,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define IPV4_DST 16
 #define IPV4_SRC 12
 #define IPV4_FRAG 6
+#define IPV4_TTL 8
 #define IPV4_PROTO 9
+#define IPV4_SUM 10
 #define IPV4_MIN 20
 #define IPV4_MF 0x2000
 #define IPV4_OFFSET 0x1fff
@@ -84,7 +87,18 @@ enum owner {
 	OWNERS,
 };
 
-enum { LEAVE = 0, TAKEN = 1, RELAYED = 2 };
+enum { LEAVE = 0, TAKEN = 1, RELAYED = 2, CARRIED = 3 };
+
+// What the ring's filter leaves for the claim. All but the decision is for CARRIED.
+struct decided {
+	__u32 decision;
+	__u32 ifindex; // where to
+	__u64 dst, src; // MACs, in the first six octets
+	__u32 slot; // of where it came in
+	__u16 total; // bytes, IP header and what follows
+	__u8 how; // carry.h
+	__u8 pad;
+};
 
 // What userspace says of an interface. Layout shared with claim.go.
 struct port {
@@ -93,7 +107,8 @@ struct port {
 	__u32 quota; // frames of this interface that may wait in the ring
 	__u32 l2len; // bytes before the IP header: 14, or 0 without link layer
 	__u8 alias[2][6]; // further destination MACs that mean this interface
-	__u8 pad[4];
+	__u8 answer[6]; // of ARP; zero: userspace answers
+	__u8 pad[2];
 };
 
 // What the filter counts for an interface; userspace maps and reads it.
@@ -215,7 +230,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct decided);
 } parp_decision SEC(".maps");
 
 // What a capture's filter goes by: how much of a frame is wanted, bytes, and
@@ -273,7 +288,8 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 // may stand beside it.
 #define GSO_TCPV4 (1 << 0)
 #define GSO_UDP_L4 (1 << 17)
-#define GSO_BESIDE ((1 << 1) | (1 << 2) | (1 << 3) | (1 << 18)) // DODGY, TCP_ECN, TCP_FIXEDID, FRAGLIST
+#define GSO_FRAGLIST (1 << 18)
+#define GSO_BESIDE ((1 << 1) | (1 << 2) | (1 << 3) | GSO_FRAGLIST) // DODGY, TCP_ECN, TCP_FIXEDID
 #define PROTO_ICMP 1
 #define PROTO_TCP 6
 #define PROTO_UDP 17
@@ -470,6 +486,20 @@ static __always_inline enum owner whose(struct __sk_buff *skb, struct port **por
 	return OWNER_US;
 }
 
+// Takes from the bucket of a slot; false if it is empty.
+static __always_inline bool take_arp(struct arpbucket *b)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u64 credit = b->credit + (now - b->last);
+	if (credit > arp_burst_ns)
+		credit = arp_burst_ns;
+	b->last = now;
+	b->credit = credit < arp_cost_ns ? credit : credit - arp_cost_ns;
+	return credit >= arp_cost_ns;
+}
+
+#include "carry.h"
+
 static __always_inline __s64 in_ring(struct portstat *st, __u64 *consumed)
 {
 	return (__s64)(st->admitted - *(volatile __u64 *)consumed);
@@ -567,7 +597,6 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	__u8 hdr[IPV4_MIN];
 	struct port *p = 0;
 
-	*decision = LEAVE;
 	enum owner owner = whose(skb, &p, hdr, sees);
 	if (!p)
 		return 0;
@@ -612,26 +641,41 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	return TAKE_ALL;
 }
 
-static __always_inline int ring(struct __sk_buff *skb, bool sees)
+static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
 {
 	__u32 zero = 0;
-	__u32 *decision = bpf_map_lookup_elem(&parp_decision, &zero);
-	if (!decision)
+	struct decided *d = bpf_map_lookup_elem(&parp_decision, &zero);
+	if (!d)
 		return 0;
-	return decide(skb, decision, sees);
+	d->decision = LEAVE;
+	if (carries && carry(skb, d, sees))
+		return 0;
+	return decide(skb, &d->decision, sees);
 }
 
 SEC("socket")
 int parp_ring(struct __sk_buff *skb)
 {
-	return ring(skb, true);
+	return ring(skb, true, false);
+}
+
+SEC("socket")
+int parp_ring_carry(struct __sk_buff *skb)
+{
+	return ring(skb, true, true);
 }
 
 // For kernels without bpf_rdonly_cast, and without CAP_PERFMON.
 SEC("socket")
 int parp_ring_basic(struct __sk_buff *skb)
 {
-	return ring(skb, false);
+	return ring(skb, false, false);
+}
+
+SEC("socket")
+int parp_ring_carry_basic(struct __sk_buff *skb)
+{
+	return ring(skb, false, true);
 }
 
 // Before a frame on its way through the relay: where it came in. It looks like
@@ -668,21 +712,25 @@ static __always_inline int to_relay(struct __sk_buff *skb)
 	return bpf_redirect(relay, 0);
 }
 
-// Return values serve TCX and clsact alike: TC_ACT_UNSPEC is TCX_NEXT, and
-// TC_ACT_SHOT is TCX_DROP (include/uapi/linux/bpf.h).
-SEC("tc")
-int parp_claim(struct __sk_buff *skb)
+// Return values serve TCX and clsact alike: TC_ACT_UNSPEC is TCX_NEXT,
+// TC_ACT_SHOT is TCX_DROP, and TC_ACT_REDIRECT is TCX_REDIRECT
+// (include/uapi/linux/bpf.h).
+static __always_inline int claim(struct __sk_buff *skb, bool carries)
 {
 	__u32 zero = 0;
-	__u32 *decision = bpf_map_lookup_elem(&parp_decision, &zero);
-	if (!decision)
+	struct decided *decided = bpf_map_lookup_elem(&parp_decision, &zero);
+	if (!decided)
 		return TC_ACT_UNSPEC;
-	__u32 d = *decision;
-	*decision = LEAVE;
+	__u32 d = decided->decision;
+	decided->decision = LEAVE;
+	if (carries && d == CARRIED)
+		return carried(skb, decided);
 	if (d == TAKEN)
 		return TC_ACT_SHOT;
 	if (d == RELAYED)
 		return to_relay(skb);
+	if (carries && skb->protocol == bpf_htons(ETH_P_ARP) && answers(skb))
+		return bpf_redirect(skb->ifindex, 0);
 	if (skb->mark == MARK_RETURNED)
 		skb->mark = 0;
 	if (skb->pkt_type == PACKET_OTHERHOST) {
@@ -692,6 +740,18 @@ int parp_claim(struct __sk_buff *skb)
 			bpf_skb_change_type(skb, PACKET_HOST);
 	}
 	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int parp_claim(struct __sk_buff *skb)
+{
+	return claim(skb, false);
+}
+
+SEC("tc")
+int parp_carry(struct __sk_buff *skb)
+{
+	return claim(skb, true);
 }
 
 // What userspace writes to the relay's device goes back to the interface that
@@ -726,17 +786,10 @@ int parp_arp(struct __sk_buff *skb)
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	if (!b || !st)
 		return 0;
-	__u64 now = bpf_ktime_get_ns();
-	__u64 credit = b->credit + (now - b->last);
-	if (credit > arp_burst_ns)
-		credit = arp_burst_ns;
-	b->last = now;
-	if (credit < arp_cost_ns) {
-		b->credit = credit;
+	if (!take_arp(b)) {
 		count(st->arp_policed);
 		return 0;
 	}
-	b->credit = credit - arp_cost_ns;
 	count(st->arp_passed);
 	return TAKE_ALL;
 }

@@ -78,7 +78,7 @@ const (
 func Capture(ctx context.Context, path string, req capture.Request) (*CaptureSession, error) {
 	conn, err := Dial(ctx, path, time.Now())
 	switch {
-	case absent(err):
+	case Absent(err):
 		return nil, fmt.Errorf("%s: %w", path, capture.ErrNoDaemon)
 	case err != nil:
 		return nil, err

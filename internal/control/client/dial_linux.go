@@ -50,8 +50,8 @@ func Dial(ctx context.Context, path string, deadline time.Time) (*net.UnixConn, 
 	}
 }
 
-// absent reports whether an error of Dial says that no daemon listens.
-func absent(err error) bool {
+// Absent reports whether an error of Dial says that no daemon listens.
+func Absent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
 }
 

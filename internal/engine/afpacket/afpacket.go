@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"proxyarpd/forward"
@@ -24,7 +26,7 @@ import (
 
 // spin is how long the datapath looks at an empty ring before it sleeps: a
 // reply to what it has just forwarded finds it awake.
-const spin = 30 * time.Microsecond
+const spin = 32 * time.Microsecond
 
 // Engine implements [engine.Engine].
 type Engine struct {
@@ -32,7 +34,17 @@ type Engine struct {
 	conn  *afpacket.Conn
 	loop  *forward.Loop
 	relay *relay.Device // nil: there is none
+	cfg   Config
 	log   *slog.Logger
+	nice  atomic.Int32 // of the thread that forwards, while it runs
+}
+
+// Config of an Engine.
+type Config struct {
+	Forward forward.Options
+	// Nice is the nice value of the thread that forwards. Where it can't have it,
+	// it keeps the one that it has, and the log says so.
+	Nice int
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -40,14 +52,15 @@ var _ engine.Engine = (*Engine)(nil)
 // Open makes ring and relay in the network namespace of the calling thread. The
 // programs are the engine's from then on, unless it fails. Frames come when
 // the first port takes them.
-func Open(p *engine.Programs, o forward.Options, log *slog.Logger) (_ *Engine, err error) {
-	e := &Engine{Programs: p, log: log}
+func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error) {
+	e := &Engine{Programs: p, cfg: c, log: log}
+	e.nice.Store(int32(nice()))
 	defer func() {
 		if err != nil && e.relay != nil {
 			err = errors.Join(err, e.relay.Close())
 		}
 	}()
-	if err := e.openRelay(log); err != nil {
+	if err := e.openRelay(); err != nil {
 		return nil, err
 	}
 	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin}}
@@ -66,20 +79,20 @@ func Open(p *engine.Programs, o forward.Options, log *slog.Logger) (_ *Engine, e
 	if e.conn, err = afpacket.Open(cfg); err != nil {
 		return nil, err
 	}
-	e.loop = forward.NewLoop(e.conn, o)
+	e.loop = forward.NewLoop(e.conn, c.Forward)
 	return e, nil
 }
 
 // openRelay makes the device for what the ring can't take and what was taken too
 // early. Without it the former is lost where the kernel does not forward.
-func (e *Engine) openRelay(log *slog.Logger) error {
+func (e *Engine) openRelay() error {
 	err := errors.New("no tc program can be attached")
 	if e.CanClaim() {
 		if e.relay, err = relay.Open(); err == nil || shortage.Passing(err) {
 			return err
 		}
 	}
-	log.Warn("super-packets of tunnels inside workloads (VXLAN, GRE), of SCTP, and UFO can't be forwarded: "+
+	e.log.Warn("super-packets of tunnels inside workloads (VXLAN, GRE), of SCTP, and UFO can't be forwarded: "+
 		"where the kernel does not forward either, turn them off in the workload, as ethtool -K eth0 tx-udp_tnl-segmentation off does", "err", err)
 	return nil
 }
@@ -100,6 +113,14 @@ func (e *Engine) Run(ctx context.Context) error {
 			defer set.Window().Disown()
 		}
 	}
+	before := nice()
+	exactTimers()
+	if err := setNice(e.cfg.Nice); err != nil {
+		e.log.Warn("packets get less CPU time than they should where all CPUs are busy: give CAP_SYS_NICE, or choose --nice "+strconv.Itoa(before), "err", err)
+	} else {
+		defer func() { _ = setNice(before) }()
+	}
+	e.nice.Store(int32(nice()))
 	return e.loop.Run(ctx)
 }
 
@@ -131,7 +152,7 @@ func (e *Engine) AttachDevice() error {
 // Stats implements [engine.Engine]: what the datapath did, and what the ring's
 // filter and the relay counted before it.
 func (e *Engine) Stats() engine.Stats {
-	s := engine.Stats{Stats: e.loop.Counters().Read(), Rebuilt: e.conn.Rebuilt()}
+	s := engine.Stats{Stats: e.loop.Counters().Read(), Rebuilt: e.conn.Rebuilt(), Nice: int(e.nice.Load())}
 	var c claim.Counters
 	if set := e.Set(); set != nil {
 		c = set.Totals()

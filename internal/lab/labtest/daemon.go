@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,7 +32,8 @@ type Process struct {
 
 // Daemon starts `proxyarpd run args...` in the node with a control socket of its
 // own, waits until it is ready and stops it with the test. Where PROXYARPD_BIN
-// is not set the program is built first, once a test process.
+// is not set the program is built first, once a test process. PROXYARPD_ENGINE
+// names the engine of daemons whose test does not.
 func Daemon(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 	t.Helper()
 	p := Start(t, l, node, args...)
@@ -49,6 +51,9 @@ func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	p := &Process{Node: node, Control: filepath.Join(dir, "control.sock"), lab: l, done: make(chan struct{})}
+	if engine := os.Getenv("PROXYARPD_ENGINE"); engine != "" && !slices.Contains(args, "--engine") && !slices.Contains(args, "none") {
+		args = append([]string{"--engine", engine}, args...)
+	}
 	args = append([]string{"run", "--control", p.Control}, args...)
 	p.Cmd = l.Command(context.WithoutCancel(t.Context()), node, Binary(t), args...)
 	p.Cmd.Stdout, p.Cmd.Stderr = &p.stderr, &p.stderr

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"proxyarpd/capture/cli"
+	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/explain"
+	"proxyarpd/internal/printable"
+)
+
+const explainLong = `explain says which rule decides about an ARP request for DST and about a packet to it, step by step:
+as this daemon decides, by its own code, and as the kernel would. Where a daemon runs it is asked, and
+answers by its tables; where none runs, or flags of run are given, the host is looked at as a daemon
+with these flags would see it. Nothing is changed and nothing sent.
+
+The packet is, unless flags say otherwise, one of 84 bytes of UDP with DF set, that the first workload
+sends. With --follow the next live packet like it is waited for, and what became of it shown.`
+
+const explainExample = `  proxyarpd explain 169.254.1.1                          # why is the gateway answered, or not?
+  proxyarpd explain 10.66.0.3 --iif cali0 --from 10.65.0.2 --proto tcp --dport 443
+  proxyarpd explain 10.66.0.3 --rp-filter 0 --punt 10.66.0.0/16   # what would it be with these flags?
+  proxyarpd explain 10.66.0.3 -o json | jq .agree
+  proxyarpd explain 10.66.0.3 --follow`
+
+// explaining is what the flags of explain say.
+type explaining struct {
+	question explain.Question
+	format   string
+	follow   bool
+	file     string
+	own      map[string]bool // names of its own flags; the others are run's
+}
+
+func newExplain(p *program) *cobra.Command {
+	x := &explaining{question: explain.Question{Proto: explain.DefaultProto}}
+	own := x.flags()
+	x.own = map[string]bool{"control": true, "help": true}
+	own.VisitAll(func(f *pflag.Flag) { x.own[f.Name] = true })
+	scratch := defaultSettings()
+	cmd := &cobra.Command{
+		Use:         "explain DST [--iif IF] [--from IP] [flags]",
+		Short:       "tell which rule decides about a packet, here and in the kernel",
+		Long:        explainLong,
+		Example:     explainExample,
+		GroupID:     groupLook,
+		Annotations: map[string]string{exit0: "explained, whatever the verdict"},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("explain: name one destination address; see proxyarpd explain --help")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if x.question.Dst, err = parseAddress(args[0]); err != nil {
+				return usagef("explain: %q: %v", args[0], err)
+			}
+			if err := x.question.Validate(); err != nil {
+				return usagef("explain: %v", err)
+			}
+			return x.run(cmd, p)
+		},
+	}
+	cmd.Flags().AddFlagSet(own)
+	addRunFlags(cmd, scratch.flags(), &x.file, "As a daemon with these flags would decide")
+	complete(cmd, "output", words("text", "json"))
+	complete(cmd, "iif", interfaces())
+	for _, name := range []string{"from", "sport", "dport", "tos", "len"} {
+		complete(cmd, name, words())
+	}
+	complete(cmd, "proto", words(slices.Sorted(maps.Keys(protocols))...))
+	completeRun(cmd)
+	return cmd
+}
+
+func (x *explaining) flags() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("explain", pflag.ContinueOnError)
+	fs.SortFlags = false
+	q := &x.question
+	number := func(most int) func(string) (int, error) {
+		return func(s string) (int, error) {
+			n, err := parseNumber(s)
+			if err == nil && (n < 0 || n > most) {
+				err = fmt.Errorf("want 0 to %d", most)
+			}
+			return n, err
+		}
+	}
+	small := func(most int, set func(int)) pflag.Value {
+		v := new(int)
+		return &scalar[int]{v, func(s string) (int, error) {
+			n, err := number(most)(s)
+			if err == nil {
+				set(n)
+			}
+			return n, err
+		}, "N"}
+	}
+	fs.StringVar(&q.IIF, "iif", "", "`IF` that the packet comes in by (default: by its source, or the first workload's)")
+	fs.Var(&scalar[netip.Addr]{&q.From, parseAddress, "IP"}, "from", "its source (default: the workload's address, by its route)")
+	fs.Lookup("from").DefValue = ""
+	fs.Var(&scalar[uint8]{&q.Proto, parseProtocol, "NAME|N"}, "proto", "its protocol")
+	fs.Lookup("proto").DefValue = "udp"
+	fs.Var(small(65535, func(n int) { q.SPort = uint16(n) }), "sport", "its source port")
+	fs.Var(small(65535, func(n int) { q.DPort = uint16(n) }), "dport", "its destination port")
+	fs.Var(small(255, func(n int) { q.TOS = uint8(n) }), "tos", "its TOS byte")
+	fs.IntVar(&q.Len, "len", explain.DefaultLen, "its length in `BYTES`, with the IP header; DF is set")
+	inGroup(fs, "The packet")
+	outputFlag(fs, &x.format, "text", "json")
+	fs.BoolVar(&x.follow, "follow", false, "then wait for the next live packet like it, and show what became of it (needs a daemon)")
+	inGroup(fs, "Output")
+	return fs
+}
+
+// protocols are names of /etc/protocols that one may want to ask about.
+var protocols = map[string]uint8{"icmp": 1, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "ospf": 89, "sctp": 132, "udplite": 136}
+
+func parseProtocol(s string) (uint8, error) {
+	if n, ok := protocols[strings.ToLower(s)]; ok {
+		return n, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 8)
+	if err != nil {
+		return 0, fmt.Errorf("want a number up to 255, or %s", oneOf(slices.Sorted(maps.Keys(protocols))))
+	}
+	return uint8(n), nil
+}
+
+// run explains, and follows.
+func (x *explaining) run(cmd *cobra.Command, p *program) error {
+	ctx, fs := cmd.Context(), cmd.Flags()
+	s, err := loadSettings(fs, x.file)
+	if err != nil {
+		return err
+	}
+	var what *daemon.Config
+	fs.Visit(func(f *pflag.Flag) {
+		if !x.own[f.Name] {
+			what = &s.Config
+		}
+	})
+	if x.follow && what != nil {
+		return usagef("explain: --follow shows what the daemon that runs does: leave out the flags of run")
+	}
+	a, err := daemon.Explain(ctx, s.Control, what, x.question)
+	if err != nil {
+		return fmt.Errorf("explain: %w", err)
+	}
+	if x.format == "json" {
+		enc := json.NewEncoder(printable.NewJSONWriter(p.out))
+		enc.SetIndent("", "  ")
+		err = enc.Encode(a)
+	} else {
+		err = writeExplanation(p.text(), a)
+	}
+	if err != nil || !x.follow {
+		return err
+	}
+	return x.waitForOne(ctx, p, s.Control, fs)
+}
+
+// waitForOne captures the next packet that is like the question.
+func (x *explaining) waitForOne(ctx context.Context, p *program, control string, given *pflag.FlagSet) error {
+	q := &x.question
+	filter := []string{"ip dst host " + q.Dst.String()}
+	add := func(flag, format string, value any) {
+		if given.Changed(flag) {
+			filter = append(filter, fmt.Sprintf(format, value))
+		}
+	}
+	add("from", "src host %v", q.From)
+	add("proto", "ip proto %v", q.Proto)
+	add("sport", "src port %v", q.SPort)
+	add("dport", "dst port %v", q.DPort)
+	add("tos", "ip[1] = %v", q.TOS)
+	c := cli.NewCommand(control)
+	args := []string{"-n", "-c", "1", "-i", cmp.Or(q.IIF, "any"), "--control", control}
+	if err := c.Flags().Parse(args); err != nil {
+		return err
+	}
+	expression := strings.Join(filter, " and ")
+	fmt.Fprintf(p.text(), "\nwaiting for the next packet of: %s\n", expression)
+	return runCapture(ctx, p, c, []string{expression})
+}
+
+// writeExplanation prints an answer for people.
+func writeExplanation(out io.Writer, a *explain.Answer) error {
+	w := &strings.Builder{}
+	q := &a.Question
+	value := func(s *string) string {
+		if s == nil {
+			return "unknown"
+		}
+		return *s
+	}
+	verdict := func(v, reason *string) string {
+		if reason != nil {
+			return value(v) + " " + *reason
+		}
+		return value(v)
+	}
+	step := func(what, says string) { fmt.Fprintf(w, "  %-24s  %s\n", what, says) }
+	fmt.Fprintf(w, "as decided by %s\n", a.View)
+	if a.Refused != "" {
+		fmt.Fprintf(w, "which would not start here: %s\n", a.Refused)
+	}
+	fmt.Fprintf(w, "\nARP request by %s: who has %s, tell %s\n", q.IIF, q.Dst, q.From)
+	for _, s := range a.ARP.Steps {
+		step(s.Rule, s.Says)
+	}
+	fmt.Fprintf(w, "  => %s\n", verdict(a.ARP.Verdict, a.ARP.Reason))
+	step("the kernel", a.Kernel.ARP)
+	fmt.Fprintf(w, "\npacket by %s: %s > %s, protocol %d, %d bytes\n", q.IIF, q.From, q.Dst, q.Proto, q.Len)
+	for _, s := range a.Forward.Steps {
+		step(s.What, s.Says)
+	}
+	fmt.Fprintf(w, "  => %s\n", verdict(a.Forward.Verdict, a.Forward.Reason))
+	fmt.Fprint(w, "\nthe same packet in the kernel\n")
+	for _, s := range a.Kernel.Steps {
+		step(s.What, s.Says)
+	}
+	fmt.Fprintf(w, "  => %s\n", verdict(a.Kernel.Verdict, a.Kernel.Reason))
+	if a.Agree {
+		fmt.Fprint(w, "\nboth agree\n")
+	} else {
+		fmt.Fprint(w, "\nthey differ\n")
+		for _, why := range a.Differs {
+			fmt.Fprintf(w, "  %s\n", why)
+		}
+	}
+	_, err := io.WriteString(out, w.String())
+	return err
+}

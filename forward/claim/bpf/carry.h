@@ -1,0 +1,534 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Carrying: how the programs forward plain packets on their own (--engine ebpf).
+//
+// carry() runs in the ring's filter, before whose(). It forwards what is a plain
+// hit: a sound header without options, a TTL that lasts, a destination to which
+// one route leads by one next hop whose MAC is known, a source that comes the way
+// it should, a length that fits. It leaves in the slot where the frame goes, and
+// parp_carry, the claim of this engine, which runs next for the same frame, does
+// it. All else goes the ordinary way: whose(), the ring, userspace.
+//
+// What it decides by is written by userspace (internal/engine/ebpf) into memory
+// that both have mapped. Each word is whole by itself: a frame sees it before
+// or after a change. A word never names what is not there: next hops are written
+// before the words that name them, and are used again only after an RCU grace
+// period.
+
+#define MAX_HOPS 65536
+#define MAX_NEIGHS 65536
+#define MAX_SEGMENTS 11
+#define FIRST_SEGMENT 256 // chunks; each further segment has twice as many
+
+// What a word of the destinations' table says, but for the number of a next hop.
+enum {
+	AS_ABOVE = 0, // no prefix of this length has it: what shorter ones say
+	TO_RING = 1,  // not a plain way
+	CHUNK = 1U << 31, // the rest is a chunk, which decides by one octet more
+};
+
+// Flags in the two last octets of a word that holds a MAC in the first six.
+enum {
+	OUT_OK = 1, // frames can be sent there: it is served, is Ethernet, has carrier
+	OUT_WORKLOAD = 2,
+	OUT_PEER = 4, // its peer is in another namespace, and nothing at its egress is passed by
+	OUT_ORDINARY = 8, // its queueing discipline takes frames
+
+	HOP_VALID = 1,
+	HOP_STALE = 2,  // userspace is to be told of its use
+	HOP_SUBNET = 4, // not one next hop: each destination is its own
+	HOP_SEVERAL = 16, // several ways, of which userspace chooses: see struct hop
+	HOP_FIXED = 8,  // the MAC is somebody's word: who has another one must not get the frame
+};
+
+// Flags of an interface where frames come in.
+enum {
+	IN_OK = 1, // the tables know it, and the claim is attached
+	IN_STRICT = 2, // rp_filter 1
+	IN_LOOSE = 4, // rp_filter 2
+	IN_ADDRESSES = 8, // it has addresses of its own
+};
+
+// How a frame is carried.
+enum {
+	BY_PEER = 1,
+	TRIM = 2, // link-layer padding follows the packet
+	RETYPE = 4, // it came to another MAC of the interface
+};
+
+// An interface, by its slot. 0 is none.
+struct way {
+	__u64 mac; // its own; OUT_*
+	__u32 ifindex;
+	__u32 mtu;
+	__u32 in; // IN_*
+	__u32 pad;
+};
+
+// One that stands for several is for source validation alone: ifindex, way and mtu
+// are the interfaces of up to three of them, 0 for none.
+struct hop {
+	__u64 mac; // HOP_*
+	__u64 fresh; // until when it counts as new: see overtakes()
+	__u32 ifindex;
+	__u32 way;
+	__u32 mtu; // of the route, 0: the interface's
+	__u32 used; // written here: a stale one was used
+};
+
+// The destinations' table, by the first two octets of an address.
+struct root {
+	__u32 hop; // of prefixes of 9 to 16 bits
+	__u32 chunk; // of longer ones; 0: there are none
+};
+
+// 256 words, by the third octet of an address, or by the fourth. Chunk 0 is for
+// prefixes of up to 8 bits, by the first octet.
+struct chunk {
+	__u32 word[256];
+	__u32 above; // by the fourth octet: what the third says
+	__u32 pad;
+};
+
+struct neighkey {
+	__u32 ifindex;
+	__be32 addr;
+};
+
+// What was carried, of an ingress interface.
+struct carried {
+	__u64 packets;
+	__u64 bytes; // network layer
+	__u64 small; // dropped: what is to be checksummed lies in the padding
+	__u64 nomem; // dropped: no memory
+	__u64 answered; // ARP requests
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct root);
+} parp_root SEC(".maps");
+
+struct chunks {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	__uint(max_entries, FIRST_SEGMENT);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct chunk));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_SEGMENTS);
+	__type(key, __u32);
+	__array(values, struct chunks);
+} parp_chunks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_HOPS);
+	__type(key, __u32);
+	__type(value, struct hop);
+} parp_hops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct way);
+} parp_ways SEC(".maps");
+
+// Next hops of destinations on a subnet.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_NEIGHS);
+	__type(key, struct neighkey);
+	__type(value, __u32);
+} parp_neighs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct carried);
+} parp_carried SEC(".maps");
+
+// Numbers of stale next hops that are in use.
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} parp_used SEC(".maps");
+
+// Whom ARP requests may ask for that are answered here.
+#define MAX_GATEWAYS 8
+volatile const __be32 gateways[MAX_GATEWAYS];
+volatile const __u32 gateway_count = 0;
+
+volatile __u32 carry_on;      // frames may be carried
+volatile __u32 carry_waiting; // packets wait in userspace
+volatile __u64 carry_fresh;   // until when all counts as new: see overtakes()
+
+static __always_inline __u16 flags_of(__u64 word)
+{
+	__u16 part[4];
+
+	__builtin_memcpy(part, &word, sizeof(part));
+	return part[3];
+}
+
+static __always_inline struct chunk *chunk_of(__u32 id)
+{
+	__u32 segment = id >> 24, at = id & 0xffffff;
+	void *chunks = bpf_map_lookup_elem(&parp_chunks, &segment);
+	return chunks ? bpf_map_lookup_elem(chunks, &at) : 0;
+}
+
+// The word for an address: a next hop, TO_RING, or AS_ABOVE for one without a route.
+static __always_inline __u32 hop_to(__be32 addr)
+{
+	__u32 a = bpf_ntohl(addr), at = a >> 16, word;
+	struct root *r = bpf_map_lookup_elem(&parp_root, &at);
+	struct chunk *c;
+
+	if (!r)
+		return TO_RING;
+	__u32 id = r->chunk, best = r->hop;
+	if (id) {
+		c = chunk_of(id);
+		if (!c)
+			return TO_RING;
+		word = c->word[a >> 8 & 255];
+		if (word & CHUNK) {
+			c = chunk_of(word & ~CHUNK);
+			if (!c)
+				return TO_RING;
+			word = c->word[a & 255];
+			if (!word)
+				word = c->above;
+		}
+		if (word)
+			best = word;
+	}
+	if (best)
+		return best;
+	c = chunk_of(0);
+	return c ? c->word[a >> 24] : TO_RING;
+}
+
+static __always_inline struct hop *hop_at(__u32 id)
+{
+	return id > TO_RING ? bpf_map_lookup_elem(&parp_hops, &id) : 0;
+}
+
+// fib_validate_source for a packet that leaves by another interface: what
+// Table.validateSource of forward/route/source.go says of a plain route back.
+static __always_inline bool source_ok(__be32 src, const struct way *in)
+{
+	__u32 id = hop_to(src);
+	__u32 rp = in->in & (IN_STRICT | IN_LOOSE);
+
+	if (!rp)
+		return id != TO_RING; // an address of this host is
+	struct hop *back = hop_at(id);
+	if (!back)
+		return false;
+	if (back->ifindex == in->ifindex || (rp == IN_LOOSE && (in->in & IN_ADDRESSES)))
+		return true;
+	return (flags_of(back->mac) & HOP_SEVERAL) && (back->way == in->ifindex || back->mtu == in->ifindex);
+}
+
+static __always_inline bool header_ok(const __u8 *hdr)
+{
+	__u32 sum = 0;
+
+	for (int i = 0; i < IPV4_MIN; i += 2)
+		sum += *(__u16 *)(hdr + i);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
+}
+
+// What counts for the MTU: the length of the packet, or of the largest of the
+// segments that it stands for. 0 for what is not plain.
+static __always_inline __u32 length_of(struct __sk_buff *skb, const __u8 *hdr, __u32 len, __u32 total, bool sees)
+{
+	__u32 gso = skb->gso_size;
+	__u8 protocol = hdr[IPV4_PROTO], words;
+
+	if (!gso)
+		return total >= IPV4_MIN && total <= len ? total : 0;
+	if (sees) {
+		struct sk_buff *k = bpf_cast_to_kern_ctx(skb);
+		struct skb_shared_info *info = bpf_rdonly_cast(k->head + k->end, bpf_core_type_id_kernel(struct skb_shared_info));
+		__u32 type = info->gso_type & ~(GSO_BESIDE & ~GSO_FRAGLIST);
+		if (type != GSO_TCPV4 && type != GSO_UDP_L4)
+			return 0;
+		if ((type == GSO_TCPV4) != (protocol == PROTO_TCP))
+			return 0;
+	} else if (protocol != PROTO_TCP) {
+		return 0; // it may be a tunnel
+	}
+	if (total != len && (total || protocol != PROTO_TCP)) // 0: BIG TCP
+		return 0;
+	if (protocol == PROTO_UDP)
+		return IPV4_MIN + 8 + gso;
+	if (protocol != PROTO_TCP || bpf_skb_load_bytes(skb, ETH_HLEN + IPV4_MIN + 12, &words, 1))
+		return 0;
+	words >>= 4;
+	if (words < 5 || IPV4_MIN + words * 4 > len)
+		return 0;
+	return IPV4_MIN + words * 4 + gso;
+}
+
+// Would the frame overtake others of its flow? Where packets came to be carried
+// that were not before, those that came earlier may still be in the ring, or wait
+// in userspace. For a while it is asked whether any are.
+static __always_inline bool overtakes(const struct hop *h, __u32 slot)
+{
+	__u64 until = h->fresh;
+
+	if (until < carry_fresh)
+		until = carry_fresh;
+	if (!until || bpf_ktime_get_ns() >= until)
+		return false;
+	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
+	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
+	return !st || !consumed || (__s64)(st->admitted - *(volatile __u64 *)consumed) > 0 || carry_waiting;
+}
+
+static __always_inline void note_use(struct hop *h, __u32 id)
+{
+	if (h->used)
+		return;
+	h->used = 1;
+	if (bpf_ringbuf_output(&parp_used, &id, sizeof(id), 0))
+		h->used = 0; // there is no room: later
+}
+
+// Carries a frame if it is a plain hit: d says where to.
+static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool sees)
+{
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
+	__u32 ifindex = skb->ifindex;
+
+	if (!carry_on)
+		return false;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	if (!p || !(p->flags & PORT_FORWARD) || p->l2len != ETH_HLEN || skb->mark == MARK_RETURNED || skb->vlan_present ||
+	    skb->protocol != bpf_htons(ETH_P_IP))
+		return false;
+	__u32 slot = p->slot;
+	struct way *in = bpf_map_lookup_elem(&parp_ways, &slot);
+	if (!in || !(in->in & IN_OK) || in->ifindex != ifindex)
+		return false;
+	__u8 how = 0;
+	if (skb->pkt_type != PACKET_HOST) {
+		if (!alias_mac(skb, p))
+			return false;
+		how = RETYPE;
+	}
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, hdr, IPV4_MIN) || hdr[0] != 0x45 || hdr[IPV4_TTL] <= 1 || !header_ok(hdr))
+		return false;
+	__be32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
+	if (to_host(dst) || to_host(src))
+		return false;
+	__u32 len = skb->len - ETH_HLEN, total = bpf_ntohs(*(__be16 *)(hdr + 2));
+	__u32 need = length_of(skb, hdr, len, total, sees);
+	if (!need)
+		return false;
+	if (total && total < len)
+		how |= TRIM;
+
+	__u32 id = hop_to(dst);
+	struct hop *h = hop_at(id);
+	if (!h)
+		return false;
+	__u32 mtu = h->mtu;
+	__u64 mac = h->mac;
+	if (flags_of(mac) & HOP_SUBNET) {
+		struct neighkey key = { .ifindex = h->ifindex, .addr = dst };
+		__u32 *own = bpf_map_lookup_elem(&parp_neighs, &key);
+		if (!own)
+			return false;
+		id = *own;
+		h = hop_at(id);
+		if (!h)
+			return false;
+		mac = h->mac;
+	}
+	__u32 to = h->way;
+	struct way *out = bpf_map_lookup_elem(&parp_ways, &to);
+	if (!out || !(flags_of(mac) & HOP_VALID))
+		return false;
+	__u64 own = out->mac;
+	__u16 egress = flags_of(own);
+	if (!(egress & OUT_OK) || out->ifindex != h->ifindex || out->ifindex == ifindex || need > out->mtu || (mtu && need > mtu))
+		return false;
+	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
+	if (!(egress & OUT_WORKLOAD)) {
+		if (!(p->flags & PORT_ANYWHERE))
+			return false;
+		if (!forwards && !(p->flags & PORT_WORKLOAD) && has_upper(skb, sees))
+			return false;
+	}
+	// A peer takes a frame whatever MAC it bears.
+	__u8 by = (egress & OUT_PEER) && !(flags_of(mac) & HOP_FIXED) ? BY_PEER : 0;
+	if (!by && !(egress & OUT_ORDINARY))
+		return false;
+	if (!source_ok(src, in) || (translates && forwards && translated(skb, ETH_HLEN, hdr)) || overtakes(h, slot))
+		return false;
+	if (flags_of(mac) & HOP_STALE)
+		note_use(h, id);
+	how |= by;
+	d->ifindex = h->ifindex;
+	d->dst = mac;
+	d->src = own;
+	d->slot = slot;
+	d->total = total;
+	d->how = how;
+	d->decision = CARRIED;
+	return true;
+}
+
+#define CARRY_HEADERS (ETH_HLEN + IPV4_MIN)
+
+// Does what carry() decided.
+static __always_inline int carried(struct __sk_buff *skb, const struct decided *d)
+{
+	__u32 slot = d->slot;
+	struct carried *c = bpf_map_lookup_elem(&parp_carried, &slot);
+	if (!c)
+		return TC_ACT_SHOT;
+	if ((d->how & TRIM) && bpf_skb_change_tail(skb, ETH_HLEN + d->total, 0)) {
+		c->small++;
+		return TC_ACT_SHOT;
+	}
+	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	if (data + CARRY_HEADERS > end) {
+		bpf_skb_pull_data(skb, CARRY_HEADERS);
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		if (data + CARRY_HEADERS > end) {
+			c->nomem++;
+			return TC_ACT_SHOT;
+		}
+	}
+	__builtin_memcpy(data, &d->dst, ETH_ALEN);
+	__builtin_memcpy(data + ETH_ALEN, &d->src, ETH_ALEN);
+	data[ETH_HLEN + IPV4_TTL]--;
+	__u16 *sum = (__u16 *)(data + ETH_HLEN + IPV4_SUM);
+	__u32 sum1 = *sum + bpf_htons(0x0100); // include/net/ip.h, ip_decrease_ttl
+	*sum = sum1 + (sum1 >= 0xffff);
+	if (d->how & RETYPE)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	c->packets++;
+	c->bytes += skb->len - ETH_HLEN;
+	return d->how & BY_PEER ? bpf_redirect_peer(d->ifindex, 0) : bpf_redirect(d->ifindex, 0);
+}
+
+struct arp {
+	__be16 hrd, pro;
+	__u8 hln, pln;
+	__be16 op;
+	__u8 sha[6], spa[4], tha[6], tpa[4];
+} __attribute__((packed));
+
+#define ARP_FRAME (ETH_HLEN + sizeof(struct arp))
+
+static __always_inline bool is_gateway(__be32 addr)
+{
+	for (__u32 i = 0; i < MAX_GATEWAYS; i++)
+		if (i < gateway_count && gateways[i] == addr)
+			return true;
+	return false;
+}
+
+static __always_inline void copy_mac(__u8 *to, const __u8 *from)
+{
+	__builtin_memcpy(to, from, ETH_ALEN);
+}
+
+// Answers an ARP request if it is plain: for a gateway, from a sender that the
+// tables know by this MAC, and route to this interface. So there is nothing to
+// learn of it, and nothing to be said. What judge() of arpd/answer.go would not
+// answer is not plain.
+static __always_inline bool answers(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+
+	if (!carry_on || skb->vlan_present || (skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_BROADCAST))
+		return false;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	if (!p || (p->flags & (PORT_FORWARD | PORT_WORKLOAD)) != (PORT_FORWARD | PORT_WORKLOAD) || p->l2len != ETH_HLEN)
+		return false;
+	__u32 slot = p->slot;
+	struct way *in = bpf_map_lookup_elem(&parp_ways, &slot);
+	struct arpbucket *b = bpf_map_lookup_elem(&parp_buckets, &slot);
+	struct carried *c = bpf_map_lookup_elem(&parp_carried, &slot);
+	__u64 own = in ? in->mac : 0;
+	__u8 mac[8], answer[8] = {}, sender[8] = {};
+	if (!in || !b || !c || !(in->in & IN_OK) || in->ifindex != ifindex || !(flags_of(own) & OUT_OK))
+		return false;
+	__builtin_memcpy(mac, &own, sizeof(mac));
+	copy_mac(answer, p->answer);
+	if (!*(__u32 *)answer && !*(__u16 *)(answer + 4))
+		return false;
+
+	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	if (data + ARP_FRAME > end)
+		return false; // it is short, or lies in pieces
+	struct arp *a = (void *)(data + ETH_HLEN);
+	if (a->hrd != bpf_htons(1) || a->pro != bpf_htons(ETH_P_IP) || a->hln != 6 || a->pln != 4 || a->op != bpf_htons(1))
+		return false;
+	__be32 from, to;
+	__builtin_memcpy(&from, a->spa, 4);
+	__builtin_memcpy(&to, a->tpa, 4);
+	copy_mac(sender, a->sha);
+	if (from == to || to_host(from) || to_host(to) || !is_gateway(to))
+		return false;
+	struct hop *h = hop_at(hop_to(from));
+	if (!h || h->ifindex != ifindex)
+		return false;
+	if (flags_of(h->mac) & HOP_SUBNET) {
+		struct neighkey key = { .ifindex = ifindex, .addr = from };
+		__u32 *id = bpf_map_lookup_elem(&parp_neighs, &key);
+		h = id ? hop_at(*id) : 0;
+		if (!h)
+			return false;
+	}
+	__u64 known = h->mac;
+	__u8 neigh[8];
+	__builtin_memcpy(neigh, &known, sizeof(neigh));
+	if ((flags_of(known) & (HOP_VALID | HOP_SUBNET)) != HOP_VALID || !same_mac(neigh, sender) || sender[0] & 1 ||
+	    !same_mac(data + ETH_ALEN, sender))
+		return false;
+	if (same_mac(sender, mac) || same_mac(sender, answer) || same_mac(sender, p->alias[0]) || same_mac(sender, p->alias[1]))
+		return false;
+	if (!take_arp(b))
+		return false; // the socket's filter counts it
+
+	if (skb->len > ARP_FRAME) {
+		if (bpf_skb_change_tail(skb, ARP_FRAME, 0))
+			return false;
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		if (data + ARP_FRAME > end)
+			return false;
+		a = (void *)(data + ETH_HLEN);
+	}
+	copy_mac(data, sender);
+	copy_mac(data + ETH_ALEN, answer);
+	a->op = bpf_htons(2);
+	copy_mac(a->sha, answer);
+	copy_mac(a->tha, sender);
+	__builtin_memcpy(a->spa, &to, 4);
+	__builtin_memcpy(a->tpa, &from, 4);
+	c->answered++;
+	return true;
+}

@@ -1,0 +1,335 @@
+package claim
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"proxyarpd/internal/wire"
+)
+
+// What a word of the destinations' table says, but for the number of a next hop,
+// which is greater: bpf/carry.h.
+const (
+	AsAbove uint32    = iota // no prefix of this length has it
+	ToRing                   // it is userspace's to decide
+	ToChunk = 1 << 31        // the rest is a chunk
+)
+
+// Flags beside a MAC, in a Way and in a Hop.
+const (
+	OutOK       = 1 << iota // frames can be sent there
+	OutWorkload             // it leads to a workload
+	OutPeer                 // frames may go to its peer at once
+	OutOrdinary             // or the ordinary way
+
+	HopValid  = 1 // the MAC may be used
+	HopStale  = 2 // Carrier.Used is to tell of its use
+	HopSubnet = 4 // each destination is its own next hop
+	HopFixed  = 8 // the MAC is not the kernel's to find out
+
+	// HopSeveral stands for several ways: Ifindex, Way and MTU are the interfaces
+	// of up to three, by which their destinations may come in.
+	HopSeveral = 16
+)
+
+// Flags of a Way by which frames come in.
+const (
+	InOK        = 1 << iota // the tables know it, and the claim is attached
+	InStrict                // rp_filter 1
+	InLoose                 // rp_filter 2
+	InAddresses             // it has addresses
+)
+
+// MaxHops is how many next hops there may be; the first two numbers are not one.
+const MaxHops = 65536
+
+const maxSegments = 11 // MAX_SEGMENTS of bpf/carry.h
+
+// Carrier is the memory by which the programs forward on their own, mapped: one
+// goroutine at a time writes it, and the programs see each word at once. Words
+// are in host byte order, lengths in bytes.
+type Carrier struct {
+	set      *Set
+	root     []Root
+	segments [][]Chunk
+	hops     []Hop
+	ways     []Way
+	mem      [][]byte
+	maps     []*ebpf.Map // of segments
+	gone     Carried     // of interfaces that have left
+	used     *ringbuf.Reader
+}
+
+// Root is what the first two octets of an address say: struct root.
+type Root struct{ Hop, Chunk uint32 }
+
+// Chunk is what one octet more says: struct chunk.
+type Chunk struct {
+	Word  [256]uint32
+	Above uint32
+	_     uint32
+}
+
+// Hop is a next hop: struct hop.
+type Hop struct {
+	MAC     uint64 // Hop* flags
+	Fresh   uint64 // CLOCK_MONOTONIC, ns: until then it is asked whether older frames are on their way
+	Ifindex uint32
+	Way     uint32 // slot of the interface
+	MTU     uint32 // of the route; 0: the interface's
+	Used    uint32
+}
+
+// Way is an interface, by its slot: struct way.
+type Way struct {
+	MAC     uint64 // Out* flags
+	Ifindex uint32
+	MTU     uint32
+	In      uint32 // In* flags
+	_       uint32
+}
+
+// Carried counts what the programs carried of an interface's frames.
+type Carried struct {
+	Packets uint64
+	Bytes   uint64 // network layer
+	Small   uint64 // dropped: padding was to be checksummed
+	NoMem   uint64 // dropped: no memory
+
+	Answered uint64 // ARP requests
+}
+
+func (c *Carried) add(o Carried) {
+	c.Packets += o.Packets
+	c.Bytes += o.Bytes
+	c.Small += o.Small
+	c.NoMem += o.NoMem
+	c.Answered += o.Answered
+}
+
+// MACWord packs a MAC and flags.
+func MACWord(mac wire.MAC, flags uint16) uint64 {
+	var b [8]byte
+	copy(b[:6], mac[:])
+	binary.NativeEndian.PutUint16(b[6:], flags)
+	return binary.NativeEndian.Uint64(b[:])
+}
+
+// Carrier is nil unless Config.Carry was set.
+func (s *Set) Carrier() *Carrier { return s.carrier }
+
+// Root gives the entry of the first two octets of an address.
+func (c *Carrier) Root(at uint16) *Root { return &c.root[at] }
+
+// Chunk gives a chunk. 0 is that of the first octet.
+func (c *Carrier) Chunk(id uint32) *Chunk { return &c.segments[id>>24][id&0xffffff] }
+
+// Hop gives a next hop.
+func (c *Carrier) Hop(id uint32) *Hop { return &c.hops[id] }
+
+// Way gives an interface.
+func (c *Carrier) Way(slot uint32) *Way { return &c.ways[slot] }
+
+// Grow makes more chunks and gives their numbers: n from first on. It waits for
+// an RCU grace period.
+func (c *Carrier) Grow() (first, n uint32, err error) {
+	segment := uint32(len(c.segments))
+	if segment == maxSegments {
+		return 0, 0, errors.New("no more room for destinations")
+	}
+	n = firstSegment << segment
+	m, err := ebpf.NewMap(chunkSpec(n))
+	if err != nil {
+		return 0, 0, fmt.Errorf("room for destinations: %w", err)
+	}
+	chunks, mem, err := mapChunks(m.FD(), n)
+	if err == nil {
+		err = c.set.objs.ParpChunks.Put(segment, m)
+	}
+	if err != nil {
+		return 0, 0, errors.Join(fmt.Errorf("room for destinations: %w", err), unmap(mem), m.Close())
+	}
+	c.maps, c.mem, c.segments = append(c.maps, m), append(c.mem, mem), append(c.segments, chunks)
+	return segment << 24, n, nil
+}
+
+// SetNeighbour says what next hop an address on a subnet is; 0 that it is none.
+func (c *Carrier) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
+	key := bpfNeighkey{Ifindex: uint32(ifindex), Addr: nativeAddr(addr)}
+	if hop != 0 {
+		return c.set.objs.ParpNeighs.Put(&key, hop)
+	}
+	if err := c.set.objs.ParpNeighs.Delete(&key); !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Switch says whether frames may be carried.
+func (c *Carrier) Switch(on bool) error {
+	v := uint32(0)
+	if on {
+		v = 1
+	}
+	return c.set.vars.CarryOn.Set(v)
+}
+
+// Waiting says whether packets wait in userspace. It is the datapath's.
+func (c *Carrier) Waiting(are bool) error {
+	v := uint32(0)
+	if are {
+		v = 1
+	}
+	return c.set.vars.CarryWaiting.Set(v)
+}
+
+// Freshen has the programs ask of each frame, until then (CLOCK_MONOTONIC, ns),
+// whether older ones are on their way through userspace.
+func (c *Carrier) Freshen(until uint64) error { return c.set.vars.CarryFresh.Set(until) }
+
+// Used waits for a stale next hop to be used, and gives its number. The program
+// tells it once, until Hop.Used is cleared. The error is os.ErrClosed after Stop.
+func (c *Carrier) Used() (hop uint32, err error) {
+	var r ringbuf.Record
+	for {
+		if err := c.used.ReadInto(&r); err != nil {
+			return 0, err
+		}
+		if len(r.RawSample) >= 4 {
+			return binary.NativeEndian.Uint32(r.RawSample), nil
+		}
+	}
+}
+
+// Stop ends Used.
+func (c *Carrier) Stop() error { return c.used.Close() }
+
+// Carried are the counters of an interface.
+func (s *Set) Carried(ifindex int32) Carried {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.ports[ifindex]
+	if s.carrier == nil || !ok {
+		return Carried{}
+	}
+	return s.carrier.read(p.slot)
+}
+
+// AllCarried are those of all interfaces, the ones that have left included.
+func (s *Set) AllCarried() (sum Carried) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.carrier == nil {
+		return sum
+	}
+	sum = s.carrier.gone
+	for _, p := range s.ports {
+		sum.add(s.carrier.read(p.slot))
+	}
+	return sum
+}
+
+// read adds up what the CPUs counted for a slot.
+func (c *Carrier) read(slot uint32) (sum Carried) {
+	var each []bpfCarried
+	if c.set.objs.ParpCarried.Lookup(slot, &each) != nil {
+		return sum
+	}
+	for i := range each {
+		sum.add(Carried{Packets: each[i].Packets, Bytes: each[i].Bytes, Small: each[i].Small, NoMem: each[i].Nomem, Answered: each[i].Answered})
+	}
+	return sum
+}
+
+// leave is for a slot whose interface has gone: its counters start anew.
+func (c *Carrier) leave(slot uint32) error {
+	atomic.StoreUint64(&c.ways[slot].MAC, 0)
+	atomic.StoreUint32(&c.ways[slot].In, 0)
+	c.gone.add(c.read(slot))
+	return c.set.objs.ParpCarried.Put(slot, make([]bpfCarried, ebpf.MustPossibleCPU()))
+}
+
+func (c *Carrier) close() error {
+	if c == nil {
+		return nil
+	}
+	var errs []error
+	if c.used != nil {
+		errs = append(errs, c.used.Close())
+	}
+	for _, m := range c.mem {
+		errs = append(errs, unmap(m))
+	}
+	for _, m := range c.maps {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// firstSegment is FIRST_SEGMENT of bpf/carry.h.
+const firstSegment = 256
+
+// placeholders are what stands for the maps of carrying where nothing is
+// carried: kernels that lack some of them have all the rest.
+func placeholders(spec *ebpf.CollectionSpec) {
+	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed} {
+		spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
+	}
+}
+
+// Decision is what the ring's filter decided about a frame.
+type Decision struct {
+	Carried  bool
+	Ifindex  uint32
+	Dst, Src wire.MAC
+	Total    uint16 // length of the packet, from its header on
+	Peer     bool   // by the peer
+	Trim     bool   // without what follows the packet
+}
+
+// Try runs the ring's filter on a frame with an Ethernet header, as if it had
+// come in by an interface, and tells what it decided. It is for tests.
+func (c *Carrier) Try(ifindex int32, frame []byte) (d Decision, err error) {
+	const ctxSize, ifindexAt = 192, 40 // struct __sk_buff
+	ctx := make([]byte, ctxSize)
+	native.PutUint32(ctx[ifindexAt:], uint32(ifindex))
+	// The kernel takes an Ethernet header away before it runs a socket filter.
+	twice := append(append([]byte(nil), frame[:wire.EthernetLen]...), frame...)
+	none := make([]bpfDecided, ebpf.MustPossibleCPU())
+	if err := c.set.objs.ParpDecision.Put(uint32(0), none); err != nil {
+		return d, err
+	}
+	if _, err := c.set.ring.Run(&ebpf.RunOptions{Data: twice, Context: ctx}); err != nil {
+		return d, err
+	}
+	if err := c.set.objs.ParpDecision.Lookup(uint32(0), &none); err != nil {
+		return d, err
+	}
+	for _, of := range none {
+		if of.Decision != decisionCarried {
+			continue
+		}
+		d = Decision{Carried: true, Ifindex: of.Ifindex, Total: of.Total, Peer: of.How&byPeer != 0, Trim: of.How&trim != 0}
+		d.Dst, d.Src = wordMAC(of.Dst), wordMAC(of.Src)
+	}
+	return d, nil
+}
+
+// Of bpf/claim.c and bpf/carry.h.
+const (
+	decisionCarried = 3
+	byPeer          = 1
+	trim            = 2
+)
+
+func wordMAC(word uint64) wire.MAC {
+	var b [8]byte
+	native.PutUint64(b[:], word)
+	return wire.MAC(b[:6])
+}

@@ -1,0 +1,179 @@
+package route
+
+import (
+	"math/bits"
+	"net/netip"
+	"slices"
+)
+
+// What a copy of the tables needs that is kept elsewhere, in another form and by
+// differences: an engine's that forwards in the kernel.
+
+// Plain reports whether the rules are the kernel's three default ones, so that
+// the destination, and sometimes the TOS, is all that a packet's way hangs on.
+func (t *Table) Plain() bool { return t.simple }
+
+// Serves reports whether packets can be sent out of a link.
+func (l *Link) Serves() bool { return l.serves() }
+
+// EachNeighbour calls fn for what is known of a link's neighbours.
+func (l *Link) EachNeighbour(fn func(netip.Addr, *Neighbour)) {
+	for a, n := range l.neighbours {
+		fn(a, n)
+	}
+}
+
+// LinkChanges calls fn for each link that t and old, which may be nil, have not
+// in common: was or is may be nil. A link whose neighbours alone differ is one.
+func (t *Table) LinkChanges(old *Table, fn func(was, is *Link)) {
+	if old != nil && len(t.links.slots) > 0 && len(old.links.slots) > 0 && &t.links.slots[0] == &old.links.slots[0] {
+		return
+	}
+	for _, l := range t.links.slots {
+		if l == nil {
+			continue
+		}
+		var was *Link
+		if old != nil {
+			was = old.Link(l.Ifindex)
+		}
+		if was != l {
+			fn(was, l)
+		}
+	}
+	if old == nil {
+		return
+	}
+	for _, l := range old.links.slots {
+		if l != nil && t.Link(l.Ifindex) == nil {
+			fn(l, nil)
+		}
+	}
+}
+
+// RouteChanges calls fn for the prefixes whose destinations may have another
+// route in t than in old, which may be nil: each prefix stands for those of its
+// destinations that no longer prefix has; gone says that a table has it no more.
+// Both must be Plain. It skips what the two share.
+func (t *Table) RouteChanges(old *Table, fn func(p netip.Prefix, gone bool)) {
+	now, was := [...]*fib{t.local, t.main, t.fallback}, [3]*fib{}
+	var punted []netip.Prefix
+	if old != nil {
+		was, punted = [...]*fib{old.local, old.main, old.fallback}, old.policy.Punt
+	}
+	if !slices.Equal(punted, t.policy.Punt) {
+		for _, p := range slices.Concat(punted, t.policy.Punt) {
+			fn(p, false)
+		}
+	}
+	for i := range now {
+		if now[i] == was[i] {
+			continue
+		}
+		var none fibNode
+		before := &none
+		if was[i] != nil {
+			before = &was[i].root
+		}
+		now[i].root.diff(before, fibKey{}, 0, func(p netip.Prefix, gone bool) {
+			fn(p, gone)
+			for _, behind := range now[i+1:] { // what it hid there, or hides now
+				behind.within(p, func(q netip.Prefix, _ *Route) { fn(q, false) })
+			}
+		})
+	}
+}
+
+// diff calls fn for the IPv4 prefixes that have another route in n than in o: of
+// each node first what it decides about. a is the way to both.
+func (n *fibNode) diff(o *fibNode, a fibKey, depth int, fn func(p netip.Prefix, gone bool)) {
+	in, io := 0, 0
+	for w := range n.has {
+		for set := n.has[w] | o.has[w]; set != 0; set &= set - 1 {
+			bit := set & -set
+			var rn, ro *Route
+			if n.has[w]&bit != 0 {
+				rn = n.routes[in]
+				in++
+			}
+			if o.has[w]&bit != 0 {
+				ro = o.routes[io]
+				io++
+			}
+			if rn != ro {
+				i := uint(w*64 + bits.TrailingZeros64(bit))
+				length := bits.Len(i) - 1
+				b := a
+				b[depth] = byte(i << (8 - length))
+				fn(netip.PrefixFrom(b.addr(everything.Addr()), depth*8+length), rn == nil)
+			}
+		}
+	}
+	in, io = 0, 0
+	for w := range n.kids {
+		for set := n.kids[w] | o.kids[w]; set != 0; set &= set - 1 {
+			bit := set & -set
+			kn, ko := &noFibNode, &noFibNode
+			if n.kids[w]&bit != 0 {
+				kn = n.nodes[in]
+				in++
+			}
+			if o.kids[w]&bit != 0 {
+				ko = o.nodes[io]
+				io++
+			}
+			if kn != ko {
+				b := a
+				b[depth] = byte(w*64 + bits.TrailingZeros64(bit))
+				kn.diff(ko, b, depth+1, fn)
+			}
+		}
+	}
+}
+
+var noFibNode fibNode // nobody writes it
+
+// OneRoute gives the route that all packets to an IPv4 address take, as far as
+// prefixes of up to 8*(level+1) bits say. own says that such a prefix has it that
+// is longer than 8*level bits, or, of level 0, any. r is nil if there is no route, or if it
+// is not the same one for all. The table must be Plain.
+func (t *Table) OneRoute(a netip.Addr, level int) (r *Route, own bool) {
+	addr, sure := a.As4(), true
+	for _, table := range [...]*fib{t.local, t.main, t.fallback} {
+		got, depth := table.upTo(addr, level)
+		own = own || got != nil && depth == level
+		switch {
+		case got == nil || r != nil || !sure:
+		case got.special:
+			sure = false // it depends on the TOS, or on what another table has in all of it
+		default:
+			r = got
+		}
+	}
+	for _, p := range t.policy.Punt {
+		if p.Bits() <= 8*(level+1) && p.Contains(a) {
+			r, own = nil, own || p.Bits() > 8*level
+		}
+	}
+	return r, own
+}
+
+// upTo is Lookup among the prefixes of up to 8*(level+1) bits; depth is the level of what
+// was found.
+func (f *fib) upTo(a [4]byte, level int) (r *Route, depth int) {
+	n := &f.root
+	for d := 0; ; d++ {
+		if got := n.match(a[d&3]); got != nil {
+			r, depth = got, d
+		}
+		if d == level {
+			return r, depth
+		}
+		if n = n.kid(a[d&3]); n == nil {
+			return r, depth
+		}
+	}
+}
+
+// HasAddresses reports whether a link has addresses of this host.
+func (l *Link) HasAddresses() bool { return len(l.addresses) > 0 }

@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+
+	"proxyarpd/arpd"
+	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
+	"proxyarpd/internal/engine"
+	"proxyarpd/internal/engine/none"
+	"proxyarpd/internal/explain"
+	"proxyarpd/internal/macs"
+	"proxyarpd/internal/netstate"
+)
+
+// Survey looks at the host of the calling thread's network namespace as a daemon
+// with that configuration would once it has started, and changes nothing: errands
+// that only read are done, the others are taken to have gone well. The Requester is
+// the caller's to close.
+func Survey(ctx context.Context, cfg Config) (_ *explain.View, _ *netstate.Requester, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, nil, err
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	watch, err := netstate.Open(netstate.Config{Logger: quiet})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, watch.Close()) }()
+	req, err := netstate.NewRequester()
+	if err != nil {
+		return nil, nil, err
+	}
+	s := newSurvey(ctx, &cfg, quiet)
+	done := errors.New("all is known")
+	if err := watch.Run(ctx, func(events []netstate.Event) error {
+		if err := s.owner.hear(events); err != nil {
+			return err
+		}
+		if s.owner.phase == reading {
+			return nil
+		}
+		return errors.Join(done, s.settle())
+	}); !errors.Is(err, done) {
+		return nil, nil, errors.Join(err, req.Close())
+	}
+	v := s.owner.view()
+	v.Refused = s.refused
+	v.From = "a daemon with these flags"
+	return v.Clone(), req, nil
+}
+
+// survey is an owner that only looks.
+type survey struct {
+	owner   *owner
+	sent    [lanes]errand
+	refused string
+}
+
+func newSurvey(ctx context.Context, cfg *Config, log *slog.Logger) *survey {
+	s := &survey{}
+	eng := &paper{moves: cfg.forwards()}
+	s.owner = &owner{
+		cfg: cfg, log: log, life: ctx, eng: eng,
+		builder: route.NewBuilder(route.Policy{Transit: cfg.Transit, Punt: cfg.Punt}), proxy: new(proxyRoutes),
+		arp: unheard{}, taps: unseen{}, macs: unwritten{}, asking: new(asking), resolve: func(int32, netip.Addr) {},
+		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
+		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{}, begun: func() {},
+		send: func(l lane, e errand) { s.sent[l] = e },
+	}
+	return s
+}
+
+// settle does what is to be done until there is nothing more.
+func (s *survey) settle() error {
+	for o := s.owner; ; {
+		o.dispatch()
+		idle := true
+		for l := range lanes {
+			e := s.sent[l]
+			if e == nil {
+				continue
+			}
+			s.sent[l], o.work.out[l], idle = nil, false, false
+			if err := s.pretend(e).take(o); err != nil {
+				return err
+			}
+		}
+		o.work.rest = nil // claims need not be spread
+		if idle {
+			return nil
+		}
+	}
+}
+
+// pretend is the outcome of an errand: what only reads is done, what would change
+// something has gone well.
+func (s *survey) pretend(e errand) outcome {
+	switch e := e.(type) {
+	case beginErrand:
+		b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf)}
+		b.all, _ = readDevConf("all", kernelConf.dev)
+		if e.inspect {
+			b.found, b.unknown = inspect(e.ifs)
+			if v := judge(s.owner.cfg, b.found, b.unknown, s.owner.onlyReceives); v.err != nil {
+				s.refused = v.err.Error()
+				b.found, b.unknown = nil, nil // and on, as if it had been let
+			}
+		}
+		return b
+	case readErrand:
+		return e.do(nil)
+	case rulesErrand:
+		return e.do(nil)
+	case adoptErrand:
+		return adopted{}
+	case macErrand:
+		return macsSet{e, make([]error, len(e.changes))}
+	case claimErrand:
+		return claimed{claimErrand: e}
+	case memberErrand:
+		return memberAsked{memberErrand: e}
+	case deviceErrand:
+		return deviceAttached{}
+	}
+	return released{}
+}
+
+// paper is the engine of a survey: it is told everything, and does nothing.
+type paper struct {
+	none.Engine
+	moves bool
+}
+
+var _ engine.Engine = (*paper)(nil)
+
+func (p *paper) Forwards() bool                     { return p.moves }
+func (*paper) Decides() bool                        { return true }
+func (*paper) CanClaim() bool                       { return true }
+func (*paper) SetPort(engine.Port) (uint32, error)  { return 0, nil }
+func (*paper) DeletePort(int32) error               { return nil }
+func (*paper) Orphans() []int32                     { return nil }
+func (*paper) Claims() (how claim.Mode, claims int) { return claim.TCX, 0 }
+
+// unheard, unseen and unwritten are those who are told of an owner's decisions,
+// where there is nobody.
+type unheard struct{}
+
+func (unheard) Publish(map[int]*arpd.Policy) {}
+
+type unseen struct{}
+
+func (unseen) SetLink(*netstate.Link, bool) {}
+func (unseen) DeleteLink(int)               {}
+func (unseen) Publish()                     {}
+
+type unwritten struct{}
+
+func (unwritten) Original(int) (m macs.MAC, changed bool) { return m, false }
+func (unwritten) Renamed(int, string)                     {}
+func (unwritten) Forget(int)                              {}
+
+// view is what a packet is explained by. Its maps are the owner's.
+func (o *owner) view() explain.View {
+	v := explain.View{Table: o.proxy.table.Load(), Links: o.links, Policies: make(map[int]*arpd.Policy, len(o.ports)),
+		Used: map[int32]bool{}, Forwards: o.eng.Forwards(), RPFilter: o.cfg.RPFilter}
+	for index, routes := range o.builder.UsedLinks() {
+		v.Used[index] = routes > 0
+	}
+	for index, p := range o.ports {
+		if p.policy != nil {
+			v.Policies[index] = p.policy
+		}
+	}
+	return v
+}

@@ -1,0 +1,206 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
+	"proxyarpd/forward/route/routetest"
+	"proxyarpd/internal/nstest"
+	"proxyarpd/internal/wire"
+)
+
+// bench is the programs and a mirror, in a namespace that has the interfaces that
+// random hosts have.
+type bench struct {
+	set    *claim.Set
+	mirror *mirror
+	macs   map[int32]wire.MAC
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	nstest.Enter(t)
+	nstest.NoIPv6()
+	set, err := claim.Load(claim.Config{ARP: claim.ARPPolice{PerSecond: 1, Burst: 1}, Carry: true})
+	if errors.Is(err, claim.ErrNotSupported) {
+		nstest.Skip(t, "%v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	b := &bench{set: set, mirror: newMirror(set.Carrier(), monotonic, grace), macs: map[int32]wire.MAC{}}
+	t.Cleanup(b.mirror.stop)
+	for index := int32(2); index < 2+3*6; index += 3 {
+		name := fmt.Sprintf("d%d", index)
+		if out, err := exec.Command("ip", "link", "add", name, "index", fmt.Sprint(index), "type", "veth", "peer", "name", "p"+name, "index", fmt.Sprint(index+1000)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		l, err := net.InterfaceByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.macs[index] = wire.MAC(l.HardwareAddr)
+	}
+	return b
+}
+
+// ports tells the filter of a world's interfaces.
+func (b *bench) ports(t *testing.T, w *routetest.World, builder *route.Builder) {
+	t.Helper()
+	for i := range w.Links {
+		l := &w.Links[i]
+		p := claim.Port{Ifindex: l.Ifindex, Forward: true, Workload: l.Workload(), Anywhere: l.Workload() || w.Policy.Transit,
+			KernelForwards: l.KernelForwards(), Quota: 1 << 30}
+		if l.Ethernet() {
+			p.L2Len = wire.EthernetLen
+		}
+		slot, err := b.set.SetPort(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Slot = slot; l.Known() && builder != nil {
+			builder.SetLink(l.Link)
+		}
+		b.mirror.setClaimed(l.Ifindex, true)
+	}
+}
+
+// The programs carry what the table forwards, where it says to, and no more; and
+// they carry all of it that is plain.
+func TestCarriesAsTable(t *testing.T) {
+	b := newBench(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	carried, left, unexplained := 0, map[string]int{}, 0
+	for range 500 {
+		w := routetest.New(rng)
+		w.Policy.Copies = false
+		if rng.IntN(4) != 0 { // more comes through
+			w.Rules = slices.DeleteFunc(w.Rules, func(r route.Rule) bool { return r.Priority != 0 && r.Priority < 32766 || r.Table < route.TableDefault })
+			for i := range w.Links {
+				l := &w.Links[i]
+				l.Flags |= route.LinkEthernet
+				if l.Flags &^= route.LinkKernelForwards; l.MTU < 600 {
+					l.MTU = 1500
+				}
+				l.Conf.RPFilter %= 2
+			}
+		}
+		b.ports(t, w, nil)
+		builder := w.Builder()
+		for range 6 {
+			table := builder.Publish()
+			if err := b.mirror.publish(table); err != nil {
+				t.Fatal(err)
+			}
+			for range 60 {
+				data := make([]byte, 48)
+				for i := range data {
+					data[i] = byte(rng.Uint32())
+				}
+				c := routetest.Choices(data)
+				from, ip := w.Packet(&c)
+				in := table.Link(from.Ifindex)
+				if in == nil {
+					continue
+				}
+				mac := b.macs[in.Ifindex]
+				frame := append(append(append([]byte(nil), mac[:]...), 2, 0, 0, 0, 0, 9, 8, 0), ip...)
+				padding := rng.IntN(3) == 0
+				if padding {
+					frame = append(frame, 0, 0, 0, 0)
+				}
+				b.set.Window().Reset() // nothing is on its way through userspace
+				got, err := b.set.Carrier().Try(in.Ifindex, frame)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var d route.Decision
+				why := notPlain(table, in, ip, &d)
+				switch {
+				case got.Carried && d.Out == nil:
+					t.Fatalf("carried, and %s: %v\n% x\n%v", why, d.Verdict, ip, w)
+				case got.Carried:
+					want := claim.Decision{Carried: true, Ifindex: uint32(d.Out.Ifindex), Dst: d.Neighbour.MAC, Src: d.Out.MAC,
+						Total: uint16(wire.IPv4(ip).TotalLen()), Trim: padding || wire.IPv4(ip).TotalLen() < len(ip), Peer: false}
+					if got != want {
+						t.Fatalf("%+v, want %+v", got, want)
+					}
+					carried++
+				case why == "":
+					unexplained++
+					t.Errorf("not carried: from %d, % x\n%v", in.Ifindex, ip, w)
+				default:
+					left[why]++
+				}
+				if unexplained > 3 {
+					t.FailNow()
+				}
+			}
+			w.Change(rng, builder)
+			b.ports(t, w, builder)
+		}
+		if err := b.mirror.publish(route.NewBuilder(route.Policy{}).Publish()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d carried, left: %v", carried, left)
+	if carried < 500 {
+		t.Errorf("%d carried", carried)
+	}
+}
+
+// notPlain says why a packet is not to be carried; d is what the table decides
+// where it is forwarded at once.
+func notPlain(t *route.Table, in *route.Link, ip wire.IPv4, d *route.Decision) string {
+	if !ip.Valid() || !ip.HeaderValid() || !ip.ChecksumOK() || ip.TotalLen() > len(ip) || ip.TotalLen() < ip.HeaderLen() {
+		return "bad header"
+	}
+	ip = ip[:ip.TotalLen()]
+	if t.Owner(ip, in) != route.NotSpecified {
+		return "the kernel's"
+	}
+	var got route.Decision
+	t.Decide(ip, len(ip), in, &got)
+	switch {
+	case got.Verdict != route.Forward:
+		return got.Verdict.String()
+	case got.Fragment:
+		return "to be fragmented"
+	case got.Out == got.In:
+		return "back where it came from"
+	case ip.HeaderLen() > wire.IPv4MinLen:
+		return "options"
+	case !in.Ethernet() || !got.Out.Ethernet():
+		return "no Ethernet"
+	}
+	*d = got
+	plain := func(a netip.Addr, several bool) bool {
+		r, _ := t.OneRoute(a, 3)
+		return r != nil && r.Type == route.TypeUnicast && (len(r.Nexthops) == 1 && !r.Nexthops[0].Encap || several && len(r.Nexthops) > 1)
+	}
+	switch src := ip.SrcAddr(); {
+	case !t.Plain():
+		return "rules"
+	case !plain(ip.DstAddr(), false):
+		return "not one way"
+	case !plain(src, true):
+		return "not one way back"
+	case src.IsLoopback() || ip.DstAddr().IsLoopback():
+		return "loopback"
+	case len(ip) > got.Out.MTU:
+		return "longer than its interface takes"
+	}
+	return ""
+}

@@ -1,0 +1,179 @@
+// Package ebpf is the engine that decides in userspace and carries in the
+// kernel. It is af_packet, package afpacket, with the tables mirrored into the
+// memory of its eBPF programs: the ring's filter forwards by them what is a plain
+// hit, and the claim sends it on. What is left comes to the ring, and so to the
+// same userspace.
+package ebpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
+	"proxyarpd/internal/engine"
+	"proxyarpd/internal/engine/afpacket"
+)
+
+// usedAgain is after what time the kernel is told again of a stale neighbour
+// that is in use.
+const usedAgain = 2 * time.Second
+
+// Engine implements [engine.Engine].
+type Engine struct {
+	*afpacket.Engine
+	log     *slog.Logger
+	carrier *claim.Carrier
+	mirror  *mirror
+	resolve func(ifindex int32, addr netip.Addr)
+
+	newest atomic.Pointer[route.Table] // that follow has not taken yet
+	news   chan struct{}
+	ended  chan struct{}
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+// Open makes the engine, as [afpacket.Open] does. The programs must have been
+// loaded with [claim.Config.Carry].
+func Open(p *engine.Programs, c afpacket.Config, log *slog.Logger) (*Engine, error) {
+	if p.Set() == nil || p.Set().Carrier() == nil || !p.CanClaim() {
+		return nil, fmt.Errorf("--engine ebpf: its tc program can't be attached: %w", claim.ErrNotSupported)
+	}
+	e := &Engine{log: log, carrier: p.Set().Carrier(), resolve: c.Forward.Resolve, news: make(chan struct{}, 1), ended: make(chan struct{})}
+	c.Forward.Waiting = func(are bool) {
+		if err := e.carrier.Waiting(are); err != nil {
+			e.mirror.stop()
+		}
+	}
+	e.mirror = newMirror(e.carrier, monotonic, grace)
+	ring, err := afpacket.Open(p, c, log)
+	if err != nil {
+		return nil, err
+	}
+	e.Engine = ring
+	go e.follow()
+	return e, nil
+}
+
+// follow brings the mirror up to date with the newest table, while the daemon
+// makes the next: of a burst of changes it sees what came of it.
+func (e *Engine) follow() {
+	defer close(e.ended)
+	for range e.news {
+		if t := e.newest.Swap(nil); t != nil {
+			e.say(e.mirror.publish(t))
+		}
+	}
+}
+
+// say tells of what ends carrying: all goes through userspace from then on.
+func (e *Engine) say(err error) {
+	if err != nil && !errors.Is(err, errStopped) {
+		e.log.Error("all packets go through userspace from now on", "err", err)
+	}
+}
+
+// Run implements [engine.Engine].
+func (e *Engine) Run(ctx context.Context) error {
+	var told sync.WaitGroup
+	told.Go(e.tellUsed)
+	defer told.Wait()
+	defer func() { _ = e.carrier.Stop() }()
+	return e.Engine.Run(ctx)
+}
+
+// tellUsed tells the kernel which stale neighbours are in use.
+func (e *Engine) tellUsed() {
+	for {
+		id, err := e.carrier.Used()
+		if err != nil {
+			return
+		}
+		if ifindex, next, ok := e.mirror.used(id); ok {
+			e.resolve(ifindex, next)
+		}
+		time.AfterFunc(usedAgain, func() { e.mirror.again(id) })
+	}
+}
+
+// Publish implements [engine.Engine]. What waits in userspace goes by the new
+// table first.
+func (e *Engine) Publish(t *route.Table) {
+	e.Engine.Publish(t)
+	e.newest.Store(t)
+	select {
+	case e.news <- struct{}{}:
+	default: // it will see this one
+	}
+}
+
+// SetClass implements [engine.Engine]. If the filter can't be told of all
+// destinations, userspace has to see all packets.
+func (e *Engine) SetClass(p netip.Prefix, c route.Class) error {
+	err := e.Engine.SetClass(p, c)
+	if err != nil {
+		e.mirror.stop()
+	}
+	return err
+}
+
+// SetTap implements [engine.Engine]: while somebody looks, userspace sees all.
+func (e *Engine) SetTap(t forward.Tap) {
+	if t != nil {
+		e.say(e.mirror.setTap(true))
+	}
+	e.Engine.SetTap(t)
+	if t == nil {
+		e.say(e.mirror.setTap(false))
+	}
+}
+
+// Claim implements [engine.Ports].
+func (e *Engine) Claim(ifindex int32) error {
+	err := e.Engine.Claim(ifindex)
+	if err == nil {
+		e.mirror.setClaimed(ifindex, true)
+	}
+	return err
+}
+
+// Release implements [engine.Ports].
+func (e *Engine) Release(ifindex int32) error {
+	e.mirror.setClaimed(ifindex, false)
+	return e.Engine.Release(ifindex)
+}
+
+// DeletePort implements [engine.Ports].
+func (e *Engine) DeletePort(ifindex int32) error {
+	e.mirror.setClaimed(ifindex, false)
+	return e.Engine.DeletePort(ifindex)
+}
+
+// Stats implements [engine.Engine].
+func (e *Engine) Stats() engine.Stats {
+	s, c := e.Engine.Stats(), e.Set().AllCarried()
+	s.PacketsIn += c.Packets + c.Small + c.NoMem
+	s.PacketsOut += c.Packets
+	s.BytesOut += c.Bytes
+	s.ByVerdict[route.Forward] += c.Packets
+	s.ByVerdict[route.DropPktTooSmall] += c.Small
+	s.ByVerdict[route.DropNoMem] += c.NoMem
+	s.Carried, s.ARPAnswered = c.Packets, c.Answered
+	return s
+}
+
+// Close implements [engine.Engine].
+func (e *Engine) Close() error {
+	e.mirror.stop()
+	close(e.news)
+	<-e.ended
+	return e.Engine.Close()
+}

@@ -1,0 +1,291 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
+	"proxyarpd/forward/route/routetest"
+)
+
+// heap is a memory of no program's.
+type heap struct {
+	root       [1 << 16]claim.Root
+	segments   [][]claim.Chunk
+	hops       [claim.MaxHops]claim.Hop
+	ways       [64]claim.Way
+	neighbours map[hopKey]uint32
+	on         bool
+	until      uint64
+	full       bool // Grow fails
+}
+
+func newHeap() *heap {
+	return &heap{segments: [][]claim.Chunk{make([]claim.Chunk, 256)}, neighbours: map[hopKey]uint32{}}
+}
+
+func (h *heap) Root(at uint16) *claim.Root   { return &h.root[at] }
+func (h *heap) Chunk(id uint32) *claim.Chunk { return &h.segments[id>>24][id&0xffffff] }
+func (h *heap) Hop(id uint32) *claim.Hop     { return &h.hops[id] }
+func (h *heap) Way(slot uint32) *claim.Way   { return &h.ways[slot] }
+
+func (h *heap) Grow() (first, n uint32, err error) {
+	if h.full {
+		return 0, 0, errors.New("full")
+	}
+	n = 64 << (len(h.segments) - 1)
+	h.segments = append(h.segments, make([]claim.Chunk, n))
+	return uint32(len(h.segments)-1) << 24, n, nil
+}
+
+func (h *heap) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
+	key := hopKey{ifindex: ifindex, next: addr}
+	if hop == 0 {
+		delete(h.neighbours, key)
+	} else {
+		h.neighbours[key] = hop
+	}
+	return nil
+}
+
+func (h *heap) Switch(on bool) error       { h.on = on; return nil }
+func (h *heap) Freshen(until uint64) error { h.until = until; return nil }
+
+// lookup is hop_to of claim/bpf/carry.h.
+func (h *heap) lookup(addr netip.Addr) uint32 {
+	a := number(addr)
+	r := h.root[a>>16]
+	best := r.Hop
+	if r.Chunk != 0 {
+		word := h.Chunk(r.Chunk).Word[a>>8&255]
+		if word&claim.ToChunk != 0 {
+			c := h.Chunk(word &^ claim.ToChunk)
+			if word = c.Word[a&255]; word == 0 {
+				word = c.Above
+			}
+		}
+		if word != 0 {
+			best = word
+		}
+	}
+	if best != 0 {
+		return best
+	}
+	return h.Chunk(0).Word[a>>24]
+}
+
+// means is what the programs do with packets to an address.
+func (m *mirror) means(addr netip.Addr) string {
+	h := m.mem.(*heap)
+	word := h.lookup(addr)
+	if word <= claim.ToRing {
+		return fmt.Sprint(word)
+	}
+	key, hop := m.hops.all[word].key, h.hops[word]
+	if key.several {
+		return fmt.Sprintf("%+v", hop)
+	}
+	next := ""
+	if !key.next.IsValid() {
+		if id := h.neighbours[hopKey{ifindex: key.ifindex, next: addr}]; id != 0 {
+			next = fmt.Sprintf(", %x", h.hops[id].MAC)
+		}
+	}
+	return fmt.Sprintf("%+v by %d, %x%s, way %+v", key, hop.Ifindex, hop.MAC, next, h.ways[hop.Way])
+}
+
+func testMirror() *mirror {
+	return newMirror(newHeap(), func() uint64 { return uint64(time.Now().UnixNano()) }, func() error { return nil })
+}
+
+// check looks for what nobody names, or somebody names that is not held.
+func (m *mirror) check(t *testing.T) {
+	t.Helper()
+	h := m.mem.(*heap)
+	refs, chunks := map[uint32]int{}, map[uint32]int{}
+	name := func(word uint32) {
+		if word > claim.ToRing {
+			refs[word]++
+		}
+	}
+	var chunk func(id uint32)
+	chunk = func(id uint32) {
+		c := h.Chunk(id)
+		chunks[id] = 0
+		for _, word := range c.Word {
+			if word != 0 {
+				chunks[id]++
+			}
+			if word&claim.ToChunk != 0 {
+				chunk(word &^ claim.ToChunk)
+			} else {
+				name(word)
+			}
+		}
+		name(c.Above)
+	}
+	for _, word := range h.Chunk(0).Word {
+		name(word)
+	}
+	for _, r := range h.root {
+		name(r.Hop)
+		if r.Chunk != 0 {
+			chunk(r.Chunk)
+		}
+	}
+	for _, id := range h.neighbours {
+		name(id)
+	}
+	for id, hop := range m.hops.all {
+		if hop.refs != refs[uint32(id)] {
+			t.Fatalf("next hop %d: %d words name it, counted are %d", id, refs[uint32(id)], hop.refs)
+		}
+	}
+	if fmt.Sprint(chunks) != fmt.Sprint(m.chunks.used) {
+		t.Fatalf("chunks %v, counted are %v", chunks, m.chunks.used)
+	}
+}
+
+// A mirror that has followed changes says the same as one that is made at once,
+// and what the table says.
+func TestMirrorFollows(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	kinds := map[string]int{}
+	for range 150 {
+		w := routetest.New(rng)
+		b := w.Builder()
+		m := testMirror()
+		for step := range 12 {
+			table := b.Publish()
+			if err := m.publish(table); err != nil {
+				t.Fatal(err)
+			}
+			m.check(t)
+			anew := testMirror()
+			if err := anew.publish(table); err != nil {
+				t.Fatal(err)
+			}
+			if on := m.mem.(*heap).on; on != table.Plain() {
+				t.Fatalf("carries: %v, rules are plain: %v", on, table.Plain())
+			}
+			for _, a := range w.Probes(rng) {
+				got, want := m.means(a), anew.means(a)
+				if got != want {
+					t.Fatalf("step %d, %v: %s, want %s\n%v", step, a, got, want, w)
+				}
+				if table.Plain() {
+					kinds[m.compare(t, table, a)]++
+				}
+			}
+			w.Change(rng, b)
+		}
+		m.mu.Lock()
+		m.table = nil
+		m.forget()
+		m.mu.Unlock()
+		m.check(t)
+		if len(m.hops.byKey) != 0 || len(m.chunks.used) != 0 {
+			t.Fatalf("left behind: next hops %v, chunks %v", m.hops.byKey, m.chunks.used)
+		}
+	}
+	t.Log(kinds)
+	for _, kind := range []string{"ring", "none", "hop", "subnet", "several"} {
+		if kinds[kind] == 0 {
+			t.Errorf("never came to %s", kind)
+		}
+	}
+}
+
+// compare holds a word to what the table says of a packet to the address.
+func (m *mirror) compare(t *testing.T, table *route.Table, a netip.Addr) string {
+	t.Helper()
+	word := m.mem.(*heap).lookup(a)
+	switch word {
+	case claim.ToRing:
+		return "ring"
+	case claim.AsAbove:
+		if r := table.Lookup(a, netip.MustParseAddr("10.9.9.9"), 2, 0); r != nil {
+			t.Fatalf("%v: no way, and a route %+v", a, r)
+		}
+		return "none"
+	}
+	for _, tos := range []uint8{0, 4, 8, 16, 0x18} {
+		r := table.Lookup(a, netip.MustParseAddr("10.9.9.9"), 2, tos)
+		key := m.hops.all[word].key
+		if key.several && r != nil && r.Type == route.TypeUnicast && len(r.Nexthops) > 1 {
+			continue
+		}
+		if r == nil || r.Type != route.TypeUnicast || len(r.Nexthops) != 1 || r.Nexthops[0].Ifindex != key.ifindex || r.MTU != key.mtu ||
+			r.Nexthops[0].Gateway != key.next && (r.Nexthops[0].Gateway.IsValid() || key.next.IsValid() && key.next != a) {
+			t.Fatalf("%v, TOS %d: %+v, and the route is %+v", a, tos, key, r)
+		}
+	}
+	switch key := m.hops.all[word].key; {
+	case key.several:
+		return "several"
+	case key.subnet():
+		return "subnet"
+	}
+	return "hop"
+}
+
+// Without room nothing is carried, rather than something wrong.
+func TestMirrorFull(t *testing.T) {
+	b := routetest.Host(route.Policy{})
+	m := testMirror()
+	if err := m.publish(b.Publish()); err != nil || !m.mem.(*heap).on {
+		t.Fatal(err)
+	}
+	m.mem.(*heap).full = true
+	for i := range 300 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 24)
+		q := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(30 + i%100), byte(i), 1, 1}), 32)
+		for _, p := range []netip.Prefix{p, q} {
+			b.SetRoutes(route.TableMain, p, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1}}}})
+		}
+	}
+	if err := m.publish(b.Publish()); err == nil || m.mem.(*heap).on {
+		t.Errorf("error %v, carries %v", err, m.mem.(*heap).on)
+	}
+	if err := m.publish(b.Publish()); err != nil {
+		t.Errorf("it is said again: %v", err)
+	}
+}
+
+// What becomes known is new for a while, and then no more.
+func TestMirrorFresh(t *testing.T) {
+	b := routetest.Host(route.Policy{})
+	m, h := testMirror(), (*heap)(nil)
+	h = m.mem.(*heap)
+	if err := m.publish(b.Publish()); err != nil {
+		t.Fatal(err)
+	}
+	gateway := netip.MustParseAddr("192.168.1.77")
+	b.SetNeighbour(routetest.IfUplink, gateway, &route.Neighbour{MAC: routetest.MACRouter, Valid: true})
+	if err := m.publish(b.Publish()); err != nil {
+		t.Fatal(err)
+	}
+	id := m.hops.byKey[hopKey{ifindex: routetest.IfUplink, next: gateway}]
+	now := m.now()
+	if h.hops[id].Fresh < now || h.until < now {
+		t.Errorf("not new: %+v, until %d, now %d", h.hops[id], h.until, now)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		m.mu.Lock()
+		fresh := h.hops[id].Fresh != 0 || h.until != 0 || m.aging
+		m.mu.Unlock()
+		if !fresh {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("new for ever")
+		}
+	}
+}

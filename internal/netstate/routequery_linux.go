@@ -1,0 +1,69 @@
+package netstate
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// RouteQuery is a packet whose way the kernel is asked for.
+type RouteQuery struct {
+	Dst, Src     netip.Addr // IPv4; Src may be invalid
+	IIF          int        // index of the interface that it came in by; 0: the host sends it
+	TOS          uint8
+	Proto        uint8 // 0: no protocol
+	SPort, DPort uint16
+}
+
+// CanAskFor reports whether the kernel can be asked for the way of packets of a
+// protocol (rtm_getroute_parse_ip_proto in net/ipv4/fib_frontend.c). For others the
+// answer leaves out the rules by protocol and port.
+func CanAskFor(proto uint8) bool {
+	return proto == unix.IPPROTO_TCP || proto == unix.IPPROTO_UDP || proto == unix.IPPROTO_ICMP
+}
+
+// Attributes of RTM_GETROUTE that x/sys/unix does not name (include/uapi/linux/rtnetlink.h).
+const (
+	rtaIPProto  = 27
+	rtaSPort    = 28
+	rtaDPort    = 29
+	lookupTable = 0x1000 // RTM_F_LOOKUP_TABLE
+	fullAddress = 32     // bits
+)
+
+// Route asks the kernel for the way of a packet (RTM_GETROUTE), as `ip route get`
+// does: route lookup with rules and, for one that came in, source validation and
+// the forwarding setting. Where it would refuse the packet the error is the
+// kernel's: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, EXDEV
+// (net/ipv4/route.c, ip_route_input_slow).
+//
+// Dst of the Route is the packet's, not the prefix that matched.
+func (r *Requester) Route(q *RouteQuery) (*Route, error) {
+	fixed := make([]byte, unix.SizeofRtMsg)
+	fixed[0], fixed[1], fixed[3] = unix.AF_INET, fullAddress, q.TOS
+	native.PutUint32(fixed[8:], lookupTable)
+	if q.Src.IsValid() {
+		fixed[2] = fullAddress
+	}
+	msg := appendAttr(newMessage(unix.RTM_GETROUTE, 0, fixed), unix.RTA_DST, q.Dst.AsSlice())
+	if q.Src.IsValid() {
+		msg = appendAttr(msg, unix.RTA_SRC, q.Src.AsSlice())
+	}
+	if q.IIF != 0 {
+		msg = appendU32(msg, unix.RTA_IIF, uint32(q.IIF))
+	}
+	if CanAskFor(q.Proto) {
+		msg = appendAttr(msg, rtaIPProto, []byte{q.Proto})
+		if q.Proto != unix.IPPROTO_ICMP {
+			msg = appendAttr(msg, rtaSPort, binary.BigEndian.AppendUint16(nil, q.SPort))
+			msg = appendAttr(msg, rtaDPort, binary.BigEndian.AppendUint16(nil, q.DPort))
+		}
+	}
+	found := new(Route)
+	if err := r.c.request(msg, func(_ uint16, body []byte) error { return parseRoute(body, found) }); err != nil {
+		return nil, fmt.Errorf("route to %s: %w", q.Dst, err)
+	}
+	return found, nil
+}

@@ -1,0 +1,222 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
+)
+
+// carrying starts a host whose daemon carries, with some pods.
+func carrying(t *testing.T, pods int, args ...string) *world {
+	return start(t, lab.Spec{Hosts: 1, Form: lab.FormCalico, PodsPerHost: pods}, append(args, "--engine", "ebpf")...)
+}
+
+// sumUp holds the counters of a daemon to each other: all that came in went out,
+// was dropped for a reason, was left to somebody, or waits.
+func sumUp(t *testing.T, s *status, waiting uint64) {
+	t.Helper()
+	var ended, own uint64
+	for _, n := range s.Forward.Drops {
+		ended += n
+	}
+	for verdict, n := range s.Forward.Verdicts {
+		switch verdict {
+		case "queue": // they have an end as well
+		case "originate":
+			own += n
+		default:
+			ended += n
+		}
+	}
+	if s.Forward.PacketsIn != ended+waiting || s.Forward.PacketsOut != s.Forward.Verdicts["forward"]+own {
+		t.Errorf("%d came in, %d ended and %d wait; %d went out: %+v", s.Forward.PacketsIn, ended, waiting, s.Forward.PacketsOut, s.Forward)
+	}
+}
+
+// TestCarriedOnce: of a flow through the programs each datagram arrives once, and
+// is counted once, however the programs are attached.
+func TestCarriedOnce(t *testing.T) {
+	for _, claim := range []string{"tcx", "clsact"} {
+		t.Run(claim, func(t *testing.T) { testCarriedOnce(t, claim) })
+	}
+}
+
+func testCarriedOnce(t *testing.T, claim string) {
+	w := carrying(t, 2, "--claim", claim)
+	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+	const n = 20000
+	labtest.Warm(t, w.Lab, a.Node, ip(b))
+	before := statusOf(t, w.d[0])
+	labtest.EachOnce(t, w.Lab, a, b, n)
+	s := statusOf(t, w.d[0])
+	if carried := s.Forward.Carried - before.Forward.Carried; carried < n {
+		t.Errorf("%d of %d carried", carried, n)
+	}
+	if in := s.Forward.PacketsIn - before.Forward.PacketsIn; in < n || in > n+50 {
+		t.Errorf("%d counted of %d", in, n)
+	}
+	sumUp(t, &s, 0)
+	if p := s.port(a.Iface); p.Carried < n {
+		t.Errorf("%s: %d carried", a.Iface, p.Carried)
+	}
+}
+
+// TestCarriedOrder: a flow whose next hop becomes known while it is under way
+// stays in order: what waits in userspace comes first.
+func TestCarriedOrder(t *testing.T) {
+	w := carrying(t, 2)
+	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+	in := labtest.ListenUDP(t, w.Lab, b.Node, netip.AddrPortFrom(b.Addr.Addr(), 9))
+	out := labtest.DialUDP(t, w.Lab, a.Node, netip.AddrPortFrom(b.Addr.Addr(), 9))
+	labtest.Warm(t, w.Lab, a.Node, ip(b))
+	number, got, last := uint32(0), 0, int64(-1)
+	for range 30 {
+		run(t, w.Lab, "host0", "ip neigh flush dev "+b.Iface)
+		for range 400 {
+			var m [64]byte
+			binary.BigEndian.PutUint32(m[:], number)
+			number++
+			if _, err := out.Write(m[:]); err != nil {
+				t.Fatal(err)
+			}
+			if number%4 == 0 {
+				time.Sleep(50 * time.Microsecond)
+			}
+		}
+	}
+	for {
+		var m [64]byte
+		in.SetReadDeadline(time.Now().Add(time.Second))
+		if _, err := in.Read(m[:]); err != nil {
+			break
+		}
+		n := int64(binary.BigEndian.Uint32(m[:]))
+		if n <= last {
+			t.Errorf("%d came behind %d", n, last)
+		}
+		last, got = n, got+1
+	}
+	s := statusOf(t, w.d[0])
+	t.Logf("%d of %d arrived, %d carried, %d waited", got, number, s.Forward.Carried, s.Forward.Verdicts["queue"])
+	if got < int(number)*9/10 || s.Forward.Carried == 0 || s.Forward.Verdicts["queue"] == 0 {
+		t.Errorf("%d of %d arrived; %+v", got, number, s.Forward)
+	}
+	sumUp(t, &s, 0)
+}
+
+// TestCarriedDown: packets to a pod whose end is down end by name, and the sums
+// hold.
+func TestCarriedDown(t *testing.T) {
+	w := carrying(t, 2)
+	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+	labtest.Warm(t, w.Lab, a.Node, ip(b))
+	labtest.EachOnce(t, w.Lab, a, b, 100)
+	run(t, w.Lab, b.Node, "ip link set eth0 down")
+	await(t, "no carrier", func() bool {
+		s := statusOf(t, w.d[0])
+		try(t, w.Lab, a.Node, "ping -c 1 -W 0.1 "+ip(b))
+		return s.Forward.Drops["PARP_IF_DOWN"]+s.Forward.Drops["NEIGH_FAILED"] > 0
+	})
+	await(t, "all ended", func() bool {
+		s := statusOf(t, w.d[0])
+		var ended uint64
+		for _, n := range s.Forward.Drops {
+			ended += n
+		}
+		return s.Forward.PacketsIn == ended+s.Forward.Verdicts["forward"]
+	})
+	run(t, w.Lab, b.Node, "ip link set eth0 up")
+	run(t, w.Lab, b.Node, "ip route replace "+gateway+" dev eth0")
+	run(t, w.Lab, b.Node, "ip route replace default via "+gateway+" dev eth0")
+	labtest.Warm(t, w.Lab, a.Node, ip(b))
+	before := statusOf(t, w.d[0]).Forward.Carried
+	labtest.EachOnce(t, w.Lab, a, b, 1000)
+	if now := statusOf(t, w.d[0]).Forward.Carried; now < before+900 {
+		t.Errorf("up again, and %d of 1000 carried", now-before)
+	}
+}
+
+// TestCarriedARP: requests that the program answers get one answer, the
+// responder's, and are counted as its are.
+func TestCarriedARP(t *testing.T) {
+	labtest.Need(t, "arping")
+	w := carrying(t, 2)
+	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+	labtest.Warm(t, w.Lab, a.Node, ip(b)) // who is known now
+	if err := w.SetSysctl("host0", "net.ipv4.conf."+a.Iface+".proxy_arp", "1"); err != nil {
+		t.Fatal(err)
+	}
+	before := statusOf(t, w.d[0])
+	out := run(t, w.Lab, a.Node, "arping -c 4 -w 10 -I eth0 -s "+ip(a)+" "+gateway)
+	s := statusOf(t, w.d[0])
+	p, was := s.port(a.Iface), before.port(a.Iface)
+	if n := p.ARPRequests - was.ARPRequests; n != 4 || p.ARPReplies-was.ARPReplies != 4 || s.ARP.Verdicts["answer"]-before.ARP.Verdicts["answer"] != 4 || strings.Count(out, "reply from") != 4 {
+		t.Errorf("%d requests, %d replies counted\n%s", n, p.ARPReplies-was.ARPReplies, out)
+	}
+	if s.ARP.Carried-before.ARP.Carried != 4 {
+		t.Errorf("%d answered by the program\n%s", s.ARP.Carried-before.ARP.Carried, out)
+	}
+	if p.ARPUnrouted != was.ARPUnrouted {
+		t.Error("unrouted")
+	}
+}
+
+// TestCarriedCaptured: who captures sees all packets, with their verdicts, and
+// afterwards they are carried again.
+func TestCarriedCaptured(t *testing.T) {
+	w := carrying(t, 2)
+	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+	labtest.Warm(t, w.Lab, a.Node, ip(b))
+	out := make(chan string)
+	go func() {
+		text, _ := try(t, w.Lab, "host0", labtest.Binary(t)+" capture --control "+w.d[0].Control+" -c 6 -n icmp")
+		out <- text
+	}()
+	var text string
+	await(t, "the capture", func() bool {
+		try(t, w.Lab, a.Node, "ping -c 1 -W 1 "+ip(b))
+		select {
+		case text = <-out:
+			return true
+		default:
+			return false
+		}
+	})
+	t.Log(text)
+	await(t, "carried again", func() bool {
+		before := statusOf(t, w.d[0]).Forward.Carried
+		try(t, w.Lab, a.Node, "ping -c 1 -W 1 "+ip(b))
+		return statusOf(t, w.d[0]).Forward.Carried >= before+2
+	})
+}
+
+// TestCarriedKilled: nothing is left of a daemon that was killed, and where the
+// kernel forwards it has the flow.
+func TestCarriedKilled(t *testing.T) {
+	w := carrying(t, 2)
+	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+	for _, key := range []string{"net.ipv4.conf.all.forwarding", "net.ipv4.conf." + a.Iface + ".forwarding", "net.ipv4.conf." + b.Iface + ".forwarding"} {
+		if err := w.SetSysctl("host0", key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	labtest.Warm(t, w.Lab, a.Node, ip(b))
+	await(t, "carried", func() bool {
+		try(t, w.Lab, a.Node, "ping -c 1 -W 1 "+ip(b))
+		return statusOf(t, w.d[0]).Forward.Carried > 0
+	})
+	flow := labtest.StartFlow(t, w.Lab, a, b, 1)
+	flow.Progress(200)
+	w.d[0].Kill()
+	flow.Progress(300)
+	sent, lost, doubled := flow.Stop()
+	t.Logf("%d sent, %d lost, %d doubled", sent, lost, doubled)
+	if lost > 50 || doubled > 0 {
+		t.Errorf("%d lost, %d doubled of %d", lost, doubled, sent)
+	}
+}
