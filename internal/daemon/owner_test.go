@@ -181,15 +181,21 @@ func (b *bench) settle() {
 				}
 			}
 		}
-		if b.work.rest != nil {
-			b.work.rest, idle = nil, false
-			b.dispatch()
-		}
+		idle = !b.rested() && idle
 		if idle {
 			return
 		}
 	}
 	b.t.Fatal("there is no end to it")
+}
+
+// rested has the time pass for which claims that can wait are put off, if there is
+// such a time.
+func (b *bench) rested() bool {
+	waited := b.work.rest != nil
+	b.work.rest = nil
+	b.dispatch()
+	return waited
 }
 
 func (b *bench) goesWell(e errand) outcome {
@@ -406,11 +412,16 @@ func TestOwnerUplinkLater(t *testing.T) {
 	if err := b.begins(nil, l); err != nil {
 		t.Fatal(err)
 	}
+	if b.sent[laneClaim] != nil || !b.rested() {
+		t.Fatalf("%#v is not put off", b.sent[laneClaim])
+	}
 	c, ok := b.sent[laneClaim].(claimErrand)
 	if !ok || !c.later {
 		t.Fatalf("out is %#v", b.sent[laneClaim])
 	}
-	b.events(set(nic(3)), set(nic(4))) // two that have to wait behind it
+	used := nic(4)
+	used.Forwards = true
+	b.events(set(nic(3)), set(used)) // two that have to wait behind it
 	for b.sent[laneHost] != nil {
 		b.arrives(laneHost, b.goesWell(b.sent[laneHost]))
 	}
@@ -457,6 +468,7 @@ func TestOwnerIncarnations(t *testing.T) {
 	// It goes for good while its claim is out.
 	b.events(set(pod(5)))
 	b.arrives(laneHost, b.goesWell(b.sent[laneHost]))
+	b.rested()
 	c = b.sent[laneClaim].(claimErrand)
 	b.events(gone(pod(5)))
 	b.arrives(laneClaim, claimed{claimErrand: c})
@@ -521,7 +533,9 @@ func TestOwnerShortage(t *testing.T) {
 		t.Errorf("clock %v; %s", b.retry.c, b.said.String())
 	}
 	// The longer it lasts, the longer is the time between attempts.
-	b.events(set(pod(5)))
+	hurried := pod(5)
+	hurried.Forwards = true // its claim can't wait
+	b.events(set(hurried))
 	b.arrives(laneHost, b.goesWell(b.sent[laneHost]))
 	for i := range 4 {
 		b.arrives(laneClaim, claimed{claimErrand: b.sent[laneClaim].(claimErrand), err: unix.EMFILE})
@@ -667,4 +681,21 @@ func TestOwnerRun(t *testing.T) {
 		t.Error("somebody answers after the end")
 	}
 	b.takes(1, false) // run has returned
+}
+
+// TestPutOff: claims that can wait do so while interfaces come, but not for ever.
+func TestPutOff(t *testing.T) {
+	var q queue
+	q.later = make([]ref, 1)
+	if q.putOff(); q.rest == nil {
+		t.Error("the first is not put off")
+	}
+	q.later, q.rest = make([]ref, 2), nil
+	if q.putOff(); q.rest == nil {
+		t.Error("another one has come, and nothing is put off")
+	}
+	q.rest, q.since = nil, time.Now().Add(-claimPatience)
+	if q.putOff(); q.rest != nil {
+		t.Error("put off for ever")
+	}
 }

@@ -21,6 +21,7 @@ type queue struct {
 	claim   []ref
 	later   []ref            // claims that can wait
 	rest    <-chan time.Time // when the next of those may be made
+	since   time.Time        // when the first of them began to wait
 	rules   []ref
 	member  []ref
 	read    []ref       // for the first time
@@ -49,6 +50,25 @@ func (q *queue) add(j job, p *port) {
 		q.claim, p.claim = append(q.claim, p.ref), underWay
 	case jobClaimLater:
 		q.later, p.claim = append(q.later, p.ref), underWay
+		q.putOff()
+	}
+}
+
+// What comes with a new interface, its first packets above all, needs the RTNL
+// lock: claims that can wait do so until there has been no further one for
+// claimCalm, at most for claimPatience.
+const (
+	claimCalm     = 300 * time.Millisecond
+	claimPatience = 2 * time.Second
+)
+
+func (q *queue) putOff() {
+	now := time.Now()
+	if len(q.later) == 1 {
+		q.since = now
+	}
+	if now.Sub(q.since) < claimPatience {
+		q.rest = time.After(claimCalm)
 	}
 }
 

@@ -92,6 +92,9 @@ func TestGoes(t *testing.T) {
 	// It goes while its claim is out: what that attached is let go of.
 	b.events(set(pod(3)))
 	b.arrives(laneHost, b.goesWell(b.sent[laneHost]))
+	if b.sent[laneClaim] != nil || !b.rested() {
+		t.Fatalf("%#v is not put off: a new pod's first packets need the lock", b.sent[laneClaim])
+	}
 	c := b.sent[laneClaim].(claimErrand)
 	b.events(gone(pod(3)))
 	b.arrives(laneClaim, b.goesWell(c))

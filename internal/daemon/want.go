@@ -24,7 +24,9 @@ const (
 	uplinkQuota   = 3072
 )
 
-// fewPorts are claimed at once: the lock is not held for long.
+// fewPorts that are there when the daemon starts are claimed at once: the lock is
+// not held for long. Those that come later are new pods', which have better use for
+// it.
 const fewPorts = 16
 
 // setting is what counts for all interfaces alike.
@@ -81,7 +83,7 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	w.read = s.started && p.read.pending()
 	claimable := s.canClaim && p.claim != never
 	w.claim = claimable && s.started && !s.ending && !attached && !w.rules && (w.forwards || aliases != [2]macAddr{})
-	w.hurry = !f.idle && (s.ports <= fewPorts || !s.forwards || s.cfg.KeepMAC || s.modeless || l.Forwards)
+	w.hurry = !f.idle && (s.ports <= fewPorts && p.first || !s.forwards || s.cfg.KeepMAC || s.modeless || l.Forwards)
 	kernelToo := l.Forwards && !attached // would forward what we forward
 	if w.forwards && kernelToo && !claimable {
 		w.impossible = fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)

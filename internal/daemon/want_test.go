@@ -32,7 +32,7 @@ func TestWants(t *testing.T) {
 		jobs    []job
 		waits   bool
 	}
-	// A new workload interface of a running daemon whose kernel does not forward.
+	// A workload interface that a daemon finds when it starts, whose kernel does not forward.
 	pods := wanted{answer: mac, aliases: [2]macAddr{mac}, take: true, flags: up | route.LinkWorkload | route.LinkBypass,
 		jobs: []job{jobMAC, jobRules, jobRead}, waits: true}
 	kept := wanted{answer: mac, aliases: [2]macAddr{mac}, take: true, flags: pods.flags, jobs: []job{jobRules, jobRead}, waits: true}
@@ -52,6 +52,9 @@ func TestWants(t *testing.T) {
 		"back to what it had": {func(g *given) { g.f = facts{changed: true, original: own} }, pods},
 		"it can't be set":     {func(g *given) { g.p.mac = never }, kept},
 		"rules are known":     {func(g *given) { g.p.rules = done }, but(pods, func(w *wanted) { w.jobs = []job{jobMAC, jobRead, jobClaim} })},
+		"it came later":       {func(g *given) { g.p.first, g.p.rules = false, done }, but(pods, func(w *wanted) { w.jobs = []job{jobMAC, jobRead, jobClaimLater} })},
+		"later, and claimed in time": {func(g *given) { g.l.MAC, g.p = mac, port{role: roleWorkload, rules: done, read: done, claim: underWay} },
+			but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{}, nil, false })},
 		"all is done":         {func(g *given) { g.l.MAC, g.p.rules, g.p.read, g.p.claim = mac, done, done, done }, but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{}, nil, false })},
 		"many, it can wait":   {func(g *given) { g.s.ports, g.l.MAC, g.p.rules, g.p.read = fewPorts+1, mac, done, done }, but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{}, []job{jobClaimLater}, false })},
 		"many, the first":     {func(g *given) { g.s.ports, g.s.modeless, g.p.rules = fewPorts+1, true, done }, but(pods, func(w *wanted) { w.jobs = []job{jobMAC, jobRead, jobClaim} })},
@@ -85,7 +88,7 @@ func TestWants(t *testing.T) {
 			wanted{answer: mac, take: true, flags: route.LinkUp | route.LinkUplink | route.LinkBypass | route.LinkNoOffload, jobs: []job{jobRules, jobRead}, waits: true}},
 	} {
 		cfg := Default()
-		g := given{s: setting{cfg: &cfg, forwards: true, canClaim: true, ports: 1, started: true}, l: pod(1), p: port{role: roleWorkload}}
+		g := given{s: setting{cfg: &cfg, forwards: true, canClaim: true, ports: 1, started: true}, l: pod(1), p: port{role: roleWorkload, first: true}}
 		c.edit(&g)
 		w := g.s.wants(g.l, &g.p, &g.f)
 		got := wanted{w.answer, w.filter.Aliases, w.take, w.link.Flags, w.jobs(&g.p), w.waits(&g.p)}

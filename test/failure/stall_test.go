@@ -188,7 +188,13 @@ func TestStopAtLoad(t *testing.T) {
 	fl := startFlood(t, l, all[2], datagram(t, all[2], ip(all[3])))
 	f := startTimed(t, l, all[0], all[1], time.Millisecond, 100_000)
 	f.progress(300)
-	before := status(t, p).Forward.Stalls.Count
+	// A machine that is busy with other things may have stalled the daemon already.
+	var before uint64
+	await(t, "the daemon has the traffic", func() bool {
+		s := status(t, p).Forward.Stalls
+		before = s.Count
+		return !s.Now
+	})
 	sendSignal(t, p, syscall.SIGSTOP)
 	first := f.number()
 	f.progress(1000)
