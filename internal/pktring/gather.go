@@ -37,7 +37,7 @@ func (g *gatherer) note(at int64) {
 
 // pause is how long to let frames gather, where so many wait.
 func (g *gatherer) pause(waiting int) time.Duration {
-	if g.share < gatherOne*3/4 || waiting < 2 || waiting >= gatherWant {
+	if g.share < gatherOne*3/4 || waiting >= gatherWant {
 		return 0
 	}
 	t := min(time.Duration(gatherWant-waiting)*time.Duration(g.gap), gatherMost)

@@ -201,7 +201,11 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 // Gather lets frames gather for a moment where they come in quick succession. To
 // be called where the ring is Ready.
 func (s *Socket) Gather() {
-	if t := s.gather.pause(s.Waiting(gatherWant)); t > 0 {
+	waiting := s.Waiting(gatherWant)
+	if waiting < 2 {
+		return
+	}
+	if t := s.gather.pause(waiting); t > 0 {
 		doze(t)
 	}
 }
@@ -222,7 +226,7 @@ func (s *Socket) Wait(timeout time.Duration) error {
 		return nil
 	}
 	start := time.Now()
-	if timeout != 0 && s.look(start) {
+	if timeout != 0 && (s.look(start) || s.doze(start)) {
 		return nil
 	}
 	if s.cfg.BeforeSleep != nil {
@@ -274,6 +278,18 @@ func (s *Socket) look(start time.Time) bool {
 			s.crowded = start.Add(after + crowdedFor)
 		}
 	}
+}
+
+// doze lets frames of a dense stream gather where the CPU is not to be given away
+// otherwise: to be woken by each of them would cost more than it is worth.
+func (s *Socket) doze(start time.Time) bool {
+	if !start.Before(s.crowded) {
+		return false
+	}
+	if t := s.gather.pause(0); t > 0 {
+		doze(t)
+	}
+	return s.ready()
 }
 
 // ready reports whether Wait has nothing to wait for.

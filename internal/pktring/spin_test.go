@@ -72,7 +72,6 @@ func TestGather(t *testing.T) {
 		{"out of order, from two CPUs", []int64{1500, -500}, 2, 30 * µs},
 		{"no longer than that", []int64{2900}, 2, gatherMost},
 		{"bursts", []int64{2500, 2500, 2500, 2500, 2500, 2500, 2500, 2500, 2500, 2500, 2500, 2500, 1e6}, 3, gatherMost},
-		{"a frame that is alone", []int64{1000}, 1, 0},
 		{"enough already", []int64{1000}, gatherWant, 0},
 		{"nearly enough", []int64{1000}, gatherWant - 3, 0},
 		{"a conversation", []int64{8000}, 2, 0},
