@@ -105,6 +105,9 @@ type Carried struct {
 	Answered uint64 // ARP requests
 }
 
+// Taken is how many frames came to it: sent on or dropped.
+func (c *Carried) Taken() uint64 { return c.Packets + c.Small + c.NoMem }
+
 func (c *Carried) add(o Carried) {
 	c.Packets += o.Packets
 	c.Bytes += o.Bytes

@@ -58,7 +58,7 @@ type Interface struct {
 	Unlearned   uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
 	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
 	Received    uint64            `json:"received"`        // frames given to the ring
-	Carried     uint64            `json:"carried"`         // frames sent on by the programs of --engine ebpf
+	Carried     uint64            `json:"carried"`         // frames that the programs of --engine ebpf took: beside received, not of it
 	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
 	Local       uint64            `json:"local"`           // left to the kernel: for the host
 	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
@@ -178,7 +178,8 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))
-		i.Carried = o.eng.Carried(int32(l.Index)).Packets
+		carried := o.eng.Carried(int32(l.Index))
+		i.Carried = carried.Taken()
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
 		for owner, verdict := range engine.PuntedTo {
 			if n := c.Left[owner]; n > 0 {
