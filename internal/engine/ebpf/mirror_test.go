@@ -54,6 +54,7 @@ func (h *heap) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
 }
 
 func (h *heap) Switch(on bool) error       { h.on = on; return nil }
+func (h *heap) Changed() error             { return nil }
 func (h *heap) Freshen(until uint64) error { h.until = until; return nil }
 
 // lookup is hop_to of claim/bpf/carry.h.
