@@ -173,7 +173,7 @@ volatile const __u32 gateway_count = 0;
 // What was decided about packets from one address to another, of one interface.
 // It holds as long as nothing changes that a decision goes by: userspace counts
 // carry_generation up behind each change. Each CPU has its own.
-#define MEMO_BITS 8
+#define MEMO_BITS 10
 
 struct memo {
 	__u64 dst_mac, src_mac;
