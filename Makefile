@@ -55,6 +55,7 @@ endif
 .PHONY: test-all
 test-all: build
 	LAB_REQUIRED=$(LAB_REQUIRED) PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test -p 1 -count=1 -timeout 10m ./...
+	LAB_REQUIRED=$(LAB_REQUIRED) PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 ./test/differential -engine ebpf
 
 .PHONY: test-race
 test-race: build

@@ -3,6 +3,7 @@ package forward_test
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -88,6 +89,33 @@ func TestQueueReleased(t *testing.T) {
 		if eth := wire.Ethernet(s.Buf[forward.VnetLen:]); eth.Dst() != mac || len(ip(s)) != 46+i || ip(s).TTL() != 63 {
 			t.Errorf("packet %d: to %s, %d bytes, TTL %d", i, eth.Dst(), len(ip(s)), ip(s).TTL())
 		}
+	}
+}
+
+// TestWaiting: it is told when the first packet waits, before the batch is given
+// back, and when the last one has gone.
+func TestWaiting(t *testing.T) {
+	p := memconn.New()
+	var told []bool
+	sent := 0
+	l := forward.NewLoop(p, forward.Options{Waiting: func(are bool) {
+		told = append(told, are)
+		sent = len(p.Sent())
+	}})
+	b := forward.TestBuilder(route.Policy{})
+	l.Publish(b.Publish())
+	for range 3 {
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 18))
+	}
+	once(t, l)
+	if !slices.Equal(told, []bool{true}) {
+		t.Fatalf("told %v", told)
+	}
+	b.SetNeighbour(forward.IfUplink, netip.MustParseAddr("192.168.1.77"), &route.Neighbour{MAC: wire.MAC{2, 7, 7, 7, 7, 7}, Valid: true})
+	l.Publish(b.Publish())
+	once(t, l)
+	if !slices.Equal(told, []bool{true, false}) || sent != 3 {
+		t.Errorf("told %v, the last time with %d sent", told, sent)
 	}
 }
 

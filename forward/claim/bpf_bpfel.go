@@ -64,6 +64,20 @@ type bpfLpmkey struct {
 	Addr      uint32
 }
 
+type bpfMemo struct {
+	_          structs.HostLayout
+	DstMac     uint64
+	SrcMac     uint64
+	Generation uint32
+	In         uint32
+	Out        uint32
+	Src        uint32
+	Dst        uint32
+	Slot       uint32
+	Mtu        uint32
+	How        uint32
+}
+
 type bpfNeighkey struct {
 	_       structs.HostLayout
 	Ifindex uint32
@@ -130,6 +144,7 @@ const (
 	bpfMapParpFlows           = "parp_flows"
 	bpfMapParpHops            = "parp_hops"
 	bpfMapParpHosts           = "parp_hosts"
+	bpfMapParpMemo            = "parp_memo"
 	bpfMapParpNeighs          = "parp_neighs"
 	bpfMapParpNets            = "parp_nets"
 	bpfMapParpPorts           = "parp_ports"
@@ -151,6 +166,7 @@ const (
 	bpfVarArpBurstNs          = "arp_burst_ns"
 	bpfVarArpCostNs           = "arp_cost_ns"
 	bpfVarCarryFresh          = "carry_fresh"
+	bpfVarCarryGeneration     = "carry_generation"
 	bpfVarCarryOn             = "carry_on"
 	bpfVarCarryWaiting        = "carry_waiting"
 	bpfVarGatewayCount        = "gateway_count"
@@ -229,6 +245,7 @@ type bpfMapSpecs struct {
 	ParpFlows    *ebpf.MapSpec `ebpf:"parp_flows"`
 	ParpHops     *ebpf.MapSpec `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
+	ParpMemo     *ebpf.MapSpec `ebpf:"parp_memo"`
 	ParpNeighs   *ebpf.MapSpec `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
@@ -243,19 +260,20 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	ArpBurstNs   *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
-	ArpCostNs    *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
-	CarryFresh   *ebpf.VariableSpec `ebpf:"carry_fresh"`
-	CarryOn      *ebpf.VariableSpec `ebpf:"carry_on"`
-	CarryWaiting *ebpf.VariableSpec `ebpf:"carry_waiting"`
-	GatewayCount *ebpf.VariableSpec `ebpf:"gateway_count"`
-	Gateways     *ebpf.VariableSpec `ebpf:"gateways"`
-	Nets         *ebpf.VariableSpec `ebpf:"nets"`
-	Pressed      *ebpf.VariableSpec `ebpf:"pressed"`
-	Relay        *ebpf.VariableSpec `ebpf:"relay"`
-	Translates   *ebpf.VariableSpec `ebpf:"translates"`
-	WatchMark    *ebpf.VariableSpec `ebpf:"watch_mark"`
-	WatchSnap    *ebpf.VariableSpec `ebpf:"watch_snap"`
+	ArpBurstNs      *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
+	ArpCostNs       *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
+	CarryFresh      *ebpf.VariableSpec `ebpf:"carry_fresh"`
+	CarryGeneration *ebpf.VariableSpec `ebpf:"carry_generation"`
+	CarryOn         *ebpf.VariableSpec `ebpf:"carry_on"`
+	CarryWaiting    *ebpf.VariableSpec `ebpf:"carry_waiting"`
+	GatewayCount    *ebpf.VariableSpec `ebpf:"gateway_count"`
+	Gateways        *ebpf.VariableSpec `ebpf:"gateways"`
+	Nets            *ebpf.VariableSpec `ebpf:"nets"`
+	Pressed         *ebpf.VariableSpec `ebpf:"pressed"`
+	Relay           *ebpf.VariableSpec `ebpf:"relay"`
+	Translates      *ebpf.VariableSpec `ebpf:"translates"`
+	WatchMark       *ebpf.VariableSpec `ebpf:"watch_mark"`
+	WatchSnap       *ebpf.VariableSpec `ebpf:"watch_snap"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -286,6 +304,7 @@ type bpfMaps struct {
 	ParpFlows    *ebpf.Map `ebpf:"parp_flows"`
 	ParpHops     *ebpf.Map `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
+	ParpMemo     *ebpf.Map `ebpf:"parp_memo"`
 	ParpNeighs   *ebpf.Map `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
@@ -306,6 +325,7 @@ func (m *bpfMaps) Close() error {
 		m.ParpFlows,
 		m.ParpHops,
 		m.ParpHosts,
+		m.ParpMemo,
 		m.ParpNeighs,
 		m.ParpNets,
 		m.ParpPorts,
@@ -321,19 +341,20 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	ArpBurstNs   *ebpf.Variable `ebpf:"arp_burst_ns"`
-	ArpCostNs    *ebpf.Variable `ebpf:"arp_cost_ns"`
-	CarryFresh   *ebpf.Variable `ebpf:"carry_fresh"`
-	CarryOn      *ebpf.Variable `ebpf:"carry_on"`
-	CarryWaiting *ebpf.Variable `ebpf:"carry_waiting"`
-	GatewayCount *ebpf.Variable `ebpf:"gateway_count"`
-	Gateways     *ebpf.Variable `ebpf:"gateways"`
-	Nets         *ebpf.Variable `ebpf:"nets"`
-	Pressed      *ebpf.Variable `ebpf:"pressed"`
-	Relay        *ebpf.Variable `ebpf:"relay"`
-	Translates   *ebpf.Variable `ebpf:"translates"`
-	WatchMark    *ebpf.Variable `ebpf:"watch_mark"`
-	WatchSnap    *ebpf.Variable `ebpf:"watch_snap"`
+	ArpBurstNs      *ebpf.Variable `ebpf:"arp_burst_ns"`
+	ArpCostNs       *ebpf.Variable `ebpf:"arp_cost_ns"`
+	CarryFresh      *ebpf.Variable `ebpf:"carry_fresh"`
+	CarryGeneration *ebpf.Variable `ebpf:"carry_generation"`
+	CarryOn         *ebpf.Variable `ebpf:"carry_on"`
+	CarryWaiting    *ebpf.Variable `ebpf:"carry_waiting"`
+	GatewayCount    *ebpf.Variable `ebpf:"gateway_count"`
+	Gateways        *ebpf.Variable `ebpf:"gateways"`
+	Nets            *ebpf.Variable `ebpf:"nets"`
+	Pressed         *ebpf.Variable `ebpf:"pressed"`
+	Relay           *ebpf.Variable `ebpf:"relay"`
+	Translates      *ebpf.Variable `ebpf:"translates"`
+	WatchMark       *ebpf.Variable `ebpf:"watch_mark"`
+	WatchSnap       *ebpf.Variable `ebpf:"watch_snap"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

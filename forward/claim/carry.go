@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -64,6 +65,18 @@ type Carrier struct {
 	maps     []*ebpf.Map // of segments
 	gone     Carried     // of interfaces that have left
 	used     *ringbuf.Reader
+
+	changes    sync.Mutex
+	generation uint32
+}
+
+// Changed ends what the programs remember of decisions: it is called behind each
+// change to what they go by. For any goroutine.
+func (c *Carrier) Changed() error {
+	c.changes.Lock()
+	defer c.changes.Unlock()
+	c.generation++
+	return c.set.vars.CarryGeneration.Set(c.generation)
 }
 
 // Root is what the first two octets of an address say: struct root.
@@ -104,6 +117,9 @@ type Carried struct {
 
 	Answered uint64 // ARP requests
 }
+
+// Taken is how many frames came to it: sent on or dropped.
+func (c *Carried) Taken() uint64 { return c.Packets + c.Small + c.NoMem }
 
 func (c *Carried) add(o Carried) {
 	c.Packets += o.Packets
@@ -251,8 +267,9 @@ func (c *Carrier) read(slot uint32) (sum Carried) {
 func (c *Carrier) leave(slot uint32) error {
 	atomic.StoreUint64(&c.ways[slot].MAC, 0)
 	atomic.StoreUint32(&c.ways[slot].In, 0)
+	err := c.Changed()
 	c.gone.add(c.read(slot))
-	return c.set.objs.ParpCarried.Put(slot, make([]bpfCarried, ebpf.MustPossibleCPU()))
+	return errors.Join(err, c.set.objs.ParpCarried.Put(slot, make([]bpfCarried, ebpf.MustPossibleCPU())))
 }
 
 func (c *Carrier) close() error {
@@ -278,7 +295,7 @@ const firstSegment = 256
 // placeholders are what stands for the maps of carrying where nothing is
 // carried: kernels that lack some of them have all the rest.
 func placeholders(spec *ebpf.CollectionSpec) {
-	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed} {
+	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo} {
 		spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
 	}
 }

@@ -180,6 +180,11 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 	if err := s.objs.ParpPorts.Put(uint32(p.Ifindex), &v); err != nil {
 		return 0, fmt.Errorf("interface %d: ring filter: %w", p.Ifindex, err)
 	}
+	if s.carrier != nil {
+		if err := s.carrier.Changed(); err != nil {
+			return 0, fmt.Errorf("interface %d: ring filter: %w", p.Ifindex, err)
+		}
+	}
 	if !known {
 		s.free = s.free[:len(s.free)-1]
 	}

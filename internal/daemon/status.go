@@ -115,7 +115,8 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))
-		i.Carried = o.eng.Carried(int32(l.Index)).Packets
+		carried := o.eng.Carried(int32(l.Index))
+		i.Carried = carried.Taken()
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
 		for owner, verdict := range engine.PuntedTo {
 			if n := c.Left[owner]; n > 0 {

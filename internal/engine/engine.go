@@ -1,8 +1,9 @@
 // Package engine is the interface between the daemon and what moves packets.
 // The daemon tells an engine the routing table and which interfaces are served.
 // The engine takes their frames from the kernel, forwards them, and counts.
-// Package afpacket below it forwards in userspace; package none leaves all
-// packets to the kernel.
+// Package afpacket below it forwards in userspace; package ebpf does so too, and
+// has plain packets forwarded in the kernel; package none leaves all packets to
+// the kernel.
 //
 // Interfaces are named by their index everywhere (IFLA_IFINDEX).
 package engine

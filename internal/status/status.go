@@ -45,7 +45,7 @@ type Interface struct {
 	Unlearned   uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
 	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
 	Received    uint64            `json:"received"`        // frames given to the ring
-	Carried     uint64            `json:"carried"`         // frames sent on by the programs of --engine ebpf
+	Carried     uint64            `json:"carried"`         // frames that the programs of --engine ebpf took: beside received, not of it
 	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
 	Local       uint64            `json:"local"`           // left to the kernel: for the host
 	Punted      uint64            `json:"punted"`          // left to the kernel for another reason

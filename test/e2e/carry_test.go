@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -219,4 +222,36 @@ func TestCarriedKilled(t *testing.T) {
 	if lost > 50 || doubled > 0 {
 		t.Errorf("%d lost, %d doubled of %d", lost, doubled, sent)
 	}
+}
+
+// TestCarriedChanges: a flow loses nothing while other routes come and go, ten
+// thousand a second, longer and shorter than its own.
+func TestCarriedChanges(t *testing.T) {
+	labtest.Need(t, "ip")
+	w := carrying(t, 2)
+	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+	labtest.Warm(t, w.Lab, a.Node, ip(b))
+	lines := strings.Builder{}
+	const changes = 20000
+	for i := range changes / 4 {
+		wide, narrow := fmt.Sprintf("10.%d.0.0/16 dev %s", 64+i%2, a.Iface), fmt.Sprintf("10.65.%d.%d/32 dev %s", i%2, 100+i%100, b.Iface)
+		fmt.Fprintf(&lines, "route replace %s\nroute replace %s\nroute del %s\nroute del %s\n", wide, narrow, narrow, wide)
+	}
+	file := filepath.Join(t.TempDir(), "batch")
+	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	flow := labtest.StartFlow(t, w.Lab, a, b, 5)
+	began, before := time.Now(), statusOf(t, w.d[0]).Forward.Carried
+	for range 3 {
+		run(t, w.Lab, "host0", "ip -batch "+file)
+	}
+	took := time.Since(began)
+	sent, lost, doubled := flow.Stop()
+	s := statusOf(t, w.d[0])
+	t.Logf("%d changes in %v; %d sent, %d lost, %d doubled, %d carried", 3*changes, took.Round(time.Millisecond), sent, lost, doubled, s.Forward.Carried-before)
+	if lost > 0 || doubled > 0 || s.Forward.Carried-before < uint64(sent)/2 {
+		t.Errorf("%+v", s.Forward)
+	}
+	sumUp(t, &s, 0)
 }

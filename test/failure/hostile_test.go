@@ -132,7 +132,7 @@ func TestHostileFrames(t *testing.T) {
 	s := alive(t, p)
 	var admitted uint64
 	for _, w := range append(s.Workloads, s.Uplinks...) {
-		admitted += w.Received
+		admitted += w.Received + w.Carried
 	}
 	t.Logf("admitted %d, in %d; %v, drops %v; ARP %v", admitted, s.Forward.PacketsIn, s.Forward.Verdicts, s.Forward.Drops, s.ARP.Verdicts)
 	if s.Forward.PacketsIn < frames/4 || len(s.Forward.Drops) < 12 {
@@ -141,7 +141,7 @@ func TestHostileFrames(t *testing.T) {
 	await(t, "each admitted frame is counted", func() bool {
 		s, sum := status(t, p), uint64(0)
 		for _, w := range append(s.Workloads, s.Uplinks...) {
-			sum += w.Received
+			sum += w.Received + w.Carried
 		}
 		return sum == s.Forward.PacketsIn+s.Forward.Drops["FULL_RING"]
 	})

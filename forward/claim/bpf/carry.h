@@ -69,7 +69,7 @@ struct way {
 // are the interfaces of up to three of them, 0 for none.
 struct hop {
 	__u64 mac; // HOP_*
-	__u64 fresh; // until when it counts as new: see overtakes()
+	__u64 fresh; // until when it counts as new: see is_fresh()
 	__u32 ifindex;
 	__u32 way;
 	__u32 mtu; // of the route, 0: the interface's
@@ -170,9 +170,32 @@ struct {
 volatile const __be32 gateways[MAX_GATEWAYS];
 volatile const __u32 gateway_count = 0;
 
+// What was decided about packets from one address to another, of one interface.
+// It holds as long as nothing changes that a decision goes by: userspace counts
+// carry_generation up behind each change. Each CPU has its own.
+#define MEMO_BITS 10
+
+struct memo {
+	__u64 dst_mac, src_mac;
+	__u32 generation;
+	__u32 in, out; // interfaces
+	__be32 src, dst;
+	__u32 slot;
+	__u32 mtu;
+	__u32 how; // but for what a frame alone says
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << MEMO_BITS);
+	__type(key, __u32);
+	__type(value, struct memo);
+} parp_memo SEC(".maps");
+
+volatile __u32 carry_generation;
 volatile __u32 carry_on;      // frames may be carried
 volatile __u32 carry_waiting; // packets wait in userspace
-volatile __u64 carry_fresh;   // until when all counts as new: see overtakes()
+volatile __u64 carry_fresh;   // until when all counts as new: see is_fresh()
 
 static __always_inline __u16 flags_of(__u64 word)
 {
@@ -286,17 +309,20 @@ static __always_inline __u32 length_of(struct __sk_buff *skb, const __u8 *hdr, _
 	return IPV4_MIN + words * 4 + gso;
 }
 
-// Would the frame overtake others of its flow? Where packets came to be carried
-// that were not before, those that came earlier may still be in the ring, or wait
-// in userspace. For a while it is asked whether any are.
-static __always_inline bool overtakes(const struct hop *h, __u32 slot)
+// Did packets come to be carried a moment ago that were not before?
+static __always_inline bool is_fresh(const struct hop *h)
 {
 	__u64 until = h->fresh;
 
 	if (until < carry_fresh)
 		until = carry_fresh;
-	if (!until || bpf_ktime_get_ns() >= until)
-		return false;
+	return until && bpf_ktime_get_ns() < until;
+}
+
+// Would the frame overtake others of its flow? While it is fresh, those that came
+// earlier may still be in the ring, or wait in userspace.
+static __always_inline bool overtakes(__u32 slot)
+{
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
 	return !st || !consumed || (__s64)(st->admitted - *(volatile __u64 *)consumed) > 0 || carry_waiting;
@@ -315,35 +341,49 @@ static __always_inline void note_use(struct hop *h, __u32 id)
 static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool sees)
 {
 	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, generation = carry_generation;
 
-	if (!carry_on)
+	if (!carry_on || skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || skb->mark == MARK_RETURNED)
 		return false;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, hdr, IPV4_MIN) || hdr[0] != 0x45 || hdr[IPV4_TTL] <= 1 || !header_ok(hdr))
+		return false;
+	__be32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
+	__u32 len = skb->len - ETH_HLEN, total = bpf_ntohs(*(__be16 *)(hdr + 2));
+	__u32 need = length_of(skb, hdr, len, total, sees);
+	if (!need)
+		return false;
+	__u8 how = total && total < len ? TRIM : 0;
+
+	__u32 at = (src * 0x9e3779b1 ^ dst * 0x85ebca6b ^ ifindex * 0xc2b2ae35) >> (32 - MEMO_BITS);
+	struct memo *memo = bpf_map_lookup_elem(&parp_memo, &at);
+	if (!memo)
+		return false;
+	if (memo->src == src && memo->dst == dst && memo->in == ifindex && memo->generation == generation &&
+	    need <= memo->mtu && skb->pkt_type == PACKET_HOST) {
+		d->ifindex = memo->out;
+		d->dst = memo->dst_mac;
+		d->src = memo->src_mac;
+		d->slot = memo->slot;
+		d->total = total;
+		d->how = how | memo->how;
+		d->decision = CARRIED;
+		return true;
+	}
+
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-	if (!p || !(p->flags & PORT_FORWARD) || p->l2len != ETH_HLEN || skb->mark == MARK_RETURNED || skb->vlan_present ||
-	    skb->protocol != bpf_htons(ETH_P_IP))
+	if (!p || !(p->flags & PORT_FORWARD) || p->l2len != ETH_HLEN)
 		return false;
 	__u32 slot = p->slot;
 	struct way *in = bpf_map_lookup_elem(&parp_ways, &slot);
 	if (!in || !(in->in & IN_OK) || in->ifindex != ifindex)
 		return false;
-	__u8 how = 0;
 	if (skb->pkt_type != PACKET_HOST) {
 		if (!alias_mac(skb, p))
 			return false;
-		how = RETYPE;
+		how |= RETYPE;
 	}
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, hdr, IPV4_MIN) || hdr[0] != 0x45 || hdr[IPV4_TTL] <= 1 || !header_ok(hdr))
-		return false;
-	__be32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
 	if (to_host(dst) || to_host(src))
 		return false;
-	__u32 len = skb->len - ETH_HLEN, total = bpf_ntohs(*(__be16 *)(hdr + 2));
-	__u32 need = length_of(skb, hdr, len, total, sees);
-	if (!need)
-		return false;
-	if (total && total < len)
-		how |= TRIM;
 
 	__u32 id = hop_to(dst);
 	struct hop *h = hop_at(id);
@@ -371,20 +411,39 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 	if (!(egress & OUT_OK) || out->ifindex != h->ifindex || out->ifindex == ifindex || need > out->mtu || (mtu && need > mtu))
 		return false;
 	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
+	bool lasts = !(translates && forwards); // so will be the next one's
 	if (!(egress & OUT_WORKLOAD)) {
 		if (!(p->flags & PORT_ANYWHERE))
 			return false;
-		if (!forwards && !(p->flags & PORT_WORKLOAD) && has_upper(skb, sees))
-			return false;
+		if (!forwards && !(p->flags & PORT_WORKLOAD)) {
+			if (has_upper(skb, sees))
+				return false;
+			lasts = false;
+		}
 	}
 	// A peer takes a frame whatever MAC it bears.
 	__u8 by = (egress & OUT_PEER) && !(flags_of(mac) & HOP_FIXED) ? BY_PEER : 0;
 	if (!by && !(egress & OUT_ORDINARY))
 		return false;
-	if (!source_ok(src, in) || (translates && forwards && translated(skb, ETH_HLEN, hdr)) || overtakes(h, slot))
+	if (!source_ok(src, in) || (translates && forwards && translated(skb, ETH_HLEN, hdr)))
+		return false;
+	bool fresh = is_fresh(h);
+	if (fresh && overtakes(slot))
 		return false;
 	if (flags_of(mac) & HOP_STALE)
 		note_use(h, id);
+	else if (lasts && !(how & RETYPE) && !fresh) {
+		memo->generation = generation;
+		memo->in = ifindex;
+		memo->out = h->ifindex;
+		memo->src = src;
+		memo->dst = dst;
+		memo->dst_mac = mac;
+		memo->src_mac = own;
+		memo->slot = slot;
+		memo->mtu = mtu && mtu < out->mtu ? mtu : out->mtu;
+		memo->how = by;
+	}
 	how |= by;
 	d->ifindex = h->ifindex;
 	d->dst = mac;

@@ -160,7 +160,7 @@ func (e *Engine) DeletePort(ifindex int32) error {
 // Stats implements [engine.Engine].
 func (e *Engine) Stats() engine.Stats {
 	s, c := e.Engine.Stats(), e.Set().AllCarried()
-	s.PacketsIn += c.Packets + c.Small + c.NoMem
+	s.PacketsIn += c.Taken()
 	s.PacketsOut += c.Packets
 	s.BytesOut += c.Bytes
 	s.ByVerdict[route.Forward] += c.Packets

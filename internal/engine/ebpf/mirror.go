@@ -23,6 +23,7 @@ type memory interface {
 	SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error
 	Switch(on bool) error
 	Freshen(until uint64) error
+	Changed() error
 }
 
 // freshTime is how long the programs ask of each frame whether older ones of its
@@ -141,6 +142,7 @@ func (m *mirror) setClaimed(ifindex int32, on bool) {
 	if l := m.links[ifindex]; l != nil && l.link != nil {
 		m.setWay(l.link)
 	}
+	m.settle()
 }
 
 // fail ends carrying for good: something can't be told to the programs.
@@ -160,8 +162,11 @@ func (m *mirror) stop() {
 
 var errStopped = errors.New("stopped")
 
-// settle tells the programs whether they may carry.
+// settle tells the programs whether they may carry, and that something has changed.
 func (m *mirror) settle() {
+	if err := m.mem.Changed(); err != nil && m.failed == nil {
+		m.failed = err
+	}
 	on := m.table != nil && !m.tap && m.failed == nil
 	if on == m.on {
 		return
@@ -207,7 +212,7 @@ func (m *mirror) age() {
 		return
 	}
 	now := m.now()
-	if m.until != 0 && m.until <= now {
+	if m.until != 0 && m.until <= now { // a change, but one that lets more be remembered
 		m.until = 0
 		if err := m.mem.Freshen(0); err != nil {
 			m.fail(err)

@@ -54,6 +54,7 @@ func (h *heap) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
 }
 
 func (h *heap) Switch(on bool) error       { h.on = on; return nil }
+func (h *heap) Changed() error             { return nil }
 func (h *heap) Freshen(until uint64) error { h.until = until; return nil }
 
 // lookup is hop_to of claim/bpf/carry.h.
@@ -81,6 +82,8 @@ func (h *heap) lookup(addr netip.Addr) uint32 {
 
 // means is what the programs do with packets to an address.
 func (m *mirror) means(addr netip.Addr) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	h := m.mem.(*heap)
 	word := h.lookup(addr)
 	if word <= claim.ToRing {
@@ -158,7 +161,7 @@ func TestMirrorFollows(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	kinds := map[string]int{}
-	for range 150 {
+	for range 80 {
 		w := routetest.New(rng)
 		b := w.Builder()
 		m := testMirror()
@@ -273,10 +276,11 @@ func TestMirrorFresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := m.hops.byKey[hopKey{ifindex: routetest.IfUplink, next: gateway}]
-	now := m.now()
-	if h.hops[id].Fresh < now || h.until < now {
+	m.mu.Lock()
+	if now := m.now(); h.hops[id].Fresh < now || h.until < now {
 		t.Errorf("not new: %+v, until %d, now %d", h.hops[id], h.until, now)
 	}
+	m.mu.Unlock()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		m.mu.Lock()
 		fresh := h.hops[id].Fresh != 0 || h.until != 0 || m.aging
