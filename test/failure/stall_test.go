@@ -40,12 +40,12 @@ func sendSignal(t testing.TB, p *labtest.Process, s syscall.Signal) {
 // flow what is under way, however many tc programs are yet to be detached.
 func TestKillLosesMilliseconds(t *testing.T) {
 	labtest.Need(t, "ip")
-	for _, mode := range []string{"tcx", "clsact"} {
+	for _, mode := range []string{"--claim=tcx", "--claim=clsact", "--engine=ebpf"} {
 		l := forwarding(t, 8, true)
 		all := pods(l, 0)
 		var kills []time.Duration // what each cost
 		for range 5 {
-			p := serve(t, l, "--claim", mode)[0]
+			p := serve(t, l, mode)[0]
 			labtest.Warm(t, l, all[0].Node, ip(all[1]))
 			f := startTimed(t, l, all[0], all[1], time.Millisecond, 100_000)
 			f.progress(100)
@@ -74,8 +74,8 @@ func TestStoppedDaemon(t *testing.T) {
 	labtest.Need(t, "ip")
 	l := forwarding(t, 2, true)
 	all := pods(l, 0)
-	for _, mode := range []string{"tcx", "clsact"} {
-		p := serve(t, l, "--claim", mode)[0]
+	for _, mode := range []string{"--claim=tcx", "--claim=clsact", "--engine=ebpf"} {
+		p := serve(t, l, mode)[0]
 		labtest.Warm(t, l, all[0].Node, ip(all[1]))
 		f := startTimed(t, l, all[0], all[1], time.Millisecond, 100_000)
 		f.progress(200)
