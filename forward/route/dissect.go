@@ -137,11 +137,9 @@ func (d *dissection) into(next int) int {
 // gre is __skb_flow_dissect_gre, for version 0 (RFC 2784, RFC 2890) and for
 // PPTP's version 1 (RFC 2637). A header that ends too early is none.
 func (d *dissection) gre() int {
-	const (
-		checksum, routing, key, sequence, ack, version                = 0x8000, 0x4000, 0x2000, 0x1000, 0x80, 7
-		typePPP, typeBridged                           wire.EtherType = 0x880b, 0x6558
-		pppLen, pppIPv4, pppIPv6                                      = 4, 0x21, 0x57
-	)
+	const checksum, routing, key, sequence, ack, version = 0x8000, 0x4000, 0x2000, 0x1000, 0x80, 7
+	const typePPP, typeBridged wire.EtherType = 0x880b, 0x6558
+	const pppLen, pppIPv4, pppIPv6 = 4, 0x21, 0x57
 	if len(d.rest) < 4 {
 		return headerNone
 	}
@@ -191,10 +189,8 @@ func (d *dissection) gre() int {
 
 // byType says what header an EtherType announces. Tags of VLANs are passed over.
 func (d *dissection) byType(proto wire.EtherType) int {
-	const (
-		typeServiceVLAN wire.EtherType = 0x88a8
-		vlanLen                        = 4
-	)
+	const typeServiceVLAN wire.EtherType = 0x88a8
+	const vlanLen = 4
 	for range maxHeaders {
 		switch proto {
 		case wire.EtherTypeIPv4:
