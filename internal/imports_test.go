@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 
 	"internal/control":        {unixPackage, "proxyarpd/internal/descriptors", "proxyarpd/internal/shortage"},
 	"internal/control/client": {unixPackage, "proxyarpd/capture"},
+	"internal/ethtool":        {unixPackage},
 	"internal/metrics":        {unixPackage, "proxyarpd/internal/status"},
 	"internal/status":         {},
 	"internal/doctor": {"golang.org/x/sync/errgroup", "github.com/vishvananda/netlink", unixPackage, "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/daemon",
@@ -72,7 +73,7 @@ var mayImport = map[string][]string{
 	"internal/engine/none":     {"proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/engine"},
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
 		"proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket",
-		"proxyarpd/internal/engine/ebpf", "proxyarpd/internal/engine/none", "proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs", "proxyarpd/internal/metrics",
+		"proxyarpd/internal/engine/ebpf", "proxyarpd/internal/engine/none", "proxyarpd/internal/ethtool", "proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs", "proxyarpd/internal/metrics",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage", "proxyarpd/internal/status", "proxyarpd/internal/wire"},
 	"cmd/proxyarpd": {"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/forward/claim", "proxyarpd/internal/daemon", "proxyarpd/internal/doctor", "proxyarpd/internal/explain", "proxyarpd/internal/wire", "proxyarpd/internal/printable", labPackage, benchPackage},
 }

@@ -22,6 +22,18 @@ var (
 func init() { flag.StringVar(&engine, "engine", engine, "of the daemon: af_packet or ebpf") }
 
 func TestDifferential(t *testing.T) {
+	eachWorld(t, func(t *testing.T, p *pair, seed uint64) {
+		frames := schedule(seed, p.w, *framesFlag)
+		if *replayFlag != "" {
+			frames = []*Frame{replayed(t, seed, p.w)}
+		}
+		compare(t, p, seed, frames)
+	})
+}
+
+// eachWorld calls fn with the hosts of each world that is asked for, on a thread
+// that keeps its CPU.
+func eachWorld(t *testing.T, fn func(t *testing.T, p *pair, seed uint64)) {
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano()) & 0xffffffff
@@ -38,11 +50,7 @@ func TestDifferential(t *testing.T) {
 			if err := pin(); err != nil {
 				t.Fatal(err)
 			}
-			frames := schedule(seed, w, *framesFlag)
-			if *replayFlag != "" {
-				frames = []*Frame{replayed(t, seed, w)}
-			}
-			compare(t, p, seed, frames)
+			fn(t, p, seed)
 		})
 	}
 }

@@ -2,11 +2,9 @@ package differential
 
 import (
 	"flag"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/explain"
@@ -19,66 +17,51 @@ var questionsFlag = flag.Int("questions", 150, "how many packets explain is aske
 // What explain says of a packet is what becomes of it on the wire: of proxyarpd,
 // by the daemon that runs, and of the kernel, by a host that forwards itself.
 func TestExplain(t *testing.T) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano()) & 0xffffffff
-	}
-	t.Logf("seed %d", seed)
-	for i := range worlds {
-		w := &worlds[i]
-		if *worldFlag != "" && *worldFlag != w.name {
-			continue
+	eachWorld(t, func(t *testing.T, p *pair, seed uint64) {
+		w := p.w
+		var frames []*Frame
+		for _, c := range classes {
+			if !slices.Contains([]string{"plain", "protocol", "tos", "route", "spoof", "local"}, c.name) {
+				continue
+			}
+			for i := range *questionsFlag / 6 {
+				if f := generate(seed, w, c, i); !w.dead(f.Port) && f.Vnet == [vnetLen]byte{} && askable(f.Bytes) && !p.own.has(wire.IPv4(f.Bytes[14:]).Src()) {
+					frames = append(frames, f)
+				}
+			}
 		}
-		t.Run(w.name, func(t *testing.T) {
-			p := setUp(t, w)
-			runtime.LockOSThread()
-			if err := pin(); err != nil {
-				t.Fatal(err)
-			}
-			var frames []*Frame
-			for _, c := range classes {
-				if !slices.Contains([]string{"plain", "protocol", "tos", "route", "spoof", "local"}, c.name) {
-					continue
-				}
-				for i := range *questionsFlag / 6 {
-					if f := generate(seed, w, c, i); !w.dead(f.Port) && f.Vnet == [vnetLen]byte{} && askable(f.Bytes) && !p.own.has(wire.IPv4(f.Bytes[14:]).Src()) {
-						frames = append(frames, f)
-					}
-				}
-			}
-			x := newExchange(p)
-			results, err := x.run(frames)
+		x := newExchange(p)
+		results, err := x.run(frames)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kernel, req := viewOf(t, p, w)
+		asked, unlike := 0, 0
+		for _, r := range results {
+			q := question(r.frame)
+			ours, err := daemon.Explain(t.Context(), p.daemon.Control, nil, q)
 			if err != nil {
 				t.Fatal(err)
 			}
-			kernel, req := viewOf(t, p, w)
-			asked, unlike := 0, 0
-			for _, r := range results {
-				q := question(r.frame)
-				ours, err := daemon.Explain(t.Context(), p.daemon.Control, nil, q)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var theirs *explain.Answer
-				if err := p.kernel.lab.Do(node, func() error { theirs = kernel.Explain(q, req); return nil }); err != nil {
-					t.Fatal(err)
-				}
-				asked++
-				ok := p.agrees(ours.Forward.Verdict, ours.Forward.Out, r.ours)
-				if v := ours.Forward.Verdict; v != nil && *v == "punt" { // what is left to the kernel goes its way
-					ok = p.agrees(ours.Kernel.Verdict, ours.Kernel.Out, r.ours)
-				}
-				ok = !netstate.CanAskFor(q.Proto) || p.agrees(theirs.Kernel.Verdict, theirs.Kernel.Out, r.kernel) && ok
-				if !ok && !undecided(w, theirs) {
-					if unlike++; unlike <= *showFlag {
-						t.Errorf("-seed %d -world %s, %s:%d\n%s\nexplained as %s, the kernel's as %s", seed, w.name, r.frame.Class, r.frame.Index, show(r, false),
-							said(ours.Forward.Verdict, ours.Forward.Reason, ours.Forward.Out), said(theirs.Kernel.Verdict, theirs.Kernel.Reason, theirs.Kernel.Out))
-					}
+			var theirs *explain.Answer
+			if err := p.kernel.lab.Do(node, func() error { theirs = kernel.Explain(q, req); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			asked++
+			ok := p.agrees(ours.Forward.Verdict, ours.Forward.Out, r.ours)
+			if v := ours.Forward.Verdict; v != nil && *v == "punt" { // what is left to the kernel goes its way
+				ok = p.agrees(ours.Kernel.Verdict, ours.Kernel.Out, r.ours)
+			}
+			ok = !netstate.CanAskFor(q.Proto) || p.agrees(theirs.Kernel.Verdict, theirs.Kernel.Out, r.kernel) && ok
+			if !ok && !undecided(w, theirs) {
+				if unlike++; unlike <= *showFlag {
+					t.Errorf("-seed %d -world %s, %s:%d\n%s\nexplained as %s, the kernel's as %s", seed, w.name, r.frame.Class, r.frame.Index, show(r, false),
+						said(ours.Forward.Verdict, ours.Forward.Reason, ours.Forward.Out), said(theirs.Kernel.Verdict, theirs.Kernel.Reason, theirs.Kernel.Out))
 				}
 			}
-			t.Logf("%d questions, %d unlike the wire", asked, unlike)
-		})
-	}
+		}
+		t.Logf("%d questions, %d unlike the wire", asked, unlike)
+	})
 }
 
 // askable reports whether a frame bears what a question can describe.
