@@ -18,6 +18,7 @@ const (
 	queueRetry      = second              // an unanswered next hop is named to the kernel again
 	queueGrace      = 2 * second          // beyond route.LinkConf.ResolveTime, if the kernel never tells how it ended
 	queueTick       = 100 * 1000000       // how often time-outs are looked at, ns
+	queueSoon       = 2                   // how often a next hop that the table does not know is named again before queueRetry
 )
 
 // queueBytes is how much may wait for one next hop, in bytes of memory.
@@ -60,6 +61,7 @@ type hop struct {
 	in      int32 // ingress of the packet that made it
 	since   int64
 	asked   int64
+	asks    uint8            // again, up to queueSoon
 	known   *route.Neighbour // as it was when the first packet came
 	mac     wire.MAC         // of the way out, when the kernel was asked
 	up      bool             // the way out had carrier then
@@ -193,11 +195,20 @@ func (h *hop) state(t *route.Table, key hopKey, now int64) (out *route.Link, n *
 // again reports whether the kernel is to be asked once more: it has not
 // answered, or has forgotten the question, as it does with all of an
 // interface's neighbours when that gets another MAC.
-func (h *hop) again(out *route.Link, now int64) bool {
-	if now-h.asked < queueRetry && out.MAC == h.mac {
+//
+// n is the entry as the table has it. If it has none, somebody may have removed it
+// as soon as it was resolved, which no table has shown: the first two times it is
+// asked again sooner.
+func (h *hop) again(out *route.Link, n *route.Neighbour, now int64) bool {
+	pause := int64(queueRetry)
+	if n == nil && h.asks < queueSoon {
+		pause = queueTick << h.asks
+	}
+	if now-h.asked < pause && out.MAC == h.mac {
 		return false
 	}
 	h.asked, h.mac = now, out.MAC
+	h.asks = min(h.asks+1, queueSoon)
 	return true
 }
 

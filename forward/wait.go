@@ -86,7 +86,7 @@ func (w *waiter) retry() {
 		out, n, v := h.state(w.turn.table, key, now)
 		switch v {
 		case route.Queue:
-			if h.again(out, now) {
+			if h.again(out, n, now) {
 				w.opts.Resolve(key.ifindex, key.addr)
 			}
 			continue

@@ -213,7 +213,7 @@ func (d *Daemon) newOwner(ctx context.Context, hangup <-chan os.Signal) *owner {
 		eng: d.eng, builder: route.NewBuilder(route.Policy{Transit: d.cfg.Transit, Copies: !d.eng.Decides(), Punt: d.cfg.Punt}),
 		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, hangup: hangup,
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
-		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{}, fresh: map[hop]time.Time{},
+		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
 	}
 	h := &hands{cfg: &d.cfg, log: d.log, eng: d.eng, macs: d.macs, members: &d.members, limits: o.limits}

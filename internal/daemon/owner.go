@@ -58,10 +58,9 @@ type owner struct {
 	work      queue
 	retry     retryClock
 	limits    *limits
-	warned    int               // need of descriptors that was warned of
-	beginning bool              // ports that were there at the start are being opened
-	last      int               // workload interface whose settings were read in turn
-	fresh     map[hop]time.Time // when what was asked for was answered, if that was a moment ago
+	warned    int  // need of descriptors that was warned of
+	beginning bool // ports that were there at the start are being opened
+	last      int  // workload interface whose settings were read in turn
 	endErr    error
 	failed    error // why the daemon has to end
 }

@@ -119,7 +119,7 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 	b.owner = &owner{
 		cfg: &cfg, log: slog.New(slog.NewTextHandler(&b.said, nil)), life: t.Context(), eng: b.fake,
 		builder: route.NewBuilder(route.Policy{}), proxy: new(proxyRoutes), arp: b.responder, taps: b.captures, macs: b.record,
-		asking: new(asking), resolve: func(int32, netip.Addr) {}, links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{}, fresh: map[hop]time.Time{},
+		asking: new(asking), resolve: func(int32, netip.Addr) {}, links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{}, begun: func() { b.started++ },
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
 	}

@@ -21,7 +21,6 @@ func newDirty() dirty { return dirty{links: map[int]bool{}, gone: map[int]bool{}
 
 // hear takes one batch of the kernel's events.
 func (o *owner) hear(events []netstate.Event) error {
-	o.age()
 	for i := range events {
 		if events[i].Op == netstate.Synced {
 			o.noteSynced()

@@ -306,7 +306,7 @@ func TestReadyDown(t *testing.T) {
 }
 
 // TestFlushedNeighbour: one that is asked for and goes before it is known is asked
-// for again; one that has failed some time ago is not.
+// for again; one that has failed is not.
 func TestFlushedNeighbour(t *testing.T) {
 	b := running(t, nil, pod(1))
 	var again []netip.Addr
@@ -318,7 +318,6 @@ func TestFlushedNeighbour(t *testing.T) {
 	b.asking.add(hop{1, one})
 	b.asking.add(hop{1, other})
 	b.events(netstate.Event{Op: netstate.Set, Neighbour: entry(other, unix.NUD_FAILED)})
-	b.fresh[hop{1, other}] = time.Now().Add(-2 * freshFor)
 	b.events(netstate.Event{Op: netstate.Delete, Neighbour: entry(one, 0)}, netstate.Event{Op: netstate.Delete, Neighbour: entry(other, 0)})
 	if !slices.Equal(again, []netip.Addr{one}) {
 		t.Errorf("asked again for %v", again)

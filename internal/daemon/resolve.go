@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,8 +56,9 @@ func (a *asking) add(h hop) *question {
 	return q
 }
 
-// answered takes news of an entry, and reports whether it was asked for.
-func (a *asking) answered(h hop, gone bool) (asked bool) {
+// answered takes news of an entry, and reports whether it is one that was asked
+// for and has been removed since.
+func (a *asking) answered(h hop, gone bool) (again bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	q := a.hops[h]
@@ -67,7 +67,7 @@ func (a *asking) answered(h hop, gone bool) (asked bool) {
 	}
 	q.gone = q.gone || gone
 	delete(a.hops, h)
-	return true
+	return gone
 }
 
 // forget is for an interface that has gone.
@@ -142,28 +142,13 @@ func (o *owner) noteNeighbour(n *netstate.Neighbour, del bool) {
 	h := hop{int32(n.Index), n.IP}
 	if del {
 		o.builder.DeleteNeighbour(h.ifindex, h.addr)
-		_, fresh := o.fresh[h]
-		if o.asking.answered(h, true) || fresh {
-			// Who flushes it does not mean that nobody needs it. Of an answer that is
-			// gone so soon the datapath may have seen nothing: it loads the last table.
-			delete(o.fresh, h)
-			o.resolve(h.ifindex, h.addr)
+		if o.asking.answered(h, true) {
+			o.resolve(h.ifindex, h.addr) // who flushes it does not mean that nobody needs it
 		}
 		return
 	}
 	o.builder.SetNeighbour(h.ifindex, h.addr, neighbour(n))
-	if (n.State.Valid() || n.State&unix.NUD_FAILED != 0) && o.asking.answered(h, false) {
-		o.fresh[h] = time.Now()
-	}
-}
-
-// freshFor is how long an answer is one that the datapath may not have seen.
-const freshFor = time.Second
-
-// age forgets answers that have been there for long enough.
-func (o *owner) age() {
-	if len(o.fresh) > 0 {
-		now := time.Now()
-		maps.DeleteFunc(o.fresh, func(_ hop, t time.Time) bool { return now.Sub(t) > freshFor })
+	if n.State.Valid() || n.State&unix.NUD_FAILED != 0 {
+		o.asking.answered(h, false)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"time"
 
 	"proxyarpd/arpd"
 	"proxyarpd/forward/claim"
@@ -68,7 +67,7 @@ func newSurvey(ctx context.Context, cfg *Config, log *slog.Logger) *survey {
 		cfg: cfg, log: log, life: ctx, eng: eng,
 		builder: route.NewBuilder(route.Policy{Transit: cfg.Transit, Punt: cfg.Punt}), proxy: new(proxyRoutes),
 		arp: unheard{}, taps: unseen{}, macs: unwritten{}, asking: new(asking), resolve: func(int32, netip.Addr) {},
-		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{}, fresh: map[hop]time.Time{},
+		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{}, begun: func() {},
 		send: func(l lane, e errand) { s.sent[l] = e },
 	}
