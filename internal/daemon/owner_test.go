@@ -699,3 +699,28 @@ func TestPutOff(t *testing.T) {
 		t.Error("put off for ever")
 	}
 }
+
+// How programs are attached is known from the first claim on: what made the others
+// of many urgent is gone then, and they leave the lock to those who need it.
+func TestUrgentUntilKnown(t *testing.T) {
+	b := newBench(t, nil)
+	b.fake.how = claim.Auto
+	var pods []*netstate.Link
+	for i := range fewPorts + 4 {
+		pods = append(pods, pod(i+1))
+	}
+	if err := b.begins(nil, pods...); err != nil {
+		t.Fatal(err)
+	}
+	device, _ := b.sent[laneClaim].(claimErrand)
+	if device.index == 0 || device.later {
+		t.Fatalf("out is %#v, want a claim that is waited for", b.sent[laneClaim])
+	}
+	b.fake.how = claim.TCX
+	if err := b.arrives(laneClaim, claimed{claimErrand: device}); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.sent[laneClaim]; e != nil || len(b.work.later) != len(pods)-1 || len(b.work.claim) != 0 {
+		t.Errorf("out is %#v, %d wait and %d are urgent", e, len(b.work.later), len(b.work.claim))
+	}
+}

@@ -151,30 +151,35 @@ func (o *owner) nextClaim() errand {
 	for len(q.claim) > 0 {
 		r := q.claim[0]
 		q.claim = q.claim[1:]
-		if o.stillToClaim(r) {
+		switch due, hurry := o.stillToClaim(r); {
+		case due && hurry:
 			return claimErrand{ref: r}
+		case due: // what made it urgent is known by now: how programs are attached
+			q.later = append(q.later, r)
+			q.putOff()
 		}
 	}
 	for len(q.later) > 0 && q.rest == nil {
 		r := q.later[0]
 		q.later = q.later[1:]
-		if o.stillToClaim(r) {
+		if due, _ := o.stillToClaim(r); due {
 			return claimErrand{ref: r, later: true}
 		}
 	}
 	return nil
 }
 
-func (o *owner) stillToClaim(r ref) bool {
+// stillToClaim reports whether a claim is still wanted, and cannot wait.
+func (o *owner) stillToClaim(r ref) (due, hurry bool) {
 	l, p := o.find(r)
 	if p == nil {
-		return false
+		return false, false
 	}
-	if !o.wants(l, p).claim {
+	w := o.wants(l, p)
+	if !w.claim {
 		p.claim = todo
-		return false
 	}
-	return true
+	return w.claim, w.hurry
 }
 
 // readTogether is how many interfaces' settings are read by one errand.
