@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 
 	"proxyarpd/capture/cli"
 	"proxyarpd/internal/doctor"
-	"proxyarpd/internal/printable"
 )
 
 const doctorLong = `doctor looks at the host and tells, a finding a line with its cure, what stops, duplicates or bypasses
@@ -90,9 +88,7 @@ func addRunFlags(cmd *cobra.Command, ofRun *pflag.FlagSet, file *string, title s
 
 func writeFindings(p *program, format string, found []doctor.Finding) error {
 	if format == "json" {
-		enc := json.NewEncoder(printable.NewJSONWriter(p.out))
-		enc.SetIndent("", "  ")
-		return enc.Encode(struct {
+		return writeJSON(p.out, struct {
 			Findings []doctor.Finding `json:"findings"`
 		}{found})
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -18,7 +17,6 @@ import (
 	"proxyarpd/capture/cli"
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/explain"
-	"proxyarpd/internal/printable"
 )
 
 const explainLong = `explain says which rule decides about an ARP request for DST and about a packet to it, step by step:
@@ -90,20 +88,14 @@ func (x *explaining) flags() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("explain", pflag.ContinueOnError)
 	fs.SortFlags = false
 	q := &x.question
-	number := func(most int) func(string) (int, error) {
-		return func(s string) (int, error) {
+	number := func(most int, set func(int)) pflag.Value {
+		return &scalar[int]{new(int), func(s string) (int, error) {
 			n, err := parseNumber(s)
-			if err == nil && (n < 0 || n > most) {
+			switch {
+			case err != nil:
+			case n < 0 || n > most:
 				err = fmt.Errorf("want 0 to %d", most)
-			}
-			return n, err
-		}
-	}
-	small := func(most int, set func(int)) pflag.Value {
-		v := new(int)
-		return &scalar[int]{v, func(s string) (int, error) {
-			n, err := number(most)(s)
-			if err == nil {
+			default:
 				set(n)
 			}
 			return n, err
@@ -114,9 +106,9 @@ func (x *explaining) flags() *pflag.FlagSet {
 	fs.Lookup("from").DefValue = ""
 	fs.Var(&scalar[uint8]{&q.Proto, parseProtocol, "NAME|N"}, "proto", "its protocol")
 	fs.Lookup("proto").DefValue = "udp"
-	fs.Var(small(65535, func(n int) { q.SPort = uint16(n) }), "sport", "its source port")
-	fs.Var(small(65535, func(n int) { q.DPort = uint16(n) }), "dport", "its destination port")
-	fs.Var(small(255, func(n int) { q.TOS = uint8(n) }), "tos", "its TOS byte")
+	fs.Var(number(65535, func(n int) { q.SPort = uint16(n) }), "sport", "its source port")
+	fs.Var(number(65535, func(n int) { q.DPort = uint16(n) }), "dport", "its destination port")
+	fs.Var(number(255, func(n int) { q.TOS = uint8(n) }), "tos", "its TOS byte")
 	fs.IntVar(&q.Len, "len", explain.DefaultLen, "its length in `BYTES`, with the IP header; DF is set")
 	inGroup(fs, "The packet")
 	outputFlag(fs, &x.format, "text", "json")
@@ -160,9 +152,7 @@ func (x *explaining) run(cmd *cobra.Command, p *program) error {
 		return fmt.Errorf("explain: %w", err)
 	}
 	if x.format == "json" {
-		enc := json.NewEncoder(printable.NewJSONWriter(p.out))
-		enc.SetIndent("", "  ")
-		err = enc.Encode(a)
+		err = writeJSON(p.out, a)
 	} else {
 		err = writeExplanation(p.text(), a)
 	}

@@ -59,9 +59,7 @@ func showStatus(ctx context.Context, out io.Writer, path, format string, wait ti
 		return err
 	}
 	if format == "json" {
-		enc := json.NewEncoder(printable.NewJSONWriter(out))
-		enc.SetIndent("", "  ")
-		err = enc.Encode(s)
+		err = writeJSON(out, s)
 	} else {
 		err = printStatus(out, s)
 	}
@@ -72,6 +70,13 @@ func showStatus(ctx context.Context, out io.Writer, path, format string, wait ti
 		return fmt.Errorf("%s: not ready after %s: %s", path, wait, s.NotReady)
 	}
 	return nil
+}
+
+// writeJSON is -o json.
+func writeJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(printable.NewJSONWriter(out))
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 // printStatus writes the table.

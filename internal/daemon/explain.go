@@ -79,15 +79,9 @@ func Explain(ctx context.Context, path string, what *Config, q explain.Question)
 const maxExplanation = 1 << 20
 
 func queryExplain(ctx context.Context, path string, q *explain.Question) (*explain.Answer, error) {
-	conn, err := client.Dial(ctx, path, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	_ = conn.SetDeadline(time.Now().Add(answerPatience))
 	var rep explainReply
-	if _, err := client.Ask(conn, path, explainRequest{Op: "explain", Question: q}, &rep, maxExplanation); err != nil {
+	question := explainRequest{Op: "explain", Question: q}
+	if err := ask(ctx, path, time.Now(), func(time.Duration) any { return question }, &rep, maxExplanation); err != nil {
 		return nil, err
 	}
 	if rep.Error != "" || rep.Answer == nil {

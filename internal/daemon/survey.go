@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -43,7 +44,7 @@ func Survey(ctx context.Context, cfg Config) (_ *explain.View, _ *netstate.Reque
 		if s.owner.phase == reading {
 			return nil
 		}
-		return errors.Join(done, s.settle())
+		return cmp.Or(s.settle(), done)
 	}); !errors.Is(err, done) {
 		return nil, nil, errors.Join(err, req.Close())
 	}
@@ -89,10 +90,10 @@ func (s *survey) settle() error {
 				return err
 			}
 		}
-		o.work.rest = nil // claims need not be spread
-		if idle {
+		if idle && o.work.rest == nil {
 			return nil
 		}
+		o.work.rest = nil // claims need not be spread
 	}
 }
 
@@ -166,7 +167,7 @@ func (unwritten) Forget(int)                              {}
 // view is what a packet is explained by. Its maps are the owner's.
 func (o *owner) view() explain.View {
 	v := explain.View{Table: o.proxy.table.Load(), Links: o.links, Policies: make(map[int]*arpd.Policy, len(o.ports)),
-		Used: map[int32]bool{}, Forwards: o.eng.Forwards(), RPFilter: o.cfg.RPFilter}
+		Used: map[int32]bool{}, Forwards: o.eng.Forwards()}
 	for index, routes := range o.builder.UsedLinks() {
 		v.Used[index] = routes > 0
 	}

@@ -37,7 +37,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	}
 	f := &facts{cfg: &cfg, sysctl: readSysctl}
 	var err error
-	if f.has, err = capabilities(); err != nil {
+	if f.has, err = daemon.Capabilities(); err != nil {
 		return nil, err
 	}
 	f.status, f.noDaemon = daemon.Query(ctx, cfg.Control, 0)
@@ -90,15 +90,6 @@ func workloadNames(f *facts) (names []string) {
 		}
 	}
 	return names
-}
-
-func capabilities() (has func(int) bool, err error) {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return nil, fmt.Errorf("read capabilities: %w", err)
-	}
-	return func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }, nil
 }
 
 func readSysctl(key string) (int, bool) {

@@ -25,7 +25,6 @@ type View struct {
 	Policies map[int]*arpd.Policy // of workload interfaces
 	Used     map[int32]bool       // interfaces that unicast routes lead over
 	Forwards bool                 // the engine moves packets
-	RPFilter int                  // --rp-filter
 	// From says whose view it is: a daemon's, or what one would see.
 	From string
 	// Refused says why a daemon would not start here, "" if it would, or runs.
