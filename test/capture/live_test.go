@@ -115,7 +115,8 @@ func (l *live) traffic(t *testing.T, sentinel *sniffer, stacked bool) {
 	sentinel.awaitLine(t, `ethertype Unknown \(0x88b6\)`)
 	if l.daemon != nil {
 		sentinel.awaitLine(t, `\.4242: UDP, length 0 => forward from`)
-		sentinel.awaitLine(t, `Reply 169\.254\.1\.1 is-at .* => originate`)
+		request := sentinel.awaitLine(t, `Request who-has 169\.254\.1\.1 tell 192\.0\.2\.99.* => answer`)
+		sentinel.awaitLine(t, `Reply 169\.254\.1\.1 is-at .* => originate `+regexp.QuoteMeta(request[strings.LastIndex(request, "#"):])+`$`)
 	} else {
 		sentinel.awaitLine(t, `\.4242: UDP, length 0`)
 		sentinel.awaitLine(t, `Request who-has 169\.254\.1\.1 tell 192\.0\.2\.99`)
