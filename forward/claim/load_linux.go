@@ -153,8 +153,8 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	if !sees {
 		ring, watch = names.ringBasic, bpfProgParpWatchBasic
 	}
-	s.ring, s.watch, s.arp = coll.DetachProgram(ring), coll.DetachProgram(watch), coll.DetachProgram(bpfProgParpArp)
-	s.claim, s.back = coll.DetachProgram(names.claim), coll.DetachProgram(bpfProgParpReturn)
+	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
+	s.ring, s.watch, s.arp, s.claim, s.back = take(ring), take(watch), take(bpfProgParpArp), take(names.claim), take(bpfProgParpReturn)
 	coll.Close()
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
@@ -168,7 +168,40 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		}
 	}
 	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
+	if err := s.shed(cfg.Carry); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
+}
+
+// withoutTypes gives the program without the descriptor of its types, which the
+// library would keep. It closes p, unless it has to return it.
+func withoutTypes(p *ebpf.Program) *ebpf.Program {
+	fd, err := unix.FcntlInt(uintptr(p.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return p
+	}
+	lean, err := ebpf.NewProgramFromFD(fd) // which closes fd if it fails
+	if err != nil {
+		return p
+	}
+	_ = p.Close()
+	return lean
+}
+
+// shed closes the descriptors of maps that only programs use from here on, or
+// that are mapped into memory: a limit of 48 is to be enough for a small host.
+func (s *Set) shed(carry bool) error {
+	m := &s.objs
+	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
+	if !carry {
+		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed)
+	}
+	var errs []error
+	for _, m := range unused {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
