@@ -83,7 +83,7 @@ func TestCarriesAsTable(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	carried, left, unexplained := 0, map[string]int{}, 0
-	for range 500 {
+	for n := 0; n < 500 || n < 3000 && carried < 500; n++ { // in some 500 hosts few have a plain way
 		w := routetest.New(rng)
 		w.Policy.Copies = false
 		if rng.IntN(4) != 0 { // more comes through
