@@ -55,6 +55,8 @@ var mayImport = map[string][]string{
 	"internal/livecapture": {unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},
 
+	"internal/cni":             {"github.com/containernetworking/cni/...", "github.com/vishvananda/netlink/...", "github.com/vishvananda/netns", unixPackage},
+	"cmd/proxyarpd-cni":        {"proxyarpd/internal/cni"},
 	"internal/shortage":        {},
 	"internal/printable":       {},
 	"internal/relay":           {"github.com/vishvananda/netlink", unixPackage},
