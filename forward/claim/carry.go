@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -65,6 +66,7 @@ type Carrier struct {
 	maps     []*ebpf.Map // of segments
 	gone     Carried     // of interfaces that have left
 	used     *ringbuf.Reader
+	wants    func(ifindex int32) bool // Shown.Want's; the set's mu guards it
 
 	changes    sync.Mutex
 	generation uint32
@@ -105,7 +107,7 @@ type Way struct {
 	Ifindex uint32
 	MTU     uint32
 	In      uint32 // In* flags
-	_       uint32
+	Shown   uint32 // not 0: somebody captures there; see Shown.Want
 }
 
 // Carried counts what the programs carried of an interface's frames.
@@ -209,8 +211,12 @@ func (c *Carrier) Waiting(are bool) error {
 // whether older ones are on their way through userspace.
 func (c *Carrier) Freshen(until uint64) error { return c.set.vars.CarryFresh.Set(until) }
 
+// Mark has the programs mark what they send from now on; 0 is none.
+func (c *Carrier) Mark(mark uint32) error { return c.set.vars.CarryMark.Set(mark) }
+
 // Used waits for a stale next hop to be used, and gives its number. The program
-// tells it once, until Hop.Used is cleared. The error is os.ErrClosed after Stop.
+// tells it once, until Hop.Used is cleared. 0 asks for Answer. The error is
+// os.ErrClosed after Stop.
 func (c *Carrier) Used() (hop uint32, err error) {
 	var r ringbuf.Record
 	for {
@@ -221,6 +227,22 @@ func (c *Carrier) Used() (hop uint32, err error) {
 			return binary.NativeEndian.Uint32(r.RawSample), nil
 		}
 	}
+}
+
+// Pulse is how often a second the programs ask, while they carry, whether somebody
+// keeps what they carry by: PULSE of bpf/carry.h. Where the kernel forwards, too,
+// they leave all to it if there is no answer for so long.
+const Pulse = 2
+
+// Answer says that there is somebody.
+func (c *Carrier) Answer() error {
+	var asked uint32
+	var at uint64
+	if err := errors.Join(c.set.vars.PulseAsked.Get(&asked), c.set.vars.PulseNs.Get(&at)); err != nil {
+		return err
+	}
+	c.set.window.silent(int64(at) + int64(time.Second/Pulse))
+	return c.set.vars.PulseAnswered.Set(asked)
 }
 
 // Stop ends Used.
@@ -267,6 +289,7 @@ func (c *Carrier) read(slot uint32) (sum Carried) {
 func (c *Carrier) leave(slot uint32) error {
 	atomic.StoreUint64(&c.ways[slot].MAC, 0)
 	atomic.StoreUint32(&c.ways[slot].In, 0)
+	atomic.StoreUint32(&c.ways[slot].Shown, 0)
 	err := c.Changed()
 	c.gone.add(c.read(slot))
 	return errors.Join(err, c.set.objs.ParpCarried.Put(slot, make([]bpfCarried, ebpf.MustPossibleCPU())))
@@ -295,7 +318,7 @@ const firstSegment = 256
 // placeholders are what stands for the maps of carrying where nothing is
 // carried: kernels that lack some of them have all the rest.
 func placeholders(spec *ebpf.CollectionSpec) {
-	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo} {
+	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo, bpfMapParpShown} {
 		spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
 	}
 }

@@ -115,13 +115,14 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
 		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
 		spec.Variables[bpfVarTranslates].Set(translates),
+		spec.Variables[bpfVarPulseHz].Set(jiffies()),
 		setGateways(spec, cfg.Gateways),
 	); err != nil {
 		return nil, fmt.Errorf("eBPF constants: %w", err)
 	}
 	names := choose(spec, cfg.Carry)
 	basic := map[string]*ebpf.ProgramSpec{}
-	for _, name := range []string{names.ringBasic, bpfProgParpWatchBasic} {
+	for _, name := range []string{names.ringBasic, names.watchBasic} {
 		basic[name] = spec.Programs[name]
 		delete(spec.Programs, name)
 	}
@@ -138,7 +139,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
 		first := err
 		delete(spec.Programs, names.ring)
-		delete(spec.Programs, bpfProgParpWatch)
+		delete(spec.Programs, names.watch)
 		maps.Copy(spec.Programs, basic)
 		if coll, err = ebpf.NewCollection(spec); err != nil {
 			return nil, fmt.Errorf("load eBPF: %w", unsupported(err, first))
@@ -149,9 +150,9 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		coll.Close()
 		return nil, err
 	}
-	ring, watch := names.ring, bpfProgParpWatch
+	ring, watch := names.ring, names.watch
 	if !sees {
-		ring, watch = names.ringBasic, bpfProgParpWatchBasic
+		ring, watch = names.ringBasic, names.watchBasic
 	}
 	s.ring, s.watch, s.arp = coll.DetachProgram(ring), coll.DetachProgram(watch), coll.DetachProgram(bpfProgParpArp)
 	s.claim, s.back = coll.DetachProgram(names.claim), coll.DetachProgram(bpfProgParpReturn)
@@ -171,6 +172,15 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	return s, nil
 }
 
+// jiffies is how many there are a second: the coarse clocks are counted in them.
+func jiffies() uint32 {
+	var tick unix.Timespec
+	if unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &tick) != nil || tick.Nano() <= 0 {
+		return 1000 // the most that kernels are made with: where there are fewer, the programs wait longer
+	}
+	return uint32(1e9 / tick.Nano())
+}
+
 func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
 	var list [MaxGateways]uint32
 	if len(all) > len(list) {
@@ -183,19 +193,19 @@ func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
 }
 
 // chosen are the names of the programs of which there are two kinds.
-type chosen struct{ ring, ringBasic, claim string }
+type chosen struct{ ring, ringBasic, watch, watchBasic, claim string }
 
 // choose takes those programs out of spec that are not wanted, and their maps.
 func choose(spec *ebpf.CollectionSpec, carry bool) chosen {
-	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpClaim}
-	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpCarry}
+	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpWatch, bpfProgParpWatchBasic, bpfProgParpClaim}
+	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpWatchCarry, bpfProgParpWatchCarryBasic, bpfProgParpCarry}
 	want, other := plain, carrying
 	if carry {
 		want, other = carrying, plain
 	} else {
 		placeholders(spec)
 	}
-	for _, name := range []string{other.ring, other.ringBasic, other.claim} {
+	for _, name := range []string{other.ring, other.ringBasic, other.watch, other.watchBasic, other.claim} {
 		delete(spec.Programs, name)
 	}
 	return want

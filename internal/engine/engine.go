@@ -30,7 +30,7 @@ type Engine interface {
 	Publish(t *route.Table)
 	// SetClass says where the destinations of a prefix may lead; see [claim.Set.SetClass].
 	SetClass(p netip.Prefix, c route.Class) error
-	// SetTap has each packet told to somebody; nil ends that.
+	// SetTap has each packet that comes to userspace told to somebody; nil ends that.
 	SetTap(t forward.Tap)
 	// SetMark marks what is sent from now on (SO_MARK). For any goroutine.
 	SetMark(mark uint32) error
@@ -83,6 +83,9 @@ type Ports interface {
 	// AttachWatch makes a socket show what is left to the kernel; see
 	// [claim.Set.AttachWatch]. The error is [claim.ErrNotSupported] without eBPF.
 	AttachWatch(fd int, mark uint32, snap int) error
+	// Show has the programs show what they carry and answer, for one that looks; nil
+	// if they do neither. For any goroutine.
+	Show() (*claim.Shown, error)
 	// Translated reports whether the kernel may have translated a packet's flow.
 	// For any goroutine.
 	Translated(packet []byte) bool

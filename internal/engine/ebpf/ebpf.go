@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
@@ -90,12 +89,19 @@ func (e *Engine) Run(ctx context.Context) error {
 	return e.Engine.Run(ctx)
 }
 
-// tellUsed tells the kernel which stale neighbours are in use.
+// tellUsed tells the kernel which stale neighbours are in use, and the programs
+// that there is somebody.
 func (e *Engine) tellUsed() {
 	for {
 		id, err := e.carrier.Used()
 		if err != nil {
 			return
+		}
+		if id == 0 {
+			if err := e.carrier.Answer(); err != nil {
+				e.mirror.stop()
+			}
+			continue
 		}
 		if ifindex, next, ok := e.mirror.used(id); ok {
 			e.resolve(ifindex, next)
@@ -125,15 +131,9 @@ func (e *Engine) SetClass(p netip.Prefix, c route.Class) error {
 	return err
 }
 
-// SetTap implements [engine.Engine]: while somebody looks, userspace sees all.
-func (e *Engine) SetTap(t forward.Tap) {
-	if t != nil {
-		e.say(e.mirror.setTap(true))
-	}
-	e.Engine.SetTap(t)
-	if t == nil {
-		e.say(e.mirror.setTap(false))
-	}
+// SetMark implements [engine.Engine].
+func (e *Engine) SetMark(mark uint32) error {
+	return errors.Join(e.Engine.SetMark(mark), e.carrier.Mark(mark))
 }
 
 // Claim implements [engine.Ports].

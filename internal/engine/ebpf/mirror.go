@@ -48,7 +48,6 @@ type mirror struct {
 
 	last  *route.Table // whose links are mirrored; nil: none's
 	table *route.Table // whose routes are mirrored; nil: none's
-	tap   bool         // somebody looks: userspace is to have all
 	on    bool         // what Switch was told
 	fresh bool         // Freshen was called for this change
 
@@ -114,18 +113,6 @@ func (m *mirror) publish(t *route.Table) error {
 	return m.failed
 }
 
-// setTap says whether somebody looks at packets.
-func (m *mirror) setTap(looks bool) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.tap = looks
-	if m.failed != nil {
-		return nil
-	}
-	m.settle()
-	return m.failed
-}
-
 // setClaimed says whether the claim of an interface is attached.
 func (m *mirror) setClaimed(ifindex int32, on bool) {
 	m.mu.Lock()
@@ -167,7 +154,7 @@ func (m *mirror) settle() {
 	if err := m.mem.Changed(); err != nil && m.failed == nil {
 		m.failed = err
 	}
-	on := m.table != nil && !m.tap && m.failed == nil
+	on := m.table != nil && m.failed == nil
 	if on == m.on {
 		return
 	}
