@@ -36,6 +36,10 @@ type Engine interface {
 	SetMark(mark uint32) error
 	// Stats are the counters of all interfaces. For any goroutine.
 	Stats() Stats
+	// EgressDrops are what the kernel has lost of packets that were handed to it,
+	// by interface and in all; none of an engine that is told of each loss itself.
+	// It takes the kernel's RTNL lock, and is for any goroutine.
+	EgressDrops() (each map[int32]EgressDrops, sum EgressDrops, err error)
 	// Device is an interface of the engine's own, which is not to be served.
 	// Its index is 0 if there is none.
 	Device() Device
@@ -98,6 +102,19 @@ type Port = claim.Port
 type Device struct {
 	Index int
 	Name  string
+}
+
+// EgressDrops count, by the kernel, what an interface did not send: what came from
+// others included.
+type EgressDrops struct {
+	Device uint64 // by the device (tx_dropped)
+	Qdisc  uint64 // by its queueing discipline
+}
+
+// Add adds others.
+func (d *EgressDrops) Add(o EgressDrops) {
+	d.Device += o.Device
+	d.Qdisc += o.Qdisc
 }
 
 // Stats are an engine's counters.

@@ -268,6 +268,49 @@ func TestCarriedKilled(t *testing.T) {
 	}
 }
 
+// TestCarriedDropped: what the kernel loses behind the programs is told apart, so
+// that what was forwarded has arrived or is counted.
+func TestCarriedDropped(t *testing.T) {
+	labtest.Need(t, "tc")
+	w := carrying(t, 2)
+	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
+	labtest.Warm(t, w.Lab, a.Node, ip(b))
+	run(t, w.Lab, "host0", "tc qdisc add dev "+b.Iface+" root tbf rate 8mbit burst 16kb latency 20ms")
+	const n = 5000
+	r := labtest.Receive(t, w.Lab, b, 1000000)
+	s := labtest.DialNumbered(t, w.Lab, a.Node, b, 100)
+	s.Size = 1000
+	for sent := 0; statusOf(t, w.d[0]).Forward.Egress.Qdisc == 0; { // else by the peer, past the limit, until the daemon sees it
+		sent += 100
+		s.Send(sent, nil)
+	}
+	sums := func() (carried, got, dropped uint64) {
+		st := statusOf(t, w.d[0])
+		each := st.port(b.Iface).Egress
+		if each != st.Forward.Egress {
+			t.Errorf("of %s %+v, of all %+v", b.Iface, each, st.Forward.Egress)
+		}
+		return st.port(a.Iface).Carried, uint64(r.Got()), st.Forward.Egress.Qdisc
+	}
+	await(t, "the queue is empty", func() bool {
+		return strings.Contains(run(t, w.Lab, "host0", "tc -s qdisc show dev "+b.Iface), "backlog 0b 0p")
+	})
+	carried, got, dropped := sums()
+	s.Send(s.Sent()+n, nil)
+	await(t, "the sums hold", func() bool {
+		c, g, d := sums()
+		return c-carried >= n && c-carried == g-got+d-dropped
+	})
+	c, g, d := sums()
+	t.Logf("%d carried, %d arrived, %d dropped", c-carried, g-got, d-dropped)
+	if d-dropped < n/2 || g == got {
+		t.Errorf("%d arrived, %d dropped of %d", g-got, d-dropped, n)
+	}
+	if text := w.d[0].Status(t); !strings.Contains(text, fmt.Sprintf("dropped at the egress: 0 by devices, %d by queueing disciplines", d)) {
+		t.Error(text)
+	}
+}
+
 // TestCarriedStopped: where the kernel forwards it has the flow soon after the
 // daemon was stopped, and the programs again once it goes on.
 func TestCarriedStopped(t *testing.T) {

@@ -31,6 +31,7 @@ type Engine struct {
 	log     *slog.Logger
 	carrier *claim.Carrier
 	mirror  *mirror
+	egress  *egress
 	resolve func(ifindex int32, addr netip.Addr)
 
 	newest atomic.Pointer[route.Table] // that follow has not taken yet
@@ -53,6 +54,10 @@ func Open(p *engine.Programs, c afpacket.Config, log *slog.Logger) (*Engine, err
 		}
 	}
 	e.mirror = newMirror(e.carrier, monotonic, grace)
+	var err error
+	if e.egress, err = newEgress(); err != nil {
+		return nil, err
+	}
 	ring, err := afpacket.Open(p, c, log)
 	if err != nil {
 		return nil, err
@@ -168,6 +173,11 @@ func (e *Engine) Stats() engine.Stats {
 	s.ByVerdict[route.DropNoMem] += c.NoMem
 	s.Carried, s.ARPAnswered = c.Packets, c.Answered
 	return s
+}
+
+// EgressDrops implements [engine.Engine].
+func (e *Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops, error) {
+	return e.egress.read(e.Claimed)
 }
 
 // Close implements [engine.Engine].
