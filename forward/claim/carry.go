@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,8 +69,10 @@ type Carrier struct {
 	used     *ringbuf.Reader
 	wants    func(ifindex int32) bool // Shown.Want's; the set's mu guards it
 
-	changes    sync.Mutex
+	changes    sync.Mutex // guards what follows
 	generation uint32
+	again      bool // Changed is to be called once more
+	closed     bool
 }
 
 // Changed ends what the programs remember of decisions: it is called behind each
@@ -77,6 +80,27 @@ type Carrier struct {
 func (c *Carrier) Changed() error {
 	c.changes.Lock()
 	defer c.changes.Unlock()
+	if loadsReordered && !c.again && !c.closed {
+		c.again = true
+		time.AfterFunc(settled, func() { _ = c.changedAgain() }) // it could a moment ago
+	}
+	c.generation++
+	return c.set.vars.CarryGeneration.Set(c.generation)
+}
+
+// On a CPU that loads words out of their order a program may read the new
+// generation before the old words of a change, and remember these under it. So the
+// generation is counted up again when no frame is left that came before the change.
+var loadsReordered = runtime.GOARCH != "amd64"
+
+const settled = 10 * time.Millisecond
+
+func (c *Carrier) changedAgain() error {
+	c.changes.Lock()
+	defer c.changes.Unlock()
+	if c.again = false; c.closed {
+		return nil
+	}
 	c.generation++
 	return c.set.vars.CarryGeneration.Set(c.generation)
 }
@@ -299,6 +323,9 @@ func (c *Carrier) close() error {
 	if c == nil {
 		return nil
 	}
+	c.changes.Lock()
+	c.closed = true
+	c.changes.Unlock()
 	var errs []error
 	if c.used != nil {
 		errs = append(errs, c.used.Close())
