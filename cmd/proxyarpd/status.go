@@ -118,6 +118,9 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out%s, %d bytes out, %d routes\n",
 		s.Forward.PacketsIn, s.Forward.PacketsOut, carried, s.Forward.BytesOut, s.Forward.Routes)
 	printStalls(out, &s.Forward)
+	if e := s.Forward.Egress; e != nil && e.Device+e.Qdisc > 0 {
+		fmt.Fprintf(out, "dropped at the egress: %d by devices, %d by queueing disciplines\n", e.Device, e.Qdisc)
+	}
 	if s.Engine != daemon.EngineNone {
 		fmt.Fprintf(out, "datapath: nice %d%s\n", s.Forward.Nice, joined(&s.Forward.Super))
 	}

@@ -129,54 +129,66 @@ type bpfWay struct {
 	Ifindex uint32
 	Mtu     uint32
 	In      uint32
-	Pad     uint32
+	Shown   uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapParpBuckets         = "parp_buckets"
-	bpfMapParpCarried         = "parp_carried"
-	bpfMapParpChunks          = "parp_chunks"
-	bpfMapParpConsumed        = "parp_consumed"
-	bpfMapParpDecision        = "parp_decision"
-	bpfMapParpFlows           = "parp_flows"
-	bpfMapParpHops            = "parp_hops"
-	bpfMapParpHosts           = "parp_hosts"
-	bpfMapParpMemo            = "parp_memo"
-	bpfMapParpNeighs          = "parp_neighs"
-	bpfMapParpNets            = "parp_nets"
-	bpfMapParpPorts           = "parp_ports"
-	bpfMapParpReader          = "parp_reader"
-	bpfMapParpRoot            = "parp_root"
-	bpfMapParpStats           = "parp_stats"
-	bpfMapParpUsed            = "parp_used"
-	bpfMapParpWays            = "parp_ways"
-	bpfProgParpArp            = "parp_arp"
-	bpfProgParpCarry          = "parp_carry"
-	bpfProgParpClaim          = "parp_claim"
-	bpfProgParpReturn         = "parp_return"
-	bpfProgParpRing           = "parp_ring"
-	bpfProgParpRingBasic      = "parp_ring_basic"
-	bpfProgParpRingCarry      = "parp_ring_carry"
-	bpfProgParpRingCarryBasic = "parp_ring_carry_basic"
-	bpfProgParpWatch          = "parp_watch"
-	bpfProgParpWatchBasic     = "parp_watch_basic"
-	bpfVarArpBurstNs          = "arp_burst_ns"
-	bpfVarArpCostNs           = "arp_cost_ns"
-	bpfVarCarryFresh          = "carry_fresh"
-	bpfVarCarryGeneration     = "carry_generation"
-	bpfVarCarryOn             = "carry_on"
-	bpfVarCarryWaiting        = "carry_waiting"
-	bpfVarGatewayCount        = "gateway_count"
-	bpfVarGateways            = "gateways"
-	bpfVarNets                = "nets"
-	bpfVarPressed             = "pressed"
-	bpfVarRelay               = "relay"
-	bpfVarTranslates          = "translates"
-	bpfVarWatchMark           = "watch_mark"
-	bpfVarWatchSnap           = "watch_snap"
+	bpfMapParpBuckets          = "parp_buckets"
+	bpfMapParpCarried          = "parp_carried"
+	bpfMapParpChunks           = "parp_chunks"
+	bpfMapParpConsumed         = "parp_consumed"
+	bpfMapParpDecision         = "parp_decision"
+	bpfMapParpFlows            = "parp_flows"
+	bpfMapParpHops             = "parp_hops"
+	bpfMapParpHosts            = "parp_hosts"
+	bpfMapParpMemo             = "parp_memo"
+	bpfMapParpNeighs           = "parp_neighs"
+	bpfMapParpNets             = "parp_nets"
+	bpfMapParpPorts            = "parp_ports"
+	bpfMapParpReader           = "parp_reader"
+	bpfMapParpRoot             = "parp_root"
+	bpfMapParpShown            = "parp_shown"
+	bpfMapParpStats            = "parp_stats"
+	bpfMapParpUsed             = "parp_used"
+	bpfMapParpWays             = "parp_ways"
+	bpfProgParpArp             = "parp_arp"
+	bpfProgParpCarry           = "parp_carry"
+	bpfProgParpClaim           = "parp_claim"
+	bpfProgParpReturn          = "parp_return"
+	bpfProgParpRing            = "parp_ring"
+	bpfProgParpRingBasic       = "parp_ring_basic"
+	bpfProgParpRingCarry       = "parp_ring_carry"
+	bpfProgParpRingCarryBasic  = "parp_ring_carry_basic"
+	bpfProgParpWatch           = "parp_watch"
+	bpfProgParpWatchBasic      = "parp_watch_basic"
+	bpfProgParpWatchCarry      = "parp_watch_carry"
+	bpfProgParpWatchCarryBasic = "parp_watch_carry_basic"
+	bpfVarArpBurstNs           = "arp_burst_ns"
+	bpfVarArpCostNs            = "arp_cost_ns"
+	bpfVarCarryFresh           = "carry_fresh"
+	bpfVarCarryGeneration      = "carry_generation"
+	bpfVarCarryMark            = "carry_mark"
+	bpfVarCarryOn              = "carry_on"
+	bpfVarCarryShown           = "carry_shown"
+	bpfVarCarrySnap            = "carry_snap"
+	bpfVarCarryUnshown         = "carry_unshown"
+	bpfVarCarryWaiting         = "carry_waiting"
+	bpfVarGatewayCount         = "gateway_count"
+	bpfVarGateways             = "gateways"
+	bpfVarNets                 = "nets"
+	bpfVarPressed              = "pressed"
+	bpfVarPulseAnswered        = "pulse_answered"
+	bpfVarPulseAsked           = "pulse_asked"
+	bpfVarPulseAt              = "pulse_at"
+	bpfVarPulseHz              = "pulse_hz"
+	bpfVarPulseNs              = "pulse_ns"
+	bpfVarRelay                = "relay"
+	bpfVarTranslates           = "translates"
+	bpfVarWatchMark            = "watch_mark"
+	bpfVarWatchSnap            = "watch_snap"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -221,16 +233,18 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	ParpArp            *ebpf.ProgramSpec `ebpf:"parp_arp"`
-	ParpCarry          *ebpf.ProgramSpec `ebpf:"parp_carry"`
-	ParpClaim          *ebpf.ProgramSpec `ebpf:"parp_claim"`
-	ParpReturn         *ebpf.ProgramSpec `ebpf:"parp_return"`
-	ParpRing           *ebpf.ProgramSpec `ebpf:"parp_ring"`
-	ParpRingBasic      *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
-	ParpRingCarry      *ebpf.ProgramSpec `ebpf:"parp_ring_carry"`
-	ParpRingCarryBasic *ebpf.ProgramSpec `ebpf:"parp_ring_carry_basic"`
-	ParpWatch          *ebpf.ProgramSpec `ebpf:"parp_watch"`
-	ParpWatchBasic     *ebpf.ProgramSpec `ebpf:"parp_watch_basic"`
+	ParpArp             *ebpf.ProgramSpec `ebpf:"parp_arp"`
+	ParpCarry           *ebpf.ProgramSpec `ebpf:"parp_carry"`
+	ParpClaim           *ebpf.ProgramSpec `ebpf:"parp_claim"`
+	ParpReturn          *ebpf.ProgramSpec `ebpf:"parp_return"`
+	ParpRing            *ebpf.ProgramSpec `ebpf:"parp_ring"`
+	ParpRingBasic       *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
+	ParpRingCarry       *ebpf.ProgramSpec `ebpf:"parp_ring_carry"`
+	ParpRingCarryBasic  *ebpf.ProgramSpec `ebpf:"parp_ring_carry_basic"`
+	ParpWatch           *ebpf.ProgramSpec `ebpf:"parp_watch"`
+	ParpWatchBasic      *ebpf.ProgramSpec `ebpf:"parp_watch_basic"`
+	ParpWatchCarry      *ebpf.ProgramSpec `ebpf:"parp_watch_carry"`
+	ParpWatchCarryBasic *ebpf.ProgramSpec `ebpf:"parp_watch_carry_basic"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -251,6 +265,7 @@ type bpfMapSpecs struct {
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
 	ParpReader   *ebpf.MapSpec `ebpf:"parp_reader"`
 	ParpRoot     *ebpf.MapSpec `ebpf:"parp_root"`
+	ParpShown    *ebpf.MapSpec `ebpf:"parp_shown"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
 	ParpUsed     *ebpf.MapSpec `ebpf:"parp_used"`
 	ParpWays     *ebpf.MapSpec `ebpf:"parp_ways"`
@@ -264,12 +279,21 @@ type bpfVariableSpecs struct {
 	ArpCostNs       *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
 	CarryFresh      *ebpf.VariableSpec `ebpf:"carry_fresh"`
 	CarryGeneration *ebpf.VariableSpec `ebpf:"carry_generation"`
+	CarryMark       *ebpf.VariableSpec `ebpf:"carry_mark"`
 	CarryOn         *ebpf.VariableSpec `ebpf:"carry_on"`
+	CarryShown      *ebpf.VariableSpec `ebpf:"carry_shown"`
+	CarrySnap       *ebpf.VariableSpec `ebpf:"carry_snap"`
+	CarryUnshown    *ebpf.VariableSpec `ebpf:"carry_unshown"`
 	CarryWaiting    *ebpf.VariableSpec `ebpf:"carry_waiting"`
 	GatewayCount    *ebpf.VariableSpec `ebpf:"gateway_count"`
 	Gateways        *ebpf.VariableSpec `ebpf:"gateways"`
 	Nets            *ebpf.VariableSpec `ebpf:"nets"`
 	Pressed         *ebpf.VariableSpec `ebpf:"pressed"`
+	PulseAnswered   *ebpf.VariableSpec `ebpf:"pulse_answered"`
+	PulseAsked      *ebpf.VariableSpec `ebpf:"pulse_asked"`
+	PulseAt         *ebpf.VariableSpec `ebpf:"pulse_at"`
+	PulseHz         *ebpf.VariableSpec `ebpf:"pulse_hz"`
+	PulseNs         *ebpf.VariableSpec `ebpf:"pulse_ns"`
 	Relay           *ebpf.VariableSpec `ebpf:"relay"`
 	Translates      *ebpf.VariableSpec `ebpf:"translates"`
 	WatchMark       *ebpf.VariableSpec `ebpf:"watch_mark"`
@@ -310,6 +334,7 @@ type bpfMaps struct {
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
 	ParpReader   *ebpf.Map `ebpf:"parp_reader"`
 	ParpRoot     *ebpf.Map `ebpf:"parp_root"`
+	ParpShown    *ebpf.Map `ebpf:"parp_shown"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
 	ParpUsed     *ebpf.Map `ebpf:"parp_used"`
 	ParpWays     *ebpf.Map `ebpf:"parp_ways"`
@@ -331,6 +356,7 @@ func (m *bpfMaps) Close() error {
 		m.ParpPorts,
 		m.ParpReader,
 		m.ParpRoot,
+		m.ParpShown,
 		m.ParpStats,
 		m.ParpUsed,
 		m.ParpWays,
@@ -345,12 +371,21 @@ type bpfVariables struct {
 	ArpCostNs       *ebpf.Variable `ebpf:"arp_cost_ns"`
 	CarryFresh      *ebpf.Variable `ebpf:"carry_fresh"`
 	CarryGeneration *ebpf.Variable `ebpf:"carry_generation"`
+	CarryMark       *ebpf.Variable `ebpf:"carry_mark"`
 	CarryOn         *ebpf.Variable `ebpf:"carry_on"`
+	CarryShown      *ebpf.Variable `ebpf:"carry_shown"`
+	CarrySnap       *ebpf.Variable `ebpf:"carry_snap"`
+	CarryUnshown    *ebpf.Variable `ebpf:"carry_unshown"`
 	CarryWaiting    *ebpf.Variable `ebpf:"carry_waiting"`
 	GatewayCount    *ebpf.Variable `ebpf:"gateway_count"`
 	Gateways        *ebpf.Variable `ebpf:"gateways"`
 	Nets            *ebpf.Variable `ebpf:"nets"`
 	Pressed         *ebpf.Variable `ebpf:"pressed"`
+	PulseAnswered   *ebpf.Variable `ebpf:"pulse_answered"`
+	PulseAsked      *ebpf.Variable `ebpf:"pulse_asked"`
+	PulseAt         *ebpf.Variable `ebpf:"pulse_at"`
+	PulseHz         *ebpf.Variable `ebpf:"pulse_hz"`
+	PulseNs         *ebpf.Variable `ebpf:"pulse_ns"`
 	Relay           *ebpf.Variable `ebpf:"relay"`
 	Translates      *ebpf.Variable `ebpf:"translates"`
 	WatchMark       *ebpf.Variable `ebpf:"watch_mark"`
@@ -361,16 +396,18 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	ParpArp            *ebpf.Program `ebpf:"parp_arp"`
-	ParpCarry          *ebpf.Program `ebpf:"parp_carry"`
-	ParpClaim          *ebpf.Program `ebpf:"parp_claim"`
-	ParpReturn         *ebpf.Program `ebpf:"parp_return"`
-	ParpRing           *ebpf.Program `ebpf:"parp_ring"`
-	ParpRingBasic      *ebpf.Program `ebpf:"parp_ring_basic"`
-	ParpRingCarry      *ebpf.Program `ebpf:"parp_ring_carry"`
-	ParpRingCarryBasic *ebpf.Program `ebpf:"parp_ring_carry_basic"`
-	ParpWatch          *ebpf.Program `ebpf:"parp_watch"`
-	ParpWatchBasic     *ebpf.Program `ebpf:"parp_watch_basic"`
+	ParpArp             *ebpf.Program `ebpf:"parp_arp"`
+	ParpCarry           *ebpf.Program `ebpf:"parp_carry"`
+	ParpClaim           *ebpf.Program `ebpf:"parp_claim"`
+	ParpReturn          *ebpf.Program `ebpf:"parp_return"`
+	ParpRing            *ebpf.Program `ebpf:"parp_ring"`
+	ParpRingBasic       *ebpf.Program `ebpf:"parp_ring_basic"`
+	ParpRingCarry       *ebpf.Program `ebpf:"parp_ring_carry"`
+	ParpRingCarryBasic  *ebpf.Program `ebpf:"parp_ring_carry_basic"`
+	ParpWatch           *ebpf.Program `ebpf:"parp_watch"`
+	ParpWatchBasic      *ebpf.Program `ebpf:"parp_watch_basic"`
+	ParpWatchCarry      *ebpf.Program `ebpf:"parp_watch_carry"`
+	ParpWatchCarryBasic *ebpf.Program `ebpf:"parp_watch_carry_basic"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -385,6 +422,8 @@ func (p *bpfPrograms) Close() error {
 		p.ParpRingCarryBasic,
 		p.ParpWatch,
 		p.ParpWatchBasic,
+		p.ParpWatchCarry,
+		p.ParpWatchCarryBasic,
 	)
 }
 

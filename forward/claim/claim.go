@@ -192,6 +192,9 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 	s.ports[p.Ifindex] = have
 	if !known {
 		s.window.activate(have.slot)
+		if s.carrier != nil {
+			s.carrier.show(p.Ifindex, have.slot)
+		}
 	}
 	return have.slot, nil
 }

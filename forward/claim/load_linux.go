@@ -115,13 +115,14 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
 		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
 		spec.Variables[bpfVarTranslates].Set(translates),
+		spec.Variables[bpfVarPulseHz].Set(jiffies()),
 		setGateways(spec, cfg.Gateways),
 	); err != nil {
 		return nil, fmt.Errorf("eBPF constants: %w", err)
 	}
 	names := choose(spec, cfg.Carry)
 	basic := map[string]*ebpf.ProgramSpec{}
-	for _, name := range []string{names.ringBasic, bpfProgParpWatchBasic} {
+	for _, name := range []string{names.ringBasic, names.watchBasic} {
 		basic[name] = spec.Programs[name]
 		delete(spec.Programs, name)
 	}
@@ -138,7 +139,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
 		first := err
 		delete(spec.Programs, names.ring)
-		delete(spec.Programs, bpfProgParpWatch)
+		delete(spec.Programs, names.watch)
 		maps.Copy(spec.Programs, basic)
 		if coll, err = ebpf.NewCollection(spec); err != nil {
 			return nil, fmt.Errorf("load eBPF: %w", unsupported(err, first))
@@ -149,9 +150,9 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		coll.Close()
 		return nil, err
 	}
-	ring, watch := names.ring, bpfProgParpWatch
+	ring, watch := names.ring, names.watch
 	if !sees {
-		ring, watch = names.ringBasic, bpfProgParpWatchBasic
+		ring, watch = names.ringBasic, names.watchBasic
 	}
 	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
 	s.ring, s.watch, s.arp, s.claim, s.back = take(ring), take(watch), take(bpfProgParpArp), take(names.claim), take(bpfProgParpReturn)
@@ -195,13 +196,22 @@ func (s *Set) shed(carry bool) error {
 	m := &s.objs
 	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
 	if !carry {
-		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed)
+		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)
 	}
 	var errs []error
 	for _, m := range unused {
 		errs = append(errs, m.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// jiffies is how many there are a second: the coarse clocks are counted in them.
+func jiffies() uint32 {
+	var tick unix.Timespec
+	if unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &tick) != nil || tick.Nano() <= 0 {
+		return 1000 // the most that kernels are made with: where there are fewer, the programs wait longer
+	}
+	return uint32(1e9 / tick.Nano())
 }
 
 func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
@@ -216,19 +226,19 @@ func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
 }
 
 // chosen are the names of the programs of which there are two kinds.
-type chosen struct{ ring, ringBasic, claim string }
+type chosen struct{ ring, ringBasic, watch, watchBasic, claim string }
 
 // choose takes those programs out of spec that are not wanted, and their maps.
 func choose(spec *ebpf.CollectionSpec, carry bool) chosen {
-	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpClaim}
-	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpCarry}
+	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpWatch, bpfProgParpWatchBasic, bpfProgParpClaim}
+	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpWatchCarry, bpfProgParpWatchCarryBasic, bpfProgParpCarry}
 	want, other := plain, carrying
 	if carry {
 		want, other = carrying, plain
 	} else {
 		placeholders(spec)
 	}
-	for _, name := range []string{other.ring, other.ringBasic, other.claim} {
+	for _, name := range []string{other.ring, other.ringBasic, other.watch, other.watchBasic, other.claim} {
 		delete(spec.Programs, name)
 	}
 	return want

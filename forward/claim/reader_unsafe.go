@@ -70,6 +70,16 @@ func (w *Window) Resume() {
 	atomic.StoreUint32(&w.reader.Stalled, 0)
 }
 
+// silent notes as a stall that programs that carry left to the kernel what they
+// would have forwarded, from a time on, CLOCK_MONOTONIC, until now.
+func (w *Window) silent(since int64) {
+	if now := monotonic(); since < now && !w.Stalled() {
+		w.resumed.Store(now)
+		atomic.StoreUint64(&w.reader.Since, uint64(since))
+		atomic.AddUint64(&w.reader.Stalls, 1)
+	}
+}
+
 // Stalls say when the kernel had traffic because the ring was not read.
 type Stalls struct {
 	Count uint64

@@ -60,6 +60,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 		return nil, false
 	}
 	s.Forward = d.forwardStatus(s.Forward)
+	d.egressStatus(s)
 	s.Control = ControlStatus(d.control.Counters())
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
@@ -132,6 +133,25 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		}
 	}
 	return i
+}
+
+// egressStatus adds what the kernel has dropped behind the engine.
+func (d *Daemon) egressStatus(s *Status) {
+	each, sum, err := d.eng.EgressDrops()
+	if err != nil {
+		d.log.Warn("status does not tell what was dropped behind the programs", "err", err)
+	}
+	if each == nil {
+		return
+	}
+	s.Forward.Egress = (*status.EgressDrops)(&sum)
+	for _, all := range [][]Interface{s.Workloads, s.Uplinks} {
+		for i := range all {
+			if n, ok := each[int32(all[i].Index)]; ok {
+				all[i].Egress = (*status.EgressDrops)(&n)
+			}
+		}
+	}
 }
 
 func answerTimes(t *arpd.AnswerTimes) *status.Histogram {

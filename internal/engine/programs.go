@@ -154,5 +154,13 @@ func (p *Programs) AttachWatch(fd int, mark uint32, snap int) error {
 	return p.set.AttachWatch(fd, mark, snap)
 }
 
+// Show implements [Ports].
+func (p *Programs) Show() (*claim.Shown, error) {
+	if p.set == nil {
+		return nil, nil
+	}
+	return p.set.Show()
+}
+
 // Translated implements [Ports].
 func (p *Programs) Translated(packet []byte) bool { return p.set != nil && p.set.Translated(packet) }

@@ -51,6 +51,7 @@ func (nothing) Table() *route.Table                { return nil }
 func (nothing) Counters(int32) claim.Counters      { return claim.Counters{} }
 func (nothing) Translated([]byte) bool             { return false }
 func (nothing) Stalled(int64) bool                 { return false }
+func (nothing) ShowCarried() (Carried, error)      { return nil, nil }
 
 func join(t testing.TB, h *Hub, req capture.Request) *session {
 	t.Helper()

@@ -43,9 +43,11 @@ type session struct {
 	wake     chan struct{}
 	began    time.Time
 
-	host        *hostTap // nil: there is none
-	promiscuous []int32  // interfaces that are in that mode for it; guarded by hub.switching
-	hostDrops   uint64   // of it when the session began
+	host        *hostTap    // nil: there is none
+	promiscuous []int32     // interfaces that are in that mode for it; guarded by hub.switching
+	hostDrops   uint64      // of it when the session began
+	carried     *carriedTap // nil: programs carry nothing
+	unshown     uint64      // of it when the session began
 }
 
 // What a session's reader does. To wake it costs the datapath more than the
@@ -107,7 +109,7 @@ func badExpression(err error) error {
 func (s *session) selectVerdicts() {
 	for v := range route.NumVerdicts {
 		ok := s.selects(v.Kind().String(), v.String())
-		s.verdicts[fromDatapath][v], s.verdicts[fromHost][v] = ok, ok
+		s.verdicts[fromDatapath][v], s.verdicts[fromHost][v], s.verdicts[fromPrograms][v] = ok, ok, ok
 	}
 	for v := range arpd.NumVerdicts {
 		s.verdicts[fromResponder][v] = s.selects(v.Kind().String(), v.String())
@@ -237,7 +239,12 @@ func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
 		facts.look, sent = *k, k.Sent != 0
 		facts.look.Buf = nil
 	}
-	if facts.seen = 0; !sent {
+	switch {
+	case sent:
+		facts.seen = 0
+	case e.source == fromPrograms: // they take no time
+		facts.seen = e.received
+	default:
 		facts.seen = time.Now().UnixNano()
 	}
 	facts.lost = ring.Lost()
@@ -256,4 +263,16 @@ func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
 		default:
 		}
 	}
+}
+
+// missed is how many packets no filter was asked of, since they came too fast to be
+// copied: of the host's own, and of those that programs carried.
+func (s *session) missed() (n uint64, counted bool) {
+	if s.host != nil {
+		n = s.host.ring.Drops() - s.hostDrops
+	}
+	if s.carried != nil {
+		n += s.carried.lost() - s.unshown
+	}
+	return n, s.host != nil || s.carried != nil
 }

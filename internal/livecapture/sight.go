@@ -18,6 +18,7 @@ const (
 	fromDatapath source = iota
 	fromResponder
 	fromHost
+	fromPrograms
 	sources
 )
 

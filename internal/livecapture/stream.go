@@ -203,8 +203,8 @@ func (w *stream) statistics(has pcapfile.HasStatistics) {
 		st := pcapfile.Statistics{
 			Time: now, StartTime: w.s.began.UnixNano(), EndTime: now, FilterAccept: n.packets + n.lost, OSDrop: n.lost, UsrDeliv: n.packets,
 			Has: has | pcapfile.HasStartTime | pcapfile.HasFilterAccept | pcapfile.HasOSDrop | pcapfile.HasUsrDeliv}
-		if id == 0 && w.s.host != nil { // it does not know of which interface they were
-			st.IfDrop, st.Has = w.s.host.ring.Drops()-w.s.hostDrops, st.Has|pcapfile.HasIfDrop
+		if n, counted := w.s.missed(); id == 0 && counted { // nobody knows of which interface they were
+			st.IfDrop, st.Has = n, st.Has|pcapfile.HasIfDrop
 		}
 		w.buf = pcapfile.AppendStatistics(w.buf, uint32(id), &st)
 	}

@@ -50,6 +50,14 @@ type Interface struct {
 	Local       uint64            `json:"local"`           // left to the kernel: for the host
 	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
 	Punts       map[string]uint64 `json:"punts,omitempty"` // those by reason
+	Egress      *EgressDrops      `json:"egress_drops,omitempty"`
+}
+
+// EgressDrops are what was lost of packets that had been handed to the kernel, by
+// its counters: those of other senders included. Only with --engine ebpf.
+type EgressDrops struct {
+	Device uint64 `json:"device"` // tx_dropped
+	Qdisc  uint64 `json:"qdisc"`
 }
 
 // Left is an interface whose packets are left to the kernel.
@@ -91,6 +99,7 @@ type Forward struct {
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
 	Stalls     Stalls            `json:"stalls"`
+	Egress     *EgressDrops      `json:"egress_drops,omitempty"` // of all interfaces that are served, and have been
 }
 
 // Stalls says how often the datapath did not read its ring. Where the kernel

@@ -125,6 +125,7 @@ type status struct {
 		Returned   uint64
 		Verdicts   counts
 		Drops      counts
+		Egress     egressDrops `json:"egress_drops"`
 	}
 	Kernel struct {
 		Learned   uint64 `json:"neighbours_learned"`
@@ -151,7 +152,10 @@ type port struct {
 	Carried     uint64
 	Local       uint64
 	Punted      uint64
+	Egress      egressDrops `json:"egress_drops"`
 }
+
+type egressDrops struct{ Device, Qdisc uint64 }
 
 func statusOf(t testing.TB, p *labtest.Process) status {
 	t.Helper()

@@ -592,7 +592,7 @@ static __always_inline __u64 segments(struct __sk_buff *skb)
 }
 
 // Sets *decision for parp_claim and returns the socket filter's answer.
-static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool sees)
+static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool sees, bool carries)
 {
 	__u8 hdr[IPV4_MIN];
 	struct port *p = 0;
@@ -615,7 +615,7 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, hdr[IPV4_PROTO], sees);
 	if (!whole && !relay && forwards)
 		owner = OWNER_GSO;
-	if (owner == OWNER_US && forwards && unread(reader, all, all_consumed))
+	if (owner == OWNER_US && forwards && ((carries && unanswered()) || unread(reader, all, all_consumed)))
 		owner = OWNER_STALLED;
 	if (owner != OWNER_US) {
 		count_left(st, owner);
@@ -650,7 +650,7 @@ static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
 	d->decision = LEAVE;
 	if (carries && carry(skb, d, sees))
 		return 0;
-	return decide(skb, &d->decision, sees);
+	return decide(skb, &d->decision, sees, carries);
 }
 
 SEC("socket")
@@ -797,7 +797,7 @@ int parp_arp(struct __sk_buff *skb)
 // Will the ring's filter, which runs next, leave a frame of this interface that
 // is ours to the kernel, since nobody reads the ring? Or refuse it for its quota,
 // and is there time to show one more of those?
-static __always_inline bool shown_refused(const struct port *p)
+static __always_inline bool shown_refused(const struct port *p, bool carries)
 {
 	__u32 slot = p->slot, zero = 0;
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
@@ -807,7 +807,7 @@ static __always_inline bool shown_refused(const struct port *p)
 	struct reader *reader = bpf_map_lookup_elem(&parp_reader, &zero);
 	if (!st || !consumed || !all || !all_consumed || !reader)
 		return false;
-	if ((p->flags & PORT_KERNEL_FORWARDS) && unread(reader, all, all_consumed))
+	if ((p->flags & PORT_KERNEL_FORWARDS) && ((carries && unanswered()) || unread(reader, all, all_consumed)))
 		return true;
 	if (!over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed)))
 		return false;
@@ -827,9 +827,10 @@ static __always_inline bool shown_refused(const struct port *p)
 // What the datapath and the ARP responder take is shown where they decide about
 // it, and so is what they send. All else is the host's own traffic, or none of
 // ours.
-static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees)
+static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees, bool carries)
 {
 	__u8 hdr[IPV4_MIN];
+	struct decided d;
 	__u32 ifindex = skb->ifindex;
 	struct port *p;
 
@@ -842,17 +843,31 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees)
 		p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 		return p && (p->flags & PORT_WORKLOAD) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
 	}
-	return whose(skb, &p, hdr, sees) == OWNER_US && !shown_refused(p);
+	if (whose(skb, &p, hdr, sees) != OWNER_US)
+		return false;
+	return !shown_refused(p, carries) || (carries && carry(skb, &d, sees));
 }
 
 SEC("socket")
 int parp_watch(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb, true) ? 0 : watch_snap;
+	return shown_elsewhere(skb, true, false) ? 0 : watch_snap;
+}
+
+SEC("socket")
+int parp_watch_carry(struct __sk_buff *skb)
+{
+	return shown_elsewhere(skb, true, true) ? 0 : watch_snap;
 }
 
 SEC("socket")
 int parp_watch_basic(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb, false) ? 0 : watch_snap;
+	return shown_elsewhere(skb, false, false) ? 0 : watch_snap;
+}
+
+SEC("socket")
+int parp_watch_carry_basic(struct __sk_buff *skb)
+{
+	return shown_elsewhere(skb, false, true) ? 0 : watch_snap;
 }

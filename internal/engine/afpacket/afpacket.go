@@ -173,6 +173,11 @@ func (e *Engine) Stats() engine.Stats {
 	return s
 }
 
+// EgressDrops implements [engine.Engine]: each send says whether it failed.
+func (e *Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops, error) {
+	return nil, engine.EgressDrops{}, nil
+}
+
 // Close implements [engine.Engine].
 func (e *Engine) Close() error {
 	err := errors.Join(e.conn.Close(), e.Programs.Close())

@@ -122,6 +122,9 @@ func TestCarriesAsTable(t *testing.T) {
 					frame = append(frame, 0, 0, 0, 0)
 				}
 				b.set.Window().Reset() // nothing is on its way through userspace
+				if err := b.set.Carrier().Answer(); err != nil {
+					t.Fatal(err)
+				}
 				got, err := b.set.Carrier().Try(in.Ifindex, frame)
 				if err != nil {
 					t.Fatal(err)

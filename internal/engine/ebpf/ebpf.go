@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
@@ -32,6 +31,7 @@ type Engine struct {
 	log     *slog.Logger
 	carrier *claim.Carrier
 	mirror  *mirror
+	egress  *egress
 	resolve func(ifindex int32, addr netip.Addr)
 
 	newest atomic.Pointer[route.Table] // that follow has not taken yet
@@ -54,6 +54,10 @@ func Open(p *engine.Programs, c afpacket.Config, log *slog.Logger) (*Engine, err
 		}
 	}
 	e.mirror = newMirror(e.carrier, monotonic, grace)
+	var err error
+	if e.egress, err = newEgress(); err != nil {
+		return nil, err
+	}
 	ring, err := afpacket.Open(p, c, log)
 	if err != nil {
 		return nil, err
@@ -90,12 +94,19 @@ func (e *Engine) Run(ctx context.Context) error {
 	return e.Engine.Run(ctx)
 }
 
-// tellUsed tells the kernel which stale neighbours are in use.
+// tellUsed tells the kernel which stale neighbours are in use, and the programs
+// that there is somebody.
 func (e *Engine) tellUsed() {
 	for {
 		id, err := e.carrier.Used()
 		if err != nil {
 			return
+		}
+		if id == 0 {
+			if err := e.carrier.Answer(); err != nil {
+				e.mirror.stop()
+			}
+			continue
 		}
 		if ifindex, next, ok := e.mirror.used(id); ok {
 			e.resolve(ifindex, next)
@@ -125,15 +136,9 @@ func (e *Engine) SetClass(p netip.Prefix, c route.Class) error {
 	return err
 }
 
-// SetTap implements [engine.Engine]: while somebody looks, userspace sees all.
-func (e *Engine) SetTap(t forward.Tap) {
-	if t != nil {
-		e.say(e.mirror.setTap(true))
-	}
-	e.Engine.SetTap(t)
-	if t == nil {
-		e.say(e.mirror.setTap(false))
-	}
+// SetMark implements [engine.Engine].
+func (e *Engine) SetMark(mark uint32) error {
+	return errors.Join(e.Engine.SetMark(mark), e.carrier.Mark(mark))
 }
 
 // Claim implements [engine.Ports].
@@ -168,6 +173,11 @@ func (e *Engine) Stats() engine.Stats {
 	s.ByVerdict[route.DropNoMem] += c.NoMem
 	s.Carried, s.ARPAnswered = c.Packets, c.Answered
 	return s
+}
+
+// EgressDrops implements [engine.Engine].
+func (e *Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops, error) {
+	return e.egress.read(e.Claimed)
 }
 
 // Close implements [engine.Engine].

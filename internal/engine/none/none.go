@@ -35,6 +35,11 @@ func (Engine) Publish(*route.Table) {}
 // SetClass implements [engine.Engine].
 func (Engine) SetClass(netip.Prefix, route.Class) error { return nil }
 
+// EgressDrops implements [engine.Engine].
+func (Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops, error) {
+	return nil, engine.EgressDrops{}, nil
+}
+
 // SetTap implements [engine.Engine].
 func (Engine) SetTap(forward.Tap) {}
 
