@@ -69,7 +69,7 @@ func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error)
 	}
 	if set := p.Set(); set != nil {
 		cfg.Ring.Filter = set.AttachRing
-		cfg.Window, cfg.Guarded = set.Window(), set.SeesGSOType()
+		cfg.Window, cfg.Guarded = set.Window(0), set.SeesGSOType()
 		if e.relay != nil {
 			cfg.Relay = e.relay
 		}
@@ -107,10 +107,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if set := e.Set(); set != nil {
-		if err := set.Window().Own(); err != nil {
+		if err := set.Window(0).Own(); err != nil {
 			e.log.Warn("after a kill frames are lost until the kernel has detached all", "err", err)
 		} else {
-			defer set.Window().Disown()
+			defer set.Window(0).Disown()
 		}
 	}
 	before := nice()
