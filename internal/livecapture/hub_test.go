@@ -54,7 +54,7 @@ func (nothing) Stalled(int64) bool                 { return false }
 
 func join(t testing.TB, h *Hub, req capture.Request) *session {
 	t.Helper()
-	s, err := newSession(req)
+	s, err := newSession(req, h.cfg.Workers)
 	if err == nil {
 		_, err = h.join(s)
 	}

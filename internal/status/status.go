@@ -7,6 +7,7 @@ type Status struct {
 	Version   string      `json:"version"`
 	PID       int         `json:"pid"`
 	Engine    string      `json:"engine"`
+	Workers   int         `json:"workers"` // threads that forward
 	Claim     string      `json:"claim"` // tcx, clsact, none
 	Ready     bool        `json:"ready"`
 	NotReady  string      `json:"not_ready,omitempty"` // why
@@ -86,7 +87,7 @@ type Forward struct {
 	Routes     int               `json:"routes"`
 	Carried    uint64            `json:"carried"` // of packets_out, sent on in the kernel by --engine ebpf
 	Rebuilt    uint64            `json:"rings_rebuilt"`
-	Nice       int               `json:"nice"` // nice value of the thread that forwards
+	Nice       int               `json:"nice"` // nice value of the threads that forward
 	Super      Super             `json:"super_packets"`
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
