@@ -171,7 +171,7 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 		return f
 	}
 	s := d.eng.Stats()
-	f.PacketsIn, f.PacketsOut, f.BytesOut = s.PacketsIn, s.PacketsOut, s.BytesOut
+	f.PacketsIn, f.PacketsOut, f.BytesOut, f.ByWorker = s.PacketsIn, s.PacketsOut, s.BytesOut, s.ByWorker
 	if t := d.proxy.table.Load(); t != nil {
 		_, f.Routes = t.Size()
 	}

@@ -102,9 +102,10 @@ type Device struct {
 // Stats are an engine's counters.
 type Stats struct {
 	forward.Stats
-	Rebuilt uint64 // rings that had to be replaced
-	Nice    int    // nice value of the threads that forward
-	Carried uint64 // of PacketsOut, packets that never came to userspace
+	ByWorker []uint64 // PacketsIn of each thread that forwards
+	Rebuilt  uint64   // rings that had to be replaced
+	Nice     int      // nice value of the threads that forward
+	Carried  uint64   // of PacketsOut, packets that never came to userspace
 	// ARPAnswered are requests that the programs answered.
 	ARPAnswered uint64
 }

@@ -109,6 +109,7 @@ type counts map[string]uint64
 type status struct {
 	Version   string
 	Engine    string
+	Workers   int
 	Claim     string
 	Ready     bool
 	Workloads []port
@@ -121,6 +122,7 @@ type status struct {
 	Forward struct {
 		PacketsIn  uint64 `json:"packets_in"`
 		PacketsOut uint64 `json:"packets_out"`
+		ByWorker   []uint64 `json:"by_worker"`
 		Carried    uint64
 		Returned   uint64
 		Verdicts   counts

@@ -225,7 +225,9 @@ func (e *Engine) AttachDevice() error {
 func (e *Engine) Stats() engine.Stats {
 	s := engine.Stats{Nice: int(e.nice.Load())}
 	for _, w := range e.workers {
-		s.Add(w.loop.Counters().Read())
+		c := w.loop.Counters().Read()
+		s.Add(c)
+		s.ByWorker = append(s.ByWorker, c.PacketsIn)
 		s.Rebuilt += w.conn.Rebuilt()
 		s.ByVerdict[route.DropFullRing] += w.conn.Drops()
 	}
