@@ -120,8 +120,8 @@ type status struct {
 		Carried  uint64
 	}
 	Forward struct {
-		PacketsIn  uint64 `json:"packets_in"`
-		PacketsOut uint64 `json:"packets_out"`
+		PacketsIn  uint64   `json:"packets_in"`
+		PacketsOut uint64   `json:"packets_out"`
 		ByWorker   []uint64 `json:"by_worker"`
 		Carried    uint64
 		Returned   uint64
