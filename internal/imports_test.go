@@ -70,7 +70,7 @@ var mayImport = map[string][]string{
 	"internal/fulltable":       {},
 	"internal/nstest":          {"github.com/vishvananda/netlink", unixPackage},
 	"internal/engine":          {"proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route"},
-	"internal/engine/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/forward/afpacket", "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/engine", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
+	"internal/engine/afpacket": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/forward", "proxyarpd/forward/afpacket", "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/engine", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
 	"internal/engine/ebpf":     {"github.com/vishvananda/netlink", "golang.org/x/sys/unix", "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket", "proxyarpd/internal/wire"},
 	"internal/engine/none":     {"proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/engine"},
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",

@@ -122,7 +122,7 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 		fmt.Fprintf(out, "dropped at the egress: %d by devices, %d by queueing disciplines\n", e.Device, e.Qdisc)
 	}
 	if s.Engine != daemon.EngineNone {
-		fmt.Fprintf(out, "datapath: nice %d%s\n", s.Forward.Nice, joined(&s.Forward.Super))
+		fmt.Fprintf(out, "datapath: %s, nice %d%s\n", workers(s.Workers), s.Forward.Nice, joined(&s.Forward.Super))
 	}
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
@@ -133,6 +133,13 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
 	}
 	return nil
+}
+
+func workers(n int) string {
+	if n == 1 {
+		return "1 worker"
+	}
+	return fmt.Sprintf("%d workers", n)
 }
 
 // printStalls says when the kernel had the traffic because the daemon did not run,

@@ -37,7 +37,7 @@ type bpfDecided struct {
 	Slot     uint32
 	Total    uint16
 	How      uint8
-	Pad      uint8
+	Worker   uint8
 }
 
 type bpfFlowkey struct {
@@ -56,6 +56,12 @@ type bpfHop struct {
 	Way     uint32
 	Mtu     uint32
 	Used    uint32
+}
+
+type bpfJoined struct {
+	_        structs.HostLayout
+	Fragment uint32
+	Relay    uint32
 }
 
 type bpfLpmkey struct {
@@ -142,8 +148,10 @@ const (
 	bpfMapParpConsumed         = "parp_consumed"
 	bpfMapParpDecision         = "parp_decision"
 	bpfMapParpFlows            = "parp_flows"
+	bpfMapParpGiven            = "parp_given"
 	bpfMapParpHops             = "parp_hops"
 	bpfMapParpHosts            = "parp_hosts"
+	bpfMapParpJoined           = "parp_joined"
 	bpfMapParpMemo             = "parp_memo"
 	bpfMapParpNeighs           = "parp_neighs"
 	bpfMapParpNets             = "parp_nets"
@@ -152,11 +160,13 @@ const (
 	bpfMapParpRoot             = "parp_root"
 	bpfMapParpShown            = "parp_shown"
 	bpfMapParpStats            = "parp_stats"
+	bpfMapParpTaken            = "parp_taken"
 	bpfMapParpUsed             = "parp_used"
 	bpfMapParpWays             = "parp_ways"
 	bpfProgParpArp             = "parp_arp"
 	bpfProgParpCarry           = "parp_carry"
 	bpfProgParpClaim           = "parp_claim"
+	bpfProgParpFanout          = "parp_fanout"
 	bpfProgParpReturn          = "parp_return"
 	bpfProgParpRing            = "parp_ring"
 	bpfProgParpRingBasic       = "parp_ring_basic"
@@ -176,6 +186,7 @@ const (
 	bpfVarCarrySnap            = "carry_snap"
 	bpfVarCarryUnshown         = "carry_unshown"
 	bpfVarCarryWaiting         = "carry_waiting"
+	bpfVarFanoutSeed           = "fanout_seed"
 	bpfVarGatewayCount         = "gateway_count"
 	bpfVarGateways             = "gateways"
 	bpfVarNets                 = "nets"
@@ -189,6 +200,7 @@ const (
 	bpfVarTranslates           = "translates"
 	bpfVarWatchMark            = "watch_mark"
 	bpfVarWatchSnap            = "watch_snap"
+	bpfVarWorkers              = "workers"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -236,6 +248,7 @@ type bpfProgramSpecs struct {
 	ParpArp             *ebpf.ProgramSpec `ebpf:"parp_arp"`
 	ParpCarry           *ebpf.ProgramSpec `ebpf:"parp_carry"`
 	ParpClaim           *ebpf.ProgramSpec `ebpf:"parp_claim"`
+	ParpFanout          *ebpf.ProgramSpec `ebpf:"parp_fanout"`
 	ParpReturn          *ebpf.ProgramSpec `ebpf:"parp_return"`
 	ParpRing            *ebpf.ProgramSpec `ebpf:"parp_ring"`
 	ParpRingBasic       *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
@@ -257,8 +270,10 @@ type bpfMapSpecs struct {
 	ParpConsumed *ebpf.MapSpec `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.MapSpec `ebpf:"parp_decision"`
 	ParpFlows    *ebpf.MapSpec `ebpf:"parp_flows"`
+	ParpGiven    *ebpf.MapSpec `ebpf:"parp_given"`
 	ParpHops     *ebpf.MapSpec `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
+	ParpJoined   *ebpf.MapSpec `ebpf:"parp_joined"`
 	ParpMemo     *ebpf.MapSpec `ebpf:"parp_memo"`
 	ParpNeighs   *ebpf.MapSpec `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
@@ -267,6 +282,7 @@ type bpfMapSpecs struct {
 	ParpRoot     *ebpf.MapSpec `ebpf:"parp_root"`
 	ParpShown    *ebpf.MapSpec `ebpf:"parp_shown"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
+	ParpTaken    *ebpf.MapSpec `ebpf:"parp_taken"`
 	ParpUsed     *ebpf.MapSpec `ebpf:"parp_used"`
 	ParpWays     *ebpf.MapSpec `ebpf:"parp_ways"`
 }
@@ -285,6 +301,7 @@ type bpfVariableSpecs struct {
 	CarrySnap       *ebpf.VariableSpec `ebpf:"carry_snap"`
 	CarryUnshown    *ebpf.VariableSpec `ebpf:"carry_unshown"`
 	CarryWaiting    *ebpf.VariableSpec `ebpf:"carry_waiting"`
+	FanoutSeed      *ebpf.VariableSpec `ebpf:"fanout_seed"`
 	GatewayCount    *ebpf.VariableSpec `ebpf:"gateway_count"`
 	Gateways        *ebpf.VariableSpec `ebpf:"gateways"`
 	Nets            *ebpf.VariableSpec `ebpf:"nets"`
@@ -298,6 +315,7 @@ type bpfVariableSpecs struct {
 	Translates      *ebpf.VariableSpec `ebpf:"translates"`
 	WatchMark       *ebpf.VariableSpec `ebpf:"watch_mark"`
 	WatchSnap       *ebpf.VariableSpec `ebpf:"watch_snap"`
+	Workers         *ebpf.VariableSpec `ebpf:"workers"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -326,8 +344,10 @@ type bpfMaps struct {
 	ParpConsumed *ebpf.Map `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.Map `ebpf:"parp_decision"`
 	ParpFlows    *ebpf.Map `ebpf:"parp_flows"`
+	ParpGiven    *ebpf.Map `ebpf:"parp_given"`
 	ParpHops     *ebpf.Map `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
+	ParpJoined   *ebpf.Map `ebpf:"parp_joined"`
 	ParpMemo     *ebpf.Map `ebpf:"parp_memo"`
 	ParpNeighs   *ebpf.Map `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
@@ -336,6 +356,7 @@ type bpfMaps struct {
 	ParpRoot     *ebpf.Map `ebpf:"parp_root"`
 	ParpShown    *ebpf.Map `ebpf:"parp_shown"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
+	ParpTaken    *ebpf.Map `ebpf:"parp_taken"`
 	ParpUsed     *ebpf.Map `ebpf:"parp_used"`
 	ParpWays     *ebpf.Map `ebpf:"parp_ways"`
 }
@@ -348,8 +369,10 @@ func (m *bpfMaps) Close() error {
 		m.ParpConsumed,
 		m.ParpDecision,
 		m.ParpFlows,
+		m.ParpGiven,
 		m.ParpHops,
 		m.ParpHosts,
+		m.ParpJoined,
 		m.ParpMemo,
 		m.ParpNeighs,
 		m.ParpNets,
@@ -358,6 +381,7 @@ func (m *bpfMaps) Close() error {
 		m.ParpRoot,
 		m.ParpShown,
 		m.ParpStats,
+		m.ParpTaken,
 		m.ParpUsed,
 		m.ParpWays,
 	)
@@ -377,6 +401,7 @@ type bpfVariables struct {
 	CarrySnap       *ebpf.Variable `ebpf:"carry_snap"`
 	CarryUnshown    *ebpf.Variable `ebpf:"carry_unshown"`
 	CarryWaiting    *ebpf.Variable `ebpf:"carry_waiting"`
+	FanoutSeed      *ebpf.Variable `ebpf:"fanout_seed"`
 	GatewayCount    *ebpf.Variable `ebpf:"gateway_count"`
 	Gateways        *ebpf.Variable `ebpf:"gateways"`
 	Nets            *ebpf.Variable `ebpf:"nets"`
@@ -390,6 +415,7 @@ type bpfVariables struct {
 	Translates      *ebpf.Variable `ebpf:"translates"`
 	WatchMark       *ebpf.Variable `ebpf:"watch_mark"`
 	WatchSnap       *ebpf.Variable `ebpf:"watch_snap"`
+	Workers         *ebpf.Variable `ebpf:"workers"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -399,6 +425,7 @@ type bpfPrograms struct {
 	ParpArp             *ebpf.Program `ebpf:"parp_arp"`
 	ParpCarry           *ebpf.Program `ebpf:"parp_carry"`
 	ParpClaim           *ebpf.Program `ebpf:"parp_claim"`
+	ParpFanout          *ebpf.Program `ebpf:"parp_fanout"`
 	ParpReturn          *ebpf.Program `ebpf:"parp_return"`
 	ParpRing            *ebpf.Program `ebpf:"parp_ring"`
 	ParpRingBasic       *ebpf.Program `ebpf:"parp_ring_basic"`
@@ -415,6 +442,7 @@ func (p *bpfPrograms) Close() error {
 		p.ParpArp,
 		p.ParpCarry,
 		p.ParpClaim,
+		p.ParpFanout,
 		p.ParpReturn,
 		p.ParpRing,
 		p.ParpRingBasic,

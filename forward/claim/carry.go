@@ -265,7 +265,7 @@ func (c *Carrier) Answer() error {
 	if err := errors.Join(c.set.vars.PulseAsked.Get(&asked), c.set.vars.PulseNs.Get(&at)); err != nil {
 		return err
 	}
-	c.set.window.silent(int64(at) + int64(time.Second/Pulse))
+	c.set.Window(0).silent(int64(at) + int64(time.Second/Pulse))
 	return c.set.vars.PulseAnswered.Set(asked)
 }
 

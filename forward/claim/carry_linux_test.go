@@ -199,7 +199,7 @@ func TestUnkept(t *testing.T) {
 		t.Fatal(err)
 	}
 	try(true)
-	if s := x.Window().Stalls(); s.Count != 1 || s.Now || s.Ended.Sub(s.Began) < 500*time.Millisecond {
+	if s := x.Window(0).Stalls(); s.Count != 1 || s.Now || s.Ended.Sub(s.Began) < 500*time.Millisecond {
 		t.Errorf("%+v", s)
 	}
 	p.KernelForwards = false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
@@ -32,6 +33,8 @@ type Config struct {
 	// Gateways are whom ARP requests ask for that these programs answer; they answer
 	// none if there are more than MaxGateways.
 	Gateways []netip.Addr
+	// Workers is how many rings there will be, up to MaxWorkers; 0 is one.
+	Workers int
 }
 
 // MaxGateways is MAX_GATEWAYS of bpf/carry.h.
@@ -117,6 +120,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		spec.Variables[bpfVarTranslates].Set(translates),
 		spec.Variables[bpfVarPulseHz].Set(jiffies()),
 		setGateways(spec, cfg.Gateways),
+		setWorkers(spec, max(cfg.Workers, 1)),
 	); err != nil {
 		return nil, fmt.Errorf("eBPF constants: %w", err)
 	}
@@ -156,11 +160,14 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	}
 	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
 	s.ring, s.watch, s.arp, s.claim, s.back = take(ring), take(watch), take(bpfProgParpArp), take(names.claim), take(bpfProgParpReturn)
+	if cfg.Workers > 1 {
+		s.fanout = take(bpfProgParpFanout)
+	}
 	coll.Close()
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
 	}
-	if s.window, err = newWindow(s.objs.ParpStats.FD(), s.objs.ParpConsumed.FD(), s.objs.ParpReader.FD()); err != nil {
+	if s.windows, err = newWindows(max(cfg.Workers, 1), &s.objs); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if cfg.Carry {
@@ -168,7 +175,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
-	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
+	s.windows.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
 	if err := s.shed(cfg.Carry); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -194,7 +201,7 @@ func withoutTypes(p *ebpf.Program) *ebpf.Program {
 // that are mapped into memory: a limit of 48 is to be enough for a small host.
 func (s *Set) shed(carry bool) error {
 	m := &s.objs
-	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
+	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpGiven, m.ParpTaken, m.ParpJoined, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
 	if !carry {
 		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)
 	}
@@ -212,6 +219,18 @@ func jiffies() uint32 {
 		return 1000 // the most that kernels are made with: where there are fewer, the programs wait longer
 	}
 	return uint32(1e9 / tick.Nano())
+}
+
+// setWorkers says how many rings there are. For one there is nothing to choose,
+// and the filter's counters of all are its own.
+func setWorkers(spec *ebpf.CollectionSpec, workers int) error {
+	entries := uint32(workers * MaxPorts)
+	if workers == 1 {
+		entries = 1
+		delete(spec.Programs, bpfProgParpFanout)
+	}
+	spec.Maps[bpfMapParpGiven].MaxEntries, spec.Maps[bpfMapParpTaken].MaxEntries = entries, entries
+	return errors.Join(spec.Variables[bpfVarWorkers].Set(uint32(workers)), spec.Variables[bpfVarFanoutSeed].Set(rand.Uint32()))
 }
 
 func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
@@ -271,6 +290,15 @@ func unsupported(err, first error) error {
 // AttachRing makes the ring's filter the socket filter of fd.
 func (s *Set) AttachRing(fd int) error { return attachSocket(fd, s.ring, "ring filter") }
 
+// AttachFanout has the programs choose among the rings of a group to which a
+// socket belongs, by PACKET_FANOUT_DATA. It is for Config.Workers of more than one.
+func (s *Set) AttachFanout(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, s.fanout.FD()); err != nil {
+		return fmt.Errorf("choice of a ring: PACKET_FANOUT_DATA: %w", err)
+	}
+	return nil
+}
+
 // AttachWatch makes the filter of a capture the socket filter of fd: it keeps
 // out what the ring and the ARP socket take, and what is sent with that mark
 // (SO_MARK). Of the rest it passes snap bytes.
@@ -291,8 +319,8 @@ func attachSocket(fd int, p *ebpf.Program, what string) error {
 	return nil
 }
 
-// Window is the datapath's half of the policing.
-func (s *Set) Window() *Window { return s.window }
+// Window is a worker's half of the policing.
+func (s *Set) Window(worker int) *Window { return s.windows.of[worker] }
 
 // Close detaches and unloads all.
 func (s *Set) Close() error {
@@ -311,10 +339,10 @@ func (s *Set) Close() error {
 		s.rtnl.Close()
 		s.rtnl = nil
 	}
-	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.back, s.watch} {
+	for _, p := range []*ebpf.Program{s.ring, s.fanout, s.arp, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())
 	}
-	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.window.close())...)
+	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.windows.close())...)
 }
 
 // nativeAddr gives the four bytes of an address as they lie in memory.

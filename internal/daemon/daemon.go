@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, lock.Close()) }()
 
 	d := &Daemon{cfg: cfg, log: log, began: time.Now(), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog)}
-	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Sources: sources{d}})
+	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.workers(), Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx, ns); err != nil {
 		return err
@@ -156,7 +156,7 @@ func (d *Daemon) requesters() []**netstate.Requester {
 
 func (d *Daemon) loadPrograms() error {
 	programs, why, err := engine.LoadPrograms(claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
-		Translates: d.cfg.forwards() && (len(d.cfg.Punt) > 0 || d.cfg.BypassPolicy), Carry: d.cfg.Engine == EngineEBPF, Gateways: d.cfg.Gateways}, d.cfg.Claim)
+		Translates: d.cfg.forwards() && (len(d.cfg.Punt) > 0 || d.cfg.BypassPolicy), Carry: d.cfg.Engine == EngineEBPF, Gateways: d.cfg.Gateways, Workers: d.cfg.workers()}, d.cfg.Claim)
 	switch {
 	case err != nil:
 		return err

@@ -48,7 +48,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	carried := d.eng.Stats().ARPAnswered
 	arp.ByVerdict[arpd.Answered] += carried
 	s := &Status{
-		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine,
+		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine, Workers: d.cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted, Carried: carried},
@@ -191,7 +191,7 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 		return f
 	}
 	s := d.eng.Stats()
-	f.PacketsIn, f.PacketsOut, f.BytesOut = s.PacketsIn, s.PacketsOut, s.BytesOut
+	f.PacketsIn, f.PacketsOut, f.BytesOut, f.ByWorker = s.PacketsIn, s.PacketsOut, s.BytesOut, s.ByWorker
 	if t := d.proxy.table.Load(); t != nil {
 		_, f.Routes = t.Size()
 	}

@@ -24,6 +24,8 @@ type Engine interface {
 	// Forwards reports whether it moves packets at all. If not, the kernel
 	// has every frame, and tables are for the responder alone.
 	Forwards() bool
+	// Workers is how many threads move packets.
+	Workers() int
 	// Run moves packets until ctx ends. What it holds then is handled first.
 	Run(ctx context.Context) error
 	// Publish has packets decided by another table from now on.
@@ -120,9 +122,10 @@ func (d *EgressDrops) Add(o EgressDrops) {
 // Stats are an engine's counters.
 type Stats struct {
 	forward.Stats
-	Rebuilt uint64 // rings that had to be replaced
-	Nice    int    // nice value of the thread that forwards
-	Carried uint64 // of PacketsOut, packets that never came to userspace
+	ByWorker []uint64 // PacketsIn of each thread that forwards
+	Rebuilt  uint64   // rings that had to be replaced
+	Nice     int      // nice value of the threads that forward
+	Carried  uint64   // of PacketsOut, packets that never came to userspace
 	// ARPAnswered are requests that the programs answered.
 	ARPAnswered uint64
 }

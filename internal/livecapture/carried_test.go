@@ -72,7 +72,7 @@ func TestCarried(t *testing.T) {
 	h := New(Config{Log: slog.New(slog.DiscardHandler), Sources: carrier{table: routetest.Host(route.Policy{}).Publish(), program: p}})
 	h.SetLink(testLink(int(routetest.IfPod1), "cali1"), true)
 	h.SetLink(testLink(int(routetest.IfPod2), "cali2"), true)
-	s, err := newSession(capture.Request{Interfaces: []string{"cali*"}, Snap: 96})
+	s, err := newSession(capture.Request{Interfaces: []string{"cali*"}, Snap: 96}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

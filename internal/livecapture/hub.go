@@ -54,6 +54,7 @@ type Sources interface {
 type Config struct {
 	Log     *slog.Logger
 	Version string // of the program, for capture files
+	Workers int    // of the datapath, whose numbers are those of forward.Look; 0 is one
 	Sources Sources
 }
 

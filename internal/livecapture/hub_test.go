@@ -55,7 +55,7 @@ func (nothing) ShowCarried() (Carried, error)      { return nil, nil }
 
 func join(t testing.TB, h *Hub, req capture.Request) *session {
 	t.Helper()
-	s, err := newSession(req)
+	s, err := newSession(req, h.cfg.Workers)
 	if err == nil {
 		_, err = h.join(s)
 	}

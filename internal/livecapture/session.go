@@ -32,14 +32,14 @@ const (
 type session struct {
 	req      capture.Request
 	filter   *filter.Live
-	cooked   bool               // shown as tcpdump -i any shows it
-	verdicts [sources][256]bool // wanted ones
-	named    []int32            // interfaces that were asked for by their names: they may get others
-	lasting  bool               // interfaces may yet come
-	first    uint64             // events with this id and older ones were before its time
-	gone     chan struct{}      // closed when what it looks at has gone; guarded by hub.mu
-	rings    [sources]*capture.Ring[event]
-	reader   atomic.Uint32 // awake, resting, asleep
+	cooked   bool                   // shown as tcpdump -i any shows it
+	verdicts [sources][256]bool     // wanted ones
+	named    []int32                // interfaces that were asked for by their names: they may get others
+	lasting  bool                   // interfaces may yet come
+	first    uint64                 // events with this id and older ones were before its time
+	gone     chan struct{}          // closed when what it looks at has gone; guarded by hub.mu
+	rings    []*capture.Ring[event] // by writer
+	reader   atomic.Uint32          // awake, resting, asleep
 	wake     chan struct{}
 	began    time.Time
 
@@ -59,7 +59,7 @@ const (
 )
 
 // newSession checks a request. Its errors are the client's.
-func newSession(req capture.Request) (*session, error) {
+func newSession(req capture.Request, workers int) (*session, error) {
 	if len(req.Interfaces) == 0 {
 		return nil, errors.New("no interface is named")
 	}
@@ -90,12 +90,12 @@ func newSession(req capture.Request) (*session, error) {
 		return nil, badExpression(err)
 	}
 	s.selectVerdicts()
-	for i := range sources {
-		bytes := req.Buffer
-		if i == fromResponder {
+	for i := range int(sources) + max(workers, 1) - 1 {
+		from, bytes := wroteBy(i), req.Buffer
+		if from == fromResponder {
 			bytes = captureMinBuffer
 		}
-		s.rings[i] = capture.NewRing[event](capturePackets(i, req.Buffer), bytes)
+		s.rings = append(s.rings, capture.NewRing[event](capturePackets(from, req.Buffer), bytes))
 	}
 	return s, nil
 }
@@ -216,7 +216,11 @@ func retag(data, frame []byte, e *sight) {
 
 // take keeps a copy of the packet, if there is room. It never waits.
 func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
-	ring := s.rings[e.source]
+	worker := 0
+	if k != nil {
+		worker = k.Worker
+	}
+	ring := s.rings[e.source.writer(worker)]
 	n := len(frame)
 	if e.tagged {
 		n += pktring.TagLen

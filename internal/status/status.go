@@ -7,7 +7,8 @@ type Status struct {
 	Version   string      `json:"version"`
 	PID       int         `json:"pid"`
 	Engine    string      `json:"engine"`
-	Claim     string      `json:"claim"` // tcx, clsact, none
+	Workers   int         `json:"workers"` // threads that forward
+	Claim     string      `json:"claim"`   // tcx, clsact, none
 	Ready     bool        `json:"ready"`
 	NotReady  string      `json:"not_ready,omitempty"` // why
 	Uptime    float64     `json:"uptime_seconds"`
@@ -89,12 +90,13 @@ type Forward struct {
 	PacketsIn  uint64            `json:"packets_in"`
 	PacketsOut uint64            `json:"packets_out"`
 	BytesOut   uint64            `json:"bytes_out"`
-	Verdicts   map[string]uint64 `json:"verdicts"` // forward, queue, originate, local, punt, ignores
-	Drops      map[string]uint64 `json:"drops"`    // by reason
+	ByWorker   []uint64          `json:"by_worker"` // packets_in of each worker, without those carried
+	Verdicts   map[string]uint64 `json:"verdicts"`  // forward, queue, originate, local, punt, ignores
+	Drops      map[string]uint64 `json:"drops"`     // by reason
 	Routes     int               `json:"routes"`
 	Carried    uint64            `json:"carried"` // of packets_out, sent on in the kernel by --engine ebpf
 	Rebuilt    uint64            `json:"rings_rebuilt"`
-	Nice       int               `json:"nice"` // nice value of the thread that forwards
+	Nice       int               `json:"nice"` // nice value of the threads that forward
 	Super      Super             `json:"super_packets"`
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of

@@ -109,6 +109,7 @@ type counts map[string]uint64
 type status struct {
 	Version   string
 	Engine    string
+	Workers   int
 	Claim     string
 	Ready     bool
 	Workloads []port
@@ -119,8 +120,9 @@ type status struct {
 		Carried  uint64
 	}
 	Forward struct {
-		PacketsIn  uint64 `json:"packets_in"`
-		PacketsOut uint64 `json:"packets_out"`
+		PacketsIn  uint64   `json:"packets_in"`
+		PacketsOut uint64   `json:"packets_out"`
+		ByWorker   []uint64 `json:"by_worker"`
 		Carried    uint64
 		Returned   uint64
 		Verdicts   counts

@@ -121,7 +121,7 @@ func TestCarriesAsTable(t *testing.T) {
 				if padding {
 					frame = append(frame, 0, 0, 0, 0)
 				}
-				b.set.Window().Reset() // nothing is on its way through userspace
+				b.set.Window(0).Reset() // nothing is on its way through userspace
 				if err := b.set.Carrier().Answer(); err != nil {
 					t.Fatal(err)
 				}

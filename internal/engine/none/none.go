@@ -23,6 +23,9 @@ func Open(p *engine.Programs) Engine { return Engine{p} }
 // Forwards implements [engine.Engine].
 func (Engine) Forwards() bool { return false }
 
+// Workers implements [engine.Engine].
+func (Engine) Workers() int { return 0 }
+
 // Run implements [engine.Engine].
 func (Engine) Run(ctx context.Context) error {
 	<-ctx.Done()
