@@ -266,8 +266,9 @@ func (c *Conn) send(out []forward.Out) {
 		if out[first].Bypass {
 			s = c.direct
 		}
+		s.SetPriority(out[first].Priority)
 		last := first
-		for last < len(out) && out[last].Bypass == out[first].Bypass &&
+		for last < len(out) && out[last].Bypass == out[first].Bypass && out[last].Priority == out[first].Priority &&
 			s.AddPieces(out[last].Buf, out[last].Tail, out[last].Ifindex, unix.ETH_P_IP) {
 			last++
 		}
