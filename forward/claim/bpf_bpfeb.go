@@ -180,6 +180,7 @@ const (
 	bpfVarArpCostNs            = "arp_cost_ns"
 	bpfVarCarryFresh           = "carry_fresh"
 	bpfVarCarryGeneration      = "carry_generation"
+	bpfVarCarryKeepsPriority   = "carry_keeps_priority"
 	bpfVarCarryMark            = "carry_mark"
 	bpfVarCarryOn              = "carry_on"
 	bpfVarCarryShown           = "carry_shown"
@@ -291,31 +292,32 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	ArpBurstNs      *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
-	ArpCostNs       *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
-	CarryFresh      *ebpf.VariableSpec `ebpf:"carry_fresh"`
-	CarryGeneration *ebpf.VariableSpec `ebpf:"carry_generation"`
-	CarryMark       *ebpf.VariableSpec `ebpf:"carry_mark"`
-	CarryOn         *ebpf.VariableSpec `ebpf:"carry_on"`
-	CarryShown      *ebpf.VariableSpec `ebpf:"carry_shown"`
-	CarrySnap       *ebpf.VariableSpec `ebpf:"carry_snap"`
-	CarryUnshown    *ebpf.VariableSpec `ebpf:"carry_unshown"`
-	CarryWaiting    *ebpf.VariableSpec `ebpf:"carry_waiting"`
-	FanoutSeed      *ebpf.VariableSpec `ebpf:"fanout_seed"`
-	GatewayCount    *ebpf.VariableSpec `ebpf:"gateway_count"`
-	Gateways        *ebpf.VariableSpec `ebpf:"gateways"`
-	Nets            *ebpf.VariableSpec `ebpf:"nets"`
-	Pressed         *ebpf.VariableSpec `ebpf:"pressed"`
-	PulseAnswered   *ebpf.VariableSpec `ebpf:"pulse_answered"`
-	PulseAsked      *ebpf.VariableSpec `ebpf:"pulse_asked"`
-	PulseAt         *ebpf.VariableSpec `ebpf:"pulse_at"`
-	PulseHz         *ebpf.VariableSpec `ebpf:"pulse_hz"`
-	PulseNs         *ebpf.VariableSpec `ebpf:"pulse_ns"`
-	Relay           *ebpf.VariableSpec `ebpf:"relay"`
-	Translates      *ebpf.VariableSpec `ebpf:"translates"`
-	WatchMark       *ebpf.VariableSpec `ebpf:"watch_mark"`
-	WatchSnap       *ebpf.VariableSpec `ebpf:"watch_snap"`
-	Workers         *ebpf.VariableSpec `ebpf:"workers"`
+	ArpBurstNs         *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
+	ArpCostNs          *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
+	CarryFresh         *ebpf.VariableSpec `ebpf:"carry_fresh"`
+	CarryGeneration    *ebpf.VariableSpec `ebpf:"carry_generation"`
+	CarryKeepsPriority *ebpf.VariableSpec `ebpf:"carry_keeps_priority"`
+	CarryMark          *ebpf.VariableSpec `ebpf:"carry_mark"`
+	CarryOn            *ebpf.VariableSpec `ebpf:"carry_on"`
+	CarryShown         *ebpf.VariableSpec `ebpf:"carry_shown"`
+	CarrySnap          *ebpf.VariableSpec `ebpf:"carry_snap"`
+	CarryUnshown       *ebpf.VariableSpec `ebpf:"carry_unshown"`
+	CarryWaiting       *ebpf.VariableSpec `ebpf:"carry_waiting"`
+	FanoutSeed         *ebpf.VariableSpec `ebpf:"fanout_seed"`
+	GatewayCount       *ebpf.VariableSpec `ebpf:"gateway_count"`
+	Gateways           *ebpf.VariableSpec `ebpf:"gateways"`
+	Nets               *ebpf.VariableSpec `ebpf:"nets"`
+	Pressed            *ebpf.VariableSpec `ebpf:"pressed"`
+	PulseAnswered      *ebpf.VariableSpec `ebpf:"pulse_answered"`
+	PulseAsked         *ebpf.VariableSpec `ebpf:"pulse_asked"`
+	PulseAt            *ebpf.VariableSpec `ebpf:"pulse_at"`
+	PulseHz            *ebpf.VariableSpec `ebpf:"pulse_hz"`
+	PulseNs            *ebpf.VariableSpec `ebpf:"pulse_ns"`
+	Relay              *ebpf.VariableSpec `ebpf:"relay"`
+	Translates         *ebpf.VariableSpec `ebpf:"translates"`
+	WatchMark          *ebpf.VariableSpec `ebpf:"watch_mark"`
+	WatchSnap          *ebpf.VariableSpec `ebpf:"watch_snap"`
+	Workers            *ebpf.VariableSpec `ebpf:"workers"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -391,31 +393,32 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	ArpBurstNs      *ebpf.Variable `ebpf:"arp_burst_ns"`
-	ArpCostNs       *ebpf.Variable `ebpf:"arp_cost_ns"`
-	CarryFresh      *ebpf.Variable `ebpf:"carry_fresh"`
-	CarryGeneration *ebpf.Variable `ebpf:"carry_generation"`
-	CarryMark       *ebpf.Variable `ebpf:"carry_mark"`
-	CarryOn         *ebpf.Variable `ebpf:"carry_on"`
-	CarryShown      *ebpf.Variable `ebpf:"carry_shown"`
-	CarrySnap       *ebpf.Variable `ebpf:"carry_snap"`
-	CarryUnshown    *ebpf.Variable `ebpf:"carry_unshown"`
-	CarryWaiting    *ebpf.Variable `ebpf:"carry_waiting"`
-	FanoutSeed      *ebpf.Variable `ebpf:"fanout_seed"`
-	GatewayCount    *ebpf.Variable `ebpf:"gateway_count"`
-	Gateways        *ebpf.Variable `ebpf:"gateways"`
-	Nets            *ebpf.Variable `ebpf:"nets"`
-	Pressed         *ebpf.Variable `ebpf:"pressed"`
-	PulseAnswered   *ebpf.Variable `ebpf:"pulse_answered"`
-	PulseAsked      *ebpf.Variable `ebpf:"pulse_asked"`
-	PulseAt         *ebpf.Variable `ebpf:"pulse_at"`
-	PulseHz         *ebpf.Variable `ebpf:"pulse_hz"`
-	PulseNs         *ebpf.Variable `ebpf:"pulse_ns"`
-	Relay           *ebpf.Variable `ebpf:"relay"`
-	Translates      *ebpf.Variable `ebpf:"translates"`
-	WatchMark       *ebpf.Variable `ebpf:"watch_mark"`
-	WatchSnap       *ebpf.Variable `ebpf:"watch_snap"`
-	Workers         *ebpf.Variable `ebpf:"workers"`
+	ArpBurstNs         *ebpf.Variable `ebpf:"arp_burst_ns"`
+	ArpCostNs          *ebpf.Variable `ebpf:"arp_cost_ns"`
+	CarryFresh         *ebpf.Variable `ebpf:"carry_fresh"`
+	CarryGeneration    *ebpf.Variable `ebpf:"carry_generation"`
+	CarryKeepsPriority *ebpf.Variable `ebpf:"carry_keeps_priority"`
+	CarryMark          *ebpf.Variable `ebpf:"carry_mark"`
+	CarryOn            *ebpf.Variable `ebpf:"carry_on"`
+	CarryShown         *ebpf.Variable `ebpf:"carry_shown"`
+	CarrySnap          *ebpf.Variable `ebpf:"carry_snap"`
+	CarryUnshown       *ebpf.Variable `ebpf:"carry_unshown"`
+	CarryWaiting       *ebpf.Variable `ebpf:"carry_waiting"`
+	FanoutSeed         *ebpf.Variable `ebpf:"fanout_seed"`
+	GatewayCount       *ebpf.Variable `ebpf:"gateway_count"`
+	Gateways           *ebpf.Variable `ebpf:"gateways"`
+	Nets               *ebpf.Variable `ebpf:"nets"`
+	Pressed            *ebpf.Variable `ebpf:"pressed"`
+	PulseAnswered      *ebpf.Variable `ebpf:"pulse_answered"`
+	PulseAsked         *ebpf.Variable `ebpf:"pulse_asked"`
+	PulseAt            *ebpf.Variable `ebpf:"pulse_at"`
+	PulseHz            *ebpf.Variable `ebpf:"pulse_hz"`
+	PulseNs            *ebpf.Variable `ebpf:"pulse_ns"`
+	Relay              *ebpf.Variable `ebpf:"relay"`
+	Translates         *ebpf.Variable `ebpf:"translates"`
+	WatchMark          *ebpf.Variable `ebpf:"watch_mark"`
+	WatchSnap          *ebpf.Variable `ebpf:"watch_snap"`
+	Workers            *ebpf.Variable `ebpf:"workers"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -235,6 +235,16 @@ func (c *Carrier) Waiting(are bool) error {
 // whether older ones are on their way through userspace.
 func (c *Carrier) Freshen(until uint64) error { return c.set.vars.CarryFresh.Set(until) }
 
+// KeepPriority says that packets leave with the priority with which they came, not
+// that of their TOS (ip_forward_update_priority is 0).
+func (c *Carrier) KeepPriority(keep bool) error {
+	v := uint32(0)
+	if keep {
+		v = 1
+	}
+	return c.set.vars.CarryKeepsPriority.Set(v)
+}
+
 // Mark has the programs mark what they send from now on; 0 is none.
 func (c *Carrier) Mark(mark uint32) error { return c.set.vars.CarryMark.Set(mark) }
 

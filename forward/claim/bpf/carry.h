@@ -235,6 +235,7 @@ volatile __u32 carry_waiting; // packets wait in userspace
 volatile __u64 carry_fresh;   // until when all counts as new: see is_fresh()
 volatile __u32 carry_shown;   // somebody captures
 volatile __u32 carry_snap;    // bytes of a packet that they want
+volatile __u32 carry_keeps_priority;
 volatile __u32 carry_mark;    // of what is sent meanwhile; 0: none
 volatile __u64 carry_unshown; // packets for which there was no room
 
@@ -613,6 +614,12 @@ static __always_inline void tell(struct shown *s, const struct decided *d, __u8 
 	bpf_ringbuf_submit(s, 0);
 }
 
+// The priority of a forwarded packet: rt_tos2priority() in include/net/route.h.
+static __always_inline __u32 priority_of(__u8 tos)
+{
+	return 0x4620 >> ((tos >> 3 & 3) * 4) & 7; // ip_tos2prio in net/ipv4/route.c
+}
+
 #define CARRY_HEADERS (ETH_HLEN + IPV4_MIN)
 
 // Does what carry() decided.
@@ -641,6 +648,7 @@ static __always_inline int carried(struct __sk_buff *skb, const struct decided *
 	}
 	__builtin_memcpy(data, &d->dst, ETH_ALEN);
 	__builtin_memcpy(data + ETH_ALEN, &d->src, ETH_ALEN);
+	__u8 tos = data[ETH_HLEN + IPV4_TOS];
 	data[ETH_HLEN + IPV4_TTL]--;
 	__u16 *sum = (__u16 *)(data + ETH_HLEN + IPV4_SUM);
 	__u32 sum1 = *sum + bpf_htons(0x0100); // include/net/ip.h, ip_decrease_ttl
@@ -652,7 +660,11 @@ static __always_inline int carried(struct __sk_buff *skb, const struct decided *
 	tell(s, d, SHOWN_FORWARD);
 	if (carry_mark)
 		skb->mark = carry_mark;
-	return d->how & BY_PEER ? bpf_redirect_peer(d->ifindex, 0) : bpf_redirect(d->ifindex, 0);
+	if (d->how & BY_PEER) // where the priority is forgotten
+		return bpf_redirect_peer(d->ifindex, 0);
+	if (!carry_keeps_priority)
+		skb->priority = priority_of(tos);
+	return bpf_redirect(d->ifindex, 0);
 }
 
 struct arp {

@@ -49,6 +49,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define IPV4_DST 16
 #define IPV4_SRC 12
 #define IPV4_FRAG 6
+#define IPV4_TOS 1
 #define IPV4_TTL 8
 #define IPV4_PROTO 9
 #define IPV4_SUM 10

@@ -73,7 +73,7 @@ func (e *Engine) follow() {
 	defer close(e.ended)
 	for range e.news {
 		if t := e.newest.Swap(nil); t != nil {
-			e.say(e.mirror.publish(t))
+			e.say(errors.Join(e.carrier.KeepPriority(t.Host().NoPriority), e.mirror.publish(t)))
 		}
 	}
 }
