@@ -73,8 +73,8 @@ func (w *Window) Resume() {
 // silent notes as a stall that programs that carry left to the kernel what they
 // would have forwarded, from a time on, CLOCK_MONOTONIC, until now.
 func (w *Window) silent(since int64) {
-	if now := monotonic(); since < now && !w.Stalled() {
-		w.resumed.Store(now)
+	if !w.Stalled() {
+		w.resumed.Store(monotonic())
 		atomic.StoreUint64(&w.reader.Since, uint64(since))
 		atomic.AddUint64(&w.reader.Stalls, 1)
 	}
@@ -91,6 +91,19 @@ type Stalls struct {
 // During reports whether the last of them was under way at a time, ns since 1970.
 func (s Stalls) During(at int64) bool {
 	return s.Count > 0 && at >= s.Began.UnixNano() && (s.Now || at <= s.Ended.UnixNano())
+}
+
+// Stalls are those of the ring, and those of programs that carry and had no answer.
+// For any goroutine.
+func (s *Set) Stalls() Stalls {
+	st := s.window.Stalls()
+	if s.carrier == nil || st.Now {
+		return st
+	}
+	if _, since, err := s.carrier.unanswered(); err == nil && since != 0 {
+		st = Stalls{Count: st.Count + 1, Now: true, Began: time.Now().Add(time.Duration(since - monotonic()))}
+	}
+	return st
 }
 
 // Stalls are those that the filter has seen. For any goroutine.

@@ -119,7 +119,7 @@ func (p *Programs) Stalls() claim.Stalls {
 	if p.set == nil {
 		return claim.Stalls{}
 	}
-	return p.set.Window().Stalls()
+	return p.set.Stalls()
 }
 
 // Carried implements [Ports].
