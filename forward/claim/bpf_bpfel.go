@@ -197,6 +197,7 @@ const (
 	bpfVarPulseAt              = "pulse_at"
 	bpfVarPulseHz              = "pulse_hz"
 	bpfVarPulseNs              = "pulse_ns"
+	bpfVarPulseSent            = "pulse_sent"
 	bpfVarRelay                = "relay"
 	bpfVarTranslates           = "translates"
 	bpfVarWatchMark            = "watch_mark"
@@ -313,6 +314,7 @@ type bpfVariableSpecs struct {
 	PulseAt            *ebpf.VariableSpec `ebpf:"pulse_at"`
 	PulseHz            *ebpf.VariableSpec `ebpf:"pulse_hz"`
 	PulseNs            *ebpf.VariableSpec `ebpf:"pulse_ns"`
+	PulseSent          *ebpf.VariableSpec `ebpf:"pulse_sent"`
 	Relay              *ebpf.VariableSpec `ebpf:"relay"`
 	Translates         *ebpf.VariableSpec `ebpf:"translates"`
 	WatchMark          *ebpf.VariableSpec `ebpf:"watch_mark"`
@@ -414,6 +416,7 @@ type bpfVariables struct {
 	PulseAt            *ebpf.Variable `ebpf:"pulse_at"`
 	PulseHz            *ebpf.Variable `ebpf:"pulse_hz"`
 	PulseNs            *ebpf.Variable `ebpf:"pulse_ns"`
+	PulseSent          *ebpf.Variable `ebpf:"pulse_sent"`
 	Relay              *ebpf.Variable `ebpf:"relay"`
 	Translates         *ebpf.Variable `ebpf:"translates"`
 	WatchMark          *ebpf.Variable `ebpf:"watch_mark"`

@@ -270,13 +270,26 @@ const Pulse = 2
 
 // Answer says that there is somebody.
 func (c *Carrier) Answer() error {
-	var asked uint32
-	var at uint64
-	if err := errors.Join(c.set.vars.PulseAsked.Get(&asked), c.set.vars.PulseNs.Get(&at)); err != nil {
+	asked, since, err := c.unanswered()
+	if err != nil {
 		return err
 	}
-	c.set.Window(0).silent(int64(at) + int64(time.Second/Pulse))
+	if since != 0 {
+		c.set.Window(0).silent(since)
+	}
 	return c.set.vars.PulseAnswered.Set(asked)
+}
+
+// unanswered gives the number of the programs' last question, and since when they
+// have left to the kernel what it can forward, CLOCK_MONOTONIC in ns; 0: they do not.
+func (c *Carrier) unanswered() (asked uint32, since int64, err error) {
+	var answered uint32
+	var at uint64
+	err = errors.Join(c.set.vars.PulseAsked.Get(&asked), c.set.vars.PulseAnswered.Get(&answered), c.set.vars.PulseNs.Get(&at))
+	if since = int64(at) + int64(time.Second/Pulse); asked == answered || since >= monotonic() {
+		since = 0
+	}
+	return asked, since, err
 }
 
 // Stop ends Used.

@@ -73,8 +73,8 @@ func (w *Window) Resume() {
 // silent notes as a stall that programs that carry left to the kernel what they
 // would have forwarded, from a time on, CLOCK_MONOTONIC, until now.
 func (w *Window) silent(since int64) {
-	if now := monotonic(); since < now && !w.Stalled() {
-		w.resumed.Store(now)
+	if !w.Stalled() {
+		w.resumed.Store(monotonic())
 		atomic.StoreUint64(&w.reader.Since, uint64(since))
 		atomic.AddUint64(&w.reader.Stalls, 1)
 	}
@@ -107,10 +107,17 @@ func (s Stalls) add(o Stalls) Stalls {
 	return last
 }
 
-// Stalls are those of all rings. For any goroutine.
+// Stalls are those of all rings, and those of programs that carry and had no
+// answer. For any goroutine.
 func (s *Set) Stalls() (all Stalls) {
 	for _, w := range s.windows.of {
 		all = all.add(w.Stalls())
+	}
+	if s.carrier == nil || all.Now {
+		return all
+	}
+	if _, since, err := s.carrier.unanswered(); err == nil && since != 0 {
+		all = Stalls{Count: all.Count + 1, Now: true, Began: time.Now().Add(time.Duration(since - monotonic()))}
 	}
 	return all
 }

@@ -246,8 +246,9 @@ volatile __u64 carry_unshown; // packets for which there was no room
 #define PULSE 2
 
 volatile __u32 pulse_asked, pulse_answered;
-volatile __u64 pulse_at; // when it was asked last, jiffies
+volatile __u64 pulse_at; // since when the question stands, jiffies
 volatile __u64 pulse_ns; // the same, ns of CLOCK_MONOTONIC
+volatile __u64 pulse_sent; // when it was sent last, jiffies
 volatile const __u32 pulse_hz = 250; // jiffies a second
 
 static __always_inline __u16 flags_of(__u64 word)
@@ -396,22 +397,23 @@ static __always_inline bool unanswered(void)
 	return pulse_asked != pulse_answered && bpf_jiffies64() - pulse_at > pulse_hz / PULSE;
 }
 
-// Asks userspace now and then whether it keeps the tables. CPUs that ask at the
-// same time get one answer.
+// Asks userspace now and then whether it keeps the tables; and again, should the
+// question have been lost. CPUs that ask at the same time get one answer.
 static __always_inline bool unkept(void)
 {
+	__u64 now = bpf_jiffies64();
 	__u32 asked = pulse_asked, zero = 0;
-	__u64 age = bpf_jiffies64() - pulse_at;
 
-	if (age <= pulse_hz / PULSE)
-		return false;
-	if (asked != pulse_answered)
-		return true;
-	pulse_ns = bpf_ktime_get_ns();
-	pulse_at = bpf_jiffies64();
-	if (!bpf_ringbuf_output(&parp_used, &zero, sizeof(zero), BPF_RB_FORCE_WAKEUP))
+	if (now - pulse_sent <= pulse_hz / PULSE)
+		return unanswered();
+	if (asked == pulse_answered) {
+		pulse_at = now;
+		pulse_ns = bpf_ktime_get_ns();
 		pulse_asked = asked + 1;
-	return false;
+	}
+	pulse_sent = now;
+	bpf_ringbuf_output(&parp_used, &zero, sizeof(zero), BPF_RB_FORCE_WAKEUP);
+	return unanswered();
 }
 
 // Carries a frame if it is a plain hit: d says where to.
