@@ -79,6 +79,13 @@ func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 	return p
 }
 
+// OneWorker reports whether daemons of which a test does not say it have one
+// worker, so that packets of different flows have an order.
+func OneWorker() bool {
+	n := os.Getenv("PROXYARPD_WORKERS")
+	return n == "" || n == "1"
+}
+
 // AwaitReady waits until `status --wait` says that the daemon is ready.
 func (p *Process) AwaitReady(t testing.TB) {
 	t.Helper()
