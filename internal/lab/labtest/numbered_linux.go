@@ -249,16 +249,23 @@ func (s *Sender) SendFence() {
 	}
 }
 
-// EachOnce sends n numbered datagrams from pod to pod and demands that each
-// arrives once.
-func EachOnce(t testing.TB, l *lab.Lab, from, to lab.Pod, n int) {
+// Count sends n numbered datagrams from pod to pod, and counts those that do not
+// arrive, and those that arrive again.
+func Count(t testing.TB, l *lab.Lab, from, to lab.Pod, n int) (lost, doubled int) {
 	t.Helper()
 	r := Receive(t, l, to, n)
 	s := DialNumbered(t, l, from.Node, to, 10)
 	s.To = r
 	s.Send(n, nil)
 	s.SendFence()
-	if lost, doubled := r.Result(); lost > 0 || doubled > 0 {
+	return r.Result()
+}
+
+// EachOnce sends n numbered datagrams from pod to pod and demands that each
+// arrives once.
+func EachOnce(t testing.TB, l *lab.Lab, from, to lab.Pod, n int) {
+	t.Helper()
+	if lost, doubled := Count(t, l, from, to, n); lost > 0 || doubled > 0 {
 		t.Errorf("%s to %s: of %d datagrams %d are lost and %d arrive more than once", from.Name, to.Name, n, lost, doubled)
 	}
 }
