@@ -201,7 +201,7 @@ func withoutTypes(p *ebpf.Program) *ebpf.Program {
 // that are mapped into memory: a limit of 48 is to be enough for a small host.
 func (s *Set) shed(carry bool) error {
 	m := &s.objs
-	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpGiven, m.ParpTaken, m.ParpJoined, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
+	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
 	if !carry {
 		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)
 	}
@@ -224,12 +224,10 @@ func jiffies() uint32 {
 // setWorkers says how many rings there are. For one there is nothing to choose,
 // and the filter's counters of all are its own.
 func setWorkers(spec *ebpf.CollectionSpec, workers int) error {
-	entries := uint32(workers * MaxPorts)
 	if workers == 1 {
-		entries = 1
 		delete(spec.Programs, bpfProgParpFanout)
 	}
-	spec.Maps[bpfMapParpGiven].MaxEntries, spec.Maps[bpfMapParpTaken].MaxEntries = entries, entries
+	spec.Maps[bpfMapParpConsumed].MaxEntries = uint32(consumedEntries(workers))
 	return errors.Join(spec.Variables[bpfVarWorkers].Set(uint32(workers)), spec.Variables[bpfVarFanoutSeed].Set(rand.Uint32()))
 }
 

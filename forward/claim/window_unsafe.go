@@ -69,7 +69,7 @@ func newWindows(workers int, maps *bpfMaps) (_ *windows, err error) {
 	if a.stats, err = mapped[bpfPortstat](a, maps.ParpStats, MaxPorts); err != nil {
 		return nil, err
 	}
-	if a.consumed, err = mapped[uint64](a, maps.ParpConsumed, MaxPorts); err != nil {
+	if a.consumed, err = mapped[uint64](a, maps.ParpConsumed, consumedEntries(workers)); err != nil {
 		return nil, err
 	}
 	readers, err := mapped[bpfReader](a, maps.ParpReader, workers)
@@ -78,17 +78,21 @@ func newWindows(workers int, maps *bpfMaps) (_ *windows, err error) {
 	}
 	taken := a.consumed
 	if workers > 1 {
-		if a.given, err = mapped[uint64](a, maps.ParpGiven, workers*MaxPorts); err != nil {
-			return nil, err
-		}
-		if taken, err = mapped[uint64](a, maps.ParpTaken, workers*MaxPorts); err != nil {
-			return nil, err
-		}
+		taken, a.given = a.consumed[MaxPorts:], a.consumed[(1+workers)*MaxPorts:]
 	}
 	for i := range workers {
 		a.of = append(a.of, &Window{all: a, worker: i, taken: taken[i*MaxPorts:][:MaxPorts], reader: &readers[i], lap: ringSlots})
 	}
 	return a, nil
+}
+
+// consumedEntries is how many words parp_consumed has: what has left all rings and,
+// of several, each ring, and what each was given.
+func consumedEntries(workers int) int {
+	if workers == 1 {
+		return MaxPorts
+	}
+	return (1 + 2*workers) * MaxPorts
 }
 
 // mapped maps the first n values of a map that is an array.
