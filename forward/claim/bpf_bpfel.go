@@ -136,6 +136,7 @@ type bpfWay struct {
 	Mtu     uint32
 	In      uint32
 	Shown   uint32
+	Fresh   uint64
 }
 
 // Names of all BPF objects in the ELF.

@@ -132,6 +132,7 @@ type Way struct {
 	MTU     uint32
 	In      uint32 // In* flags
 	Shown   uint32 // not 0: somebody captures there; see Shown.Want
+	Fresh   uint64 // as of a Hop, for all that comes in or leaves there
 }
 
 // Carried counts what the programs carried of an interface's frames.
