@@ -154,8 +154,12 @@ func (r *Responder) flush(out *sender, tap *Tap) {
 // finish is the one place where a frame ends.
 func (r *Responder) finish(f frame, e *entry, reply []byte, v Verdict, tap *Tap) {
 	r.count(e, v)
+	id := f.id
 	if tap != nil {
-		(*tap)(f.id, f.ifindex, f.data, reply, v)
+		id = (*tap)(id, f.ifindex, f.data, reply, v)
+	}
+	if r.recorder != nil && v.Kind() == KindDrop {
+		r.recorder(id, f.ifindex, f.received, f.data, v)
 	}
 }
 

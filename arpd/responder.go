@@ -50,6 +50,9 @@ type Options struct {
 	// the default, a negative rate no bound.
 	RatePerSecond, Burst int
 
+	// Recorder, if set, is told of the frames that are dropped.
+	Recorder Recorder
+
 	// Timed has the kernel say when each frame came, for Stats.AnswerTimes.
 	Timed bool
 
@@ -62,6 +65,12 @@ type Options struct {
 // first call gives is what the second is given, else id is 0. The slices
 // are borrowed until it returns. It runs on the hot path and must not block.
 type Tap func(id uint64, ifindex int, frame, reply []byte, v Verdict) uint64
+
+// Recorder sees each frame that is dropped; id is what the Tap gave, if there is
+// one, and received when the kernel received the frame, ns since 1970, 0 where that
+// is not known. frame is borrowed until it returns. It runs on the hot path and must
+// not block.
+type Recorder func(id uint64, ifindex int, received int64, frame []byte, v Verdict)
 
 // Responder answers the ARP requests of all workload interfaces of a network
 // namespace. Its methods may be called from any goroutine, Run from one at a time.
@@ -77,6 +86,7 @@ type Responder struct {
 	unlearned  atomic.Uint64
 	times      *answerTimes // nil: not timed
 	tap        atomic.Pointer[Tap]
+	recorder   Recorder // nil: nobody is told
 	closed     atomic.Bool
 	running    sync.Mutex   // Run holds it
 	now        func() int64 // nanoseconds, monotonic
@@ -119,6 +129,7 @@ func newResponder(sock *socket, o Options) *Responder {
 		lookup:     o.Lookup,
 		behind:     o.Behind,
 		neighbours: o.Neighbours,
+		recorder:   o.Recorder,
 		log:        o.Logger,
 		sock:       sock,
 		ports:      newPorts(newLimit(o.RatePerSecond, o.Burst)),

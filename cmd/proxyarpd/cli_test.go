@@ -238,7 +238,7 @@ func TestHelpGroups(t *testing.T) {
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
 			"  --bypass-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
-		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
+		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --last-drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {
 		var short strings.Builder
 		for l := range strings.Lines(call(t, strings.Fields(line)...).out) {

@@ -127,6 +127,7 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
+	printCommonest(out, s.Forward.Commonest)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
 	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
 	if s.Control.Evicted+s.Control.Refused > 0 {
@@ -140,6 +141,26 @@ func workers(n int) string {
 		return "1 worker"
 	}
 	return fmt.Sprintf("%d workers", n)
+}
+
+// printCommonest names the drops that were most frequent, and where they were.
+func printCommonest(out io.Writer, drops []daemon.Drop) {
+	const most = 5
+	if len(drops) == 0 {
+		return
+	}
+	var parts []string
+	for _, d := range drops[:min(len(drops), most)] {
+		text := d.Reason
+		if d.ARP {
+			text = "ARP " + text
+		}
+		if d.Interface != "" {
+			text += " from " + d.Interface
+		}
+		parts = append(parts, fmt.Sprintf("%s %d", text, d.Count))
+	}
+	fmt.Fprintf(out, "commonest drops: %s; capture --last-drops shows the last\n", strings.Join(parts, ", "))
 }
 
 // printStalls says when the kernel had the traffic because the daemon did not run,

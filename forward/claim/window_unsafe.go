@@ -168,6 +168,12 @@ func (w *Window) settle(slot uint32, taken uint64) {
 // Relayed is how many frames have been sent to the relay so far.
 func (w *Window) Relayed() uint64 { return atomic.LoadUint64(&w.all.stats[0].Relayed) }
 
+// Depth is how many frames the ring holds, as far as has been told. For any goroutine.
+func (w *Window) Depth() uint64 {
+	taken := atomic.LoadUint64(&w.taken[0]) // first: it is never ahead
+	return w.given(0) - taken
+}
+
 // SetLap says how many frames the ring holds.
 func (w *Window) SetLap(slots int) { w.lap = uint32(slots) }
 

@@ -114,6 +114,8 @@ func (s sources) Table() *route.Table {
 	return s.d.proxy.table.Load()
 }
 
+func (s sources) Drops() map[string]uint64 { return s.d.drops() }
+
 func (s sources) Counters(ifindex int32) claim.Counters { return s.d.eng.Counters(ifindex) }
 
 func (s sources) Stalled(at int64) bool { return s.d.eng.Stalls().During(at) }

@@ -178,7 +178,7 @@ const (
 )
 
 func (d *Daemon) openARP() error {
-	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Timed: d.cfg.Metrics != "", Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
+	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Recorder: d.taps.NewARPRecorder(), Timed: d.cfg.Metrics != "", Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachARP
 	}

@@ -28,7 +28,7 @@ func (d *Daemon) openEngine() (engine.Engine, error) {
 		return none.Open(d.programs), nil
 	}
 	c := afpacket.Config{
-		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, Nice: d.cfg.Nice, Workers: d.cfg.workers()}
+		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete, Recorder: d.taps.NewRecorder}, Nice: d.cfg.Nice, Workers: d.cfg.workers()}
 	if d.cfg.Engine == EngineEBPF {
 		e, err := ebpf.Open(d.programs, c, d.log)
 		if err != nil {

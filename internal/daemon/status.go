@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -30,6 +31,7 @@ type (
 	KernelStatus  = status.Kernel
 	ControlStatus = status.Control
 	Descriptors   = status.Descriptors
+	Drop          = status.Drop
 )
 
 func superStatus(s forward.Super) SuperStatus {
@@ -45,8 +47,10 @@ func superStatus(s forward.Super) SuperStatus {
 // status takes a snapshot, false if ctx has ended before.
 func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	arp := d.arp.Stats()
-	carried := d.eng.Stats().ARPAnswered
+	eng := d.eng.Stats()
+	carried := eng.ARPAnswered
 	arp.ByVerdict[arpd.Answered] += carried
+	arp.ByVerdict[arpd.DropRateLimit] += eng.ARPPoliced
 	s := &Status{
 		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine, Workers: d.cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
@@ -56,10 +60,11 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	if d.cfg.Metrics != "" {
 		s.ARP.Times = answerTimes(&arp.AnswerTimes)
 	}
-	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp) }) {
+	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp, &eng) }) {
 		return nil, false
 	}
-	s.Forward = d.forwardStatus(s.Forward)
+	d.forwardStatus(&s.Forward, &eng)
+	s.Forward.Commonest = commonest(s, &arp)
 	d.egressStatus(s)
 	s.Control = ControlStatus(d.control.Counters())
 	w := d.watch.Stats()
@@ -73,18 +78,19 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 }
 
 // status fills in what the owner knows.
-func (o *owner) status(s *Status, arp *arpd.Stats) {
+func (o *owner) status(s *Status, arp *arpd.Stats, eng *engine.Stats) {
 	s.Ready, s.NotReady = o.isReady()
 	s.NotReady = printable.UTF8(s.NotReady)
 	how, _ := o.eng.Claims()
 	s.Claim, s.Relay, s.Descriptors = claimMode(how, o.eng.Decides()), o.eng.Device().Name, o.descriptorStatus()
 	s.Forward.Missed = o.untold
+	byInterface := verdictsByInterface(eng.Places)
 	for index, p := range o.ports {
 		l := o.links[index]
 		if l == nil {
 			continue
 		}
-		i := o.interfaceStatus(l, p, arp.Interfaces[index])
+		i := o.interfaceStatus(l, p, arp.Interfaces[index], byInterface[int32(index)])
 		if p.role == roleWorkload {
 			s.Workloads = append(s.Workloads, i)
 		} else {
@@ -102,7 +108,8 @@ func (o *owner) status(s *Status, arp *arpd.Stats) {
 	slices.SortFunc(s.Uplinks, byName)
 }
 
-func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats) Interface {
+// interfaceStatus is what is told of one; verdicts are those that userspace gave.
+func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats, verdicts forward.Counts) Interface {
 	i := Interface{Name: printable.UTF8(l.Name), Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.filter.Forward}
 	if p.why != nil {
 		i.Error = printable.UTF8(p.why.Error())
@@ -119,7 +126,14 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		carried := o.eng.Carried(int32(l.Index))
 		i.Carried = carried.Taken()
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
+		verdicts[route.Forward] += carried.Packets
+		verdicts[route.DropPktTooSmall] += carried.Small
+		verdicts[route.DropNoMem] += carried.NoMem
+		verdicts[route.DropRateLimit] += c.Policed
+		verdicts[route.Local] += c.Left[claim.Local]
+		verdicts[route.IgnoreTagged] += c.Left[claim.Tagged]
 		for owner, verdict := range engine.PuntedTo {
+			verdicts[verdict] += c.Left[owner]
 			if n := c.Left[owner]; n > 0 {
 				if i.Punts == nil {
 					i.Punts = map[string]uint64{}
@@ -131,6 +145,9 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		if c.ARPPoliced > 0 && i.ARPVerdicts != nil {
 			i.ARPVerdicts[arpd.DropRateLimit.String()] += c.ARPPoliced
 		}
+	}
+	if o.eng.Forwards() {
+		i.Verdicts = routeVerdicts(&verdicts)
 	}
 	return i
 }
@@ -152,6 +169,60 @@ func (d *Daemon) egressStatus(s *Status) {
 			}
 		}
 	}
+}
+
+// verdictsByInterface sorts what userspace counted by where packets came in.
+func verdictsByInterface(places map[forward.Place]uint64) map[int32]forward.Counts {
+	m := map[int32]forward.Counts{}
+	for p, n := range places {
+		c := m[p.Ifindex]
+		c[p.Verdict] += n
+		m[p.Ifindex] = c
+	}
+	return m
+}
+
+func routeVerdicts(c *forward.Counts) map[string]uint64 {
+	m := map[string]uint64{}
+	for v, n := range c {
+		if n > 0 {
+			m[route.Verdict(v).String()] = n
+		}
+	}
+	return m
+}
+
+// mostCommon is how many of the commonest drops are told of.
+const mostCommon = 10
+
+// commonest finds the drops that were most frequent. What no interface that is
+// there has counted is counted without one.
+func commonest(s *Status, arp *arpd.Stats) []status.Drop {
+	all := []status.Drop{}
+	rest, restARP := maps.Clone(s.Forward.Drops), map[string]uint64{}
+	for v, n := range arp.ByVerdict {
+		if v := arpd.Verdict(v); v.Kind() == arpd.KindDrop {
+			restARP[v.String()] = n
+		}
+	}
+	take := func(rest, verdicts map[string]uint64, name string, isARP bool) {
+		for reason, n := range verdicts {
+			if total, isDrop := rest[reason]; isDrop && n > 0 {
+				rest[reason] = total - min(n, total)
+				all = append(all, status.Drop{Reason: reason, Interface: name, ARP: isARP, Count: n})
+			}
+		}
+	}
+	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
+		take(rest, i.Verdicts, i.Name, false)
+		take(restARP, i.ARPVerdicts, i.Name, true)
+	}
+	take(rest, maps.Clone(rest), "", false)
+	take(restARP, maps.Clone(restARP), "", true)
+	slices.SortFunc(all, func(a, b status.Drop) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Interface, b.Interface))
+	})
+	return all[:min(len(all), mostCommon)]
 }
 
 func answerTimes(t *arpd.AnswerTimes) *status.Histogram {
@@ -184,18 +255,38 @@ func stallStatus(s claim.Stalls, now time.Time) StallStatus {
 		Lasts: ended.Sub(s.Began).Round(time.Millisecond).Seconds()}
 }
 
-// forwardStatus adds what the engine counted.
-func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
-	f.Verdicts, f.Drops = map[string]uint64{}, map[string]uint64{}
-	if !d.eng.Forwards() {
-		return f
+// drops are all that were counted, by reason.
+func (d *Daemon) drops() map[string]uint64 {
+	m := map[string]uint64{}
+	for v, n := range d.arp.Stats().ByVerdict {
+		if v := arpd.Verdict(v); n > 0 && v.Kind() == arpd.KindDrop {
+			m[v.String()] += n
+		}
 	}
 	s := d.eng.Stats()
+	if s.ARPPoliced > 0 {
+		m[arpd.DropRateLimit.String()] += s.ARPPoliced
+	}
+	for v, n := range s.ByVerdict {
+		if v := route.Verdict(v); n > 0 && v.Kind() == route.KindDrop {
+			m[v.String()] += n
+		}
+	}
+	return m
+}
+
+// forwardStatus adds what the engine counted.
+func (d *Daemon) forwardStatus(f *ForwardStatus, s *engine.Stats) {
+	f.Verdicts, f.Drops = map[string]uint64{}, map[string]uint64{}
+	if !d.eng.Forwards() {
+		return
+	}
 	f.PacketsIn, f.PacketsOut, f.BytesOut, f.ByWorker = s.PacketsIn, s.PacketsOut, s.BytesOut, s.ByWorker
 	if t := d.proxy.table.Load(); t != nil {
-		_, f.Routes = t.Size()
+		f.Links, f.Routes = t.Size()
 	}
 	f.Stalls = stallStatus(d.eng.Stalls(), time.Now())
+	f.InRing, f.Waiting = s.InRing, s.Waiting
 	f.Rebuilt, f.Returned, f.Nice, f.Super, f.Carried = s.Rebuilt, s.Returned, s.Nice, superStatus(s.Super), s.Carried
 	for v := range route.NumVerdicts {
 		switch n := s.ByVerdict[v]; {
@@ -206,5 +297,4 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 			f.Verdicts[v.String()] = n
 		}
 	}
-	return f
 }

@@ -124,8 +124,12 @@ type Stats struct {
 	forward.Stats
 	ByWorker []uint64 // PacketsIn of each thread that forwards
 	Rebuilt  uint64   // rings that had to be replaced
+	InRing   uint64   // frames that are in the rings
 	Nice     int      // nice value of the threads that forward
 	Carried  uint64   // of PacketsOut, packets that never came to userspace
 	// ARPAnswered are requests that the programs answered.
 	ARPAnswered uint64
+	// ARPPoliced are ARP frames that the programs refused: their interfaces had had
+	// their share.
+	ARPPoliced uint64
 }

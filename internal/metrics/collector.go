@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"runtime"
 
 	"proxyarpd/internal/status"
@@ -47,6 +48,7 @@ var (
 	returned    = desc("forward_returned_total", "Packets that were taken in error and given back to the kernel.")
 	verdicts    = desc("forward_verdicts_total", "Packets by verdict, drops apart (docs/VERDICTS.md).", "verdict")
 	drops       = desc("forward_drops_total", "Dropped packets by reason (docs/VERDICTS.md).", "reason")
+	ifVerdicts  = desc("interface_verdicts_total", "Packets that came in by an interface, by verdict or drop reason (docs/VERDICTS.md).", "interface", "verdict")
 	received    = desc("interface_received_frames_total", "Frames of an interface that the ring took.", "interface")
 	ifCarried   = desc("interface_carried_frames_total", "Frames of an interface that the tc program of the engine ebpf sent on.", "interface")
 	policed     = desc("interface_policed_frames_total", "Frames of an interface that were refused for its share of the ring.", "interface")
@@ -56,7 +58,10 @@ var (
 	datagrams   = desc("super_packet_datagrams_total", "Datagrams in super-packets.")
 	rebuilt     = desc("rings_rebuilt_total", "Rings that the kernel had stopped, and that were replaced.")
 	stalls      = desc("ring_stalls_total", "Times that nobody read the ring, and the kernel had the traffic where it forwards.")
+	inRing      = desc("ring_frames", "Frames that are in the receive ring.")
+	waiting     = desc("waiting_packets", "Packets that wait for a next hop, or for news of a route.")
 	routes      = desc("routes", "Routes in the tables.")
+	links       = desc("links", "Interfaces in the tables, served or not.")
 	missed      = desc("destinations_untold", "Destinations that the ring's filter could not be told of.")
 	events      = desc("netlink_events_total", "Events of the kernel that were followed.")
 	overruns    = desc("netlink_overruns_total", "Times that events of the kernel were lost.")
@@ -139,14 +144,17 @@ func (o *page) forward(f *status.Forward) {
 	o.counter(datagrams, f.Super.Datagrams)
 	o.counter(rebuilt, f.Rebuilt)
 	o.counter(stalls, f.Stalls.Count)
+	o.gauge(inRing, float64(f.InRing))
+	o.gauge(waiting, float64(f.Waiting))
 	o.gauge(routes, float64(f.Routes))
+	o.gauge(links, float64(f.Links))
 	o.gauge(missed, float64(f.Missed))
 }
 
 // interfaces shows what is known of each. An interface's name may be any bytes.
 func (o *page) interfaces(s *status.Status) {
 	bad := 0
-	rest := status.Interface{Name: others, ARPVerdicts: map[string]uint64{}}
+	rest := status.Interface{Name: others, ARPVerdicts: map[string]uint64{}, Verdicts: unplaced(s)}
 	show := func(i *status.Interface, workload bool) {
 		if workload {
 			o.counter(arpRequests, i.ARPRequests, i.Name)
@@ -155,6 +163,9 @@ func (o *page) interfaces(s *status.Status) {
 			for v, n := range i.ARPVerdicts {
 				o.counter(arpVerdicts, n, i.Name, v)
 			}
+		}
+		for v, n := range i.Verdicts {
+			o.counter(ifVerdicts, n, i.Name, v)
 		}
 		o.counter(received, i.Received, i.Name)
 		o.counter(ifCarried, i.Carried, i.Name)
@@ -171,14 +182,16 @@ func (o *page) interfaces(s *status.Status) {
 			add(&rest, i)
 		}
 	}
-	if len(s.Workloads) > mostInterfaces {
-		show(&rest, true)
-	}
 	for n := range s.Uplinks {
 		bad += int(number(s.Uplinks[n].Error != ""))
 		if n < mostInterfaces {
 			show(&s.Uplinks[n], false)
+		} else {
+			add(&rest, &s.Uplinks[n])
 		}
+	}
+	if len(rest.Verdicts) > 0 || max(len(s.Workloads), len(s.Uplinks)) > mostInterfaces {
+		show(&rest, len(s.Workloads) > mostInterfaces)
 	}
 	o.gauge(failing, float64(bad))
 }
@@ -196,4 +209,26 @@ func add(sum, i *status.Interface) {
 	for v, n := range i.ARPVerdicts {
 		sum.ARPVerdicts[v] += n
 	}
+	for v, n := range i.Verdicts {
+		sum.Verdicts[v] += n
+	}
+}
+
+// unplaced are the packets that no interface of the status has counted: those of
+// interfaces that have gone, and what the ring lost.
+func unplaced(s *status.Status) map[string]uint64 {
+	rest := maps.Clone(s.Forward.Verdicts)
+	if rest == nil {
+		rest = map[string]uint64{}
+	}
+	maps.Copy(rest, s.Forward.Drops)
+	for _, all := range [][]status.Interface{s.Workloads, s.Uplinks} {
+		for i := range all {
+			for v, n := range all[i].Verdicts {
+				rest[v] -= min(n, rest[v])
+			}
+		}
+	}
+	maps.DeleteFunc(rest, func(_ string, n uint64) bool { return n == 0 })
+	return rest
 }

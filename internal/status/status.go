@@ -52,6 +52,8 @@ type Interface struct {
 	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
 	Punts       map[string]uint64 `json:"punts,omitempty"` // those by reason
 	Egress      *EgressDrops      `json:"egress_drops,omitempty"`
+	// Verdicts are those of all packets that came in by it, drop reasons included.
+	Verdicts map[string]uint64 `json:"verdicts,omitempty"`
 }
 
 // EgressDrops are what was lost of packets that had been handed to the kernel, by
@@ -94,6 +96,9 @@ type Forward struct {
 	Verdicts   map[string]uint64 `json:"verdicts"`  // forward, queue, originate, local, punt, ignores
 	Drops      map[string]uint64 `json:"drops"`     // by reason
 	Routes     int               `json:"routes"`
+	Links      int               `json:"links"`   // interfaces in the tables, served or not
+	InRing     uint64            `json:"in_ring"` // frames that are in the ring
+	Waiting    int64             `json:"waiting"` // packets that wait for a next hop, or for news of a route
 	Carried    uint64            `json:"carried"` // of packets_out, sent on in the kernel by --engine ebpf
 	Rebuilt    uint64            `json:"rings_rebuilt"`
 	Nice       int               `json:"nice"` // nice value of the threads that forward
@@ -102,6 +107,17 @@ type Forward struct {
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
 	Stalls     Stalls            `json:"stalls"`
 	Egress     *EgressDrops      `json:"egress_drops,omitempty"` // of all interfaces that are served, and have been
+	// Commonest are the drops that were most frequent since the start, packets and
+	// ARP frames, by reason and interface.
+	Commonest []Drop `json:"commonest_drops"`
+}
+
+// Drop counts what was dropped for one reason of what came in by one interface.
+type Drop struct {
+	Reason    string `json:"reason"`
+	Interface string `json:"interface,omitempty"` // empty: of several, or of none that is there
+	ARP       bool   `json:"arp,omitempty"`       // ARP frames
+	Count     uint64 `json:"count"`
 }
 
 // Stalls says how often the datapath did not read its ring. Where the kernel

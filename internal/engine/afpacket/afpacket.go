@@ -229,12 +229,16 @@ func (e *Engine) Stats() engine.Stats {
 		s.Add(c)
 		s.ByWorker = append(s.ByWorker, c.PacketsIn)
 		s.Rebuilt += w.conn.Rebuilt()
+		if w.window != nil {
+			s.InRing += w.window.Depth()
+		}
 		s.ByVerdict[route.DropFullRing] += w.conn.Drops()
 	}
 	var c claim.Counters
 	if set := e.Set(); set != nil {
 		c = set.Totals()
 	}
+	s.ARPPoliced = c.ARPPoliced
 	s.ByVerdict[route.DropRateLimit] += c.Policed
 	s.ByVerdict[route.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
 	if e.relay != nil {

@@ -50,7 +50,12 @@ func (Engine) SetTap(forward.Tap) {}
 func (Engine) SetMark(uint32) error { return nil }
 
 // Stats implements [engine.Engine].
-func (Engine) Stats() engine.Stats { return engine.Stats{} }
+func (e Engine) Stats() (s engine.Stats) {
+	if set := e.Set(); set != nil {
+		s.ARPPoliced = set.Totals().ARPPoliced
+	}
+	return s
+}
 
 // Device implements [engine.Engine].
 func (Engine) Device() engine.Device { return engine.Device{} }
