@@ -66,6 +66,7 @@ func newRoot(p *program) *cobra.Command {
 var commands = []namedCommand{
 	{"run", newRun},
 	{"status", newStatus},
+	{"top", newTop},
 	{"capture", newCapture},
 	{"explain", newExplain},
 	{"doctor", newDoctor},

@@ -147,7 +147,7 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		}
 	}
 	if o.eng.Forwards() {
-		i.Verdicts = routeVerdicts(&verdicts)
+		i.Verdicts, i.Drops = routeVerdicts(&verdicts)
 	}
 	return i
 }
@@ -182,14 +182,19 @@ func verdictsByInterface(places map[forward.Place]uint64) map[int32]forward.Coun
 	return m
 }
 
-func routeVerdicts(c *forward.Counts) map[string]uint64 {
-	m := map[string]uint64{}
+// routeVerdicts are counts that are not 0 by name, drops apart.
+func routeVerdicts(c *forward.Counts) (verdicts, drops map[string]uint64) {
+	verdicts, drops = map[string]uint64{}, map[string]uint64{}
 	for v, n := range c {
-		if n > 0 {
-			m[route.Verdict(v).String()] = n
+		switch v := route.Verdict(v); {
+		case n == 0:
+		case v.Kind() == route.KindDrop:
+			drops[v.String()] = n
+		default:
+			verdicts[v.String()] = n
 		}
 	}
-	return m
+	return verdicts, drops
 }
 
 // mostCommon is how many of the commonest drops are told of.
@@ -214,7 +219,7 @@ func commonest(s *Status, arp *arpd.Stats) []status.Drop {
 		}
 	}
 	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
-		take(rest, i.Verdicts, i.Name, false)
+		take(rest, i.Drops, i.Name, false)
 		take(restARP, i.ARPVerdicts, i.Name, true)
 	}
 	take(rest, maps.Clone(rest), "", false)
@@ -277,7 +282,7 @@ func (d *Daemon) drops() map[string]uint64 {
 
 // forwardStatus adds what the engine counted.
 func (d *Daemon) forwardStatus(f *ForwardStatus, s *engine.Stats) {
-	f.Verdicts, f.Drops = map[string]uint64{}, map[string]uint64{}
+	f.Verdicts, f.Drops = routeVerdicts(&s.ByVerdict)
 	if !d.eng.Forwards() {
 		return
 	}
@@ -288,13 +293,4 @@ func (d *Daemon) forwardStatus(f *ForwardStatus, s *engine.Stats) {
 	f.Stalls = stallStatus(d.eng.Stalls(), time.Now())
 	f.InRing, f.Waiting = s.InRing, s.Waiting
 	f.Rebuilt, f.Returned, f.Nice, f.Super, f.Carried = s.Rebuilt, s.Returned, s.Nice, superStatus(s.Super), s.Carried
-	for v := range route.NumVerdicts {
-		switch n := s.ByVerdict[v]; {
-		case n == 0:
-		case v.Kind() == route.KindDrop:
-			f.Drops[v.String()] = n
-		default:
-			f.Verdicts[v.String()] = n
-		}
-	}
 }

@@ -48,7 +48,8 @@ var (
 	returned    = desc("forward_returned_total", "Packets that were taken in error and given back to the kernel.")
 	verdicts    = desc("forward_verdicts_total", "Packets by verdict, drops apart (docs/VERDICTS.md).", "verdict")
 	drops       = desc("forward_drops_total", "Dropped packets by reason (docs/VERDICTS.md).", "reason")
-	ifVerdicts  = desc("interface_verdicts_total", "Packets that came in by an interface, by verdict or drop reason (docs/VERDICTS.md).", "interface", "verdict")
+	ifVerdicts  = desc("interface_verdicts_total", "Packets that came in by an interface, by verdict, drops apart (docs/VERDICTS.md).", "interface", "verdict")
+	ifDrops     = desc("interface_drops_total", "Dropped packets that came in by an interface, by reason (docs/VERDICTS.md).", "interface", "reason")
 	received    = desc("interface_received_frames_total", "Frames of an interface that the ring took.", "interface")
 	ifCarried   = desc("interface_carried_frames_total", "Frames of an interface that the tc program of the engine ebpf sent on.", "interface")
 	policed     = desc("interface_policed_frames_total", "Frames of an interface that were refused for its share of the ring.", "interface")
@@ -154,7 +155,7 @@ func (o *page) forward(f *status.Forward) {
 // interfaces shows what is known of each. An interface's name may be any bytes.
 func (o *page) interfaces(s *status.Status) {
 	bad := 0
-	rest := status.Interface{Name: others, ARPVerdicts: map[string]uint64{}, Verdicts: unplaced(s)}
+	rest := status.Interface{Name: others, ARPVerdicts: map[string]uint64{}, Verdicts: unplaced(s, s.Forward.Verdicts, verdictsOf), Drops: unplaced(s, s.Forward.Drops, dropsOf)}
 	show := func(i *status.Interface, workload bool) {
 		if workload {
 			o.counter(arpRequests, i.ARPRequests, i.Name)
@@ -166,6 +167,9 @@ func (o *page) interfaces(s *status.Status) {
 		}
 		for v, n := range i.Verdicts {
 			o.counter(ifVerdicts, n, i.Name, v)
+		}
+		for r, n := range i.Drops {
+			o.counter(ifDrops, n, i.Name, r)
 		}
 		o.counter(received, i.Received, i.Name)
 		o.counter(ifCarried, i.Carried, i.Name)
@@ -190,7 +194,7 @@ func (o *page) interfaces(s *status.Status) {
 			add(&rest, &s.Uplinks[n])
 		}
 	}
-	if len(rest.Verdicts) > 0 || max(len(s.Workloads), len(s.Uplinks)) > mostInterfaces {
+	if len(rest.Verdicts)+len(rest.Drops) > 0 || max(len(s.Workloads), len(s.Uplinks)) > mostInterfaces {
 		show(&rest, len(s.Workloads) > mostInterfaces)
 	}
 	o.gauge(failing, float64(bad))
@@ -212,19 +216,22 @@ func add(sum, i *status.Interface) {
 	for v, n := range i.Verdicts {
 		sum.Verdicts[v] += n
 	}
+	for r, n := range i.Drops {
+		sum.Drops[r] += n
+	}
 }
 
-// unplaced are the packets that no interface of the status has counted: those of
-// interfaces that have gone, and what the ring lost.
-func unplaced(s *status.Status) map[string]uint64 {
-	rest := maps.Clone(s.Forward.Verdicts)
-	if rest == nil {
-		rest = map[string]uint64{}
-	}
-	maps.Copy(rest, s.Forward.Drops)
+func verdictsOf(i *status.Interface) map[string]uint64 { return i.Verdicts }
+func dropsOf(i *status.Interface) map[string]uint64    { return i.Drops }
+
+// unplaced are those of all packets that no interface of the status has counted:
+// of interfaces that have gone, and what the ring lost.
+func unplaced(s *status.Status, total map[string]uint64, of func(*status.Interface) map[string]uint64) map[string]uint64 {
+	rest := map[string]uint64{}
+	maps.Copy(rest, total)
 	for _, all := range [][]status.Interface{s.Workloads, s.Uplinks} {
 		for i := range all {
-			for v, n := range all[i].Verdicts {
+			for v, n := range of(&all[i]) {
 				rest[v] -= min(n, rest[v])
 			}
 		}

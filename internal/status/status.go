@@ -52,8 +52,9 @@ type Interface struct {
 	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
 	Punts       map[string]uint64 `json:"punts,omitempty"` // those by reason
 	Egress      *EgressDrops      `json:"egress_drops,omitempty"`
-	// Verdicts are those of all packets that came in by it, drop reasons included.
+	// Verdicts and Drops are of the packets that came in by it, as in Forward.
 	Verdicts map[string]uint64 `json:"verdicts,omitempty"`
+	Drops    map[string]uint64 `json:"drops,omitempty"`
 }
 
 // EgressDrops are what was lost of packets that had been handed to the kernel, by
