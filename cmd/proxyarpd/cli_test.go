@@ -66,7 +66,7 @@ func each(cmd *cobra.Command, do func(*cobra.Command)) {
 // A wrong command line is one line on standard error that names the flag or the word, and what to do. Nothing runs.
 func TestWrongUsage(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                  "no command given: run, status, capture, explain, doctor, bench, lab, completion, version, help; see proxyarpd --help",
+		"":                  "no command given: run, status, top, capture, explain, doctor, bench, lab, completion, version, help; see proxyarpd --help",
 		"nonsense":          `no command "nonsense"; see proxyarpd --help`,
 		"staus":             `no command "staus": did you mean status?`,
 		"staus --wait 3s":   `no command "staus": did you mean status?`,
@@ -237,7 +237,7 @@ func TestHelpGroups(t *testing.T) {
 		"--help":     "\nDaemon\n  run \nLook\n  status \n  top \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
-			"  --bypass-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
+			"  --bypass-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --log-format \n  --log-level \n  --config \n  -h, \nExamples\n",
 		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --last-drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {
 		var short strings.Builder
@@ -256,9 +256,9 @@ func TestHelpGroups(t *testing.T) {
 	}
 	run := call(t, "run", "--help").out
 	for _, want := range []string{
-		"--workload GLOB    interfaces that lead to workloads (repeatable) (default cali*)\n",
-		"--transit          also forward between uplinks\n",
-		"--rp-filter 0|1|2  source validation on workload interfaces, as the kernel's rp_filter: 0 off,\n                         1 strict, 2 loose (default 1)\n",
+		"--workload GLOB      interfaces that lead to workloads (repeatable) (default cali*)\n",
+		"--transit            also forward between uplinks\n",
+		"--rp-filter 0|1|2    source validation on workload interfaces, as the kernel's rp_filter: 0 off,\n                           1 strict, 2 loose (default 1)\n",
 	} {
 		if !strings.Contains(run, want) {
 			t.Errorf("no %q in\n%s", want, run)

@@ -10,6 +10,7 @@ import (
 
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/logging"
 )
 
 const completionLong = `completion prints the shell's part of the completion of commands, flags and values. What can be
@@ -115,4 +116,8 @@ func completeRun(cmd *cobra.Command) {
 	complete(cmd, "metrics", words("127.0.0.1:9477"))
 	complete(cmd, "state-dir", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 	complete(cmd, "config", files("yaml", "yml"))
+	if cmd.Flags().Lookup("log-level") != nil { // a daemon's alone
+		complete(cmd, "log-format", words(logging.Text, logging.JSON))
+		complete(cmd, "log-level", words(levels...))
+	}
 }

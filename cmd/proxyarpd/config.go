@@ -15,6 +15,7 @@ import (
 
 	"proxyarpd/capture/cli"
 	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/logging"
 	"proxyarpd/internal/wire"
 )
 
@@ -24,11 +25,11 @@ const maxConfig = 512 << 10
 // settings are what `run` was asked to do.
 type settings struct {
 	daemon.Config
-	verbose bool // log at level debug
+	logFormat string
 }
 
 func defaultSettings() settings {
-	s := settings{Config: daemon.Default()}
+	s := settings{Config: daemon.Default(), logFormat: logging.Text}
 	s.Version = versionString()
 	return s
 }
@@ -65,7 +66,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	fs.StringVar(&s.Control, "control", s.Control, controlUsage)
 	fs.StringVar(&s.Metrics, "metrics", s.Metrics, "`ADDR` for Prometheus (/metrics) and health checks (/healthz, /readyz): HOST:PORT, or a port of 127.0.0.1 (default: off)")
 	fs.StringVar(&s.StateDir, "state-dir", s.StateDir, "`dir` of the lock and of the record of changed MACs; made where it is missing")
-	fs.BoolVar(&s.verbose, "verbose", s.verbose, "log what happens to interfaces and neighbours")
+	fs.Var(&choice{&s.logFormat, []string{logging.Text, logging.JSON}}, "log-format", "`format` of the log: text or json")
+	fs.Var(&level{&s.LogLevel}, "log-level", "least `level` of what is logged: debug, info, warn or error; debug tells what happens to interfaces and neighbours")
 	inGroup(fs, "Program")
 	return fs
 }

@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("exit %d: %+v", c.code, c.started)
 	}
 	if c.log.Enabled(t.Context(), slog.LevelDebug) || !c.log.Enabled(t.Context(), slog.LevelInfo) {
-		t.Error("logs without --verbose what is for --verbose")
+		t.Error("logs what is for --log-level debug")
 	}
 }
 
@@ -55,12 +55,12 @@ var (
 	everything = map[string][]string{
 		"workload": {"veth*", "tap?"}, "uplink": {"ens3", "wg*"}, "transit": {"true"}, "gateway": {"10.0.0.1", "10.0.0.2"}, "proxy": {"10.1.0.0/16", "10.2.0.0/16"},
 		"mac": {"02:00:5e:00:53:01"}, "engine": {"none"}, "rp-filter": {"2"}, "punt": {"10.96.0.0/12", "0.0.0.0/0"}, "keep-mac": {"true"}, "bypass-policy": {"true"},
-		"control": {"/tmp/c.sock"}, "state-dir": {"/tmp/state"}, "claim": {"clsact"}, "nice": {"5"}, "workers": {"3"}, "metrics": {"127.0.0.1:9477"}, "verbose": {"true"},
+		"control": {"/tmp/c.sock"}, "state-dir": {"/tmp/state"}, "claim": {"clsact"}, "nice": {"5"}, "workers": {"3"}, "metrics": {"127.0.0.1:9477"}, "log-format": {"json"}, "log-level": {"debug"},
 	}
 	everythingMakes = daemon.Config{
 		Workloads: []string{"veth*", "tap?"}, Uplinks: []string{"ens3", "wg*"}, Transit: true, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")},
 		Proxy: prefixes("10.1.0.0/16", "10.2.0.0/16"), MAC: wire.MAC{2, 0, 0x5e, 0, 0x53, 1}, Engine: "none", RPFilter: 2, Punt: prefixes("10.96.0.0/12", "0.0.0.0/0"),
-		KeepMAC: true, BypassPolicy: true, Control: "/tmp/c.sock", StateDir: "/tmp/state", Claim: claim.Clsact, Nice: 5, Workers: 3, Metrics: "127.0.0.1:9477",
+		KeepMAC: true, BypassPolicy: true, Control: "/tmp/c.sock", StateDir: "/tmp/state", Claim: claim.Clsact, Nice: 5, Workers: 3, Metrics: "127.0.0.1:9477", LogLevel: slog.LevelDebug,
 	}
 )
 
@@ -117,13 +117,13 @@ func TestFlagsAndKeys(t *testing.T) {
 	for what, c := range map[string]result{"flags": byFlags, "file": byFile} {
 		sameConfig(t, what, c, everythingMakes)
 		if !c.log.Enabled(t.Context(), slog.LevelDebug) {
-			t.Errorf("%s: verbose is without effect", what)
+			t.Errorf("%s: log-level is without effect", what)
 		}
 	}
 	// One flag beside the file changes its field alone, and replaces lists as a whole.
 	others := map[string]string{
 		"workload": "cali*", "uplink": "auto", "transit": "false", "gateway": "169.254.1.1", "proxy": "10.3.0.0/16", "mac": "ee:ee:ee:ee:ee:ee", "engine": "af_packet", "rp-filter": "1",
-		"punt": "10.4.0.0/16", "keep-mac": "false", "bypass-policy": "false", "control": "/run/other.sock", "state-dir": "/run/other", "claim": "tcx", "nice": "-3", "workers": "2", "metrics": ":9999", "verbose": "false",
+		"punt": "10.4.0.0/16", "keep-mac": "false", "bypass-policy": "false", "control": "/run/other.sock", "state-dir": "/run/other", "claim": "tcx", "nice": "-3", "workers": "2", "metrics": ":9999", "log-format": "text", "log-level": "warn",
 	}
 	for _, name := range names {
 		one := map[string][]string{}
@@ -136,10 +136,10 @@ func TestFlagsAndKeys(t *testing.T) {
 		if f := s.flags().Lookup(name); f.NoOptDefVal != "" { // a switch has its value behind =
 			got = call(t, "run", "--"+name+"="+others[name], "--config", file)
 		}
-		if got.code != 0 || !reflect.DeepEqual(got.started, want.started) || got.log.Enabled(t.Context(), slog.LevelDebug) != (name != "verbose") {
+		if got.code != 0 || !reflect.DeepEqual(got.started, want.started) || got.log.Enabled(t.Context(), slog.LevelDebug) != (name != "log-level") {
 			t.Errorf("--%s over the file: %s%+v\nwant %+v", name, got.errw, got.started, want.started)
 		}
-		if reflect.DeepEqual(got.started, byFile.started) && name != "verbose" {
+		if reflect.DeepEqual(got.started, byFile.started) && name != "log-format" {
 			t.Errorf("--%s over the file has no effect", name)
 		}
 	}
@@ -210,7 +210,7 @@ func TestWrongFile(t *testing.T) {
 		"punt:\n- 10.0.0.0/8\n- 10.0.0.0/40\n":  `line 3: punt: "10.0.0.0/40": want a prefix such as 10.96.0.0/12`,
 		"mac:\n":                                "line 1: mac: no value: leave the key out for the default",
 		"workload: ~\n":                         "line 1: workload: no value: leave the key out for the default",
-		"verbose: true\nuplink: []\n":           "line 2: uplink: an empty list: leave the key out for the default",
+		"transit: true\nuplink: []\n":           "line 2: uplink: an empty list: leave the key out for the default",
 		"gateway: []\n":                         "line 1: gateway: an empty list: leave the key out for the default",
 		"\nrp-filter: 3\n":                      "line 2: rp-filter 3: want 0, 1 or 2",
 		"uplink:\n- eth0\n- auto\n":             "line 2: uplink auto stands alone: leave it out, or the others",

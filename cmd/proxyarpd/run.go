@@ -1,11 +1,10 @@
 package main
 
 import (
-	"log/slog"
-
 	"github.com/spf13/cobra"
 
 	"proxyarpd/capture/cli"
+	"proxyarpd/internal/logging"
 )
 
 const runLong = `run is the daemon: it answers ARP on the interfaces that lead to workloads, and forwards their
@@ -19,7 +18,7 @@ const runExample = `  proxyarpd run                                # workloads a
   proxyarpd run --workload 'veth*' --uplink ens3 --proxy 10.65.0.0/16
   proxyarpd run --engine none                  # answer ARP, and leave forwarding to the kernel
   proxyarpd run --punt 10.96.0.0/12            # a service range that kube-proxy translates
-  proxyarpd run --config /etc/proxyarpd.yaml --verbose`
+  proxyarpd run --config /etc/proxyarpd.yaml --log-level debug`
 
 func newRun(p *program) *cobra.Command {
 	scratch := defaultSettings()
@@ -40,11 +39,9 @@ func newRun(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			level := slog.LevelInfo
-			if s.verbose {
-				level = slog.LevelDebug
-			}
-			return p.start(cmd.Context(), s.Config, slog.New(slog.NewTextHandler(p.errw, &slog.HandlerOptions{Level: level})))
+			log := logging.New(p.errw, s.logFormat, s.LogLevel)
+			defer logging.Flush(log)
+			return p.start(cmd.Context(), s.Config, log)
 		},
 	}
 	cmd.Flags().AddFlagSet(scratch.flags())

@@ -9,6 +9,7 @@ package daemon
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"path"
 	"runtime"
@@ -43,6 +44,7 @@ type Config struct {
 	Metrics      string     // where /metrics is served, host:port; empty: nowhere
 	Claim        claim.Mode // how the tc program is attached
 	StateDir     string     // where the records of changed MACs and the lock are
+	LogLevel     slog.Level // least of what is logged; see logging.SetLevel
 	Nice         int        // of the threads that forward (setpriority(2))
 	Workers      int        // how many threads forward; 0 is auto
 }

@@ -227,7 +227,7 @@ func (o *owner) openPort(l *netstate.Link, r role) *port {
 	p := &port{ref: ref{l.Index, o.ids}, role: r, conf: kernelConf, first: o.beginning}
 	o.ports[l.Index] = p
 	o.taps.SetLink(l, true)
-	o.log.Debug("interface", "name", l.Name, "index", l.Index, "role", r)
+	o.log.Debug("interface", "interface", l.Name, "index", l.Index, "role", r)
 	if r == roleWorkload && o.cfg.KeepMAC && o.eng.CanClaim() && takesOwn[l.Kind] {
 		o.log.Warn("--keep-mac: answers give the interface's own MAC, for it takes frames to no other", "interface", l.Name, "mac", macAddr(l.MAC))
 	}
