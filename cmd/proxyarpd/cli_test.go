@@ -258,7 +258,7 @@ func TestHelpGroups(t *testing.T) {
 	for _, want := range []string{
 		"--workload GLOB      interfaces that lead to workloads (repeatable) (default cali*)\n",
 		"--transit            also forward between uplinks\n",
-		"--rp-filter 0|1|2    source validation on workload interfaces, as the kernel's rp_filter: 0 off,\n                           1 strict, 2 loose (default 1)\n",
+		"--rp-filter 0|1|2    source validation on workload interfaces, as the kernel's rp_filter: 0\n                           off, 1 strict, 2 loose (default 1)\n",
 	} {
 		if !strings.Contains(run, want) {
 			t.Errorf("no %q in\n%s", want, run)
