@@ -48,7 +48,7 @@ test: vet ## vet, unit tests, tests in namespaces (root), race detector
 ifeq ($(ROOT),yes)
 	@scripts/need ip:iproute2 ping:iputils-ping arping:iputils-arping iperf3:iperf3 tcpdump:tcpdump \
 		bird:bird2 nft:nftables iptables:iptables ethtool:ethtool traceroute:traceroute capsh:libcap2-bin gcc:gcc tshark:tshark \
-		tmux:tmux mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap /usr/lib/cni/host-local:containernetworking-plugins
+		tmux:tmux promtool:prometheus mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap /usr/lib/cni/host-local:containernetworking-plugins
 	@$(MAKE) test-all test-race LAB_REQUIRED=1
 	@echo "make test: all passed"
 else

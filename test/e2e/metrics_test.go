@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,6 +93,21 @@ func TestMetrics(t *testing.T) {
 	} {
 		if got := sum(t, page, name); got != float64(want) || want == 0 {
 			t.Errorf("%s: %v, the status says %d", name, got, want)
+		}
+	}
+	for interfaces, all := range map[string]string{"proxyarpd_interface_verdicts_total": "proxyarpd_forward_verdicts_total", "proxyarpd_interface_drops_total": "proxyarpd_forward_drops_total"} {
+		if a, b := sum(t, page, interfaces), sum(t, page, all); a != b || a == 0 {
+			t.Errorf("%s: %v, of all interfaces %v", interfaces, a, b)
+		}
+	}
+	if n := sum(t, page, `proxyarpd_interface_drops_total{interface="`+from.Iface+`",reason="IP_INNOROUTES"}`); n != 2 {
+		t.Errorf("%v drops from the pod", n)
+	}
+	if _, err := exec.LookPath("promtool"); err == nil {
+		check := exec.Command("promtool", "check", "metrics")
+		check.Stdin = strings.NewReader(page)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("promtool: %v\n%s", err, out)
 		}
 	}
 	for _, path := range []string{"/healthz", "/readyz"} {
