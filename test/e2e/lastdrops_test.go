@@ -14,18 +14,35 @@ import (
 // TestLastDrops: drops are kept while nobody looks, by each engine, and shown as a
 // capture would have shown them.
 func TestLastDrops(t *testing.T) {
-	for _, engine := range []string{"af_packet", "ebpf"} {
-		t.Run(engine, func(t *testing.T) {
+	for name, args := range map[string][]string{"af_packet": {"--engine", "af_packet"}, "ebpf": {"--engine", "ebpf"}, "workers": {"--engine", "af_packet", "--workers", "3"}} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			lastDrops(t, engine)
+			lastDrops(t, args...)
 		})
 	}
 }
 
-func lastDrops(t *testing.T, engine string) {
+// TestLastDropsARP: where nothing is forwarded, the responder's drops are kept.
+func TestLastDropsARP(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "arping")
+	l := labtest.New(t, lab.Spec{Hosts: 1, Form: lab.FormCalico, PodsPerHost: 1})
+	d := labtest.Daemon(t, l, "host0", "--engine", "none")
+	pod := labtest.Pods(l, 0)[0]
+	_, _ = labtest.Output(t, l, pod.Node, "arping", "-c", "2", "-w", "2", "-I", pod.Peer, "-s", "127.0.0.1", "169.254.1.1")
+	out, errw, code := exec3(t, l, "host0", labtest.Binary(t), "capture", "--control", d.Control, "--last-drops", "-n")
+	if code != 0 || strings.Count(out, pod.Iface+" B   ARP, Request who-has 169.254.1.1") < 2 || strings.Count(out, "=> drop IP_LOCALNET") < 2 {
+		t.Errorf("exit %d\n%s%s", code, out, errw)
+	}
+	if text := d.Status(t); !strings.Contains(text, "commonest drops: ARP IP_LOCALNET from "+pod.Iface+" ") {
+		t.Errorf("%s", text)
+	}
+}
+
+func lastDrops(t *testing.T, args ...string) {
 	labtest.Need(t, "ping", "tcpdump", "arping")
 	l := labtest.New(t, lab.Spec{Hosts: 1, Form: lab.FormCalico, PodsPerHost: 2})
-	d := labtest.Daemon(t, l, "host0", "--engine", engine)
+	d := labtest.Daemon(t, l, "host0", args...)
 	pod := labtest.Pods(l, 0)[0]
 	capture := func(args ...string) (out, errw string) {
 		t.Helper()
@@ -64,6 +81,9 @@ func lastDrops(t *testing.T, engine string) {
 	}
 	if out, _ := capture("-ni", "ens*"); out != "" {
 		t.Errorf("of another interface:\n%s", out)
+	}
+	if text := d.Status(t); !strings.Contains(text, "commonest drops: IP_INNOROUTES from "+pod.Iface+" 3, ") {
+		t.Errorf("the commonest are not named:\n%s", text)
 	}
 	file := filepath.Join(t.TempDir(), "drops.pcapng")
 	capture("-w", file)
