@@ -15,7 +15,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 # Packages in which goroutines share something.
-RACE        ?= ./arpd ./capture ./capture/source ./forward/... ./internal/control/... ./internal/daemon ./internal/instance ./internal/livecapture ./internal/macs ./internal/netstate ./internal/pktring
+RACE        ?= ./arpd ./capture ./capture/source ./forward/... ./internal/control/... ./internal/daemon ./internal/instance ./internal/livecapture ./internal/logging ./internal/top ./internal/macs ./internal/netstate ./internal/pktring
 CLANG_FILE  := forward/claim/bpf/CLANG
 CLANG_WANT  := $(shell cat $(CLANG_FILE))
 GENERATED   := $(wildcard forward/claim/bpf_bpfe[bl].go forward/claim/bpf_bpfe[bl].o)

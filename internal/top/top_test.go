@@ -168,7 +168,7 @@ func TestBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- Run(t.Context(), os.Stdin, w, o); w.Close() }()
+	go func() { done <- errors.Join(Run(t.Context(), os.Stdin, w, o), w.Close()) }()
 	out, err := io.ReadAll(r)
 	if err = errors.Join(err, <-done); err != nil {
 		t.Fatal(err)
@@ -176,12 +176,17 @@ func TestBatch(t *testing.T) {
 	if c := bytes.Count(out, []byte("INTERFACE")); c != 3 || bytes.Count(out, []byte("waiting for the daemon: gone")) != 1 {
 		t.Errorf("%d looks\n%s", c, out)
 	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
 	o.Batch = false
-	if err := Run(t.Context(), os.Stdin, w, o); !errors.Is(err, ErrNoTerminal) {
+	if err := Run(t.Context(), os.Stdin, null, o); !errors.Is(err, ErrNoTerminal) {
 		t.Errorf("no terminal: %v", err)
 	}
 	o.Query = func(context.Context) (*status.Status, error) { return nil, errors.New("none") }
-	if err := Run(t.Context(), os.Stdin, w, o); err == nil || err.Error() != "none" {
+	if err := Run(t.Context(), os.Stdin, null, o); err == nil || err.Error() != "none" {
 		t.Errorf("no daemon: %v", err)
 	}
 }
