@@ -136,7 +136,7 @@ func (r *Responder) flush(out *sender, tap *Tap) {
 			continue
 		}
 		var now int64
-		if r.times != nil {
+		if out.origin[sent].frame.received != 0 {
 			now = time.Now().UnixNano()
 		}
 		for i := sent; i < sent+n; i++ {

@@ -75,7 +75,7 @@ type Responder struct {
 	total      counters
 	unrouted   atomic.Uint64
 	unlearned  atomic.Uint64
-	times      *answerTimes // nil: not timed
+	times      answerTimes
 	tap        atomic.Pointer[Tap]
 	closed     atomic.Bool
 	running    sync.Mutex   // Run holds it
@@ -110,12 +110,7 @@ func newResponder(sock *socket, o Options) *Responder {
 	if o.Behind == nil {
 		o.Behind = func() bool { return false }
 	}
-	var times *answerTimes
-	if o.Timed {
-		times = new(answerTimes)
-	}
 	return &Responder{
-		times:      times,
 		lookup:     o.Lookup,
 		behind:     o.Behind,
 		neighbours: o.Neighbours,
@@ -145,6 +140,10 @@ func (r *Responder) SetTap(t Tap) {
 // SetMark marks the replies that are sent from now on (SO_MARK), so that who
 // looks on can tell them from the kernel's. For any goroutine.
 func (r *Responder) SetMark(mark uint32) error { return r.sock.setMark(mark) }
+
+// SetTimed has the kernel say from now on when each frame came, or no longer, as
+// Options.Timed. For any goroutine.
+func (r *Responder) SetTimed(on bool) error { return r.sock.setTimed(on) }
 
 // Close releases the socket, after Run has returned os.ErrClosed. Run's goroutine
 // must not call it.

@@ -21,6 +21,22 @@ type Stats struct {
 	ByVerdict  Counts
 }
 
+// Add adds the counters of another.
+func (s *Stats) Add(o *Stats) {
+	s.PacketsIn += o.PacketsIn
+	s.PacketsOut += o.PacketsOut
+	s.BytesOut += o.BytesOut
+	s.Returned += o.Returned
+	s.Super.Packets += o.Super.Packets
+	s.Super.Datagrams += o.Super.Datagrams
+	for i, n := range o.Super.Lengths {
+		s.Super.Lengths[i] += n
+	}
+	for v, n := range o.ByVerdict {
+		s.ByVerdict[v] += n
+	}
+}
+
 // Super counts the super-packets that were made here and sent.
 type Super struct {
 	Packets   uint64

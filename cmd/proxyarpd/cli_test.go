@@ -21,6 +21,7 @@ type result struct {
 	code      int
 	started   *daemon.Config // what the daemon was started with, if it was
 	log       *slog.Logger
+	caller    daemon.Caller
 	measured  *bench.Options // what bench was to measure, if it was
 }
 
@@ -35,8 +36,8 @@ func callWith(t *testing.T, end error, args ...string) (c result) {
 	t.Helper()
 	var out, errw bytes.Buffer
 	p := &program{out: &out, errw: printable.NewWriter(&errw), args: args}
-	p.start = func(_ context.Context, cfg daemon.Config, log *slog.Logger) error {
-		c.started, c.log = &cfg, log
+	p.start = func(_ context.Context, cfg daemon.Config, caller daemon.Caller) error {
+		c.started, c.log, c.caller = &cfg, caller.Log, caller
 		return end
 	}
 	p.measure = func(_ context.Context, o bench.Options) (*bench.Report, error) {
@@ -66,7 +67,7 @@ func each(cmd *cobra.Command, do func(*cobra.Command)) {
 // A wrong command line is one line on standard error that names the flag or the word, and what to do. Nothing runs.
 func TestWrongUsage(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                  "no command given: run, status, capture, explain, doctor, bench, lab, completion, version, help; see proxyarpd --help",
+		"":                  "no command given: run, status, reload, capture, explain, doctor, bench, lab, completion, version, help; see proxyarpd --help",
 		"nonsense":          `no command "nonsense"; see proxyarpd --help`,
 		"staus":             `no command "staus": did you mean status?`,
 		"staus --wait 3s":   `no command "staus": did you mean status?`,
@@ -97,10 +98,10 @@ func TestWrongUsage(t *testing.T) {
 		"run --gateway fe80::1":            "run: --gateway fe80::1: want an IPv4 address",
 		"run --engine dpdk":                `run: --engine "dpdk": want auto, af_packet, ebpf or none`,
 		"run --claim xdp":                  `run: --claim "xdp": want auto, tcx, clsact or none`,
-		"run --workload [":                 `run: --workload "[" is not a glob: want a name, or a pattern such as cali*`,
-		"run --workload=":                  `run: --workload "" is not a glob: want a name, or a pattern such as cali*`,
-		"run --uplink a --uplink [":        `run: --uplink "[" is not a glob: want a name, or a pattern such as cali*`,
-		"run --uplink auto --uplink eth0":  "run: --uplink auto stands alone: leave it out, or the others",
+		"run --workload [":                 `run: --workload "[" is not a glob: want a name, or a pattern such as cali* or !cali-x*`,
+		"run --workload=":                  `run: --workload "" is not a glob: want a name, or a pattern such as cali* or !cali-x*`,
+		"run --uplink a --uplink [":        `run: --uplink "[" is not a glob: want a name, or a pattern such as cali* or !cali-x*`,
+		"run --uplink auto --uplink eth0":  "run: --uplink auto stands alone, or with exclusions: leave it out, or the others",
 		"run --proxy 10.0.0.1/8":           "run: --proxy 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"run --punt 10.0.0.1/8":            "run: --punt 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"run --punt fd00::/8":              "run: --punt fd00::/8: want an IPv4 prefix",

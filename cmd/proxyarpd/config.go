@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -42,8 +44,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	prefixes := func(at *[]netip.Prefix) pflag.Value {
 		return &list[netip.Prefix]{values: at, parse: parsePrefix, name: "CIDR"}
 	}
-	fs.Var(globs(&s.Workloads), "workload", "interfaces that lead to workloads (repeatable)")
-	fs.Var(globs(&s.Uplinks), "uplink", "interfaces that lead off the host (repeatable); auto: every device that carries IP, but lo, workloads and those that have a master")
+	fs.Var(globs(&s.Workloads), "workload", "interfaces that lead to workloads (repeatable); !GLOB leaves out")
+	fs.Var(globs(&s.Uplinks), "uplink", "interfaces that lead off the host (repeatable); !GLOB leaves out; auto: every device that carries IP, but lo, workloads and those that have a master")
 	inGroup(fs, "Interfaces")
 
 	fs.Var(&list[netip.Addr]{values: &s.Gateways, parse: parseAddress, name: "IP"}, "gateway", "addresses answered on workload interfaces (repeatable)")
@@ -99,6 +101,9 @@ func loadSettings(line *pflag.FlagSet, file string) (settings, error) {
 	}
 	if err := setFromLine(fs, line); err != nil {
 		return s, err
+	}
+	if s.verbose {
+		s.LogLevel = slog.LevelDebug
 	}
 	err := s.Validate()
 	var bad *daemon.ConfigError
@@ -192,6 +197,8 @@ func readBounded(file string, most int64) ([]byte, error) {
 func setFromNode(value pflag.Value, node *yaml.Node) (line int, err error) {
 	l, isList := value.(repeatable)
 	switch {
+	case isTag(node):
+		return node.Line, errUnquoted(node)
 	case node.Kind == yaml.ScalarNode && node.Tag == "!!null":
 		return node.Line, errors.New("no value: leave the key out for the default")
 	case node.Kind == yaml.ScalarNode:
@@ -204,6 +211,9 @@ func setFromNode(value pflag.Value, node *yaml.Node) (line int, err error) {
 		return node.Line, errors.New("an empty list: leave the key out for the default")
 	}
 	for _, n := range node.Content {
+		if isTag(n) {
+			return n.Line, errUnquoted(n)
+		}
 		if n.Kind != yaml.ScalarNode {
 			return n.Line, errors.New("want a list of plain values")
 		}
@@ -212,6 +222,16 @@ func setFromNode(value pflag.Value, node *yaml.Node) (line int, err error) {
 		}
 	}
 	return 0, nil
+}
+
+// isTag reports whether a value begins with a tag of YAML's: an exclusion without
+// quotes is read as one.
+func isTag(n *yaml.Node) bool {
+	return n.Tag != "" && n.Tag != "!" && !strings.HasPrefix(n.Tag, "!!")
+}
+
+func errUnquoted(n *yaml.Node) error {
+	return fmt.Errorf("%s is a tag of YAML's: write it in quotes, as '%s'", n.Tag, n.Tag)
 }
 
 func setOne(value pflag.Value, s string) error {

@@ -60,7 +60,7 @@ var (
 	everythingMakes = daemon.Config{
 		Workloads: []string{"veth*", "tap?"}, Uplinks: []string{"ens3", "wg*"}, Transit: true, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")},
 		Proxy: prefixes("10.1.0.0/16", "10.2.0.0/16"), MAC: wire.MAC{2, 0, 0x5e, 0, 0x53, 1}, Engine: "none", RPFilter: 2, Punt: prefixes("10.96.0.0/12", "0.0.0.0/0"),
-		KeepMAC: true, BypassPolicy: true, Control: "/tmp/c.sock", StateDir: "/tmp/state", Claim: claim.Clsact, Nice: 5, Metrics: "127.0.0.1:9477",
+		KeepMAC: true, BypassPolicy: true, Control: "/tmp/c.sock", StateDir: "/tmp/state", Claim: claim.Clsact, Nice: 5, Metrics: "127.0.0.1:9477", LogLevel: slog.LevelDebug,
 	}
 )
 
@@ -213,10 +213,13 @@ func TestWrongFile(t *testing.T) {
 		"verbose: true\nuplink: []\n":           "line 2: uplink: an empty list: leave the key out for the default",
 		"gateway: []\n":                         "line 1: gateway: an empty list: leave the key out for the default",
 		"\nrp-filter: 3\n":                      "line 2: rp-filter 3: want 0, 1 or 2",
-		"uplink:\n- eth0\n- auto\n":             "line 2: uplink auto stands alone: leave it out, or the others",
+		"uplink:\n- eth0\n- auto\n":             "line 2: uplink auto stands alone, or with exclusions: leave it out, or the others",
 		"proxy: 10.0.0.1/8\n":                   "line 1: proxy 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"engine: x\n":                           `line 1: engine "x": want auto, af_packet, ebpf or none`,
 		"gateway: fe80::1\n":                    "line 1: gateway fe80::1: want an IPv4 address",
+		"workload: [cali*, !cali-x*]\n":         "line 1: workload: !cali-x* is a tag of YAML's: write it in quotes, as '!cali-x*'",
+		"uplink: !docker0\n":                   "line 1: uplink: !docker0 is a tag of YAML's: write it in quotes, as '!docker0'",
+		"workload: '!cali*'\n":                 "line 1: workload !cali* only excludes: also name what it is taken from, such as cali*",
 		"transit: true\n---\ntransit: false\n":  "more than one YAML document: leave the first",
 		"transit: true\ntransit: false\n":       `yaml: unmarshal errors:;   line 2: mapping key "transit" already defined at line 1`,
 		"a: [\n":                                "yaml: line 1: did not find expected node content",

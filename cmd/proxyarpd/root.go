@@ -66,6 +66,7 @@ func newRoot(p *program) *cobra.Command {
 var commands = []namedCommand{
 	{"run", newRun},
 	{"status", newStatus},
+	{"reload", newReload},
 	{"capture", newCapture},
 	{"explain", newExplain},
 	{"doctor", newDoctor},

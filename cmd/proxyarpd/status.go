@@ -15,6 +15,7 @@ import (
 
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/printable"
+	"proxyarpd/internal/status"
 )
 
 const statusLong = `status shows what a running daemon does: its interfaces, what is answered there, and every counter
@@ -126,10 +127,23 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "arp", s.ARP.Verdicts)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
 	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
+	printConfig(out, &s.Config, time.Now())
 	if s.Control.Evicted+s.Control.Refused > 0 {
 		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
 	}
 	return nil
+}
+
+// printConfig says which configuration is in force, and whether another one was
+// refused since.
+func printConfig(out io.Writer, c *status.Config, now time.Time) {
+	ago := func(at time.Time) time.Duration { return now.Sub(at).Round(time.Second) }
+	if c.File != "" {
+		fmt.Fprintf(out, "configuration: %s, read %s ago\n", c.File, ago(c.Read))
+	}
+	if r := c.Refused; r != nil {
+		fmt.Fprintf(out, "reload refused %s ago: %s\n", ago(r.At), r.Why)
+	}
 }
 
 // printStalls says when the kernel had the traffic because the daemon did not run,

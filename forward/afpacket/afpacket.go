@@ -303,6 +303,10 @@ func (c *Conn) SetMark(mark uint32) error {
 	return errors.Join(c.direct.SetMark(mark), c.queued.SetMark(mark))
 }
 
+// Refilter has the ring's filter attached anew, where it is another one by now.
+// For any goroutine.
+func (c *Conn) Refilter() error { return c.sock.Refilter() }
+
 // Rebuilt is how often a ring had to be replaced because the kernel had
 // stopped it.
 func (c *Conn) Rebuilt() uint64 { return c.rebuilt.Load() }

@@ -231,22 +231,25 @@ func (s *Set) Carried(ifindex int32) Carried {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.ports[ifindex]
-	if s.carrier == nil || !ok {
-		return Carried{}
+	if ok && s.carrier != nil {
+		p.carried.add(s.carrier.read(p.slot))
 	}
-	return s.carrier.read(p.slot)
+	return p.carried
 }
 
 // AllCarried are those of all interfaces, the ones that have left included.
 func (s *Set) AllCarried() (sum Carried) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.carrier == nil {
-		return sum
+	sum = s.carriedGone
+	if s.carrier != nil {
+		sum.add(s.carrier.gone)
 	}
-	sum = s.carrier.gone
 	for _, p := range s.ports {
-		sum.add(s.carrier.read(p.slot))
+		sum.add(p.carried)
+		if s.carrier != nil {
+			sum.add(s.carrier.read(p.slot))
+		}
 	}
 	return sum
 }

@@ -99,63 +99,19 @@ func raiseMemlock() {
 
 // loadSet loads the filter that sees GSO types only if exact is wanted.
 func loadSet(cfg Config, exact bool) (*Set, error) {
-	kernel := readKernel()
-	defer func() { k := kernel(); k.close() }()
-	spec, err := loadBpf()
+	l, err := loadPrograms(cfg, exact, nil)
 	if err != nil {
 		return nil, err
 	}
-	translates := uint32(0)
-	if cfg.Translates {
-		translates = 1
-	} else {
-		spec.Maps[bpfMapParpFlows].MaxEntries = 1 // an LRU map takes all of its memory at once
-	}
-	if err := errors.Join(
-		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
-		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
-		spec.Variables[bpfVarTranslates].Set(translates),
-		setGateways(spec, cfg.Gateways),
-	); err != nil {
-		return nil, fmt.Errorf("eBPF constants: %w", err)
-	}
-	names := choose(spec, cfg.Carry)
-	basic := map[string]*ebpf.ProgramSpec{}
-	for _, name := range []string{names.ringBasic, bpfProgParpWatchBasic} {
-		basic[name] = spec.Programs[name]
-		delete(spec.Programs, name)
-	}
-	var coll *ebpf.Collection
-	err = ErrNotSupported
-	if exact {
-		coll, err = newCollection(spec, kernel())
-	}
-	sees := err == nil
-	if shortage.Passing(err) {
-		return nil, fmt.Errorf("load eBPF: %w", err) // nothing is known of what the kernel can
-	}
-	if err != nil {
-		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
-		first := err
-		delete(spec.Programs, names.ring)
-		delete(spec.Programs, bpfProgParpWatch)
-		maps.Copy(spec.Programs, basic)
-		if coll, err = ebpf.NewCollection(spec); err != nil {
-			return nil, fmt.Errorf("load eBPF: %w", unsupported(err, first))
-		}
-	}
-	s := &Set{seesGSO: sees, ports: map[int32]ported{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
+	coll := l.coll
+	defer coll.Close()
+	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
 	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
-		coll.Close()
 		return nil, err
 	}
-	ring, watch := names.ring, bpfProgParpWatch
-	if !sees {
-		ring, watch = names.ringBasic, bpfProgParpWatchBasic
-	}
-	s.ring, s.watch, s.arp = coll.DetachProgram(ring), coll.DetachProgram(watch), coll.DetachProgram(bpfProgParpArp)
-	s.claim, s.back = coll.DetachProgram(names.claim), coll.DetachProgram(bpfProgParpReturn)
-	coll.Close()
+	s.sections = coll.DetachMap(sectionBSS)
+	s.ring, s.watch, s.arp = l.ring, l.watch, coll.DetachProgram(bpfProgParpArp)
+	s.claim, s.back = l.claim, coll.DetachProgram(bpfProgParpReturn)
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
 	}
@@ -169,6 +125,88 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	}
 	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
 	return s, nil
+}
+
+// sectionBSS is the map of the programs' variables.
+const sectionBSS = ".bss"
+
+// loaded are programs that run nowhere yet. Those that are named are not coll's.
+type loaded struct {
+	coll               *ebpf.Collection
+	ring, claim, watch *ebpf.Program
+	sees               bool // the filter that sees GSO types
+}
+
+func (l *loaded) close() error {
+	l.coll.Close()
+	return errors.Join(l.ring.Close(), l.claim.Close(), l.watch.Close())
+}
+
+// loadPrograms loads programs, with the maps that have says and new ones for the rest.
+func loadPrograms(cfg Config, exact bool, have map[string]*ebpf.Map) (*loaded, error) {
+	kernel := readKernel()
+	defer func() { k := kernel(); k.close() }()
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, err
+	}
+	if err := configure(spec, cfg); err != nil {
+		return nil, err
+	}
+	names := choose(spec, cfg.Carry)
+	for name, m := range have {
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	basic := map[string]*ebpf.ProgramSpec{}
+	for _, name := range []string{names.ringBasic, bpfProgParpWatchBasic} {
+		basic[name] = spec.Programs[name]
+		delete(spec.Programs, name)
+	}
+	options := ebpf.CollectionOptions{MapReplacements: have}
+	l := &loaded{}
+	err = ErrNotSupported
+	if exact {
+		l.coll, err = newCollection(spec, kernel(), options)
+	}
+	l.sees = err == nil
+	if shortage.Passing(err) {
+		return nil, fmt.Errorf("load eBPF: %w", err) // nothing is known of what the kernel can
+	}
+	if err != nil {
+		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
+		first := err
+		delete(spec.Programs, names.ring)
+		delete(spec.Programs, bpfProgParpWatch)
+		maps.Copy(spec.Programs, basic)
+		if l.coll, err = ebpf.NewCollectionWithOptions(spec, options); err != nil {
+			return nil, fmt.Errorf("load eBPF: %w", unsupported(err, first))
+		}
+	}
+	ring, watch := names.ring, bpfProgParpWatch
+	if !l.sees {
+		ring, watch = names.ringBasic, bpfProgParpWatchBasic
+	}
+	l.ring, l.watch, l.claim = l.coll.DetachProgram(ring), l.coll.DetachProgram(watch), l.coll.DetachProgram(names.claim)
+	return l, nil
+}
+
+// configure sets what is constant in the programs.
+func configure(spec *ebpf.CollectionSpec, cfg Config) error {
+	translates := uint32(0)
+	if cfg.Translates {
+		translates = 1
+	} else {
+		spec.Maps[bpfMapParpFlows].MaxEntries = 1 // an LRU map takes all of its memory at once
+	}
+	if err := errors.Join(
+		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
+		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
+		spec.Variables[bpfVarTranslates].Set(translates),
+		setGateways(spec, cfg.Gateways),
+	); err != nil {
+		return fmt.Errorf("eBPF constants: %w", err)
+	}
+	return nil
 }
 
 func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
@@ -202,13 +240,14 @@ func choose(spec *ebpf.CollectionSpec, carry bool) chosen {
 }
 
 // newCollection loads what needs the kernel's types.
-func newCollection(spec *ebpf.CollectionSpec, kernel kernelNames) (*ebpf.Collection, error) {
+func newCollection(spec *ebpf.CollectionSpec, kernel kernelNames, options ebpf.CollectionOptions) (*ebpf.Collection, error) {
 	types, err := kernel.types(spec)
 	if shortage.Passing(err) || errors.Is(err, ErrNotSupported) {
 		return nil, err
 	}
 	// Without types the library looks for them itself, and takes its time.
-	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: types}})
+	options.Programs.KernelTypes = types
+	return ebpf.NewCollectionWithOptions(spec, options)
 }
 
 // unsupported wraps what a host without eBPF answers.
@@ -226,7 +265,11 @@ func unsupported(err, first error) error {
 }
 
 // AttachRing makes the ring's filter the socket filter of fd.
-func (s *Set) AttachRing(fd int) error { return attachSocket(fd, s.ring, "ring filter") }
+func (s *Set) AttachRing(fd int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return attachSocket(fd, s.ring, "ring filter")
+}
 
 // AttachWatch makes the filter of a capture the socket filter of fd: it keeps
 // out what the ring and the ARP socket take, and what is sent with that mark
@@ -235,6 +278,8 @@ func (s *Set) AttachWatch(fd int, mark uint32, snap int) error {
 	if err := errors.Join(s.vars.WatchSnap.Set(uint32(snap)), s.vars.WatchMark.Set(mark)); err != nil {
 		return fmt.Errorf("capture filter: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return attachSocket(fd, s.watch, "capture filter")
 }
 
@@ -271,7 +316,7 @@ func (s *Set) Close() error {
 	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())
 	}
-	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.window.close())...)
+	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.sections.Close(), s.window.close())...)
 }
 
 // nativeAddr gives the four bytes of an address as they lie in memory.

@@ -125,6 +125,12 @@ func (w *Window) Resync(empty func() bool) {
 // pressedQuota is what an interface may have in a ring that does not get empty.
 const pressedQuota = 256
 
+// holds reports whether more frames of a slot were admitted than have left. It may
+// be asked by any goroutine.
+func (w *Window) holds(slot uint32) bool {
+	return int64(atomic.LoadUint64(&w.stats[slot].Admitted)-atomic.LoadUint64(&w.consumed[slot])) > 0
+}
+
 // Press says that the ring has not been empty for long, or that it is again. A
 // burst may fill an interface's quota; a flood only makes everybody wait.
 func (w *Window) Press(on bool) error {

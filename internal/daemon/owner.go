@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"os"
 	"time"
 
 	"proxyarpd/arpd"
@@ -38,7 +37,6 @@ type owner struct {
 	batches   chan batch
 	questions chan func()
 	outcomes  chan arrival
-	hangup    <-chan os.Signal
 	send      func(lane, errand) // gives out an errand
 
 	// State.
@@ -126,8 +124,6 @@ func (o *owner) run(ctx context.Context, told <-chan struct{}) error {
 			ask()
 		case <-tick.C:
 			o.readInTurn()
-		case <-o.hangup:
-			o.readAll()
 		case <-o.retry.c:
 			o.retry.c = nil
 			o.tryAgain()

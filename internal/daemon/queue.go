@@ -15,6 +15,7 @@ type queue struct {
 	begin   *beginErrand
 	adopt   *adoptErrand
 	mac     []ref
+	putBack []macs.Change // MACs of interfaces that lead to workloads no more
 	end     *endErrand
 	device  bool // is to be attached
 	release []int
@@ -32,7 +33,7 @@ type queue struct {
 
 // idle reports whether nothing is out, and nothing waits but what can.
 func (q *queue) idle() bool {
-	return q.out == [lanes]bool{} && q.begin == nil && q.adopt == nil && len(q.mac)+len(q.release)+len(q.claim)+len(q.rules)+len(q.member)+len(q.read) == 0
+	return q.out == [lanes]bool{} && q.begin == nil && q.adopt == nil && len(q.mac)+len(q.putBack)+len(q.release)+len(q.claim)+len(q.rules)+len(q.member)+len(q.read) == 0
 }
 
 // add has a job done for a port.
@@ -115,6 +116,10 @@ func (o *owner) nextMAC() errand {
 		e := *q.adopt
 		q.adopt = nil
 		return e
+	case len(q.putBack) > 0:
+		e := putBackErrand{q.putBack}
+		q.putBack = nil
+		return e
 	case len(q.mac) == 0:
 		return nil
 	}
@@ -124,12 +129,13 @@ func (o *owner) nextMAC() errand {
 		if p == nil {
 			continue
 		}
-		if !o.wants(l, p).mac {
+		w := o.wants(l, p)
+		if !w.mac {
 			p.mac = todo // should it be wanted again
 			continue
 		}
 		e.refs = append(e.refs, r)
-		e.changes = append(e.changes, macs.Change{Ifindex: r.index, Name: l.Name, Current: l.MAC, Want: o.cfg.MAC})
+		e.changes = append(e.changes, macs.Change{Ifindex: r.index, Name: l.Name, Current: l.MAC, Want: w.device})
 	}
 	if q.mac = nil; len(e.refs) == 0 {
 		return nil

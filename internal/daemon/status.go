@@ -45,21 +45,23 @@ func superStatus(s forward.Super) SuperStatus {
 // status takes a snapshot, false if ctx has ended before.
 func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	arp := d.arp.Stats()
-	carried := d.eng.Stats().ARPAnswered
+	cfg, eng := d.config(), d.engine()
+	carried := d.stats(eng).ARPAnswered
 	arp.ByVerdict[arpd.Answered] += carried
 	s := &Status{
-		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine,
+		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine,
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted, Carried: carried},
 	}
-	if d.cfg.Metrics != "" {
+	if cfg.Metrics != "" {
 		s.ARP.Times = answerTimes(&arp.AnswerTimes)
 	}
 	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp) }) {
 		return nil, false
 	}
 	s.Forward = d.forwardStatus(s.Forward)
+	s.Config = d.reloads.status(cfg)
 	s.Control = ControlStatus(d.control.Counters())
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
@@ -167,15 +169,16 @@ func stallStatus(s claim.Stalls, now time.Time) StallStatus {
 // forwardStatus adds what the engine counted.
 func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 	f.Verdicts, f.Drops = map[string]uint64{}, map[string]uint64{}
-	if !d.eng.Forwards() {
+	eng := d.engine()
+	s := d.stats(eng)
+	if !eng.Forwards() && s.PacketsIn == 0 {
 		return f
 	}
-	s := d.eng.Stats()
 	f.PacketsIn, f.PacketsOut, f.BytesOut = s.PacketsIn, s.PacketsOut, s.BytesOut
 	if t := d.proxy.table.Load(); t != nil {
 		_, f.Routes = t.Size()
 	}
-	f.Stalls = stallStatus(d.eng.Stalls(), time.Now())
+	f.Stalls = stallStatus(eng.Stalls(), time.Now())
 	f.Rebuilt, f.Returned, f.Nice, f.Super, f.Carried = s.Rebuilt, s.Returned, s.Nice, superStatus(s.Super), s.Carried
 	for v := range route.NumVerdicts {
 		switch n := s.ByVerdict[v]; {

@@ -54,6 +54,7 @@ type facts struct {
 type want struct {
 	role     role
 	answer   macAddr // of ARP
+	device   macAddr // that the interface is to have
 	forwards bool    // its packets are to be moved
 	take     bool    // its frames may be taken now
 	filter   engine.Port
@@ -78,7 +79,13 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 
 	w.forwards = s.forwards && p.left == nil
 	attached := p.claim == done
-	w.mac = workload && s.started && !s.cfg.KeepMAC && p.mac != never && !s.ending && l.MAC != s.cfg.MAC
+	switch w.device = l.MAC; {
+	case !s.cfg.KeepMAC:
+		w.device = s.cfg.MAC
+	case f.changed: // before --keep-mac was given
+		w.device = f.original
+	}
+	w.mac = workload && s.started && p.mac != never && !s.ending && l.MAC != w.device
 	w.rules = s.forwards && s.started && (p.rules.pending() || p.rules == short)
 	w.read = s.started && p.read.pending()
 	claimable := s.canClaim && p.claim != never
@@ -88,7 +95,7 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	if w.forwards && kernelToo && !claimable {
 		w.impossible = fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)
 	}
-	w.take = w.forwards && s.started && !kernelToo && (p.err == nil || p.filter.Forward)
+	w.take = w.forwards && s.started && !kernelToo && !p.leaving && (p.err == nil || p.filter.Forward)
 
 	w.filter = s.filter(l, p, aliases)
 	w.link = s.link(l, p, f, aliases)
@@ -98,8 +105,10 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	if workload {
 		w.policy = &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Answer: w.answer, Settled: settled(l),
 			Gateways: s.cfg.Gateways, Proxy: s.cfg.Proxy}
-		if aliases[1] != (macAddr{}) {
-			w.policy.Alias = []macAddr{aliases[1]}
+		for _, alias := range aliases {
+			if alias != w.answer && !alias.IsZero() {
+				w.policy.Alias = append(w.policy.Alias, alias)
+			}
 		}
 	}
 	return w
@@ -130,7 +139,8 @@ func (s *setting) answersOwn(l *netstate.Link, p *port) bool {
 }
 
 // aliases are the further MACs that mean a workload interface: the one that is
-// answered, if the device does not have it, and the one it had before.
+// answered, if the device does not have it, the one it had before, and, where
+// there is room, the one that was answered before a reload.
 func (s *setting) aliases(l *netstate.Link, p *port, f *facts, answer macAddr) (a [2]macAddr) {
 	if p.role != roleWorkload {
 		return a
@@ -140,6 +150,12 @@ func (s *setting) aliases(l *netstate.Link, p *port, f *facts, answer macAddr) (
 	}
 	if f.changed && (f.original != l.MAC || s.ending) {
 		a[1] = f.original
+	}
+	for i := range a {
+		if a[i].IsZero() && p.former != l.MAC && p.former != a[1-i] {
+			a[i] = p.former
+			break
+		}
 	}
 	return a
 }
@@ -207,7 +223,8 @@ func samePolicy(a, b *arpd.Policy) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Name == b.Name && a.Settled == b.Settled && a.Own == b.Own && a.Answer == b.Answer && slices.Equal(a.Alias, b.Alias)
+	return a.Name == b.Name && a.Settled == b.Settled && a.Own == b.Own && a.Answer == b.Answer && slices.Equal(a.Alias, b.Alias) &&
+		slices.Equal(a.Gateways, b.Gateways) && slices.Equal(a.Proxy, b.Proxy)
 }
 
 // jobs are the tasks for which a job is to be given out now.

@@ -2,6 +2,8 @@
 // and what metrics and other commands are made of.
 package status
 
+import "time"
+
 // Status is what `status -o json` prints.
 type Status struct {
 	Version   string      `json:"version"`
@@ -21,6 +23,22 @@ type Status struct {
 
 	Descriptors Descriptors `json:"descriptors"`
 	Control     Control     `json:"control"`
+	Config      Config      `json:"config"`
+}
+
+// Config is the configuration that is in force.
+type Config struct {
+	File    string              `json:"file,omitempty"` // that --config names
+	Read    time.Time           `json:"read"`           // when
+	Reloads int                 `json:"reloads"`        // since the start, that were accepted
+	Refused *Refused            `json:"refused,omitempty"`
+	Values  map[string][]string `json:"values"` // by key; what a flag says is in it, as all defaults are
+}
+
+// Refused is the last reload, if the daemon did not accept it.
+type Refused struct {
+	At  time.Time `json:"at"`
+	Why string    `json:"why"`
 }
 
 // Control counts the clients of the control socket that were not served.

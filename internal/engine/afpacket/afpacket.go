@@ -10,13 +10,12 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"proxyarpd/forward"
 	"proxyarpd/forward/afpacket"
-	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/pktring"
@@ -34,9 +33,14 @@ type Engine struct {
 	conn  *afpacket.Conn
 	loop  *forward.Loop
 	relay *relay.Device // nil: there is none
-	cfg   Config
 	log   *slog.Logger
 	nice  atomic.Int32 // of the thread that forwards, while it runs
+
+	mu      sync.Mutex
+	want    int            // nice value
+	thread  int            // that forwards; 0: none does
+	waits   bool           // packets wait for a route or a next hop
+	waiting func(are bool) // is told so; nil: nobody
 }
 
 // Config of an Engine.
@@ -53,8 +57,9 @@ var _ engine.Engine = (*Engine)(nil)
 // programs are the engine's from then on, unless it fails. Frames come when
 // the first port takes them.
 func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error) {
-	e := &Engine{Programs: p, cfg: c, log: log}
-	e.nice.Store(int32(nice()))
+	e := &Engine{Programs: p, want: c.Nice, log: log}
+	c.Forward.Waiting = e.tellWaiting
+	e.nice.Store(int32(nice(0)))
 	defer func() {
 		if err != nil && e.relay != nil {
 			err = errors.Join(err, e.relay.Close())
@@ -104,6 +109,7 @@ func (e *Engine) Forwards() bool { return true }
 // which it holds while it spins. The ring's filter sees when the thread ends.
 func (e *Engine) Run(ctx context.Context) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 1) }()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if set := e.Set(); set != nil {
@@ -113,16 +119,32 @@ func (e *Engine) Run(ctx context.Context) error {
 			defer set.Window().Disown()
 		}
 	}
-	before := nice()
 	exactTimers()
-	if err := setNice(e.cfg.Nice); err != nil {
-		e.log.Warn("packets get less CPU time than they should where all CPUs are busy: give CAP_SYS_NICE, or choose --nice "+strconv.Itoa(before), "err", err)
-	} else {
-		defer func() { _ = setNice(before) }()
-	}
-	e.nice.Store(int32(nice()))
+	defer e.beNice()()
 	return e.loop.Run(ctx)
 }
+
+// SetWaiting has somebody told when the first packet waits for a route or a next
+// hop, and when none does any more; at once, how it is now. nil is nobody.
+func (e *Engine) SetWaiting(tell func(are bool)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waiting = tell; tell != nil {
+		tell(e.waits)
+	}
+}
+
+func (e *Engine) tellWaiting(are bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waits = are; e.waiting != nil {
+		e.waiting(are)
+	}
+}
+
+// Refilter has the filter of the programs that there are now attached to the
+// ring. For any goroutine.
+func (e *Engine) Refilter() error { return e.conn.Refilter() }
 
 // Publish implements [engine.Engine].
 func (e *Engine) Publish(t *route.Table) { e.loop.Publish(t) }
@@ -149,33 +171,45 @@ func (e *Engine) AttachDevice() error {
 	return e.Set().AttachRelay(e.relay.Ifindex())
 }
 
-// Stats implements [engine.Engine]: what the datapath did, and what the ring's
-// filter and the relay counted before it.
+// Stats implements [engine.Engine]: what ring and datapath did, and what the
+// programs counted.
 func (e *Engine) Stats() engine.Stats {
+	s := e.RingStats()
+	counted := e.Programs.Stats()
+	s.Add(&counted)
+	return s
+}
+
+// RingStats are Stats without what the programs counted, which go on counting
+// when the ring is closed.
+func (e *Engine) RingStats() engine.Stats {
 	s := engine.Stats{Stats: e.loop.Counters().Read(), Rebuilt: e.conn.Rebuilt(), Nice: int(e.nice.Load())}
-	var c claim.Counters
-	if set := e.Set(); set != nil {
-		c = set.Totals()
-	}
-	s.ByVerdict[route.DropRateLimit] += c.Policed
-	s.ByVerdict[route.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
 	if e.relay != nil {
 		if dropped, err := e.relay.Dropped(); err == nil {
 			s.ByVerdict[route.DropGSO] += dropped
 		}
-	}
-	s.ByVerdict[route.Local] += c.Left[claim.Local]
-	s.ByVerdict[route.IgnoreTagged] += c.Left[claim.Tagged]
-	for owner, verdict := range engine.PuntedTo {
-		s.ByVerdict[verdict] += c.Left[owner]
 	}
 	s.ByVerdict[route.DropFullRing] += e.conn.Drops()
 	return s
 }
 
 // Close implements [engine.Engine].
-func (e *Engine) Close() error {
-	err := errors.Join(e.conn.Close(), e.Programs.Close())
+func (e *Engine) Close() error { return e.close(e.Programs.Close) }
+
+// CloseRing gives back ring and relay, once no port is forwarded for and Run has
+// returned. The programs are the caller's.
+func (e *Engine) CloseRing() error {
+	return e.close(func() error {
+		if e.relay == nil {
+			return nil
+		}
+		return e.Set().DetachRelay(e.relay.Ifindex())
+	})
+}
+
+// close closes the ring first, then what programs does.
+func (e *Engine) close(programs func() error) error {
+	err := errors.Join(e.conn.Close(), programs())
 	if e.relay != nil {
 		err = errors.Join(err, e.relay.Close())
 	}
