@@ -68,14 +68,14 @@ var mayImport = map[string][]string{
 	"internal/fulltable":       {},
 	"internal/nstest":          {"github.com/vishvananda/netlink", unixPackage},
 	"internal/engine":          {"proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route"},
-	"internal/engine/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/forward/afpacket", "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/engine", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
+	"internal/engine/afpacket": {unixPackage, "proxyarpd/forward", "proxyarpd/forward/afpacket", "proxyarpd/forward/route", "proxyarpd/internal/engine", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
 	"internal/engine/ebpf":     {"golang.org/x/sys/unix", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket", "proxyarpd/internal/wire"},
 	"internal/engine/none":     {"proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/engine"},
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
 		"proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket",
 		"proxyarpd/internal/engine/ebpf", "proxyarpd/internal/engine/none", "proxyarpd/internal/ethtool", "proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs", "proxyarpd/internal/metrics",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage", "proxyarpd/internal/status", "proxyarpd/internal/wire"},
-	"cmd/proxyarpd": {"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/forward/claim", "proxyarpd/internal/daemon", "proxyarpd/internal/doctor", "proxyarpd/internal/explain", "proxyarpd/internal/wire", "proxyarpd/internal/printable", labPackage, benchPackage},
+	"cmd/proxyarpd": {"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/forward/claim", "proxyarpd/internal/daemon", "proxyarpd/internal/doctor", "proxyarpd/internal/explain", "proxyarpd/internal/status", "proxyarpd/internal/wire", "proxyarpd/internal/printable", labPackage, benchPackage},
 }
 
 const (

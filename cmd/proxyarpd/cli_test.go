@@ -231,7 +231,7 @@ func TestHelp(t *testing.T) {
 // The root's help has the commands in groups, run's has the flags in groups.
 func TestHelpGroups(t *testing.T) {
 	for line, want := range map[string]string{
-		"--help":     "\nDaemon\n  run \nLook\n  status \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
+		"--help":     "\nDaemon\n  run \n  reload \nLook\n  status \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
 			"  --bypass-policy \n  --claim \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
@@ -253,7 +253,7 @@ func TestHelpGroups(t *testing.T) {
 	}
 	run := call(t, "run", "--help").out
 	for _, want := range []string{
-		"--workload GLOB    interfaces that lead to workloads (repeatable) (default cali*)\n",
+		"--workload GLOB    interfaces that lead to workloads (repeatable); !GLOB leaves out (default\n                         cali*)\n",
 		"--transit          also forward between uplinks\n",
 		"--rp-filter 0|1|2  source validation on workload interfaces, as the kernel's rp_filter: 0 off,\n                         1 strict, 2 loose (default 1)\n",
 	} {

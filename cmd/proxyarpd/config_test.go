@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -145,6 +146,57 @@ func TestFlagsAndKeys(t *testing.T) {
 	}
 }
 
+// The reference file has each key once, with its default, and a comment above it.
+func TestReferenceFile(t *testing.T) {
+	const file = "../../deploy/systemd/proxyarpd.yaml"
+	c := call(t, "run", "--config", file)
+	want := daemon.Default()
+	want.Engine = daemon.EngineAFPacket
+	want.Proxy, want.Punt = nil, nil
+	sameConfig(t, file, c, want)
+	keys, err := readConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	s := defaultSettings()
+	for _, name := range keyNames(s.flags()) {
+		node, there := keys[name]
+		delete(keys, name)
+		switch above := 0; {
+		case !there:
+			t.Errorf("no key %s", name)
+		default:
+			for i, line := range lines {
+				if strings.HasPrefix(line, name+":") {
+					above = i - 1
+				}
+			}
+			if above <= 0 || !strings.HasPrefix(lines[above], "# ") {
+				t.Errorf("line %d: %s without a comment", node.Line, name)
+			}
+		}
+	}
+	if len(keys) > 0 {
+		t.Errorf("keys that are no flags: %v", slices.Collect(maps.Keys(keys)))
+	}
+}
+
+// What a reload looks at is all that can be said.
+func TestKeys(t *testing.T) {
+	s := defaultSettings()
+	flags, keys := keyNames(s.flags()), daemon.Keys()
+	slices.Sort(flags)
+	slices.Sort(keys)
+	if !slices.Equal(flags, keys) {
+		t.Errorf("flags %v\nkeys %v", flags, keys)
+	}
+}
+
 // Forms of a command line, and of a file.
 func TestForms(t *testing.T) {
 	base := daemon.Default()
@@ -167,20 +219,23 @@ func TestForms(t *testing.T) {
 		{[]string{"--claim", "none"}, with(func(c *daemon.Config) { c.Claim = claim.None })},
 		{[]string{"--workload", "cali[0-9]*"}, with(func(c *daemon.Config) { c.Workloads = []string{"cali[0-9]*"} })},
 		{[]string{"--uplink", "auto"}, base},
+		{[]string{"--uplink", "auto", "--uplink", "!docker*"}, with(func(c *daemon.Config) { c.Uplinks = []string{"auto", "!docker*"} })},
+		{[]string{"--workload", "!cali-x*", "--workload", "cali*"}, with(func(c *daemon.Config) { c.Workloads = []string{"!cali-x*", "cali*"} })},
 		{[]string{"--punt", "0.0.0.0/0"}, with(func(c *daemon.Config) { c.Punt = prefixes("0.0.0.0/0") })},
 	} {
 		sameConfig(t, fmt.Sprint(c.args), call(t, append([]string{"run"}, c.args...)...), c.want)
 	}
 	for text, want := range map[string]daemon.Config{
-		"":                       base,
-		"{}\n":                   base,
-		"# nothing\n---\n":       base,
-		"proxy: []\npunt: []\n":  base,
-		"gateway: [169.254.1.1]": base,
-		"uplink: auto":           base,
-		"engine: \"none\"\n":     with(func(c *daemon.Config) { c.Engine = "none" }),
-		"transit: True\n":        with(func(c *daemon.Config) { c.Transit = true }),
-		"rp-filter: 0x2\n":       {},
+		"":                        base,
+		"{}\n":                    base,
+		"# nothing\n---\n":        base,
+		"proxy: []\npunt: []\n":   base,
+		"gateway: [169.254.1.1]":  base,
+		"workload: [cali*, '!x']": with(func(c *daemon.Config) { c.Workloads = []string{"cali*", "!x"} }),
+		"uplink: auto":            base,
+		"engine: \"none\"\n":      with(func(c *daemon.Config) { c.Engine = "none" }),
+		"transit: True\n":         with(func(c *daemon.Config) { c.Transit = true }),
+		"rp-filter: 0x2\n":        {},
 	} {
 		c := call(t, "run", "--config", configFile(t, text))
 		if want.Engine == "" {
@@ -217,9 +272,9 @@ func TestWrongFile(t *testing.T) {
 		"proxy: 10.0.0.1/8\n":                   "line 1: proxy 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"engine: x\n":                           `line 1: engine "x": want auto, af_packet, ebpf or none`,
 		"gateway: fe80::1\n":                    "line 1: gateway fe80::1: want an IPv4 address",
-		"workload: [cali*, !cali-x*]\n":         "line 1: workload: !cali-x* is a tag of YAML's: write it in quotes, as '!cali-x*'",
-		"uplink: !docker0\n":                   "line 1: uplink: !docker0 is a tag of YAML's: write it in quotes, as '!docker0'",
-		"workload: '!cali*'\n":                 "line 1: workload !cali* only excludes: also name what it is taken from, such as cali*",
+		"workload:\n- cali*\n- !cali-x*\n":      "line 3: workload: !cali-x* is a tag of YAML's: write it in quotes, as '!cali-x*'",
+		"uplink: !docker0\n":                    "line 1: uplink: !docker0 is a tag of YAML's: write it in quotes, as '!docker0'",
+		"workload: '!cali*'\n":                  "line 1: workload !cali* only excludes: also name what it is taken from, such as cali*",
 		"transit: true\n---\ntransit: false\n":  "more than one YAML document: leave the first",
 		"transit: true\ntransit: false\n":       `yaml: unmarshal errors:;   line 2: mapping key "transit" already defined at line 1`,
 		"a: [\n":                                "yaml: line 1: did not find expected node content",
