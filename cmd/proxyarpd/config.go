@@ -59,6 +59,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	fs.Var(&scalar[int]{&s.RPFilter, parseNumber, "0|1|2"}, "rp-filter", "source validation on workload interfaces, as the kernel's rp_filter: 0 off, 1 strict, 2 loose")
 	fs.Var(prefixes(&s.Punt), "punt", "destinations left to the kernel (repeatable)")
 	fs.BoolVar(&s.BypassPolicy, "bypass-policy", s.BypassPolicy, "forward although rules of the host would no longer apply")
+	fs.Var(&scalar[string]{&s.OnPolicy, text, "HOW"}, "on-policy", "where rules of the host appear while it runs: warn and go on, or leave what they concern to the kernel")
 	fs.Var(&scalar[string]{(*string)(&s.Claim), text, "HOW"}, "claim", "how packets are taken from the kernel: auto, tcx, clsact, or none: by forwarding=0 alone")
 	fs.Var(&scalar[int]{&s.Nice, parseNumber, "N"}, "nice", "nice value of the thread that forwards, -20 to 19; below 0 it wants CAP_SYS_NICE")
 	inGroup(fs, "Forwarding")

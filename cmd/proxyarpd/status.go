@@ -127,11 +127,25 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "arp", s.ARP.Verdicts)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
 	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
+	printGate(out, &s.Gate)
 	printConfig(out, &s.Config, time.Now())
 	if s.Control.Evicted+s.Control.Refused > 0 {
 		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
 	}
 	return nil
+}
+
+// printGate names the host's rules that are passed by.
+func printGate(out io.Writer, g *status.Gate) {
+	says := map[string]string{"bypassed": "rules of this host that do not apply to what is forwarded", "left": "left to the kernel, for its rules"}[g.State]
+	for _, f := range g.Findings {
+		if says != "" {
+			fmt.Fprintf(out, "%s: %s\n", says, f.What)
+		}
+	}
+	if g.Unknown != "" {
+		fmt.Fprintf(out, "rules of this host can't be told: %s\n", g.Unknown)
+	}
 }
 
 // printConfig says which configuration is in force, and whether another one was

@@ -40,6 +40,7 @@ type Config struct {
 	RPFilter     int    // on workloads: 0, 1 strict, 2 loose
 	Control      string // path of the control socket
 	BypassPolicy bool
+	OnPolicy     string     // PolicyWarn, PolicyLeave: when rules of the host appear
 	Metrics      string     // where /metrics is served, host:port; empty: nowhere
 	Claim        claim.Mode // how the tc program is attached
 	StateDir     string     // where the records of changed MACs and the lock are
@@ -62,6 +63,7 @@ func Default() Config {
 		Gateways:  []netip.Addr{netip.MustParseAddr("169.254.1.1")},
 		MAC:       wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee},
 		Engine:    EngineAuto,
+		OnPolicy:  PolicyWarn,
 		RPFilter:  1,
 		Control:   DefaultControl,
 		Claim:     claim.Auto,
@@ -111,6 +113,9 @@ func (c *Config) Validate() error {
 	}
 	if c.RPFilter < 0 || c.RPFilter > 2 {
 		return badConfig("rp-filter", "%d: want 0, 1 or 2", c.RPFilter)
+	}
+	if c.OnPolicy != PolicyWarn && c.OnPolicy != PolicyLeave {
+		return badConfig("on-policy", "%q: want warn or leave", c.OnPolicy)
 	}
 	if c.MAC.IsZero() || c.MAC.IsMulticast() {
 		return badConfig("mac", "%s: want an address that an interface can have, neither zero nor a group's", c.MAC)

@@ -21,6 +21,7 @@ import (
 	"proxyarpd/internal/control"
 	"proxyarpd/internal/descriptors"
 	"proxyarpd/internal/engine"
+	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/instance"
 	"proxyarpd/internal/livecapture"
 	"proxyarpd/internal/macs"
@@ -50,6 +51,7 @@ type Daemon struct {
 	programs *engine.Programs
 	engines  engines
 	metrics  metricsServer
+	rules    *hostpolicy.Watcher // of the host; nil: nobody watches
 	arp      *arpd.Responder
 	learn    *learner
 	control  *control.Server
@@ -283,6 +285,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	g, ctx := errgroup.WithContext(ctx)
 	d.group = g
+	d.openGate()
 	d.owner = d.newOwner(ctx)
 	// First the kernel gets its frames back, then the engine handles what it has.
 	engineCtx, endEngine := context.WithCancel(context.Background())
@@ -299,6 +302,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	d.serveMetrics(show)
 	g.Go(func() error { return d.control.Serve(ctx) })
 	g.Go(func() error { d.hearHangups(ctx, hangup); return nil })
+	g.Go(func() error { d.watchGate(ctx); return nil })
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error { // frames that come before wait in the socket
 		select {
@@ -412,6 +416,9 @@ func (d *Daemon) close() error {
 	}
 	if d.watch != nil {
 		errs = append(errs, d.watch.Close())
+	}
+	if d.rules != nil {
+		errs = append(errs, d.rules.Close())
 	}
 	errs = append(errs, d.members.Close())
 	if d.owner != nil {

@@ -32,6 +32,7 @@ var keys = []key{
 	{"rp-filter", func(c *Config) any { return c.RPFilter }, ""},
 	{"punt", func(c *Config) any { return c.Punt }, ""},
 	{"bypass-policy", func(c *Config) any { return c.BypassPolicy }, ""},
+	{"on-policy", func(c *Config) any { return c.OnPolicy }, ""},
 	{"claim", func(c *Config) any { return c.Claim }, "it is how programs were attached to the interfaces at the start"},
 	{"nice", func(c *Config) any { return c.Nice }, ""},
 	{"control", func(c *Config) any { return c.Control }, "who speaks to the daemon knows that path"},

@@ -49,6 +49,7 @@ type owner struct {
 	confAll   devConf
 	ports     map[int]*port
 	egress    map[int]bool // interfaces with egress rules that --bypass-policy spares
+	gate      gate         // the host's rules, since the start
 	unseen    bool         // there may be tc programs that can't be seen
 	untold    int          // destinations that the ring's filter could not be told of
 	dirty     dirty

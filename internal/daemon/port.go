@@ -69,7 +69,7 @@ func (l life) String() string {
 // life gives the state of a port, w being what it should be.
 func (p *port) life(w *want) life {
 	switch {
-	case p.left != nil:
+	case p.left != nil || w.left != nil:
 		return left
 	case p.failure(w) != nil:
 		return failed
@@ -89,6 +89,8 @@ func (p *port) failure(w *want) error {
 	switch {
 	case p.left != nil:
 		return p.left
+	case w.left != nil:
+		return w.left
 	case p.err != nil:
 		return p.err
 	}

@@ -25,6 +25,7 @@ type queue struct {
 	since   time.Time        // when the first of them began to wait
 	rules   []ref
 	member  []ref
+	gate    *gateErrand
 	read    []ref       // for the first time
 	again   []ref       // because the kernel says so
 	allConf bool        // so are those of "all"
@@ -200,6 +201,10 @@ func (o *owner) nextLook() errand {
 		return e
 	case len(q.rules) > 0:
 		return o.nextRules()
+	case q.gate != nil:
+		e := *q.gate
+		q.gate = nil
+		return e
 	case len(q.member) > 0:
 		e := memberErrand{q.member[0]}
 		q.member = q.member[1:]

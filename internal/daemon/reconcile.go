@@ -176,7 +176,7 @@ func (o *owner) setting() *setting {
 
 // wants says what a port should be.
 func (o *owner) wants(l *netstate.Link, p *port) *want {
-	f := facts{idle: o.idle(p), egress: o.egress[l.Index]}
+	f := facts{idle: o.idle(p), egress: o.egress[l.Index] || o.gate.egress[l.Index], gated: o.gated(l)}
 	if o.macs != nil {
 		f.original, f.changed = o.macs.Original(l.Index)
 	}
@@ -299,7 +299,13 @@ func (o *owner) admit(index int) {
 	}
 	p.state, p.why = p.life(w), p.failure(w)
 	switch p.state {
-	case open, left:
+	case open:
+		p.first = false
+		if p.said != "" {
+			p.said = ""
+			o.log.Info("interface is forwarded for again", "interface", l.Name)
+		}
+	case left:
 		p.first = false
 	case failed:
 		o.sayFailed(l, p, p.why)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"proxyarpd/forward/claim"
@@ -36,9 +37,18 @@ import (
 
 // reloads is what there is to say of them.
 type reloads struct {
-	one   sync.Mutex // is held during a reload
-	mu    sync.Mutex
-	state status.Config
+	one     sync.Mutex  // is held during a reload
+	changed atomic.Bool // since the gate has looked
+	mu      sync.Mutex
+	state   status.Config
+	wake    func() // the gate
+}
+
+// onChange has a reload that changes something tell of it; nil: nobody.
+func (r *reloads) onChange(wake func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wake = wake
 }
 
 func (r *reloads) status(cfg *Config) status.Config {
@@ -58,6 +68,9 @@ func (r *reloads) note(err error) {
 	}
 	r.state.Refused, r.state.Read = nil, time.Now()
 	r.state.Reloads++
+	if r.changed.Store(true); r.wake != nil {
+		r.wake()
+	}
 }
 
 // Reloaded is what a reload has changed.
@@ -113,9 +126,7 @@ func (d *Daemon) hearHangups(ctx context.Context, hangup <-chan os.Signal) {
 func (d *Daemon) reload(ctx context.Context) (*Reloaded, error) {
 	d.reloads.one.Lock()
 	defer d.reloads.one.Unlock()
-	select {
-	case <-d.firstSync:
-	case <-ctx.Done():
+	if !d.awaitStart(ctx) {
 		return nil, errEnding
 	}
 	defer d.owner.ask(ctx, d.owner.readAll)
@@ -449,6 +460,9 @@ func (o *owner) adopt(next *Config, j *judgement) {
 	}
 	o.unseen = o.unseen || j.unseen
 	o.spare(j.spared)
+	if next.BypassPolicy != was.BypassPolicy {
+		o.gate.accepted = j.spared
+	}
 	for index, l := range o.links {
 		o.dirty.links[index] = true
 		if p := o.ports[index]; p != nil {
@@ -456,6 +470,7 @@ func (o *owner) adopt(next *Config, j *judgement) {
 		}
 	}
 	o.dirty.publish = true
+	o.weighRules()
 	o.reconcile()
 }
 

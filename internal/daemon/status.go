@@ -79,7 +79,7 @@ func (o *owner) status(s *Status, arp *arpd.Stats) {
 	s.NotReady = printable.UTF8(s.NotReady)
 	how, _ := o.eng.Claims()
 	s.Claim, s.Relay, s.Descriptors = claimMode(how, o.eng.Decides()), o.eng.Device().Name, o.descriptorStatus()
-	s.Forward.Missed = o.untold
+	s.Forward.Missed, s.Gate = o.untold, o.gateStatus()
 	for index, p := range o.ports {
 		l := o.links[index]
 		if l == nil {

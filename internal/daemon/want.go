@@ -44,6 +44,7 @@ type setting struct {
 
 // facts are those of one interface that neither its link nor its port holds.
 type facts struct {
+	gated    error   // rules that have appeared: its packets are the kernel's
 	idle     bool    // no route leads over it
 	egress   bool    // it has egress rules that are to apply
 	changed  bool    // its MAC was changed
@@ -64,6 +65,7 @@ type want struct {
 	rules, mac, member, read bool // jobs that are due or under way
 	claim, hurry             bool // so is this one; hurry: nothing works without it
 	impossible               error
+	left                     error // its packets are the kernel's: why
 }
 
 // wants says what a port should be. It is a function of what it is given.
@@ -77,7 +79,10 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	}
 	aliases := s.aliases(l, p, f, w.answer)
 
-	w.forwards = s.forwards && p.left == nil
+	if w.left = p.left; w.left == nil && s.forwards {
+		w.left = f.gated
+	}
+	w.forwards = s.forwards && w.left == nil
 	attached := p.claim == done
 	switch w.device = l.MAC; {
 	case !s.cfg.KeepMAC:
@@ -99,6 +104,9 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 
 	w.filter = s.filter(l, p, aliases)
 	w.link = s.link(l, p, f, aliases)
+	if w.left != nil {
+		w.link.Flags |= route.LinkLeft
+	}
 	if workload && settled(l) {
 		w.filter.Answer = w.answer // else replies pass by the queue
 	}
@@ -191,7 +199,6 @@ func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) 
 		{route.LinkBypass, (l.Qdisc == "noqueue" || !settled(l)) && !f.egress && !s.unseen},
 		{route.LinkNoARP, l.Flags&unix.IFF_NOARP != 0},
 		{route.LinkKernelForwards, l.Forwards},
-		{route.LinkLeft, p.left != nil},
 		{route.LinkReceiveOnly, l.Multipoint},
 		{route.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
 		{route.LinkUnsettled, !settled(l)},

@@ -141,6 +141,14 @@ func checkDaemon(f *facts) (found []Finding) {
 	if !s.Ready {
 		found = append(found, Finding{"not-ready", Error, "", "the daemon is not ready: " + s.NotReady, "see its log; proxyarpd status --wait 10s"})
 	}
+	for _, g := range s.Gate.Findings {
+		switch s.Gate.State {
+		case "bypassed":
+			found = append(found, Finding{"policy-bypassed", Warning, g.Interface, "the daemon forwards past " + g.What, "remove it, leave the destinations to the kernel (--punt), or run with --on-policy leave"})
+		case "left":
+			found = append(found, Finding{"policy-left", Warning, g.Interface, "packets are left to the kernel, for " + g.What, "remove it, or run with --on-policy warn"})
+		}
+	}
 	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
 		if i.Error != "" {
 			found = append(found, Finding{"interface-failed", Error, i.Name, i.Error, "cure what it says, or leave the interface out of --workload and --uplink"})

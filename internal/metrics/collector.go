@@ -24,12 +24,18 @@ func desc(name, help string, labels ...string) *family {
 }
 
 var (
-	buildInfo = desc("build_info", "1, with the version, the Go version and the engine.", "version", "goversion", "engine", "claim")
-	ready     = desc("ready", "1 if every workload interface that is up is served.")
-	uptime    = desc("uptime_seconds", "Time since the start.")
-	ports     = desc("interfaces", "Interfaces that are served, by role.", "role")
-	left      = desc("interfaces_left", "Interfaces that one might expect to be served, and that are left to the kernel.")
-	failing   = desc("interfaces_failed", "Served interfaces with an error; proxyarpd status names it.")
+	buildInfo   = desc("build_info", "1, with the version, the Go version and the engine.", "version", "goversion", "engine", "claim")
+	ready       = desc("ready", "1 if every workload interface that is up is served.")
+	uptime      = desc("uptime_seconds", "Time since the start.")
+	gateFound   = desc("gate_findings", "Rule sets of the host that forwarding passes by, or that packets are left to, by state.", "state")
+	gateChanges = desc("gate_changes_total", "Rule sets of that kind that came or went.")
+	gateLooks   = desc("gate_looks_total", "Times that the host's rules were looked at.")
+	gateTook    = desc("gate_look_seconds_total", "Time that took.")
+	configRead  = desc("config_last_reload_success_timestamp_seconds", "When the configuration that is in force was read.")
+	configGood  = desc("config_last_reload_successful", "0 if the last reload was refused; proxyarpd status says why.")
+	ports       = desc("interfaces", "Interfaces that are served, by role.", "role")
+	left        = desc("interfaces_left", "Interfaces that one might expect to be served, and that are left to the kernel.")
+	failing     = desc("interfaces_failed", "Served interfaces with an error; proxyarpd status names it.")
 
 	arpRequests = desc("arp_requests_total", "Well-formed ARP requests on a workload interface.", "interface")
 	arpReplies  = desc("arp_replies_total", "ARP requests that were answered on a workload interface.", "interface")
@@ -75,6 +81,18 @@ func collect(s *status.Status) []byte {
 	o.gauge(buildInfo, 1, s.Version, runtime.Version(), s.Engine, s.Claim)
 	o.gauge(ready, number(s.Ready))
 	o.gauge(uptime, s.Uptime)
+	for _, state := range []string{"bypassed", "left"} {
+		n := 0.0
+		if s.Gate.State == state {
+			n = float64(len(s.Gate.Findings))
+		}
+		o.gauge(gateFound, n, state)
+	}
+	o.counter(gateChanges, s.Gate.Changes)
+	o.counter(gateLooks, s.Gate.Looks)
+	o.seconds(gateTook, s.Gate.Took)
+	o.gauge(configRead, float64(s.Config.Read.Unix()))
+	o.gauge(configGood, number(s.Config.Refused == nil))
 	o.gauge(ports, float64(len(s.Workloads)), "workload")
 	o.gauge(ports, float64(len(s.Uplinks)), "uplink")
 	o.gauge(left, float64(len(s.Left)))

@@ -24,6 +24,27 @@ type Status struct {
 	Descriptors Descriptors `json:"descriptors"`
 	Control     Control     `json:"control"`
 	Config      Config      `json:"config"`
+	Gate        Gate        `json:"gate"`
+}
+
+// Gate is what there is now of the host's rules that forwarding passes by, or would.
+type Gate struct {
+	// State is clear; bypassed: packets are forwarded past Findings; left: those that
+	// Findings concern are left to the kernel; unknown; off: nothing is forwarded.
+	State    string     `json:"state"`
+	Findings []Bypassed `json:"findings"`
+	Unknown  string     `json:"unknown,omitempty"` // why they may not be all
+	Changes  uint64     `json:"changes"`           // findings that came or went
+	Looks    uint64     `json:"looks"`             // at the host's rules
+	Took     float64    `json:"looks_seconds"`     // by all of them
+}
+
+// Bypassed is one rule set.
+type Bypassed struct {
+	Kind      string    `json:"kind"`
+	What      string    `json:"what"`
+	Interface string    `json:"interface,omitempty"`
+	Since     time.Time `json:"since"`
 }
 
 // Config is the configuration that is in force.
