@@ -95,6 +95,7 @@ func (r *Responder) answer(reply []byte, q *Request, e *entry, now int64) (int, 
 	if p := e.policy; p.fromUnrouted(q) && !r.stillBehind() && p.fromUnrouted(q) {
 		e.port.unrouted.Add(1)
 		r.unrouted.Add(1)
+		r.tellUnrouted(q.asker(p))
 	}
 	return n, Answered
 }

@@ -40,6 +40,10 @@ type Options struct {
 	// a few a second of an interface.
 	Neighbours Neighbours
 
+	// Unrouted, if set, is told of each request that Stats.Unrouted counts. It is
+	// called on Run's goroutine and must not block.
+	Unrouted func(Asker)
+
 	// Filter is called with the socket before Open returns: it may attach a
 	// socket filter in place of ours, an eBPF program that polices per interface,
 	// for instance. Without one a flood that outruns Run fills the socket's queue
@@ -66,20 +70,21 @@ type Tap func(id uint64, ifindex int, frame, reply []byte, v Verdict) uint64
 // Responder answers the ARP requests of all workload interfaces of a network
 // namespace. Its methods may be called from any goroutine, Run from one at a time.
 type Responder struct {
-	lookup     func(int) (*Policy, bool)
-	behind     func() bool
-	neighbours Neighbours // nil: nothing is learnt
-	log        *slog.Logger
-	sock       *socket
-	ports      *ports
-	total      counters
-	unrouted   atomic.Uint64
-	unlearned  atomic.Uint64
-	times      answerTimes
-	tap        atomic.Pointer[Tap]
-	closed     atomic.Bool
-	running    sync.Mutex   // Run holds it
-	now        func() int64 // nanoseconds, monotonic
+	lookup       func(int) (*Policy, bool)
+	behind       func() bool
+	neighbours   Neighbours // nil: nothing is learnt
+	tellUnrouted func(Asker)
+	log          *slog.Logger
+	sock         *socket
+	ports        *ports
+	total        counters
+	unrouted     atomic.Uint64
+	unlearned    atomic.Uint64
+	times        answerTimes
+	tap          atomic.Pointer[Tap]
+	closed       atomic.Bool
+	running      sync.Mutex   // Run holds it
+	now          func() int64 // nanoseconds, monotonic
 
 	// Run's alone.
 	strays strays
@@ -107,18 +112,22 @@ func newResponder(sock *socket, o Options) *Responder {
 	if o.Burst == 0 {
 		o.Burst = DefaultBurst
 	}
+	if o.Unrouted == nil {
+		o.Unrouted = func(Asker) {}
+	}
 	if o.Behind == nil {
 		o.Behind = func() bool { return false }
 	}
 	return &Responder{
-		lookup:     o.Lookup,
-		behind:     o.Behind,
-		neighbours: o.Neighbours,
-		log:        o.Logger,
-		sock:       sock,
-		ports:      newPorts(newLimit(o.RatePerSecond, o.Burst)),
-		now:        clock(),
-		strays:     strays{said: make(map[int]*entry)},
+		lookup:       o.Lookup,
+		behind:       o.Behind,
+		neighbours:   o.Neighbours,
+		tellUnrouted: o.Unrouted,
+		log:          o.Logger,
+		sock:         sock,
+		ports:        newPorts(newLimit(o.RatePerSecond, o.Burst)),
+		now:          clock(),
+		strays:       strays{said: make(map[int]*entry)},
 	}
 }
 

@@ -127,12 +127,29 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "arp", s.ARP.Verdicts)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
 	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
+	printConflicts(out, s.Conflicts, time.Now())
 	printGate(out, &s.Gate)
 	printConfig(out, &s.Config, time.Now())
 	if s.Control.Evicted+s.Control.Refused > 0 {
 		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
 	}
 	return nil
+}
+
+// printConflicts names who claims addresses that are not its own.
+func printConflicts(out io.Writer, all []status.Conflict, now time.Time) {
+	for i, c := range all {
+		const most = 8
+		if i == most {
+			fmt.Fprintf(out, "and %d more conflicts\n", len(all)-most)
+			return
+		}
+		says := "claims the gateway's address " + c.Address
+		if c.Other != "" {
+			says = fmt.Sprintf("uses the address %s, which is routed to %s %s", c.Address, c.Other, c.OtherMAC)
+		}
+		fmt.Fprintf(out, "%s: %s %s: %d times, the last %s ago\n", c.Interface, c.MAC, strings.TrimSpace(says), c.Count, now.Sub(c.Last).Round(time.Second))
+	}
 }
 
 // printGate names the host's rules that are passed by.

@@ -42,23 +42,25 @@ type Daemon struct {
 
 	cfg atomic.Pointer[Config] // in force; a reload puts another one there
 
-	req      *netstate.Requester
-	learnReq *netstate.Requester // learn's alone: who waits for RTNL keeps the others waiting
-	macReq   *netstate.Requester // macs' alone
-	watch    *netstate.Watcher
-	macs     *macs.Keeper
-	kernel   *macs.Kernel // of macs
-	programs *engine.Programs
-	engines  engines
-	metrics  metricsServer
-	rules    *hostpolicy.Watcher // of the host; nil: nobody watches
-	arp      *arpd.Responder
-	learn    *learner
-	control  *control.Server
-	taps     *livecapture.Hub
-	owner    *owner
-	members  members
-	errands  sync.WaitGroup
+	req       *netstate.Requester
+	learnReq  *netstate.Requester // learn's alone: who waits for RTNL keeps the others waiting
+	macReq    *netstate.Requester // macs' alone
+	watch     *netstate.Watcher
+	macs      *macs.Keeper
+	kernel    *macs.Kernel // of macs
+	programs  *engine.Programs
+	engines   engines
+	metrics   metricsServer
+	rules     *hostpolicy.Watcher // of the host; nil: nobody watches
+	claims    *arpd.Claims        // of gateways' addresses
+	conflicts *conflicts
+	arp       *arpd.Responder
+	learn     *learner
+	control   *control.Server
+	taps      *livecapture.Hub
+	owner     *owner
+	members   members
+	errands   sync.WaitGroup
 
 	proxy     proxyRoutes
 	caughtUp  atomic.Bool   // firstSync is closed
@@ -97,7 +99,7 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 
-	d := &Daemon{caller: caller, log: log, began: time.Now(), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog)}
+	d := &Daemon{caller: caller, log: log, began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
 	d.cfg.Store(&cfg)
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
 	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Sources: sources{d}})
@@ -213,7 +215,13 @@ func (d *Daemon) openARP() error {
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachARP
 	}
+	o.Unrouted = d.conflicts.tell
 	var err error
+	if d.claims == nil {
+		if d.claims, err = arpd.ListenClaims(d.config().Gateways); err != nil {
+			return err
+		}
+	}
 	d.arp, err = arpd.Open(o)
 	return err
 }
@@ -243,7 +251,7 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 	o := &owner{
 		cfg: cfg, log: d.log, began: d.began, life: ctx,
 		eng: eng, builder: route.NewBuilder(cfg.policy(eng)),
-		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve,
+		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts,
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
 		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
@@ -303,6 +311,8 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.control.Serve(ctx) })
 	g.Go(func() error { d.hearHangups(ctx, hangup); return nil })
 	g.Go(func() error { d.watchGate(ctx); return nil })
+	g.Go(func() error { return d.claims.Run(ctx, d.heardClaim) })
+	g.Go(func() error { d.watchUnrouted(ctx); return nil })
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error { // frames that come before wait in the socket
 		select {
@@ -413,6 +423,9 @@ func (d *Daemon) close() error {
 	}
 	if d.arp != nil {
 		errs = append(errs, d.arp.Close())
+	}
+	if d.claims != nil {
+		errs = append(errs, d.claims.Close())
 	}
 	if d.watch != nil {
 		errs = append(errs, d.watch.Close())

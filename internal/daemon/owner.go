@@ -24,14 +24,15 @@ type owner struct {
 	life  context.Context // ends with the owner
 
 	// What it tells.
-	eng     engine.Engine
-	builder *route.Builder
-	proxy   *proxyRoutes
-	arp     policies
-	taps    links
-	macs    originals
-	asking  *asking
-	resolve func(ifindex int32, addr netip.Addr)
+	eng       engine.Engine
+	builder   *route.Builder
+	proxy     *proxyRoutes
+	arp       policies
+	taps      links
+	macs      originals
+	asking    *asking
+	resolve   func(ifindex int32, addr netip.Addr)
+	conflicts *conflicts // nil: nobody looks for any
 
 	// What it hears.
 	batches   chan batch

@@ -244,6 +244,9 @@ func (o *owner) closePort(index int) {
 		o.taps.SetLink(l, false)
 	}
 	o.builder.DeleteLink(int32(index))
+	if o.conflicts != nil {
+		o.conflicts.forget(index)
+	}
 	o.dirty.publish = true
 	if err := o.eng.DeletePort(int32(index)); err != nil {
 		o.log.Error("interface not let go", "index", index, "err", err)

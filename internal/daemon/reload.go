@@ -347,6 +347,9 @@ func (t *transition) finish() error {
 	if d.caller.Level != nil {
 		d.caller.Level.Set(t.next.LogLevel)
 	}
+	if err := d.claims.SetAddresses(t.next.Gateways); err != nil {
+		d.log.Warn("foreign answers for the new gateways are not noticed", "err", err)
+	}
 	if t.next.Metrics != t.now.Metrics {
 		if err := d.arp.SetTimed(t.next.Metrics != ""); err != nil {
 			d.log.Warn("answers are not timed", "err", err)

@@ -79,7 +79,7 @@ func (o *owner) status(s *Status, arp *arpd.Stats) {
 	s.NotReady = printable.UTF8(s.NotReady)
 	how, _ := o.eng.Claims()
 	s.Claim, s.Relay, s.Descriptors = claimMode(how, o.eng.Decides()), o.eng.Device().Name, o.descriptorStatus()
-	s.Forward.Missed, s.Gate = o.untold, o.gateStatus()
+	s.Forward.Missed, s.Gate, s.Conflicts = o.untold, o.gateStatus(), o.conflictStatus()
 	for index, p := range o.ports {
 		l := o.links[index]
 		if l == nil {
@@ -114,6 +114,10 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		i.Answers = p.policy.Answer.String()
 		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
 		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
+	}
+	if o.conflicts != nil {
+		n := o.conflicts.of(l.Index)
+		i.ForeignAnswers, i.AddressTwice = n.foreign, n.twice
 	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))

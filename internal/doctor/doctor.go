@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/explain"
@@ -133,13 +134,27 @@ func culprit(name, key string, all bool) string {
 	return fmt.Sprintf("net.ipv4.conf.%s.%s", name, key)
 }
 
+// recently is how long ago a conflict may have been heard of.
+const recently = 10 * time.Minute
+
 func checkDaemon(f *facts) (found []Finding) {
 	if f.status == nil {
 		return []Finding{{"no-daemon", Info, "", fmt.Sprintf("no daemon answers at %s: %v", f.cfg.Control, f.noDaemon), "start it: proxyarpd run"}}
 	}
-	s := f.status
+	s, now := f.status, time.Now()
 	if !s.Ready {
 		found = append(found, Finding{"not-ready", Error, "", "the daemon is not ready: " + s.NotReady, "see its log; proxyarpd status --wait 10s"})
+	}
+	for _, c := range s.Conflicts {
+		if now.Sub(c.Last) > recently {
+			continue
+		}
+		switch what := fmt.Sprintf("%s, as the daemon has heard %d times", c.MAC, c.Count); c.Kind {
+		case "foreign-answer":
+			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the gateway %s is claimed by %s", c.Address, what), "find out who that is, and take the address from it"})
+		case "address-twice":
+			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the address %s, which is routed to %s, is used by %s", c.Address, c.Other, what), "give one of the two workloads another address, or correct the route"})
+		}
 	}
 	for _, g := range s.Gate.Findings {
 		switch s.Gate.State {

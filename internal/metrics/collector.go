@@ -40,6 +40,8 @@ var (
 	arpRequests = desc("arp_requests_total", "Well-formed ARP requests on a workload interface.", "interface")
 	arpReplies  = desc("arp_replies_total", "ARP requests that were answered on a workload interface.", "interface")
 	arpUnrouted = desc("arp_unrouted_total", "Answered requests whose sender is not routed to the interface.", "interface")
+	foreign     = desc("foreign_answers_total", "ARP frames by which somebody else claims a gateway's address.", "interface")
+	twice       = desc("address_twice_total", "ARP requests of an address that is routed to another workload.", "interface")
 	arpVerdicts = desc("arp_interface_verdicts_total", "ARP frames on a workload interface, by verdict (docs/VERDICTS.md).", "interface", "verdict")
 	arpAll      = desc("arp_verdicts_total", "ARP frames of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
 	arpCarried  = desc("arp_carried_total", "ARP requests that the tc program of the engine ebpf answered.")
@@ -165,10 +167,12 @@ func (o *page) interfaces(s *status.Status) {
 			o.counter(arpRequests, i.ARPRequests, i.Name)
 			o.counter(arpReplies, i.ARPReplies, i.Name)
 			o.counter(arpUnrouted, i.ARPUnrouted, i.Name)
+			o.counter(twice, i.AddressTwice, i.Name)
 			for v, n := range i.ARPVerdicts {
 				o.counter(arpVerdicts, n, i.Name, v)
 			}
 		}
+		o.counter(foreign, i.ForeignAnswers, i.Name)
 		o.counter(received, i.Received, i.Name)
 		o.counter(ifCarried, i.Carried, i.Name)
 		o.counter(policed, i.Policed, i.Name)
@@ -201,6 +205,8 @@ func add(sum, i *status.Interface) {
 	sum.ARPRequests += i.ARPRequests
 	sum.ARPReplies += i.ARPReplies
 	sum.ARPUnrouted += i.ARPUnrouted
+	sum.ForeignAnswers += i.ForeignAnswers
+	sum.AddressTwice += i.AddressTwice
 	sum.Received += i.Received
 	sum.Carried += i.Carried
 	sum.Policed += i.Policed

@@ -25,6 +25,20 @@ type Status struct {
 	Control     Control     `json:"control"`
 	Config      Config      `json:"config"`
 	Gate        Gate        `json:"gate"`
+	Conflicts   []Conflict  `json:"conflicts"` // the latest, newest first
+}
+
+// Conflict is somebody who claims an address that is not its own: that of a gateway
+// (foreign-answer), or one that is routed to another workload (address-twice).
+type Conflict struct {
+	Kind      string    `json:"kind"`
+	Interface string    `json:"interface"` // where it claims it
+	Address   string    `json:"address"`
+	MAC       string    `json:"mac"`
+	Other     string    `json:"other,omitempty"`     // the interface that the address is routed to
+	OtherMAC  string    `json:"other_mac,omitempty"` // of its neighbour there
+	Count     uint64    `json:"count"`
+	Last      time.Time `json:"last"`
 }
 
 // Gate is what there is now of the host's rules that forwarding passes by, or would.
@@ -71,24 +85,28 @@ type Control struct {
 // Interface is one port. Answers is the MAC that ARP replies give there, empty
 // on uplinks.
 type Interface struct {
-	Name        string            `json:"name"`
-	Index       int               `json:"index"`
-	MAC         string            `json:"mac"`
-	Up          bool              `json:"up"`
-	Answers     string            `json:"answers,omitempty"`
-	Forwards    bool              `json:"forwards"`
-	Error       string            `json:"error,omitempty"`
-	ARPRequests uint64            `json:"arp_requests"`
-	ARPReplies  uint64            `json:"arp_replies"`
-	ARPUnrouted uint64            `json:"arp_unrouted"`         // answered, though the sender is not routed to here
-	Unlearned   uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
-	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
-	Received    uint64            `json:"received"`        // frames given to the ring
-	Carried     uint64            `json:"carried"`         // frames that the programs of --engine ebpf took: beside received, not of it
-	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
-	Local       uint64            `json:"local"`           // left to the kernel: for the host
-	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
-	Punts       map[string]uint64 `json:"punts,omitempty"` // those by reason
+	Name        string `json:"name"`
+	Index       int    `json:"index"`
+	MAC         string `json:"mac"`
+	Up          bool   `json:"up"`
+	Answers     string `json:"answers,omitempty"`
+	Forwards    bool   `json:"forwards"`
+	Error       string `json:"error,omitempty"`
+	ARPRequests uint64 `json:"arp_requests"`
+	ARPReplies  uint64 `json:"arp_replies"`
+	ARPUnrouted uint64 `json:"arp_unrouted"` // answered, though the sender is not routed to here
+	// ForeignAnswers are ARP frames by which somebody else claims a gateway's address.
+	ForeignAnswers uint64 `json:"foreign_answers"`
+	// AddressTwice are requests of an address that is routed to another workload.
+	AddressTwice uint64            `json:"address_twice"`
+	Unlearned    uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
+	ARPVerdicts  map[string]uint64 `json:"arp_verdicts,omitempty"`
+	Received     uint64            `json:"received"`        // frames given to the ring
+	Carried      uint64            `json:"carried"`         // frames that the programs of --engine ebpf took: beside received, not of it
+	Policed      uint64            `json:"policed"`         // frames refused: share of the ring in use
+	Local        uint64            `json:"local"`           // left to the kernel: for the host
+	Punted       uint64            `json:"punted"`          // left to the kernel for another reason
+	Punts        map[string]uint64 `json:"punts,omitempty"` // those by reason
 }
 
 // Left is an interface whose packets are left to the kernel.
