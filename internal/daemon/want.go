@@ -77,8 +77,6 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	if workload && s.answersOwn(l, p) {
 		w.answer = l.MAC
 	}
-	aliases := s.aliases(l, p, f, w.answer)
-
 	if w.left = p.left; w.left == nil && s.forwards {
 		w.left = f.gated
 	}
@@ -91,6 +89,7 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 		w.device = f.original
 	}
 	w.mac = workload && s.started && p.mac != never && !s.ending && l.MAC != w.device
+	aliases := s.aliases(l, p, f, w)
 	w.rules = s.forwards && s.started && (p.rules.pending() || p.rules == short)
 	w.read = s.started && p.read.pending()
 	claimable := s.canClaim && p.claim != never
@@ -147,24 +146,31 @@ func (s *setting) answersOwn(l *netstate.Link, p *port) bool {
 }
 
 // aliases are the further MACs that mean a workload interface: the one that is
-// answered, if the device does not have it, the one it had before, and, where
-// there is room, the one that was answered before a reload.
-func (s *setting) aliases(l *netstate.Link, p *port, f *facts, answer macAddr) (a [2]macAddr) {
+// answered, the one that was answered before a reload, the one that the device has
+// and is about to lose, and the one it had before - the first two of those that it
+// does not have, or not for long.
+func (s *setting) aliases(l *netstate.Link, p *port, f *facts, w *want) (a [2]macAddr) {
 	if p.role != roleWorkload {
 		return a
 	}
-	if answer != l.MAC || s.ending {
-		a[0] = answer
+	if s.ending {
+		if a[0] = w.answer; f.changed {
+			a[1] = f.original
+		}
+		return a
 	}
-	if f.changed && (f.original != l.MAC || s.ending) {
-		a[1] = f.original
-	}
-	for i := range a {
-		if a[i].IsZero() && p.former != l.MAC && p.former != a[1-i] {
-			a[i] = p.former
-			break
+	losing := w.mac
+	has := func(m macAddr) bool { return m == l.MAC && !losing }
+	var found []macAddr
+	for _, c := range [...]struct {
+		mac   macAddr
+		means bool
+	}{{w.answer, true}, {p.former, true}, {l.MAC, losing}, {f.original, f.changed}} {
+		if c.means && !c.mac.IsZero() && !has(c.mac) && !slices.Contains(found, c.mac) {
+			found = append(found, c.mac)
 		}
 	}
+	copy(a[:], found)
 	return a
 }
 

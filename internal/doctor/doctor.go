@@ -135,7 +135,13 @@ func culprit(name, key string, all bool) string {
 }
 
 // recently is how long ago a conflict may have been heard of.
-const recently = 10 * time.Minute
+const recently = time.Minute
+
+// asked reports whether it has been asked there who has a gateway's address:
+// checkAnswers tells then.
+func (f *facts) asked(host, gateway string) bool {
+	return slices.ContainsFunc(f.answers, func(a answer) bool { return (a.host == host || a.where == host) && a.gateway == gateway && a.err == nil })
+}
 
 func checkDaemon(f *facts) (found []Finding) {
 	if f.status == nil {
@@ -151,7 +157,11 @@ func checkDaemon(f *facts) (found []Finding) {
 		}
 		switch what := fmt.Sprintf("%s, as the daemon has heard %d times", c.MAC, c.Count); c.Kind {
 		case "foreign-answer":
-			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the gateway %s is claimed by %s", c.Address, what), "find out who that is, and take the address from it"})
+			id, severity := c.Kind, Error
+			if f.asked(c.Interface, c.Address) { // checkAnswers tells of those who answer now
+				id, severity = "foreign-claim", Warning
+			}
+			found = append(found, Finding{id, severity, c.Interface, fmt.Sprintf("the gateway %s is claimed by %s", c.Address, what), "find out who that is, and take the address from it"})
 		case "address-twice":
 			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the address %s, which is routed to %s, is used by %s", c.Address, c.Other, what), "give one of the two workloads another address, or correct the route"})
 		}
