@@ -140,7 +140,9 @@ const recently = time.Minute
 // asked reports whether it has been asked there who has a gateway's address:
 // checkAnswers tells then.
 func (f *facts) asked(host, gateway string) bool {
-	return slices.ContainsFunc(f.answers, func(a answer) bool { return (a.host == host || a.where == host) && a.gateway == gateway && a.err == nil })
+	return slices.ContainsFunc(f.answers, func(a answer) bool {
+		return (a.host == host || a.where == host) && a.gateway == gateway && a.err == nil
+	})
 }
 
 func checkDaemon(f *facts) (found []Finding) {
