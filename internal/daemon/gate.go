@@ -236,7 +236,7 @@ func (o *owner) weighRules() {
 	was := *g
 	g.host, g.ports, g.egress = nil, map[int]error{}, map[int]bool{}
 	if o.cfg.OnPolicy == PolicyLeave {
-		g.host, g.ports = o.toLeave(found)
+		g.ports, g.host = o.toLeave(found)
 	}
 	o.markEgress(found)
 	for index := range o.ports {
@@ -291,8 +291,8 @@ func (o *owner) isAccepted(f *hostpolicy.Finding) bool {
 	return o.cfg.BypassPolicy && slices.ContainsFunc(o.gate.accepted, func(a hostpolicy.Finding) bool { return same(&a, f) })
 }
 
-// toLeave says why all packets, or those of some interfaces, are the kernel's.
-func (o *owner) toLeave(found []hostpolicy.Finding) (host error, ports map[int]error) {
+// toLeave says why the packets of some interfaces are the kernel's, or all.
+func (o *owner) toLeave(found []hostpolicy.Finding) (ports map[int]error, host error) {
 	ports = map[int]error{}
 	why := func(f *hostpolicy.Finding) error {
 		return fmt.Errorf("left to the kernel (--on-policy leave): forwarding would bypass %s", f)
@@ -303,8 +303,7 @@ func (o *owner) toLeave(found []hostpolicy.Finding) (host error, ports map[int]e
 			continue
 		}
 		if f.Interface == "" {
-			host = why(f)
-			return host, ports
+			return ports, why(f)
 		}
 		for index, l := range o.links {
 			// The way through a queueing discipline is open to us too, and the kernel
@@ -314,7 +313,7 @@ func (o *owner) toLeave(found []hostpolicy.Finding) (host error, ports map[int]e
 			}
 		}
 	}
-	return nil, ports
+	return ports, nil
 }
 
 // markEgress keeps frames to an interface that has egress rules now on the ordinary

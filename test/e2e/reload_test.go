@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,6 +17,9 @@ import (
 	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/wire"
 )
+
+// engine is the one under test.
+func engine() string { return cmp.Or(os.Getenv("PROXYARPD_ENGINE"), "af_packet") }
 
 // configured is a daemon with a configuration file.
 type configured struct {
@@ -109,16 +113,27 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 			"in":     labtest.StartFlow(t, l, there[0], here[0], 1),
 			"within": labtest.StartFlow(t, l, here[0], here[1], 1),
 		}
+		stalled := statusOf(t, c.Process).Forward.Drops["PARP_STALLED"]
 		out, errw, code := c.reload(s.text)
 		if code != 0 || !strings.Contains(out, s.says+"\n") {
 			t.Errorf("%q: exit %d: %s%s; want %q", s.text, code, out, errw, s.says)
 		}
 		c.AwaitReady(t)
+		all := 0
 		for name, f := range flows {
 			f.Progress(f.Got() + 50)
-			if sent, lost, doubled := f.Stop(); lost+doubled > 0 {
-				t.Errorf("%s: %s: of %d datagrams %d lost, %d doubled", s.says, name, sent, lost, doubled)
+			sent, missing, doubled := f.StopMissing()
+			if all += len(missing); len(missing)+doubled > 0 {
+				t.Logf("%s: %s: of %d datagrams %d lost, %d doubled", s.says, name, sent, len(missing), doubled)
 			}
+			if doubled > 0 {
+				t.Errorf("%s: %s: %d doubled", s.says, name, doubled)
+			}
+		}
+		// A machine that gives the thread no CPU for 50 ms loses what the ring held then
+		// where the kernel forwards, reload or not: each of those is counted.
+		if stalled = statusOf(t, c.Process).Forward.Drops["PARP_STALLED"] - stalled; uint64(all) > stalled {
+			t.Errorf("%s: %d datagrams lost", s.says, all)
 		}
 		if asked, lost := asks.stop(); lost > 0 || asked == 0 {
 			t.Errorf("%s: of %d requests %d not answered", s.says, asked, lost)
@@ -135,10 +150,10 @@ func TestReload(t *testing.T) {
 	labtest.Need(t, "ip")
 	l := labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 3})
 	labtest.Daemon(t, l, "host1")
-	c := startConfigured(t, l, "host0", "engine: af_packet\n")
+	c := startConfigured(t, l, "host0", "engine: "+engine()+"\n")
 	here := pods(l, 0)
 	first, third := here[0], here[2]
-	const base = "engine: af_packet\n"
+	base := "engine: " + engine() + "\n"
 	c.underTraffic([]step{
 		{base + "proxy: [10.20.0.0/16]\n", "proxy: none -> 10.20.0.0/16"},
 		{base + "proxy: [10.20.0.0/16]\ngateway: [169.254.1.1, 10.20.9.9]\n", "gateway: 169.254.1.1 -> 169.254.1.1, 10.20.9.9"},
@@ -179,7 +194,7 @@ func TestReload(t *testing.T) {
 	})
 	var s configStatus
 	c.StatusJSON(t, &s)
-	if s.Config.Reloads == 0 || s.Config.Refused != nil || s.Config.File != c.file || s.Config.Values["engine"][0] != "af_packet" {
+	if s.Config.Reloads == 0 || s.Config.Refused != nil || s.Config.File != c.file || s.Config.Values["engine"][0] != engine() {
 		t.Errorf("status: %+v", s.Config)
 	}
 }
@@ -233,7 +248,7 @@ func TestReloadRefused(t *testing.T) {
 	labtest.Need(t, "ip", "nft")
 	l := labtest.New(t, lab.Spec{Form: lab.FormCalico})
 	labtest.Daemon(t, l, "host1")
-	const good = "engine: af_packet\nproxy: [10.20.0.0/16]\n"
+	good := "engine: " + engine() + "\nproxy: [10.20.0.0/16]\n"
 	c := startConfigured(t, l, "host0", good, "--rp-filter", "2")
 	run(t, l, "host0", "nft add table inet f")
 	here, there := pods(l, 0)[0], pods(l, 1)[0]
