@@ -31,6 +31,11 @@ build: ## one static binary, bin/proxyarpd
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/proxyarpd
 
+.PHONY: cni
+cni: ## the CNI plugin, bin/proxyarpd-cni (docs/CNI.md)
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/proxyarpd-cni ./cmd/proxyarpd-cni
+
 .PHONY: demo
 demo: ## two hosts, their pods and proxyarpd in namespaces, shown in a minute (root)
 	@[ "$(ROOT)" = yes ] || { echo "make demo needs root: it makes network namespaces (try: sudo make demo)" >&2; exit 1; }
@@ -43,7 +48,7 @@ test: vet ## vet, unit tests, tests in namespaces (root), race detector
 ifeq ($(ROOT),yes)
 	@scripts/need ip:iproute2 ping:iputils-ping arping:iputils-arping iperf3:iperf3 tcpdump:tcpdump \
 		bird:bird2 nft:nftables iptables:iptables ethtool:ethtool traceroute:traceroute capsh:libcap2-bin gcc:gcc tshark:tshark \
-		mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap
+		mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap /usr/lib/cni/host-local:containernetworking-plugins
 	@$(MAKE) test-all test-race LAB_REQUIRED=1
 	@echo "make test: all passed"
 else

@@ -46,6 +46,9 @@ func cpuFigures(work string, params map[string]float64) (figures []Figure) {
 	return figures
 }
 
+// othersTookAll says why a trial has no figure of all CPUs.
+const othersTookAll = "other processes took all CPU time there was, as far as the clock's ticks can tell"
+
 // costs are a trial's figures, those of cpuFigures from the first-th on.
 func (o outcome) costs(c contestant, l load, first int) []Value {
 	v := Value{Figure: first, X: o.cpu.perPacket(o.cpu.busy), Note: o.note(l), Offered: o.offered / 1e3}
@@ -53,7 +56,7 @@ func (o outcome) costs(c contestant, l load, first int) []Value {
 		v.Tally = &o.tally
 	}
 	if o.cpu.busy == 0 {
-		v = Value{Figure: first, Skip: "other processes took all CPU time there was, as far as the clock's ticks can tell"}
+		v = Value{Figure: first, Skip: othersTookAll}
 	}
 	return []Value{v,
 		{Figure: first + 1, X: o.cpu.perPacket(o.cpu.softirq)},

@@ -19,10 +19,10 @@ func TestAskedAgainSoon(t *testing.T) {
 		{"unknown", nil, []int64{100, 300, 1300, 2300}},
 		{"being resolved", &route.Neighbour{}, []int64{1000, 2000}},
 	} {
-		h := &hop{}
+		q, h := hopQueue{held: new(held)}, &heldHop{}
 		var got []int64
 		for now := int64(0); now < 3000; now += 50 {
-			if h.again(out, c.n, now*ms) {
+			if q.again(h, out, c.n, now*ms) {
 				got = append(got, now)
 			}
 		}

@@ -67,6 +67,10 @@ func (e *emitter) send(buf []byte, out *route.Link, as route.Verdict) {
 	o.Buf, o.Ifindex, o.Received = buf, out.Ifindex, e.since
 	e.l2len[e.nout] = out.L2Len()
 	o.Bypass = out.Flags&route.LinkBypass != 0 && Vnet(buf).gso() == gsoNone
+	o.Priority = 0
+	if out.Flags&route.LinkSorts != 0 && as != route.Originate && !e.turn.table.Host().NoPriority {
+		o.Priority = priorities[buf[VnetLen+out.L2Len()+1]>>3&3]
+	}
 	e.counted[e.nout] = as
 	e.join.alone(e.nout)
 	e.turn.tap.leave(e.nout, buf, out, as)
@@ -74,6 +78,11 @@ func (e *emitter) send(buf []byte, out *route.Link, as route.Verdict) {
 		e.flush()
 	}
 }
+
+// priorities are those of forwarded packets by the bits 0x18 of their TOS, as
+// TC_PRIO_* in linux/pkt_sched.h (rt_tos2priority in include/net/route.h,
+// ip_tos2prio in net/ipv4/route.c).
+var priorities = [4]uint8{0, 2, 6, 4}
 
 // flush sends what send collected and counts how it ended.
 func (e *emitter) flush() {

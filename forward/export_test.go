@@ -139,3 +139,27 @@ func (w *TestWorld) OwnerByDestination(t *route.Table, in *route.Link, packet []
 	unsound[0] = 0
 	return t.Owner(unsound, in)
 }
+
+// Conn is the loop's.
+func (l *Loop) Conn() Conn { return l.conn }
+
+// LockAll takes all locks, which unlock gives back.
+func (s *Shared) LockAll() (unlock func()) {
+	s.icmp.Lock()
+	s.held.mu.Lock()
+	return func() {
+		s.icmp.Unlock()
+		s.held.mu.Unlock()
+	}
+}
+
+// Held is how much waits in all loops.
+type Held struct{ Loops, Bytes, Hops, Shares, Misses, MissBytes, MissShares int }
+
+// Held counts it.
+func (s *Shared) Held() Held {
+	h := &s.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return Held{h.loops, h.bytes, len(h.hops), len(h.shares), h.misses, h.missBytes, len(h.missShares)}
+}

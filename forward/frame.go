@@ -102,6 +102,8 @@ type Out struct {
 	Tail    [][]byte // further pieces of the same frame
 	Ifindex int32
 	Bypass  bool // may pass by the queueing discipline
+	// Priority is that of the kernel's buffer (SO_PRIORITY).
+	Priority uint8
 	// Received is that of the frame where the kernel forwards as well, else 0: it
 	// is not sent if it is Late by now.
 	Received int64

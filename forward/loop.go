@@ -18,17 +18,21 @@ type Options struct {
 	// yet. A packet that has no way is held while that is so, for a moment. nil
 	// is always.
 	Behind func() bool
-	// Waiting is told when the first packet waits for a route or a next hop, and
-	// when the last one has been sent or dropped. It is called on the datapath.
-	// nil is nobody.
+	// Waiting is told when the first packet waits for a route or a next hop in any
+	// of the loops that share limits, and when the last one has been sent or dropped.
+	// It is called on the datapath. nil is nobody.
 	Waiting func(are bool)
 	// Incomplete reports whether the kernel's state is being read anew, so that
 	// Tables may be old for seconds: nobody is told that there is no way. nil is
 	// never.
 	Incomplete func() bool
+	// Shared has the limits of all loops of a host, and Worker is the number of this
+	// one among them. nil: there is no other.
+	Shared *Shared
+	Worker int
 }
 
-// Loop is the datapath: one goroutine that runs a Conn. What it sends, reports
+// Loop is the datapath, or one worker of it: one goroutine that runs a Conn. What it sends, reports
 // to senders and has wait is its parts' to do, each in a file of its own; they
 // are one goroutine's, and share the turn.
 type Loop struct {
@@ -61,11 +65,16 @@ func NewLoop(c Conn, o Options) *Loop {
 	if o.Incomplete == nil {
 		o.Incomplete = func() bool { return false }
 	}
-	l := &Loop{conn: c, opts: o, turn: turn{start: time.Now()}, hunger: appetite{most: BatchUsual}}
+	if o.Shared == nil {
+		o.Shared = NewShared()
+	}
+	l := &Loop{conn: c, opts: o, turn: turn{start: o.Shared.start}, hunger: appetite{most: BatchUsual}}
 	l.batch.Most = BatchUsual
 	l.emit = emitter{turn: &l.turn, conn: c, counters: &l.counters}
 	l.wait = waiter{turn: &l.turn, conn: c, counters: &l.counters, opts: &l.opts, emit: &l.emit, report: &l.report}
-	l.report = reporter{turn: &l.turn, clock: midnight, incomplete: o.Incomplete, emit: &l.emit, wait: &l.wait}
+	l.wait.hops.held, l.wait.misses.held = &o.Shared.held, &o.Shared.held
+	l.report = reporter{turn: &l.turn, clock: midnight, incomplete: o.Incomplete, shared: o.Shared, emit: &l.emit, wait: &l.wait}
+	l.taps.worker = o.Worker
 	l.res.clock = midnight
 	l.turn.published.Store(route.NewBuilder(route.Policy{}).Publish())
 	return l

@@ -5,11 +5,10 @@ import (
 	"net/netip"
 
 	"proxyarpd/forward/route"
-	"proxyarpd/internal/wire"
 )
 
-// Limits of the packets that wait for a next hop, besides route.LinkConf.QueueBytes:
-// they keep a scan of addresses from growing the process.
+// Limits of the packets that wait for a next hop in all loops together, besides
+// route.LinkConf.QueueBytes: they keep a scan of addresses from growing the process.
 const (
 	queueBytesTotal = 8 << 20
 	queueHops       = 4096
@@ -57,50 +56,25 @@ type waiting struct {
 
 type hop struct {
 	packets []waiting
-	bytes   int
-	in      int32 // ingress of the packet that made it
+	held    *heldHop // what all loops have of it
 	since   int64
-	asked   int64
-	asks    uint8            // again, up to queueSoon
 	known   *route.Neighbour // as it was when the first packet came
-	mac     wire.MAC         // of the way out, when the kernel was asked
 	up      bool             // the way out had carrier then
 }
 
-// hopQueue holds packets whose next hop has no MAC yet. It belongs to the loop.
+// hopQueue holds packets whose next hop has no MAC yet. It belongs to the loop;
+// what it may hold depends on what others do.
 type hopQueue struct {
-	hops   map[hopKey]*hop
-	bytes  int
-	shares map[int32]*share // by ingress
+	hops map[hopKey]*hop
+	held *held
 
 	evicted []waiting // by the last add: the caller's until the next
-}
-
-// share is what the packets of one ingress interface have of the queue.
-type share struct{ hops, bytes int }
-
-// shareOf gives the share of an interface; 0 is for what is made here.
-func (q *hopQueue) shareOf(ifindex int32) *share {
-	s := q.shares[ifindex]
-	if s == nil {
-		s = new(share)
-		q.shares[ifindex] = s
-	}
-	return s
 }
 
 // last is the packet that was added last to a hop.
 func (q *hopQueue) last(key hopKey) *waiting {
 	p := q.hops[key].packets
 	return &p[len(p)-1]
-}
-
-// give says that a packet has left a hop.
-func (q *hopQueue) give(h *hop, w waiting) {
-	size := truesize(len(w.buf))
-	h.bytes -= size
-	q.bytes -= size
-	q.shareOf(w.in).bytes -= size
 }
 
 func (q *hopQueue) empty() bool { return len(q.hops) == 0 }
@@ -128,38 +102,16 @@ func truesize(size int) int {
 
 // add keeps a copy of the frame, if there is room. ask is true when the kernel
 // should be asked to resolve the hop. The oldest packets of the same hop may
-// have to give way, as in the kernel: they are in evicted.
+// have to give way, as in the kernel: they are in evicted. Packets of the hop that
+// other loops hold stay.
 func (q *hopQueue) add(key hopKey, f *Frame, r *result, now int64) (ask, kept bool) {
 	q.evicted = q.evicted[:0]
-	h := q.hops[key]
-	size, limit := truesize(len(f.Buf)), queueBytes(&r.Out.Conf)
-	if q.hops == nil {
-		q.hops, q.shares = make(map[hopKey]*hop), make(map[int32]*share)
-	}
 	w := waiting{in: f.Ifindex, as: route.Forward, id: f.id, received: f.Received, rule: r.Rule, route: r.Route}
 	if r.In == nil {
 		w.in, w.as = 0, route.Originate // ours: it came from nowhere
 	}
-	s := q.shareOf(w.in)
-	if s.bytes+size > shareBytes {
-		return false, false
-	}
-	if h == nil {
-		if len(q.hops) >= queueHops || s.hops >= shareHops || q.bytes+size > queueBytesTotal {
-			return false, false
-		}
-		h = &hop{in: w.in, since: now, asked: now, known: r.Neighbour, mac: r.Out.MAC, up: r.Out.Up()}
-		q.hops[key] = h
-		s.hops++
-		ask = true
-	}
-	for len(h.packets) > 0 && (h.bytes+size > limit || q.bytes+size > queueBytesTotal) {
-		q.give(h, h.packets[0])
-		q.evicted = append(q.evicted, h.packets[0])
-		h.packets[0] = waiting{}
-		h.packets = h.packets[1:]
-	}
-	if q.bytes+size > queueBytesTotal {
+	h, ask, kept := q.reserve(key, w.in, truesize(len(f.Buf)), r, now)
+	if !kept {
 		return ask, false
 	}
 	w.buf = append([]byte(nil), f.Buf...)
@@ -167,10 +119,54 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, now int64) (ask, kept bo
 		w.mtu = r.MTU
 	}
 	h.packets = append(h.packets, w)
-	h.bytes += size
-	q.bytes += size
-	s.bytes += size
 	return ask, true
+}
+
+// reserve makes room for a packet of size bytes.
+func (q *hopQueue) reserve(key hopKey, in int32, size int, r *result, now int64) (h *hop, ask, kept bool) {
+	q.held.mu.Lock()
+	defer q.held.mu.Unlock()
+	if q.held.shareOf(in).bytes+size > shareBytes {
+		return nil, false, false
+	}
+	h = q.hops[key]
+	if h == nil {
+		if h, ask = q.join(key, in, size, r, now); h == nil {
+			return nil, false, false
+		}
+	}
+	limit := queueBytes(&r.Out.Conf)
+	over := func() bool { return h.held.bytes+size > limit || q.held.bytes+size > queueBytesTotal }
+	for len(h.packets) > 0 && over() {
+		q.held.take(h.held, h.packets[0].in, -truesize(len(h.packets[0].buf)))
+		q.evicted = append(q.evicted, h.packets[0])
+		h.packets[0] = waiting{}
+		h.packets = h.packets[1:]
+	}
+	if q.held.bytes+size > queueBytesTotal || h.held.loops > 1 && over() {
+		return h, ask, false
+	}
+	q.held.take(h.held, in, size)
+	return h, ask, true
+}
+
+// join makes a hop of this loop's. The kernel is asked for it unless another loop has
+// just done so.
+func (q *hopQueue) join(key hopKey, in int32, size int, r *result, now int64) (h *hop, ask bool) {
+	shared, made := q.held.hop(key, in, size)
+	if shared == nil {
+		return nil, false
+	}
+	if ask = made || now-shared.asked >= queueTick; ask {
+		shared.asked, shared.asks, shared.mac = now, 0, r.Out.MAC
+	}
+	shared.loops++
+	h = &hop{held: shared, since: now, known: r.Neighbour, up: r.Out.Up()}
+	if q.hops == nil {
+		q.hops = make(map[hopKey]*hop)
+	}
+	q.hops[key] = h
+	return h, ask
 }
 
 // state says what has become of a hop in t.
@@ -194,12 +190,14 @@ func (h *hop) state(t *route.Table, key hopKey, now int64) (out *route.Link, n *
 
 // again reports whether the kernel is to be asked once more: it has not
 // answered, or has forgotten the question, as it does with all of an
-// interface's neighbours when that gets another MAC.
+// interface's neighbours when that gets another MAC. One loop asks for all.
 //
 // n is the entry as the table has it. If it has none, somebody may have removed it
 // as soon as it was resolved, which no table has shown: the first two times it is
 // asked again sooner.
-func (h *hop) again(out *route.Link, n *route.Neighbour, now int64) bool {
+func (q *hopQueue) again(h *heldHop, out *route.Link, n *route.Neighbour, now int64) bool {
+	q.held.mu.Lock()
+	defer q.held.mu.Unlock()
 	pause := int64(queueRetry)
 	if n == nil && h.asks < queueSoon {
 		pause = queueTick << h.asks
@@ -214,17 +212,16 @@ func (h *hop) again(out *route.Link, n *route.Neighbour, now int64) bool {
 
 // remove takes a hop out of the queue.
 func (q *hopQueue) remove(key hopKey, h *hop) {
-	for _, w := range h.packets {
-		q.give(h, w)
+	q.held.mu.Lock()
+	defer q.held.mu.Unlock()
+	for i := range h.packets {
+		q.held.take(h.held, h.packets[i].in, -truesize(len(h.packets[i].buf)))
 	}
-	q.shareOf(h.in).hops--
+	q.held.leave(key, h.held)
 	delete(q.hops, key)
-	if len(q.hops) == 0 {
-		clear(q.shares) // interfaces come and go
-	}
 }
 
-// Limits of the packets that wait for a route: see missQueue.
+// Limits of the packets that wait for a route in all loops together: see missQueue.
 const (
 	missHold    = 100 * 1000000 // ns: how far the events are behind where others take the CPUs
 	missTick    = 2 * 1000000   // ns: how often it is asked whether they have come
@@ -239,8 +236,7 @@ const (
 // Only few are held, so that a flood to nowhere is decided at once.
 type missQueue struct {
 	packets []missed
-	bytes   int
-	shares  map[int32]int // packets by ingress
+	held    *held // how many all loops have
 }
 
 type missed struct {
@@ -258,16 +254,11 @@ func (q *missQueue) empty() bool { return len(q.packets) == 0 }
 
 // add keeps a copy of a frame that step left as it was; false if it is full.
 func (q *missQueue) add(f *Frame, now int64) bool {
-	if len(q.packets) >= missPackets || q.bytes+len(f.Buf) > missBytes || q.shares[f.Ifindex] >= missShare {
+	if !q.held.takeMiss(f.Ifindex, len(f.Buf)) {
 		return false
 	}
-	if q.shares == nil {
-		q.shares = make(map[int32]int)
-	}
-	q.shares[f.Ifindex]++
 	q.packets = append(q.packets, missed{buf: append([]byte(nil), f.Buf...), in: f.Ifindex, pktType: f.PktType, ethernet: f.Ethernet, tag: f.Tag, since: now,
 		received: f.Received, id: f.id})
-	q.bytes += len(f.Buf)
 	return true
 }
 
@@ -279,7 +270,7 @@ func (m *missed) frame() Frame {
 // take empties the queue.
 func (q *missQueue) take() []missed {
 	p := q.packets
-	q.packets, q.bytes = nil, 0
-	clear(q.shares)
+	q.packets = nil
+	q.held.giveMisses(p)
 	return p
 }

@@ -17,8 +17,7 @@ type reporter struct {
 	emit       *emitter
 	wait       *waiter
 
-	limiter icmpLimiter
-	ident   uint16
+	shared  *Shared
 	options [40]byte // of the error under construction
 }
 
@@ -39,7 +38,7 @@ func (p *reporter) dropped(f *Frame, r *result) {
 		return
 	}
 	if e.Type == wire.ICMPDestUnreachable && e.Code != wire.ICMPFragNeeded &&
-		(p.incomplete() || !p.limiter.allowError(ip.Src(), p.turn.now(), t.Host())) {
+		(p.incomplete() || !p.shared.allowError(ip.Src(), p.turn.now(), t.Host())) {
 		return
 	}
 	p.send(ip, f.PktType, e, r)
@@ -54,7 +53,7 @@ func (p *reporter) redirect(f *Frame, r *result) {
 	if r.compiled {
 		defer r.stamp(t, ip)
 	}
-	if r.options.srr != 0 || !p.limiter.allowRedirect(ip.Src(), p.turn.now(), t.Host()) {
+	if r.options.srr != 0 || !p.shared.allowRedirect(ip.Src(), p.turn.now(), t.Host()) {
 		return
 	}
 	to := ip.Dst() // include/net/route.h, rt_nexthop
@@ -100,8 +99,7 @@ func (p *reporter) send(ip wire.IPv4, pktType uint8, e route.ICMPError, r *resul
 	if !ok {
 		return
 	}
-	p.ident++
-	msg := icmpReport{ICMPError: e, about: ip, dest: dest, mtu: way.MTU, ttl: way.TTL, id: p.ident}
+	msg := icmpReport{ICMPError: e, about: ip, dest: dest, mtu: way.MTU, ttl: way.TTL, id: p.shared.nextIdent()}
 	if msg.source = addr4(way.Source); !way.Source.IsValid() {
 		msg.source = dummySource
 	}
@@ -148,5 +146,5 @@ func (p *reporter) allowed(ip wire.IPv4, e route.ICMPError) bool {
 	if e.Type < 32 && host.ICMPRateMask>>e.Type&1 == 0 {
 		return true
 	}
-	return p.limiter.allow(ip.Src(), p.turn.now(), host)
+	return p.shared.allow(ip.Src(), p.turn.now(), host)
 }

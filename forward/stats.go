@@ -21,8 +21,8 @@ type Stats struct {
 	ByVerdict  Counts
 }
 
-// Add adds the counters of another.
-func (s *Stats) Add(o *Stats) {
+// Add adds what another loop counted.
+func (s *Stats) Add(o Stats) {
 	s.PacketsIn += o.PacketsIn
 	s.PacketsOut += o.PacketsOut
 	s.BytesOut += o.BytesOut

@@ -28,6 +28,8 @@ type Look struct {
 	// Memo is the Tap's: what Wants leaves here is there when Look shows the frame.
 	// It is zero where Wants was not asked.
 	Memo [2]uint64
+	// Worker is the number of the loop that shows it.
+	Worker int
 
 	Verdict   route.Verdict
 	ICMPType  uint8 // of the error that was sent about it; 0: none
@@ -41,7 +43,8 @@ type Look struct {
 }
 
 // Tap is shown packets while one is set: as they came with their verdict, and
-// each frame that left. It runs on the datapath and must not block.
+// each frame that left. It runs on the datapath, all workers at a time, and must
+// not block.
 type Tap interface {
 	// ID gives a new event id, never 0.
 	ID() uint64
@@ -72,6 +75,7 @@ const tapHead = VnetLen + wire.EthernetLen + 60
 // the datapath one comparison.
 type tapping struct {
 	tap     Tap
+	worker  int
 	notes   []note
 	current int       // place in notes of the packet that is handled, -1: none
 	leaving []leaving // what flush is to show
@@ -114,7 +118,7 @@ func (p *tapping) begin(wanted *Tap) *tapping {
 		p.notes, p.leaving, p.current = p.notes[:0], p.leaving[:0], -1
 		return p
 	case p.tap != nil:
-		*p = tapping{current: -1} // keeps no table alive
+		*p = tapping{current: -1, worker: p.worker} // keeps no table alive
 	}
 	return nil
 }
@@ -142,7 +146,7 @@ func (p *tapping) doArrive(f *Frame) {
 		f.id = p.tap.ID()
 	}
 	n := p.note()
-	n.look = Look{ID: f.id, Received: f.Received, Buf: f.Buf, Ifindex: f.Ifindex, PktType: f.PktType, Ethernet: f.Ethernet, Tag: f.Tag, Again: again}
+	n.look = Look{Worker: p.worker, ID: f.id, Received: f.Received, Buf: f.Buf, Ifindex: f.Ifindex, PktType: f.PktType, Ethernet: f.Ethernet, Tag: f.Tag, Again: again}
 	if n.shown = !p.tap.Wants(&n.look); !n.shown {
 		copy(n.head[:], f.Buf)
 	}
@@ -202,7 +206,7 @@ func (p *tapping) doResume(t *route.Table, w *waiting, key hopKey, out *route.Li
 		w.id = p.tap.ID()
 	}
 	n := p.note()
-	n.look = Look{ID: w.id, Received: w.received, Buf: w.came.buf, Ifindex: w.in, PktType: w.came.pktType,
+	n.look = Look{Worker: p.worker, ID: w.id, Received: w.received, Buf: w.came.buf, Ifindex: w.in, PktType: w.came.pktType,
 		Ethernet: w.came.ethernet, Tag: w.came.tag, Again: again, Table: t, From: t.Link(w.in), To: out, Rule: w.rule, Route: w.route, Next: key.addr, Neighbour: nb}
 	if n.shown = n.look.Buf == nil; !n.shown {
 		copy(n.head[:], n.look.Buf)
@@ -332,7 +336,7 @@ func (p *tapping) doFlushed(out []Out) {
 		e := &p.leaving[i]
 		v := out[e.place].Err
 		k := &p.look
-		*k = Look{}
+		*k = Look{Worker: p.worker}
 		if e.note >= 0 {
 			n := &p.notes[e.note]
 			if !n.shown && e.verdict != route.Originate {

@@ -86,7 +86,7 @@ func (w *waiter) retry() {
 		out, n, v := h.state(w.turn.table, key, now)
 		switch v {
 		case route.Queue:
-			if h.again(out, n, now) {
+			if w.hops.again(h.held, out, n, now) {
 				w.opts.Resolve(key.ifindex, key.addr)
 			}
 			continue
@@ -159,7 +159,7 @@ func (w *waiter) missesDue(changed bool) bool {
 // since the turn began.
 func (w *waiter) await() {
 	if !w.pending.Swap(true) {
-		w.opts.Waiting(true)
+		w.hops.held.waiting(true, w.opts.Waiting)
 	}
 	if w.turn.old() {
 		w.conn.Wake()
@@ -169,6 +169,6 @@ func (w *waiter) await() {
 // settle has Publish wake the loop no more if nothing waits.
 func (w *waiter) settle() {
 	if w.misses.empty() && w.hops.empty() && w.pending.Swap(false) {
-		w.opts.Waiting(false)
+		w.hops.held.waiting(false, w.opts.Waiting)
 	}
 }

@@ -229,17 +229,20 @@ func (s *socket) next(p *pcapfile.Packet) error {
 	s.ring.Release(s.held)
 	s.held = 0
 	var slot pktring.Slot
+	stopped := false
 	for {
 		if !s.ring.Next(&slot) {
+			if stopped {
+				return s.over()
+			}
 			if err := s.idle(); err != nil {
 				return err
 			}
-			if err := s.ring.Wait(-1); errors.Is(err, os.ErrClosed) {
-				return s.over()
-			} else if err != nil {
+			err := s.ring.Wait(-1)
+			if stopped = errors.Is(err, os.ErrClosed); err != nil && !stopped {
 				return err
 			}
-			continue
+			continue // what came before the end is still to be had
 		}
 		if s.take(p, &slot) {
 			s.held = 1

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,5 +143,34 @@ func TestLiveErrors(t *testing.T) {
 	}
 	if !errors.Is(err, source.ErrDisappeared) || err.Error() != "b: The interface disappeared" {
 		t.Error(err)
+	}
+}
+
+// What came before Stop is read, also what came when the ring had just been found
+// empty.
+func TestLiveStop(t *testing.T) {
+	nstest.Enter(t)
+	from, _ := nstest.Veth(t, "a", "b")
+	var s *source.Live
+	once := sync.OnceFunc(func() {
+		put(t, from, sourcetest.UDP(1), sourcetest.UDP(2))
+		s.Stop()
+	})
+	o := source.Options{Interfaces: []string{"b"}, Filter: "udp", Idle: func() error {
+		once()
+		return nil
+	}}
+	s, err := source.OpenLive(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for n := byte(1); n <= 2; n++ {
+		if data, _, err := s.ReadPacketData(); err != nil || !bytes.Equal(data, sourcetest.UDP(n)) {
+			t.Fatalf("%d: %v, %x", n, err, data)
+		}
+	}
+	if _, _, err := s.ReadPacketData(); err != io.EOF {
+		t.Errorf("after the last: %v", err)
 	}
 }

@@ -111,6 +111,10 @@ func TestWrongUsage(t *testing.T) {
 		"run --rp-filter=-1":               "run: --rp-filter -1: want 0, 1 or 2",
 		"run --nice -21":                   "run: --nice -21: want a number from -20, the most CPU time, to 19",
 		"run --nice 20":                    "run: --nice 20: want a number from -20, the most CPU time, to 19",
+		"run --workers 0":                  `run: --workers "0": want a number from 1 to 16, or auto; see proxyarpd run --help`,
+		"run --workers 17":                 `run: --workers "17": want a number from 1 to 16, or auto; see proxyarpd run --help`,
+		"run --workers=-1":                 `run: --workers "-1": want a number from 1 to 16, or auto; see proxyarpd run --help`,
+		"run --workers many":               `run: --workers "many": want a number from 1 to 16, or auto; see proxyarpd run --help`,
 		"run --state-dir=":                 "run: --state-dir is empty: name a directory",
 		"run --control=":                   `run: --control "": a socket's path has 1 to 107 bytes`,
 		"run --control " + long(108):       `run: --control "` + long(108) + `": a socket's path has 1 to 107 bytes`,
@@ -234,7 +238,7 @@ func TestHelpGroups(t *testing.T) {
 		"--help":     "\nDaemon\n  run \n  reload \nLook\n  status \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
-			"  --bypass-policy \n  --on-policy \n  --claim \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
+			"  --bypass-policy \n  --on-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
 		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {
 		var short strings.Builder

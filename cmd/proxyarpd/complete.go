@@ -110,6 +110,7 @@ func completeRun(cmd *cobra.Command) {
 	complete(cmd, "rp-filter", words("0\toff", "1\tstrict", "2\tloose"))
 	complete(cmd, "on-policy", words(daemon.PolicyWarn, daemon.PolicyLeave))
 	complete(cmd, "claim", words(string(claim.Auto), string(claim.TCX), string(claim.Clsact), string(claim.None)))
+	complete(cmd, "workers", words(workersAuto, "1", "2"))
 	complete(cmd, "nice", words("-20\tthe most CPU time", "0\tas other processes"))
 	complete(cmd, "control", anyFile())
 	complete(cmd, "metrics", words("127.0.0.1:9477"))

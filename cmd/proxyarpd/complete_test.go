@@ -52,8 +52,8 @@ func TestComplete(t *testing.T) {
 		{"help nonsense ", "", noFiles},
 		{"completion ", "bash zsh fish", noFiles},
 		{"bench ", "compare html table", noFiles},
-		{"run --w", "--workload", noFiles},
-		{"run --workload a --w", "--workload", noFiles}, // repeatable
+		{"run --w", "--workload --workers", noFiles},
+		{"run --workload a --w", "--workload --workers", noFiles}, // repeatable
 		{"run --workload ", "cali* lo ...", noFiles},
 		{"run --uplink l", "lo ...", noFiles},
 		{"run --engine ", "auto none af_packet ebpf", noFiles},

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"proxyarpd/internal/daemon"
 )
 
 // maxValues bounds a repeatable flag: each glob is compared with each interface's name.
@@ -101,6 +103,33 @@ func (v *scalar[T]) Set(s string) error {
 		*v.at = parsed
 	}
 	return err
+}
+
+// workersFlag is a number of threads, or auto, which is 0.
+type workersFlag struct{ at *int }
+
+const workersAuto = "auto"
+
+func (v *workersFlag) Type() string { return "N|" + workersAuto }
+
+func (v *workersFlag) String() string {
+	if *v.at == 0 {
+		return workersAuto
+	}
+	return strconv.Itoa(*v.at)
+}
+
+// Set implements pflag.Value.
+func (v *workersFlag) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	switch {
+	case s == workersAuto:
+		n = 0
+	case err != nil, n < 1, n > daemon.MaxWorkers:
+		return fmt.Errorf("want a number from 1 to %d, or %s", daemon.MaxWorkers, workersAuto)
+	}
+	*v.at = n
+	return nil
 }
 
 func text(s string) (string, error) { return s, nil }

@@ -119,8 +119,11 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	fmt.Fprintf(out, "\nforwarding: %d packets in, %d out%s, %d bytes out, %d routes\n",
 		s.Forward.PacketsIn, s.Forward.PacketsOut, carried, s.Forward.BytesOut, s.Forward.Routes)
 	printStalls(out, &s.Forward)
+	if e := s.Forward.Egress; e != nil && e.Device+e.Qdisc > 0 {
+		fmt.Fprintf(out, "dropped at the egress: %d by devices, %d by queueing disciplines\n", e.Device, e.Qdisc)
+	}
 	if s.Engine != daemon.EngineNone {
-		fmt.Fprintf(out, "datapath: nice %d%s\n", s.Forward.Nice, joined(&s.Forward.Super))
+		fmt.Fprintf(out, "datapath: %s, nice %d%s\n", workers(s.Workers), s.Forward.Nice, joined(&s.Forward.Super))
 	}
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
@@ -175,6 +178,13 @@ func printConfig(out io.Writer, c *status.Config, now time.Time) {
 	if r := c.Refused; r != nil {
 		fmt.Fprintf(out, "reload refused %s ago: %s\n", ago(r.At), r.Why)
 	}
+}
+
+func workers(n int) string {
+	if n == 1 {
+		return "1 worker"
+	}
+	return fmt.Sprintf("%d workers", n)
 }
 
 // printStalls says when the kernel had the traffic because the daemon did not run,

@@ -36,7 +36,7 @@ func answering(t *testing.T, answer string) (path string, asked chan string) {
 	return path, asked
 }
 
-const statusAnswer = `{"status": {"version": "v9", "engine": "af_packet", "claim": "tcx", "ready": READY, "not_ready": "cali2: no MAC", "uptime_seconds": 61.4,
+const statusAnswer = `{"status": {"version": "v9", "workers": 2, "engine": "af_packet", "claim": "tcx", "ready": READY, "not_ready": "cali2: no MAC", "uptime_seconds": 61.4,
 "workloads": [{"name": "cali1", "index": 3, "mac": "ee:ee:ee:ee:ee:ee", "answers": "ee:ee:ee:ee:ee:ee", "arp_requests": 7, "arp_replies": 6, "arp_unrouted": 5, "received": 4, "policed": 3, "local": 2, "punted": 1},
 {"name": "cali\u001b2", "index": 4, "mac": "", "error": "refused\u0007"}],
 "uplinks": [{"name": "ens3", "index": 2, "mac": "02:00:5e:00:53:01"}], "left": [{"name": "br0", "why": "a bridge"}],
@@ -55,7 +55,7 @@ br0: a bridge
 
 forwarding: 11 packets in, 10 out, 999 bytes out, 9 routes
 ring not read: 2 times, the last 1m1.5s ago, for 1.25s; 0 packets went by the kernel meanwhile, 0 of those that were in the ring were dropped
-datapath: nice -20, 70 datagrams left as 3 super-packets
+datapath: 2 workers, nice -20, 70 datagrams left as 3 super-packets
 verdicts: forward 10, local 1
 drops: IP_INNOROUTES 1
 arp: answer 6

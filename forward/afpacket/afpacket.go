@@ -1,5 +1,5 @@
-// Package afpacket is the forward.Conn over AF_PACKET: one receive ring for
-// all interfaces of the network namespace, and two sockets to send from, one
+// Package afpacket is the forward.Conn over AF_PACKET: a receive ring for all
+// interfaces of the network namespace, or one of several (pktring.Group), and two sockets to send from, one
 // that passes by the queueing discipline and one that does not.
 package afpacket
 
@@ -57,6 +57,9 @@ type Config struct {
 	Ring   pktring.Config
 	Window Window // nil: nobody polices
 	Relay  Relay  // nil: there is none; else there is a Window, too
+	// Beside says that the relay is another Conn's to read: this one only gives
+	// frames back by it.
+	Beside bool
 	// Guarded says that the ring's filter keeps out every frame whose GSO type
 	// the kernel can't express: nothing can stop the ring.
 	Guarded bool
@@ -112,7 +115,7 @@ func Open(cfg Config) (*Conn, error) {
 	if cfg.Window != nil {
 		cfg.Ring.BeforeSleep = c.idle
 	}
-	if cfg.Relay != nil {
+	if c.reads() {
 		cfg.Ring.Beside, cfg.Ring.BesideReady = cfg.Relay.FD(), c.waits
 	}
 	c.cfg = cfg
@@ -215,9 +218,12 @@ const relayShare = 48
 // that was counted before it had come through would wait until the ring is empty.
 const lookEvery = 64
 
+// reads reports whether the relay is this Conn's to read.
+func (c *Conn) reads() bool { return c.cfg.Relay != nil && !c.cfg.Beside }
+
 // waits reports whether the relay may hold packets.
 func (c *Conn) waits() bool {
-	return c.cfg.Relay != nil && (c.sock.BesideReadable || c.looked >= lookEvery || c.cfg.Window.Relayed() != c.relayed)
+	return c.reads() && (c.sock.BesideReadable || c.looked >= lookEvery || c.cfg.Window.Relayed() != c.relayed)
 }
 
 // receiveRelayed takes packets from the relay. They are older than those of the
@@ -260,8 +266,9 @@ func (c *Conn) send(out []forward.Out) {
 		if out[first].Bypass {
 			s = c.direct
 		}
+		s.SetPriority(out[first].Priority)
 		last := first
-		for last < len(out) && out[last].Bypass == out[first].Bypass &&
+		for last < len(out) && out[last].Bypass == out[first].Bypass && out[last].Priority == out[first].Priority &&
 			s.AddPieces(out[last].Buf, out[last].Tail, out[last].Ifindex, unix.ETH_P_IP) {
 			last++
 		}
@@ -306,6 +313,10 @@ func (c *Conn) SetMark(mark uint32) error {
 // Refilter has the ring's filter attached anew, where it is another one by now.
 // For any goroutine.
 func (c *Conn) Refilter() error { return c.sock.Refilter() }
+
+// Mute has the ring get nothing more; what comes is left to the kernel. For any
+// goroutine.
+func (c *Conn) Mute() error { return c.sock.Mute() }
 
 // Rebuilt is how often a ring had to be replaced because the kernel had
 // stopped it.

@@ -37,7 +37,7 @@ type bpfDecided struct {
 	Slot     uint32
 	Total    uint16
 	How      uint8
-	Pad      uint8
+	Worker   uint8
 }
 
 type bpfFlowkey struct {
@@ -56,6 +56,12 @@ type bpfHop struct {
 	Way     uint32
 	Mtu     uint32
 	Used    uint32
+}
+
+type bpfJoined struct {
+	_        structs.HostLayout
+	Fragment uint32
+	Relay    uint32
 }
 
 type bpfLpmkey struct {
@@ -129,54 +135,74 @@ type bpfWay struct {
 	Ifindex uint32
 	Mtu     uint32
 	In      uint32
-	Pad     uint32
+	Shown   uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapParpBuckets         = "parp_buckets"
-	bpfMapParpCarried         = "parp_carried"
-	bpfMapParpChunks          = "parp_chunks"
-	bpfMapParpConsumed        = "parp_consumed"
-	bpfMapParpDecision        = "parp_decision"
-	bpfMapParpFlows           = "parp_flows"
-	bpfMapParpHops            = "parp_hops"
-	bpfMapParpHosts           = "parp_hosts"
-	bpfMapParpMemo            = "parp_memo"
-	bpfMapParpNeighs          = "parp_neighs"
-	bpfMapParpNets            = "parp_nets"
-	bpfMapParpPorts           = "parp_ports"
-	bpfMapParpReader          = "parp_reader"
-	bpfMapParpRoot            = "parp_root"
-	bpfMapParpStats           = "parp_stats"
-	bpfMapParpUsed            = "parp_used"
-	bpfMapParpWays            = "parp_ways"
-	bpfProgParpArp            = "parp_arp"
-	bpfProgParpCarry          = "parp_carry"
-	bpfProgParpClaim          = "parp_claim"
-	bpfProgParpReturn         = "parp_return"
-	bpfProgParpRing           = "parp_ring"
-	bpfProgParpRingBasic      = "parp_ring_basic"
-	bpfProgParpRingCarry      = "parp_ring_carry"
-	bpfProgParpRingCarryBasic = "parp_ring_carry_basic"
-	bpfProgParpWatch          = "parp_watch"
-	bpfProgParpWatchBasic     = "parp_watch_basic"
-	bpfVarArpBurstNs          = "arp_burst_ns"
-	bpfVarArpCostNs           = "arp_cost_ns"
-	bpfVarCarryFresh          = "carry_fresh"
-	bpfVarCarryGeneration     = "carry_generation"
-	bpfVarCarryOn             = "carry_on"
-	bpfVarCarryWaiting        = "carry_waiting"
-	bpfVarGatewayCount        = "gateway_count"
-	bpfVarGateways            = "gateways"
-	bpfVarNets                = "nets"
-	bpfVarPressed             = "pressed"
-	bpfVarRelay               = "relay"
-	bpfVarTranslates          = "translates"
-	bpfVarWatchMark           = "watch_mark"
-	bpfVarWatchSnap           = "watch_snap"
+	bpfMapParpBuckets          = "parp_buckets"
+	bpfMapParpCarried          = "parp_carried"
+	bpfMapParpChunks           = "parp_chunks"
+	bpfMapParpConsumed         = "parp_consumed"
+	bpfMapParpDecision         = "parp_decision"
+	bpfMapParpFlows            = "parp_flows"
+	bpfMapParpGiven            = "parp_given"
+	bpfMapParpHops             = "parp_hops"
+	bpfMapParpHosts            = "parp_hosts"
+	bpfMapParpJoined           = "parp_joined"
+	bpfMapParpMemo             = "parp_memo"
+	bpfMapParpNeighs           = "parp_neighs"
+	bpfMapParpNets             = "parp_nets"
+	bpfMapParpPorts            = "parp_ports"
+	bpfMapParpReader           = "parp_reader"
+	bpfMapParpRoot             = "parp_root"
+	bpfMapParpShown            = "parp_shown"
+	bpfMapParpStats            = "parp_stats"
+	bpfMapParpTaken            = "parp_taken"
+	bpfMapParpUsed             = "parp_used"
+	bpfMapParpWays             = "parp_ways"
+	bpfProgParpArp             = "parp_arp"
+	bpfProgParpCarry           = "parp_carry"
+	bpfProgParpClaim           = "parp_claim"
+	bpfProgParpFanout          = "parp_fanout"
+	bpfProgParpReturn          = "parp_return"
+	bpfProgParpRing            = "parp_ring"
+	bpfProgParpRingBasic       = "parp_ring_basic"
+	bpfProgParpRingCarry       = "parp_ring_carry"
+	bpfProgParpRingCarryBasic  = "parp_ring_carry_basic"
+	bpfProgParpWatch           = "parp_watch"
+	bpfProgParpWatchBasic      = "parp_watch_basic"
+	bpfProgParpWatchCarry      = "parp_watch_carry"
+	bpfProgParpWatchCarryBasic = "parp_watch_carry_basic"
+	bpfVarArpBurstNs           = "arp_burst_ns"
+	bpfVarArpCostNs            = "arp_cost_ns"
+	bpfVarCarryFresh           = "carry_fresh"
+	bpfVarCarryGeneration      = "carry_generation"
+	bpfVarCarryKeepsPriority   = "carry_keeps_priority"
+	bpfVarCarryMark            = "carry_mark"
+	bpfVarCarryOn              = "carry_on"
+	bpfVarCarryShown           = "carry_shown"
+	bpfVarCarrySnap            = "carry_snap"
+	bpfVarCarryUnshown         = "carry_unshown"
+	bpfVarCarryWaiting         = "carry_waiting"
+	bpfVarFanoutSeed           = "fanout_seed"
+	bpfVarGatewayCount         = "gateway_count"
+	bpfVarGateways             = "gateways"
+	bpfVarNets                 = "nets"
+	bpfVarPressed              = "pressed"
+	bpfVarPulseAnswered        = "pulse_answered"
+	bpfVarPulseAsked           = "pulse_asked"
+	bpfVarPulseAt              = "pulse_at"
+	bpfVarPulseHz              = "pulse_hz"
+	bpfVarPulseNs              = "pulse_ns"
+	bpfVarPulseSent            = "pulse_sent"
+	bpfVarRelay                = "relay"
+	bpfVarTranslates           = "translates"
+	bpfVarWatchMark            = "watch_mark"
+	bpfVarWatchSnap            = "watch_snap"
+	bpfVarWorkers              = "workers"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -221,16 +247,19 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	ParpArp            *ebpf.ProgramSpec `ebpf:"parp_arp"`
-	ParpCarry          *ebpf.ProgramSpec `ebpf:"parp_carry"`
-	ParpClaim          *ebpf.ProgramSpec `ebpf:"parp_claim"`
-	ParpReturn         *ebpf.ProgramSpec `ebpf:"parp_return"`
-	ParpRing           *ebpf.ProgramSpec `ebpf:"parp_ring"`
-	ParpRingBasic      *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
-	ParpRingCarry      *ebpf.ProgramSpec `ebpf:"parp_ring_carry"`
-	ParpRingCarryBasic *ebpf.ProgramSpec `ebpf:"parp_ring_carry_basic"`
-	ParpWatch          *ebpf.ProgramSpec `ebpf:"parp_watch"`
-	ParpWatchBasic     *ebpf.ProgramSpec `ebpf:"parp_watch_basic"`
+	ParpArp             *ebpf.ProgramSpec `ebpf:"parp_arp"`
+	ParpCarry           *ebpf.ProgramSpec `ebpf:"parp_carry"`
+	ParpClaim           *ebpf.ProgramSpec `ebpf:"parp_claim"`
+	ParpFanout          *ebpf.ProgramSpec `ebpf:"parp_fanout"`
+	ParpReturn          *ebpf.ProgramSpec `ebpf:"parp_return"`
+	ParpRing            *ebpf.ProgramSpec `ebpf:"parp_ring"`
+	ParpRingBasic       *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
+	ParpRingCarry       *ebpf.ProgramSpec `ebpf:"parp_ring_carry"`
+	ParpRingCarryBasic  *ebpf.ProgramSpec `ebpf:"parp_ring_carry_basic"`
+	ParpWatch           *ebpf.ProgramSpec `ebpf:"parp_watch"`
+	ParpWatchBasic      *ebpf.ProgramSpec `ebpf:"parp_watch_basic"`
+	ParpWatchCarry      *ebpf.ProgramSpec `ebpf:"parp_watch_carry"`
+	ParpWatchCarryBasic *ebpf.ProgramSpec `ebpf:"parp_watch_carry_basic"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -243,15 +272,19 @@ type bpfMapSpecs struct {
 	ParpConsumed *ebpf.MapSpec `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.MapSpec `ebpf:"parp_decision"`
 	ParpFlows    *ebpf.MapSpec `ebpf:"parp_flows"`
+	ParpGiven    *ebpf.MapSpec `ebpf:"parp_given"`
 	ParpHops     *ebpf.MapSpec `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
+	ParpJoined   *ebpf.MapSpec `ebpf:"parp_joined"`
 	ParpMemo     *ebpf.MapSpec `ebpf:"parp_memo"`
 	ParpNeighs   *ebpf.MapSpec `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
 	ParpReader   *ebpf.MapSpec `ebpf:"parp_reader"`
 	ParpRoot     *ebpf.MapSpec `ebpf:"parp_root"`
+	ParpShown    *ebpf.MapSpec `ebpf:"parp_shown"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
+	ParpTaken    *ebpf.MapSpec `ebpf:"parp_taken"`
 	ParpUsed     *ebpf.MapSpec `ebpf:"parp_used"`
 	ParpWays     *ebpf.MapSpec `ebpf:"parp_ways"`
 }
@@ -260,20 +293,33 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	ArpBurstNs      *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
-	ArpCostNs       *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
-	CarryFresh      *ebpf.VariableSpec `ebpf:"carry_fresh"`
-	CarryGeneration *ebpf.VariableSpec `ebpf:"carry_generation"`
-	CarryOn         *ebpf.VariableSpec `ebpf:"carry_on"`
-	CarryWaiting    *ebpf.VariableSpec `ebpf:"carry_waiting"`
-	GatewayCount    *ebpf.VariableSpec `ebpf:"gateway_count"`
-	Gateways        *ebpf.VariableSpec `ebpf:"gateways"`
-	Nets            *ebpf.VariableSpec `ebpf:"nets"`
-	Pressed         *ebpf.VariableSpec `ebpf:"pressed"`
-	Relay           *ebpf.VariableSpec `ebpf:"relay"`
-	Translates      *ebpf.VariableSpec `ebpf:"translates"`
-	WatchMark       *ebpf.VariableSpec `ebpf:"watch_mark"`
-	WatchSnap       *ebpf.VariableSpec `ebpf:"watch_snap"`
+	ArpBurstNs         *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
+	ArpCostNs          *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
+	CarryFresh         *ebpf.VariableSpec `ebpf:"carry_fresh"`
+	CarryGeneration    *ebpf.VariableSpec `ebpf:"carry_generation"`
+	CarryKeepsPriority *ebpf.VariableSpec `ebpf:"carry_keeps_priority"`
+	CarryMark          *ebpf.VariableSpec `ebpf:"carry_mark"`
+	CarryOn            *ebpf.VariableSpec `ebpf:"carry_on"`
+	CarryShown         *ebpf.VariableSpec `ebpf:"carry_shown"`
+	CarrySnap          *ebpf.VariableSpec `ebpf:"carry_snap"`
+	CarryUnshown       *ebpf.VariableSpec `ebpf:"carry_unshown"`
+	CarryWaiting       *ebpf.VariableSpec `ebpf:"carry_waiting"`
+	FanoutSeed         *ebpf.VariableSpec `ebpf:"fanout_seed"`
+	GatewayCount       *ebpf.VariableSpec `ebpf:"gateway_count"`
+	Gateways           *ebpf.VariableSpec `ebpf:"gateways"`
+	Nets               *ebpf.VariableSpec `ebpf:"nets"`
+	Pressed            *ebpf.VariableSpec `ebpf:"pressed"`
+	PulseAnswered      *ebpf.VariableSpec `ebpf:"pulse_answered"`
+	PulseAsked         *ebpf.VariableSpec `ebpf:"pulse_asked"`
+	PulseAt            *ebpf.VariableSpec `ebpf:"pulse_at"`
+	PulseHz            *ebpf.VariableSpec `ebpf:"pulse_hz"`
+	PulseNs            *ebpf.VariableSpec `ebpf:"pulse_ns"`
+	PulseSent          *ebpf.VariableSpec `ebpf:"pulse_sent"`
+	Relay              *ebpf.VariableSpec `ebpf:"relay"`
+	Translates         *ebpf.VariableSpec `ebpf:"translates"`
+	WatchMark          *ebpf.VariableSpec `ebpf:"watch_mark"`
+	WatchSnap          *ebpf.VariableSpec `ebpf:"watch_snap"`
+	Workers            *ebpf.VariableSpec `ebpf:"workers"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -302,15 +348,19 @@ type bpfMaps struct {
 	ParpConsumed *ebpf.Map `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.Map `ebpf:"parp_decision"`
 	ParpFlows    *ebpf.Map `ebpf:"parp_flows"`
+	ParpGiven    *ebpf.Map `ebpf:"parp_given"`
 	ParpHops     *ebpf.Map `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
+	ParpJoined   *ebpf.Map `ebpf:"parp_joined"`
 	ParpMemo     *ebpf.Map `ebpf:"parp_memo"`
 	ParpNeighs   *ebpf.Map `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
 	ParpReader   *ebpf.Map `ebpf:"parp_reader"`
 	ParpRoot     *ebpf.Map `ebpf:"parp_root"`
+	ParpShown    *ebpf.Map `ebpf:"parp_shown"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
+	ParpTaken    *ebpf.Map `ebpf:"parp_taken"`
 	ParpUsed     *ebpf.Map `ebpf:"parp_used"`
 	ParpWays     *ebpf.Map `ebpf:"parp_ways"`
 }
@@ -323,15 +373,19 @@ func (m *bpfMaps) Close() error {
 		m.ParpConsumed,
 		m.ParpDecision,
 		m.ParpFlows,
+		m.ParpGiven,
 		m.ParpHops,
 		m.ParpHosts,
+		m.ParpJoined,
 		m.ParpMemo,
 		m.ParpNeighs,
 		m.ParpNets,
 		m.ParpPorts,
 		m.ParpReader,
 		m.ParpRoot,
+		m.ParpShown,
 		m.ParpStats,
+		m.ParpTaken,
 		m.ParpUsed,
 		m.ParpWays,
 	)
@@ -341,36 +395,52 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	ArpBurstNs      *ebpf.Variable `ebpf:"arp_burst_ns"`
-	ArpCostNs       *ebpf.Variable `ebpf:"arp_cost_ns"`
-	CarryFresh      *ebpf.Variable `ebpf:"carry_fresh"`
-	CarryGeneration *ebpf.Variable `ebpf:"carry_generation"`
-	CarryOn         *ebpf.Variable `ebpf:"carry_on"`
-	CarryWaiting    *ebpf.Variable `ebpf:"carry_waiting"`
-	GatewayCount    *ebpf.Variable `ebpf:"gateway_count"`
-	Gateways        *ebpf.Variable `ebpf:"gateways"`
-	Nets            *ebpf.Variable `ebpf:"nets"`
-	Pressed         *ebpf.Variable `ebpf:"pressed"`
-	Relay           *ebpf.Variable `ebpf:"relay"`
-	Translates      *ebpf.Variable `ebpf:"translates"`
-	WatchMark       *ebpf.Variable `ebpf:"watch_mark"`
-	WatchSnap       *ebpf.Variable `ebpf:"watch_snap"`
+	ArpBurstNs         *ebpf.Variable `ebpf:"arp_burst_ns"`
+	ArpCostNs          *ebpf.Variable `ebpf:"arp_cost_ns"`
+	CarryFresh         *ebpf.Variable `ebpf:"carry_fresh"`
+	CarryGeneration    *ebpf.Variable `ebpf:"carry_generation"`
+	CarryKeepsPriority *ebpf.Variable `ebpf:"carry_keeps_priority"`
+	CarryMark          *ebpf.Variable `ebpf:"carry_mark"`
+	CarryOn            *ebpf.Variable `ebpf:"carry_on"`
+	CarryShown         *ebpf.Variable `ebpf:"carry_shown"`
+	CarrySnap          *ebpf.Variable `ebpf:"carry_snap"`
+	CarryUnshown       *ebpf.Variable `ebpf:"carry_unshown"`
+	CarryWaiting       *ebpf.Variable `ebpf:"carry_waiting"`
+	FanoutSeed         *ebpf.Variable `ebpf:"fanout_seed"`
+	GatewayCount       *ebpf.Variable `ebpf:"gateway_count"`
+	Gateways           *ebpf.Variable `ebpf:"gateways"`
+	Nets               *ebpf.Variable `ebpf:"nets"`
+	Pressed            *ebpf.Variable `ebpf:"pressed"`
+	PulseAnswered      *ebpf.Variable `ebpf:"pulse_answered"`
+	PulseAsked         *ebpf.Variable `ebpf:"pulse_asked"`
+	PulseAt            *ebpf.Variable `ebpf:"pulse_at"`
+	PulseHz            *ebpf.Variable `ebpf:"pulse_hz"`
+	PulseNs            *ebpf.Variable `ebpf:"pulse_ns"`
+	PulseSent          *ebpf.Variable `ebpf:"pulse_sent"`
+	Relay              *ebpf.Variable `ebpf:"relay"`
+	Translates         *ebpf.Variable `ebpf:"translates"`
+	WatchMark          *ebpf.Variable `ebpf:"watch_mark"`
+	WatchSnap          *ebpf.Variable `ebpf:"watch_snap"`
+	Workers            *ebpf.Variable `ebpf:"workers"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	ParpArp            *ebpf.Program `ebpf:"parp_arp"`
-	ParpCarry          *ebpf.Program `ebpf:"parp_carry"`
-	ParpClaim          *ebpf.Program `ebpf:"parp_claim"`
-	ParpReturn         *ebpf.Program `ebpf:"parp_return"`
-	ParpRing           *ebpf.Program `ebpf:"parp_ring"`
-	ParpRingBasic      *ebpf.Program `ebpf:"parp_ring_basic"`
-	ParpRingCarry      *ebpf.Program `ebpf:"parp_ring_carry"`
-	ParpRingCarryBasic *ebpf.Program `ebpf:"parp_ring_carry_basic"`
-	ParpWatch          *ebpf.Program `ebpf:"parp_watch"`
-	ParpWatchBasic     *ebpf.Program `ebpf:"parp_watch_basic"`
+	ParpArp             *ebpf.Program `ebpf:"parp_arp"`
+	ParpCarry           *ebpf.Program `ebpf:"parp_carry"`
+	ParpClaim           *ebpf.Program `ebpf:"parp_claim"`
+	ParpFanout          *ebpf.Program `ebpf:"parp_fanout"`
+	ParpReturn          *ebpf.Program `ebpf:"parp_return"`
+	ParpRing            *ebpf.Program `ebpf:"parp_ring"`
+	ParpRingBasic       *ebpf.Program `ebpf:"parp_ring_basic"`
+	ParpRingCarry       *ebpf.Program `ebpf:"parp_ring_carry"`
+	ParpRingCarryBasic  *ebpf.Program `ebpf:"parp_ring_carry_basic"`
+	ParpWatch           *ebpf.Program `ebpf:"parp_watch"`
+	ParpWatchBasic      *ebpf.Program `ebpf:"parp_watch_basic"`
+	ParpWatchCarry      *ebpf.Program `ebpf:"parp_watch_carry"`
+	ParpWatchCarryBasic *ebpf.Program `ebpf:"parp_watch_carry_basic"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -378,6 +448,7 @@ func (p *bpfPrograms) Close() error {
 		p.ParpArp,
 		p.ParpCarry,
 		p.ParpClaim,
+		p.ParpFanout,
 		p.ParpReturn,
 		p.ParpRing,
 		p.ParpRingBasic,
@@ -385,6 +456,8 @@ func (p *bpfPrograms) Close() error {
 		p.ParpRingCarryBasic,
 		p.ParpWatch,
 		p.ParpWatchBasic,
+		p.ParpWatchCarry,
+		p.ParpWatchCarryBasic,
 	)
 }
 

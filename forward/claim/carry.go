@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -65,9 +67,12 @@ type Carrier struct {
 	maps     []*ebpf.Map // of segments
 	gone     Carried     // of interfaces that have left
 	used     *ringbuf.Reader
+	wants    func(ifindex int32) bool // Shown.Want's; the set's mu guards it
 
-	changes    sync.Mutex
+	changes    sync.Mutex // guards what follows
 	generation uint32
+	again      bool // Changed is to be called once more
+	closed     bool
 }
 
 // Changed ends what the programs remember of decisions: it is called behind each
@@ -75,6 +80,27 @@ type Carrier struct {
 func (c *Carrier) Changed() error {
 	c.changes.Lock()
 	defer c.changes.Unlock()
+	if loadsReordered && !c.again && !c.closed {
+		c.again = true
+		time.AfterFunc(settled, func() { _ = c.changedAgain() }) // it could a moment ago
+	}
+	c.generation++
+	return c.set.vars.CarryGeneration.Set(c.generation)
+}
+
+// On a CPU that loads words out of their order a program may read the new
+// generation before the old words of a change, and remember these under it. So the
+// generation is counted up again when no frame is left that came before the change.
+var loadsReordered = runtime.GOARCH != "amd64"
+
+const settled = 10 * time.Millisecond
+
+func (c *Carrier) changedAgain() error {
+	c.changes.Lock()
+	defer c.changes.Unlock()
+	if c.again = false; c.closed {
+		return nil
+	}
 	c.generation++
 	return c.set.vars.CarryGeneration.Set(c.generation)
 }
@@ -105,7 +131,7 @@ type Way struct {
 	Ifindex uint32
 	MTU     uint32
 	In      uint32 // In* flags
-	_       uint32
+	Shown   uint32 // not 0: somebody captures there; see Shown.Want
 }
 
 // Carried counts what the programs carried of an interface's frames.
@@ -209,8 +235,22 @@ func (c *Carrier) Waiting(are bool) error {
 // whether older ones are on their way through userspace.
 func (c *Carrier) Freshen(until uint64) error { return c.set.vars.CarryFresh.Set(until) }
 
+// KeepPriority says that packets leave with the priority with which they came, not
+// that of their TOS (ip_forward_update_priority is 0).
+func (c *Carrier) KeepPriority(keep bool) error {
+	v := uint32(0)
+	if keep {
+		v = 1
+	}
+	return c.set.vars.CarryKeepsPriority.Set(v)
+}
+
+// Mark has the programs mark what they send from now on; 0 is none.
+func (c *Carrier) Mark(mark uint32) error { return c.set.vars.CarryMark.Set(mark) }
+
 // Used waits for a stale next hop to be used, and gives its number. The program
-// tells it once, until Hop.Used is cleared. The error is os.ErrClosed after Stop.
+// tells it once, until Hop.Used is cleared. 0 asks for Answer. The error is
+// os.ErrClosed after Stop.
 func (c *Carrier) Used() (hop uint32, err error) {
 	var r ringbuf.Record
 	for {
@@ -221,6 +261,35 @@ func (c *Carrier) Used() (hop uint32, err error) {
 			return binary.NativeEndian.Uint32(r.RawSample), nil
 		}
 	}
+}
+
+// Pulse is how often a second the programs ask, while they carry, whether somebody
+// keeps what they carry by: PULSE of bpf/carry.h. Where the kernel forwards, too,
+// they leave all to it if there is no answer for so long.
+const Pulse = 2
+
+// Answer says that there is somebody.
+func (c *Carrier) Answer() error {
+	asked, since, err := c.unanswered()
+	if err != nil {
+		return err
+	}
+	if since != 0 {
+		c.set.Window(0).silent(since)
+	}
+	return c.set.vars.PulseAnswered.Set(asked)
+}
+
+// unanswered gives the number of the programs' last question, and since when they
+// have left to the kernel what it can forward, CLOCK_MONOTONIC in ns; 0: they do not.
+func (c *Carrier) unanswered() (asked uint32, since int64, err error) {
+	var answered uint32
+	var at uint64
+	err = errors.Join(c.set.vars.PulseAsked.Get(&asked), c.set.vars.PulseAnswered.Get(&answered), c.set.vars.PulseNs.Get(&at))
+	if since = int64(at) + int64(time.Second/Pulse); asked == answered || since >= monotonic() {
+		since = 0
+	}
+	return asked, since, err
 }
 
 // Stop ends Used.
@@ -270,6 +339,7 @@ func (c *Carrier) read(slot uint32) (sum Carried) {
 func (c *Carrier) leave(slot uint32) error {
 	atomic.StoreUint64(&c.ways[slot].MAC, 0)
 	atomic.StoreUint32(&c.ways[slot].In, 0)
+	atomic.StoreUint32(&c.ways[slot].Shown, 0)
 	err := c.Changed()
 	c.gone.add(c.read(slot))
 	return errors.Join(err, c.set.objs.ParpCarried.Put(slot, make([]bpfCarried, ebpf.MustPossibleCPU())))
@@ -279,6 +349,9 @@ func (c *Carrier) close() error {
 	if c == nil {
 		return nil
 	}
+	c.changes.Lock()
+	c.closed = true
+	c.changes.Unlock()
 	var errs []error
 	if c.used != nil {
 		errs = append(errs, c.used.Close())
@@ -298,7 +371,7 @@ const firstSegment = 256
 // placeholders are what stands for the maps of carrying where nothing is
 // carried: kernels that lack some of them have all the rest.
 func placeholders(spec *ebpf.CollectionSpec) {
-	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo} {
+	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo, bpfMapParpShown} {
 		spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
 	}
 }

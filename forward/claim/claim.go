@@ -27,6 +27,9 @@ var ErrNotSupported = errors.New("not supported")
 // are not known yet.
 const MaxPorts = 4096
 
+// MaxWorkers is MAX_WORKERS of bpf/claim.c: how many rings there may be.
+const MaxWorkers = 16
+
 // Port is what the programs know of an interface.
 type Port struct {
 	Ifindex  int32
@@ -94,20 +97,21 @@ func (c *Counters) add(o Counters) {
 }
 
 // Set is the loaded programs and their maps. Its methods are safe for
-// concurrent use but for the Window's, which belong to the datapath.
+// concurrent use but for the Windows', which belong to the datapath.
 type Set struct {
 	// attaching is held while the kernel attaches and detaches, which takes its
 	// time: mu is not. It comes before mu.
 	attaching sync.Mutex
 
-	mu    sync.Mutex
-	objs  bpfMaps
-	vars  bpfVariables
-	ring  *ebpf.Program
-	arp   *ebpf.Program
-	claim *ebpf.Program
-	watch *ebpf.Program
-	back  *ebpf.Program // of the relay
+	mu     sync.Mutex
+	objs   bpfMaps
+	vars   bpfVariables
+	ring   *ebpf.Program
+	fanout *ebpf.Program // nil if there is one worker
+	arp    *ebpf.Program
+	claim  *ebpf.Program
+	watch  *ebpf.Program
+	back   *ebpf.Program // of the relay
 	// seesGSO: the ring's filter reads the exact GSO type.
 	seesGSO bool
 	mode    Mode
@@ -120,7 +124,7 @@ type Set struct {
 	links   int             // claims of TCX
 	rtnl    *netlink.Handle // of clsact, from the first use on
 	gone    Counters        // of interfaces that have left
-	window  *Window
+	windows *windows
 	carrier *Carrier // nil: nothing is carried
 
 	cfg         Config    // that the programs were loaded for
@@ -136,7 +140,7 @@ type ported struct {
 }
 
 func (s *Set) read(p ported) Counters {
-	c := s.window.read(p.slot)
+	c := s.windows.read(p.slot)
 	c.Admitted -= p.base
 	return c
 }
@@ -158,7 +162,7 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 			return 0, fmt.Errorf("interface %d: all %d slots of the ring filter are in use", p.Ifindex, MaxPorts-1)
 		}
 		have.slot = s.free[len(s.free)-1]
-		have.base = s.window.start(have.slot)
+		have.base = s.windows.start(have.slot)
 	}
 	v := bpfPort{Slot: have.slot, Quota: p.Quota, L2len: p.L2Len, Answer: p.Answer}
 	if p.Forward {
@@ -196,7 +200,10 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 	have.port = p
 	s.ports[p.Ifindex] = have
 	if !known {
-		s.window.activate(have.slot)
+		s.windows.activate(have.slot)
+		if s.carrier != nil {
+			s.carrier.show(p.Ifindex, have.slot)
+		}
 	}
 	return have.slot, nil
 }
@@ -222,7 +229,7 @@ func (s *Set) deletePort(ifindex int32) (err error, known bool) {
 	if err = s.objs.ParpPorts.Delete(uint32(ifindex)); errors.Is(err, ebpf.ErrKeyNotExist) {
 		err = nil
 	}
-	left := s.window.take(have.slot)
+	left := s.windows.take(have.slot)
 	left.Admitted -= have.base
 	s.gone.add(left)
 	s.carriedGone.add(have.carried)
@@ -241,7 +248,7 @@ func (s *Set) setActive() {
 	for _, p := range s.ports {
 		active = append(active, p.slot)
 	}
-	s.window.active.Store(&active)
+	s.windows.active.Store(&active)
 }
 
 // Counters reads what the filters counted for an interface.
@@ -260,7 +267,7 @@ func (s *Set) Holds(ifindex int32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.ports[ifindex]
-	return ok && s.window.holds(p.slot)
+	return ok && s.windows.holds(p.slot)
 }
 
 // Totals are the counters of all interfaces, those that have left included.
@@ -268,7 +275,7 @@ func (s *Set) Totals() Counters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.gone
-	unknown := s.window.read(0)
+	unknown := s.windows.read(0)
 	unknown.Admitted, unknown.Relayed = 0, 0 // there they count all
 	t.add(unknown)
 	for _, p := range s.ports {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
@@ -27,11 +28,15 @@ type Config struct {
 	// Translates says that the kernel may translate flows that it is left (NAT):
 	// who sent into such a flow is remembered, and what answers is left to it, too.
 	Translates bool
+	// Replaceable keeps open what Set.Prepare needs: a descriptor a map.
+	Replaceable bool
 	// Carry loads the programs that forward on their own: see Carrier.
 	Carry bool
 	// Gateways are whom ARP requests ask for that these programs answer; they answer
 	// none if there are more than MaxGateways.
 	Gateways []netip.Addr
+	// Workers is how many rings there will be, up to MaxWorkers; 0 is one.
+	Workers int
 }
 
 // MaxGateways is MAX_GATEWAYS of bpf/carry.h.
@@ -110,12 +115,16 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		return nil, err
 	}
 	s.sections = coll.DetachMap(sectionBSS)
-	s.ring, s.watch, s.arp = l.ring, l.watch, coll.DetachProgram(bpfProgParpArp)
-	s.claim, s.back = l.claim, coll.DetachProgram(bpfProgParpReturn)
+	s.ring, s.watch, s.claim = l.ring, l.watch, l.claim
+	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
+	s.arp, s.back = take(bpfProgParpArp), take(bpfProgParpReturn)
+	if cfg.Workers > 1 {
+		s.fanout = take(bpfProgParpFanout)
+	}
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
 	}
-	if s.window, err = newWindow(s.objs.ParpStats.FD(), s.objs.ParpConsumed.FD(), s.objs.ParpReader.FD()); err != nil {
+	if s.windows, err = newWindows(max(cfg.Workers, 1), &s.objs); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if cfg.Carry {
@@ -123,7 +132,13 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
-	s.window.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
+	s.windows.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
+	if cfg.Replaceable { // Prepare needs all maps
+		return s, nil
+	}
+	if err := errors.Join(s.sections.Close(), s.shed(cfg.Carry)); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
@@ -158,7 +173,7 @@ func loadPrograms(cfg Config, exact bool, have map[string]*ebpf.Map) (*loaded, e
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 	}
 	basic := map[string]*ebpf.ProgramSpec{}
-	for _, name := range []string{names.ringBasic, bpfProgParpWatchBasic} {
+	for _, name := range []string{names.ringBasic, names.watchBasic} {
 		basic[name] = spec.Programs[name]
 		delete(spec.Programs, name)
 	}
@@ -176,17 +191,18 @@ func loadPrograms(cfg Config, exact bool, have map[string]*ebpf.Map) (*loaded, e
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
 		first := err
 		delete(spec.Programs, names.ring)
-		delete(spec.Programs, bpfProgParpWatch)
+		delete(spec.Programs, names.watch)
 		maps.Copy(spec.Programs, basic)
 		if l.coll, err = ebpf.NewCollectionWithOptions(spec, options); err != nil {
 			return nil, fmt.Errorf("load eBPF: %w", unsupported(err, first))
 		}
 	}
-	ring, watch := names.ring, bpfProgParpWatch
+	ring, watch := names.ring, names.watch
 	if !l.sees {
-		ring, watch = names.ringBasic, bpfProgParpWatchBasic
+		ring, watch = names.ringBasic, names.watchBasic
 	}
-	l.ring, l.watch, l.claim = l.coll.DetachProgram(ring), l.coll.DetachProgram(watch), l.coll.DetachProgram(names.claim)
+	take := func(name string) *ebpf.Program { return withoutTypes(l.coll.DetachProgram(name)) }
+	l.ring, l.watch, l.claim = take(ring), take(watch), take(names.claim)
 	return l, nil
 }
 
@@ -202,11 +218,64 @@ func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
 		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
 		spec.Variables[bpfVarTranslates].Set(translates),
+		spec.Variables[bpfVarPulseHz].Set(jiffies()),
 		setGateways(spec, cfg.Gateways),
+		setWorkers(spec, max(cfg.Workers, 1)),
 	); err != nil {
 		return fmt.Errorf("eBPF constants: %w", err)
 	}
 	return nil
+}
+
+// withoutTypes gives the program without the descriptor of its types, which the
+// library would keep. It closes p, unless it has to return it.
+func withoutTypes(p *ebpf.Program) *ebpf.Program {
+	fd, err := unix.FcntlInt(uintptr(p.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return p
+	}
+	lean, err := ebpf.NewProgramFromFD(fd) // which closes fd if it fails
+	if err != nil {
+		return p
+	}
+	_ = p.Close()
+	return lean
+}
+
+// shed closes the descriptors of maps that only programs use from here on, or
+// that are mapped into memory: a limit of 48 is to be enough for a small host.
+func (s *Set) shed(carry bool) error {
+	m := &s.objs
+	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpGiven, m.ParpTaken, m.ParpJoined, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
+	if !carry {
+		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)
+	}
+	var errs []error
+	for _, m := range unused {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// jiffies is how many there are a second: the coarse clocks are counted in them.
+func jiffies() uint32 {
+	var tick unix.Timespec
+	if unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &tick) != nil || tick.Nano() <= 0 {
+		return 1000 // the most that kernels are made with: where there are fewer, the programs wait longer
+	}
+	return uint32(1e9 / tick.Nano())
+}
+
+// setWorkers says how many rings there are. For one there is nothing to choose,
+// and the filter's counters of all are its own.
+func setWorkers(spec *ebpf.CollectionSpec, workers int) error {
+	entries := uint32(workers * MaxPorts)
+	if workers == 1 {
+		entries = 1
+		delete(spec.Programs, bpfProgParpFanout)
+	}
+	spec.Maps[bpfMapParpGiven].MaxEntries, spec.Maps[bpfMapParpTaken].MaxEntries = entries, entries
+	return errors.Join(spec.Variables[bpfVarWorkers].Set(uint32(workers)), spec.Variables[bpfVarFanoutSeed].Set(rand.Uint32()))
 }
 
 func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
@@ -221,19 +290,19 @@ func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
 }
 
 // chosen are the names of the programs of which there are two kinds.
-type chosen struct{ ring, ringBasic, claim string }
+type chosen struct{ ring, ringBasic, watch, watchBasic, claim string }
 
 // choose takes those programs out of spec that are not wanted, and their maps.
 func choose(spec *ebpf.CollectionSpec, carry bool) chosen {
-	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpClaim}
-	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpCarry}
+	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpWatch, bpfProgParpWatchBasic, bpfProgParpClaim}
+	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpWatchCarry, bpfProgParpWatchCarryBasic, bpfProgParpCarry}
 	want, other := plain, carrying
 	if carry {
 		want, other = carrying, plain
 	} else {
 		placeholders(spec)
 	}
-	for _, name := range []string{other.ring, other.ringBasic, other.claim} {
+	for _, name := range []string{other.ring, other.ringBasic, other.watch, other.watchBasic, other.claim} {
 		delete(spec.Programs, name)
 	}
 	return want
@@ -271,6 +340,15 @@ func (s *Set) AttachRing(fd int) error {
 	return attachSocket(fd, s.ring, "ring filter")
 }
 
+// AttachFanout has the programs choose among the rings of a group to which a
+// socket belongs, by PACKET_FANOUT_DATA. It is for Config.Workers of more than one.
+func (s *Set) AttachFanout(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, s.fanout.FD()); err != nil {
+		return fmt.Errorf("choice of a ring: PACKET_FANOUT_DATA: %w", err)
+	}
+	return nil
+}
+
 // AttachWatch makes the filter of a capture the socket filter of fd: it keeps
 // out what the ring and the ARP socket take, and what is sent with that mark
 // (SO_MARK). Of the rest it passes snap bytes.
@@ -293,8 +371,8 @@ func attachSocket(fd int, p *ebpf.Program, what string) error {
 	return nil
 }
 
-// Window is the datapath's half of the policing.
-func (s *Set) Window() *Window { return s.window }
+// Window is a worker's half of the policing.
+func (s *Set) Window(worker int) *Window { return s.windows.of[worker] }
 
 // Close detaches and unloads all.
 func (s *Set) Close() error {
@@ -313,10 +391,10 @@ func (s *Set) Close() error {
 		s.rtnl.Close()
 		s.rtnl = nil
 	}
-	for _, p := range []*ebpf.Program{s.ring, s.arp, s.claim, s.back, s.watch} {
+	for _, p := range []*ebpf.Program{s.ring, s.fanout, s.arp, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())
 	}
-	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.sections.Close(), s.window.close())...)
+	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.sections.Close(), s.windows.close())...)
 }
 
 // nativeAddr gives the four bytes of an address as they lie in memory.

@@ -172,8 +172,11 @@ func drain(r *pktring.Socket, s *Set, slot uint32) (n int) {
 		n++
 		r.Release(1)
 		if s != nil {
-			s.Window().Consume(slot)
+			s.Window(0).Consume(slot)
 		}
+	}
+	if s != nil {
+		s.Window(0).Say()
 	}
 	return n
 }

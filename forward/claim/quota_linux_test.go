@@ -21,7 +21,7 @@ func admitted(t *testing.T, s *Set, e *end, n int) int {
 	return int(in)
 }
 
-func resync(s *Set, r *pktring.Socket) { s.Window().Resync(func() bool { return !r.Ready() }) }
+func resync(s *Set, r *pktring.Socket) { s.Window(0).Resync(func() bool { return !r.Ready() }) }
 
 // What comes while the datapath makes up its mind stays counted.
 func TestResyncIsNotLate(t *testing.T) {
@@ -32,11 +32,11 @@ func TestResyncIsNotLate(t *testing.T) {
 	slot := forward(t, s, e, quota)
 	admitted(t, s, e, 10)
 	drain(r, nil, slot) // consumed, and not told
-	s.Window().Resync(func() bool { return admitted(t, s, e, quota) > 0 && drain(r, nil, slot) > 0 })
+	s.Window(0).Resync(func() bool { return admitted(t, s, e, quota) > 0 && drain(r, nil, slot) > 0 })
 	if n := admitted(t, s, e, 2*quota); n != 10 {
 		t.Errorf("%d admitted, want the 10 that were written off", n)
 	}
-	s.Window().Resync(func() bool { return false })
+	s.Window(0).Resync(func() bool { return false })
 	if n := admitted(t, s, e, 2*quota); n != 0 {
 		t.Errorf("%d admitted though the ring was not empty", n)
 	}
@@ -66,19 +66,21 @@ func TestQuota(t *testing.T) {
 			t.Fatalf("frame of interface %d", f.Ifindex)
 		}
 		r.Release(1)
-		s.Window().Consume(slot)
+		s.Window(0).Consume(slot)
 	}
+	s.Window(0).Say()
 	if n := admitted(t, s, flooder, 1000); n != 3 {
 		t.Errorf("3 have left, %d admitted", n)
 	}
 	for r.Next(&f) {
 		r.Release(1)
 		if f.Ifindex == other.index {
-			s.Window().Consume(otherSlot)
+			s.Window(0).Consume(otherSlot)
 		} else {
-			s.Window().Consume(slot)
+			s.Window(0).Consume(slot)
 		}
 	}
+	s.Window(0).Say()
 	if n := admitted(t, s, flooder, 1000); n != quota {
 		t.Errorf("all have left, %d admitted", n)
 	}
@@ -132,7 +134,7 @@ func TestResyncHealsInterfaceThatWasShutOut(t *testing.T) {
 			t.Fatal("the ring had room for the last one")
 		}
 		r.Release(1)
-		s.Window().Consume(slot[f.Ifindex])
+		s.Window(0).Consume(slot[f.Ifindex])
 	}
 	resync(s, r)
 	for i, e := range ends {
@@ -192,7 +194,7 @@ func TestReset(t *testing.T) {
 	if err := r.Reopen(); err != nil {
 		t.Fatal(err)
 	}
-	s.Window().Reset()
+	s.Window(0).Reset()
 	if n := admitted(t, s, e, 2*quota); n != quota {
 		t.Errorf("%d admitted to a new ring, want %d", n, quota)
 	}
@@ -205,7 +207,7 @@ func TestPress(t *testing.T) {
 	r := openRing(t, s, 1024)
 	slot := forward(t, s, e, 600)
 	for _, pressed := range []bool{false, true, false} {
-		if err := s.Window().Press(pressed); err != nil {
+		if err := s.Window(0).Press(pressed); err != nil {
 			t.Fatal(err)
 		}
 		want := 600

@@ -49,7 +49,7 @@ func TestStalledReader(t *testing.T) {
 	namespace(t)
 	e, s := veth(t, "a"), load(t)
 	r, k := openRing(t, s, 256), openKernel(t, e, unix.ETH_P_IP)
-	w := s.Window()
+	w := s.Window(0)
 	const quota = 100
 	slot := both(t, s, e, quota)
 	if w.Stalled() || w.Stalls() != (Stalls{}) {
@@ -100,8 +100,8 @@ func TestSlowReader(t *testing.T) {
 	for range 3 {
 		took(t, "a reader that is slow", s, e, k, 20, 20, 0)
 		time.Sleep(stallTime)
-		s.Window().Consume(slot)
-		s.Window().Say()
+		s.Window(0).Consume(slot)
+		s.Window(0).Say()
 		took(t, "it has read one", s, e, k, 1, 1, 0)
 	}
 	drain(r, nil, slot)
@@ -109,7 +109,7 @@ func TestSlowReader(t *testing.T) {
 	for range 3 {
 		took(t, "a reader that sleeps", s, e, k, 1, 1, 0)
 		drain(r, s, slot)
-		s.Window().Say()
+		s.Window(0).Say()
 		time.Sleep(stallTime)
 	}
 	// Of frames that were admitted and lost nobody is woken: the first that finds
@@ -118,7 +118,7 @@ func TestSlowReader(t *testing.T) {
 	drain(r, nil, slot)
 	time.Sleep(stallTime)
 	took(t, "behind one that was lost", s, e, k, 1, 1, 0)
-	if st := s.Window().Stalls(); st.Count != 0 {
+	if st := s.Window(0).Stalls(); st.Count != 0 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -134,7 +134,7 @@ func TestStalledReaderOfOnes(t *testing.T) {
 		took(t, "the kernel does not forward", s, e, k, 10, 10, 0)
 		time.Sleep(stallTime)
 	}
-	if s.Window().Stalled() {
+	if s.Window(0).Stalled() {
 		t.Error("stalled")
 	}
 }
@@ -147,7 +147,7 @@ func TestDeadReader(t *testing.T) {
 	k := openKernel(t, e, unix.ETH_P_IP)
 	openRing(t, s, 256)
 	both(t, s, e, 100)
-	w := s.Window()
+	w := s.Window(0)
 	live := func(disown bool) {
 		ended := make(chan int)
 		go func() {

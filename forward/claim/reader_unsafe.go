@@ -20,7 +20,7 @@ type robustList struct {
 	_       uint64
 }
 
-// Own says that the calling thread reads the ring from now on. When the thread
+// Own says that the calling thread reads the worker's ring from now on. When the thread
 // ends, however it does, the filter takes no more where the kernel forwards, at
 // once: the kernel marks the futexes of a dying thread before it unmaps or closes
 // anything of the process (exit_mm_release in kernel/fork.c). Closing alone would
@@ -70,6 +70,16 @@ func (w *Window) Resume() {
 	atomic.StoreUint32(&w.reader.Stalled, 0)
 }
 
+// silent notes as a stall that programs that carry left to the kernel what they
+// would have forwarded, from a time on, CLOCK_MONOTONIC, until now.
+func (w *Window) silent(since int64) {
+	if !w.Stalled() {
+		w.resumed.Store(monotonic())
+		atomic.StoreUint64(&w.reader.Since, uint64(since))
+		atomic.AddUint64(&w.reader.Stalls, 1)
+	}
+}
+
 // Stalls say when the kernel had traffic because the ring was not read.
 type Stalls struct {
 	Count uint64
@@ -81,6 +91,35 @@ type Stalls struct {
 // During reports whether the last of them was under way at a time, ns since 1970.
 func (s Stalls) During(at int64) bool {
 	return s.Count > 0 && at >= s.Began.UnixNano() && (s.Now || at <= s.Ended.UnixNano())
+}
+
+// add counts those of another ring as well: the last is the one that lasts, or
+// ended last.
+func (s Stalls) add(o Stalls) Stalls {
+	last := s
+	switch {
+	case s.Count == 0, o.Now && !s.Now, !s.Now && o.Ended.After(s.Ended):
+		last = o
+	case o.Now && o.Began.Before(s.Began):
+		last = o
+	}
+	last.Count = s.Count + o.Count
+	return last
+}
+
+// Stalls are those of all rings, and those of programs that carry and had no
+// answer. For any goroutine.
+func (s *Set) Stalls() (all Stalls) {
+	for _, w := range s.windows.of {
+		all = all.add(w.Stalls())
+	}
+	if s.carrier == nil || all.Now {
+		return all
+	}
+	if _, since, err := s.carrier.unanswered(); err == nil && since != 0 {
+		all = Stalls{Count: all.Count + 1, Now: true, Began: time.Now().Add(time.Duration(since - monotonic()))}
+	}
+	return all
 }
 
 // Stalls are those that the filter has seen. For any goroutine.

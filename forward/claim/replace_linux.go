@@ -17,11 +17,14 @@ type Replacement struct {
 	now *loaded // nil: those that run are what is wanted
 }
 
-// Prepare loads the programs anew, for another Config; those that run go on. The
-// error is like Load's.
+// Prepare loads the programs anew, for another Config, which differs in Translates,
+// Carry and Gateways alone; those that run go on. The error is like Load's.
 func (s *Set) Prepare(cfg Config) (*Replacement, error) {
 	if reflect.DeepEqual(cfg, s.cfg) {
 		return &Replacement{set: s, cfg: cfg}, nil
+	}
+	if !s.cfg.Replaceable {
+		return nil, errors.New("the eBPF programs were not loaded to be exchanged")
 	}
 	if err := room(loadDescriptors); err != nil {
 		return nil, fmt.Errorf("load eBPF: %w", err)
@@ -38,7 +41,8 @@ func (s *Set) kept(cfg Config) map[string]*ebpf.Map {
 	have := map[string]*ebpf.Map{
 		bpfMapParpPorts: s.objs.ParpPorts, bpfMapParpHosts: s.objs.ParpHosts, bpfMapParpNets: s.objs.ParpNets, bpfMapParpStats: s.objs.ParpStats,
 		bpfMapParpConsumed: s.objs.ParpConsumed, bpfMapParpReader: s.objs.ParpReader, bpfMapParpBuckets: s.objs.ParpBuckets,
-		bpfMapParpDecision: s.objs.ParpDecision, sectionBSS: s.sections,
+		bpfMapParpDecision: s.objs.ParpDecision, bpfMapParpGiven: s.objs.ParpGiven, bpfMapParpTaken: s.objs.ParpTaken, bpfMapParpJoined: s.objs.ParpJoined,
+		sectionBSS: s.sections,
 	}
 	if s.keepsFlows(cfg) {
 		have[bpfMapParpFlows] = s.objs.ParpFlows
@@ -61,6 +65,7 @@ func (s *Set) carried() map[string]**ebpf.Map {
 	return map[string]**ebpf.Map{
 		bpfMapParpRoot: &s.objs.ParpRoot, bpfMapParpChunks: &s.objs.ParpChunks, bpfMapParpHops: &s.objs.ParpHops, bpfMapParpWays: &s.objs.ParpWays,
 		bpfMapParpNeighs: &s.objs.ParpNeighs, bpfMapParpCarried: &s.objs.ParpCarried, bpfMapParpUsed: &s.objs.ParpUsed, bpfMapParpMemo: &s.objs.ParpMemo,
+		bpfMapParpShown: &s.objs.ParpShown,
 	}
 }
 

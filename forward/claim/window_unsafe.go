@@ -3,76 +3,119 @@ package claim
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
-// Window shares two maps with the ring's filter: what it admitted of each
-// interface, which it writes, and what has left the ring, which the datapath
-// writes. The difference is what an interface has in the ring, and what its
-// quota is held against.
+// Window shares maps with the ring's filter: what it admitted of each interface,
+// which it writes, and what has left the ring, which the datapath writes. The
+// difference is what an interface has in the ring, and what its quota is held
+// against. Each worker of the datapath has a Window, for its own ring; quotas are
+// held against what an interface has in all rings together.
 //
 // A frame that was admitted may yet be lost: the ring had no free slot, or the
 // interface went. Such frames would count against the quota for ever, so
 // they are written off when the ring is empty, and after each lap of it: what
 // was admitted before the last lap began can't be in it any more.
 type Window struct {
-	stats    []bpfPortstat
-	consumed []uint64
-	reader   *bpfReader
-	mem      [3][]byte
-	active   atomic.Pointer[[]uint32] // slots in use
-	lap      uint32                   // frames in a lap of the ring
-	passed   uint32                   // frames consumed in this lap
-	before   [MaxPorts]uint64         // admitted when this lap began
-	unsaid   uint64                   // consumed, and not yet in consumed[0]
-	press    func(uint32) error
-	seen     [MaxPorts]uint64 // Resync's
-	resumed  atomic.Int64     // when Resume was called last, ns of CLOCK_MONOTONIC
+	all     *windows
+	worker  int
+	taken   []uint64 // by slot: what has left this ring
+	reader  *bpfReader
+	lap     uint32           // frames in a lap of the ring
+	passed  uint32           // frames consumed in this lap
+	before  [MaxPorts]uint64 // given when this lap began
+	slot    uint32           // of the frames that were consumed last
+	run     uint64           // how many of it are not in taken yet
+	unsaid  uint64           // of all interfaces
+	pressed bool
+	seen    [MaxPorts]uint64 // Resync's
+	resumed atomic.Int64     // when Resume was called last, ns of CLOCK_MONOTONIC
 }
 
-// Slot 0 of both maps is that of all interfaces together. What was consumed is
+// windows are those of all workers, and the memory that they share.
+type windows struct {
+	stats    []bpfPortstat
+	consumed []uint64                 // of all rings together
+	given    []uint64                 // by worker and slot; nil if there is one worker: stats has it
+	active   atomic.Pointer[[]uint32] // slots in use
+	of       []*Window
+	mem      [][]byte
+
+	pressing sync.Mutex
+	pressed  int // of the windows
+	press    func(quota uint32) error
+}
+
+// Slot 0 of the maps is that of all interfaces together. What was consumed is
 // told at the end of a batch, and every so many frames.
 const sayAfter = 32
 
 // ringSlots is more than any ring has.
 const ringSlots = 1 << 14
 
-func newWindow(statsFD, consumedFD, readerFD int) (*Window, error) {
-	w := &Window{lap: ringSlots}
-	w.active.Store(&[]uint32{0})
-	page := unix.Getpagesize()
-	for i, m := range []struct {
-		fd, size, prot int
-	}{
-		{statsFD, MaxPorts * int(unsafe.Sizeof(bpfPortstat{})), unix.PROT_READ | unix.PROT_WRITE},
-		{consumedFD, MaxPorts * 8, unix.PROT_READ | unix.PROT_WRITE},
-		{readerFD, int(unsafe.Sizeof(bpfReader{})), unix.PROT_READ | unix.PROT_WRITE},
-	} {
-		size := (m.size + page - 1) / page * page
-		b, err := unix.Mmap(m.fd, 0, size, m.prot, unix.MAP_SHARED)
+func newWindows(workers int, maps *bpfMaps) (_ *windows, err error) {
+	a := &windows{}
+	a.active.Store(&[]uint32{0})
+	defer func() {
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("map the ring filter's counters: %w", err), w.close())
+			err = errors.Join(fmt.Errorf("map the ring filter's counters: %w", err), a.close())
 		}
-		w.mem[i] = b
+	}()
+	if a.stats, err = mapped[bpfPortstat](a, maps.ParpStats, MaxPorts); err != nil {
+		return nil, err
 	}
-	w.stats = unsafe.Slice((*bpfPortstat)(unsafe.Pointer(&w.mem[0][0])), MaxPorts)
-	w.consumed = unsafe.Slice((*uint64)(unsafe.Pointer(&w.mem[1][0])), MaxPorts)
-	w.reader = (*bpfReader)(unsafe.Pointer(&w.mem[2][0]))
-	return w, nil
+	if a.consumed, err = mapped[uint64](a, maps.ParpConsumed, MaxPorts); err != nil {
+		return nil, err
+	}
+	readers, err := mapped[bpfReader](a, maps.ParpReader, workers)
+	if err != nil {
+		return nil, err
+	}
+	taken := a.consumed
+	if workers > 1 {
+		if a.given, err = mapped[uint64](a, maps.ParpGiven, workers*MaxPorts); err != nil {
+			return nil, err
+		}
+		if taken, err = mapped[uint64](a, maps.ParpTaken, workers*MaxPorts); err != nil {
+			return nil, err
+		}
+	}
+	for i := range workers {
+		a.of = append(a.of, &Window{all: a, worker: i, taken: taken[i*MaxPorts:][:MaxPorts], reader: &readers[i], lap: ringSlots})
+	}
+	return a, nil
+}
+
+// mapped maps the first n values of a map that is an array.
+func mapped[T any](a *windows, m *ebpf.Map, n int) ([]T, error) {
+	var value T
+	page := unix.Getpagesize()
+	size := (n*int(unsafe.Sizeof(value)) + page - 1) / page * page
+	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	a.mem = append(a.mem, b)
+	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), n), nil
 }
 
 // Consume says that a frame of that slot has left the ring. It belongs to the
-// datapath's goroutine, as Say, Resync and SetLap do.
+// worker's goroutine, as Say, Resync, Press and SetLap do. The filter sees it when
+// Say has been called, or a frame of another slot was consumed.
 func (w *Window) Consume(slot uint32) {
 	if slot >= MaxPorts {
 		return
 	}
-	if slot != 0 {
-		atomic.StoreUint64(&w.consumed[slot], w.consumed[slot]+1)
+	if slot != w.slot {
+		w.tell()
+		w.slot = slot
 	}
+	w.run++
 	if w.unsaid++; w.unsaid == sayAfter {
 		w.Say()
 	}
@@ -82,62 +125,103 @@ func (w *Window) Consume(slot uint32) {
 	}
 }
 
+// tell tells of the frames of one slot that were consumed.
+func (w *Window) tell() {
+	if w.slot != 0 && w.run > 0 {
+		w.add(w.slot, w.run)
+	}
+	w.run = 0
+}
+
 // Say tells what was consumed so far: that the reader is at work.
 func (w *Window) Say() {
+	w.tell()
 	if w.unsaid > 0 {
-		atomic.StoreUint64(&w.consumed[0], w.consumed[0]+w.unsaid)
+		w.add(0, w.unsaid)
 		w.unsaid = 0
 	}
 }
 
+// add says that n more frames of a slot have left the ring; modulo 2^64.
+func (w *Window) add(slot uint32, n uint64) {
+	atomic.AddUint64(&w.taken[slot], n)
+	if w.all.given != nil {
+		atomic.AddUint64(&w.all.consumed[slot], n)
+	}
+}
+
+// given is how many frames of a slot the ring was given.
+func (w *Window) given(slot uint32) uint64 {
+	if w.all.given == nil {
+		return atomic.LoadUint64(&w.all.stats[slot].Admitted)
+	}
+	return atomic.LoadUint64(&w.all.given[w.worker*MaxPorts+int(slot)])
+}
+
+// settle says how many frames of a slot have left the ring.
+func (w *Window) settle(slot uint32, taken uint64) {
+	if n := taken - atomic.LoadUint64(&w.taken[slot]); n != 0 {
+		w.add(slot, n)
+	}
+}
+
 // Relayed is how many frames have been sent to the relay so far.
-func (w *Window) Relayed() uint64 { return atomic.LoadUint64(&w.stats[0].Relayed) }
+func (w *Window) Relayed() uint64 { return atomic.LoadUint64(&w.all.stats[0].Relayed) }
 
 // SetLap says how many frames the ring holds.
 func (w *Window) SetLap(slots int) { w.lap = uint32(slots) }
 
 // writeOff is for the end of a lap.
 func (w *Window) writeOff() {
-	for _, slot := range *w.active.Load() {
-		if old := w.before[slot]; int64(old-w.consumed[slot]) > 0 {
-			atomic.StoreUint64(&w.consumed[slot], old)
+	w.Say()
+	for _, slot := range *w.all.active.Load() {
+		if old := w.before[slot]; int64(old-atomic.LoadUint64(&w.taken[slot])) > 0 {
+			w.settle(slot, old)
 		}
-		w.before[slot] = atomic.LoadUint64(&w.stats[slot].Admitted)
+		w.before[slot] = w.given(slot)
 	}
 }
 
 // Resync writes off everything if the ring is empty. What comes between the
 // reading of the counters and the look at the ring stays counted.
 func (w *Window) Resync(empty func() bool) {
-	slots := *w.active.Load()
+	w.Say()
+	slots := *w.all.active.Load()
 	for _, slot := range slots {
-		w.seen[slot] = atomic.LoadUint64(&w.stats[slot].Admitted)
+		w.seen[slot] = w.given(slot)
 	}
 	if !empty() {
 		return
 	}
-	w.unsaid = 0
 	for _, slot := range slots {
-		atomic.StoreUint64(&w.consumed[slot], w.seen[slot])
+		w.settle(slot, w.seen[slot])
 	}
 }
 
 // pressedQuota is what an interface may have in a ring that does not get empty.
 const pressedQuota = 256
 
-// holds reports whether more frames of a slot were admitted than have left. It may
-// be asked by any goroutine.
-func (w *Window) holds(slot uint32) bool {
-	return int64(atomic.LoadUint64(&w.stats[slot].Admitted)-atomic.LoadUint64(&w.consumed[slot])) > 0
-}
-
 // Press says that the ring has not been empty for long, or that it is again. A
-// burst may fill an interface's quota; a flood only makes everybody wait.
+// burst may fill an interface's quota; a flood only makes everybody wait. It counts
+// for all rings, while one of them is so.
 func (w *Window) Press(on bool) error {
-	if on {
-		return w.press(pressedQuota)
+	a := w.all
+	a.pressing.Lock()
+	defer a.pressing.Unlock()
+	if on == w.pressed {
+		return nil
 	}
-	return w.press(0)
+	n := a.pressed - 1
+	if on {
+		n = a.pressed + 1
+	}
+	if n == 0 || a.pressed == 0 {
+		if err := a.press(min(uint32(n), 1) * pressedQuota); err != nil {
+			return err
+		}
+	}
+	a.pressed, w.pressed = n, on
+	return nil
 }
 
 // Reset says that the ring was replaced by an empty one.
@@ -148,21 +232,28 @@ func (w *Window) Reset() {
 
 // activate adds a slot to those in use. Who reads the list at the moment does not
 // look behind its end.
-func (w *Window) activate(slot uint32) {
-	active := append(*w.active.Load(), slot)
-	w.active.Store(&active)
+func (a *windows) activate(slot uint32) {
+	active := append(*a.active.Load(), slot)
+	a.active.Store(&active)
 }
 
-// start makes a slot its next interface's, with nothing in the ring, and gives
+// start makes a slot its next interface's, with nothing in the rings, and gives
 // what the slot's former ones admitted.
-func (w *Window) start(slot uint32) uint64 {
-	admitted := atomic.LoadUint64(&w.stats[slot].Admitted)
-	atomic.StoreUint64(&w.consumed[slot], admitted)
-	return admitted
+func (a *windows) start(slot uint32) uint64 {
+	for _, w := range a.of {
+		w.settle(slot, w.given(slot))
+	}
+	return atomic.LoadUint64(&a.stats[slot].Admitted)
 }
 
-func (w *Window) read(slot uint32) Counters {
-	s := &w.stats[slot]
+// holds reports whether rings were given more frames of a slot than have left them.
+// It may be asked by any goroutine.
+func (a *windows) holds(slot uint32) bool {
+	return int64(atomic.LoadUint64(&a.stats[slot].Admitted)-atomic.LoadUint64(&a.consumed[slot])) > 0
+}
+
+func (a *windows) read(slot uint32) Counters {
+	s := &a.stats[slot]
 	c := Counters{
 		Admitted: atomic.LoadUint64(&s.Admitted), Policed: atomic.LoadUint64(&s.Policed),
 		BadGSO: atomic.LoadUint64(&s.Badgso), Relayed: atomic.LoadUint64(&s.Relayed),
@@ -176,9 +267,9 @@ func (w *Window) read(slot uint32) Counters {
 
 // take reads the counters of a slot whose interface has left and clears them.
 // Admitted goes on, since the datapath may still compare it.
-func (w *Window) take(slot uint32) Counters {
-	c := w.read(slot)
-	s := &w.stats[slot]
+func (a *windows) take(slot uint32) Counters {
+	c := a.read(slot)
+	s := &a.stats[slot]
 	for _, p := range []*uint64{&s.Policed, &s.Badgso, &s.Relayed, &s.ArpPassed, &s.ArpPoliced} {
 		atomic.StoreUint64(p, 0)
 	}
@@ -188,16 +279,14 @@ func (w *Window) take(slot uint32) Counters {
 	return c
 }
 
-func (w *Window) close() error {
-	if w == nil {
+func (a *windows) close() error {
+	if a == nil {
 		return nil
 	}
 	var errs []error
-	for i, b := range w.mem {
-		if b != nil {
-			errs = append(errs, unix.Munmap(b))
-			w.mem[i] = nil
-		}
+	for _, b := range a.mem {
+		errs = append(errs, unix.Munmap(b))
 	}
+	a.mem = nil
 	return errors.Join(errs...)
 }

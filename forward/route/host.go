@@ -9,6 +9,7 @@ type HostConf struct {
 	HashFields      uint32 // fib_multipath_hash_fields, for policy 3
 	HashSeed        uint32 // fib_multipath_hash_seed, or the program's own
 	UseNeigh        bool   // fib_multipath_use_neigh
+	NoPriority      bool   // ip_forward_update_priority is 0
 	ICMPRateLimit   int    // icmp_ratelimit, ms
 	ICMPRateMask    uint32 // icmp_ratemask
 	ICMPPerSecond   int    // icmp_msgs_per_sec

@@ -23,6 +23,7 @@ const (
 	LinkLeft                                 // is left to the kernel: its packets, and those that lead there
 	LinkNoOffload                            // takes whole checksums and no super-packets
 	LinkUnsettled                            // has not got its queueing discipline yet: what is sent the ordinary way may be lost
+	LinkSorts                                // what is sent there is sorted by its priority, or given one on the wire by it
 	LinkPeer                                 // is a workload's veth, whose other end is in another namespace and takes what devices are left to do
 )
 

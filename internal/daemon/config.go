@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -46,6 +47,7 @@ type Config struct {
 	StateDir     string     // where the records of changed MACs and the lock are
 	Nice         int        // of the threads that forward (setpriority(2))
 	LogLevel     slog.Level // least that is logged
+	Workers      int        // how many threads forward; 0 is auto
 }
 
 // Defaults of `run`.
@@ -71,6 +73,29 @@ func Default() Config {
 		Nice:      DefaultNice,
 	}
 }
+
+// MaxWorkers is how many threads may forward.
+const MaxWorkers = claim.MaxWorkers
+
+// cpus is how many CPUs the process may use, by its affinity and its cgroup's quota.
+// It is asked for once: the daemon raises GOMAXPROCS for its threads.
+var cpus = runtime.GOMAXPROCS(0)
+
+// workers is how many threads forward.
+func (c *Config) workers() int {
+	switch {
+	case !c.forwards():
+		return 0
+	case c.Workers == 0:
+		return autoWorkers(cpus)
+	}
+	return c.Workers
+}
+
+// autoWorkers is how many threads forward where nobody says: one for four CPUs, up to
+// four. Where there are fewer than eight, a second one takes the CPU from senders and
+// receivers, whose work in the kernel costs more than the forwarding does.
+func autoWorkers(cpus int) int { return min(max(cpus/4, 1), 4) }
 
 // ConfigError says that a value can't be, and why. Key is the name of the flag, and of the file's key.
 type ConfigError struct{ Key, Why string }
@@ -122,6 +147,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Nice < -20 || c.Nice > 19 {
 		return badConfig("nice", "%d: want a number from -20, the most CPU time, to 19", c.Nice)
+	}
+	if c.Workers < 0 || c.Workers > MaxWorkers {
+		return badConfig("workers", "%d: want a number from 1 to %d, or auto", c.Workers, MaxWorkers)
 	}
 	if c.Metrics != "" {
 		if _, err := metrics.Address(c.Metrics); err != nil {

@@ -38,6 +38,8 @@ func TestValidate(t *testing.T) {
 		{"rp-filter", func(c *Config) { c.RPFilter = 3 }, "--rp-filter"},
 		{"too nice", func(c *Config) { c.Nice = 20 }, "--nice"},
 		{"not nice enough", func(c *Config) { c.Nice = -21 }, "--nice"},
+		{"too many workers", func(c *Config) { c.Workers = 17 }, "--workers"},
+		{"negative workers", func(c *Config) { c.Workers = -1 }, "--workers"},
 		{"control", func(c *Config) { c.Control = strings.Repeat("x", 108) }, "--control"},
 	}
 	for _, tt := range tests {
@@ -199,5 +201,25 @@ func TestConvertRules(t *testing.T) {
 	want := route.Rule{DSCP: 0xb8, DSCPMask: 0xfc, Proto: 6, DPort: route.PortMatch{Low: 80, High: 81}, SuppressPrefixLen: -1, SuppressByGroup: true, SuppressGroup: 3}
 	if got != want {
 		t.Errorf("%+v", got)
+	}
+}
+
+// One thread for four CPUs, at least one and up to four; what is asked for is had,
+// and an engine that forwards nothing has none.
+func TestWorkers(t *testing.T) {
+	for cpus, want := range map[int]int{1: 1, 2: 1, 4: 1, 7: 1, 8: 2, 12: 3, 16: 4, 128: 4} {
+		if n := autoWorkers(cpus); n != want {
+			t.Errorf("%d CPUs: %d, want %d", cpus, n, want)
+		}
+	}
+	for _, c := range []struct {
+		engine     string
+		asked, got int
+	}{{EngineAFPacket, 0, autoWorkers(cpus)}, {EngineEBPF, 3, 3}, {EngineNone, 3, 0}} {
+		cfg := Default()
+		cfg.Engine, cfg.Workers = c.engine, c.asked
+		if n := cfg.workers(); n != c.got {
+			t.Errorf("%+v: %d", c, n)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/control"
+	"proxyarpd/internal/livecapture"
 )
 
 // listen makes the control socket.
@@ -117,5 +118,13 @@ func (s sources) Table() *route.Table {
 func (s sources) Counters(ifindex int32) claim.Counters { return s.d.engine().Counters(ifindex) }
 
 func (s sources) Stalled(at int64) bool { return s.d.engine().Stalls().During(at) }
+
+func (s sources) ShowCarried() (livecapture.Carried, error) {
+	shown, err := s.d.engine().Show()
+	if shown == nil {
+		return nil, err // and no interface that holds a nil pointer
+	}
+	return shown, err
+}
 
 func (s sources) Translated(packet []byte) bool { return s.d.engine().Translated(packet) }

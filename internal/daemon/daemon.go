@@ -102,7 +102,7 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 	d := &Daemon{caller: caller, log: log, began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
 	d.cfg.Store(&cfg)
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
-	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Sources: sources{d}})
+	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.workers(), Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx, ns); err != nil {
 		return err
@@ -180,7 +180,7 @@ func (d *Daemon) config() *Config { return d.cfg.Load() }
 // programs says what the eBPF programs are to be loaded for.
 func (c *Config) programs() claim.Config {
 	p := claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
-		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy)}
+		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy), Workers: c.workers()}
 	if c.Engine == EngineEBPF {
 		p.Carry, p.Gateways = true, c.Gateways
 	}
@@ -189,7 +189,9 @@ func (c *Config) programs() claim.Config {
 
 func (d *Daemon) loadPrograms() error {
 	cfg := d.config()
-	programs, why, err := engine.LoadPrograms(cfg.programs(), cfg.Claim)
+	what := cfg.programs()
+	what.Replaceable = d.caller.Reread != nil
+	programs, why, err := engine.LoadPrograms(what, cfg.Claim)
 	switch {
 	case err != nil:
 		return err

@@ -58,6 +58,9 @@ func (e *engines) set(eng engine.Engine) {
 	if e.tap != nil {
 		eng.SetTap(e.tap)
 	}
+	if e.mark != 0 {
+		_ = eng.SetMark(e.mark) // else who looks sees what we send twice
+	}
 }
 
 func (e *engines) setTap(t forward.Tap) {
@@ -110,7 +113,7 @@ func (d *Daemon) openEngine() error {
 
 func (d *Daemon) openRing(cfg *Config) (*afpacket.Engine, error) {
 	c := afpacket.Config{
-		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, Nice: cfg.Nice}
+		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete}, Nice: cfg.Nice, Workers: cfg.workers()}
 	return afpacket.Open(d.programs, c, d.log)
 }
 

@@ -34,6 +34,7 @@ var keys = []key{
 	{"bypass-policy", func(c *Config) any { return c.BypassPolicy }, ""},
 	{"on-policy", func(c *Config) any { return c.OnPolicy }, ""},
 	{"claim", func(c *Config) any { return c.Claim }, "it is how programs were attached to the interfaces at the start"},
+	{"workers", func(c *Config) any { return c.Workers }, "as many rings were made at the start"},
 	{"nice", func(c *Config) any { return c.Nice }, ""},
 	{"control", func(c *Config) any { return c.Control }, "who speaks to the daemon knows that path"},
 	{"metrics", func(c *Config) any { return c.Metrics }, ""},

@@ -198,7 +198,9 @@ func (t *transition) prepare(ctx context.Context) error {
 	set := t.d.programs.Set()
 	switch {
 	case set != nil:
-		if t.programs, err = set.Prepare(t.next.programs()); err != nil {
+		what := t.next.programs()
+		what.Replaceable = true
+		if t.programs, err = set.Prepare(what); err != nil {
 			return err
 		}
 	case t.next.Engine == EngineEBPF:

@@ -49,7 +49,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	carried := d.stats(eng).ARPAnswered
 	arp.ByVerdict[arpd.Answered] += carried
 	s := &Status{
-		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine,
+		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine, Workers: cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted, Carried: carried},
@@ -62,6 +62,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	}
 	s.Forward = d.forwardStatus(s.Forward)
 	s.Config = d.reloads.status(cfg)
+	d.egressStatus(s)
 	s.Control = ControlStatus(d.control.Counters())
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
@@ -140,6 +141,25 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 	return i
 }
 
+// egressStatus adds what the kernel has dropped behind the engine.
+func (d *Daemon) egressStatus(s *Status) {
+	each, sum, err := d.engine().EgressDrops()
+	if err != nil {
+		d.log.Warn("status does not tell what was dropped behind the programs", "err", err)
+	}
+	if each == nil {
+		return
+	}
+	s.Forward.Egress = (*status.EgressDrops)(&sum)
+	for _, all := range [][]Interface{s.Workloads, s.Uplinks} {
+		for i := range all {
+			if n, ok := each[int32(all[i].Index)]; ok {
+				all[i].Egress = (*status.EgressDrops)(&n)
+			}
+		}
+	}
+}
+
 func answerTimes(t *arpd.AnswerTimes) *status.Histogram {
 	h := &status.Histogram{Counts: t.Counts[:], Sum: t.Sum.Seconds()}
 	for _, b := range arpd.AnswerTimeBounds {
@@ -178,7 +198,7 @@ func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
 	if !eng.Forwards() && s.PacketsIn == 0 {
 		return f
 	}
-	f.PacketsIn, f.PacketsOut, f.BytesOut = s.PacketsIn, s.PacketsOut, s.BytesOut
+	f.PacketsIn, f.PacketsOut, f.BytesOut, f.ByWorker = s.PacketsIn, s.PacketsOut, s.BytesOut, s.ByWorker
 	if t := d.proxy.table.Load(); t != nil {
 		_, f.Routes = t.Size()
 	}

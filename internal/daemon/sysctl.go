@@ -210,6 +210,7 @@ func hostConf(s sysctls, known route.HostConf, tick int64) route.HostConf {
 	c.HashPolicy = uint8(s.number("fib_multipath_hash_policy", int(known.HashPolicy), 0))
 	c.HashFields = uint32(s.number("fib_multipath_hash_fields", int(known.HashFields), int(def.HashFields)))
 	c.UseNeigh = s.flag("fib_multipath_use_neigh", known.UseNeigh, false)
+	c.NoPriority = !s.flag("ip_forward_update_priority", !known.NoPriority, true)
 	if c.HashSeed = uint32(s.number("fib_multipath_hash_seed", int(known.HashSeed), 0)); c.HashSeed == 0 {
 		c.HashSeed = bootSeed(known.HashSeed)
 	}

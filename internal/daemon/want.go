@@ -192,6 +192,7 @@ func (s *setting) filter(l *netstate.Link, p *port, aliases [2]macAddr) engine.P
 func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) route.Link {
 	d := route.Link{Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
 		Aliases: aliases, Conf: s.linkConf(p)}
+	bypass := (l.Qdisc == "noqueue" || !settled(l)) && !f.egress && !s.unseen
 	for _, f := range [...]struct {
 		flag route.LinkFlags
 		on   bool
@@ -202,12 +203,13 @@ func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) 
 		{route.LinkWorkload, p.role == roleWorkload},
 		{route.LinkUplink, p.role == roleUplink},
 		{route.LinkEthernet, layerOf(l) == ethernet},
-		{route.LinkBypass, (l.Qdisc == "noqueue" || !settled(l)) && !f.egress && !s.unseen},
+		{route.LinkBypass, bypass},
 		{route.LinkNoARP, l.Flags&unix.IFF_NOARP != 0},
 		{route.LinkKernelForwards, l.Forwards},
 		{route.LinkReceiveOnly, l.Multipoint},
 		{route.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
 		{route.LinkUnsettled, !settled(l)},
+		{route.LinkSorts, l.Kind != "veth" || !bypass}, // a veth's other end forgets it: ____dev_forward_skb in net/core/dev.c
 		// Its own end would do what offloads leave to it; the other one gets it undone.
 		{route.LinkPeer, l.Kind == "veth" && l.ParentForeign && p.role == roleWorkload && p.conf.offloads},
 	} {

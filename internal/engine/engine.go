@@ -24,18 +24,24 @@ type Engine interface {
 	// Forwards reports whether it moves packets at all. If not, the kernel
 	// has every frame, and tables are for the responder alone.
 	Forwards() bool
+	// Workers is how many threads move packets.
+	Workers() int
 	// Run moves packets until ctx ends. What it holds then is handled first.
 	Run(ctx context.Context) error
 	// Publish has packets decided by another table from now on.
 	Publish(t *route.Table)
 	// SetClass says where the destinations of a prefix may lead; see [claim.Set.SetClass].
 	SetClass(p netip.Prefix, c route.Class) error
-	// SetTap has each packet told to somebody; nil ends that.
+	// SetTap has each packet that comes to userspace told to somebody; nil ends that.
 	SetTap(t forward.Tap)
 	// SetMark marks what is sent from now on (SO_MARK). For any goroutine.
 	SetMark(mark uint32) error
 	// Stats are the counters of all interfaces. For any goroutine.
 	Stats() Stats
+	// EgressDrops are what the kernel has lost of packets that were handed to it,
+	// by interface and in all; none of an engine that is told of each loss itself.
+	// It takes the kernel's RTNL lock, and is for any goroutine.
+	EgressDrops() (each map[int32]EgressDrops, sum EgressDrops, err error)
 	// Device is an interface of the engine's own, which is not to be served.
 	// Its index is 0 if there is none.
 	Device() Device
@@ -86,6 +92,9 @@ type Ports interface {
 	// AttachWatch makes a socket show what is left to the kernel; see
 	// [claim.Set.AttachWatch]. The error is [claim.ErrNotSupported] without eBPF.
 	AttachWatch(fd int, mark uint32, snap int) error
+	// Show has the programs show what they carry and answer, for one that looks; nil
+	// if they do neither. For any goroutine.
+	Show() (*claim.Shown, error)
 	// Translated reports whether the kernel may have translated a packet's flow.
 	// For any goroutine.
 	Translated(packet []byte) bool
@@ -100,19 +109,33 @@ type Device struct {
 	Name  string
 }
 
+// EgressDrops count, by the kernel, what an interface did not send: what came from
+// others included.
+type EgressDrops struct {
+	Device uint64 // by the device (tx_dropped)
+	Qdisc  uint64 // by its queueing discipline
+}
+
+// Add adds others.
+func (d *EgressDrops) Add(o EgressDrops) {
+	d.Device += o.Device
+	d.Qdisc += o.Qdisc
+}
+
 // Stats are an engine's counters.
 type Stats struct {
 	forward.Stats
-	Rebuilt uint64 // rings that had to be replaced
-	Nice    int    // nice value of the thread that forwards
-	Carried uint64 // of PacketsOut, packets that never came to userspace
+	ByWorker []uint64 // PacketsIn of each thread that forwards
+	Rebuilt  uint64   // rings that had to be replaced
+	Nice     int      // nice value of the threads that forward
+	Carried  uint64   // of PacketsOut, packets that never came to userspace
 	// ARPAnswered are requests that the programs answered.
 	ARPAnswered uint64
 }
 
 // Add adds all counters of another; Nice stays.
 func (s *Stats) Add(o *Stats) {
-	s.Stats.Add(&o.Stats)
+	s.Stats.Add(o.Stats)
 	s.Rebuilt += o.Rebuilt
 	s.Carried += o.Carried
 	s.ARPAnswered += o.ARPAnswered

@@ -122,7 +122,7 @@ func (p *Programs) Stalls() claim.Stalls {
 	if p.set == nil {
 		return claim.Stalls{}
 	}
-	return p.set.Window().Stalls()
+	return p.set.Stalls()
 }
 
 // Carried implements [Ports].
@@ -177,6 +177,14 @@ func (p *Programs) AttachWatch(fd int, mark uint32, snap int) error {
 		return claim.ErrNotSupported
 	}
 	return p.set.AttachWatch(fd, mark, snap)
+}
+
+// Show implements [Ports].
+func (p *Programs) Show() (*claim.Shown, error) {
+	if p.set == nil {
+		return nil, nil
+	}
+	return p.set.Show()
 }
 
 // Translated implements [Ports].

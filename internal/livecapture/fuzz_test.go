@@ -23,7 +23,7 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		req.Buffer = min(req.Buffer, captureMinBuffer) // memory is slow
-		s, err := newSession(req)
+		s, err := newSession(req, 1)
 		if err != nil {
 			return
 		}
@@ -51,7 +51,7 @@ func FuzzRequest(f *testing.F) {
 // TestRequestBounds: no request gets more memory than there is for it.
 func TestRequestBounds(t *testing.T) {
 	for asked, want := range map[int]int{0: captureBuffer, -5: captureMinBuffer, 1: captureMinBuffer, 1 << 62: captureMaxBuffer, 3 << 20: 3 << 20} {
-		s, err := newSession(capture.Request{Interfaces: []string{"any"}, Buffer: asked})
+		s, err := newSession(capture.Request{Interfaces: []string{"any"}, Buffer: asked}, 1)
 		if err != nil || s.req.Buffer != want || s.req.Snap != pcapfile.MaxSnapLen {
 			t.Errorf("%d: %+v, %v", asked, s.req, err)
 		}

@@ -45,12 +45,16 @@ type Sources interface {
 	// Stalled reports whether the ring's filter left packets to the kernel at a
 	// time, ns since 1970, because nobody read the ring. It is asked as those are.
 	Stalled(at int64) bool
+	// ShowCarried has eBPF programs show what they carry, until its Close; nil if
+	// they carry nothing.
+	ShowCarried() (Carried, error)
 }
 
 // Config is what a Hub needs.
 type Config struct {
 	Log     *slog.Logger
 	Version string // of the program, for capture files
+	Workers int    // of the datapath, whose numbers are those of forward.Look; 0 is one
 	Sources Sources
 }
 
@@ -73,6 +77,8 @@ type Hub struct {
 
 	host    *hostTap    // guarded by switching
 	watched atomic.Bool // there is a host
+	carried *carriedTap // guarded by switching
+	behind  atomic.Bool // host and carried do not go by the newest view yet
 }
 
 // link is an interface as the daemon told of it.
@@ -120,11 +126,18 @@ func (h *Hub) add(s *session) (capture.Reply, error) {
 		return rep, err
 	}
 	h.cfg.Sources.SetTaps(h, h.lookARP)
+	if err := h.startCarried(); err != nil {
+		h.leave(s)
+		return capture.Reply{}, err
+	}
 	if err := h.startHost(); err != nil {
 		h.cfg.Log.Warn("a capture does not show what is left to the kernel", "err", err)
 	}
+	h.follow()
+	if s.carried = h.carried; s.carried != nil {
+		s.unshown = s.carried.lost()
+	}
 	if s.host = h.host; s.host != nil {
-		s.host.follow()
 		s.hostDrops = s.host.ring.Drops()
 		h.promiscuous(s)
 	}
@@ -188,13 +201,30 @@ func (h *Hub) remove(s *session) {
 		_ = s.host.ring.Promiscuous(int(index), false) // fails only if it has gone
 	}
 	s.promiscuous = nil
+	h.leave(s)
+}
+
+// follow has what looks for the sessions look at what they want; switching is held.
+func (h *Hub) follow() {
+	if h.host != nil {
+		h.host.follow()
+	}
+	if h.carried != nil {
+		h.carried.follow()
+	}
+}
+
+// leave ends what nobody needs any more once a session has gone; switching is held.
+func (h *Hub) leave(s *session) {
 	if h.part(s) > 0 {
-		if h.host != nil {
-			h.host.follow()
-		}
+		h.follow()
 		return
 	}
 	h.cfg.Sources.SetTaps(nil, nil)
+	if h.carried != nil {
+		h.carried.stop()
+		h.carried = nil
+	}
 	if h.host != nil {
 		h.watched.Store(false)
 		h.host.stop()
@@ -220,18 +250,15 @@ func (h *Hub) Publish() {
 	if !h.changed {
 		return
 	}
-	before := h.view.Load()
 	h.publish()
-	now := h.view.Load()
-	if before == nil || now == nil || before.only == now.only {
+	if h.view.Load() == nil || h.behind.Swap(true) {
 		return
 	}
 	go func() { // a bind waits for the readers of the kernel's lists
 		h.switching.Lock()
 		defer h.switching.Unlock()
-		if h.host != nil {
-			h.host.follow()
-		}
+		h.behind.Store(false)
+		h.follow()
 	}()
 }
 

@@ -51,10 +51,11 @@ func (nothing) Table() *route.Table                { return nil }
 func (nothing) Counters(int32) claim.Counters      { return claim.Counters{} }
 func (nothing) Translated([]byte) bool             { return false }
 func (nothing) Stalled(int64) bool                 { return false }
+func (nothing) ShowCarried() (Carried, error)      { return nil, nil }
 
 func join(t testing.TB, h *Hub, req capture.Request) *session {
 	t.Helper()
-	s, err := newSession(req)
+	s, err := newSession(req, h.cfg.Workers)
 	if err == nil {
 		_, err = h.join(s)
 	}

@@ -444,7 +444,7 @@ func TestHostTap(t *testing.T) {
 	h, src := recordedHub(t, nil)
 	h.SetLink(testLink(int(index), "tap"), true)
 	begin := func(req capture.Request) *session {
-		s, err := newSession(req)
+		s, err := newSession(req, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -499,7 +499,7 @@ func TestHostTap(t *testing.T) {
 	}
 	refused := errors.New("no")
 	src.watch = refused
-	s, err := newSession(capture.Request{Interfaces: []string{"tap"}})
+	s, err := newSession(capture.Request{Interfaces: []string{"tap"}}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

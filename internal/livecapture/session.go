@@ -32,20 +32,22 @@ const (
 type session struct {
 	req      capture.Request
 	filter   *filter.Live
-	cooked   bool               // shown as tcpdump -i any shows it
-	verdicts [sources][256]bool // wanted ones
-	named    []int32            // interfaces that were asked for by their names: they may get others
-	lasting  bool               // interfaces may yet come
-	first    uint64             // events with this id and older ones were before its time
-	gone     chan struct{}      // closed when what it looks at has gone; guarded by hub.mu
-	rings    [sources]*capture.Ring[event]
-	reader   atomic.Uint32 // awake, resting, asleep
+	cooked   bool                   // shown as tcpdump -i any shows it
+	verdicts [sources][256]bool     // wanted ones
+	named    []int32                // interfaces that were asked for by their names: they may get others
+	lasting  bool                   // interfaces may yet come
+	first    uint64                 // events with this id and older ones were before its time
+	gone     chan struct{}          // closed when what it looks at has gone; guarded by hub.mu
+	rings    []*capture.Ring[event] // by writer
+	reader   atomic.Uint32          // awake, resting, asleep
 	wake     chan struct{}
 	began    time.Time
 
-	host        *hostTap // nil: there is none
-	promiscuous []int32  // interfaces that are in that mode for it; guarded by hub.switching
-	hostDrops   uint64   // of it when the session began
+	host        *hostTap    // nil: there is none
+	promiscuous []int32     // interfaces that are in that mode for it; guarded by hub.switching
+	hostDrops   uint64      // of it when the session began
+	carried     *carriedTap // nil: programs carry nothing
+	unshown     uint64      // of it when the session began
 }
 
 // What a session's reader does. To wake it costs the datapath more than the
@@ -57,7 +59,7 @@ const (
 )
 
 // newSession checks a request. Its errors are the client's.
-func newSession(req capture.Request) (*session, error) {
+func newSession(req capture.Request, workers int) (*session, error) {
 	if len(req.Interfaces) == 0 {
 		return nil, errors.New("no interface is named")
 	}
@@ -88,12 +90,12 @@ func newSession(req capture.Request) (*session, error) {
 		return nil, badExpression(err)
 	}
 	s.selectVerdicts()
-	for i := range sources {
-		bytes := req.Buffer
-		if i == fromResponder {
+	for i := range int(sources) + max(workers, 1) - 1 {
+		from, bytes := wroteBy(i), req.Buffer
+		if from == fromResponder {
 			bytes = captureMinBuffer
 		}
-		s.rings[i] = capture.NewRing[event](capturePackets(i, req.Buffer), bytes)
+		s.rings = append(s.rings, capture.NewRing[event](capturePackets(from, req.Buffer), bytes))
 	}
 	return s, nil
 }
@@ -107,7 +109,7 @@ func badExpression(err error) error {
 func (s *session) selectVerdicts() {
 	for v := range route.NumVerdicts {
 		ok := s.selects(v.Kind().String(), v.String())
-		s.verdicts[fromDatapath][v], s.verdicts[fromHost][v] = ok, ok
+		s.verdicts[fromDatapath][v], s.verdicts[fromHost][v], s.verdicts[fromPrograms][v] = ok, ok, ok
 	}
 	for v := range arpd.NumVerdicts {
 		s.verdicts[fromResponder][v] = s.selects(v.Kind().String(), v.String())
@@ -214,7 +216,11 @@ func retag(data, frame []byte, e *sight) {
 
 // take keeps a copy of the packet, if there is room. It never waits.
 func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
-	ring := s.rings[e.source]
+	worker := 0
+	if k != nil {
+		worker = k.Worker
+	}
+	ring := s.rings[e.source.writer(worker)]
 	n := len(frame)
 	if e.tagged {
 		n += pktring.TagLen
@@ -237,7 +243,12 @@ func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
 		facts.look, sent = *k, k.Sent != 0
 		facts.look.Buf = nil
 	}
-	if facts.seen = 0; !sent {
+	switch {
+	case sent:
+		facts.seen = 0
+	case e.source == fromPrograms: // they take no time
+		facts.seen = e.received
+	default:
 		facts.seen = time.Now().UnixNano()
 	}
 	facts.lost = ring.Lost()
@@ -256,4 +267,16 @@ func (s *session) take(v *view, e *sight, k *forward.Look, frame []byte) {
 		default:
 		}
 	}
+}
+
+// missed is how many packets no filter was asked of, since they came too fast to be
+// copied: of the host's own, and of those that programs carried.
+func (s *session) missed() (n uint64, counted bool) {
+	if s.host != nil {
+		n = s.host.ring.Drops() - s.hostDrops
+	}
+	if s.carried != nil {
+		n += s.carried.lost() - s.unshown
+	}
+	return n, s.host != nil || s.carried != nil
 }

@@ -56,7 +56,7 @@ func TestMeaninglessFilter(t *testing.T) {
 	}{{[]string{"wg0"}, false}, {[]string{"wg0", "cali1"}, true}, {[]string{"wg0", "cali*"}, true}, {[]string{"wg*"}, true}, {[]string{"any"}, true}} {
 		h := newHub()
 		h.SetLink(&netstate.Link{Index: 9, Name: "wg0", Type: unix.ARPHRD_NONE, Flags: unix.IFF_UP}, true)
-		s, err := newSession(capture.Request{Interfaces: c.names, Filter: "ether host 02:00:00:00:00:01"})
+		s, err := newSession(capture.Request{Interfaces: c.names, Filter: "ether host 02:00:00:00:00:01"}, 1)
 		if err == nil {
 			_, err = h.join(s)
 		}
@@ -80,7 +80,7 @@ func TestJoin(t *testing.T) {
 	} {
 		h := newHub()
 		h.SetLink(testLink(9, "cali2"), false)
-		s, err := newSession(capture.Request{Interfaces: c.asked})
+		s, err := newSession(capture.Request{Interfaces: c.asked}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func TestMostSessions(t *testing.T) {
 	for range Sessions {
 		all = append(all, join(t, h, capture.Request{Interfaces: []string{"any"}, Buffer: 1}))
 	}
-	s, err := newSession(capture.Request{Interfaces: []string{"any"}, Buffer: 1})
+	s, err := newSession(capture.Request{Interfaces: []string{"any"}, Buffer: 1}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestMostSessions(t *testing.T) {
 func (s *session) seen() (n [sources]int) {
 	for i, r := range s.rings {
 		for e, _ := r.Peek(); e != nil; e, _ = r.Peek() {
-			n[i]++
+			n[wroteBy(i)]++
 			r.Next()
 		}
 	}

@@ -10,16 +10,33 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// source says who tells of a packet; each has a ring of its own, since a ring
-// has one writer.
+// source says who tells of a packet.
 type source uint8
 
 const (
 	fromDatapath source = iota
 	fromResponder
 	fromHost
+	fromPrograms
 	sources
 )
+
+// writer is the number of a ring: each has one writer. They are the sources, and
+// behind them the datapath's further workers.
+func (s source) writer(worker int) int {
+	if s == fromDatapath && worker > 0 {
+		return int(sources) + worker - 1
+	}
+	return int(s)
+}
+
+// wroteBy is the source of a writer.
+func wroteBy(writer int) source {
+	if writer >= int(sources) {
+		return fromDatapath
+	}
+	return source(writer)
+}
 
 // How many packets may wait for the reader besides their bytes: as many as there
 // is room for small ones, within bounds.

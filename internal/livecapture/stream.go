@@ -38,7 +38,7 @@ type stream struct {
 	ids     map[ifaceKey]uint32
 	ifaces  []ifaceCount
 	names   map[int32]ifaceName
-	lost    [sources]uint64 // told of so far
+	lost    []uint64 // by writer, told of so far
 	verdict capture.Verdict
 	ask     chan struct{} // the client wants statistics
 }
@@ -66,7 +66,7 @@ type ifaceCount struct{ packets, lost uint64 }
 // no session has begun, and is the client's; it is a capture.BadExpression if it
 // is about the filter. Serve neither closes conn nor minds that it fails.
 func (h *Hub) Serve(ctx context.Context, conn *net.UnixConn, req *capture.Request, begun func(*capture.Reply) error) error {
-	s, err := newSession(*req)
+	s, err := newSession(*req, h.cfg.Workers)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (h *Hub) Serve(ctx context.Context, conn *net.UnixConn, req *capture.Reques
 }
 
 func newStream(s *session, h *Hub, conn *net.UnixConn) *stream {
-	return &stream{s: s, hub: h, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom),
+	return &stream{s: s, hub: h, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom), lost: make([]uint64, len(s.rings)),
 		ask: make(chan struct{}, 1)}
 }
 
@@ -203,8 +203,8 @@ func (w *stream) statistics(has pcapfile.HasStatistics) {
 		st := pcapfile.Statistics{
 			Time: now, StartTime: w.s.began.UnixNano(), EndTime: now, FilterAccept: n.packets + n.lost, OSDrop: n.lost, UsrDeliv: n.packets,
 			Has: has | pcapfile.HasStartTime | pcapfile.HasFilterAccept | pcapfile.HasOSDrop | pcapfile.HasUsrDeliv}
-		if id == 0 && w.s.host != nil { // it does not know of which interface they were
-			st.IfDrop, st.Has = w.s.host.ring.Drops()-w.s.hostDrops, st.Has|pcapfile.HasIfDrop
+		if n, counted := w.s.missed(); id == 0 && counted { // nobody knows of which interface they were
+			st.IfDrop, st.Has = n, st.Has|pcapfile.HasIfDrop
 		}
 		w.buf = pcapfile.AppendStatistics(w.buf, uint32(id), &st)
 	}
@@ -265,8 +265,9 @@ func (w *stream) packet(e *event, data []byte) {
 	if !e.again { // else it has been counted
 		w.ifaces[id].packets++
 	}
-	if n := e.lost - min(w.lost[e.source], e.lost); n > 0 {
-		w.lost[e.source] = e.lost
+	writer := e.source.writer(e.look.Worker)
+	if n := e.lost - min(w.lost[writer], e.lost); n > 0 {
+		w.lost[writer] = e.lost
 		w.ifaces[id].lost += n
 		p.Has |= pcapfile.HasDropCount
 		p.DropCount = n

@@ -28,7 +28,7 @@ func (e *event) describe(v *capture.Verdict, frame []byte) {
 	if v.Kind == capture.Drop || v.Kind == capture.Ignore || v.Kind == capture.Punt && verdict != route.Punt {
 		v.Reason = verdict.String()
 	}
-	if e.source == fromDatapath {
+	if e.source == fromDatapath || e.source == fromPrograms {
 		e.describeForward(v, verdict, frame)
 	}
 }

@@ -51,6 +51,7 @@ var (
 	packetsOut  = desc("forward_packets_out_total", "Packets that were sent out.")
 	bytesOut    = desc("forward_bytes_out_total", "Bytes that were sent out, from the link-layer header.")
 	carried     = desc("forward_carried_total", "Packets of those sent out that the tc program of the engine ebpf sent on.")
+	egress      = desc("egress_drops_total", "Packets that the kernel dropped on interfaces that are served, behind --engine ebpf: by the device or its queueing discipline, those of other senders included.", "by")
 	returned    = desc("forward_returned_total", "Packets that were taken in error and given back to the kernel.")
 	verdicts    = desc("forward_verdicts_total", "Packets by verdict, drops apart (docs/VERDICTS.md).", "verdict")
 	drops       = desc("forward_drops_total", "Dropped packets by reason (docs/VERDICTS.md).", "reason")
@@ -143,6 +144,10 @@ func (o *page) forward(f *status.Forward) {
 	o.counter(packetsOut, f.PacketsOut)
 	o.counter(bytesOut, f.BytesOut)
 	o.counter(carried, f.Carried)
+	if e := f.Egress; e != nil {
+		o.counter(egress, e.Device, "device")
+		o.counter(egress, e.Qdisc, "qdisc")
+	}
 	o.counter(returned, f.Returned)
 	for v, n := range f.Verdicts {
 		o.counter(verdicts, n, v)

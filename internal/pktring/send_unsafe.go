@@ -32,6 +32,8 @@ type Sender struct {
 	niov int
 	sll  [MaxBatch]unix.RawSockaddrLinklayer
 	errs [MaxBatch]syscall.Errno
+
+	priority uint8 // of the socket
 }
 
 // OpenSender makes a socket for transmission alone. bypass hands frames to the
@@ -131,6 +133,14 @@ func (s *Sender) SetMark(mark uint32) error {
 		return fmt.Errorf("packet socket: SO_MARK: %w", err)
 	}
 	return nil
+}
+
+// SetPriority gives the frames that are added from now on that priority
+// (SO_PRIORITY), 0 to 6. Nothing may have been added since the last Flush.
+func (s *Sender) SetPriority(priority uint8) {
+	if priority != s.priority && unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(priority)) == nil {
+		s.priority = priority
+	}
 }
 
 // Close releases the socket.

@@ -28,6 +28,8 @@ type Config struct {
 	// it for other hosts' frames.
 	Ifindex     int
 	Promiscuous bool
+	// Group, if set, is the fanout group that the ring is one of.
+	Group *Group
 	// Spin is how long Wait looks at the ring before it sleeps.
 	Spin time.Duration
 	// BeforeSleep, if set, is called when the ring is empty and Wait is about
@@ -130,9 +132,10 @@ func promiscuous(fd, opt, ifindex int) error {
 }
 
 // Reopen replaces the ring by a new one: for the receiving goroutine, with
-// nothing borrowed. Frames that wait in the old one are lost.
+// nothing borrowed. Frames that wait in the old one are lost. In a group the new
+// ring gets nothing until the old one is closed, and then what that would have got.
 func (s *Socket) Reopen() error {
-	fd, mem, err := s.cfg.open()
+	fd, mem, err := s.cfg.open(s.fd >= 0)
 	if err != nil {
 		return err
 	}
@@ -146,7 +149,8 @@ func (s *Socket) Reopen() error {
 	return err
 }
 
-func (c *Config) open() (fd int, mem []byte, err error) {
+// open makes a socket and maps its ring; replaces says that there is an older one.
+func (c *Config) open(replaces bool) (fd int, mem []byte, err error) {
 	// Protocol 0: nothing is received before bind, hence nothing unfiltered.
 	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -177,10 +181,13 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, c.Queue) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, c.Queue)
 	}
-	if c.Filter != nil {
-		if err = c.Filter(fd); err != nil {
-			return -1, nil, err
-		}
+	if c.Group != nil {
+		err = mute(fd)
+	} else {
+		err = c.filter(fd)
+	}
+	if err != nil {
+		return -1, nil, err
 	}
 	size := c.Slots * c.SlotSize
 	block := min(blockSize, size)
@@ -203,7 +210,40 @@ func (c *Config) open() (fd int, mem []byte, err error) {
 		_ = unix.Munmap(mem)
 		return -1, nil, fmt.Errorf("packet socket: bind: %w", err)
 	}
+	if c.Group != nil {
+		if err = c.enter(fd, replaces); err != nil {
+			_ = unix.Munmap(mem)
+			return -1, nil, err
+		}
+	}
 	return fd, mem, nil
+}
+
+// filter attaches the socket's filter.
+func (c *Config) filter(fd int) error {
+	if c.Filter == nil {
+		return nil
+	}
+	return c.Filter(fd)
+}
+
+// enter makes a socket that is muted a member of the group.
+func (c *Config) enter(fd int, replaces bool) (err error) {
+	if err := c.Group.join(fd); err != nil {
+		return err
+	}
+	if replaces {
+		settle() // who still delivers to the socket by itself must find it muted
+	}
+	if c.Filter == nil {
+		err = unmute(fd)
+	} else {
+		err = c.Filter(fd)
+	}
+	if err != nil {
+		c.Group.leave()
+	}
+	return err
 }
 
 // Gather lets frames gather for a moment where they come in quick succession. To
@@ -265,6 +305,12 @@ const (
 func (s *Socket) look(start time.Time) bool {
 	if s.spin.limit == 0 || start.Before(s.crowded) {
 		return false
+	}
+	if g := s.cfg.Group; g != nil {
+		if !g.looking.begin(g.Most) {
+			return false
+		}
+		defer g.looking.end()
 	}
 	for i := 0; ; i++ {
 		if s.ready() {
@@ -377,8 +423,22 @@ func (s *Socket) closeRing() error {
 	}
 	s.readDrops()
 	err := errors.Join(unix.Munmap(s.mem), unix.Close(s.fd))
+	if s.cfg.Group != nil {
+		s.cfg.Group.leave()
+	}
 	s.fd, s.mem, s.Ring = -1, nil, NewRing(nil, s.cfg.SlotSize)
 	return err
+}
+
+// Mute has the ring get nothing more: the frames are left to the kernel. For any
+// goroutine.
+func (s *Socket) Mute() error {
+	s.statMu.Lock()
+	defer s.statMu.Unlock()
+	if s.fd < 0 {
+		return nil
+	}
+	return mute(s.fd)
 }
 
 // Shut makes Wait return os.ErrClosed from now on. For any goroutine.

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -35,11 +36,14 @@ const queueLen = 4096
 // MaxFrame is the length of a buffer that any frame fits in, in bytes.
 const MaxFrame = vnetLen + headerLen + headerLen + 1<<16
 
-// Device is the relay of a network namespace. One goroutine reads and writes.
+// Device is the relay of a network namespace. One goroutine reads; Return is for
+// any.
 type Device struct {
 	fd      int
 	ifindex int32
 	name    string
+
+	framing sync.Mutex // guards scratch; few interfaces have no link layer
 	scratch []byte
 }
 
@@ -163,6 +167,8 @@ func parse(b []byte) (p Packet, ok bool) {
 // now. buf is virtio_net_hdr and frame, whose source address is lost.
 func (d *Device) Return(buf []byte, ifindex int32, ethernet bool) error {
 	if !ethernet {
+		d.framing.Lock()
+		defer d.framing.Unlock()
 		buf = d.framed(buf)
 	}
 	src := buf[vnetLen+6 : vnetLen+12]

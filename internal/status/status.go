@@ -9,7 +9,8 @@ type Status struct {
 	Version   string      `json:"version"`
 	PID       int         `json:"pid"`
 	Engine    string      `json:"engine"`
-	Claim     string      `json:"claim"` // tcx, clsact, none
+	Workers   int         `json:"workers"` // threads that forward
+	Claim     string      `json:"claim"`   // tcx, clsact, none
 	Ready     bool        `json:"ready"`
 	NotReady  string      `json:"not_ready,omitempty"` // why
 	Uptime    float64     `json:"uptime_seconds"`
@@ -107,6 +108,14 @@ type Interface struct {
 	Local        uint64            `json:"local"`           // left to the kernel: for the host
 	Punted       uint64            `json:"punted"`          // left to the kernel for another reason
 	Punts        map[string]uint64 `json:"punts,omitempty"` // those by reason
+	Egress       *EgressDrops      `json:"egress_drops,omitempty"`
+}
+
+// EgressDrops are what was lost of packets that had been handed to the kernel, by
+// its counters: those of other senders included. Only with --engine ebpf.
+type EgressDrops struct {
+	Device uint64 `json:"device"` // tx_dropped
+	Qdisc  uint64 `json:"qdisc"`
 }
 
 // Left is an interface whose packets are left to the kernel.
@@ -138,16 +147,18 @@ type Forward struct {
 	PacketsIn  uint64            `json:"packets_in"`
 	PacketsOut uint64            `json:"packets_out"`
 	BytesOut   uint64            `json:"bytes_out"`
-	Verdicts   map[string]uint64 `json:"verdicts"` // forward, queue, originate, local, punt, ignores
-	Drops      map[string]uint64 `json:"drops"`    // by reason
+	ByWorker   []uint64          `json:"by_worker"` // packets_in of each worker, without those carried
+	Verdicts   map[string]uint64 `json:"verdicts"`  // forward, queue, originate, local, punt, ignores
+	Drops      map[string]uint64 `json:"drops"`     // by reason
 	Routes     int               `json:"routes"`
 	Carried    uint64            `json:"carried"` // of packets_out, sent on in the kernel by --engine ebpf
 	Rebuilt    uint64            `json:"rings_rebuilt"`
-	Nice       int               `json:"nice"` // nice value of the thread that forwards
+	Nice       int               `json:"nice"` // nice value of the threads that forward
 	Super      Super             `json:"super_packets"`
 	Returned   uint64            `json:"returned"` // of packets_in, given back to the kernel
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
 	Stalls     Stalls            `json:"stalls"`
+	Egress     *EgressDrops      `json:"egress_drops,omitempty"` // of all interfaces that are served, and have been
 }
 
 // Stalls says how often the datapath did not read its ring. Where the kernel

@@ -97,7 +97,7 @@ func (s *sniffer) settled(t *testing.T) {
 }
 
 // traffic sends all frames, and then frames that mark the end of each way to a
-// capture: by the host, by the datapath, by the responder.
+// capture: by the host, by programs that forward, by the datapath, by the responder.
 func (l *live) traffic(t *testing.T, sentinel *sniffer, stacked bool) {
 	t.Helper()
 	for _, f := range ethernetFrames(t, l.world) {
@@ -111,13 +111,16 @@ func (l *live) traffic(t *testing.T, sentinel *sniffer, stacked bool) {
 	own, host := mac(t, l.world.pod.PeerMAC), mac(t, "ee:ee:ee:ee:ee:ee")
 	l.pod.send(t, join(host, own, be16(0x88b6), []byte("the end")),
 		join(host, own, be16(0x0800), ipv4(17, ip(l.world.pod), silent, udp(markPort, markPort, 0))),
+		join(host, own, be16(0x0800), ipv4(17, ip(l.world.pod), "10.99.0.1", udp(markPort, markPort, 0))),
 		join(mac(t, "ff:ff:ff:ff:ff:ff"), own, be16(0x0806), arp(1, own, "192.0.2.99", "169.254.1.1")))
 	sentinel.awaitLine(t, `ethertype Unknown \(0x88b6\)`)
 	if l.daemon != nil {
 		sentinel.awaitLine(t, `\.4242: UDP, length 0 => forward from`)
-		sentinel.awaitLine(t, `Reply 169\.254\.1\.1 is-at .* => originate`)
+		sentinel.awaitLine(t, `10\.99\.0\.1\.4242: UDP, length 0 => drop`)
+		request := sentinel.awaitLine(t, `Request who-has 169\.254\.1\.1 tell 192\.0\.2\.99.* => answer`)
+		sentinel.awaitLine(t, `Reply 169\.254\.1\.1 is-at .* => originate `+regexp.QuoteMeta(request[strings.LastIndex(request, "#"):])+`$`)
 	} else {
-		sentinel.awaitLine(t, `\.4242: UDP, length 0`)
+		sentinel.awaitLine(t, `10\.99\.0\.1\.4242: UDP, length 0`)
 		sentinel.awaitLine(t, `Request who-has 169\.254\.1\.1 tell 192\.0\.2\.99`)
 	}
 }
@@ -128,7 +131,7 @@ type record struct{ text, verdict string }
 var (
 	stampRE   = regexp.MustCompile(`(?m)^(\d{10}\.\d{6,9}) `)
 	verdictRE = regexp.MustCompile(`(?m) => (.*)$`)
-	detailRE  = regexp.MustCompile(`(?m)^\t(?:\w+ .*, )?took [\d.]+ us$`) // what -v says of a verdict
+	detailRE  = regexp.MustCompile(`(?m)^\t(?:(?:\w+ .*, )?took [\d.]+ us|rule .*, mtu \d+)$`) // what -v says of a verdict
 )
 
 // unprinted are frames whose payload tcpdump prints and the command does not.

@@ -109,6 +109,7 @@ type counts map[string]uint64
 type status struct {
 	Version   string
 	Engine    string
+	Workers   int
 	Claim     string
 	Ready     bool
 	Workloads []port
@@ -119,12 +120,14 @@ type status struct {
 		Carried  uint64
 	}
 	Forward struct {
-		PacketsIn  uint64 `json:"packets_in"`
-		PacketsOut uint64 `json:"packets_out"`
+		PacketsIn  uint64   `json:"packets_in"`
+		PacketsOut uint64   `json:"packets_out"`
+		ByWorker   []uint64 `json:"by_worker"`
 		Carried    uint64
 		Returned   uint64
 		Verdicts   counts
 		Drops      counts
+		Egress     egressDrops `json:"egress_drops"`
 	}
 	Kernel struct {
 		Learned   uint64 `json:"neighbours_learned"`
@@ -151,7 +154,10 @@ type port struct {
 	Carried     uint64
 	Local       uint64
 	Punted      uint64
+	Egress      egressDrops `json:"egress_drops"`
 }
+
+type egressDrops struct{ Device, Qdisc uint64 }
 
 func statusOf(t testing.TB, p *labtest.Process) status {
 	t.Helper()

@@ -16,15 +16,13 @@ func TestCapturePoliced(t *testing.T) {
 	l := labtest.New(t, lab.Spec{Form: lab.FormCalico, Hosts: 1, PodsPerHost: 2})
 	all := pods(l, 0)
 	p := labtest.Daemon(t, l, "host0")
-	run(t, l, all[0].Node, "ping -n -c1 -W2 "+ip(all[1]))
-
 	c := capturing(t, l, p, "-nc", "20", "-i", "any", "--reason", "PARP_RATE_LIMIT")
 
 	// A daemon that stands still lets the interface's share fill up.
 	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	f := startFlood(t, l, all[0], datagram(t, all[0], ip(all[1])))
+	f := startFlood(t, l, all[0], datagram(t, all[0], "10.99.0.1"))
 	await(t, "more is sent than the share holds", func() bool { return f.sent.Load() > 4096 })
 	f.stop()
 	if err := p.Cmd.Process.Signal(syscall.SIGCONT); err != nil {

@@ -118,6 +118,7 @@ func collect(m map[string]string) (all []string) {
 func TestNoDescriptors(t *testing.T) {
 	labtest.Need(t, "prlimit")
 	l := hosts(t, 1, 1)
+	const enough = 48
 	for limit := 16; limit <= 64; limit += 8 {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			wrapped(t, "prlimit", fmt.Sprintf("--nofile=%d", limit))
@@ -130,6 +131,9 @@ func TestNoDescriptors(t *testing.T) {
 			}()
 			defer p.Cmd.Process.Kill()
 			if _, err := tryStatus(ctx, t, l, p, "--wait", "5s"); err != nil && ctx.Err() != nil {
+				if limit >= enough {
+					t.Errorf("%d descriptors are not enough: %s", limit, p.Stderr())
+				}
 				if err := <-ended; err == nil || !strings.Contains(p.Stderr(), "limit") && !strings.Contains(p.Stderr(), "too many open files") {
 					t.Errorf("ended: %v, %s", err, p.Stderr())
 				}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/nstest"
@@ -85,7 +86,11 @@ func TestStoppedDaemon(t *testing.T) {
 		}
 		c := capturing(t, l, p, "-nc", "200", "-i", "any", "--reason", "reader-stalled")
 		sendSignal(t, p, syscall.SIGSTOP)
-		f.progress(1000)
+		stopped := 1000
+		if before.Engine == daemon.EngineEBPF { // its programs go on, for a second at most
+			stopped = 2000
+		}
+		f.progress(stopped)
 		sendSignal(t, p, syscall.SIGCONT)
 		during := status(t, p)
 		await(t, "the daemon has the traffic again", func() bool { return !status(t, p).Forward.Stalls.Now })
@@ -101,13 +106,13 @@ func TestStoppedDaemon(t *testing.T) {
 		if a.latest > 100*time.Millisecond {
 			t.Errorf("%s: a packet came %v late", mode, a.latest)
 		}
-		if s := during.Forward.Stalls; s.Count != 1 || !s.Now || s.Lasts < 0.5 {
+		if s := during.Forward.Stalls; s.Count != 1 || !s.Now && before.Engine != daemon.EngineEBPF || s.Lasts < 0.5 {
 			t.Errorf("%s: status just after the stop: %+v", mode, s)
 		}
-		if s := after.Forward.Stalls; s.Count != 1 || s.Now || s.Ago < s.Lasts || s.Lasts < 0.9 {
+		if s := after.Forward.Stalls; s.Count != 1 || s.Now || s.Ago < s.Lasts || s.Lasts < 0.8 {
 			t.Errorf("%s: status at the end: %+v", mode, s)
 		}
-		if punted < 900 || dropped != uint64(len(a.missing)) {
+		if punted < 800 || dropped != uint64(len(a.missing)) {
 			t.Errorf("%s: %d packets by the kernel, %d dropped of %d lost", mode, punted, dropped, len(a.missing))
 		}
 		if text := p.Status(t); !strings.Contains(text, "ring not read: 1 times, the last ") {
@@ -246,7 +251,7 @@ func TestQuotaDoesNotFlap(t *testing.T) {
 		t.Errorf("%d stalls with a packet a ms, which needs less than the quota", light.Count)
 	}
 	// 250 ms, 2 s, 16 s: the third outlasts the test.
-	if n := s.Stalls.Count - light.Count; n < 1 || n > 3 {
+	if n := s.Stalls.Count - light.Count; n < 1 && s.Carried == 0 || n > 3 {
 		t.Errorf("%d changes to the kernel in %d ms of a flood", n, f.number()-began)
 	}
 	// Each change may bring what the ring held for 20 ms behind what came later.

@@ -54,6 +54,7 @@ enum {
 	BY_PEER = 1,
 	TRIM = 2, // link-layer padding follows the packet
 	RETYPE = 4, // it came to another MAC of the interface
+	WATCHED = 8, // the kernel forwards there, too: not by tables that nobody keeps
 };
 
 // An interface, by its slot. 0 is none.
@@ -62,7 +63,7 @@ struct way {
 	__u32 ifindex;
 	__u32 mtu;
 	__u32 in; // IN_*
-	__u32 pad;
+	__u32 shown; // somebody captures there
 };
 
 // One that stands for several is for source validation alone: ifindex, way and mtu
@@ -165,6 +166,42 @@ struct {
 	__uint(max_entries, 65536);
 } parp_used SEC(".maps");
 
+// What happened to a packet that is shown.
+enum {
+	SHOWN_FORWARD,
+	SHOWN_SMALL,
+	SHOWN_NOMEM,
+	SHOWN_ANSWER,
+};
+
+// A packet as it came, for who captures: read by shown.go.
+struct shown {
+	__u64 at; // CLOCK_MONOTONIC, ns
+	__u64 dst, src; // MACs with which it leaves
+	__u32 in, out; // interfaces; out is 0 if it is dropped
+	__u32 len; // bytes on the wire, from the Ethernet header on
+	__u32 snap; // bytes in data
+	__u16 total; // struct decided
+	__u8 how;
+	__u8 verdict; // SHOWN_*
+	__u8 pkt_type;
+	__u8 pad[3];
+	__u8 data[];
+};
+
+// The ring of captures. There is none while nobody captures.
+struct shown_ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); // shown.go makes larger ones
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct shown_ring);
+} parp_shown SEC(".maps");
+
 // Whom ARP requests may ask for that are answered here.
 #define MAX_GATEWAYS 8
 volatile const __be32 gateways[MAX_GATEWAYS];
@@ -196,6 +233,23 @@ volatile __u32 carry_generation;
 volatile __u32 carry_on;      // frames may be carried
 volatile __u32 carry_waiting; // packets wait in userspace
 volatile __u64 carry_fresh;   // until when all counts as new: see is_fresh()
+volatile __u32 carry_shown;   // somebody captures
+volatile __u32 carry_snap;    // bytes of a packet that they want
+volatile __u32 carry_keeps_priority;
+volatile __u32 carry_mark;    // of what is sent meanwhile; 0: none
+volatile __u64 carry_unshown; // packets for which there was no room
+
+// Does userspace keep the tables still? A daemon that is stopped does not. While
+// packets are carried it is asked PULSE times a second, by a message with the
+// number 0 in parp_used, and answers by making pulse_answered pulse_asked. So
+// an idle host asks nothing.
+#define PULSE 2
+
+volatile __u32 pulse_asked, pulse_answered;
+volatile __u64 pulse_at; // since when the question stands, jiffies
+volatile __u64 pulse_ns; // the same, ns of CLOCK_MONOTONIC
+volatile __u64 pulse_sent; // when it was sent last, jiffies
+volatile const __u32 pulse_hz = 250; // jiffies a second
 
 static __always_inline __u16 flags_of(__u64 word)
 {
@@ -337,6 +391,31 @@ static __always_inline void note_use(struct hop *h, __u32 id)
 		h->used = 0; // there is no room: later
 }
 
+// Has userspace left a question unanswered for too long?
+static __always_inline bool unanswered(void)
+{
+	return pulse_asked != pulse_answered && bpf_jiffies64() - pulse_at > pulse_hz / PULSE;
+}
+
+// Asks userspace now and then whether it keeps the tables; and again, should the
+// question have been lost. CPUs that ask at the same time get one answer.
+static __always_inline bool unkept(void)
+{
+	__u64 now = bpf_jiffies64();
+	__u32 asked = pulse_asked, zero = 0;
+
+	if (now - pulse_sent <= pulse_hz / PULSE)
+		return unanswered();
+	if (asked == pulse_answered) {
+		pulse_at = now;
+		pulse_ns = bpf_ktime_get_ns();
+		pulse_asked = asked + 1;
+	}
+	pulse_sent = now;
+	bpf_ringbuf_output(&parp_used, &zero, sizeof(zero), BPF_RB_FORCE_WAKEUP);
+	return unanswered();
+}
+
 // Carries a frame if it is a plain hit: d says where to.
 static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool sees)
 {
@@ -360,6 +439,8 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 		return false;
 	if (memo->src == src && memo->dst == dst && memo->in == ifindex && memo->generation == generation &&
 	    need <= memo->mtu && skb->pkt_type == PACKET_HOST) {
+		if ((memo->how & WATCHED) && unkept())
+			return false;
 		d->ifindex = memo->out;
 		d->dst = memo->dst_mac;
 		d->src = memo->src_mac;
@@ -412,6 +493,11 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 		return false;
 	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
 	bool lasts = !(translates && forwards); // so will be the next one's
+	if (forwards) {
+		if (unkept())
+			return false;
+		how |= WATCHED;
+	}
 	if (!(egress & OUT_WORKLOAD)) {
 		if (!(p->flags & PORT_ANYWHERE))
 			return false;
@@ -442,7 +528,7 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 		memo->src_mac = own;
 		memo->slot = slot;
 		memo->mtu = mtu && mtu < out->mtu ? mtu : out->mtu;
-		memo->how = by;
+		memo->how = by | (how & WATCHED);
 	}
 	how |= by;
 	d->ifindex = h->ifindex;
@@ -455,6 +541,87 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 	return true;
 }
 
+// The sizes of which copies are made: the verifier wants to know them.
+#define SHOWN_SMALLEST 200
+#define SHOWN_FRAME 2000
+#define SHOWN_JUMBO 16000
+#define SHOWN_MOST 65600
+
+#define copy_at_most(room) \
+	do { \
+		s = bpf_ringbuf_reserve(ring, sizeof(*s) + (room), 0); \
+		if (!s) { \
+			__sync_fetch_and_add(&carry_unshown, 1); \
+			return 0; \
+		} \
+		asm volatile("" : "+r"(n)); /* the verifier is to see these bounds */ \
+		failed = n >= ETH_HLEN && n <= (room) ? bpf_skb_load_bytes(skb, 0, s->data, n) : -1; \
+	} while (0)
+
+// Copies a frame that was not changed yet, if somebody captures on one of the two
+// interfaces. It is to be given to tell().
+static __always_inline struct shown *show(struct __sk_buff *skb, __u32 slot, __u32 out)
+{
+	__u32 zero = 0;
+	struct way *w = bpf_map_lookup_elem(&parp_ways, &slot);
+	if (!w)
+		return 0;
+	if (!w->shown) {
+		struct port *p = bpf_map_lookup_elem(&parp_ports, &out);
+		if (!p)
+			return 0;
+		__u32 to = p->slot;
+		w = bpf_map_lookup_elem(&parp_ways, &to);
+		if (!w || !w->shown)
+			return 0;
+	}
+	void *ring = bpf_map_lookup_elem(&parp_shown, &zero);
+	if (!ring)
+		return 0;
+	struct shown *s;
+	__u64 n = skb->len, snap = carry_snap;
+	long failed;
+	if (n > snap)
+		n = snap;
+	if (n <= SHOWN_SMALLEST) {
+		copy_at_most(SHOWN_SMALLEST);
+	} else if (n <= SHOWN_FRAME) {
+		copy_at_most(SHOWN_FRAME);
+	} else if (n <= SHOWN_JUMBO) {
+		copy_at_most(SHOWN_JUMBO);
+	} else {
+		if (n > SHOWN_MOST)
+			n = SHOWN_MOST;
+		copy_at_most(SHOWN_MOST);
+	}
+	s->at = bpf_ktime_get_ns();
+	s->len = skb->len;
+	s->snap = failed ? 0 : n;
+	s->in = skb->ifindex;
+	s->pkt_type = skb->pkt_type;
+	return s;
+}
+
+// Hands a copy on, with what became of the packet.
+static __always_inline void tell(struct shown *s, const struct decided *d, __u8 verdict)
+{
+	if (!s)
+		return;
+	s->out = verdict == SHOWN_FORWARD || verdict == SHOWN_ANSWER ? d->ifindex : 0;
+	s->dst = d->dst;
+	s->src = d->src;
+	s->total = d->total;
+	s->how = d->how;
+	s->verdict = verdict;
+	bpf_ringbuf_submit(s, 0);
+}
+
+// The priority of a forwarded packet: rt_tos2priority() in include/net/route.h.
+static __always_inline __u32 priority_of(__u8 tos)
+{
+	return 0x4620 >> ((tos >> 3 & 3) * 4) & 7; // ip_tos2prio in net/ipv4/route.c
+}
+
 #define CARRY_HEADERS (ETH_HLEN + IPV4_MIN)
 
 // Does what carry() decided.
@@ -464,8 +631,10 @@ static __always_inline int carried(struct __sk_buff *skb, const struct decided *
 	struct carried *c = bpf_map_lookup_elem(&parp_carried, &slot);
 	if (!c)
 		return TC_ACT_SHOT;
+	struct shown *s = carry_shown ? show(skb, slot, d->ifindex) : 0;
 	if ((d->how & TRIM) && bpf_skb_change_tail(skb, ETH_HLEN + d->total, 0)) {
 		c->small++;
+		tell(s, d, SHOWN_SMALL);
 		return TC_ACT_SHOT;
 	}
 	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -475,11 +644,13 @@ static __always_inline int carried(struct __sk_buff *skb, const struct decided *
 		end = (void *)(long)skb->data_end;
 		if (data + CARRY_HEADERS > end) {
 			c->nomem++;
+			tell(s, d, SHOWN_NOMEM);
 			return TC_ACT_SHOT;
 		}
 	}
 	__builtin_memcpy(data, &d->dst, ETH_ALEN);
 	__builtin_memcpy(data + ETH_ALEN, &d->src, ETH_ALEN);
+	__u8 tos = data[ETH_HLEN + IPV4_TOS];
 	data[ETH_HLEN + IPV4_TTL]--;
 	__u16 *sum = (__u16 *)(data + ETH_HLEN + IPV4_SUM);
 	__u32 sum1 = *sum + bpf_htons(0x0100); // include/net/ip.h, ip_decrease_ttl
@@ -488,7 +659,14 @@ static __always_inline int carried(struct __sk_buff *skb, const struct decided *
 		bpf_skb_change_type(skb, PACKET_HOST);
 	c->packets++;
 	c->bytes += skb->len - ETH_HLEN;
-	return d->how & BY_PEER ? bpf_redirect_peer(d->ifindex, 0) : bpf_redirect(d->ifindex, 0);
+	tell(s, d, SHOWN_FORWARD);
+	if (carry_mark)
+		skb->mark = carry_mark;
+	if (d->how & BY_PEER) // where the priority is forgotten
+		return bpf_redirect_peer(d->ifindex, 0);
+	if (!carry_keeps_priority)
+		skb->priority = priority_of(tos);
+	return bpf_redirect(d->ifindex, 0);
 }
 
 struct arp {
@@ -528,11 +706,10 @@ static __always_inline bool answers(struct __sk_buff *skb)
 		return false;
 	__u32 slot = p->slot;
 	struct way *in = bpf_map_lookup_elem(&parp_ways, &slot);
-	struct arpbucket *b = bpf_map_lookup_elem(&parp_buckets, &slot);
 	struct carried *c = bpf_map_lookup_elem(&parp_carried, &slot);
 	__u64 own = in ? in->mac : 0;
 	__u8 mac[8], answer[8] = {}, sender[8] = {};
-	if (!in || !b || !c || !(in->in & IN_OK) || in->ifindex != ifindex || !(flags_of(own) & OUT_OK))
+	if (!in || !c || !(in->in & IN_OK) || in->ifindex != ifindex || !(flags_of(own) & OUT_OK))
 		return false;
 	__builtin_memcpy(mac, &own, sizeof(mac));
 	copy_mac(answer, p->answer);
@@ -569,16 +746,18 @@ static __always_inline bool answers(struct __sk_buff *skb)
 		return false;
 	if (same_mac(sender, mac) || same_mac(sender, answer) || same_mac(sender, p->alias[0]) || same_mac(sender, p->alias[1]))
 		return false;
-	if (!take_arp(b))
-		return false; // the socket's filter counts it
 
+	struct decided d = { .ifindex = ifindex };
+	struct shown *s = carry_shown ? show(skb, slot, ifindex) : 0;
 	if (skb->len > ARP_FRAME) {
-		if (bpf_skb_change_tail(skb, ARP_FRAME, 0))
-			return false;
+		long failed = bpf_skb_change_tail(skb, ARP_FRAME, 0);
 		data = (void *)(long)skb->data;
 		end = (void *)(long)skb->data_end;
-		if (data + ARP_FRAME > end)
+		if (failed || data + ARP_FRAME > end) {
+			if (s)
+				bpf_ringbuf_discard(s, 0);
 			return false;
+		}
 		a = (void *)(data + ETH_HLEN);
 	}
 	copy_mac(data, sender);
@@ -589,5 +768,9 @@ static __always_inline bool answers(struct __sk_buff *skb)
 	__builtin_memcpy(a->spa, &to, 4);
 	__builtin_memcpy(a->tpa, &from, 4);
 	c->answered++;
+	__builtin_memcpy(&d.src, answer, sizeof(d.src));
+	tell(s, &d, SHOWN_ANSWER);
+	if (carry_mark)
+		skb->mark = carry_mark;
 	return true;
 }

@@ -2,7 +2,8 @@
 //
 // The programs that stand between the kernel and proxyarpd's sockets:
 //
-//   parp_ring    socket filter of the forwarding ring: whose frame is this?
+//   parp_ring    socket filter of the forwarding rings: whose frame is this?
+//   parp_fanout  which of several rings gets a frame (PACKET_FANOUT_EBPF)
 //   parp_claim   tc ingress: drops the original of each frame that the ring took,
 //                sends to the relay what the ring can't take as it is, and makes
 //                frames to another MAC of the interface the host's
@@ -16,6 +17,9 @@
 // __netif_receive_skb_core). parp_ring therefore decides once and leaves the
 // decision in a per-CPU slot; parp_claim reads and clears it. They can't
 // disagree, and without a ring the slot stays 0 and the kernel keeps its frames.
+// Several rings are one tap: a fanout group has one hook, which asks parp_fanout
+// and then gives the frame to one ring (packet_rcv_fanout in
+// net/packet/af_packet.c), so that parp_ring runs once a frame here, too.
 //
 // The decision itself is whose(), for the ring and for the captures. It is
 // Table.Owner of forward/route/owner.go, a test holds the one to the other.
@@ -35,6 +39,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_HOSTS 65536
 #define MAX_NETS (1 << 22)
 #define MAX_FLOWS 65536
+#define MAX_WORKERS 16
+#define JOINED_BITS 12
+#define JOINED_FOR 8 // s: longer than parts of a datagram, or of a tunnel's stream, are apart
 #define TAKE_ALL 0x7fffffff
 #define RING_SLOTS 4096 // internal/pktring's default
 #define RING_RESERVE 512 // of them for interfaces that have few
@@ -42,6 +49,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define IPV4_DST 16
 #define IPV4_SRC 12
 #define IPV4_FRAG 6
+#define IPV4_TOS 1
 #define IPV4_TTL 8
 #define IPV4_PROTO 9
 #define IPV4_SUM 10
@@ -97,7 +105,7 @@ struct decided {
 	__u32 slot; // of where it came in
 	__u16 total; // bytes, IP header and what follows
 	__u8 how; // carry.h
-	__u8 pad;
+	__u8 worker; // that parp_fanout chose
 };
 
 // What userspace says of an interface. Layout shared with claim.go.
@@ -122,7 +130,7 @@ struct portstat {
 	__u64 left[OWNERS]; // frames left to the kernel, by owner
 };
 
-// How the ring's reader is, for where the kernel forwards, too. Userspace maps
+// How a ring's reader is, for where the kernel forwards, too. Userspace maps
 // it, and writes what has no other writer here.
 struct reader {
 	// The thread that reads, a robust futex (set_robust_list(2)): the kernel sets
@@ -202,7 +210,7 @@ struct {
 	__type(value, struct portstat);
 } parp_stats SEC(".maps");
 
-// Written by userspace alone: frames of this slot that have left the ring.
+// Written by userspace alone: frames of this slot that have left the rings.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -211,13 +219,46 @@ struct {
 	__type(value, __u64);
 } parp_consumed SEC(".maps");
 
+// By worker.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
+	__uint(max_entries, MAX_WORKERS);
 	__type(key, __u32);
 	__type(value, struct reader);
 } parp_reader SEC(".maps");
+
+// Where there are several workers: what was given to the ring of each, and, written
+// by userspace, what has left it; by worker and slot. What they have together is in
+// parp_stats and parp_consumed, and that is what quotas are held against.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_WORKERS * MAX_PORTS); // 1 where there is one worker
+	__type(key, __u32);
+	__type(value, __u64);
+} parp_given SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_WORKERS * MAX_PORTS); // 1 where there is one worker
+	__type(key, __u32);
+	__type(value, __u64);
+} parp_taken SEC(".maps");
+
+// What pairs of addresses, by their hash, need of the choice of a ring.
+struct joined {
+	__u32 fragment; // s of CLOCK_MONOTONIC, nearly, when the last one came; 0: none
+	__u32 relay; // and when a frame last went to the relay
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << JOINED_BITS);
+	__type(key, __u32);
+	__type(value, struct joined);
+} parp_joined SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -262,6 +303,10 @@ volatile const __u64 arp_burst_ns = 200000000;
 
 // Is parp_flows kept?
 volatile const __u32 translates = 0;
+
+// How many rings there are, and what makes it hard to guess which one a flow gets.
+volatile const __u32 workers = 1;
+volatile const __u32 fanout_seed = 0;
 
 // Frames that userspace gives back bear this mark until parp_claim has seen them.
 #define MARK_RETURNED 0x70617271
@@ -486,6 +531,71 @@ static __always_inline enum owner whose(struct __sk_buff *skb, struct port **por
 	return OWNER_US;
 }
 
+static __always_inline __u32 mix(__u32 h)
+{
+	h ^= h >> 16; // the finalizer of MurmurHash3
+	h *= 0x85ebca6b;
+	h ^= h >> 13;
+	h *= 0xc2b2ae35;
+	return h ^ h >> 16;
+}
+
+// The same for both directions.
+static __always_inline __u32 pair_hash(const __u8 *hdr)
+{
+	__u32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
+
+	return mix((src ^ dst) * 0x9e3779b1 + (src + dst) + fanout_seed);
+}
+
+static __always_inline struct joined *joined_of(__u32 pair)
+{
+	__u32 at = pair >> (32 - JOINED_BITS);
+
+	return bpf_map_lookup_elem(&parp_joined, &at);
+}
+
+static __always_inline __u32 seconds(void)
+{
+	return (bpf_ktime_get_ns() >> 30) + 1;
+}
+
+// Which ring a frame is for: a flow has one, and so have both its directions. off
+// is where the IP header is. Fragments bear no ports, all but the first: where a
+// pair of addresses sends any, all that it sends goes by the addresses alone, so
+// that they do not overtake whole datagrams of their flow, nor are overtaken. The
+// relay has one reader, worker 0, which is to have the rest of such flows as well.
+static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
+{
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
+	__be16 ports[2];
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+		return 0; // not for any ring
+	__u32 h = pair_hash(hdr), now = 0;
+	struct joined *j = joined_of(h);
+	bool whole = !(*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET));
+	if (!j)
+		return 0;
+	if (!whole || j->fragment || j->relay)
+		now = seconds();
+	if (j->relay && now - j->relay < JOINED_FOR)
+		return 0;
+	if (!whole)
+		j->fragment = now;
+	else if (!j->fragment || now - j->fragment >= JOINED_FOR)
+		switch (hdr[IPV4_PROTO]) {
+		case PROTO_TCP:
+		case PROTO_UDP:
+		case 33: // DCCP
+		case 132: // SCTP
+		case 136: // UDP-Lite
+			if (!bpf_skb_load_bytes(skb, off + (hdr[0] & 15) * 4, ports, sizeof(ports)))
+				h = mix(h + (ports[0] ^ ports[1]) + ((__u32)(__u16)(ports[0] + ports[1]) << 16));
+		}
+	return (__u64)h * workers >> 32;
+}
+
 // Takes from the bucket of a slot; false if it is empty.
 static __always_inline bool take_arp(struct arpbucket *b)
 {
@@ -521,15 +631,16 @@ static __always_inline bool over_quota(const struct port *p, __s64 have, __s64 h
 // consume nothing for STALL_NS, though the ring held frames all the time. An
 // empty ring says nothing of its reader, and takes no look at the clock. Once
 // stalled, userspace says when it is over: it knows whether the ring is empty.
-static __always_inline bool unread(struct reader *r, struct portstat *all, __u64 *all_consumed)
+// given and taken are those of the ring, of all interfaces.
+static __always_inline bool unread(struct reader *r, __u64 *given, __u64 *taken)
 {
 	if (*(volatile __u32 *)&r->owner & OWNER_DIED)
 		return true;
 	if (*(volatile __u32 *)&r->stalled)
 		return true;
-	__u64 done = *(volatile __u64 *)all_consumed;
+	__u64 done = *(volatile __u64 *)taken;
 	__u64 mark = *(volatile __u64 *)&r->mark;
-	if ((__s64)(all->admitted - done) <= 0) {
+	if ((__s64)(*(volatile __u64 *)given - done) <= 0) {
 		if (mark)
 			*(volatile __u64 *)&r->mark = 0;
 		return false;
@@ -591,11 +702,39 @@ static __always_inline __u64 segments(struct __sk_buff *skb)
 	return skb->len / (skb->gso_size ? skb->gso_size : 1) + 1; // nobody has counted yet
 }
 
-// Sets *decision for parp_claim and returns the socket filter's answer.
-static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool sees)
+// The ring of a worker: who reads it, and what of an interface it was given.
+struct ringstate {
+	struct reader *reader;
+	__u64 *given, *taken; // of all interfaces
+	__u64 *of_port; // given, of one; 0: portstat has it
+};
+
+static __always_inline bool ring_of(struct ringstate *r, __u32 worker, __u32 slot, struct portstat *all, __u64 *all_consumed)
 {
-	__u8 hdr[IPV4_MIN];
+	__u32 at = worker;
+
+	r->reader = bpf_map_lookup_elem(&parp_reader, &at);
+	r->given = &all->admitted;
+	r->taken = all_consumed;
+	r->of_port = 0;
+	if (workers > 1) {
+		at = worker * MAX_PORTS;
+		r->given = bpf_map_lookup_elem(&parp_given, &at);
+		r->taken = bpf_map_lookup_elem(&parp_taken, &at);
+		at += slot;
+		r->of_port = bpf_map_lookup_elem(&parp_given, &at);
+		if (!r->of_port)
+			return false;
+	}
+	return r->reader && r->given && r->taken;
+}
+
+// Sets *d for parp_claim and returns the socket filter's answer.
+static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool sees, bool carries)
+{
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
 	struct port *p = 0;
+	struct ringstate r;
 
 	enum owner owner = whose(skb, &p, hdr, sees);
 	if (!p)
@@ -608,21 +747,20 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	__u32 zero = 0; // the place of all interfaces together
 	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
 	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
-	struct reader *reader = bpf_map_lookup_elem(&parp_reader, &zero);
-	if (!consumed || !all || !all_consumed || !reader)
+	if (!consumed || !all || !all_consumed || !ring_of(&r, d->worker, slot, all, all_consumed))
 		return 0;
 	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
 	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, hdr[IPV4_PROTO], sees);
 	if (!whole && !relay && forwards)
 		owner = OWNER_GSO;
-	if (owner == OWNER_US && forwards && unread(reader, all, all_consumed))
+	if (owner == OWNER_US && forwards && ((carries && unanswered()) || unread(r.reader, r.given, r.taken)))
 		owner = OWNER_STALLED;
 	if (owner != OWNER_US) {
 		count_left(st, owner);
 		return 0;
 	}
 
-	*decision = TAKEN;
+	d->decision = TAKEN;
 	if (!whole && !relay) {
 		count(st->badgso);
 		return 0;
@@ -633,11 +771,20 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 *decision, bool s
 	}
 	if (!whole) {
 		count(st->badgso);
-		*decision = RELAYED;
+		d->decision = RELAYED;
+		if (workers > 1) {
+			struct joined *j = joined_of(pair_hash(hdr));
+			if (j)
+				j->relay = seconds();
+		}
 		return 0;
 	}
 	count(all->admitted);
 	count(st->admitted);
+	if (workers > 1 && r.of_port) {
+		count(*r.given);
+		count(*r.of_port);
+	}
 	return TAKE_ALL;
 }
 
@@ -647,10 +794,28 @@ static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
 	struct decided *d = bpf_map_lookup_elem(&parp_decision, &zero);
 	if (!d)
 		return 0;
+	// A group of rings is told of what is sent as well before Linux 6.7
+	// (PACKET_FANOUT_FLAG_IGNORE_OUTGOING).
+	if (workers > 1 && skb->pkt_type == PACKET_OUTGOING)
+		return 0;
 	d->decision = LEAVE;
 	if (carries && carry(skb, d, sees))
 		return 0;
-	return decide(skb, &d->decision, sees);
+	return decide(skb, d, sees, carries);
+}
+
+// Runs before parp_ring, for the same frame and on the same CPU. A group has no
+// more rings than the filter knows workers, but for the moment when one is
+// replaced: then the last is one that is not named here, until it has the place
+// of the one that has gone.
+SEC("socket")
+int parp_fanout(struct __sk_buff *skb)
+{
+	__u32 zero = 0, worker = worker_of(skb, 0);
+	struct decided *d = bpf_map_lookup_elem(&parp_decision, &zero);
+	if (d)
+		d->worker = worker;
+	return worker;
 }
 
 SEC("socket")
@@ -709,6 +874,13 @@ static __always_inline int to_relay(struct __sk_buff *skb)
 	count(all->relayed);
 	__sync_fetch_and_add(&all->admitted, n);
 	__sync_fetch_and_add(&st->admitted, n);
+	if (workers > 1) { // worker 0 reads it
+		__u64 *given = bpf_map_lookup_elem(&parp_given, &zero), *of_port = bpf_map_lookup_elem(&parp_given, &slot);
+		if (given && of_port) {
+			__sync_fetch_and_add(given, n);
+			__sync_fetch_and_add(of_port, n);
+		}
+	}
 	return bpf_redirect(relay, 0);
 }
 
@@ -797,17 +969,18 @@ int parp_arp(struct __sk_buff *skb)
 // Will the ring's filter, which runs next, leave a frame of this interface that
 // is ours to the kernel, since nobody reads the ring? Or refuse it for its quota,
 // and is there time to show one more of those?
-static __always_inline bool shown_refused(const struct port *p)
+static __always_inline bool shown_refused(struct __sk_buff *skb, const struct port *p, bool carries)
 {
 	__u32 slot = p->slot, zero = 0;
+	struct ringstate r;
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
 	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
 	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
-	struct reader *reader = bpf_map_lookup_elem(&parp_reader, &zero);
-	if (!st || !consumed || !all || !all_consumed || !reader)
+	if (!st || !consumed || !all || !all_consumed ||
+	    !ring_of(&r, workers > 1 ? worker_of(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0) : 0, slot, all, all_consumed))
 		return false;
-	if ((p->flags & PORT_KERNEL_FORWARDS) && unread(reader, all, all_consumed))
+	if ((p->flags & PORT_KERNEL_FORWARDS) && ((carries && unanswered()) || unread(r.reader, r.given, r.taken)))
 		return true;
 	if (!over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed)))
 		return false;
@@ -827,9 +1000,10 @@ static __always_inline bool shown_refused(const struct port *p)
 // What the datapath and the ARP responder take is shown where they decide about
 // it, and so is what they send. All else is the host's own traffic, or none of
 // ours.
-static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees)
+static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees, bool carries)
 {
 	__u8 hdr[IPV4_MIN];
+	struct decided d;
 	__u32 ifindex = skb->ifindex;
 	struct port *p;
 
@@ -842,17 +1016,31 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees)
 		p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 		return p && (p->flags & PORT_WORKLOAD) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
 	}
-	return whose(skb, &p, hdr, sees) == OWNER_US && !shown_refused(p);
+	if (whose(skb, &p, hdr, sees) != OWNER_US)
+		return false;
+	return !shown_refused(skb, p, carries) || (carries && carry(skb, &d, sees));
 }
 
 SEC("socket")
 int parp_watch(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb, true) ? 0 : watch_snap;
+	return shown_elsewhere(skb, true, false) ? 0 : watch_snap;
+}
+
+SEC("socket")
+int parp_watch_carry(struct __sk_buff *skb)
+{
+	return shown_elsewhere(skb, true, true) ? 0 : watch_snap;
 }
 
 SEC("socket")
 int parp_watch_basic(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb, false) ? 0 : watch_snap;
+	return shown_elsewhere(skb, false, false) ? 0 : watch_snap;
+}
+
+SEC("socket")
+int parp_watch_carry_basic(struct __sk_buff *skb)
+{
+	return shown_elsewhere(skb, false, true) ? 0 : watch_snap;
 }

@@ -1,6 +1,6 @@
 // Package afpacket is the engine by which every packet goes through userspace:
-// one receive ring of AF_PACKET for all interfaces, whose eBPF filter decides
-// whose a frame is, a tc program that takes from the kernel what the ring took,
+// receive rings of AF_PACKET for all interfaces, one a worker, whose eBPF filter
+// decides whose a frame is, a tc program that takes from the kernel what the ring took,
 // and the relay for what no ring can have.
 package afpacket
 
@@ -14,8 +14,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"proxyarpd/forward"
 	"proxyarpd/forward/afpacket"
+	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/pktring"
@@ -30,62 +33,104 @@ const spin = 32 * time.Microsecond
 // Engine implements [engine.Engine].
 type Engine struct {
 	*engine.Programs
-	conn  *afpacket.Conn
-	loop  *forward.Loop
-	relay *relay.Device // nil: there is none
-	log   *slog.Logger
-	nice  atomic.Int32 // of the thread that forwards, while it runs
+	workers []*worker
+	relay   *relay.Device // nil: there is none
+	cfg     Config
+	log     *slog.Logger
+	nice    atomic.Int32 // of the threads that forward, while they run
+	mortal  sync.Once    // what is said once, whatever the number of workers
 
 	mu      sync.Mutex
-	want    int            // nice value
-	thread  int            // that forwards; 0: none does
-	waits   bool           // packets wait for a route or a next hop
-	waiting func(are bool) // is told so; nil: nobody
+	want    int                 // nice value
+	threads map[int]*threadNice // that forward
+	weak    int                 // the value that was last said to be refused
+	waits   bool                // packets wait for a route or a next hop
+	waiting func(are bool)      // is told so; nil: nobody
+}
+
+// worker is a thread that forwards what comes to its ring. All packets of a flow
+// come to the same one.
+type worker struct {
+	conn   *afpacket.Conn
+	loop   *forward.Loop
+	window *claim.Window // nil: nobody polices
 }
 
 // Config of an Engine.
 type Config struct {
-	Forward forward.Options
-	// Nice is the nice value of the thread that forwards. Where it can't have it,
-	// it keeps the one that it has, and the log says so.
+	Forward forward.Options // but for what makes it one of several
+	// Nice is the nice value of the threads that forward. Where they can't have it,
+	// they keep the one that they have, and the log says so.
 	Nice int
+	// Workers is how many threads forward: as many as the programs were loaded for
+	// ([claim.Config.Workers]); 0 is one.
+	Workers int
 }
 
 var _ engine.Engine = (*Engine)(nil)
 
-// Open makes ring and relay in the network namespace of the calling thread. The
+// Open makes rings and relay in the network namespace of the calling thread. The
 // programs are the engine's from then on, unless it fails. Frames come when
 // the first port takes them.
 func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error) {
-	e := &Engine{Programs: p, want: c.Nice, log: log}
+	c.Workers = max(c.Workers, 1)
+	e := &Engine{Programs: p, cfg: c, log: log, want: c.Nice, threads: map[int]*threadNice{}, weak: noNice}
 	c.Forward.Waiting = e.tellWaiting
 	e.nice.Store(int32(nice(0)))
 	defer func() {
-		if err != nil && e.relay != nil {
-			err = errors.Join(err, e.relay.Close())
+		if err != nil {
+			err = errors.Join(err, e.closeOwn())
 		}
 	}()
 	if err := e.openRelay(); err != nil {
 		return nil, err
 	}
-	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin}}
+	c.Forward.Shared = forward.NewShared()
+	group := e.newGroup()
+	for i := range c.Workers {
+		c.Forward.Worker = i
+		w, err := e.openWorker(i, group, c.Forward)
+		if err != nil {
+			return nil, err
+		}
+		e.workers = append(e.workers, w)
+	}
+	return e, nil
+}
+
+// newGroup makes what the rings of several workers are one tap by, nil for one.
+// While a thread looks at its ring it keeps a CPU, and one has to be left for those
+// who are to send the next frame.
+func (e *Engine) newGroup() *pktring.Group {
+	if e.cfg.Workers == 1 {
+		return nil
+	}
+	g := &pktring.Group{Most: int32(max(runtime.NumCPU()-1, 1))}
+	if set := e.Set(); set != nil {
+		g.Choose = set.AttachFanout
+	}
+	return g
+}
+
+func (e *Engine) openWorker(number int, group *pktring.Group, o forward.Options) (*worker, error) {
+	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin, Group: group, Filter: pktring.AttachIPv4}}
 	if runtime.NumCPU() == 1 {
 		cfg.Ring.Spin = 0 // the sender needs the CPU
 	}
-	if set := p.Set(); set != nil {
-		cfg.Ring.Filter = set.AttachRing
-		cfg.Window, cfg.Guarded = set.Window(), set.SeesGSOType()
+	w := &worker{}
+	if set := e.Set(); set != nil {
+		w.window = set.Window(number)
+		cfg.Ring.Filter, cfg.Window, cfg.Guarded = set.AttachRing, w.window, set.SeesGSOType()
 		if e.relay != nil {
-			cfg.Relay = e.relay
+			cfg.Relay, cfg.Beside = e.relay, number > 0
 		}
-	} else {
-		cfg.Ring.Filter = pktring.AttachIPv4
 	}
-	if e.conn, err = afpacket.Open(cfg); err != nil {
+	var err error
+	if w.conn, err = afpacket.Open(cfg); err != nil {
 		return nil, err
 	}
-	e.loop = forward.NewLoop(e.conn, c.Forward)
-	return e, nil
+	w.loop = forward.NewLoop(w.conn, o)
+	return w, nil
 }
 
 // openRelay makes the device for what the ring can't take and what was taken too
@@ -105,23 +150,32 @@ func (e *Engine) openRelay() error {
 // Forwards implements [engine.Engine].
 func (e *Engine) Forwards() bool { return true }
 
-// Run implements [engine.Engine]. Its thread is its own, as is one of GOMAXPROCS,
-// which it holds while it spins. The ring's filter sees when the thread ends.
+// Run implements [engine.Engine]. It ends with the first worker that fails. Each has
+// a thread of its own, and one of GOMAXPROCS, which it holds while it spins.
 func (e *Engine) Run(ctx context.Context) error {
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 1) }()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(e.workers))
+	defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - len(e.workers)) }()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range e.workers {
+		g.Go(func() error { return e.run(ctx, w) })
+	}
+	return g.Wait()
+}
+
+// run runs a worker. The ring's filter sees when its thread ends.
+func (e *Engine) run(ctx context.Context, w *worker) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if set := e.Set(); set != nil {
-		if err := set.Window().Own(); err != nil {
-			e.log.Warn("after a kill frames are lost until the kernel has detached all", "err", err)
+	if w.window != nil {
+		if err := w.window.Own(); err != nil {
+			e.mortal.Do(func() { e.log.Warn("after a kill frames are lost until the kernel has detached all", "err", err) })
 		} else {
-			defer set.Window().Disown()
+			defer w.window.Disown()
 		}
 	}
 	exactTimers()
 	defer e.beNice()()
-	return e.loop.Run(ctx)
+	return w.loop.Run(ctx)
 }
 
 // SetWaiting has somebody told when the first packet waits for a route or a next
@@ -143,17 +197,38 @@ func (e *Engine) tellWaiting(are bool) {
 }
 
 // Refilter has the filter of the programs that there are now attached to the
-// ring. For any goroutine.
-func (e *Engine) Refilter() error { return e.conn.Refilter() }
+// rings. For any goroutine.
+func (e *Engine) Refilter() (err error) {
+	for _, w := range e.workers {
+		err = errors.Join(err, w.conn.Refilter())
+	}
+	return err
+}
+
+// Workers implements [engine.Engine].
+func (e *Engine) Workers() int { return len(e.workers) }
 
 // Publish implements [engine.Engine].
-func (e *Engine) Publish(t *route.Table) { e.loop.Publish(t) }
+func (e *Engine) Publish(t *route.Table) {
+	for _, w := range e.workers {
+		w.loop.Publish(t)
+	}
+}
 
 // SetTap implements [engine.Engine].
-func (e *Engine) SetTap(t forward.Tap) { e.loop.SetTap(t) }
+func (e *Engine) SetTap(t forward.Tap) {
+	for _, w := range e.workers {
+		w.loop.SetTap(t)
+	}
+}
 
 // SetMark implements [engine.Engine].
-func (e *Engine) SetMark(mark uint32) error { return e.conn.SetMark(mark) }
+func (e *Engine) SetMark(mark uint32) (err error) {
+	for _, w := range e.workers {
+		err = errors.Join(err, w.conn.SetMark(mark))
+	}
+	return err
+}
 
 // Device implements [engine.Engine].
 func (e *Engine) Device() engine.Device {
@@ -171,7 +246,7 @@ func (e *Engine) AttachDevice() error {
 	return e.Set().AttachRelay(e.relay.Ifindex())
 }
 
-// Stats implements [engine.Engine]: what ring and datapath did, and what the
+// Stats implements [engine.Engine]: what rings and datapath did, and what the
 // programs counted.
 func (e *Engine) Stats() engine.Stats {
 	s := e.RingStats()
@@ -181,22 +256,34 @@ func (e *Engine) Stats() engine.Stats {
 }
 
 // RingStats are Stats without what the programs counted, which go on counting
-// when the ring is closed.
+// when the rings are closed.
 func (e *Engine) RingStats() engine.Stats {
-	s := engine.Stats{Stats: e.loop.Counters().Read(), Rebuilt: e.conn.Rebuilt(), Nice: int(e.nice.Load())}
+	s := engine.Stats{Nice: int(e.nice.Load())}
+	for _, w := range e.workers {
+		c := w.loop.Counters().Read()
+		s.Stats.Add(c)
+		s.ByWorker = append(s.ByWorker, c.PacketsIn)
+		s.Rebuilt += w.conn.Rebuilt()
+		s.ByVerdict[route.DropFullRing] += w.conn.Drops()
+	}
 	if e.relay != nil {
 		if dropped, err := e.relay.Dropped(); err == nil {
 			s.ByVerdict[route.DropGSO] += dropped
 		}
 	}
-	s.ByVerdict[route.DropFullRing] += e.conn.Drops()
 	return s
 }
 
-// Close implements [engine.Engine].
+// EgressDrops implements [engine.Engine]: each send says whether it failed.
+func (e *Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops, error) {
+	return nil, engine.EgressDrops{}, nil
+}
+
+// Close implements [engine.Engine]. All rings stop together: what one gets no more
+// another must not get.
 func (e *Engine) Close() error { return e.close(e.Programs.Close) }
 
-// CloseRing gives back ring and relay, once no port is forwarded for and Run has
+// CloseRing gives back rings and relay, once no port is forwarded for and Run has
 // returned. The programs are the caller's.
 func (e *Engine) CloseRing() error {
 	return e.close(func() error {
@@ -207,14 +294,32 @@ func (e *Engine) CloseRing() error {
 	})
 }
 
-// close closes the ring first, then what programs does.
+// close closes the rings first, then what programs does.
 func (e *Engine) close(programs func() error) error {
-	err := errors.Join(e.conn.Close(), programs())
-	if e.relay != nil {
-		err = errors.Join(err, e.relay.Close())
+	var errs []error
+	for _, w := range e.workers {
+		errs = append(errs, w.conn.Mute())
 	}
-	if err != nil {
+	errs = append(errs, e.closeRings(), programs(), e.closeRelay())
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("engine af_packet: %w", err)
 	}
 	return nil
+}
+
+// closeOwn closes what Open has made.
+func (e *Engine) closeOwn() error { return errors.Join(e.closeRings(), e.closeRelay()) }
+
+func (e *Engine) closeRings() (err error) {
+	for _, w := range e.workers {
+		err = errors.Join(err, w.conn.Close())
+	}
+	return err
+}
+
+func (e *Engine) closeRelay() error {
+	if e.relay == nil {
+		return nil
+	}
+	return e.relay.Close()
 }

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
@@ -31,6 +30,7 @@ type Engine struct {
 	log     *slog.Logger
 	carrier *claim.Carrier
 	mirror  *mirror
+	egress  *egress
 	resolve func(ifindex int32, addr netip.Addr)
 
 	newest atomic.Pointer[route.Table] // that follow has not taken yet
@@ -50,7 +50,11 @@ func Open(p *engine.Programs, c afpacket.Config, log *slog.Logger) (*Engine, err
 	if err != nil {
 		return nil, err
 	}
-	return around(ring, c.Forward.Resolve, log), nil
+	e, err := Around(ring, c.Forward.Resolve, log)
+	if err != nil {
+		return nil, errors.Join(err, ring.CloseRing())
+	}
+	return e, nil
 }
 
 // Around makes the engine of one that runs already, and has by now programs of
@@ -60,19 +64,12 @@ func Around(ring *afpacket.Engine, resolve func(int32, netip.Addr), log *slog.Lo
 	if err := carries(ring.Programs); err != nil {
 		return nil, err
 	}
-	return around(ring, resolve, log), nil
-}
-
-func carries(p *engine.Programs) error {
-	if p.Set() == nil || p.Set().Carrier() == nil || !p.CanClaim() {
-		return fmt.Errorf("--engine ebpf: its tc program can't be attached: %w", claim.ErrNotSupported)
-	}
-	return nil
-}
-
-func around(ring *afpacket.Engine, resolve func(int32, netip.Addr), log *slog.Logger) *Engine {
 	e := &Engine{Engine: ring, log: log, carrier: ring.Set().Carrier(), resolve: resolve, news: make(chan struct{}, 1)}
 	e.mirror = newMirror(e.carrier, monotonic, claim.Grace)
+	var err error
+	if e.egress, err = newEgress(); err != nil {
+		return nil, err
+	}
 	for _, ifindex := range ring.Set().Claimants() {
 		e.mirror.setClaimed(ifindex, true)
 	}
@@ -83,7 +80,14 @@ func around(ring *afpacket.Engine, resolve func(int32, netip.Addr), log *slog.Lo
 	})
 	e.ended.Go(e.follow)
 	e.ended.Go(e.tellUsed)
-	return e
+	return e, nil
+}
+
+func carries(p *engine.Programs) error {
+	if p.Set() == nil || p.Set().Carrier() == nil || !p.CanClaim() {
+		return fmt.Errorf("--engine ebpf: its tc program can't be attached: %w", claim.ErrNotSupported)
+	}
+	return nil
 }
 
 // Leave ends carrying, and gives back the engine whose packets all go through
@@ -102,7 +106,7 @@ func (e *Engine) Leave() *afpacket.Engine {
 func (e *Engine) follow() {
 	for range e.news {
 		if t := e.newest.Swap(nil); t != nil {
-			e.say(e.mirror.publish(t))
+			e.say(errors.Join(e.carrier.KeepPriority(t.Host().NoPriority), e.mirror.publish(t)))
 		}
 	}
 }
@@ -114,12 +118,19 @@ func (e *Engine) say(err error) {
 	}
 }
 
-// tellUsed tells the kernel which stale neighbours are in use.
+// tellUsed tells the kernel which stale neighbours are in use, and the programs
+// that there is somebody.
 func (e *Engine) tellUsed() {
 	for {
 		id, err := e.carrier.Used()
 		if err != nil {
 			return
+		}
+		if id == 0 {
+			if err := e.carrier.Answer(); err != nil {
+				e.mirror.stop()
+			}
+			continue
 		}
 		if ifindex, next, ok := e.mirror.used(id); ok {
 			e.resolve(ifindex, next)
@@ -149,15 +160,9 @@ func (e *Engine) SetClass(p netip.Prefix, c route.Class) error {
 	return err
 }
 
-// SetTap implements [engine.Engine]: while somebody looks, userspace sees all.
-func (e *Engine) SetTap(t forward.Tap) {
-	if t != nil {
-		e.say(e.mirror.setTap(true))
-	}
-	e.Engine.SetTap(t)
-	if t == nil {
-		e.say(e.mirror.setTap(false))
-	}
+// SetMark implements [engine.Engine].
+func (e *Engine) SetMark(mark uint32) error {
+	return errors.Join(e.Engine.SetMark(mark), e.carrier.Mark(mark))
 }
 
 // Claim implements [engine.Ports].
@@ -179,6 +184,11 @@ func (e *Engine) Release(ifindex int32) error {
 func (e *Engine) DeletePort(ifindex int32) error {
 	e.mirror.setClaimed(ifindex, false)
 	return e.Engine.DeletePort(ifindex)
+}
+
+// EgressDrops implements [engine.Engine].
+func (e *Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops, error) {
+	return e.egress.read(e.Claimed)
 }
 
 // Close implements [engine.Engine].

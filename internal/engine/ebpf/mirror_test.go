@@ -262,6 +262,29 @@ func TestMirrorFull(t *testing.T) {
 	}
 }
 
+// What a change lets be carried is new for a while, however long the change takes.
+func TestMirrorFreshLong(t *testing.T) {
+	b := routetest.Host(route.Policy{})
+	m := testMirror()
+	clock := uint64(0)
+	m.now = func() uint64 { clock += uint64(freshTime / 5); return clock }
+	if err := m.publish(b.Publish()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i), 0, 0}), 16)
+		b.SetRoutes(route.TableMain, p, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1}}}})
+	}
+	if err := m.publish(b.Publish()); err != nil {
+		t.Fatal(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if until := m.mem.(*heap).until; clock < uint64(10*freshTime) || until < clock+uint64(freshTime) {
+		t.Errorf("it is %v, and new until %v", time.Duration(clock), time.Duration(until))
+	}
+}
+
 // What becomes known is new for a while, and then no more.
 func TestMirrorFresh(t *testing.T) {
 	b := routetest.Host(route.Policy{})

@@ -23,6 +23,9 @@ func Open(p *engine.Programs) Engine { return Engine{p} }
 // Forwards implements [engine.Engine].
 func (Engine) Forwards() bool { return false }
 
+// Workers implements [engine.Engine].
+func (Engine) Workers() int { return 0 }
+
 // Run implements [engine.Engine].
 func (Engine) Run(ctx context.Context) error {
 	<-ctx.Done()
@@ -34,6 +37,11 @@ func (Engine) Publish(*route.Table) {}
 
 // SetClass implements [engine.Engine].
 func (Engine) SetClass(netip.Prefix, route.Class) error { return nil }
+
+// EgressDrops implements [engine.Engine].
+func (Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops, error) {
+	return nil, engine.EgressDrops{}, nil
+}
 
 // SetTap implements [engine.Engine].
 func (Engine) SetTap(forward.Tap) {}

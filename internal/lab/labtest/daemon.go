@@ -33,7 +33,8 @@ type Process struct {
 // Daemon starts `proxyarpd run args...` in the node with a control socket of its
 // own, waits until it is ready and stops it with the test. Where PROXYARPD_BIN
 // is not set the program is built first, once a test process. PROXYARPD_ENGINE
-// names the engine of daemons whose test does not.
+// names the engine of daemons whose test does not, and PROXYARPD_WORKERS how many
+// workers they have.
 func Daemon(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 	t.Helper()
 	p := Start(t, l, node, args...)
@@ -54,6 +55,9 @@ func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 	if engine := os.Getenv("PROXYARPD_ENGINE"); engine != "" && !slices.Contains(args, "--engine") && !slices.Contains(args, "--config") && !slices.Contains(args, "none") {
 		args = append([]string{"--engine", engine}, args...)
 	}
+	if workers := os.Getenv("PROXYARPD_WORKERS"); workers != "" && !slices.Contains(args, "--workers") {
+		args = append([]string{"--workers", workers}, args...)
+	}
 	args = append([]string{"run", "--control", p.Control}, args...)
 	p.Cmd = l.Command(context.WithoutCancel(t.Context()), node, Binary(t), args...)
 	p.Cmd.Stdout, p.Cmd.Stderr = &p.stderr, &p.stderr
@@ -73,6 +77,13 @@ func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 		}
 	})
 	return p
+}
+
+// OneWorker reports whether daemons of which a test does not say it have one
+// worker, so that packets of different flows have an order.
+func OneWorker() bool {
+	n := os.Getenv("PROXYARPD_WORKERS")
+	return n == "" || n == "1"
 }
 
 // AwaitReady waits until `status --wait` says that the daemon is ready.

@@ -1,0 +1,209 @@
+package livecapture
+
+import (
+	"errors"
+	"os"
+	"runtime"
+
+	"proxyarpd/arpd"
+	"proxyarpd/capture/pcapfile"
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
+	"proxyarpd/internal/wire"
+)
+
+// Carried shows what eBPF programs do with packets on their own, while somebody
+// captures: [claim.Shown].
+type Carried interface {
+	// Want says how many bytes of a packet are wanted, and of which interfaces.
+	// It may be called beside Next.
+	Want(snap int, wants func(ifindex int32) bool) error
+	// Next waits for a packet; os.ErrClosed ends it.
+	Next(*claim.ShownPacket) error
+	// Lost is how many packets were not shown, because they came too fast.
+	Lost() uint64
+	// Stop ends Next. Close comes after that.
+	Stop() error
+	Close() error
+}
+
+// carriedTap hands to the sessions what a Carried shows.
+type carriedTap struct {
+	h     *Hub
+	shown Carried
+	done  chan struct{}
+	left  []byte // scratch: the frame as it left
+}
+
+// startCarried begins to look at what the programs carry, if they do and nobody
+// looks yet; switching is held.
+func (h *Hub) startCarried() error {
+	if h.carried != nil {
+		return nil
+	}
+	shown, err := h.cfg.Sources.ShowCarried()
+	if err != nil || shown == nil {
+		return err
+	}
+	h.carried = &carriedTap{h: h, shown: shown, done: make(chan struct{})}
+	go h.carried.run()
+	return nil
+}
+
+// follow has the programs show what somebody wants to see, and no more. switching
+// is held.
+func (t *carriedTap) follow() {
+	v := t.h.view.Load()
+	if v == nil {
+		return
+	}
+	if err := t.shown.Want(v.snap(), v.wants); err != nil {
+		t.h.cfg.Log.Warn("a capture does not show all that eBPF programs forward", "err", err)
+	}
+}
+
+// snap is how much of a packet sessions want, bytes. A filter may ask for any.
+func (v *view) snap() (n int) {
+	for _, s := range v.sessions {
+		if s.req.Filter != "" {
+			return pcapfile.MaxSnapLen
+		}
+		n = max(n, s.req.Snap)
+	}
+	return n
+}
+
+// wants reports whether a session asked for an interface.
+func (v *view) wants(ifindex int32) bool {
+	for i := range v.sessions {
+		if v.shows(i, ifindex) {
+			return true
+		}
+	}
+	return false
+}
+
+// lost is how many packets it was not shown since it began.
+func (t *carriedTap) lost() uint64 { return t.shown.Lost() }
+
+// stop ends it, and waits for that.
+func (t *carriedTap) stop() {
+	err := t.shown.Stop()
+	<-t.done
+	if err = errors.Join(err, t.shown.Close()); err != nil {
+		t.h.cfg.Log.Warn("eBPF programs go on to copy packets for captures", "err", err)
+	}
+}
+
+func (t *carriedTap) run() {
+	defer close(t.done)
+	var p claim.ShownPacket
+	for n := 0; ; n++ {
+		switch err := t.shown.Next(&p); {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case err != nil:
+			t.h.cfg.Log.Warn("a capture does not show what eBPF programs forward any more", "err", err)
+			return
+		}
+		if v := t.h.view.Load(); v != nil {
+			t.look(v, &p)
+		}
+		if n%64 == 63 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// look tells of a packet, as it came and as it left.
+func (t *carriedTap) look(v *view, p *claim.ShownPacket) {
+	if p.Verdict == claim.ShownAnswer {
+		t.lookARP(v, p)
+		return
+	}
+	came := sight{source: fromPrograms, known: true, ethernet: true, pktType: p.PktType, ifindex: p.In, length: p.Len, received: p.At, verdict: uint8(carriedVerdict(p.Verdict))}
+	left := sight{source: fromPrograms, known: true, ethernet: true, out: true, ifindex: p.Out, length: p.LeftLen, verdict: uint8(route.Forward)}
+	in, out := v.selected(&came, p.Data), uint64(0)
+	if p.Verdict == claim.ShownForward {
+		out = v.selected(&left, t.leaves(p))
+	}
+	if in == 0 && out == 0 {
+		return
+	}
+	k := forward.Look{ID: t.h.ID(), Received: p.At, Ifindex: p.In, PktType: p.PktType, Ethernet: true, Verdict: carriedVerdict(p.Verdict), Memo: [2]uint64{v.id, in}}
+	t.explain(&k, p)
+	came.id, left.id = k.ID, k.ID
+	if in != 0 {
+		v.offer(&came, &k, p.Data, p.Len)
+	}
+	if out != 0 {
+		k.Out, k.Ifindex, k.Sent, k.Memo = true, p.Out, p.At, [2]uint64{v.id, out}
+		v.offer(&left, &k, t.left, p.LeftLen)
+	}
+}
+
+func carriedVerdict(v claim.ShownVerdict) route.Verdict {
+	switch v {
+	case claim.ShownForward:
+		return route.Forward
+	case claim.ShownSmall:
+		return route.DropPktTooSmall
+	case claim.ShownNoMem:
+		return route.DropNoMem
+	}
+	return route.NotSpecified
+}
+
+// leaves makes of a packet what left.
+func (t *carriedTap) leaves(p *claim.ShownPacket) []byte {
+	t.left = append(t.left[:0], p.Data[:min(len(p.Data), p.LeftLen)]...)
+	if len(t.left) < wire.EthernetLen+wire.IPv4MinLen {
+		return t.left
+	}
+	eth := wire.Ethernet(t.left)
+	eth.SetDst(p.Dst)
+	eth.SetSrc(p.Src)
+	wire.IPv4(eth.Payload()).DecrementTTL()
+	return t.left
+}
+
+// explain works out route and next hop from the tables of this moment. If these
+// lead elsewhere than the packet went, they have changed, and say nothing of it.
+func (t *carriedTap) explain(k *forward.Look, p *claim.ShownPacket) {
+	table := t.h.cfg.Sources.Table()
+	if table == nil {
+		return
+	}
+	k.Table, k.From = table, table.Link(p.In)
+	if p.Out != 0 {
+		k.To = table.Link(p.Out)
+	}
+	if k.From == nil || len(p.Data) < wire.EthernetLen+wire.IPv4MinLen {
+		return
+	}
+	var d route.Decision
+	table.Decide(wire.IPv4(p.Data[wire.EthernetLen:]), wire.IPv4MinLen, k.From, &d)
+	if d.Verdict == route.Forward && d.Out == k.To {
+		k.Rule, k.Route, k.Next, k.Neighbour = d.Rule, d.Route, d.Next, d.Neighbour
+	}
+}
+
+// lookARP tells of a request that was answered, and of the reply
+// (answers in forward/claim/bpf/carry.h).
+func (t *carriedTap) lookARP(v *view, p *claim.ShownPacket) {
+	if len(p.Data) < wire.EthernetLen+wire.ARPLen {
+		return
+	}
+	e := sight{source: fromPrograms, arp: true, known: true, ethernet: true, pktType: p.PktType, ifindex: p.In, id: t.h.ID(),
+		received: p.At, verdict: uint8(arpd.Answered), answer: p.Src}
+	v.offer(&e, nil, p.Data, p.Len)
+	q := wire.ARP(wire.Ethernet(p.Data).Payload())
+	t.left = append(t.left[:0], p.Data[:wire.EthernetLen+wire.ARPLen]...)
+	eth := wire.Ethernet(t.left)
+	eth.SetDst(q.SenderMAC())
+	eth.SetSrc(p.Src)
+	wire.PutARP(eth.Payload(), wire.ARPReply, p.Src, q.TargetIP(), q.SenderMAC(), q.SenderIP())
+	e.out = true
+	v.offer(&e, nil, t.left, len(t.left))
+}

@@ -1,0 +1,160 @@
+package livecapture
+
+import (
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/arpd"
+	"proxyarpd/capture"
+	"proxyarpd/forward"
+	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
+	"proxyarpd/forward/route/routetest"
+	"proxyarpd/internal/wire"
+)
+
+// program is a Carried whose packets a test gives.
+type program struct {
+	packets chan claim.ShownPacket
+	stop    chan struct{}
+
+	mu     sync.Mutex
+	snap   int
+	wants  func(int32) bool
+	closed bool
+}
+
+func newProgram() *program {
+	return &program{packets: make(chan claim.ShownPacket), stop: make(chan struct{})}
+}
+
+func (p *program) Want(snap int, wants func(int32) bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.snap, p.wants = snap, wants
+	return nil
+}
+
+func (p *program) Next(to *claim.ShownPacket) error {
+	select {
+	case *to = <-p.packets:
+		return nil
+	case <-p.stop:
+		return os.ErrClosed
+	}
+}
+
+func (p *program) Lost() uint64 { return 7 }
+func (p *program) Stop() error  { close(p.stop); return nil }
+func (p *program) Close() error { p.closed = true; return nil }
+
+// carrier are Sources of programs that carry by a table.
+type carrier struct {
+	nothing
+	table   *route.Table
+	program *program
+}
+
+func (c carrier) Table() *route.Table           { return c.table }
+func (c carrier) ShowCarried() (Carried, error) { return c.program, nil }
+
+// What programs carried is told as what the datapath forwarded: as it came and as
+// it left, under one id, with the way that the tables name if it went there.
+func TestCarried(t *testing.T) {
+	p := newProgram()
+	h := New(Config{Log: slog.New(slog.DiscardHandler), Sources: carrier{table: routetest.Host(route.Policy{}).Publish(), program: p}})
+	h.SetLink(testLink(int(routetest.IfPod1), "cali1"), true)
+	h.SetLink(testLink(int(routetest.IfPod2), "cali2"), true)
+	s, err := newSession(capture.Request{Interfaces: []string{"cali*"}, Snap: 96}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.add(s); err != nil {
+		t.Fatal(err)
+	}
+	if p.snap != 96 || !p.wants(routetest.IfPod1) || p.wants(routetest.IfUplink) {
+		t.Errorf("it wants %d bytes, %v, %v", p.snap, p.wants(routetest.IfPod1), p.wants(routetest.IfUplink))
+	}
+	frame := udp(50)[forward.VnetLen:]
+	ip := wire.IPv4(wire.Ethernet(frame).Payload())
+	copy(ip[12:], routetest.AddrPod1.AsSlice())
+	copy(ip[16:], routetest.AddrPod2.AsSlice())
+	ip.UpdateHeaderChecksum()
+	came := slices.Clone(frame)
+	of := func() (all []event) {
+		for len(all) < 2 {
+			e, data := awaitEvent(t, s, fromPrograms)
+			all = append(all, e)
+			want := came
+			if e.out {
+				want = slices.Clone(came)
+				copy(want, []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2})
+				wire.IPv4(wire.Ethernet(want).Payload()).DecrementTTL()
+			}
+			if !slices.Equal(data, want) {
+				t.Errorf("% x, want % x", data, want)
+			}
+		}
+		return all
+	}
+	forwarded := claim.ShownPacket{At: 1000, In: routetest.IfPod1, Out: routetest.IfPod2, PktType: unix.PACKET_HOST, Len: len(frame), LeftLen: len(frame),
+		Dst: wire.MAC{2, 0, 0, 0, 0, 1}, Src: wire.MAC{2, 0, 0, 0, 0, 2}, Data: frame}
+	p.packets <- forwarded
+	all := of()
+	if all[0].out || !all[1].out || all[0].id == 0 || all[0].id != all[1].id || all[0].at() != 1000 || all[1].at() != 1000 {
+		t.Errorf("%+v", all)
+	}
+	if all[0].look.Route == nil || all[0].look.To == nil || all[0].look.To.Ifindex != routetest.IfPod2 || all[0].look.Neighbour == nil {
+		t.Errorf("no way: %+v", all[0].look)
+	}
+	forwarded.Out = routetest.IfPod1 // the table says otherwise: it has changed
+	p.packets <- forwarded
+	if all = of(); all[0].look.Route != nil || all[0].look.To.Ifindex != routetest.IfPod1 {
+		t.Errorf("a way that it did not go: %+v", all[0].look)
+	}
+
+	request := make([]byte, wire.EthernetLen+wire.ARPLen)
+	wire.Ethernet(request).SetSrc(wire.MAC{2, 0, 0, 0, 0, 1})
+	wire.PutARP(request[wire.EthernetLen:], wire.ARPRequest, wire.MAC{2, 0, 0, 0, 0, 1}, routetest.AddrPod1, wire.MAC{}, routetest.AddrPod2)
+	came = request
+	p.packets <- claim.ShownPacket{At: 2000, Verdict: claim.ShownAnswer, In: routetest.IfPod1, Src: wire.MAC{2, 2, 2, 2, 2, 2}, Len: len(request), LeftLen: len(request), Data: request}
+	e, _ := awaitEvent(t, s, fromPrograms)
+	_, reply := awaitEvent(t, s, fromPrograms)
+	arp := wire.ARP(reply[wire.EthernetLen:])
+	if e.verdict != uint8(arpd.Answered) || arp.SenderIP() != routetest.AddrPod2 || arp.TargetIP() != routetest.AddrPod1 || arp.SenderMAC() != (wire.MAC{2, 2, 2, 2, 2, 2}) ||
+		arp.Op() != wire.ARPReply || wire.Ethernet(reply).Dst() != (wire.MAC{2, 0, 0, 0, 0, 1}) {
+		t.Errorf("%+v, % x", e, reply)
+	}
+
+	if n, counted := s.missed(); !counted || n != 0 {
+		t.Errorf("%d missed, counted: %v", n, counted)
+	}
+	s.unshown = 2
+	if n, _ := s.missed(); n != 5 {
+		t.Errorf("%d missed", n)
+	}
+	h.remove(s)
+	if !p.closed || h.carried != nil {
+		t.Error("it goes on")
+	}
+}
+
+// awaitEvent takes the next event of a source.
+func awaitEvent(t *testing.T, s *session, from source) (event, []byte) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); runtime.Gosched() {
+		if e, data := s.rings[from].Peek(); e != nil {
+			defer s.rings[from].Next()
+			return *e, slices.Clone(data)
+		}
+	}
+	t.Fatal("nothing is shown")
+	return event{}, nil
+}
