@@ -15,7 +15,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 # Packages in which goroutines share something.
-RACE        ?= ./arpd ./capture ./capture/source ./forward/... ./internal/control/... ./internal/daemon ./internal/instance ./internal/livecapture ./internal/macs ./internal/netstate ./internal/pktring
+RACE        ?= ./arpd ./capture ./capture/source ./forward/... ./internal/control/... ./internal/daemon ./internal/instance ./internal/livecapture ./internal/logging ./internal/top ./internal/macs ./internal/netstate ./internal/pktring
 CLANG_FILE  := forward/claim/bpf/CLANG
 CLANG_WANT  := $(shell cat $(CLANG_FILE))
 GENERATED   := $(wildcard forward/claim/bpf_bpfe[bl].go forward/claim/bpf_bpfe[bl].o)
@@ -48,7 +48,7 @@ test: vet ## vet, unit tests, tests in namespaces (root), race detector
 ifeq ($(ROOT),yes)
 	@scripts/need ip:iproute2 ping:iputils-ping arping:iputils-arping iperf3:iperf3 tcpdump:tcpdump \
 		bird:bird2 nft:nftables iptables:iptables ethtool:ethtool traceroute:traceroute capsh:libcap2-bin gcc:gcc tshark:tshark \
-		mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap /usr/lib/cni/host-local:containernetworking-plugins
+		tmux:tmux promtool:prometheus mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap /usr/lib/cni/host-local:containernetworking-plugins
 	@$(MAKE) test-all test-race LAB_REQUIRED=1
 	@echo "make test: all passed"
 else

@@ -95,6 +95,7 @@ func (r *Responder) answer(reply []byte, q *Request, e *entry, now int64) (int, 
 	if p := e.policy; p.fromUnrouted(q) && !r.stillBehind() && p.fromUnrouted(q) {
 		e.port.unrouted.Add(1)
 		r.unrouted.Add(1)
+		r.tellUnrouted(q.asker(p))
 	}
 	return n, Answered
 }
@@ -136,7 +137,7 @@ func (r *Responder) flush(out *sender, tap *Tap) {
 			continue
 		}
 		var now int64
-		if r.times != nil {
+		if out.origin[sent].frame.received != 0 {
 			now = time.Now().UnixNano()
 		}
 		for i := sent; i < sent+n; i++ {
@@ -154,8 +155,12 @@ func (r *Responder) flush(out *sender, tap *Tap) {
 // finish is the one place where a frame ends.
 func (r *Responder) finish(f frame, e *entry, reply []byte, v Verdict, tap *Tap) {
 	r.count(e, v)
+	id := f.id
 	if tap != nil {
-		(*tap)(f.id, f.ifindex, f.data, reply, v)
+		id = (*tap)(id, f.ifindex, f.data, reply, v)
+	}
+	if r.recorder != nil && v.Kind() == KindDrop {
+		r.recorder(id, f.ifindex, f.received, f.data, v)
 	}
 }
 

@@ -37,13 +37,18 @@ type Neighbours interface {
 	Learn(Asker) bool
 }
 
+// asker is who sent a request.
+func (q *Request) asker(p *Policy) Asker {
+	return Asker{Index: p.Index, IP: q.SenderIP, MAC: q.senderMAC(), Target: q.TargetIP}
+}
+
 // learn hands the sender of a request on that is to be answered, beside the
 // answer. A probe has no sender.
 func (r *Responder) learn(q *Request, e *entry, now int64) {
 	if r.neighbours == nil || q.isProbe() {
 		return
 	}
-	who := Asker{Index: e.policy.Index, IP: q.SenderIP, MAC: q.senderMAC(), Target: q.TargetIP}
+	who := q.asker(e.policy)
 	if !r.neighbours.Lacks(who) {
 		return
 	}

@@ -40,6 +40,10 @@ type Options struct {
 	// a few a second of an interface.
 	Neighbours Neighbours
 
+	// Unrouted, if set, is told of each request that Stats.Unrouted counts. It is
+	// called on Run's goroutine and must not block.
+	Unrouted func(Asker)
+
 	// Filter is called with the socket before Open returns: it may attach a
 	// socket filter in place of ours, an eBPF program that polices per interface,
 	// for instance. Without one a flood that outruns Run fills the socket's queue
@@ -49,6 +53,9 @@ type Options struct {
 	// RatePerSecond and Burst bound the answers per interface; 0 is
 	// the default, a negative rate no bound.
 	RatePerSecond, Burst int
+
+	// Recorder, if set, is told of the frames that are dropped.
+	Recorder Recorder
 
 	// Timed has the kernel say when each frame came, for Stats.AnswerTimes.
 	Timed bool
@@ -63,23 +70,31 @@ type Options struct {
 // are borrowed until it returns. It runs on the hot path and must not block.
 type Tap func(id uint64, ifindex int, frame, reply []byte, v Verdict) uint64
 
+// Recorder sees each frame that is dropped; id is what the Tap gave, if there is
+// one, and received when the kernel received the frame, ns since 1970, 0 where that
+// is not known. frame is borrowed until it returns. It runs on the hot path and must
+// not block.
+type Recorder func(id uint64, ifindex int, received int64, frame []byte, v Verdict)
+
 // Responder answers the ARP requests of all workload interfaces of a network
 // namespace. Its methods may be called from any goroutine, Run from one at a time.
 type Responder struct {
-	lookup     func(int) (*Policy, bool)
-	behind     func() bool
-	neighbours Neighbours // nil: nothing is learnt
-	log        *slog.Logger
-	sock       *socket
-	ports      *ports
-	total      counters
-	unrouted   atomic.Uint64
-	unlearned  atomic.Uint64
-	times      *answerTimes // nil: not timed
-	tap        atomic.Pointer[Tap]
-	closed     atomic.Bool
-	running    sync.Mutex   // Run holds it
-	now        func() int64 // nanoseconds, monotonic
+	lookup       func(int) (*Policy, bool)
+	behind       func() bool
+	neighbours   Neighbours // nil: nothing is learnt
+	tellUnrouted func(Asker)
+	log          *slog.Logger
+	sock         *socket
+	ports        *ports
+	total        counters
+	unrouted     atomic.Uint64
+	unlearned    atomic.Uint64
+	times        answerTimes
+	tap          atomic.Pointer[Tap]
+	recorder     Recorder // nil: nobody is told
+	closed       atomic.Bool
+	running      sync.Mutex   // Run holds it
+	now          func() int64 // nanoseconds, monotonic
 
 	// Run's alone.
 	strays strays
@@ -107,23 +122,23 @@ func newResponder(sock *socket, o Options) *Responder {
 	if o.Burst == 0 {
 		o.Burst = DefaultBurst
 	}
+	if o.Unrouted == nil {
+		o.Unrouted = func(Asker) {}
+	}
 	if o.Behind == nil {
 		o.Behind = func() bool { return false }
 	}
-	var times *answerTimes
-	if o.Timed {
-		times = new(answerTimes)
-	}
 	return &Responder{
-		times:      times,
-		lookup:     o.Lookup,
-		behind:     o.Behind,
-		neighbours: o.Neighbours,
-		log:        o.Logger,
-		sock:       sock,
-		ports:      newPorts(newLimit(o.RatePerSecond, o.Burst)),
-		now:        clock(),
-		strays:     strays{said: make(map[int]*entry)},
+		lookup:       o.Lookup,
+		behind:       o.Behind,
+		neighbours:   o.Neighbours,
+		tellUnrouted: o.Unrouted,
+		recorder:     o.Recorder,
+		log:          o.Logger,
+		sock:         sock,
+		ports:        newPorts(newLimit(o.RatePerSecond, o.Burst)),
+		now:          clock(),
+		strays:       strays{said: make(map[int]*entry)},
 	}
 }
 
@@ -145,6 +160,10 @@ func (r *Responder) SetTap(t Tap) {
 // SetMark marks the replies that are sent from now on (SO_MARK), so that who
 // looks on can tell them from the kernel's. For any goroutine.
 func (r *Responder) SetMark(mark uint32) error { return r.sock.setMark(mark) }
+
+// SetTimed has the kernel say from now on when each frame came, or no longer, as
+// Options.Timed. For any goroutine.
+func (r *Responder) SetTimed(on bool) error { return r.sock.setTimed(on) }
 
 // Close releases the socket, after Run has returned os.ErrClosed. Run's goroutine
 // must not call it.

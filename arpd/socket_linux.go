@@ -186,14 +186,36 @@ func setReceiveOptions(fd int, attach func(fd int) error, timed bool) error {
 		return fmt.Errorf("setsockopt PACKET_AUXDATA: %w", err)
 	}
 	if timed {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
-			return fmt.Errorf("setsockopt SO_TIMESTAMPNS: %w", err)
+		if err := setTimed(fd, true); err != nil {
+			return err
 		}
 	}
 	if attach != nil {
 		if err := attach(fd); err != nil {
 			return fmt.Errorf("attach filter: %w", err)
 		}
+	}
+	return nil
+}
+
+// setTimed says whether the kernel tells when frames came. Those that wait have no
+// time, or one that nobody asks for.
+func (s *socket) setTimed(on bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raw < 0 {
+		return os.ErrClosed
+	}
+	return setTimed(int(s.raw), on)
+}
+
+func setTimed(fd int, on bool) error {
+	v := 0
+	if on {
+		v = 1
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, v); err != nil {
+		return fmt.Errorf("setsockopt SO_TIMESTAMPNS: %w", err)
 	}
 	return nil
 }

@@ -58,9 +58,5 @@ func (p *port) stats() InterfaceStats {
 // Stats takes a snapshot. It may be called at any time, also after Close.
 func (r *Responder) Stats() Stats {
 	r.total[DropReceiveOverflow].Add(r.sock.drops())
-	var times AnswerTimes
-	if r.times != nil {
-		times = r.times.load()
-	}
-	return Stats{AnswerTimes: times, ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Unlearned: r.unlearned.Load(), Interfaces: r.ports.stats()}
+	return Stats{AnswerTimes: r.times.load(), ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Unlearned: r.unlearned.Load(), Interfaces: r.ports.stats()}
 }

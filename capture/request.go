@@ -26,6 +26,10 @@ type Request struct {
 	Buffer     int      `json:"buffer,omitempty"`    // bytes of packets that may wait for the reader
 	// Promiscuous asks interfaces that are named for other hosts' frames.
 	Promiscuous bool `json:"promiscuous,omitempty"`
+	// LastDrops asks for the drops that the daemon has kept, so many of the last
+	// ones at most that are selected, in place of what comes. Buffer and Promiscuous
+	// do not count then. 0 is a live session.
+	LastDrops int `json:"last_drops,omitempty"`
 }
 
 // Reply is what a session begins with; pcapng follows. While it does, the
@@ -38,6 +42,17 @@ type Reply struct {
 	Foreign []string `json:"foreign,omitempty"`
 	// HostTraffic says that also what the daemon leaves to the kernel is shown.
 	HostTraffic bool `json:"host_traffic"`
+	// Recorder is told with Request.LastDrops.
+	Recorder *Recorder `json:"recorder,omitempty"`
+}
+
+// Recorder says what a daemon's flight recorder has seen since its start.
+type Recorder struct {
+	Kept     int    `json:"kept"`     // drops that are there, selected or not
+	Recorded uint64 `json:"recorded"` // those that have been overwritten since included
+	// Unseen counts by reason what was dropped and not recorded: the kernel, or an
+	// eBPF program, dropped it before the daemon had it.
+	Unseen map[string]uint64 `json:"unseen,omitempty"`
 }
 
 // AskStatistics asks for the statistics so far: they come as an Interface

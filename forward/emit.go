@@ -11,12 +11,15 @@ type emitter struct {
 	turn     *turn
 	conn     Conn
 	counters *Counters
+	drops    *dropper
 
 	out     [BatchSize]Out
 	nout    int
 	counted [BatchSize]route.Verdict // what out[i] counts as, if it is sent
 	l2len   [BatchSize]int           // of out[i]
 	since   int64                    // Out.Received of what is sent
+	in      int32                    // where it came in; 0: made here
+	from    [BatchSize]int32         // of out[i]
 	join    coalescer
 	loaded  bool   // enough frames came together to coalesce
 	joined  int    // of this batch, frames that left as part of an earlier one
@@ -35,8 +38,9 @@ func (e *emitter) forward(f *Frame, r *result) {
 	if r.In.KernelForwards() {
 		e.since = f.Received
 	}
+	e.in = f.Ifindex
 	e.forwardOne(f, r)
-	e.since = 0
+	e.since, e.in = 0, 0
 }
 
 func (e *emitter) forwardOne(f *Frame, r *result) {
@@ -71,7 +75,7 @@ func (e *emitter) send(buf []byte, out *route.Link, as route.Verdict) {
 	if out.Flags&route.LinkSorts != 0 && as != route.Originate && !e.turn.table.Host().NoPriority {
 		o.Priority = priorities[buf[VnetLen+out.L2Len()+1]>>3&3]
 	}
-	e.counted[e.nout] = as
+	e.counted[e.nout], e.from[e.nout] = as, e.in
 	e.join.alone(e.nout)
 	e.turn.tap.leave(e.nout, buf, out, as)
 	if e.nout++; e.nout == len(e.out) {
@@ -109,13 +113,19 @@ func (e *emitter) flush() {
 // count counts what Send has done with out, and lets go of it.
 func (e *emitter) count(out []Out) {
 	sent, bytes, forwarded := 0, 0, 0
+	run, in := 0, int32(0) // of those forwarded the last that came in by one interface
 	for i := range out {
 		o, n := &out[i], e.join.count[i]
 		switch {
 		case o.Err != route.Forward:
-			e.counters.ends[o.Err].Add(uint64(n))
+			e.counters.end(o.Err, e.from[i], uint64(n))
+			e.drops.unsent(o, e.from[i], e.l2len[i] > 0)
 		case e.counted[i] == route.Forward:
-			forwarded += n
+			if forwarded += n; e.from[i] != in {
+				e.counters.places.add(route.Forward, in, uint64(run))
+				run, in = 0, e.from[i]
+			}
+			run += n
 			fallthrough
 		default:
 			sent += n
@@ -125,12 +135,13 @@ func (e *emitter) count(out []Out) {
 				bytes += e.join.groups[i].bytes - (len(o.Buf) - VnetLen - wire.EthernetLen) + (n-1)*(wire.IPv4MinLen+udpLen)
 			}
 			if e.counted[i] != route.Forward && e.counted[i] != route.NotSpecified {
-				e.counters.ends[e.counted[i]].Add(1)
+				e.counters.end(e.counted[i], e.from[i], 1)
 			}
 		}
 		o.Buf, o.Tail = nil, nil
 	}
 	e.counters.ends[route.Forward].Add(uint64(forwarded))
+	e.counters.places.add(route.Forward, in, uint64(run))
 	e.counters.out.Add(uint64(sent))
 	e.counters.bytesOut.Add(uint64(bytes))
 }
@@ -213,6 +224,7 @@ func (e *emitter) pieces(buf []byte, l2len int, n *route.Neighbour, out *route.L
 		ok = completeChecksum(ip, v, l2len) && fragments(ip, mtu, e.piece[pieceSize:], emit)
 	}
 	if !ok {
-		e.counters.ends[route.DropGSO].Add(1)
+		e.counters.end(route.DropGSO, e.in, 1)
+		e.drops.unsent(&Out{Buf: buf, Ifindex: out.Ifindex, Err: route.DropGSO}, e.in, l2len > 0)
 	}
 }

@@ -23,6 +23,14 @@ type result struct {
 	relink   bool // the way out has another link layer than the way in, or none
 }
 
+// from is where a frame that waits came in, 0 for one that was made here.
+func (r *result) from(f *Frame) int32 {
+	if r.In == nil {
+		return 0
+	}
+	return f.Ifindex
+}
+
 // drop ends the packet in place of what was decided, if anything was.
 func (r *result) drop(v route.Verdict) { r.dropWith(v, route.ICMPError{}) }
 

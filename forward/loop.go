@@ -30,6 +30,8 @@ type Options struct {
 	// one among them. nil: there is no other.
 	Shared *Shared
 	Worker int
+	// Recorder makes what is told of the packets that a Loop drops. nil is none.
+	Recorder func() Recorder
 }
 
 // Loop is the datapath, or one worker of it: one goroutine that runs a Conn. What it sends, reports
@@ -43,6 +45,7 @@ type Loop struct {
 	emit     emitter
 	wait     waiter
 	report   reporter
+	drops    dropper
 
 	batch  Batch
 	hunger appetite
@@ -70,8 +73,12 @@ func NewLoop(c Conn, o Options) *Loop {
 	}
 	l := &Loop{conn: c, opts: o, turn: turn{start: o.Shared.start}, hunger: appetite{most: BatchUsual}}
 	l.batch.Most = BatchUsual
-	l.emit = emitter{turn: &l.turn, conn: c, counters: &l.counters}
-	l.wait = waiter{turn: &l.turn, conn: c, counters: &l.counters, opts: &l.opts, emit: &l.emit, report: &l.report}
+	l.drops = dropper{turn: &l.turn}
+	if o.Recorder != nil {
+		l.drops.to = o.Recorder()
+	}
+	l.emit = emitter{turn: &l.turn, conn: c, counters: &l.counters, drops: &l.drops}
+	l.wait = waiter{turn: &l.turn, conn: c, counters: &l.counters, opts: &l.opts, emit: &l.emit, report: &l.report, drops: &l.drops}
 	l.wait.hops.held, l.wait.misses.held = &o.Shared.held, &o.Shared.held
 	l.report = reporter{turn: &l.turn, clock: midnight, incomplete: o.Incomplete, shared: o.Shared, emit: &l.emit, wait: &l.wait}
 	l.taps.worker = o.Worker
@@ -138,11 +145,12 @@ type turn struct {
 	tap       *tapping     // nil: nobody looks
 	start     time.Time
 	clock     int64 // ns since start, read at most once a turn; 0: not read
+	walled    int64 // ns since 1970, as clock
 }
 
 // begin begins one, and reports whether the table is another than in the last.
 func (n *turn) begin(tap *tapping) (changed bool) {
-	n.clock, n.tap = 0, tap
+	n.clock, n.walled, n.tap = 0, 0, tap
 	t := n.published.Load()
 	changed = t != n.table
 	n.table = t
@@ -158,6 +166,14 @@ func (n *turn) now() int64 {
 		n.clock = int64(time.Since(n.start)) + 1
 	}
 	return n.clock
+}
+
+// wall is the time in ns since 1970, the same within a turn.
+func (n *turn) wall() int64 {
+	if n.walled == 0 {
+		n.walled = time.Now().UnixNano()
+	}
+	return n.walled
 }
 
 // once handles what one Recv gave.
@@ -232,8 +248,8 @@ func (l *Loop) act(f *Frame, r *result, since int64) route.Verdict {
 			return route.Queue
 		}
 	}
-	l.counters.ends[r.Verdict].Add(1)
-	l.report.dropped(f, r)
+	l.counters.end(r.Verdict, f.Ifindex, 1)
+	l.drops.frame(f, r, l.report.dropped(f, r))
 	return r.Verdict
 }
 

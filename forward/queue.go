@@ -54,6 +54,14 @@ type waiting struct {
 	came     cameAs
 }
 
+// from is where it came in, 0 if it was made here.
+func (w *waiting) from() int32 {
+	if w.as != route.Forward {
+		return 0
+	}
+	return w.in
+}
+
 type hop struct {
 	packets []waiting
 	held    *heldHop // what all loops have of it
@@ -66,6 +74,7 @@ type hop struct {
 // what it may hold depends on what others do.
 type hopQueue struct {
 	hops map[hopKey]*hop
+	n    int // packets
 	held *held
 
 	evicted []waiting // by the last add: the caller's until the next
@@ -119,6 +128,7 @@ func (q *hopQueue) add(key hopKey, f *Frame, r *result, now int64) (ask, kept bo
 		w.mtu = r.MTU
 	}
 	h.packets = append(h.packets, w)
+	q.n++
 	return ask, true
 }
 
@@ -140,6 +150,7 @@ func (q *hopQueue) reserve(key hopKey, in int32, size int, r *result, now int64)
 	for len(h.packets) > 0 && over() {
 		q.held.take(h.held, h.packets[0].in, -truesize(len(h.packets[0].buf)))
 		q.evicted = append(q.evicted, h.packets[0])
+		q.n--
 		h.packets[0] = waiting{}
 		h.packets = h.packets[1:]
 	}
@@ -217,6 +228,7 @@ func (q *hopQueue) remove(key hopKey, h *hop) {
 	for i := range h.packets {
 		q.held.take(h.held, h.packets[i].in, -truesize(len(h.packets[i].buf)))
 	}
+	q.n -= len(h.packets)
 	q.held.leave(key, h.held)
 	delete(q.hops, key)
 }

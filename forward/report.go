@@ -21,27 +21,28 @@ type reporter struct {
 	options [40]byte // of the error under construction
 }
 
-// dropped sends the ICMP error that a dropped packet deserves, if it does.
-func (p *reporter) dropped(f *Frame, r *result) {
+// dropped sends the ICMP error that a dropped packet deserves, if it does, and
+// gives the one that was sent.
+func (p *reporter) dropped(f *Frame, r *result) (sent route.ICMPError) {
 	if r.ICMP.Type == 0 && r.Verdict != route.DropRouteBlackhole {
-		return
+		return sent
 	}
 	t := p.turn.table
 	ip := wire.IPv4(f.Buf[VnetLen+f.l2len():])
 	if !r.compiled && ip.HeaderLen() > wire.IPv4MinLen {
 		if checkOptions(t, ip, r); r.options.srr != 0 && r.options.problem == 0 {
-			return // source routed: dropped before its route would be found missing
+			return sent // source routed: dropped before its route would be found missing
 		}
 	}
 	e := r.ICMP
 	if e.Type == 0 {
-		return
+		return sent
 	}
 	if e.Type == wire.ICMPDestUnreachable && e.Code != wire.ICMPFragNeeded &&
 		(p.incomplete() || !p.shared.allowError(ip.Src(), p.turn.now(), t.Host())) {
-		return
+		return sent
 	}
-	p.send(ip, f.PktType, e, r)
+	return p.send(ip, f.PktType, e, r)
 }
 
 // redirect tells the sender of a packet that leaves by the link it came in on of
@@ -66,7 +67,7 @@ func (p *reporter) redirect(f *Frame, r *result) {
 // failed tells the sender of a packet that its next hop has failed (net/ipv4/
 // route.c, ipv4_send_dest_unreach): its options are compiled anew, as if it had
 // come in by the interface that it was to leave by.
-func (p *reporter) failed(w *waiting, out *route.Link) {
+func (p *reporter) failed(w *waiting, out *route.Link) (sent route.ICMPError) {
 	ip := wire.IPv4(w.buf[VnetLen+wire.EthernetLen:])
 	r := result{clock: p.clock}
 	r.In = p.turn.table.Link(w.in)
@@ -74,17 +75,17 @@ func (p *reporter) failed(w *waiting, out *route.Link) {
 		r.compiled = true
 		r.options.compile(ip, &hostEnv{t: p.turn.table, in: out, src: ip.SrcAddr(), tos: ip.TOS(), clock: r.clock})
 		if r.options.problem != 0 {
-			return
+			return sent
 		}
 	}
-	p.send(ip, packetHost, route.ICMPError{Type: wire.ICMPDestUnreachable, Code: wire.ICMPHostUnreachable}, &r)
+	return p.send(ip, packetHost, route.ICMPError{Type: wire.ICMPDestUnreachable, Code: wire.ICMPHostUnreachable}, &r)
 }
 
 // send sends an ICMP error about ip to its source. Of r it needs what is known
-// of how the packet came in: the link, the options.
-func (p *reporter) send(ip wire.IPv4, pktType uint8, e route.ICMPError, r *result) {
+// of how the packet came in: the link, the options. It gives e if that was sent.
+func (p *reporter) send(ip wire.IPv4, pktType uint8, e route.ICMPError, r *result) (sent route.ICMPError) {
 	if !mayReport(ip, pktType) || !p.allowed(ip, e) {
-		return
+		return sent
 	}
 	dest := ip.Src()
 	if r.compiled {
@@ -92,12 +93,12 @@ func (p *reporter) send(ip wire.IPv4, pktType uint8, e route.ICMPError, r *resul
 	}
 	to := netip.AddrFrom4(dest)
 	if to.IsMulticast() {
-		return // the last hop of a source route; for a source it is not accepted
+		return sent // the last hop of a source route; for a source it is not accepted
 	}
 	t := p.turn.table
 	way, ok := t.ErrorWay(ip, r.In, e, to)
 	if !ok {
-		return
+		return sent
 	}
 	msg := icmpReport{ICMPError: e, about: ip, dest: dest, mtu: way.MTU, ttl: way.TTL, id: p.shared.nextIdent()}
 	if msg.source = addr4(way.Source); !way.Source.IsValid() {
@@ -106,17 +107,18 @@ func (p *reporter) send(ip wire.IPv4, pktType uint8, e route.ICMPError, r *resul
 	if r.compiled { // as far as the options were sound
 		n := r.options.echo(p.options[:], ip, &hostEnv{t: t, in: r.In, src: ip.SrcAddr(), tos: ip.TOS(), clock: r.clock}, msg.source)
 		if n < 0 {
-			return
+			return sent
 		}
 		msg.options = p.options[:n]
 	}
 	b := p.emit.room(VnetLen + wire.EthernetLen + icmpRoom)
 	n := msg.put(b)
 	if n == 0 {
-		return
+		return sent
 	}
 	p.turn.tap.report(e)
 	p.put(b[:n], way)
+	return e
 }
 
 // put sends a message, which stands behind room for an Ethernet header, or has it

@@ -17,8 +17,10 @@ type Stats struct {
 	PacketsOut uint64 // sent, fragments and ICMP errors counted each
 	BytesOut   uint64 // from the network layer on
 	Returned   uint64 // of PacketsIn, given back to the kernel
+	Waiting    int64  // packets that wait now
 	Super      Super
 	ByVerdict  Counts
+	Places     map[Place]uint64 // ByVerdict by where packets came in
 }
 
 // Add adds what another loop counted.
@@ -27,6 +29,7 @@ func (s *Stats) Add(o Stats) {
 	s.PacketsOut += o.PacketsOut
 	s.BytesOut += o.BytesOut
 	s.Returned += o.Returned
+	s.Waiting += o.Waiting
 	s.Super.Packets += o.Super.Packets
 	s.Super.Datagrams += o.Super.Datagrams
 	for i, n := range o.Super.Lengths {
@@ -34,6 +37,12 @@ func (s *Stats) Add(o Stats) {
 	}
 	for v, n := range o.ByVerdict {
 		s.ByVerdict[v] += n
+	}
+	if s.Places == nil {
+		s.Places = map[Place]uint64{}
+	}
+	for p, n := range o.Places {
+		s.Places[p] += n
 	}
 }
 
@@ -53,10 +62,18 @@ type Counters struct {
 	in, out  atomic.Uint64
 	bytesOut atomic.Uint64
 	returned atomic.Uint64
+	waiting  atomic.Int64
 	ends     counters
+	places   places
 
 	superDatagrams atomic.Uint64
 	supers         [SuperClasses]atomic.Uint64
+}
+
+// end counts n packets that came in by an interface; 0 is none.
+func (c *Counters) end(v route.Verdict, ifindex int32, n uint64) {
+	c.ends[v].Add(n)
+	c.places.add(v, ifindex, n)
 }
 
 // super counts a super-packet of n datagrams.
@@ -78,7 +95,7 @@ func (c *counters) load() (out Counts) {
 // Read takes a snapshot.
 func (c *Counters) Read() Stats {
 	s := Stats{PacketsIn: c.in.Load(), PacketsOut: c.out.Load(), BytesOut: c.bytesOut.Load(),
-		Returned: c.returned.Load(), ByVerdict: c.ends.load()}
+		Returned: c.returned.Load(), Waiting: c.waiting.Load(), ByVerdict: c.ends.load(), Places: c.places.load()}
 	s.Super.Datagrams = c.superDatagrams.Load()
 	for i := range c.supers {
 		s.Super.Lengths[i] = c.supers[i].Load()

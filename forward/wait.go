@@ -17,6 +17,7 @@ type waiter struct {
 	opts     *Options
 	emit     *emitter
 	report   *reporter
+	drops    *dropper
 
 	pending atomic.Bool // packets wait: Publish must wake the loop
 	hops    hopQueue
@@ -38,12 +39,13 @@ func (w *waiter) until() time.Duration {
 // hold keeps a frame until its next hop has a MAC.
 func (w *waiter) hold(f *Frame, r *result) route.Verdict {
 	if r.Out.Conf.NoSolicit { // net/core/neighbour.c, __neigh_event_send
-		w.counters.ends[route.DropNeighFailed].Add(1)
+		w.counters.end(route.DropNeighFailed, r.from(f), 1)
+		w.drops.held(f, r, route.DropNeighFailed)
 		return route.DropNeighFailed
 	}
 	key := hopKey{ifindex: r.Out.Ifindex, addr: r.Next}
 	ask, kept := w.hops.add(key, f, r, w.turn.now())
-	w.counters.ends[route.Queue].Add(1)
+	w.counters.end(route.Queue, r.from(f), 1)
 	if kept && r.In != nil && w.turn.tap.looking() {
 		w.hops.last(key).came = w.turn.tap.waits()
 	}
@@ -56,7 +58,8 @@ func (w *waiter) hold(f *Frame, r *result) route.Verdict {
 		w.opts.Resolve(key.ifindex, key.addr)
 	}
 	if !kept {
-		w.counters.ends[route.DropNeighQueueFull].Add(1)
+		w.counters.end(route.DropNeighQueueFull, r.from(f), 1)
+		w.drops.held(f, r, route.DropNeighQueueFull)
 		return route.DropNeighQueueFull
 	}
 	return route.Queue
@@ -64,7 +67,8 @@ func (w *waiter) hold(f *Frame, r *result) route.Verdict {
 
 // evict ends a packet that gave way to a later one.
 func (w *waiter) evict(p *waiting, key hopKey, out *route.Link) {
-	w.counters.ends[route.DropNeighQueueFull].Add(1)
+	w.counters.end(route.DropNeighQueueFull, p.from(), 1)
+	w.drops.waiting(p, route.DropNeighQueueFull, key, out, nil, route.ICMPError{})
 	tap := w.turn.tap
 	current := tap.place()
 	tap.resume(w.turn.table, p, key, out, nil)
@@ -93,7 +97,9 @@ func (w *waiter) retry() {
 		case route.Forward:
 			for i := range h.packets {
 				w.turn.tap.resume(w.turn.table, &h.packets[i], key, out, n)
+				w.emit.in = h.packets[i].from()
 				w.release(&h.packets[i], n, out)
+				w.emit.in = 0
 			}
 		default:
 			for i := range h.packets {
@@ -118,11 +124,13 @@ func (w *waiter) release(p *waiting, n *route.Neighbour, out *route.Link) {
 
 // fail ends a packet whose wait was in vain.
 func (w *waiter) fail(p *waiting, v route.Verdict, key hopKey, out *route.Link, n *route.Neighbour) {
-	w.counters.ends[v].Add(1)
+	w.counters.end(v, p.from(), 1)
 	w.turn.tap.resume(w.turn.table, p, key, out, n)
+	var sent route.ICMPError
 	if v == route.DropNeighFailed {
-		w.report.failed(p, out)
+		sent = w.report.failed(p, out)
 	}
+	w.drops.waiting(p, v, key, out, n, sent)
 	w.turn.tap.failed(p, v)
 }
 
@@ -143,7 +151,7 @@ func (w *waiter) holdMiss(f *Frame, since int64) bool {
 		return false
 	}
 	if fresh {
-		w.counters.ends[route.Queue].Add(1)
+		w.counters.end(route.Queue, f.Ifindex, 1)
 	}
 	w.await()
 	return true
@@ -158,6 +166,7 @@ func (w *waiter) missesDue(changed bool) bool {
 // await has Publish wake the loop from now on, and now if it has been called
 // since the turn began.
 func (w *waiter) await() {
+	w.count()
 	if !w.pending.Swap(true) {
 		w.hops.held.waiting(true, w.opts.Waiting)
 	}
@@ -166,8 +175,12 @@ func (w *waiter) await() {
 	}
 }
 
+// count tells how many packets wait.
+func (w *waiter) count() { w.counters.waiting.Store(int64(w.hops.n + len(w.misses.packets))) }
+
 // settle has Publish wake the loop no more if nothing waits.
 func (w *waiter) settle() {
+	w.count()
 	if w.misses.empty() && w.hops.empty() && w.pending.Swap(false) {
 		w.hops.held.waiting(false, w.opts.Waiting)
 	}

@@ -48,6 +48,8 @@ var mayImport = map[string][]string{
 	"internal/ethtool":        {unixPackage},
 	"internal/metrics":        {unixPackage, "proxyarpd/internal/status"},
 	"internal/status":         {},
+	"internal/logging":        {"proxyarpd/internal/printable"},
+	"internal/top":            {"golang.org/x/term", "proxyarpd/internal/printable", "proxyarpd/internal/status"},
 	"internal/doctor": {"golang.org/x/sync/errgroup", "github.com/vishvananda/netlink", unixPackage, "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/daemon",
 		"proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/netstate", "proxyarpd/internal/wire"},
 	"internal/explain":     {unixPackage, "proxyarpd/arpd", "proxyarpd/forward/route", "proxyarpd/internal/netstate", "proxyarpd/internal/wire"},
@@ -77,7 +79,7 @@ var mayImport = map[string][]string{
 		"proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket",
 		"proxyarpd/internal/engine/ebpf", "proxyarpd/internal/engine/none", "proxyarpd/internal/ethtool", "proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs", "proxyarpd/internal/metrics",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage", "proxyarpd/internal/status", "proxyarpd/internal/wire"},
-	"cmd/proxyarpd": {"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/forward/claim", "proxyarpd/internal/daemon", "proxyarpd/internal/doctor", "proxyarpd/internal/explain", "proxyarpd/internal/wire", "proxyarpd/internal/printable", labPackage, benchPackage},
+	"cmd/proxyarpd": {"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/forward/claim", "proxyarpd/internal/daemon", "proxyarpd/internal/doctor", "proxyarpd/internal/explain", "proxyarpd/internal/logging", "proxyarpd/internal/status", "proxyarpd/internal/top", "proxyarpd/internal/wire", "proxyarpd/internal/printable", labPackage, benchPackage},
 }
 
 const (

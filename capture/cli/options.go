@@ -59,6 +59,7 @@ type options struct {
 	drops   bool
 	reasons []string
 	summary bool
+	last    bool // --last-drops
 	control string
 	bpfFile string
 
@@ -83,6 +84,7 @@ func Choices() map[string][]string {
 func (o *options) verdictFlags(f *pflag.FlagSet, control string) {
 	f.StringVar(&o.verdict, "verdict", "suffix", "how to show what became of a packet, a `mode`: suffix, line, json or off")
 	f.BoolVar(&o.drops, "drops", false, "only what was dropped")
+	f.BoolVar(&o.last, "last-drops", false, "the last drops that the daemon has kept, not what comes; -c takes the newest")
 	f.StringArrayVar(&o.reasons, "reason", nil, "only verdicts whose reason or kind the `glob` matches; repeatable")
 	f.BoolVar(&o.summary, "summary", false, "no lines, but counts by verdict and interface at the end")
 	f.StringVar(&o.control, "control", control, "`path` of the control socket")
@@ -230,6 +232,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return bad("invalid number of seconds %d", o.rotateSeconds)
 	case o.read != "" && len(o.interfaces) > 0:
 		return bad("-i and -r exclude each other")
+	case o.last && (o.read != "" || o.fileList != ""):
+		return bad("--last-drops asks a daemon: it excludes -r and -V")
 	case o.onlyCount && o.read == "" && o.fileList == "":
 		return bad("--count is for -r")
 	case o.write == "" && (o.rotateSize != "" || o.rotateSeconds != 0 || o.rotateFiles != 0):
@@ -302,7 +306,7 @@ func (o *options) checkPrinting(f *pflag.FlagSet) error {
 
 // wantsVerdict reports whether something was asked for that only a daemon, or
 // a file with verdicts, can tell.
-func (o *options) wantsVerdict() bool { return o.drops || len(o.reasons) > 0 }
+func (o *options) wantsVerdict() bool { return o.drops || len(o.reasons) > 0 || o.last }
 
 // several reports whether packets of more than one interface are shown.
 func (o *options) several() bool {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -43,9 +45,10 @@ type run struct {
 	unwritten error  // of a flush while src waited
 	judged    uint64 // packets with a verdict in files of -V that have been read
 	live      bool
-	verdicts  bool     // packets may have one
-	cooked    bool     // several interfaces, shown as -i any is
-	files     []string // of -V, that are still to be read
+	recorder  *capture.Recorder // of --last-drops
+	verdicts  bool              // packets may have one
+	cooked    bool              // several interfaces, shown as -i any is
+	files     []string          // of -V, that are still to be read
 	captured  atomic.Uint64
 	writing   sync.Mutex // held while a packet goes to the sinks
 	srcMu     sync.Mutex // held while src is replaced
@@ -233,6 +236,11 @@ func (r *run) openFile() (*source.File, error) {
 func (r *run) sourceOptions() source.Options {
 	o := source.Options{Interfaces: r.interfaces, Filter: r.expression, SnapLen: r.snap, Drops: r.drops, Reasons: r.reasons,
 		Buffer: r.buffer << 10, NoPromiscuous: r.noPromisc, Idle: r.idle}
+	if r.last {
+		if o.LastDrops = r.count; r.count == 0 {
+			o.LastDrops = math.MaxInt32
+		}
+	}
 	switch r.direction {
 	case "in":
 		o.Direction = pcapfile.Inbound
@@ -298,6 +306,10 @@ func (r *run) openDaemon(ctx context.Context) error {
 	}
 	r.src, r.verdicts = src, true
 	rep := src.Reply()
+	if r.last {
+		r.recorder = rep.Recorder
+		return r.checkRecorder()
+	}
 	if !rep.HostTraffic {
 		fmt.Fprintln(r.Err, "proxyarpd: no eBPF here: only what the daemon handles is shown, not what it leaves to the kernel")
 	}
@@ -305,6 +317,23 @@ func (r *run) openDaemon(ctx context.Context) error {
 	r.sayUnmatched(rep.Interfaces)
 	r.banner()
 	return nil
+}
+
+// checkRecorder refuses a daemon that does not know --last-drops, and would show what comes.
+func (r *run) checkRecorder() error {
+	if r.recorder == nil {
+		return errors.Join(fmt.Errorf("%s: the daemon is older than this command, and keeps no drops", r.control), r.src.Close())
+	}
+	return nil
+}
+
+// tellRecorder says what there was beside what has been shown.
+func (r *run) tellRecorder() {
+	shown := r.captured.Load()
+	fmt.Fprintf(r.Err, "%d drop%s shown, of %d kept, of %d since the daemon's start\n", shown, plural(shown), r.recorder.Kept, r.recorder.Recorded)
+	for _, reason := range slices.Sorted(maps.Keys(r.recorder.Unseen)) {
+		fmt.Fprintf(r.Err, "%d more dropped before the daemon had them: %s\n", r.recorder.Unseen[reason], printable(reason))
+	}
 }
 
 // sayUnmatched tells of globs that no interface matches so far.
@@ -333,7 +362,7 @@ func (r *run) sayForeign(names []string) {
 
 func (r *run) openSocket() error {
 	if r.wantsVerdict() {
-		return fmt.Errorf("%s: %w: --drops and --reason need one", r.control, capture.ErrNoDaemon)
+		return fmt.Errorf("%s: %w: --drops, --reason and --last-drops need one", r.control, capture.ErrNoDaemon)
 	}
 	src, err := source.OpenLive(r.sourceOptions())
 	if err != nil {
@@ -486,7 +515,7 @@ func (r *run) loop(ctx context.Context) (err error) {
 // over says whether a source's end is an error. A daemon's that was not asked
 // for is told of.
 func (r *run) over(ctx context.Context, err error) error {
-	if _, daemon := r.src.(*source.Stream); daemon && errors.Is(err, io.EOF) && ctx.Err() == nil {
+	if _, daemon := r.src.(*source.Stream); daemon && !r.last && errors.Is(err, io.EOF) && ctx.Err() == nil {
 		fmt.Fprintln(r.Err, "proxyarpd: the daemon ends, and the capture with it")
 	}
 	if errors.Is(err, io.EOF) || ctx.Err() != nil && (errors.Is(err, os.ErrClosed) || !r.live) {
@@ -559,6 +588,10 @@ func (r *run) conclude(ctx context.Context) {
 	}
 	if ctx.Err() != nil && (r.write == "" || r.print) && r.verdict != "json" && !r.summary {
 		fmt.Fprintln(r.Out) // tcpdump's, in case a line was not finished
+	}
+	if r.last {
+		r.tellRecorder()
+		return
 	}
 	fmt.Fprintln(r.Err, strings.Join(r.counts(r.src.Statistics()), "\n"))
 }

@@ -83,6 +83,10 @@ type Options struct {
 	// reason or kind matches one of these globs. Not for a Live.
 	Drops   bool
 	Reasons []string
+	// LastDrops asks a daemon for the drops that it has kept, so many of the last
+	// ones at most that are selected: the source ends behind them. 0 is what comes
+	// from now on. Not for a File or a Live.
+	LastDrops int
 	// Buffer is how many bytes of packets may wait for the reader; 0 is 2 MiB in a
 	// daemon, and 16 MiB of a packet socket. Not for a File.
 	Buffer int

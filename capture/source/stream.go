@@ -35,7 +35,7 @@ func Dial(ctx context.Context, path string, o Options) (*Stream, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	req := capture.Request{Interfaces: o.Interfaces, Filter: o.Filter, Snap: o.SnapLen, Drops: o.Drops, Reasons: o.Reasons, Buffer: o.Buffer,
+	req := capture.Request{Interfaces: o.Interfaces, Filter: o.Filter, Snap: o.SnapLen, Drops: o.Drops, Reasons: o.Reasons, Buffer: o.Buffer, LastDrops: o.LastDrops,
 		Promiscuous: !o.NoPromiscuous && !capture.Several(o.Interfaces)}
 	switch o.Direction {
 	case pcapfile.Inbound:

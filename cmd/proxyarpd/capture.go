@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -39,7 +40,22 @@ func newCapture(p *program) *cobra.Command {
 	}
 	cmd.Flags().AddFlagSet(c.Flags())
 	completeCapture(cmd)
+	cmd.AddCommand(newCaptureSchema(p))
 	return cmd
+}
+
+// newCaptureSchema is a word that no expression of pcap-filter(7) begins with.
+func newCaptureSchema(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "schema",
+		Short:   "print the JSON Schema of what --verdict json prints",
+		Example: `  proxyarpd capture schema > capture.schema.json`,
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.WriteString(p.out, cli.Schema)
+			return err
+		},
+	}
 }
 
 func runCapture(ctx context.Context, p *program, c *cli.Command, expression []string) error {

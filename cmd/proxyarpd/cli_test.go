@@ -21,6 +21,7 @@ type result struct {
 	code      int
 	started   *daemon.Config // what the daemon was started with, if it was
 	log       *slog.Logger
+	caller    daemon.Caller
 	measured  *bench.Options // what bench was to measure, if it was
 }
 
@@ -35,8 +36,8 @@ func callWith(t *testing.T, end error, args ...string) (c result) {
 	t.Helper()
 	var out, errw bytes.Buffer
 	p := &program{out: &out, errw: printable.NewWriter(&errw), args: args}
-	p.start = func(_ context.Context, cfg daemon.Config, log *slog.Logger) error {
-		c.started, c.log = &cfg, log
+	p.start = func(_ context.Context, cfg daemon.Config, caller daemon.Caller) error {
+		c.started, c.log, c.caller = &cfg, caller.Log, caller
 		return end
 	}
 	p.measure = func(_ context.Context, o bench.Options) (*bench.Report, error) {
@@ -66,7 +67,7 @@ func each(cmd *cobra.Command, do func(*cobra.Command)) {
 // A wrong command line is one line on standard error that names the flag or the word, and what to do. Nothing runs.
 func TestWrongUsage(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                  "no command given: run, status, capture, explain, doctor, bench, lab, completion, version, help; see proxyarpd --help",
+		"":                  "no command given: run, status, top, reload, capture, explain, doctor, bench, lab, completion, version, help; see proxyarpd --help",
 		"nonsense":          `no command "nonsense"; see proxyarpd --help`,
 		"staus":             `no command "staus": did you mean status?`,
 		"staus --wait 3s":   `no command "staus": did you mean status?`,
@@ -97,10 +98,10 @@ func TestWrongUsage(t *testing.T) {
 		"run --gateway fe80::1":            "run: --gateway fe80::1: want an IPv4 address",
 		"run --engine dpdk":                `run: --engine "dpdk": want auto, af_packet, ebpf or none`,
 		"run --claim xdp":                  `run: --claim "xdp": want auto, tcx, clsact or none`,
-		"run --workload [":                 `run: --workload "[" is not a glob: want a name, or a pattern such as cali*`,
-		"run --workload=":                  `run: --workload "" is not a glob: want a name, or a pattern such as cali*`,
-		"run --uplink a --uplink [":        `run: --uplink "[" is not a glob: want a name, or a pattern such as cali*`,
-		"run --uplink auto --uplink eth0":  "run: --uplink auto stands alone: leave it out, or the others",
+		"run --workload [":                 `run: --workload "[" is not a glob: want a name, or a pattern such as cali* or !cali-x*`,
+		"run --workload=":                  `run: --workload "" is not a glob: want a name, or a pattern such as cali* or !cali-x*`,
+		"run --uplink a --uplink [":        `run: --uplink "[" is not a glob: want a name, or a pattern such as cali* or !cali-x*`,
+		"run --uplink auto --uplink eth0":  "run: --uplink auto stands alone, or with exclusions: leave it out, or the others",
 		"run --proxy 10.0.0.1/8":           "run: --proxy 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"run --punt 10.0.0.1/8":            "run: --punt 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"run --punt fd00::/8":              "run: --punt fd00::/8: want an IPv4 prefix",
@@ -234,11 +235,11 @@ func TestHelp(t *testing.T) {
 // The root's help has the commands in groups, run's has the flags in groups.
 func TestHelpGroups(t *testing.T) {
 	for line, want := range map[string]string{
-		"--help":     "\nDaemon\n  run \nLook\n  status \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
+		"--help":     "\nDaemon\n  run \n  reload \nLook\n  status \n  top \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
-			"  --bypass-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --verbose \n  --config \n  -h, \nExamples\n",
-		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
+			"  --bypass-policy \n  --on-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --log-format \n  --log-level \n  --config \n  -h, \nExamples\n",
+		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --last-drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {
 		var short strings.Builder
 		for l := range strings.Lines(call(t, strings.Fields(line)...).out) {
@@ -256,9 +257,9 @@ func TestHelpGroups(t *testing.T) {
 	}
 	run := call(t, "run", "--help").out
 	for _, want := range []string{
-		"--workload GLOB    interfaces that lead to workloads (repeatable) (default cali*)\n",
-		"--transit          also forward between uplinks\n",
-		"--rp-filter 0|1|2  source validation on workload interfaces, as the kernel's rp_filter: 0 off,\n                         1 strict, 2 loose (default 1)\n",
+		"--workload GLOB      interfaces that lead to workloads (repeatable); !GLOB leaves out (default\n                           cali*)\n",
+		"--transit            also forward between uplinks\n",
+		"--rp-filter 0|1|2    source validation on workload interfaces, as the kernel's rp_filter: 0\n                           off, 1 strict, 2 loose (default 1)\n",
 	} {
 		if !strings.Contains(run, want) {
 			t.Errorf("no %q in\n%s", want, run)

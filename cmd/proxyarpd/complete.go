@@ -10,6 +10,7 @@ import (
 
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/logging"
 )
 
 const completionLong = `completion prints the shell's part of the completion of commands, flags and values. What can be
@@ -108,6 +109,7 @@ func completeRun(cmd *cobra.Command) {
 	complete(cmd, "uplink", interfaces(daemon.UplinkAuto))
 	complete(cmd, "engine", words(append([]string{daemon.EngineAuto, daemon.EngineNone}, daemon.Forwarders()...)...))
 	complete(cmd, "rp-filter", words("0\toff", "1\tstrict", "2\tloose"))
+	complete(cmd, "on-policy", words(daemon.PolicyWarn, daemon.PolicyLeave))
 	complete(cmd, "claim", words(string(claim.Auto), string(claim.TCX), string(claim.Clsact), string(claim.None)))
 	complete(cmd, "workers", words(workersAuto, "1", "2"))
 	complete(cmd, "nice", words("-20\tthe most CPU time", "0\tas other processes"))
@@ -115,4 +117,8 @@ func completeRun(cmd *cobra.Command) {
 	complete(cmd, "metrics", words("127.0.0.1:9477"))
 	complete(cmd, "state-dir", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 	complete(cmd, "config", files("yaml", "yml"))
+	if cmd.Flags().Lookup("log-level") != nil { // a daemon's alone
+		complete(cmd, "log-format", words(logging.Text, logging.JSON))
+		complete(cmd, "log-level", words(levels...))
+	}
 }

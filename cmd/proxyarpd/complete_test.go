@@ -43,11 +43,11 @@ func TestComplete(t *testing.T) {
 		want      string // proposals; "lo ..." has more
 		directive string
 	}{
-		{"", "run status capture explain doctor bench lab completion version help", noFiles},
+		{"", "run status top reload capture explain doctor bench lab completion version help", noFiles},
 		{"sta", "status", noFiles},
 		{"lab ", "up down exec demo", noFiles},
 		{"lab d", "down demo", noFiles},
-		{"help ", "run status capture explain doctor bench lab completion version help", noFiles},
+		{"help ", "run status top reload capture explain doctor bench lab completion version help", noFiles},
 		{"help lab ", "up down exec demo", noFiles},
 		{"help nonsense ", "", noFiles},
 		{"completion ", "bash zsh fish", noFiles},

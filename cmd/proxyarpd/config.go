@@ -9,12 +9,14 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
 	"proxyarpd/capture/cli"
 	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/logging"
 	"proxyarpd/internal/wire"
 )
 
@@ -24,7 +26,6 @@ const maxConfig = 512 << 10
 // settings are what `run` was asked to do.
 type settings struct {
 	daemon.Config
-	verbose bool // log at level debug
 }
 
 func defaultSettings() settings {
@@ -42,8 +43,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	prefixes := func(at *[]netip.Prefix) pflag.Value {
 		return &list[netip.Prefix]{values: at, parse: parsePrefix, name: "CIDR"}
 	}
-	fs.Var(globs(&s.Workloads), "workload", "interfaces that lead to workloads (repeatable)")
-	fs.Var(globs(&s.Uplinks), "uplink", "interfaces that lead off the host (repeatable); auto: every device that carries IP, but lo, workloads and those that have a master")
+	fs.Var(globs(&s.Workloads), "workload", "interfaces that lead to workloads (repeatable); !GLOB leaves out")
+	fs.Var(globs(&s.Uplinks), "uplink", "interfaces that lead off the host (repeatable); !GLOB leaves out; auto: every device that carries IP, but lo, workloads and those that have a master")
 	inGroup(fs, "Interfaces")
 
 	fs.Var(&list[netip.Addr]{values: &s.Gateways, parse: parseAddress, name: "IP"}, "gateway", "addresses answered on workload interfaces (repeatable)")
@@ -57,6 +58,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	fs.Var(&scalar[int]{&s.RPFilter, parseNumber, "0|1|2"}, "rp-filter", "source validation on workload interfaces, as the kernel's rp_filter: 0 off, 1 strict, 2 loose")
 	fs.Var(prefixes(&s.Punt), "punt", "destinations left to the kernel (repeatable)")
 	fs.BoolVar(&s.BypassPolicy, "bypass-policy", s.BypassPolicy, "forward although rules of the host would no longer apply")
+	fs.Var(&scalar[string]{&s.OnPolicy, text, "HOW"}, "on-policy", "where rules of the host appear while it runs: warn and go on, or leave what they concern to the kernel")
 	fs.Var(&scalar[string]{(*string)(&s.Claim), text, "HOW"}, "claim", "how packets are taken from the kernel: auto, tcx, clsact, or none: by forwarding=0 alone")
 	fs.Var(&workersFlag{&s.Workers}, "workers", "threads that forward, 1 to 16; auto: one for four CPUs, up to four; flows keep their order")
 	fs.Var(&scalar[int]{&s.Nice, parseNumber, "N"}, "nice", "nice value of the threads that forward, -20 to 19; below 0 it wants CAP_SYS_NICE")
@@ -65,7 +67,8 @@ func (s *settings) flags() *pflag.FlagSet {
 	fs.StringVar(&s.Control, "control", s.Control, controlUsage)
 	fs.StringVar(&s.Metrics, "metrics", s.Metrics, "`ADDR` for Prometheus (/metrics) and health checks (/healthz, /readyz): HOST:PORT, or a port of 127.0.0.1 (default: off)")
 	fs.StringVar(&s.StateDir, "state-dir", s.StateDir, "`dir` of the lock and of the record of changed MACs; made where it is missing")
-	fs.BoolVar(&s.verbose, "verbose", s.verbose, "log what happens to interfaces and neighbours")
+	fs.Var(&choice{&s.LogFormat, []string{logging.Text, logging.JSON}}, "log-format", "`format` of the log: text or json")
+	fs.Var(&level{&s.LogLevel}, "log-level", "least `level` of what is logged: debug, info, warn or error; debug tells what happens to interfaces and neighbours")
 	inGroup(fs, "Program")
 	return fs
 }
@@ -193,6 +196,8 @@ func readBounded(file string, most int64) ([]byte, error) {
 func setFromNode(value pflag.Value, node *yaml.Node) (line int, err error) {
 	l, isList := value.(repeatable)
 	switch {
+	case isTag(node):
+		return node.Line, errUnquoted(node)
 	case node.Kind == yaml.ScalarNode && node.Tag == "!!null":
 		return node.Line, errors.New("no value: leave the key out for the default")
 	case node.Kind == yaml.ScalarNode:
@@ -205,6 +210,9 @@ func setFromNode(value pflag.Value, node *yaml.Node) (line int, err error) {
 		return node.Line, errors.New("an empty list: leave the key out for the default")
 	}
 	for _, n := range node.Content {
+		if isTag(n) {
+			return n.Line, errUnquoted(n)
+		}
 		if n.Kind != yaml.ScalarNode {
 			return n.Line, errors.New("want a list of plain values")
 		}
@@ -213,6 +221,16 @@ func setFromNode(value pflag.Value, node *yaml.Node) (line int, err error) {
 		}
 	}
 	return 0, nil
+}
+
+// isTag reports whether a value begins with a tag of YAML's: an exclusion without
+// quotes is read as one.
+func isTag(n *yaml.Node) bool {
+	return n.Tag != "" && n.Tag != "!" && !strings.HasPrefix(n.Tag, "!!")
+}
+
+func errUnquoted(n *yaml.Node) error {
+	return fmt.Errorf("%s is a tag of YAML's: write it in quotes, as '%s'", n.Tag, n.Tag)
 }
 
 func setOne(value pflag.Value, s string) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -40,13 +41,13 @@ func TestDefaults(t *testing.T) {
 	c := call(t, "run")
 	want := daemon.Config{
 		Version: versionString(), Workloads: []string{"cali*"}, Uplinks: []string{"auto"}, Gateways: []netip.Addr{netip.MustParseAddr("169.254.1.1")},
-		MAC: wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, Engine: "af_packet", RPFilter: 1, Control: "/run/proxyarpd.sock", Claim: claim.Auto, StateDir: "/run/proxyarpd", Nice: -20,
+		MAC: wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, Engine: "af_packet", RPFilter: 1, OnPolicy: "warn", Control: "/run/proxyarpd.sock", Claim: claim.Auto, StateDir: "/run/proxyarpd", Nice: -20, LogFormat: "text",
 	}
 	if c.code != 0 || !reflect.DeepEqual(*c.started, want) {
 		t.Errorf("exit %d: %+v", c.code, c.started)
 	}
 	if c.log.Enabled(t.Context(), slog.LevelDebug) || !c.log.Enabled(t.Context(), slog.LevelInfo) {
-		t.Error("logs without --verbose what is for --verbose")
+		t.Error("logs what is for --log-level debug")
 	}
 }
 
@@ -54,13 +55,13 @@ func TestDefaults(t *testing.T) {
 var (
 	everything = map[string][]string{
 		"workload": {"veth*", "tap?"}, "uplink": {"ens3", "wg*"}, "transit": {"true"}, "gateway": {"10.0.0.1", "10.0.0.2"}, "proxy": {"10.1.0.0/16", "10.2.0.0/16"},
-		"mac": {"02:00:5e:00:53:01"}, "engine": {"none"}, "rp-filter": {"2"}, "punt": {"10.96.0.0/12", "0.0.0.0/0"}, "keep-mac": {"true"}, "bypass-policy": {"true"},
-		"control": {"/tmp/c.sock"}, "state-dir": {"/tmp/state"}, "claim": {"clsact"}, "nice": {"5"}, "workers": {"3"}, "metrics": {"127.0.0.1:9477"}, "verbose": {"true"},
+		"mac": {"02:00:5e:00:53:01"}, "engine": {"none"}, "rp-filter": {"2"}, "punt": {"10.96.0.0/12", "0.0.0.0/0"}, "keep-mac": {"true"}, "bypass-policy": {"true"}, "on-policy": {"leave"},
+		"control": {"/tmp/c.sock"}, "state-dir": {"/tmp/state"}, "claim": {"clsact"}, "nice": {"5"}, "workers": {"3"}, "metrics": {"127.0.0.1:9477"}, "log-format": {"json"}, "log-level": {"debug"},
 	}
 	everythingMakes = daemon.Config{
 		Workloads: []string{"veth*", "tap?"}, Uplinks: []string{"ens3", "wg*"}, Transit: true, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")},
 		Proxy: prefixes("10.1.0.0/16", "10.2.0.0/16"), MAC: wire.MAC{2, 0, 0x5e, 0, 0x53, 1}, Engine: "none", RPFilter: 2, Punt: prefixes("10.96.0.0/12", "0.0.0.0/0"),
-		KeepMAC: true, BypassPolicy: true, Control: "/tmp/c.sock", StateDir: "/tmp/state", Claim: claim.Clsact, Nice: 5, Workers: 3, Metrics: "127.0.0.1:9477",
+		KeepMAC: true, BypassPolicy: true, OnPolicy: "leave", LogFormat: "json", Control: "/tmp/c.sock", StateDir: "/tmp/state", Claim: claim.Clsact, Nice: 5, Workers: 3, Metrics: "127.0.0.1:9477", LogLevel: slog.LevelDebug,
 	}
 )
 
@@ -117,13 +118,13 @@ func TestFlagsAndKeys(t *testing.T) {
 	for what, c := range map[string]result{"flags": byFlags, "file": byFile} {
 		sameConfig(t, what, c, everythingMakes)
 		if !c.log.Enabled(t.Context(), slog.LevelDebug) {
-			t.Errorf("%s: verbose is without effect", what)
+			t.Errorf("%s: log-level is without effect", what)
 		}
 	}
 	// One flag beside the file changes its field alone, and replaces lists as a whole.
 	others := map[string]string{
 		"workload": "cali*", "uplink": "auto", "transit": "false", "gateway": "169.254.1.1", "proxy": "10.3.0.0/16", "mac": "ee:ee:ee:ee:ee:ee", "engine": "af_packet", "rp-filter": "1",
-		"punt": "10.4.0.0/16", "keep-mac": "false", "bypass-policy": "false", "control": "/run/other.sock", "state-dir": "/run/other", "claim": "tcx", "nice": "-3", "workers": "2", "metrics": ":9999", "verbose": "false",
+		"punt": "10.4.0.0/16", "keep-mac": "false", "bypass-policy": "false", "on-policy": "warn", "control": "/run/other.sock", "state-dir": "/run/other", "claim": "tcx", "nice": "-3", "workers": "2", "metrics": ":9999", "log-format": "text", "log-level": "warn",
 	}
 	for _, name := range names {
 		one := map[string][]string{}
@@ -136,12 +137,63 @@ func TestFlagsAndKeys(t *testing.T) {
 		if f := s.flags().Lookup(name); f.NoOptDefVal != "" { // a switch has its value behind =
 			got = call(t, "run", "--"+name+"="+others[name], "--config", file)
 		}
-		if got.code != 0 || !reflect.DeepEqual(got.started, want.started) || got.log.Enabled(t.Context(), slog.LevelDebug) != (name != "verbose") {
+		if got.code != 0 || !reflect.DeepEqual(got.started, want.started) || got.log.Enabled(t.Context(), slog.LevelDebug) != (name != "log-level") {
 			t.Errorf("--%s over the file: %s%+v\nwant %+v", name, got.errw, got.started, want.started)
 		}
-		if reflect.DeepEqual(got.started, byFile.started) && name != "verbose" {
+		if reflect.DeepEqual(got.started, byFile.started) && name != "log-format" {
 			t.Errorf("--%s over the file has no effect", name)
 		}
+	}
+}
+
+// The reference file has each key once, with its default, and a comment above it.
+func TestReferenceFile(t *testing.T) {
+	const file = "../../deploy/systemd/proxyarpd.yaml"
+	c := call(t, "run", "--config", file)
+	want := daemon.Default()
+	want.Engine = daemon.EngineAFPacket
+	want.Proxy, want.Punt = nil, nil
+	sameConfig(t, file, c, want)
+	keys, err := readConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	s := defaultSettings()
+	for _, name := range keyNames(s.flags()) {
+		node, there := keys[name]
+		delete(keys, name)
+		switch above := 0; {
+		case !there:
+			t.Errorf("no key %s", name)
+		default:
+			for i, line := range lines {
+				if strings.HasPrefix(line, name+":") {
+					above = i - 1
+				}
+			}
+			if above <= 0 || !strings.HasPrefix(lines[above], "# ") {
+				t.Errorf("line %d: %s without a comment", node.Line, name)
+			}
+		}
+	}
+	if len(keys) > 0 {
+		t.Errorf("keys that are no flags: %v", slices.Collect(maps.Keys(keys)))
+	}
+}
+
+// What a reload looks at is all that can be said.
+func TestKeys(t *testing.T) {
+	s := defaultSettings()
+	flags, keys := keyNames(s.flags()), daemon.Keys()
+	slices.Sort(flags)
+	slices.Sort(keys)
+	if !slices.Equal(flags, keys) {
+		t.Errorf("flags %v\nkeys %v", flags, keys)
 	}
 }
 
@@ -167,20 +219,23 @@ func TestForms(t *testing.T) {
 		{[]string{"--claim", "none"}, with(func(c *daemon.Config) { c.Claim = claim.None })},
 		{[]string{"--workload", "cali[0-9]*"}, with(func(c *daemon.Config) { c.Workloads = []string{"cali[0-9]*"} })},
 		{[]string{"--uplink", "auto"}, base},
+		{[]string{"--uplink", "auto", "--uplink", "!docker*"}, with(func(c *daemon.Config) { c.Uplinks = []string{"auto", "!docker*"} })},
+		{[]string{"--workload", "!cali-x*", "--workload", "cali*"}, with(func(c *daemon.Config) { c.Workloads = []string{"!cali-x*", "cali*"} })},
 		{[]string{"--punt", "0.0.0.0/0"}, with(func(c *daemon.Config) { c.Punt = prefixes("0.0.0.0/0") })},
 	} {
 		sameConfig(t, fmt.Sprint(c.args), call(t, append([]string{"run"}, c.args...)...), c.want)
 	}
 	for text, want := range map[string]daemon.Config{
-		"":                       base,
-		"{}\n":                   base,
-		"# nothing\n---\n":       base,
-		"proxy: []\npunt: []\n":  base,
-		"gateway: [169.254.1.1]": base,
-		"uplink: auto":           base,
-		"engine: \"none\"\n":     with(func(c *daemon.Config) { c.Engine = "none" }),
-		"transit: True\n":        with(func(c *daemon.Config) { c.Transit = true }),
-		"rp-filter: 0x2\n":       {},
+		"":                        base,
+		"{}\n":                    base,
+		"# nothing\n---\n":        base,
+		"proxy: []\npunt: []\n":   base,
+		"gateway: [169.254.1.1]":  base,
+		"workload: [cali*, '!x']": with(func(c *daemon.Config) { c.Workloads = []string{"cali*", "!x"} }),
+		"uplink: auto":            base,
+		"engine: \"none\"\n":      with(func(c *daemon.Config) { c.Engine = "none" }),
+		"transit: True\n":         with(func(c *daemon.Config) { c.Transit = true }),
+		"rp-filter: 0x2\n":        {},
 	} {
 		c := call(t, "run", "--config", configFile(t, text))
 		if want.Engine == "" {
@@ -210,13 +265,16 @@ func TestWrongFile(t *testing.T) {
 		"punt:\n- 10.0.0.0/8\n- 10.0.0.0/40\n":  `line 3: punt: "10.0.0.0/40": want a prefix such as 10.96.0.0/12`,
 		"mac:\n":                                "line 1: mac: no value: leave the key out for the default",
 		"workload: ~\n":                         "line 1: workload: no value: leave the key out for the default",
-		"verbose: true\nuplink: []\n":           "line 2: uplink: an empty list: leave the key out for the default",
+		"transit: true\nuplink: []\n":           "line 2: uplink: an empty list: leave the key out for the default",
 		"gateway: []\n":                         "line 1: gateway: an empty list: leave the key out for the default",
 		"\nrp-filter: 3\n":                      "line 2: rp-filter 3: want 0, 1 or 2",
-		"uplink:\n- eth0\n- auto\n":             "line 2: uplink auto stands alone: leave it out, or the others",
+		"uplink:\n- eth0\n- auto\n":             "line 2: uplink auto stands alone, or with exclusions: leave it out, or the others",
 		"proxy: 10.0.0.1/8\n":                   "line 1: proxy 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"engine: x\n":                           `line 1: engine "x": want auto, af_packet, ebpf or none`,
 		"gateway: fe80::1\n":                    "line 1: gateway fe80::1: want an IPv4 address",
+		"workload:\n- cali*\n- !cali-x*\n":      "line 3: workload: !cali-x* is a tag of YAML's: write it in quotes, as '!cali-x*'",
+		"uplink: !docker0\n":                    "line 1: uplink: !docker0 is a tag of YAML's: write it in quotes, as '!docker0'",
+		"workload: '!cali*'\n":                  "line 1: workload !cali* only excludes: also name what it is taken from, such as cali*",
 		"transit: true\n---\ntransit: false\n":  "more than one YAML document: leave the first",
 		"transit: true\ntransit: false\n":       `yaml: unmarshal errors:;   line 2: mapping key "transit" already defined at line 1`,
 		"a: [\n":                                "yaml: line 1: did not find expected node content",

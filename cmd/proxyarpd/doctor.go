@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -74,7 +75,7 @@ func newDoctor(p *program) *cobra.Command {
 // addRunFlags gives a command the flags of run by which it sees the host.
 func addRunFlags(cmd *cobra.Command, ofRun *pflag.FlagSet, file *string, title string) {
 	ofRun.VisitAll(func(f *pflag.Flag) {
-		if f.Name == "verbose" { // a daemon's log
+		if strings.HasPrefix(f.Name, "log-") { // a daemon's log
 			return
 		}
 		if f.Name != "control" {

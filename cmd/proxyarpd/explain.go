@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,10 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"proxyarpd/capture"
 	"proxyarpd/capture/cli"
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/explain"
@@ -25,19 +28,23 @@ answers by its tables; where none runs, or flags of run are given, the host is l
 with these flags would see it. Nothing is changed and nothing sent.
 
 The packet is, unless flags say otherwise, one of 84 bytes of UDP with DF set, that the first workload
-sends. With --follow the next live packet like it is waited for, and what became of it shown.`
+sends. With --follow the next live packets like it are waited for, and what became of them shown; where
+neither protocol nor ports nor TOS are given, ARP requests for DST are like it, too.`
 
 const explainExample = `  proxyarpd explain 169.254.1.1                          # why is the gateway answered, or not?
   proxyarpd explain 10.66.0.3 --iif cali0 --from 10.65.0.2 --proto tcp --dport 443
   proxyarpd explain 10.66.0.3 --rp-filter 0 --punt 10.66.0.0/16   # what would it be with these flags?
   proxyarpd explain 10.66.0.3 -o json | jq .agree
-  proxyarpd explain 10.66.0.3 --follow`
+  proxyarpd explain 10.66.0.3 --follow --timeout 30s   # exit 1 if no such packet comes
+  proxyarpd explain 10.66.0.3 --proto tcp --dport 443 --follow -c 5`
 
 // explaining is what the flags of explain say.
 type explaining struct {
 	question explain.Question
 	format   string
 	follow   bool
+	count    int           // packets to follow
+	timeout  time.Duration // for all of them; 0: no end
 	file     string
 	own      map[string]bool // names of its own flags; the others are run's
 }
@@ -54,7 +61,7 @@ func newExplain(p *program) *cobra.Command {
 		Long:        explainLong,
 		Example:     explainExample,
 		GroupID:     groupLook,
-		Annotations: map[string]string{exit0: "explained, whatever the verdict"},
+		Annotations: map[string]string{exit0: "explained, whatever the verdict", exit1: "failed, or with --timeout no such packet came; one line on stderr says what"},
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("explain: name one destination address; see proxyarpd explain --help")
@@ -76,7 +83,8 @@ func newExplain(p *program) *cobra.Command {
 	addRunFlags(cmd, scratch.flags(), &x.file, "As a daemon with these flags would decide")
 	complete(cmd, "output", words("text", "json"))
 	complete(cmd, "iif", interfaces())
-	for _, name := range []string{"from", "sport", "dport", "tos", "len"} {
+	complete(cmd, "timeout", words("10s", "1m"))
+	for _, name := range []string{"from", "sport", "dport", "tos", "len", "packets"} {
 		complete(cmd, name, words())
 	}
 	complete(cmd, "proto", words(slices.Sorted(maps.Keys(protocols))...))
@@ -113,6 +121,9 @@ func (x *explaining) flags() *pflag.FlagSet {
 	inGroup(fs, "The packet")
 	outputFlag(fs, &x.format, "text", "json")
 	fs.BoolVar(&x.follow, "follow", false, "then wait for the next live packet like it, and show what became of it (needs a daemon)")
+	fs.IntVarP(&x.count, "packets", "c", 1, "with --follow: that many `packets`")
+	fs.Var(&scalar[time.Duration]{&x.timeout, parseDuration, "DURATION"}, "timeout", "with --follow: wait no longer")
+	fs.Lookup("timeout").DefValue = ""
 	inGroup(fs, "Output")
 	return fs
 }
@@ -144,8 +155,13 @@ func (x *explaining) run(cmd *cobra.Command, p *program) error {
 			what = &s.Config
 		}
 	})
-	if x.follow && what != nil {
-		return usagef("explain: --follow shows what the daemon that runs does: leave out the flags of run")
+	if err := x.checkFollow(fs, what != nil); err != nil {
+		return err
+	}
+	if x.follow {
+		if _, err := daemon.Query(ctx, s.Control, 0); err != nil {
+			return fmt.Errorf("explain: --follow needs a daemon: %w", err)
+		}
 	}
 	a, err := daemon.Explain(ctx, s.Control, what, x.question)
 	if err != nil {
@@ -159,31 +175,88 @@ func (x *explaining) run(cmd *cobra.Command, p *program) error {
 	if err != nil || !x.follow {
 		return err
 	}
-	return x.waitForOne(ctx, p, s.Control, fs)
+	return x.followLive(ctx, p, s.Control, fs)
 }
 
-// waitForOne captures the next packet that is like the question.
-func (x *explaining) waitForOne(ctx context.Context, p *program, control string, given *pflag.FlagSet) error {
-	q := &x.question
-	filter := []string{"ip dst host " + q.Dst.String()}
-	add := func(flag, format string, value any) {
-		if given.Changed(flag) {
-			filter = append(filter, fmt.Sprintf(format, value))
+// checkFollow finds what does not go together.
+func (x *explaining) checkFollow(given *pflag.FlagSet, ofRun bool) error {
+	switch {
+	case x.follow && ofRun:
+		return usagef("explain: --follow shows what the daemon that runs does: leave out the flags of run")
+	case !x.follow && (given.Changed("packets") || given.Changed("timeout")):
+		return usagef("explain: -c and --timeout are for --follow")
+	case x.count < 1:
+		return usagef("explain: -c %d: want 1 or more", x.count)
+	}
+	return nil
+}
+
+// followLive captures the next packets that are like the question.
+func (x *explaining) followLive(ctx context.Context, p *program, control string, given *pflag.FlagSet) error {
+	args := []string{"-n", "-v", "-Q", "in", "-c", strconv.Itoa(x.count), "-i", cmp.Or(x.question.IIF, "any"), "--control", control}
+	for _, kind := range capture.Kinds {
+		if kind != capture.Queue { // how a wait ends is told, too
+			args = append(args, "--reason", kind)
 		}
 	}
-	add("from", "src host %v", q.From)
+	if x.format == "json" {
+		args = append(args, "--verdict", "json")
+	}
+	c := cli.NewCommand(control)
+	if err := c.Flags().Parse(args); err != nil {
+		return err
+	}
+	expression := x.expression(given)
+	fmt.Fprintf(p.errw, "waiting for the next packet of: %s\n", expression)
+	if x.timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, x.timeout)
+		defer stop()
+	}
+	seen := &counting{w: p.out}
+	live := *p
+	live.out = seen
+	err := runCapture(ctx, &live, c, []string{expression})
+	if err == nil && !seen.any && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("explain: no packet like it came within %s", x.timeout)
+	}
+	return err
+}
+
+// expression selects the packets that are like the question, by what was given.
+func (x *explaining) expression(given *pflag.FlagSet) string {
+	q := &x.question
+	packet, request := []string{"ip dst host " + q.Dst.String()}, []string{"arp[6:2] = 1 and arp dst host " + q.Dst.String()}
+	if given.Changed("from") {
+		packet = append(packet, "src host "+q.From.String())
+		request = append(request, "arp src host "+q.From.String())
+	}
+	described := false
+	add := func(flag, format string, value any) {
+		if given.Changed(flag) {
+			described = true
+			packet = append(packet, fmt.Sprintf(format, value))
+		}
+	}
 	add("proto", "ip proto %v", q.Proto)
 	add("sport", "src port %v", q.SPort)
 	add("dport", "dst port %v", q.DPort)
 	add("tos", "ip[1] = %v", q.TOS)
-	c := cli.NewCommand(control)
-	args := []string{"-n", "-c", "1", "-i", cmp.Or(q.IIF, "any"), "--control", control}
-	if err := c.Flags().Parse(args); err != nil {
-		return err
+	if described {
+		return strings.Join(packet, " and ")
 	}
-	expression := strings.Join(filter, " and ")
-	fmt.Fprintf(p.text(), "\nwaiting for the next packet of: %s\n", expression)
-	return runCapture(ctx, p, c, []string{expression})
+	return "(" + strings.Join(packet, " and ") + ") or (" + strings.Join(request, " and ") + ")"
+}
+
+// counting tells whether something was written. A capture writes packets alone.
+type counting struct {
+	w   io.Writer
+	any bool
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	c.any = c.any || len(strings.TrimSpace(string(b))) > 0
+	return c.w.Write(b)
 }
 
 // writeExplanation prints an answer for people.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -75,6 +76,23 @@ func (c *choice) Set(s string) error {
 	}
 	*c.at = s
 	return nil
+}
+
+// level is a flag that takes a log level.
+type level struct{ at *slog.Level }
+
+// levels are those of slog.
+var levels = []string{"debug", "info", "warn", "error"}
+
+func (l *level) String() string { return strings.ToLower(l.at.String()) }
+func (l *level) Type() string   { return strings.Join(levels, "|") }
+
+// Set implements pflag.Value.
+func (l *level) Set(s string) error {
+	if !slices.Contains(levels, s) {
+		return errors.New("want " + oneOf(levels))
+	}
+	return l.at.UnmarshalText([]byte(s))
 }
 
 // oneOf is "a", "a or b", "a, b or c".

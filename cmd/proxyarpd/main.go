@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -30,7 +29,7 @@ type program struct {
 	out, errw io.Writer // out takes bytes as they are, errw text
 	args      []string
 	// start is daemon.Run, measure bench.Run: tests have their own.
-	start   func(context.Context, daemon.Config, *slog.Logger) error
+	start   func(context.Context, daemon.Config, daemon.Caller) error
 	measure measure
 }
 

@@ -66,6 +66,8 @@ func newRoot(p *program) *cobra.Command {
 var commands = []namedCommand{
 	{"run", newRun},
 	{"status", newStatus},
+	{"top", newTop},
+	{"reload", newReload},
 	{"capture", newCapture},
 	{"explain", newExplain},
 	{"doctor", newDoctor},

@@ -6,20 +6,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"proxyarpd/capture/cli"
+	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/logging"
 )
 
 const runLong = `run is the daemon: it answers ARP on the interfaces that lead to workloads, and forwards their
 packets by the kernel's routes, rules and neighbours. It stays in the foreground, logs to stderr,
-and ends on SIGTERM or SIGINT; SIGHUP has it read the kernel's sysctls again. It writes no sysctl.
+and ends on SIGTERM or SIGINT. It writes no sysctl.
 
 Every flag but --config is also a key of the YAML file that --config names, a list where it is
-repeatable; a flag wins over the file.`
+repeatable; a flag wins over the file. On SIGHUP, and for proxyarpd reload, it reads the file again
+and applies what changed; where it can't, it goes on as before. It reads the kernel's sysctls, too.`
 
 const runExample = `  proxyarpd run                                # workloads are cali*, uplinks all other devices with IP
   proxyarpd run --workload 'veth*' --uplink ens3 --proxy 10.65.0.0/16
   proxyarpd run --engine none                  # answer ARP, and leave forwarding to the kernel
   proxyarpd run --punt 10.96.0.0/12            # a service range that kube-proxy translates
-  proxyarpd run --config /etc/proxyarpd.yaml --verbose`
+  proxyarpd run --config /etc/proxyarpd.yaml --log-level debug`
 
 func newRun(p *program) *cobra.Command {
 	scratch := defaultSettings()
@@ -40,11 +43,17 @@ func newRun(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			level := slog.LevelInfo
-			if s.verbose {
-				level = slog.LevelDebug
+			log := logging.New(p.errw, s.LogFormat, s.LogLevel)
+			defer logging.Flush(log)
+			caller := daemon.Caller{Log: log, SetLevel: func(l slog.Level) { logging.SetLevel(log, l) }}
+			if file != "" {
+				caller.File = file
+				caller.Reread = func() (daemon.Config, error) {
+					s, err := loadSettings(cmd.Flags(), file)
+					return s.Config, err
+				}
 			}
-			return p.start(cmd.Context(), s.Config, slog.New(slog.NewTextHandler(p.errw, &slog.HandlerOptions{Level: level})))
+			return p.start(cmd.Context(), s.Config, caller)
 		},
 	}
 	cmd.Flags().AddFlagSet(scratch.flags())

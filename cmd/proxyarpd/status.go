@@ -15,6 +15,7 @@ import (
 
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/printable"
+	"proxyarpd/internal/status"
 )
 
 const statusLong = `status shows what a running daemon does: its interfaces, what is answered there, and every counter
@@ -127,12 +128,57 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
+	printCommonest(out, s.Forward.Commonest)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
 	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
+	printConflicts(out, s.Conflicts, time.Now())
+	printGate(out, &s.Gate)
+	printConfig(out, &s.Config, time.Now())
 	if s.Control.Evicted+s.Control.Refused > 0 {
 		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
 	}
 	return nil
+}
+
+// printConflicts names who claims addresses that are not its own.
+func printConflicts(out io.Writer, all []status.Conflict, now time.Time) {
+	for i, c := range all {
+		const most = 8
+		if i == most {
+			fmt.Fprintf(out, "and %d more conflicts\n", len(all)-most)
+			return
+		}
+		says := "claims the gateway's address " + c.Address
+		if c.Other != "" {
+			says = fmt.Sprintf("uses the address %s, which is routed to %s %s", c.Address, c.Other, c.OtherMAC)
+		}
+		fmt.Fprintf(out, "%s: %s %s: %d times, the last %s ago\n", c.Interface, c.MAC, strings.TrimSpace(says), c.Count, now.Sub(c.Last).Round(time.Second))
+	}
+}
+
+// printGate names the host's rules that are passed by.
+func printGate(out io.Writer, g *status.Gate) {
+	says := map[string]string{"bypassed": "rules of this host that do not apply to what is forwarded", "left": "left to the kernel, for its rules"}[g.State]
+	for _, f := range g.Findings {
+		if says != "" {
+			fmt.Fprintf(out, "%s: %s\n", says, f.What)
+		}
+	}
+	if g.Unknown != "" {
+		fmt.Fprintf(out, "rules of this host can't be told: %s\n", g.Unknown)
+	}
+}
+
+// printConfig says which configuration is in force, and whether another one was
+// refused since.
+func printConfig(out io.Writer, c *status.Config, now time.Time) {
+	ago := func(at time.Time) time.Duration { return now.Sub(at).Round(time.Second) }
+	if c.File != "" {
+		fmt.Fprintf(out, "configuration: %s, read %s ago\n", c.File, ago(c.Read))
+	}
+	if r := c.Refused; r != nil {
+		fmt.Fprintf(out, "reload refused %s ago: %s\n", ago(r.At), r.Why)
+	}
 }
 
 func workers(n int) string {
@@ -140,6 +186,26 @@ func workers(n int) string {
 		return "1 worker"
 	}
 	return fmt.Sprintf("%d workers", n)
+}
+
+// printCommonest names the drops that were most frequent, and where they were.
+func printCommonest(out io.Writer, drops []daemon.Drop) {
+	const most = 5
+	if len(drops) == 0 {
+		return
+	}
+	var parts []string
+	for _, d := range drops[:min(len(drops), most)] {
+		text := d.Reason
+		if d.ARP {
+			text = "ARP " + text
+		}
+		if d.Interface != "" {
+			text += " from " + d.Interface
+		}
+		parts = append(parts, fmt.Sprintf("%s %d", text, d.Count))
+	}
+	fmt.Fprintf(out, "commonest drops: %s; capture --last-drops shows the last\n", strings.Join(parts, ", "))
 }
 
 // printStalls says when the kernel had the traffic because the daemon did not run,

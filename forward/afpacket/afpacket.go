@@ -310,6 +310,10 @@ func (c *Conn) SetMark(mark uint32) error {
 	return errors.Join(c.direct.SetMark(mark), c.queued.SetMark(mark))
 }
 
+// Refilter has the ring's filter attached anew, where it is another one by now.
+// For any goroutine.
+func (c *Conn) Refilter() error { return c.sock.Refilter() }
+
 // Mute has the ring get nothing more; what comes is left to the kernel. For any
 // goroutine.
 func (c *Conn) Mute() error { return c.sock.Mute() }

@@ -32,6 +32,7 @@ type attached struct {
 	link   link.Link             // TCX
 	filter *netlink.BpfFilter    // clsact
 	qdisc  *netlink.GenericQdisc // clsact, if we made it
+	relay  bool                  // it is the relay's program
 }
 
 // SetMode chooses how Claim attaches. It must come before the first Claim.
@@ -82,6 +83,7 @@ func (s *Set) attach(ifindex int32, program *ebpf.Program) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	a.relay = program == s.back
 	s.mode, s.claims[ifindex] = mode, a
 	if a.link != nil {
 		s.links++
@@ -106,6 +108,14 @@ func (s *Set) AttachRelay(ifindex int32) error {
 		return fmt.Errorf("relay: %w", err)
 	}
 	return nil
+}
+
+// DetachRelay undoes AttachRelay.
+func (s *Set) DetachRelay(ifindex int32) error {
+	if !s.Claimed(ifindex) {
+		return nil
+	}
+	return errors.Join(s.vars.Relay.Set(uint32(0)), s.Release(ifindex))
 }
 
 // attachClsact is for kernels before 6.6. The lowest preference that is not
@@ -168,6 +178,18 @@ func (s *Set) Claimed(ifindex int32) bool {
 	defer s.mu.Unlock()
 	_, ok := s.claims[ifindex]
 	return ok
+}
+
+// Claimants are the interfaces whose originals are dropped.
+func (s *Set) Claimants() (all []int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ifindex, a := range s.claims {
+		if !a.relay {
+			all = append(all, ifindex)
+		}
+	}
+	return all
 }
 
 // Orphans are the interfaces whose program has gone although nobody let go of it:

@@ -58,12 +58,6 @@ type bpfHop struct {
 	Used    uint32
 }
 
-type bpfJoined struct {
-	_        structs.HostLayout
-	Fragment uint32
-	Relay    uint32
-}
-
 type bpfLpmkey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -136,6 +130,7 @@ type bpfWay struct {
 	Mtu     uint32
 	In      uint32
 	Shown   uint32
+	Fresh   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -148,10 +143,8 @@ const (
 	bpfMapParpConsumed         = "parp_consumed"
 	bpfMapParpDecision         = "parp_decision"
 	bpfMapParpFlows            = "parp_flows"
-	bpfMapParpGiven            = "parp_given"
 	bpfMapParpHops             = "parp_hops"
 	bpfMapParpHosts            = "parp_hosts"
-	bpfMapParpJoined           = "parp_joined"
 	bpfMapParpMemo             = "parp_memo"
 	bpfMapParpNeighs           = "parp_neighs"
 	bpfMapParpNets             = "parp_nets"
@@ -160,7 +153,6 @@ const (
 	bpfMapParpRoot             = "parp_root"
 	bpfMapParpShown            = "parp_shown"
 	bpfMapParpStats            = "parp_stats"
-	bpfMapParpTaken            = "parp_taken"
 	bpfMapParpUsed             = "parp_used"
 	bpfMapParpWays             = "parp_ways"
 	bpfProgParpArp             = "parp_arp"
@@ -272,10 +264,8 @@ type bpfMapSpecs struct {
 	ParpConsumed *ebpf.MapSpec `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.MapSpec `ebpf:"parp_decision"`
 	ParpFlows    *ebpf.MapSpec `ebpf:"parp_flows"`
-	ParpGiven    *ebpf.MapSpec `ebpf:"parp_given"`
 	ParpHops     *ebpf.MapSpec `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
-	ParpJoined   *ebpf.MapSpec `ebpf:"parp_joined"`
 	ParpMemo     *ebpf.MapSpec `ebpf:"parp_memo"`
 	ParpNeighs   *ebpf.MapSpec `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
@@ -284,7 +274,6 @@ type bpfMapSpecs struct {
 	ParpRoot     *ebpf.MapSpec `ebpf:"parp_root"`
 	ParpShown    *ebpf.MapSpec `ebpf:"parp_shown"`
 	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
-	ParpTaken    *ebpf.MapSpec `ebpf:"parp_taken"`
 	ParpUsed     *ebpf.MapSpec `ebpf:"parp_used"`
 	ParpWays     *ebpf.MapSpec `ebpf:"parp_ways"`
 }
@@ -348,10 +337,8 @@ type bpfMaps struct {
 	ParpConsumed *ebpf.Map `ebpf:"parp_consumed"`
 	ParpDecision *ebpf.Map `ebpf:"parp_decision"`
 	ParpFlows    *ebpf.Map `ebpf:"parp_flows"`
-	ParpGiven    *ebpf.Map `ebpf:"parp_given"`
 	ParpHops     *ebpf.Map `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
-	ParpJoined   *ebpf.Map `ebpf:"parp_joined"`
 	ParpMemo     *ebpf.Map `ebpf:"parp_memo"`
 	ParpNeighs   *ebpf.Map `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
@@ -360,7 +347,6 @@ type bpfMaps struct {
 	ParpRoot     *ebpf.Map `ebpf:"parp_root"`
 	ParpShown    *ebpf.Map `ebpf:"parp_shown"`
 	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
-	ParpTaken    *ebpf.Map `ebpf:"parp_taken"`
 	ParpUsed     *ebpf.Map `ebpf:"parp_used"`
 	ParpWays     *ebpf.Map `ebpf:"parp_ways"`
 }
@@ -373,10 +359,8 @@ func (m *bpfMaps) Close() error {
 		m.ParpConsumed,
 		m.ParpDecision,
 		m.ParpFlows,
-		m.ParpGiven,
 		m.ParpHops,
 		m.ParpHosts,
-		m.ParpJoined,
 		m.ParpMemo,
 		m.ParpNeighs,
 		m.ParpNets,
@@ -385,7 +369,6 @@ func (m *bpfMaps) Close() error {
 		m.ParpRoot,
 		m.ParpShown,
 		m.ParpStats,
-		m.ParpTaken,
 		m.ParpUsed,
 		m.ParpWays,
 	)

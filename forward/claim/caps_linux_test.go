@@ -2,6 +2,7 @@ package claim
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -37,27 +38,36 @@ func TestCapabilities(t *testing.T) {
 		{"CAP_BPF", []int{unix.CAP_SYS_ADMIN, unix.CAP_BPF}, false, false},
 		{"CAP_NET_ADMIN", []int{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN}, false, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			namespace(t)
-			e := veth(t, "a")
-			drop(t, c.caps...)
-			s, err := Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}})
-			if (err == nil) != c.loads || err != nil && !errors.Is(err, ErrNotSupported) {
-				t.Fatalf("load: %v", err)
-			}
-			if err != nil {
-				return
-			}
-			defer s.Close()
-			if s.SeesGSOType() && !c.exact {
-				t.Error("sees GSO types")
-			}
-			r := openRing(t, s, 64)
-			slot := forward(t, s, e, 10)
-			e.put(t, packet(e.mac, "203.0.113.9"))
-			if n := drain(r, s, slot); n != 1 {
-				t.Errorf("%d frames in the ring", n)
-			}
-		})
+		for _, workers := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%s/%d", c.name, workers), func(t *testing.T) {
+				namespace(t)
+				e := veth(t, "a")
+				drop(t, c.caps...)
+				s, err := Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}, Workers: workers})
+				if (err == nil) != c.loads || err != nil && !errors.Is(err, ErrNotSupported) {
+					t.Fatalf("load: %v", err)
+				}
+				if err != nil {
+					return
+				}
+				defer s.Close()
+				if s.SeesGSOType() && !c.exact {
+					t.Error("sees GSO types")
+				}
+				slot := forward(t, s, e, 10)
+				if workers > 1 {
+					rings := openRings(t, s, workers, 64)
+					if e.put(t, packet(e.mac, "203.0.113.9")); inRing(t, s, rings, slot) < 0 {
+						t.Error("it is not in one ring")
+					}
+					return
+				}
+				r := openRing(t, s, 64)
+				e.put(t, packet(e.mac, "203.0.113.9"))
+				if n := drain(r, s, slot); n != 1 {
+					t.Errorf("%d frames in the ring", n)
+				}
+			})
+		}
 	}
 }

@@ -132,6 +132,7 @@ type Way struct {
 	MTU     uint32
 	In      uint32 // In* flags
 	Shown   uint32 // not 0: somebody captures there; see Shown.Want
+	Fresh   uint64 // as of a Hop, for all that comes in or leaves there
 }
 
 // Carried counts what the programs carried of an interface's frames.
@@ -300,22 +301,25 @@ func (s *Set) Carried(ifindex int32) Carried {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.ports[ifindex]
-	if s.carrier == nil || !ok {
-		return Carried{}
+	if ok && s.carrier != nil {
+		p.carried.add(s.carrier.read(p.slot))
 	}
-	return s.carrier.read(p.slot)
+	return p.carried
 }
 
 // AllCarried are those of all interfaces, the ones that have left included.
 func (s *Set) AllCarried() (sum Carried) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.carrier == nil {
-		return sum
+	sum = s.carriedGone
+	if s.carrier != nil {
+		sum.add(s.carrier.gone)
 	}
-	sum = s.carrier.gone
 	for _, p := range s.ports {
-		sum.add(s.carrier.read(p.slot))
+		sum.add(p.carried)
+		if s.carrier != nil {
+			sum.add(s.carrier.read(p.slot))
+		}
 	}
 	return sum
 }

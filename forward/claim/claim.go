@@ -126,12 +126,17 @@ type Set struct {
 	gone    Counters        // of interfaces that have left
 	windows *windows
 	carrier *Carrier // nil: nothing is carried
+
+	cfg         Config    // that the programs were loaded for
+	sections    *ebpf.Map // of their variables
+	carriedGone Carried   // of interfaces that have left, by carriers that have gone
 }
 
 type ported struct {
-	port Port
-	slot uint32
-	base uint64 // admitted of the slot before it was this interface's
+	port    Port
+	slot    uint32
+	base    uint64  // admitted of the slot before it was this interface's
+	carried Carried // by carriers that have gone
 }
 
 func (s *Set) read(p ported) Counters {
@@ -227,6 +232,7 @@ func (s *Set) deletePort(ifindex int32) (err error, known bool) {
 	left := s.windows.take(have.slot)
 	left.Admitted -= have.base
 	s.gone.add(left)
+	s.carriedGone.add(have.carried)
 	if s.carrier != nil {
 		err = errors.Join(err, s.carrier.leave(have.slot))
 	}
@@ -253,6 +259,15 @@ func (s *Set) Counters(ifindex int32) Counters {
 		return s.read(p)
 	}
 	return Counters{}
+}
+
+// Holds reports whether frames of an interface that the ring took may be in it
+// still.
+func (s *Set) Holds(ifindex int32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.ports[ifindex]
+	return ok && s.windows.holds(p.slot)
 }
 
 // Totals are the counters of all interfaces, those that have left included.
@@ -355,5 +370,7 @@ func (s *Set) Translated(packet []byte) bool {
 		return false
 	}
 	var one uint8
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.objs.ParpFlows.Lookup(&key, &one) == nil
 }

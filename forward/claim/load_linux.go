@@ -28,6 +28,8 @@ type Config struct {
 	// Translates says that the kernel may translate flows that it is left (NAT):
 	// who sent into such a flow is remembered, and what answers is left to it, too.
 	Translates bool
+	// Replaceable keeps open what Set.Prepare needs: a descriptor a map.
+	Replaceable bool
 	// Carry loads the programs that forward on their own: see Carrier.
 	Carry bool
 	// Gateways are whom ARP requests ask for that these programs answer; they answer
@@ -102,12 +104,110 @@ func raiseMemlock() {
 
 // loadSet loads the filter that sees GSO types only if exact is wanted.
 func loadSet(cfg Config, exact bool) (*Set, error) {
+	l, err := loadPrograms(cfg, exact, nil)
+	if err != nil {
+		return nil, err
+	}
+	coll := l.coll
+	defer coll.Close()
+	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
+	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
+		return nil, err
+	}
+	s.sections = coll.DetachMap(sectionBSS)
+	s.ring, s.watch, s.claim = l.ring, l.watch, l.claim
+	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
+	s.arp, s.back = take(bpfProgParpArp), take(bpfProgParpReturn)
+	if cfg.Workers > 1 {
+		s.fanout = take(bpfProgParpFanout)
+	}
+	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
+		s.free = append(s.free, slot)
+	}
+	if s.windows, err = newWindows(max(cfg.Workers, 1), &s.objs); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if cfg.Carry {
+		if s.carrier, err = newCarrier(s); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	s.windows.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
+	if cfg.Replaceable { // Prepare needs all maps
+		return s, nil
+	}
+	if err := errors.Join(s.sections.Close(), s.shed(cfg.Carry)); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// sectionBSS is the map of the programs' variables.
+const sectionBSS = ".bss"
+
+// loaded are programs that run nowhere yet. Those that are named are not coll's.
+type loaded struct {
+	coll               *ebpf.Collection
+	ring, claim, watch *ebpf.Program
+	sees               bool // the filter that sees GSO types
+}
+
+func (l *loaded) close() error {
+	l.coll.Close()
+	return errors.Join(l.ring.Close(), l.claim.Close(), l.watch.Close())
+}
+
+// loadPrograms loads programs, with the maps that have says and new ones for the rest.
+func loadPrograms(cfg Config, exact bool, have map[string]*ebpf.Map) (*loaded, error) {
 	kernel := readKernel()
 	defer func() { k := kernel(); k.close() }()
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, err
 	}
+	if err := configure(spec, cfg); err != nil {
+		return nil, err
+	}
+	names := choose(spec, cfg.Carry)
+	for name, m := range have {
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	basic := map[string]*ebpf.ProgramSpec{}
+	for _, name := range []string{names.ringBasic, names.watchBasic} {
+		basic[name] = spec.Programs[name]
+		delete(spec.Programs, name)
+	}
+	options := ebpf.CollectionOptions{MapReplacements: have}
+	l := &loaded{}
+	err = ErrNotSupported
+	if exact {
+		l.coll, err = newCollection(spec, kernel(), options)
+	}
+	l.sees = err == nil
+	if shortage.Passing(err) {
+		return nil, fmt.Errorf("load eBPF: %w", err) // nothing is known of what the kernel can
+	}
+	if err != nil {
+		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
+		first := err
+		delete(spec.Programs, names.ring)
+		delete(spec.Programs, names.watch)
+		maps.Copy(spec.Programs, basic)
+		if l.coll, err = ebpf.NewCollectionWithOptions(spec, options); err != nil {
+			return nil, fmt.Errorf("load eBPF: %w", unsupported(err, first))
+		}
+	}
+	ring, watch := names.ring, names.watch
+	if !l.sees {
+		ring, watch = names.ringBasic, names.watchBasic
+	}
+	take := func(name string) *ebpf.Program { return withoutTypes(l.coll.DetachProgram(name)) }
+	l.ring, l.watch, l.claim = take(ring), take(watch), take(names.claim)
+	return l, nil
+}
+
+// configure sets what is constant in the programs.
+func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 	translates := uint32(0)
 	if cfg.Translates {
 		translates = 1
@@ -122,64 +222,9 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 		setGateways(spec, cfg.Gateways),
 		setWorkers(spec, max(cfg.Workers, 1)),
 	); err != nil {
-		return nil, fmt.Errorf("eBPF constants: %w", err)
+		return fmt.Errorf("eBPF constants: %w", err)
 	}
-	names := choose(spec, cfg.Carry)
-	basic := map[string]*ebpf.ProgramSpec{}
-	for _, name := range []string{names.ringBasic, names.watchBasic} {
-		basic[name] = spec.Programs[name]
-		delete(spec.Programs, name)
-	}
-	var coll *ebpf.Collection
-	err = ErrNotSupported
-	if exact {
-		coll, err = newCollection(spec, kernel())
-	}
-	sees := err == nil
-	if shortage.Passing(err) {
-		return nil, fmt.Errorf("load eBPF: %w", err) // nothing is known of what the kernel can
-	}
-	if err != nil {
-		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
-		first := err
-		delete(spec.Programs, names.ring)
-		delete(spec.Programs, names.watch)
-		maps.Copy(spec.Programs, basic)
-		if coll, err = ebpf.NewCollection(spec); err != nil {
-			return nil, fmt.Errorf("load eBPF: %w", unsupported(err, first))
-		}
-	}
-	s := &Set{seesGSO: sees, ports: map[int32]ported{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
-	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
-		coll.Close()
-		return nil, err
-	}
-	ring, watch := names.ring, names.watch
-	if !sees {
-		ring, watch = names.ringBasic, names.watchBasic
-	}
-	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
-	s.ring, s.watch, s.arp, s.claim, s.back = take(ring), take(watch), take(bpfProgParpArp), take(names.claim), take(bpfProgParpReturn)
-	if cfg.Workers > 1 {
-		s.fanout = take(bpfProgParpFanout)
-	}
-	coll.Close()
-	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
-		s.free = append(s.free, slot)
-	}
-	if s.windows, err = newWindows(max(cfg.Workers, 1), &s.objs); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	if cfg.Carry {
-		if s.carrier, err = newCarrier(s); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-	}
-	s.windows.press = func(quota uint32) error { return s.vars.Pressed.Set(quota) }
-	if err := s.shed(cfg.Carry); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return nil
 }
 
 // withoutTypes gives the program without the descriptor of its types, which the
@@ -201,7 +246,7 @@ func withoutTypes(p *ebpf.Program) *ebpf.Program {
 // that are mapped into memory: a limit of 48 is to be enough for a small host.
 func (s *Set) shed(carry bool) error {
 	m := &s.objs
-	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpGiven, m.ParpTaken, m.ParpJoined, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
+	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
 	if !carry {
 		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)
 	}
@@ -224,12 +269,10 @@ func jiffies() uint32 {
 // setWorkers says how many rings there are. For one there is nothing to choose,
 // and the filter's counters of all are its own.
 func setWorkers(spec *ebpf.CollectionSpec, workers int) error {
-	entries := uint32(workers * MaxPorts)
 	if workers == 1 {
-		entries = 1
 		delete(spec.Programs, bpfProgParpFanout)
 	}
-	spec.Maps[bpfMapParpGiven].MaxEntries, spec.Maps[bpfMapParpTaken].MaxEntries = entries, entries
+	spec.Maps[bpfMapParpConsumed].MaxEntries = uint32(consumedEntries(workers))
 	return errors.Join(spec.Variables[bpfVarWorkers].Set(uint32(workers)), spec.Variables[bpfVarFanoutSeed].Set(rand.Uint32()))
 }
 
@@ -264,13 +307,14 @@ func choose(spec *ebpf.CollectionSpec, carry bool) chosen {
 }
 
 // newCollection loads what needs the kernel's types.
-func newCollection(spec *ebpf.CollectionSpec, kernel kernelNames) (*ebpf.Collection, error) {
+func newCollection(spec *ebpf.CollectionSpec, kernel kernelNames, options ebpf.CollectionOptions) (*ebpf.Collection, error) {
 	types, err := kernel.types(spec)
 	if shortage.Passing(err) || errors.Is(err, ErrNotSupported) {
 		return nil, err
 	}
 	// Without types the library looks for them itself, and takes its time.
-	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: types}})
+	options.Programs.KernelTypes = types
+	return ebpf.NewCollectionWithOptions(spec, options)
 }
 
 // unsupported wraps what a host without eBPF answers.
@@ -288,7 +332,11 @@ func unsupported(err, first error) error {
 }
 
 // AttachRing makes the ring's filter the socket filter of fd.
-func (s *Set) AttachRing(fd int) error { return attachSocket(fd, s.ring, "ring filter") }
+func (s *Set) AttachRing(fd int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return attachSocket(fd, s.ring, "ring filter")
+}
 
 // AttachFanout has the programs choose among the rings of a group to which a
 // socket belongs, by PACKET_FANOUT_DATA. It is for Config.Workers of more than one.
@@ -306,6 +354,8 @@ func (s *Set) AttachWatch(fd int, mark uint32, snap int) error {
 	if err := errors.Join(s.vars.WatchSnap.Set(uint32(snap)), s.vars.WatchMark.Set(mark)); err != nil {
 		return fmt.Errorf("capture filter: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return attachSocket(fd, s.watch, "capture filter")
 }
 
@@ -342,7 +392,7 @@ func (s *Set) Close() error {
 	for _, p := range []*ebpf.Program{s.ring, s.fanout, s.arp, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())
 	}
-	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.windows.close())...)
+	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.sections.Close(), s.windows.close())...)
 }
 
 // nativeAddr gives the four bytes of an address as they lie in memory.

@@ -69,7 +69,7 @@ func newWindows(workers int, maps *bpfMaps) (_ *windows, err error) {
 	if a.stats, err = mapped[bpfPortstat](a, maps.ParpStats, MaxPorts); err != nil {
 		return nil, err
 	}
-	if a.consumed, err = mapped[uint64](a, maps.ParpConsumed, MaxPorts); err != nil {
+	if a.consumed, err = mapped[uint64](a, maps.ParpConsumed, consumedEntries(workers)); err != nil {
 		return nil, err
 	}
 	readers, err := mapped[bpfReader](a, maps.ParpReader, workers)
@@ -78,17 +78,21 @@ func newWindows(workers int, maps *bpfMaps) (_ *windows, err error) {
 	}
 	taken := a.consumed
 	if workers > 1 {
-		if a.given, err = mapped[uint64](a, maps.ParpGiven, workers*MaxPorts); err != nil {
-			return nil, err
-		}
-		if taken, err = mapped[uint64](a, maps.ParpTaken, workers*MaxPorts); err != nil {
-			return nil, err
-		}
+		taken, a.given = a.consumed[MaxPorts:], a.consumed[(1+workers)*MaxPorts:]
 	}
 	for i := range workers {
 		a.of = append(a.of, &Window{all: a, worker: i, taken: taken[i*MaxPorts:][:MaxPorts], reader: &readers[i], lap: ringSlots})
 	}
 	return a, nil
+}
+
+// consumedEntries is how many words parp_consumed has: what has left all rings and,
+// of several, each ring, and what each was given.
+func consumedEntries(workers int) int {
+	if workers == 1 {
+		return MaxPorts
+	}
+	return (1 + 2*workers) * MaxPorts
 }
 
 // mapped maps the first n values of a map that is an array.
@@ -168,6 +172,12 @@ func (w *Window) settle(slot uint32, taken uint64) {
 // Relayed is how many frames have been sent to the relay so far.
 func (w *Window) Relayed() uint64 { return atomic.LoadUint64(&w.all.stats[0].Relayed) }
 
+// Depth is how many frames the ring holds, as far as has been told. For any goroutine.
+func (w *Window) Depth() uint64 {
+	taken := atomic.LoadUint64(&w.taken[0]) // first: it is never ahead
+	return w.given(0) - taken
+}
+
 // SetLap says how many frames the ring holds.
 func (w *Window) SetLap(slots int) { w.lap = uint32(slots) }
 
@@ -244,6 +254,12 @@ func (a *windows) start(slot uint32) uint64 {
 		w.settle(slot, w.given(slot))
 	}
 	return atomic.LoadUint64(&a.stats[slot].Admitted)
+}
+
+// holds reports whether rings were given more frames of a slot than have left them.
+// It may be asked by any goroutine.
+func (a *windows) holds(slot uint32) bool {
+	return int64(atomic.LoadUint64(&a.stats[slot].Admitted)-atomic.LoadUint64(&a.consumed[slot])) > 0
 }
 
 func (a *windows) read(slot uint32) Counters {

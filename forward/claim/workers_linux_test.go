@@ -22,6 +22,12 @@ func loadWorkers(t testing.TB, n, slots int) (s *Set, rings []*pktring.Socket) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
+	return s, openRings(t, s, n, slots)
+}
+
+// openRings makes the rings of all workers.
+func openRings(t testing.TB, s *Set, n, slots int) (rings []*pktring.Socket) {
+	t.Helper()
 	g := &pktring.Group{Choose: s.AttachFanout}
 	for range n {
 		r, err := pktring.Open(pktring.Config{Slots: slots, Filter: s.AttachRing, Group: g})
@@ -31,7 +37,7 @@ func loadWorkers(t testing.TB, n, slots int) (s *Set, rings []*pktring.Socket) {
 		t.Cleanup(func() { r.Close() })
 		rings = append(rings, r)
 	}
-	return s, rings
+	return rings
 }
 
 // ofFlow is a packet of one of many flows between two addresses.

@@ -76,6 +76,12 @@ func NewBuilder(p Policy) *Builder {
 	return b
 }
 
+// SetPolicy says what the operator has decided since.
+func (b *Builder) SetPolicy(p Policy) {
+	b.policy = p
+	b.rulesDirty, b.touchedAll = true, true
+}
+
 func (b *Builder) state(ifindex int32) *linkState {
 	s := b.links[ifindex]
 	if s == nil {

@@ -64,6 +64,9 @@ func (t *Table) RouteChanges(old *Table, fn func(p netip.Prefix, gone bool)) {
 	if !slices.Equal(punted, t.policy.Punt) {
 		for _, p := range slices.Concat(punted, t.policy.Punt) {
 			fn(p, false)
+			for _, f := range now {
+				f.within(p, func(q netip.Prefix, _ *Route) { fn(q, false) })
+			}
 		}
 	}
 	for i := range now {

@@ -90,6 +90,7 @@ func (b begun) take(o *owner) error {
 		}
 		o.unseen, left = v.unseen, v.left
 		o.spare(v.spared)
+		o.gate.accepted = v.spared
 	}
 	o.phase, o.beginning = serving, true
 	for index, l := range o.links {

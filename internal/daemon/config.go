@@ -9,6 +9,7 @@ package daemon
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"path"
 	"runtime"
@@ -28,8 +29,8 @@ const UplinkAuto = "auto"
 // Config is what `run` was asked to do. Default gives the documented values.
 type Config struct {
 	Version      string
-	Workloads    []string // globs
-	Uplinks      []string // globs, or UplinkAuto alone
+	Workloads    []string // globs; one that begins with ! excludes, and wins
+	Uplinks      []string // so are these; UplinkAuto stands for all
 	Transit      bool
 	Gateways     []netip.Addr
 	Proxy        []netip.Prefix
@@ -40,9 +41,12 @@ type Config struct {
 	RPFilter     int    // on workloads: 0, 1 strict, 2 loose
 	Control      string // path of the control socket
 	BypassPolicy bool
+	OnPolicy     string     // PolicyWarn, PolicyLeave: when rules of the host appear
 	Metrics      string     // where /metrics is served, host:port; empty: nowhere
 	Claim        claim.Mode // how the tc program is attached
 	StateDir     string     // where the records of changed MACs and the lock are
+	LogFormat    string     // text or json; the caller's to heed
+	LogLevel     slog.Level // least of what is logged
 	Nice         int        // of the threads that forward (setpriority(2))
 	Workers      int        // how many threads forward; 0 is auto
 }
@@ -62,11 +66,13 @@ func Default() Config {
 		Gateways:  []netip.Addr{netip.MustParseAddr("169.254.1.1")},
 		MAC:       wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee},
 		Engine:    EngineAuto,
+		OnPolicy:  PolicyWarn,
 		RPFilter:  1,
 		Control:   DefaultControl,
 		Claim:     claim.Auto,
 		StateDir:  DefaultStateDir,
 		Nice:      DefaultNice,
+		LogFormat: "text",
 	}
 }
 
@@ -135,6 +141,9 @@ func (c *Config) Validate() error {
 	if c.RPFilter < 0 || c.RPFilter > 2 {
 		return badConfig("rp-filter", "%d: want 0, 1 or 2", c.RPFilter)
 	}
+	if c.OnPolicy != PolicyWarn && c.OnPolicy != PolicyLeave {
+		return badConfig("on-policy", "%q: want warn or leave", c.OnPolicy)
+	}
 	if c.MAC.IsZero() || c.MAC.IsMulticast() {
 		return badConfig("mac", "%s: want an address that an interface can have, neither zero nor a group's", c.MAC)
 	}
@@ -169,14 +178,25 @@ func (c *Config) validateInterfaces() error {
 		key   string
 		globs []string
 	}{{"workload", c.Workloads}, {"uplink", c.Uplinks}} {
-		for _, g := range role.globs {
-			if _, err := path.Match(g, ""); err != nil || g == "" {
-				return badConfig(role.key, "%q is not a glob: want a name, or a pattern such as cali*", g)
-			}
+		if err := validateGlobs(role.key, role.globs); err != nil {
+			return err
 		}
 	}
-	if slices.Contains(c.Uplinks, UplinkAuto) && len(c.Uplinks) > 1 {
-		return badConfig("uplink", "auto stands alone: leave it out, or the others")
+	if slices.Contains(c.Uplinks, UplinkAuto) && slices.ContainsFunc(c.Uplinks, func(g string) bool { return g != UplinkAuto && !excludes(g) }) {
+		return badConfig("uplink", "auto stands alone, or with exclusions: leave it out, or the others")
+	}
+	return nil
+}
+
+func validateGlobs(key string, globs []string) error {
+	for _, g := range globs {
+		pattern := strings.TrimPrefix(g, exclusion)
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return badConfig(key, "%q is not a glob: want a name, or a pattern such as cali* or !cali-x*", g)
+		}
+	}
+	if !slices.ContainsFunc(globs, func(g string) bool { return !excludes(g) }) {
+		return badConfig(key, "%s only excludes: also name what it is taken from, such as %s", globs[0], map[string]string{"workload": "cali*", "uplink": UplinkAuto}[key])
 	}
 	return nil
 }
@@ -193,11 +213,33 @@ func validatePrefixes(key string, prefixes []netip.Prefix) error {
 	return nil
 }
 
-func matches(globs []string, name string) bool {
+// exclusion begins a glob whose interfaces are left out, wherever it stands among
+// the others.
+const exclusion = "!"
+
+func excludes(glob string) bool { return strings.HasPrefix(glob, exclusion) }
+
+// matches reports whether a name is meant by globs, or excluded by one.
+func matches(globs []string, name string) (meant, excluded bool) {
 	for _, g := range globs {
-		if ok, _ := path.Match(g, name); ok {
-			return true
+		if ok, _ := path.Match(strings.TrimPrefix(g, exclusion), name); !ok {
+			continue
 		}
+		if excludes(g) {
+			return false, true
+		}
+		meant = true
 	}
-	return false
+	return meant, false
+}
+
+// meansWorkload reports whether interfaces of that name lead to workloads.
+func (c *Config) meansWorkload(name string) bool {
+	meant, _ := matches(c.Workloads, name)
+	return meant
+}
+
+func (c *Config) meansUplink(name string) bool {
+	meant, excluded := matches(c.Uplinks, name)
+	return meant || !excluded && slices.Contains(c.Uplinks, UplinkAuto)
 }

@@ -17,13 +17,14 @@ import (
 
 // listen makes the control socket.
 func (d *Daemon) listen() (*control.Server, error) {
-	s, err := control.Listen(control.Config{Path: d.cfg.Control, Log: d.log, Operations: map[string]control.Handler{
+	s, err := control.Listen(control.Config{Path: d.config().Control, Log: d.log, Operations: map[string]control.Handler{
 		"status":  d.answerStatus,
 		"capture": d.serveCapture,
 		"explain": d.answerExplain,
+		"reload":  d.answerReload,
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w: --control names another one", d.cfg.Control, err)
+		return nil, fmt.Errorf("control socket %s: %w: --control names another one", d.config().Control, err)
 	}
 	return s, nil
 }
@@ -95,35 +96,37 @@ func (d *Daemon) serveCapture(ctx context.Context, c *control.Conn, request []by
 type sources struct{ d *Daemon }
 
 func (s sources) SetTaps(packets forward.Tap, frames arpd.Tap) {
-	s.d.eng.SetTap(packets)
+	s.d.engines.setTap(packets)
 	s.d.arp.SetTap(frames)
 }
 
 func (s sources) SetMark(mark uint32) error {
-	return errors.Join(s.d.arp.SetMark(mark), s.d.eng.SetMark(mark))
+	return errors.Join(s.d.arp.SetMark(mark), s.d.engines.setMark(mark))
 }
 
 func (s sources) AttachWatch(fd int, mark uint32, snap int) error {
-	return s.d.eng.AttachWatch(fd, mark, snap)
+	return s.d.engine().AttachWatch(fd, mark, snap)
 }
 
 func (s sources) Table() *route.Table {
-	if !s.d.eng.Forwards() {
+	if !s.d.engine().Forwards() {
 		return nil
 	}
 	return s.d.proxy.table.Load()
 }
 
-func (s sources) Counters(ifindex int32) claim.Counters { return s.d.eng.Counters(ifindex) }
+func (s sources) Drops() map[string]uint64 { return s.d.drops() }
 
-func (s sources) Stalled(at int64) bool { return s.d.eng.Stalls().During(at) }
+func (s sources) Counters(ifindex int32) claim.Counters { return s.d.engine().Counters(ifindex) }
+
+func (s sources) Stalled(at int64) bool { return s.d.engine().Stalls().During(at) }
 
 func (s sources) ShowCarried() (livecapture.Carried, error) {
-	shown, err := s.d.eng.Show()
+	shown, err := s.d.engine().Show()
 	if shown == nil {
 		return nil, err // and no interface that holds a nil pointer
 	}
 	return shown, err
 }
 
-func (s sources) Translated(packet []byte) bool { return s.d.eng.Translated(packet) }
+func (s sources) Translated(packet []byte) bool { return s.d.engine().Translated(packet) }

@@ -21,36 +21,46 @@ import (
 	"proxyarpd/internal/control"
 	"proxyarpd/internal/descriptors"
 	"proxyarpd/internal/engine"
+	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/instance"
 	"proxyarpd/internal/livecapture"
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/metrics"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/shortage"
+	"proxyarpd/internal/status"
 )
 
 // Daemon is the running program: its parts, and the goroutines that join them.
 // What changes is the owner's.
 type Daemon struct {
-	cfg   Config
-	log   *slog.Logger
-	began time.Time
+	caller  Caller
+	log     *slog.Logger
+	began   time.Time
+	reloads reloads
+	group   *errgroup.Group // of all goroutines
 
-	req      *netstate.Requester
-	learnReq *netstate.Requester // learn's alone: who waits for RTNL keeps the others waiting
-	macReq   *netstate.Requester // macs' alone
-	watch    *netstate.Watcher
-	macs     *macs.Keeper
-	kernel   *macs.Kernel // of macs
-	programs *engine.Programs
-	eng      engine.Engine
-	arp      *arpd.Responder
-	learn    *learner
-	control  *control.Server
-	taps     *livecapture.Hub
-	owner    *owner
-	members  members
-	errands  sync.WaitGroup
+	cfg atomic.Pointer[Config] // in force; a reload puts another one there
+
+	req       *netstate.Requester
+	learnReq  *netstate.Requester // learn's alone: who waits for RTNL keeps the others waiting
+	macReq    *netstate.Requester // macs' alone
+	watch     *netstate.Watcher
+	macs      *macs.Keeper
+	kernel    *macs.Kernel // of macs
+	programs  *engine.Programs
+	engines   engines
+	metrics   metricsServer
+	rules     *hostpolicy.Watcher // of the host; nil: nobody watches
+	claims    *arpd.Claims        // of gateways' addresses
+	conflicts *conflicts
+	arp       *arpd.Responder
+	learn     *learner
+	control   *control.Server
+	taps      *livecapture.Hub
+	owner     *owner
+	members   members
+	errands   sync.WaitGroup
 
 	proxy     proxyRoutes
 	caughtUp  atomic.Bool   // firstSync is closed
@@ -60,8 +70,20 @@ type Daemon struct {
 	asking    asking
 }
 
+// Caller is the program that runs a daemon.
+type Caller struct {
+	Log *slog.Logger
+	// SetLevel has Log begin at another level, for a reload; nil: it can't.
+	SetLevel func(slog.Level)
+	// Reread reads the configuration file File, and the command line over it, again.
+	// nil: there is no file.
+	Reread func() (Config, error)
+	File   string
+}
+
 // Run is the daemon. It returns when ctx ends (nil) or something fails.
-func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
+func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
+	log := caller.Log
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
@@ -78,7 +100,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 
-	d := &Daemon{cfg: cfg, log: log, began: time.Now(), firstSync: make(chan struct{}), hops: make(chan hop, hopBacklog)}
+	d := &Daemon{caller: caller, log: log, began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
+	d.cfg.Store(&cfg)
+	d.reloads.state = status.Config{File: caller.File, Read: d.began}
 	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.workers(), Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx, ns); err != nil {
@@ -90,9 +114,6 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 // open makes everything that needs the kernel, in the order in which each part
 // needs the one before it. Frames are not touched before start.
 func (d *Daemon) open(ctx context.Context, ns instance.Netns) error {
-	if err := d.patiently(ctx, d.openRequests(ns)); err != nil {
-		return err
-	}
 	// The kernel's state is read while the programs are loaded: each takes a while.
 	var both errgroup.Group
 	both.Go(func() error {
@@ -105,11 +126,11 @@ func (d *Daemon) open(ctx context.Context, ns instance.Netns) error {
 	if err := both.Wait(); err != nil {
 		return err
 	}
-	err := d.patiently(ctx, func() (err error) {
-		d.eng, err = d.openEngine()
+	// After the programs: to load them takes many descriptors for a moment.
+	if err := d.patiently(ctx, d.openRequests(ns)); err != nil {
 		return err
-	})
-	if err != nil {
+	}
+	if err := d.patiently(ctx, d.openEngine); err != nil {
 		return err
 	}
 	return d.patiently(ctx, d.openARP)
@@ -144,7 +165,7 @@ func (d *Daemon) openRequests(ns instance.Netns) func() error {
 		}
 		d.learn = newLearner(d, d.learnReq)
 		d.kernel = d.newKernel(d.macReq)
-		d.macs, err = macs.Open(d.cfg.StateDir, ns, d.kernel, d.log)
+		d.macs, err = macs.Open(d.config().StateDir, ns, d.kernel, d.log)
 		return err
 	}
 }
@@ -154,13 +175,29 @@ func (d *Daemon) requesters() []**netstate.Requester {
 	return []**netstate.Requester{&d.req, &d.learnReq, &d.macReq}
 }
 
+// config is the configuration that is in force. It does not change; another one may
+// take its place.
+func (d *Daemon) config() *Config { return d.cfg.Load() }
+
+// programs says what the eBPF programs are to be loaded for.
+func (c *Config) programs() claim.Config {
+	p := claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
+		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy), Workers: c.workers()}
+	if c.Engine == EngineEBPF {
+		p.Carry, p.Gateways = true, c.Gateways
+	}
+	return p
+}
+
 func (d *Daemon) loadPrograms() error {
-	programs, why, err := engine.LoadPrograms(claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
-		Translates: d.cfg.forwards() && (len(d.cfg.Punt) > 0 || d.cfg.BypassPolicy), Carry: d.cfg.Engine == EngineEBPF, Gateways: d.cfg.Gateways, Workers: d.cfg.workers()}, d.cfg.Claim)
+	cfg := d.config()
+	what := cfg.programs()
+	what.Replaceable = d.caller.Reread != nil
+	programs, why, err := engine.LoadPrograms(what, cfg.Claim)
 	switch {
 	case err != nil:
 		return err
-	case why != nil && d.cfg.Engine == EngineEBPF:
+	case why != nil && cfg.Engine == EngineEBPF:
 		return fmt.Errorf("--engine ebpf: %w (--engine af_packet needs no eBPF)", why)
 	case why != nil:
 		d.log.Warn("no eBPF: the kernel's forwarding setting decides who forwards, and a flood of one interface delays the others", "err", why)
@@ -178,11 +215,17 @@ const (
 )
 
 func (d *Daemon) openARP() error {
-	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Timed: d.cfg.Metrics != "", Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
+	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Recorder: d.taps.NewARPRecorder(), Timed: d.config().Metrics != "", Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachARP
 	}
+	o.Unrouted = d.conflicts.tell
 	var err error
+	if d.claims == nil {
+		if d.claims, err = arpd.ListenClaims(d.config().Gateways); err != nil {
+			return err
+		}
+	}
 	d.arp, err = arpd.Open(o)
 	return err
 }
@@ -207,17 +250,20 @@ func (d *Daemon) lookup(ifindex int) (policy *arpd.Policy, ours bool) {
 
 // newOwner makes the owner of all state. Its errands are done on goroutines of
 // their own, one a lane.
-func (d *Daemon) newOwner(ctx context.Context, hangup <-chan os.Signal) *owner {
+func (d *Daemon) newOwner(ctx context.Context) *owner {
+	cfg, eng := d.config(), d.engine()
 	o := &owner{
-		cfg: &d.cfg, log: d.log, began: d.began, life: ctx,
-		eng: d.eng, builder: route.NewBuilder(route.Policy{Transit: d.cfg.Transit, Copies: !d.eng.Decides(), Punt: d.cfg.Punt}),
-		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, hangup: hangup,
+		cfg: cfg, log: d.log, began: d.began, life: ctx,
+		eng: eng, builder: route.NewBuilder(cfg.policy(eng)),
+		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts,
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
 		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
 	}
-	h := &hands{cfg: &d.cfg, log: d.log, eng: d.eng, macs: d.macs, members: &d.members, limits: o.limits}
-	o.send = func(l lane, e errand) { d.errands.Go(func() { o.outcomes <- arrival{l, e.do(h)} }) }
+	o.send = func(l lane, e errand) {
+		h := &hands{cfg: o.cfg, log: d.log, eng: o.eng, macs: d.macs, members: &d.members, limits: o.limits}
+		d.errands.Go(func() { o.outcomes <- arrival{l, e.do(h)} })
+	}
 	o.begun = func() {
 		d.caughtUp.Store(true)
 		close(d.firstSync)
@@ -233,7 +279,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err := enoughDescriptors(); err != nil {
 		return err
 	}
-	show, err := d.listenMetrics()
+	show, err := d.listenMetrics(d.config().Metrics)
 	if err != nil {
 		return err
 	}
@@ -250,7 +296,9 @@ func (d *Daemon) run(ctx context.Context) error {
 	// The responder's thread holds one while it looks for the next request.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	g, ctx := errgroup.WithContext(ctx)
-	d.owner = d.newOwner(ctx, hangup)
+	d.group = g
+	d.openGate()
+	d.owner = d.newOwner(ctx)
 	// First the kernel gets its frames back, then the engine handles what it has.
 	engineCtx, endEngine := context.WithCancel(context.Background())
 	defer endEngine()
@@ -260,11 +308,15 @@ func (d *Daemon) run(ctx context.Context) error {
 		defer endEngine()
 		return d.owner.run(ctx, told)
 	})
-	g.Go(func() error { return d.eng.Run(engineCtx) })
+	d.engines.life = engineCtx
+	d.runEngine()
+	d.metrics.life = ctx
+	d.serveMetrics(show)
 	g.Go(func() error { return d.control.Serve(ctx) })
-	if show != nil {
-		g.Go(func() error { return show.Serve(ctx) })
-	}
+	g.Go(func() error { d.hearHangups(ctx, hangup); return nil })
+	g.Go(func() error { d.watchGate(ctx); return nil })
+	g.Go(func() error { return d.claims.Run(ctx, d.heardClaim) })
+	g.Go(func() error { d.watchUnrouted(ctx); return nil })
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error { // frames that come before wait in the socket
 		select {
@@ -284,16 +336,38 @@ func (d *Daemon) run(ctx context.Context) error {
 }
 
 // listenMetrics makes the server of metrics, nil if none is asked for.
-func (d *Daemon) listenMetrics() (*metrics.Server, error) {
-	if d.cfg.Metrics == "" {
+func (d *Daemon) listenMetrics(address string) (*metrics.Server, error) {
+	if address == "" {
 		return nil, nil
 	}
-	s, err := metrics.Listen(d.cfg.Metrics, d.status, d.log)
+	s, err := metrics.Listen(address, d.status, d.log)
 	if err != nil {
-		return nil, fmt.Errorf("--metrics %s: %w", d.cfg.Metrics, err)
+		return nil, fmt.Errorf("--metrics %s: %w", address, err)
 	}
 	d.log.Info("metrics", "address", s.Addr().String())
 	return s, nil
+}
+
+// metricsServer is the server of metrics that runs, if one does.
+type metricsServer struct {
+	life context.Context
+	end  context.CancelFunc
+}
+
+// serveMetrics runs a server of metrics, nil for none, in the place of the one
+// before.
+func (d *Daemon) serveMetrics(s *metrics.Server) {
+	m := &d.metrics
+	if m.end != nil {
+		m.end()
+		m.end = nil
+	}
+	if s == nil {
+		return
+	}
+	ctx, end := context.WithCancel(m.life)
+	m.end = end
+	d.group.Go(func() error { return s.Serve(ctx) })
 }
 
 // follow hands the kernel's events to the owner.
@@ -317,7 +391,7 @@ func (d *Daemon) sweep(ctx context.Context) {
 	if !d.awaitReady(ctx) {
 		return
 	}
-	switch removed, err := instance.Sweep(d.cfg.StateDir); {
+	switch removed, err := instance.Sweep(d.config().StateDir); {
 	case err != nil:
 		d.log.Warn("files of daemons that were killed stay", "err", err)
 	case removed > 0:
@@ -346,16 +420,22 @@ func (d *Daemon) awaitReady(ctx context.Context) bool {
 func (d *Daemon) close() error {
 	var errs []error
 	switch {
-	case d.eng != nil:
-		errs = append(errs, d.eng.Close())
+	case d.engines.now.Load() != nil:
+		errs = append(errs, d.engine().Close())
 	case d.programs != nil:
 		errs = append(errs, d.programs.Close())
 	}
 	if d.arp != nil {
 		errs = append(errs, d.arp.Close())
 	}
+	if d.claims != nil {
+		errs = append(errs, d.claims.Close())
+	}
 	if d.watch != nil {
 		errs = append(errs, d.watch.Close())
+	}
+	if d.rules != nil {
+		errs = append(errs, d.rules.Close())
 	}
 	errs = append(errs, d.members.Close())
 	if d.owner != nil {

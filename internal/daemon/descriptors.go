@@ -77,5 +77,5 @@ func (o *owner) warnDescriptors() {
 		return
 	}
 	o.warned = s.Needed
-	o.log.Warn("descriptors may run out: raise the limit (ulimit -n, LimitNOFILE)", "needed", s.Needed, "limit", s.Limit, "in use", s.InUse)
+	o.log.Warn("descriptors may run out: raise the limit (ulimit -n, LimitNOFILE)", "needed", s.Needed, "limit", s.Limit, "in_use", s.InUse)
 }

@@ -168,6 +168,21 @@ func (deviceErrand) do(h *hands) outcome {
 	return deviceAttached{}
 }
 
+// putBackErrand gives interfaces that lead to workloads no more the MACs that they
+// had.
+type putBackErrand struct{ changes []macs.Change }
+
+type putBack struct{}
+
+func (e putBackErrand) do(h *hands) outcome {
+	for i, err := range h.macs.SetAll(e.changes) {
+		if err != nil && !errors.Is(err, unix.ENODEV) {
+			h.log.Warn("the MAC from before is not back; it is at the end", "interface", e.changes[i].Name, "err", err)
+		}
+	}
+	return putBack{}
+}
+
 // claimErrand attaches the tc program to an interface.
 type claimErrand struct {
 	ref
@@ -176,6 +191,7 @@ type claimErrand struct {
 
 type claimed struct {
 	claimErrand
+	eng  engine.Engine // that was told
 	took time.Duration
 	err  error
 }
@@ -186,7 +202,7 @@ func (e claimErrand) do(h *hands) outcome {
 	if err == nil {
 		err = h.eng.Claim(int32(e.index))
 	}
-	return claimed{e, time.Since(began), err}
+	return claimed{e, h.eng, time.Since(began), err}
 }
 
 // releaseErrand detaches it from an interface that is served no more.

@@ -31,7 +31,7 @@ func (m macsSet) take(o *owner) error {
 		default:
 			if p.mac = done; l.MAC == c.Current {
 				changed := *l // the event that says so is under way
-				changed.MAC = o.cfg.MAC
+				changed.MAC = c.Want
 				o.links[c.Ifindex] = &changed
 				o.taps.SetLink(&changed, true)
 			}
@@ -52,6 +52,9 @@ func (c claimed) take(o *owner) error {
 	l, p := o.find(c.ref)
 	if p == nil {
 		return nil // closePort has it released
+	}
+	if c.err == nil && c.eng != nil && c.eng != o.eng {
+		c.err = o.eng.Claim(int32(c.index)) // it is, but that engine has not heard of it
 	}
 	p.claimed(o, l, c.err)
 	o.warnDescriptors()
@@ -80,6 +83,8 @@ func (p *port) claimed(o *owner, l *netstate.Link, err error) {
 }
 
 func (released) take(*owner) error { return nil }
+
+func (putBack) take(*owner) error { return nil }
 
 // take notes whether a device takes frames to --mac.
 func (m memberAsked) take(o *owner) error {

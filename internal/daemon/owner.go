@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"os"
 	"time"
 
 	"proxyarpd/arpd"
@@ -25,20 +24,20 @@ type owner struct {
 	life  context.Context // ends with the owner
 
 	// What it tells.
-	eng     engine.Engine
-	builder *route.Builder
-	proxy   *proxyRoutes
-	arp     policies
-	taps    links
-	macs    originals
-	asking  *asking
-	resolve func(ifindex int32, addr netip.Addr)
+	eng       engine.Engine
+	builder   *route.Builder
+	proxy     *proxyRoutes
+	arp       policies
+	taps      links
+	macs      originals
+	asking    *asking
+	resolve   func(ifindex int32, addr netip.Addr)
+	conflicts *conflicts // nil: nobody looks for any
 
 	// What it hears.
 	batches   chan batch
 	questions chan func()
 	outcomes  chan arrival
-	hangup    <-chan os.Signal
 	send      func(lane, errand) // gives out an errand
 
 	// State.
@@ -51,6 +50,7 @@ type owner struct {
 	confAll   devConf
 	ports     map[int]*port
 	egress    map[int]bool // interfaces with egress rules that --bypass-policy spares
+	gate      gate         // the host's rules, since the start
 	unseen    bool         // there may be tc programs that can't be seen
 	untold    int          // destinations that the ring's filter could not be told of
 	dirty     dirty
@@ -126,8 +126,6 @@ func (o *owner) run(ctx context.Context, told <-chan struct{}) error {
 			ask()
 		case <-tick.C:
 			o.readInTurn()
-		case <-o.hangup:
-			o.readAll()
 		case <-o.retry.c:
 			o.retry.c = nil
 			o.tryAgain()

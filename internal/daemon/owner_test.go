@@ -207,6 +207,11 @@ func (b *bench) goesWell(e errand) outcome {
 			b.record[c.Ifindex] = c.Current
 		}
 		return macsSet{e, make([]error, len(e.changes))}
+	case putBackErrand:
+		for _, c := range e.changes {
+			delete(b.record, c.Ifindex)
+		}
+		return putBack{}
 	case claimErrand:
 		b.fake.claims[int32(e.index)] = true
 		return claimed{claimErrand: e}

@@ -29,19 +29,21 @@ type port struct {
 	first bool // it was there when the daemon started, and has not been open yet
 
 	// Found out, or brought about, by jobs.
-	rules  task // of the host, bound to the interface: were looked for
-	claim  task // the tc program
-	mac    task
-	member task // --keep-mac: the device was asked for frames to --mac
-	read   task // settings
-	conf   ifConf
-	qdisc  string // as it was when rules were looked for
-	ownMAC bool   // answers give the device's own
-	left   error  // its packets are the kernel's, as are those that lead there: why
-	err    error  // something failed for it
-	said   string // the last error that was logged
-	state  life   // when it was last looked at
-	why    error  // failure then
+	rules   task // of the host, bound to the interface: were looked for
+	claim   task // the tc program
+	mac     task
+	member  task // --keep-mac: the device was asked for frames to --mac
+	read    task // settings
+	conf    ifConf
+	qdisc   string  // as it was when rules were looked for
+	ownMAC  bool    // answers give the device's own
+	former  macAddr // that was answered before a reload changed that; zero: none
+	leaving bool    // a reload is about to close it: no frame is taken any more
+	left    error   // its packets are the kernel's, as are those that lead there: why
+	err     error   // something failed for it
+	said    string  // the last error that was logged
+	state   life    // when it was last looked at
+	why     error   // failure then
 
 	// Told.
 	slot   uint32
@@ -67,7 +69,7 @@ func (l life) String() string {
 // life gives the state of a port, w being what it should be.
 func (p *port) life(w *want) life {
 	switch {
-	case p.left != nil:
+	case p.left != nil || w.left != nil:
 		return left
 	case p.failure(w) != nil:
 		return failed
@@ -87,6 +89,8 @@ func (p *port) failure(w *want) error {
 	switch {
 	case p.left != nil:
 		return p.left
+	case w.left != nil:
+		return w.left
 	case p.err != nil:
 		return p.err
 	}

@@ -15,6 +15,7 @@ type queue struct {
 	begin   *beginErrand
 	adopt   *adoptErrand
 	mac     []ref
+	putBack []macs.Change // MACs of interfaces that lead to workloads no more
 	end     *endErrand
 	device  bool // is to be attached
 	release []int
@@ -24,6 +25,7 @@ type queue struct {
 	since   time.Time        // when the first of them began to wait
 	rules   []ref
 	member  []ref
+	gate    *gateErrand
 	read    []ref       // for the first time
 	again   []ref       // because the kernel says so
 	allConf bool        // so are those of "all"
@@ -32,7 +34,7 @@ type queue struct {
 
 // idle reports whether nothing is out, and nothing waits but what can.
 func (q *queue) idle() bool {
-	return q.out == [lanes]bool{} && q.begin == nil && q.adopt == nil && len(q.mac)+len(q.release)+len(q.claim)+len(q.rules)+len(q.member)+len(q.read) == 0
+	return q.out == [lanes]bool{} && q.begin == nil && q.adopt == nil && len(q.mac)+len(q.putBack)+len(q.release)+len(q.claim)+len(q.rules)+len(q.member)+len(q.read) == 0
 }
 
 // add has a job done for a port.
@@ -115,23 +117,32 @@ func (o *owner) nextMAC() errand {
 		e := *q.adopt
 		q.adopt = nil
 		return e
+	case len(q.putBack) > 0:
+		e := putBackErrand{q.putBack}
+		q.putBack = nil
+		return e
 	case len(q.mac) == 0:
 		return nil
 	}
 	var e macErrand
+	var idle []int
 	for _, r := range q.mac {
 		l, p := o.find(r)
 		if p == nil {
 			continue
 		}
-		if !o.wants(l, p).mac {
+		w := o.wants(l, p)
+		if !w.mac {
 			p.mac = todo // should it be wanted again
+			idle = append(idle, r.index)
 			continue
 		}
 		e.refs = append(e.refs, r)
-		e.changes = append(e.changes, macs.Change{Ifindex: r.index, Name: l.Name, Current: l.MAC, Want: o.cfg.MAC})
+		e.changes = append(e.changes, macs.Change{Ifindex: r.index, Name: l.Name, Current: l.MAC, Want: w.device})
 	}
-	if q.mac = nil; len(e.refs) == 0 {
+	q.mac = nil
+	o.look(idle...) // nothing is waited for any more
+	if len(e.refs) == 0 {
 		return nil
 	}
 	return e
@@ -194,6 +205,10 @@ func (o *owner) nextLook() errand {
 		return e
 	case len(q.rules) > 0:
 		return o.nextRules()
+	case q.gate != nil:
+		e := *q.gate
+		q.gate = nil
+		return e
 	case len(q.member) > 0:
 		e := memberErrand{q.member[0]}
 		q.member = q.member[1:]

@@ -176,7 +176,7 @@ func (o *owner) setting() *setting {
 
 // wants says what a port should be.
 func (o *owner) wants(l *netstate.Link, p *port) *want {
-	f := facts{idle: o.idle(p), egress: o.egress[l.Index]}
+	f := facts{idle: o.idle(p), egress: o.egress[l.Index] || o.gate.egress[l.Index], gated: o.gated(l)}
 	if o.macs != nil {
 		f.original, f.changed = o.macs.Original(l.Index)
 	}
@@ -227,7 +227,7 @@ func (o *owner) openPort(l *netstate.Link, r role) *port {
 	p := &port{ref: ref{l.Index, o.ids}, role: r, conf: kernelConf, first: o.beginning}
 	o.ports[l.Index] = p
 	o.taps.SetLink(l, true)
-	o.log.Debug("interface", "name", l.Name, "index", l.Index, "role", r)
+	o.log.Debug("interface", "interface", l.Name, "index", l.Index, "role", r)
 	if r == roleWorkload && o.cfg.KeepMAC && o.eng.CanClaim() && takesOwn[l.Kind] {
 		o.log.Warn("--keep-mac: answers give the interface's own MAC, for it takes frames to no other", "interface", l.Name, "mac", macAddr(l.MAC))
 	}
@@ -244,6 +244,9 @@ func (o *owner) closePort(index int) {
 		o.taps.SetLink(l, false)
 	}
 	o.builder.DeleteLink(int32(index))
+	if o.conflicts != nil {
+		o.conflicts.forget(index)
+	}
 	o.dirty.publish = true
 	if err := o.eng.DeletePort(int32(index)); err != nil {
 		o.log.Error("interface not let go", "index", index, "err", err)
@@ -299,7 +302,13 @@ func (o *owner) admit(index int) {
 	}
 	p.state, p.why = p.life(w), p.failure(w)
 	switch p.state {
-	case open, left:
+	case open:
+		p.first = false
+		if p.said != "" {
+			p.said = ""
+			o.log.Info("interface is forwarded for again", "interface", l.Name)
+		}
+	case left:
 		p.first = false
 	case failed:
 		o.sayFailed(l, p, p.why)

@@ -336,3 +336,34 @@ func TestWarnDescriptors(t *testing.T) {
 		t.Errorf("said %d times", n)
 	}
 }
+
+// TestPutBackAtStart: with --keep-mac the MACs that a killed predecessor has changed
+// are put back first, and the ports whose jobs were behind that wait for nothing
+// any more.
+func TestPutBackAtStart(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.KeepMAC = true })
+	has, original := pod(1), macAddr{2, 0, 0, 0, 0, 9}
+	has.MAC = macAddr{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}
+	b.record[1] = original
+	if err := b.begins(nil, has, pod(2)); err != nil {
+		t.Fatal(err)
+	}
+	if b.ports[1].mac != underWay {
+		t.Fatalf("no job is due: %v", b.ports[1].mac)
+	}
+	for range 20 { // all else
+		for l := range lanes {
+			if e := b.sent[l]; e != nil && l != laneMAC {
+				b.arrives(l, b.goesWell(e))
+			}
+		}
+		b.rested()
+	}
+	back := *has
+	back.MAC = original
+	b.events(set(&back))
+	b.arrives(laneMAC, adopted{})
+	b.dispatch()
+	b.is(1, open)
+	b.is(2, open)
+}

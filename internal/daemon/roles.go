@@ -58,18 +58,21 @@ func layerOf(l *netstate.Link) linkLayer {
 
 // roleOf says what an interface is to us. Ports of a bridge, bond or VRF are
 // left alone: their frames are the master's.
-func (o *owner) roleOf(l *netstate.Link) role {
+func (o *owner) roleOf(l *netstate.Link) role { return o.roleBy(l, o.cfg) }
+
+// roleBy is roleOf by another configuration.
+func (o *owner) roleBy(l *netstate.Link, cfg *Config) role {
 	layer := layerOf(l)
 	if l.Flags&unix.IFF_LOOPBACK != 0 || l.Kind == kindVRF || l.Master != 0 || l.Index == o.eng.Device().Index || layer != bare && layer != ethernet {
 		return roleNone
 	}
-	if matches(o.cfg.Workloads, l.Name) {
+	if cfg.meansWorkload(l.Name) {
 		if layer != ethernet {
 			return roleNone // there is no ARP to answer
 		}
 		return roleWorkload
 	}
-	if o.eng.Forwards() && (o.cfg.Uplinks[0] == UplinkAuto || matches(o.cfg.Uplinks, l.Name)) {
+	if cfg.forwards() && cfg.meansUplink(l.Name) {
 		return roleUplink
 	}
 	return roleNone
@@ -84,7 +87,7 @@ func (o *owner) leftAlone(l *netstate.Link) string {
 		return "VRF: its packets are left to the kernel"
 	case l.Master != 0 && master != nil && master.Kind == kindVRF:
 		return "port of a VRF: its packets are left to the kernel"
-	case matches(o.cfg.Workloads, l.Name) && o.roleOf(l) == roleNone && l.Flags&unix.IFF_LOOPBACK == 0:
+	case o.cfg.meansWorkload(l.Name) && o.roleOf(l) == roleNone && l.Flags&unix.IFF_LOOPBACK == 0:
 		return "matches --workload but is left alone: it is a port of another device, or no Ethernet"
 	case !o.eng.Forwards() || l.Master != 0:
 		return ""

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -30,6 +31,7 @@ type (
 	KernelStatus  = status.Kernel
 	ControlStatus = status.Control
 	Descriptors   = status.Descriptors
+	Drop          = status.Drop
 )
 
 func superStatus(s forward.Super) SuperStatus {
@@ -45,21 +47,26 @@ func superStatus(s forward.Super) SuperStatus {
 // status takes a snapshot, false if ctx has ended before.
 func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	arp := d.arp.Stats()
-	carried := d.eng.Stats().ARPAnswered
+	cfg, running := d.config(), d.engine()
+	eng := d.stats(running)
+	carried := eng.ARPAnswered
 	arp.ByVerdict[arpd.Answered] += carried
+	arp.ByVerdict[arpd.DropRateLimit] += eng.ARPPoliced
 	s := &Status{
-		Version: d.cfg.Version, PID: os.Getpid(), Engine: d.cfg.Engine, Workers: d.cfg.workers(),
+		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine, Workers: cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
 		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted, Carried: carried},
 	}
-	if d.cfg.Metrics != "" {
+	if cfg.Metrics != "" {
 		s.ARP.Times = answerTimes(&arp.AnswerTimes)
 	}
-	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp) }) {
+	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp, &eng) }) {
 		return nil, false
 	}
-	s.Forward = d.forwardStatus(s.Forward)
+	d.forwardStatus(&s.Forward, running, &eng)
+	s.Forward.Commonest = commonest(s, &arp)
+	s.Config = d.reloads.status(cfg)
 	d.egressStatus(s)
 	s.Control = ControlStatus(d.control.Counters())
 	w := d.watch.Stats()
@@ -73,18 +80,19 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 }
 
 // status fills in what the owner knows.
-func (o *owner) status(s *Status, arp *arpd.Stats) {
+func (o *owner) status(s *Status, arp *arpd.Stats, eng *engine.Stats) {
 	s.Ready, s.NotReady = o.isReady()
 	s.NotReady = printable.UTF8(s.NotReady)
 	how, _ := o.eng.Claims()
 	s.Claim, s.Relay, s.Descriptors = claimMode(how, o.eng.Decides()), o.eng.Device().Name, o.descriptorStatus()
-	s.Forward.Missed = o.untold
+	s.Forward.Missed, s.Gate, s.Conflicts = o.untold, o.gateStatus(), o.conflictStatus()
+	byInterface := verdictsByInterface(eng.Places)
 	for index, p := range o.ports {
 		l := o.links[index]
 		if l == nil {
 			continue
 		}
-		i := o.interfaceStatus(l, p, arp.Interfaces[index])
+		i := o.interfaceStatus(l, p, arp.Interfaces[index], byInterface[int32(index)])
 		if p.role == roleWorkload {
 			s.Workloads = append(s.Workloads, i)
 		} else {
@@ -102,7 +110,8 @@ func (o *owner) status(s *Status, arp *arpd.Stats) {
 	slices.SortFunc(s.Uplinks, byName)
 }
 
-func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats) Interface {
+// interfaceStatus is what is told of one; verdicts are those that userspace gave.
+func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats, verdicts forward.Counts) Interface {
 	i := Interface{Name: printable.UTF8(l.Name), Index: l.Index, MAC: macAddr(l.MAC).String(), Up: l.Up(), Forwards: p.filter.Forward}
 	if p.why != nil {
 		i.Error = printable.UTF8(p.why.Error())
@@ -114,12 +123,23 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
 		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
 	}
+	if o.conflicts != nil {
+		n := o.conflicts.of(l.Index)
+		i.ForeignAnswers, i.AddressTwice = n.foreign, n.twice
+	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))
 		carried := o.eng.Carried(int32(l.Index))
 		i.Carried = carried.Taken()
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
+		verdicts[route.Forward] += carried.Packets
+		verdicts[route.DropPktTooSmall] += carried.Small
+		verdicts[route.DropNoMem] += carried.NoMem
+		verdicts[route.DropRateLimit] += c.Policed
+		verdicts[route.Local] += c.Left[claim.Local]
+		verdicts[route.IgnoreTagged] += c.Left[claim.Tagged]
 		for owner, verdict := range engine.PuntedTo {
+			verdicts[verdict] += c.Left[owner]
 			if n := c.Left[owner]; n > 0 {
 				if i.Punts == nil {
 					i.Punts = map[string]uint64{}
@@ -132,12 +152,15 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 			i.ARPVerdicts[arpd.DropRateLimit.String()] += c.ARPPoliced
 		}
 	}
+	if o.eng.Forwards() {
+		i.Verdicts, i.Drops = routeVerdicts(&verdicts)
+	}
 	return i
 }
 
 // egressStatus adds what the kernel has dropped behind the engine.
 func (d *Daemon) egressStatus(s *Status) {
-	each, sum, err := d.eng.EgressDrops()
+	each, sum, err := d.engine().EgressDrops()
 	if err != nil {
 		d.log.Warn("status does not tell what was dropped behind the programs", "err", err)
 	}
@@ -152,6 +175,65 @@ func (d *Daemon) egressStatus(s *Status) {
 			}
 		}
 	}
+}
+
+// verdictsByInterface sorts what userspace counted by where packets came in.
+func verdictsByInterface(places map[forward.Place]uint64) map[int32]forward.Counts {
+	m := map[int32]forward.Counts{}
+	for p, n := range places {
+		c := m[p.Ifindex]
+		c[p.Verdict] += n
+		m[p.Ifindex] = c
+	}
+	return m
+}
+
+// routeVerdicts are counts that are not 0 by name, drops apart.
+func routeVerdicts(c *forward.Counts) (verdicts, drops map[string]uint64) {
+	verdicts, drops = map[string]uint64{}, map[string]uint64{}
+	for v, n := range c {
+		switch v := route.Verdict(v); {
+		case n == 0:
+		case v.Kind() == route.KindDrop:
+			drops[v.String()] = n
+		default:
+			verdicts[v.String()] = n
+		}
+	}
+	return verdicts, drops
+}
+
+// mostCommon is how many of the commonest drops are told of.
+const mostCommon = 10
+
+// commonest finds the drops that were most frequent. What no interface that is
+// there has counted is counted without one.
+func commonest(s *Status, arp *arpd.Stats) []status.Drop {
+	all := []status.Drop{}
+	rest, restARP := maps.Clone(s.Forward.Drops), map[string]uint64{}
+	for v, n := range arp.ByVerdict {
+		if v := arpd.Verdict(v); v.Kind() == arpd.KindDrop {
+			restARP[v.String()] = n
+		}
+	}
+	take := func(rest, verdicts map[string]uint64, name string, isARP bool) {
+		for reason, n := range verdicts {
+			if total, isDrop := rest[reason]; isDrop && n > 0 {
+				rest[reason] = total - min(n, total)
+				all = append(all, status.Drop{Reason: reason, Interface: name, ARP: isARP, Count: n})
+			}
+		}
+	}
+	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
+		take(rest, i.Drops, i.Name, false)
+		take(restARP, i.ARPVerdicts, i.Name, true)
+	}
+	take(rest, maps.Clone(rest), "", false)
+	take(restARP, maps.Clone(restARP), "", true)
+	slices.SortFunc(all, func(a, b status.Drop) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Interface, b.Interface))
+	})
+	return all[:min(len(all), mostCommon)]
 }
 
 func answerTimes(t *arpd.AnswerTimes) *status.Histogram {
@@ -184,27 +266,37 @@ func stallStatus(s claim.Stalls, now time.Time) StallStatus {
 		Lasts: ended.Sub(s.Began).Round(time.Millisecond).Seconds()}
 }
 
-// forwardStatus adds what the engine counted.
-func (d *Daemon) forwardStatus(f ForwardStatus) ForwardStatus {
-	f.Verdicts, f.Drops = map[string]uint64{}, map[string]uint64{}
-	if !d.eng.Forwards() {
-		return f
-	}
-	s := d.eng.Stats()
-	f.PacketsIn, f.PacketsOut, f.BytesOut, f.ByWorker = s.PacketsIn, s.PacketsOut, s.BytesOut, s.ByWorker
-	if t := d.proxy.table.Load(); t != nil {
-		_, f.Routes = t.Size()
-	}
-	f.Stalls = stallStatus(d.eng.Stalls(), time.Now())
-	f.Rebuilt, f.Returned, f.Nice, f.Super, f.Carried = s.Rebuilt, s.Returned, s.Nice, superStatus(s.Super), s.Carried
-	for v := range route.NumVerdicts {
-		switch n := s.ByVerdict[v]; {
-		case n == 0:
-		case v.Kind() == route.KindDrop:
-			f.Drops[v.String()] = n
-		default:
-			f.Verdicts[v.String()] = n
+// drops are all that were counted, by reason.
+func (d *Daemon) drops() map[string]uint64 {
+	m := map[string]uint64{}
+	for v, n := range d.arp.Stats().ByVerdict {
+		if v := arpd.Verdict(v); n > 0 && v.Kind() == arpd.KindDrop {
+			m[v.String()] += n
 		}
 	}
-	return f
+	s := d.stats(d.engine())
+	if s.ARPPoliced > 0 {
+		m[arpd.DropRateLimit.String()] += s.ARPPoliced
+	}
+	for v, n := range s.ByVerdict {
+		if v := route.Verdict(v); n > 0 && v.Kind() == route.KindDrop {
+			m[v.String()] += n
+		}
+	}
+	return m
+}
+
+// forwardStatus adds what the engine counted.
+func (d *Daemon) forwardStatus(f *ForwardStatus, eng engine.Engine, s *engine.Stats) {
+	f.Verdicts, f.Drops = routeVerdicts(&s.ByVerdict)
+	if !eng.Forwards() && s.PacketsIn == 0 {
+		return
+	}
+	f.PacketsIn, f.PacketsOut, f.BytesOut, f.ByWorker = s.PacketsIn, s.PacketsOut, s.BytesOut, s.ByWorker
+	if t := d.proxy.table.Load(); t != nil {
+		f.Links, f.Routes = t.Size()
+	}
+	f.Stalls = stallStatus(eng.Stalls(), time.Now())
+	f.InRing, f.Waiting = s.InRing, s.Waiting
+	f.Rebuilt, f.Returned, f.Nice, f.Super, f.Carried = s.Rebuilt, s.Returned, s.Nice, superStatus(s.Super), s.Carried
 }

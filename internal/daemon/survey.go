@@ -118,6 +118,10 @@ func (s *survey) pretend(e errand) outcome {
 		return e.do(&hands{cfg: s.owner.cfg, log: s.owner.log})
 	case adoptErrand:
 		return adopted{}
+	case gateErrand:
+		return gateSeen{gateErrand: e}
+	case putBackErrand:
+		return putBack{}
 	case macErrand:
 		return macsSet{e, make([]error, len(e.changes))}
 	case claimErrand:

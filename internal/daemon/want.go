@@ -44,6 +44,7 @@ type setting struct {
 
 // facts are those of one interface that neither its link nor its port holds.
 type facts struct {
+	gated    error   // rules that have appeared: its packets are the kernel's
 	idle     bool    // no route leads over it
 	egress   bool    // it has egress rules that are to apply
 	changed  bool    // its MAC was changed
@@ -54,6 +55,7 @@ type facts struct {
 type want struct {
 	role     role
 	answer   macAddr // of ARP
+	device   macAddr // that the interface is to have
 	forwards bool    // its packets are to be moved
 	take     bool    // its frames may be taken now
 	filter   engine.Port
@@ -63,6 +65,7 @@ type want struct {
 	rules, mac, member, read bool // jobs that are due or under way
 	claim, hurry             bool // so is this one; hurry: nothing works without it
 	impossible               error
+	left                     error // its packets are the kernel's: why
 }
 
 // wants says what a port should be. It is a function of what it is given.
@@ -74,11 +77,19 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	if workload && s.answersOwn(l, p) {
 		w.answer = l.MAC
 	}
-	aliases := s.aliases(l, p, f, w.answer)
-
-	w.forwards = s.forwards && p.left == nil
+	if w.left = p.left; w.left == nil && s.forwards {
+		w.left = f.gated
+	}
+	w.forwards = s.forwards && w.left == nil
 	attached := p.claim == done
-	w.mac = workload && s.started && !s.cfg.KeepMAC && p.mac != never && !s.ending && l.MAC != s.cfg.MAC
+	switch w.device = l.MAC; {
+	case !s.cfg.KeepMAC:
+		w.device = s.cfg.MAC
+	case f.changed: // before --keep-mac was given
+		w.device = f.original
+	}
+	w.mac = workload && s.started && p.mac != never && !s.ending && l.MAC != w.device
+	aliases := s.aliases(l, p, f, w)
 	w.rules = s.forwards && s.started && (p.rules.pending() || p.rules == short)
 	w.read = s.started && p.read.pending()
 	claimable := s.canClaim && p.claim != never
@@ -88,18 +99,23 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	if w.forwards && kernelToo && !claimable {
 		w.impossible = fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)
 	}
-	w.take = w.forwards && s.started && !kernelToo && (p.err == nil || p.filter.Forward)
+	w.take = w.forwards && s.started && !kernelToo && !p.leaving && (p.err == nil || p.filter.Forward)
 
 	w.filter = s.filter(l, p, aliases)
 	w.link = s.link(l, p, f, aliases)
+	if w.left != nil {
+		w.link.Flags |= route.LinkLeft
+	}
 	if workload && settled(l) {
 		w.filter.Answer = w.answer // else replies pass by the queue
 	}
 	if workload {
 		w.policy = &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Answer: w.answer, Settled: settled(l),
 			Gateways: s.cfg.Gateways, Proxy: s.cfg.Proxy}
-		if aliases[1] != (macAddr{}) {
-			w.policy.Alias = []macAddr{aliases[1]}
+		for _, alias := range aliases {
+			if alias != w.answer && !alias.IsZero() {
+				w.policy.Alias = append(w.policy.Alias, alias)
+			}
 		}
 	}
 	return w
@@ -130,17 +146,31 @@ func (s *setting) answersOwn(l *netstate.Link, p *port) bool {
 }
 
 // aliases are the further MACs that mean a workload interface: the one that is
-// answered, if the device does not have it, and the one it had before.
-func (s *setting) aliases(l *netstate.Link, p *port, f *facts, answer macAddr) (a [2]macAddr) {
+// answered, the one that was answered before a reload, the one that the device has
+// and is about to lose, and the one it had before - the first two of those that it
+// does not have, or not for long.
+func (s *setting) aliases(l *netstate.Link, p *port, f *facts, w *want) (a [2]macAddr) {
 	if p.role != roleWorkload {
 		return a
 	}
-	if answer != l.MAC || s.ending {
-		a[0] = answer
+	if s.ending {
+		if a[0] = w.answer; f.changed {
+			a[1] = f.original
+		}
+		return a
 	}
-	if f.changed && (f.original != l.MAC || s.ending) {
-		a[1] = f.original
+	losing := w.mac
+	has := func(m macAddr) bool { return m == l.MAC && !losing }
+	var found []macAddr
+	for _, c := range [...]struct {
+		mac   macAddr
+		means bool
+	}{{w.answer, true}, {p.former, true}, {l.MAC, losing}, {f.original, f.changed}} {
+		if c.means && !c.mac.IsZero() && !has(c.mac) && !slices.Contains(found, c.mac) {
+			found = append(found, c.mac)
+		}
 	}
+	copy(a[:], found)
 	return a
 }
 
@@ -176,7 +206,6 @@ func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) 
 		{route.LinkBypass, bypass},
 		{route.LinkNoARP, l.Flags&unix.IFF_NOARP != 0},
 		{route.LinkKernelForwards, l.Forwards},
-		{route.LinkLeft, p.left != nil},
 		{route.LinkReceiveOnly, l.Multipoint},
 		{route.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
 		{route.LinkUnsettled, !settled(l)},
@@ -209,7 +238,8 @@ func samePolicy(a, b *arpd.Policy) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Name == b.Name && a.Settled == b.Settled && a.Own == b.Own && a.Answer == b.Answer && slices.Equal(a.Alias, b.Alias)
+	return a.Name == b.Name && a.Settled == b.Settled && a.Own == b.Own && a.Answer == b.Answer && slices.Equal(a.Alias, b.Alias) &&
+		slices.Equal(a.Gateways, b.Gateways) && slices.Equal(a.Proxy, b.Proxy)
 }
 
 // jobs are the tasks for which a job is to be given out now.

@@ -33,7 +33,7 @@ func TestWants(t *testing.T) {
 		waits   bool
 	}
 	// A workload interface that a daemon finds when it starts, whose kernel does not forward.
-	pods := wanted{answer: mac, aliases: [2]macAddr{mac}, take: true, flags: up | route.LinkWorkload | route.LinkBypass,
+	pods := wanted{answer: mac, aliases: [2]macAddr{mac, own}, take: true, flags: up | route.LinkWorkload | route.LinkBypass,
 		jobs: []job{jobMAC, jobRules, jobRead}, waits: true}
 	kept := wanted{answer: mac, aliases: [2]macAddr{mac}, take: true, flags: pods.flags, jobs: []job{jobRules, jobRead}, waits: true}
 	but := func(w wanted, edit func(*wanted)) wanted { edit(&w); return w }
@@ -42,10 +42,10 @@ func TestWants(t *testing.T) {
 		want wanted
 	}{
 		"a new one":        {func(*given) {}, pods},
-		"before the start": {func(g *given) { g.s.started = false }, but(pods, func(w *wanted) { w.take, w.jobs, w.waits = false, nil, false })},
-		"at the end":       {func(g *given) { g.s.ending = true }, but(pods, func(w *wanted) { w.jobs = []job{jobRules, jobRead} })},
+		"before the start": {func(g *given) { g.s.started = false }, but(pods, func(w *wanted) { w.aliases[1] = macAddr{}; w.take, w.jobs, w.waits = false, nil, false })},
+		"at the end":       {func(g *given) { g.s.ending = true }, but(pods, func(w *wanted) { w.aliases[1] = macAddr{}; w.jobs = []job{jobRules, jobRead} })},
 		"the end of one":   {func(g *given) { g.s.ending, g.l.MAC, g.f = true, mac, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases[1], w.jobs = own, []job{jobRules, jobRead} })},
-		"its MAC is set":   {func(g *given) { g.l.MAC, g.p.mac, g.f = mac, done, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{{}, own}, []job{jobRules, jobRead} })},
+		"its MAC is set":   {func(g *given) { g.l.MAC, g.p.mac, g.f = mac, done, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{own}, []job{jobRules, jobRead} })},
 		"it is being set": {func(g *given) {
 			g.l.MAC, g.p = mac, port{role: roleWorkload, rules: done, read: done, claim: done, mac: underWay}
 		}, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{}, nil })},

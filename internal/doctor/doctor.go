@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/explain"
@@ -133,13 +134,47 @@ func culprit(name, key string, all bool) string {
 	return fmt.Sprintf("net.ipv4.conf.%s.%s", name, key)
 }
 
+// recently is how long ago a conflict may have been heard of.
+const recently = time.Minute
+
+// asked reports whether it has been asked there who has a gateway's address:
+// checkAnswers tells then.
+func (f *facts) asked(host, gateway string) bool {
+	return slices.ContainsFunc(f.answers, func(a answer) bool {
+		return (a.host == host || a.where == host) && a.gateway == gateway && a.err == nil
+	})
+}
+
 func checkDaemon(f *facts) (found []Finding) {
 	if f.status == nil {
 		return []Finding{{"no-daemon", Info, "", fmt.Sprintf("no daemon answers at %s: %v", f.cfg.Control, f.noDaemon), "start it: proxyarpd run"}}
 	}
-	s := f.status
+	s, now := f.status, time.Now()
 	if !s.Ready {
 		found = append(found, Finding{"not-ready", Error, "", "the daemon is not ready: " + s.NotReady, "see its log; proxyarpd status --wait 10s"})
+	}
+	for _, c := range s.Conflicts {
+		if now.Sub(c.Last) > recently {
+			continue
+		}
+		switch what := fmt.Sprintf("%s, as the daemon has heard %d times", c.MAC, c.Count); c.Kind {
+		case "foreign-answer":
+			id, severity := c.Kind, Error
+			if f.asked(c.Interface, c.Address) { // checkAnswers tells of those who answer now
+				id, severity = "foreign-claim", Warning
+			}
+			found = append(found, Finding{id, severity, c.Interface, fmt.Sprintf("the gateway %s is claimed by %s", c.Address, what), "find out who that is, and take the address from it"})
+		case "address-twice":
+			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the address %s, which is routed to %s, is used by %s", c.Address, c.Other, what), "give one of the two workloads another address, or correct the route"})
+		}
+	}
+	for _, g := range s.Gate.Findings {
+		switch s.Gate.State {
+		case "bypassed":
+			found = append(found, Finding{"policy-bypassed", Warning, g.Interface, "the daemon forwards past " + g.What, "remove it, leave the destinations to the kernel (--punt), or run with --on-policy leave"})
+		case "left":
+			found = append(found, Finding{"policy-left", Warning, g.Interface, "packets are left to the kernel, for " + g.What, "remove it, or run with --on-policy warn"})
+		}
 	}
 	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
 		if i.Error != "" {

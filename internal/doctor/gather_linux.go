@@ -86,6 +86,9 @@ func workloadNames(f *facts) (names []string) {
 	}
 	if len(names) == 0 {
 		for _, g := range f.cfg.Workloads {
+			if strings.HasPrefix(g, "!") {
+				continue // an exclusion
+			}
 			names = append(names, strings.NewReplacer("*", "0", "?", "0").Replace(g))
 		}
 	}

@@ -80,6 +80,9 @@ type Ports interface {
 	Orphans() []int32
 	// Counters are those of the filters, of one interface. For any goroutine.
 	Counters(ifindex int32) claim.Counters
+	// Holds reports whether frames that were taken of an interface may not be
+	// handled yet. For any goroutine.
+	Holds(ifindex int32) bool
 	// Stalls say when the kernel had what is ours because nobody read the ring.
 	// For any goroutine.
 	Stalls() claim.Stalls
@@ -124,8 +127,21 @@ type Stats struct {
 	forward.Stats
 	ByWorker []uint64 // PacketsIn of each thread that forwards
 	Rebuilt  uint64   // rings that had to be replaced
+	InRing   uint64   // frames that are in the rings
 	Nice     int      // nice value of the threads that forward
 	Carried  uint64   // of PacketsOut, packets that never came to userspace
 	// ARPAnswered are requests that the programs answered.
 	ARPAnswered uint64
+	// ARPPoliced are ARP frames that the programs refused: their interfaces had had
+	// their share.
+	ARPPoliced uint64
+}
+
+// Add adds all counters of another; Nice stays.
+func (s *Stats) Add(o *Stats) {
+	s.Stats.Add(o.Stats)
+	s.Rebuilt += o.Rebuilt
+	s.Carried += o.Carried
+	s.ARPAnswered += o.ARPAnswered
+	s.ARPPoliced += o.ARPPoliced
 }

@@ -114,6 +114,9 @@ func (p *Programs) Counters(ifindex int32) claim.Counters {
 	return p.set.Counters(ifindex)
 }
 
+// Holds implements [Ports].
+func (p *Programs) Holds(ifindex int32) bool { return p.set != nil && p.set.Holds(ifindex) }
+
 // Stalls implements [Ports].
 func (p *Programs) Stalls() claim.Stalls {
 	if p.set == nil {
@@ -128,6 +131,29 @@ func (p *Programs) Carried(ifindex int32) claim.Carried {
 		return claim.Carried{}
 	}
 	return p.set.Carried(ifindex)
+}
+
+// Stats implements [Engine] for what the filters and the programs counted.
+func (p *Programs) Stats() (s Stats) {
+	if p.set == nil {
+		return s
+	}
+	c := p.set.Totals()
+	s.ARPPoliced = c.ARPPoliced
+	s.ByVerdict[route.DropRateLimit] = c.Policed
+	s.ByVerdict[route.DropGSO] = c.BadGSO - min(c.Relayed, c.BadGSO)
+	s.ByVerdict[route.Local] = c.Left[claim.Local]
+	s.ByVerdict[route.IgnoreTagged] = c.Left[claim.Tagged]
+	for owner, verdict := range PuntedTo {
+		s.ByVerdict[verdict] += c.Left[owner]
+	}
+	carried := p.set.AllCarried()
+	s.PacketsIn, s.PacketsOut, s.BytesOut = carried.Taken(), carried.Packets, carried.Bytes
+	s.ByVerdict[route.Forward] = carried.Packets
+	s.ByVerdict[route.DropPktTooSmall] = carried.Small
+	s.ByVerdict[route.DropNoMem] = carried.NoMem
+	s.Carried, s.ARPAnswered = carried.Packets, carried.Answered
+	return s
 }
 
 // SetClass implements [Engine] for those whose filter decides.

@@ -36,6 +36,47 @@ const (
 	KindIPVS     = "ipvs"
 )
 
+// Sources is a set of what can be asked for rules.
+type Sources uint8
+
+// The sources. The kernel tells of changes to some of them: see [Watch].
+const (
+	NFTables Sources = 1 << iota
+	IPTables         // legacy
+	TC               // qdiscs, and filters in them
+	TCX
+	XFRM
+	IPVS
+
+	NumSources         = iota
+	All        Sources = 1<<NumSources - 1
+)
+
+var sourceNames = [NumSources]string{"nftables rules", "legacy iptables rules", "qdiscs and tc filters", "tcx programs", "IPsec policies", "IPVS services"}
+
+// Result is what one source said.
+type Result struct {
+	Found []Finding
+	Err   error
+}
+
+// Results are those of all sources; one that was not asked has an empty one.
+type Results [NumSources]Result
+
+// Replace takes over what others say of some sources. One that could not be read
+// keeps what it had, with the error.
+func (r *Results) Replace(by *Results, which Sources) {
+	for i := range r {
+		switch {
+		case which&(1<<i) == 0:
+		case by[i].Err != nil:
+			r[i].Err = by[i].Err
+		default:
+			r[i] = by[i]
+		}
+	}
+}
+
 // ErrUserNamespace says that tc programs of the interfaces may be there and can't be seen: the process is in a user
 // namespace, where only programs of the initial one's root can have been attached.
 var ErrUserNamespace = errors.New("hostpolicy: in a user namespace tc programs can't be listed")
@@ -94,6 +135,7 @@ func own(program string) bool { return strings.HasPrefix(program, ownPrefix) }
 type dumper func(ctx context.Context, protocol int, typ uint16, payload []byte) ([][]byte, error)
 
 type inspector struct {
-	ifs  []Interface
-	dump dumper
+	ifs   []Interface
+	dump  dumper
+	names map[uint32]string // of programs, by ID: one is at many interfaces
 }

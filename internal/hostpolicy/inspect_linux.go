@@ -10,55 +10,55 @@ import (
 )
 
 // Inspect returns everything in the network namespace of the calling thread that userspace forwarding on ifs
-// would bypass. Findings stand in a fixed order: nftables, iptables, tc, qdisc, xfrm, ipvs, each as the kernel lists it.
+// would bypass. Findings stand in a fixed order: nftables, iptables, tc, tcx, xfrm, ipvs, each as the kernel lists it.
 //
 // Where one source cannot be read the error names it, and what the others gave is returned beside it: the caller
 // must then refuse, and may show both. Where that is nothing but the user namespace's limits the error is
 // ErrUserNamespace. An interface that vanished meanwhile is not an error.
 func Inspect(ctx context.Context, ifs []Interface) ([]Finding, error) {
-	in := &inspector{ifs: ifs, dump: dump}
+	results := InspectOnly(ctx, ifs, All)
+	return results.Combined()
+}
+
+// InspectOnly asks some of the sources, each for itself.
+func InspectOnly(ctx context.Context, ifs []Interface, which Sources) (results Results) {
+	in := &inspector{ifs: ifs, dump: dump, names: map[uint32]string{}}
 	// Every source opens sockets or files of the thread's namespace.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-
-	return collect(ctx, []source{
-		{"nftables rules", in.nftables},
-		{"legacy iptables rules", in.iptables},
-		{"qdiscs and tc filters", in.qdiscs},
-		{"tcx programs", in.tcx},
-		{"IPsec policies", in.xfrm},
-		{"IPVS services", in.ipvs},
-	})
-}
-
-type source struct {
-	name string
-	read func(context.Context) ([]Finding, error)
-}
-
-// collect asks every source. What a kernel does not have at all is passed over.
-func collect(ctx context.Context, sources []source) ([]Finding, error) {
-	var (
-		found []Finding
-		errs  []error
-		blind error
-	)
-	for _, source := range sources {
-		if err := ctx.Err(); err != nil {
-			return found, err
+	for i, read := range [NumSources]func(context.Context) ([]Finding, error){in.nftables, in.iptables, in.qdiscs, in.tcx, in.xfrm, in.ipvs} {
+		if which&(1<<i) == 0 {
+			continue
 		}
-		f, err := source.read(ctx)
-		found = append(found, f...)
-		if errors.Is(err, ErrUserNamespace) {
-			blind = err
-		} else if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			errs = append(errs, fmt.Errorf("hostpolicy: cannot read the %s: %w%s", source.name, err, hint(err)))
+		r := &results[i]
+		if r.Err = ctx.Err(); r.Err != nil {
+			continue
+		}
+		if r.Found, r.Err = read(ctx); errors.Is(r.Err, errors.ErrUnsupported) {
+			r.Err = nil // a kernel that does not have it at all
 		}
 	}
-	if len(errs) == 0 {
-		return found, blind
+	return results
+}
+
+// Combined gives all findings. The error is ErrUserNamespace only if there is no other.
+func (r *Results) Combined() (found []Finding, err error) {
+	var errs []error
+	for i := range r {
+		found = append(found, r[i].Found...)
+		switch e := r[i].Err; {
+		case errors.Is(e, ErrUserNamespace):
+			err = e
+		case errors.Is(e, context.Canceled), errors.Is(e, context.DeadlineExceeded):
+			return found, e
+		case e != nil:
+			errs = append(errs, fmt.Errorf("hostpolicy: cannot read the %s: %w%s", sourceNames[i], e, hint(e)))
+		}
 	}
-	return found, errors.Join(errs...)
+	if len(errs) > 0 {
+		err = errors.Join(errs...)
+	}
+	return found, err
 }
 
 // hint says what is missing where the kernel only says EPERM.

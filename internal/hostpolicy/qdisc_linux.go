@@ -125,7 +125,7 @@ func (in *inspector) filters(ctx context.Context, ifc Interface, parent uint32, 
 		if !ok {
 			continue
 		}
-		program, err := f.programName()
+		program, err := f.programName(in)
 		if err != nil {
 			return Finding{}, false, err
 		}
@@ -173,11 +173,11 @@ type filter struct {
 }
 
 // programName is the program's own name where it may be read, else what the loader called the filter.
-func (f *filter) programName() (string, error) {
+func (f *filter) programName(in *inspector) (string, error) {
 	if f.progID == 0 {
 		return f.tcName, nil
 	}
-	name, err := programName(f.progID)
+	name, err := in.programName(f.progID)
 	if name == "" {
 		name = f.tcName
 	}

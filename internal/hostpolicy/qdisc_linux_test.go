@@ -121,12 +121,8 @@ func TestFindingString(t *testing.T) {
 	}
 }
 
-// TestCollect: what one source can't tell hides nothing of the others.
-func TestCollect(t *testing.T) {
-	gives := func(err error) func(context.Context) ([]Finding, error) {
-		return func(context.Context) ([]Finding, error) { return []Finding{{Kind: KindTC}}, err }
-	}
-	unsupported := fmt.Errorf("%w: %w", errors.ErrUnsupported, unix.EOPNOTSUPP)
+// TestCombined: what one source can't tell hides nothing of the others.
+func TestCombined(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		errs [3]error
@@ -134,17 +130,16 @@ func TestCollect(t *testing.T) {
 		says []string
 	}{
 		{"all can be read", [3]error{}, nil, nil},
-		{"the kernel lacks one", [3]error{nil, unsupported, nil}, nil, nil},
 		{"in a user namespace", [3]error{nil, ErrUserNamespace, nil}, ErrUserNamespace, nil},
-		{"one may not be read", [3]error{unix.EPERM, nil, nil}, unix.EPERM, []string{"first", "CAP_NET_ADMIN"}},
-		{"two can't be read", [3]error{unix.ENOMEM, nil, unix.EPERM}, unix.ENOMEM, []string{"first", "third", "CAP_NET_ADMIN"}},
-		{"in a user namespace, and one can't be read", [3]error{ErrUserNamespace, nil, unix.ENOMEM}, unix.ENOMEM, []string{"third"}},
+		{"one may not be read", [3]error{unix.EPERM, nil, nil}, unix.EPERM, []string{"nftables", "CAP_NET_ADMIN"}},
+		{"two can't be read", [3]error{unix.ENOMEM, nil, unix.EPERM}, unix.ENOMEM, []string{"nftables", "tc filters", "CAP_NET_ADMIN"}},
+		{"in a user namespace, and one can't be read", [3]error{ErrUserNamespace, nil, unix.ENOMEM}, unix.ENOMEM, []string{"tc filters"}},
 	} {
-		var sources []source
-		for i, name := range []string{"first", "second", "third"} {
-			sources = append(sources, source{name, gives(c.errs[i])})
+		var r Results
+		for i := range c.errs {
+			r[i] = Result{[]Finding{{Kind: KindTC}}, c.errs[i]}
 		}
-		found, err := collect(context.Background(), sources)
+		found, err := r.Combined()
 		if len(found) != 3 || !errors.Is(err, c.is) || c.is != ErrUserNamespace && errors.Is(err, ErrUserNamespace) {
 			t.Errorf("%s: %d findings, %v", c.name, len(found), err)
 		}
@@ -153,5 +148,20 @@ func TestCollect(t *testing.T) {
 				t.Errorf("%s: no %q in %v", c.name, want, err)
 			}
 		}
+	}
+}
+
+// TestReplace: what can't be read at the moment is as it was.
+func TestReplace(t *testing.T) {
+	var r, by Results
+	r[0].Found, r[2].Found = []Finding{{What: "old"}}, []Finding{{What: "other"}}
+	by[0].Found, by[1].Found, by[2].Err = nil, []Finding{{What: "new"}}, unix.EAGAIN
+	r.Replace(&by, IPTables|TC)
+	if found, err := r.Combined(); len(found) != 3 || found[0].What != "old" || found[1].What != "new" || found[2].What != "other" || !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("%v, %v", found, err)
+	}
+	r.Replace(&Results{}, All)
+	if found, err := r.Combined(); len(found) != 0 || err != nil {
+		t.Errorf("%v, %v", found, err)
 	}
 }

@@ -59,7 +59,7 @@ func inUserNamespace() bool {
 func (in *inspector) judgeTCX(ifc Interface, hook string, ids []uint32) (Finding, bool, error) {
 	var foreign []string
 	for _, id := range ids {
-		name, err := programName(id)
+		name, err := in.programName(id)
 		if err != nil {
 			return Finding{}, false, err
 		}
@@ -70,6 +70,18 @@ func (in *inspector) judgeTCX(ifc Interface, hook string, ids []uint32) (Finding
 	}
 	return Finding{Kind: KindTC, Count: len(foreign), Interface: ifc.Name,
 		What: fmt.Sprintf("tcx %s of %s (%s)", hook, ifc.Name, strings.Join(foreign, ", "))}, len(foreign) > 0, nil
+}
+
+// programName is programName, asked once.
+func (in *inspector) programName(id uint32) (string, error) {
+	if name, known := in.names[id]; known {
+		return name, nil
+	}
+	name, err := programName(id)
+	if err == nil && in.names != nil {
+		in.names[id] = name
+	}
+	return name, err
 }
 
 // programName returns a program's name, empty if it has none or may not be read (BPF_PROG_GET_FD_BY_ID wants

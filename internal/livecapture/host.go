@@ -9,6 +9,7 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/capture/pcapfile"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
@@ -126,6 +127,9 @@ func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 	}
 	if e.known {
 		e.id = t.h.ID()
+	}
+	if e.known && !e.arp && route.Verdict(e.verdict) == route.DropRateLimit { // nobody else sees these
+		t.h.atHost.keep(&e, nil, frame, s.Len, e.received)
 	}
 	v.offer(&e, nil, frame, s.Len)
 }

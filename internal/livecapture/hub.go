@@ -42,6 +42,8 @@ type Sources interface {
 	// while the filter of AttachWatch is attached and there is a Table.
 	Counters(ifindex int32) claim.Counters
 	Translated(packet []byte) bool
+	// Drops are all drops that were counted, by reason.
+	Drops() map[string]uint64
 	// Stalled reports whether the ring's filter left packets to the kernel at a
 	// time, ns since 1970, because nobody read the ring. It is asked as those are.
 	Stalled(at int64) bool
@@ -74,11 +76,13 @@ type Hub struct {
 	changed  bool // links have, and the view does not show it yet
 	views    uint64
 	sessions []*session
+	records  []*recorder
 
 	host    *hostTap    // guarded by switching
 	watched atomic.Bool // there is a host
 	carried *carriedTap // guarded by switching
 	behind  atomic.Bool // host and carried do not go by the newest view yet
+	atHost  *recorder   // of what hostTap sees
 }
 
 // link is an interface as the daemon told of it.
@@ -88,7 +92,11 @@ type link struct {
 }
 
 // New makes a Hub that knows no interface yet.
-func New(cfg Config) *Hub { return &Hub{cfg: cfg, links: map[int32]link{}} }
+func New(cfg Config) *Hub {
+	h := &Hub{cfg: cfg, links: map[int32]link{}}
+	h.atHost = h.newRecorder(fromHost)
+	return h
+}
 
 // SetLink tells of an interface that came or has changed; served is whether its
 // packets get verdicts. The Hub keeps l, which must not change any more. Sessions
@@ -104,6 +112,11 @@ func (h *Hub) SetLink(l *netstate.Link, served bool) {
 func (h *Hub) DeleteLink(index int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if l, ok := h.links[int32(index)]; ok {
+		for _, r := range h.records {
+			r.name(int32(index), l.Name)
+		}
+	}
 	delete(h.links, int32(index))
 	h.changed = true
 }

@@ -83,6 +83,9 @@ func newSession(req capture.Request, workers int) (*session, error) {
 		req.Buffer = captureBuffer
 	}
 	req.Buffer = min(max(req.Buffer, captureMinBuffer), captureMaxBuffer)
+	if req.LastDrops < 0 {
+		return nil, fmt.Errorf("%d last drops", req.LastDrops)
+	}
 	s := &session{req: req, wake: make(chan struct{}, 1), gone: make(chan struct{}), began: time.Now(), cooked: capture.Several(req.Interfaces),
 		lasting: slices.ContainsFunc(req.Interfaces, capture.IsPattern)}
 	var err error
@@ -95,7 +98,11 @@ func newSession(req capture.Request, workers int) (*session, error) {
 		if from == fromResponder {
 			bytes = captureMinBuffer
 		}
-		s.rings = append(s.rings, capture.NewRing[event](capturePackets(from, req.Buffer), bytes))
+		packets := capturePackets(from, req.Buffer)
+		if req.LastDrops > 0 { // nothing comes
+			packets, bytes = 1, 1
+		}
+		s.rings = append(s.rings, capture.NewRing[event](packets, bytes))
 	}
 	return s, nil
 }

@@ -70,6 +70,10 @@ func (h *Hub) Serve(ctx context.Context, conn *net.UnixConn, req *capture.Reques
 	if err != nil {
 		return err
 	}
+	if req.LastDrops > 0 {
+		h.serveLast(ctx, conn, s, begun)
+		return nil
+	}
 	rep, err := h.add(s)
 	if err != nil {
 		return err
@@ -80,7 +84,6 @@ func (h *Hub) Serve(ctx context.Context, conn *net.UnixConn, req *capture.Reques
 		return nil // it is gone
 	}
 	w := newStream(s, h, conn)
-	w.buf = pcapfile.AppendSectionHeader(w.buf, &pcapfile.Section{OS: osRelease(), Application: streamSection + " " + h.cfg.Version})
 	_ = conn.SetReadDeadline(time.Time{})
 	over := make(chan struct{})
 	go func() {
@@ -96,8 +99,10 @@ func (h *Hub) Serve(ctx context.Context, conn *net.UnixConn, req *capture.Reques
 }
 
 func newStream(s *session, h *Hub, conn *net.UnixConn) *stream {
-	return &stream{s: s, hub: h, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom), lost: make([]uint64, len(s.rings)),
+	w := &stream{s: s, hub: h, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom), lost: make([]uint64, len(s.rings)),
 		ask: make(chan struct{}, 1)}
+	w.buf = pcapfile.AppendSectionHeader(w.buf, &pcapfile.Section{OS: osRelease(), Application: streamSection + " " + h.cfg.Version})
+	return w
 }
 
 // listen returns when the client has said that it is enough, or says rubbish.

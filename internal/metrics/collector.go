@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"runtime"
 
 	"proxyarpd/internal/status"
@@ -24,16 +25,24 @@ func desc(name, help string, labels ...string) *family {
 }
 
 var (
-	buildInfo = desc("build_info", "1, with the version, the Go version and the engine.", "version", "goversion", "engine", "claim")
-	ready     = desc("ready", "1 if every workload interface that is up is served.")
-	uptime    = desc("uptime_seconds", "Time since the start.")
-	ports     = desc("interfaces", "Interfaces that are served, by role.", "role")
-	left      = desc("interfaces_left", "Interfaces that one might expect to be served, and that are left to the kernel.")
-	failing   = desc("interfaces_failed", "Served interfaces with an error; proxyarpd status names it.")
+	buildInfo   = desc("build_info", "1, with the version, the Go version and the engine.", "version", "goversion", "engine", "claim")
+	ready       = desc("ready", "1 if every workload interface that is up is served.")
+	uptime      = desc("uptime_seconds", "Time since the start.")
+	gateFound   = desc("gate_findings", "Rule sets of the host that forwarding passes by, or that packets are left to, by state.", "state")
+	gateChanges = desc("gate_changes_total", "Rule sets of that kind that came or went.")
+	gateLooks   = desc("gate_looks_total", "Times that the host's rules were looked at.")
+	gateTook    = desc("gate_look_seconds_total", "Time that took.")
+	configRead  = desc("config_last_reload_success_timestamp_seconds", "When the configuration that is in force was read.")
+	configGood  = desc("config_last_reload_successful", "0 if the last reload was refused; proxyarpd status says why.")
+	ports       = desc("interfaces", "Interfaces that are served, by role.", "role")
+	left        = desc("interfaces_left", "Interfaces that one might expect to be served, and that are left to the kernel.")
+	failing     = desc("interfaces_failed", "Served interfaces with an error; proxyarpd status names it.")
 
 	arpRequests = desc("arp_requests_total", "Well-formed ARP requests on a workload interface.", "interface")
 	arpReplies  = desc("arp_replies_total", "ARP requests that were answered on a workload interface.", "interface")
 	arpUnrouted = desc("arp_unrouted_total", "Answered requests whose sender is not routed to the interface.", "interface")
+	foreign     = desc("foreign_answers_total", "ARP frames by which somebody else claims a gateway's address.", "interface")
+	twice       = desc("address_twice_total", "ARP requests of an address that is routed to another workload.", "interface")
 	arpVerdicts = desc("arp_interface_verdicts_total", "ARP frames on a workload interface, by verdict (docs/VERDICTS.md).", "interface", "verdict")
 	arpAll      = desc("arp_verdicts_total", "ARP frames of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
 	arpCarried  = desc("arp_carried_total", "ARP requests that the tc program of the engine ebpf answered.")
@@ -47,6 +56,8 @@ var (
 	returned    = desc("forward_returned_total", "Packets that were taken in error and given back to the kernel.")
 	verdicts    = desc("forward_verdicts_total", "Packets by verdict, drops apart (docs/VERDICTS.md).", "verdict")
 	drops       = desc("forward_drops_total", "Dropped packets by reason (docs/VERDICTS.md).", "reason")
+	ifVerdicts  = desc("interface_verdicts_total", "Packets that came in by an interface, by verdict, drops apart (docs/VERDICTS.md).", "interface", "verdict")
+	ifDrops     = desc("interface_drops_total", "Dropped packets that came in by an interface, by reason (docs/VERDICTS.md).", "interface", "reason")
 	received    = desc("interface_received_frames_total", "Frames of an interface that the ring took.", "interface")
 	ifCarried   = desc("interface_carried_frames_total", "Frames of an interface that the tc program of the engine ebpf sent on.", "interface")
 	policed     = desc("interface_policed_frames_total", "Frames of an interface that were refused for its share of the ring.", "interface")
@@ -56,7 +67,10 @@ var (
 	datagrams   = desc("super_packet_datagrams_total", "Datagrams in super-packets.")
 	rebuilt     = desc("rings_rebuilt_total", "Rings that the kernel had stopped, and that were replaced.")
 	stalls      = desc("ring_stalls_total", "Times that nobody read the ring, and the kernel had the traffic where it forwards.")
+	inRing      = desc("ring_frames", "Frames that are in the receive ring.")
+	waiting     = desc("waiting_packets", "Packets that wait for a next hop, or for news of a route.")
 	routes      = desc("routes", "Routes in the tables.")
+	links       = desc("links", "Interfaces in the tables, served or not.")
 	missed      = desc("destinations_untold", "Destinations that the ring's filter could not be told of.")
 	events      = desc("netlink_events_total", "Events of the kernel that were followed.")
 	overruns    = desc("netlink_overruns_total", "Times that events of the kernel were lost.")
@@ -76,6 +90,18 @@ func collect(s *status.Status) []byte {
 	o.gauge(buildInfo, 1, s.Version, runtime.Version(), s.Engine, s.Claim)
 	o.gauge(ready, number(s.Ready))
 	o.gauge(uptime, s.Uptime)
+	for _, state := range []string{"bypassed", "left"} {
+		n := 0.0
+		if s.Gate.State == state {
+			n = float64(len(s.Gate.Findings))
+		}
+		o.gauge(gateFound, n, state)
+	}
+	o.counter(gateChanges, s.Gate.Changes)
+	o.counter(gateLooks, s.Gate.Looks)
+	o.seconds(gateTook, s.Gate.Took)
+	o.gauge(configRead, float64(s.Config.Read.Unix()))
+	o.gauge(configGood, number(s.Config.Refused == nil))
 	o.gauge(ports, float64(len(s.Workloads)), "workload")
 	o.gauge(ports, float64(len(s.Uplinks)), "uplink")
 	o.gauge(left, float64(len(s.Left)))
@@ -139,23 +165,34 @@ func (o *page) forward(f *status.Forward) {
 	o.counter(datagrams, f.Super.Datagrams)
 	o.counter(rebuilt, f.Rebuilt)
 	o.counter(stalls, f.Stalls.Count)
+	o.gauge(inRing, float64(f.InRing))
+	o.gauge(waiting, float64(f.Waiting))
 	o.gauge(routes, float64(f.Routes))
+	o.gauge(links, float64(f.Links))
 	o.gauge(missed, float64(f.Missed))
 }
 
 // interfaces shows what is known of each. An interface's name may be any bytes.
 func (o *page) interfaces(s *status.Status) {
 	bad := 0
-	rest := status.Interface{Name: others, ARPVerdicts: map[string]uint64{}}
+	rest := status.Interface{Name: others, ARPVerdicts: map[string]uint64{}, Verdicts: unplaced(s, s.Forward.Verdicts, verdictsOf), Drops: unplaced(s, s.Forward.Drops, dropsOf)}
 	show := func(i *status.Interface, workload bool) {
 		if workload {
 			o.counter(arpRequests, i.ARPRequests, i.Name)
 			o.counter(arpReplies, i.ARPReplies, i.Name)
 			o.counter(arpUnrouted, i.ARPUnrouted, i.Name)
+			o.counter(twice, i.AddressTwice, i.Name)
 			for v, n := range i.ARPVerdicts {
 				o.counter(arpVerdicts, n, i.Name, v)
 			}
 		}
+		for v, n := range i.Verdicts {
+			o.counter(ifVerdicts, n, i.Name, v)
+		}
+		for r, n := range i.Drops {
+			o.counter(ifDrops, n, i.Name, r)
+		}
+		o.counter(foreign, i.ForeignAnswers, i.Name)
 		o.counter(received, i.Received, i.Name)
 		o.counter(ifCarried, i.Carried, i.Name)
 		o.counter(policed, i.Policed, i.Name)
@@ -171,14 +208,16 @@ func (o *page) interfaces(s *status.Status) {
 			add(&rest, i)
 		}
 	}
-	if len(s.Workloads) > mostInterfaces {
-		show(&rest, true)
-	}
 	for n := range s.Uplinks {
 		bad += int(number(s.Uplinks[n].Error != ""))
 		if n < mostInterfaces {
 			show(&s.Uplinks[n], false)
+		} else {
+			add(&rest, &s.Uplinks[n])
 		}
+	}
+	if len(rest.Verdicts)+len(rest.Drops) > 0 || max(len(s.Workloads), len(s.Uplinks)) > mostInterfaces {
+		show(&rest, len(s.Workloads) > mostInterfaces)
 	}
 	o.gauge(failing, float64(bad))
 }
@@ -188,6 +227,8 @@ func add(sum, i *status.Interface) {
 	sum.ARPRequests += i.ARPRequests
 	sum.ARPReplies += i.ARPReplies
 	sum.ARPUnrouted += i.ARPUnrouted
+	sum.ForeignAnswers += i.ForeignAnswers
+	sum.AddressTwice += i.AddressTwice
 	sum.Received += i.Received
 	sum.Carried += i.Carried
 	sum.Policed += i.Policed
@@ -196,4 +237,29 @@ func add(sum, i *status.Interface) {
 	for v, n := range i.ARPVerdicts {
 		sum.ARPVerdicts[v] += n
 	}
+	for v, n := range i.Verdicts {
+		sum.Verdicts[v] += n
+	}
+	for r, n := range i.Drops {
+		sum.Drops[r] += n
+	}
+}
+
+func verdictsOf(i *status.Interface) map[string]uint64 { return i.Verdicts }
+func dropsOf(i *status.Interface) map[string]uint64    { return i.Drops }
+
+// unplaced are those of all packets that no interface of the status has counted:
+// of interfaces that have gone, and what the ring lost.
+func unplaced(s *status.Status, total map[string]uint64, of func(*status.Interface) map[string]uint64) map[string]uint64 {
+	rest := map[string]uint64{}
+	maps.Copy(rest, total)
+	for _, all := range [][]status.Interface{s.Workloads, s.Uplinks} {
+		for i := range all {
+			for v, n := range of(&all[i]) {
+				rest[v] -= min(n, rest[v])
+			}
+		}
+	}
+	maps.DeleteFunc(rest, func(_ string, n uint64) bool { return n == 0 })
+	return rest
 }

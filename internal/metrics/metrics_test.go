@@ -22,11 +22,12 @@ import (
 
 func aStatus() *status.Status {
 	return &status.Status{Version: "v9", Engine: "af_packet", Claim: "tcx", Ready: true, Uptime: 3,
-		Workloads: []status.Interface{{Name: "cali1", ARPRequests: 7, ARPReplies: 6, ARPVerdicts: map[string]uint64{"answer": 6, "arp-reply": 1}, Received: 4, Policed: 3, Local: 2, Punted: 1},
+		Workloads: []status.Interface{{Name: "cali1", ARPRequests: 7, ARPReplies: 6, ARPVerdicts: map[string]uint64{"answer": 6, "arp-reply": 1}, Received: 4, Policed: 3, Local: 2, Punted: 1,
+			Verdicts: map[string]uint64{"forward": 8, "local": 2}, Drops: map[string]uint64{"IP_INNOROUTES": 1}},
 			{Name: "cali2", Error: "x"}},
 		Uplinks: []status.Interface{{Name: "eth0", Received: 5}}, Left: []status.Left{{Name: "br0"}},
 		ARP: status.ARP{Verdicts: map[string]uint64{"answer": 6}, Times: &status.Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{3, 2, 1}, Sum: 0.5}},
-		Forward: status.Forward{PacketsIn: 11, PacketsOut: 10, BytesOut: 999, Verdicts: map[string]uint64{"forward": 10}, Drops: map[string]uint64{"IP_INNOROUTES": 1},
+		Forward: status.Forward{PacketsIn: 11, PacketsOut: 10, BytesOut: 999, Verdicts: map[string]uint64{"forward": 10, "local": 2}, Drops: map[string]uint64{"IP_INNOROUTES": 1},
 			Super: status.Super{Packets: 2, Datagrams: 9}}}
 }
 
@@ -57,6 +58,8 @@ func TestPage(t *testing.T) {
 			"proxyarpd_arp_answer_seconds_sum 0.5\nproxyarpd_arp_answer_seconds_count 6\n",
 		"proxyarpd_forward_drops_total{reason=\"IP_INNOROUTES\"} 1\n", "proxyarpd_forward_packets_in_total 11\n",
 		"proxyarpd_interface_received_frames_total{interface=\"cali1\"} 4\nproxyarpd_interface_received_frames_total{interface=\"cali2\"} 0\nproxyarpd_interface_received_frames_total{interface=\"eth0\"} 5\n",
+		"proxyarpd_interface_verdicts_total{interface=\"cali1\",verdict=\"forward\"} 8\n", "proxyarpd_interface_verdicts_total{interface=\"others\",verdict=\"forward\"} 2\n",
+		"proxyarpd_interface_drops_total{interface=\"cali1\",reason=\"IP_INNOROUTES\"} 1\n",
 		"proxyarpd_interfaces_failed 1\n", "process_resident_memory_bytes ",
 	} {
 		if !strings.Contains(string(page), want) {
@@ -81,19 +84,26 @@ func TestEscaping(t *testing.T) {
 func TestManyInterfaces(t *testing.T) {
 	s := aStatus()
 	s.Workloads = nil
+	s.Forward.Verdicts = map[string]uint64{"forward": 3*(mostInterfaces+50) + 7} // of some that have gone
 	for i := range mostInterfaces + 50 {
-		s.Workloads = append(s.Workloads, status.Interface{Name: fmt.Sprintf("cali%d", i), ARPRequests: 2, ARPVerdicts: map[string]uint64{"answer": 2}})
+		s.Workloads = append(s.Workloads, status.Interface{Name: fmt.Sprintf("cali%d", i), ARPRequests: 2, ARPVerdicts: map[string]uint64{"answer": 2},
+			Verdicts: map[string]uint64{"forward": 3}})
 	}
 	for _, f := range parsed(t, collect(s)) {
-		if f.GetName() != "proxyarpd_arp_requests_total" {
+		want := 2.0 * (mostInterfaces + 50)
+		switch f.GetName() {
+		case "proxyarpd_arp_requests_total":
+		case "proxyarpd_interface_verdicts_total":
+			want = 3*(mostInterfaces+50) + 7
+		default:
 			continue
 		}
 		sum := 0.0
 		for _, m := range f.Metric {
 			sum += m.Counter.GetValue()
 		}
-		if len(f.Metric) != mostInterfaces+1 || sum != 2*(mostInterfaces+50) {
-			t.Errorf("%d series, sum %v", len(f.Metric), sum)
+		if len(f.Metric) != mostInterfaces+1 || sum != want {
+			t.Errorf("%s: %d series, sum %v", f.GetName(), len(f.Metric), sum)
 		}
 	}
 }

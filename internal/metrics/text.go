@@ -74,6 +74,9 @@ func (p *page) counter(f *family, n uint64, labels ...string) {
 	sample(p.of(f, "counter"), f.name, f, labels, strconv.FormatUint(n, 10))
 }
 
+// seconds writes a counter of time.
+func (p *page) seconds(f *family, v float64) { sample(p.of(f, "counter"), f.name, f, nil, float(v)) }
+
 // histogram writes classic buckets, which count all below their bound.
 func (p *page) histogram(f *family, h *status.Histogram) {
 	b := p.of(f, "histogram")

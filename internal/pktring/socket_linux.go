@@ -104,6 +104,14 @@ func (s *Socket) Bind(ifindex int) error {
 	return nil
 }
 
+// Refilter calls Config.Filter again: what it attaches takes the place of the
+// filter before, between two frames. For any goroutine.
+func (s *Socket) Refilter() error {
+	s.statMu.Lock()
+	defer s.statMu.Unlock()
+	return s.cfg.Filter(s.fd)
+}
+
 // Promiscuous asks an interface for other hosts' frames, or says that they are no
 // longer wanted; it counts. For any goroutine.
 func (s *Socket) Promiscuous(ifindex int, on bool) error {

@@ -2,6 +2,8 @@
 // and what metrics and other commands are made of.
 package status
 
+import "time"
+
 // Status is what `status -o json` prints.
 type Status struct {
 	Version   string      `json:"version"`
@@ -22,6 +24,57 @@ type Status struct {
 
 	Descriptors Descriptors `json:"descriptors"`
 	Control     Control     `json:"control"`
+	Config      Config      `json:"config"`
+	Gate        Gate        `json:"gate"`
+	Conflicts   []Conflict  `json:"conflicts"` // the latest, newest first
+}
+
+// Conflict is somebody who claims an address that is not its own: that of a gateway
+// (foreign-answer), or one that is routed to another workload (address-twice).
+type Conflict struct {
+	Kind      string    `json:"kind"`
+	Interface string    `json:"interface"` // where it claims it
+	Address   string    `json:"address"`
+	MAC       string    `json:"mac"`
+	Other     string    `json:"other,omitempty"`     // the interface that the address is routed to
+	OtherMAC  string    `json:"other_mac,omitempty"` // of its neighbour there
+	Count     uint64    `json:"count"`
+	Last      time.Time `json:"last"`
+}
+
+// Gate is what there is now of the host's rules that forwarding passes by, or would.
+type Gate struct {
+	// State is clear; bypassed: packets are forwarded past Findings; left: those that
+	// Findings concern are left to the kernel; unknown; off: nothing is forwarded.
+	State    string     `json:"state"`
+	Findings []Bypassed `json:"findings"`
+	Unknown  string     `json:"unknown,omitempty"` // why they may not be all
+	Changes  uint64     `json:"changes"`           // findings that came or went
+	Looks    uint64     `json:"looks"`             // at the host's rules
+	Took     float64    `json:"looks_seconds"`     // by all of them
+}
+
+// Bypassed is one rule set.
+type Bypassed struct {
+	Kind      string    `json:"kind"`
+	What      string    `json:"what"`
+	Interface string    `json:"interface,omitempty"`
+	Since     time.Time `json:"since"`
+}
+
+// Config is the configuration that is in force.
+type Config struct {
+	File    string              `json:"file,omitempty"` // that --config names
+	Read    time.Time           `json:"read"`           // when
+	Reloads int                 `json:"reloads"`        // since the start, that were accepted
+	Refused *Refused            `json:"refused,omitempty"`
+	Values  map[string][]string `json:"values"` // by key; what a flag says is in it, as all defaults are
+}
+
+// Refused is the last reload, if the daemon did not accept it.
+type Refused struct {
+	At  time.Time `json:"at"`
+	Why string    `json:"why"`
 }
 
 // Control counts the clients of the control socket that were not served.
@@ -33,25 +86,32 @@ type Control struct {
 // Interface is one port. Answers is the MAC that ARP replies give there, empty
 // on uplinks.
 type Interface struct {
-	Name        string            `json:"name"`
-	Index       int               `json:"index"`
-	MAC         string            `json:"mac"`
-	Up          bool              `json:"up"`
-	Answers     string            `json:"answers,omitempty"`
-	Forwards    bool              `json:"forwards"`
-	Error       string            `json:"error,omitempty"`
-	ARPRequests uint64            `json:"arp_requests"`
-	ARPReplies  uint64            `json:"arp_replies"`
-	ARPUnrouted uint64            `json:"arp_unrouted"`         // answered, though the sender is not routed to here
-	Unlearned   uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
-	ARPVerdicts map[string]uint64 `json:"arp_verdicts,omitempty"`
-	Received    uint64            `json:"received"`        // frames given to the ring
-	Carried     uint64            `json:"carried"`         // frames that the programs of --engine ebpf took: beside received, not of it
-	Policed     uint64            `json:"policed"`         // frames refused: share of the ring in use
-	Local       uint64            `json:"local"`           // left to the kernel: for the host
-	Punted      uint64            `json:"punted"`          // left to the kernel for another reason
-	Punts       map[string]uint64 `json:"punts,omitempty"` // those by reason
-	Egress      *EgressDrops      `json:"egress_drops,omitempty"`
+	Name        string `json:"name"`
+	Index       int    `json:"index"`
+	MAC         string `json:"mac"`
+	Up          bool   `json:"up"`
+	Answers     string `json:"answers,omitempty"`
+	Forwards    bool   `json:"forwards"`
+	Error       string `json:"error,omitempty"`
+	ARPRequests uint64 `json:"arp_requests"`
+	ARPReplies  uint64 `json:"arp_replies"`
+	ARPUnrouted uint64 `json:"arp_unrouted"` // answered, though the sender is not routed to here
+	// ForeignAnswers are ARP frames by which somebody else claims a gateway's address.
+	ForeignAnswers uint64 `json:"foreign_answers"`
+	// AddressTwice are requests of an address that is routed to another workload.
+	AddressTwice uint64            `json:"address_twice"`
+	Unlearned    uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
+	ARPVerdicts  map[string]uint64 `json:"arp_verdicts,omitempty"`
+	Received     uint64            `json:"received"`        // frames given to the ring
+	Carried      uint64            `json:"carried"`         // frames that the programs of --engine ebpf took: beside received, not of it
+	Policed      uint64            `json:"policed"`         // frames refused: share of the ring in use
+	Local        uint64            `json:"local"`           // left to the kernel: for the host
+	Punted       uint64            `json:"punted"`          // left to the kernel for another reason
+	Punts        map[string]uint64 `json:"punts,omitempty"` // those by reason
+	Egress       *EgressDrops      `json:"egress_drops,omitempty"`
+	// Verdicts and Drops are of the packets that came in by it, as in Forward.
+	Verdicts map[string]uint64 `json:"verdicts,omitempty"`
+	Drops    map[string]uint64 `json:"drops,omitempty"`
 }
 
 // EgressDrops are what was lost of packets that had been handed to the kernel, by
@@ -94,6 +154,9 @@ type Forward struct {
 	Verdicts   map[string]uint64 `json:"verdicts"`  // forward, queue, originate, local, punt, ignores
 	Drops      map[string]uint64 `json:"drops"`     // by reason
 	Routes     int               `json:"routes"`
+	Links      int               `json:"links"`   // interfaces in the tables, served or not
+	InRing     uint64            `json:"in_ring"` // frames that are in the ring
+	Waiting    int64             `json:"waiting"` // packets that wait for a next hop, or for news of a route
 	Carried    uint64            `json:"carried"` // of packets_out, sent on in the kernel by --engine ebpf
 	Rebuilt    uint64            `json:"rings_rebuilt"`
 	Nice       int               `json:"nice"` // nice value of the threads that forward
@@ -102,6 +165,17 @@ type Forward struct {
 	Missed     int               `json:"missed"`   // destinations that the ring's filter could not be told of
 	Stalls     Stalls            `json:"stalls"`
 	Egress     *EgressDrops      `json:"egress_drops,omitempty"` // of all interfaces that are served, and have been
+	// Commonest are the drops that were most frequent since the start, packets and
+	// ARP frames, by reason and interface.
+	Commonest []Drop `json:"commonest_drops"`
+}
+
+// Drop counts what was dropped for one reason of what came in by one interface.
+type Drop struct {
+	Reason    string `json:"reason"`
+	Interface string `json:"interface,omitempty"` // empty: of several, or of none that is there
+	ARP       bool   `json:"arp,omitempty"`       // ARP frames
+	Count     uint64 `json:"count"`
 }
 
 // Stalls says how often the datapath did not read its ring. Where the kernel

@@ -2,8 +2,10 @@ package differential
 
 import (
 	"runtime"
+	"strings"
 	"testing"
 
+	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/wire"
 )
 
@@ -49,6 +51,17 @@ func TestLimits(t *testing.T) {
 		results, err := x.run(frames)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !labtest.OneWorker() && strings.HasSuffix(frames[0].Class, "or unreachable") {
+			// To two destinations: which of them spends what the sender has depends on their order.
+			sent := 0
+			for _, r := range results {
+				sent += len(r.ours)
+			}
+			if sent == 0 || sent == len(frames) {
+				t.Errorf("%s: %d messages for %d packets", frames[0].Class, sent, len(frames))
+			}
+			continue
 		}
 		for _, r := range results {
 			if !r.equal() {

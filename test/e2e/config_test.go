@@ -40,7 +40,8 @@ punt: [10.96.0.0/12]
 keep-mac: true
 bypass-policy: true
 claim: clsact
-verbose: true
+log-level: debug
+log-format: json
 control: ` + dir + "/c.sock\n",
 	} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
@@ -63,7 +64,7 @@ control: ` + dir + "/c.sock\n",
 		}
 	}
 	wantTTL(t, l, "ns0", "10.20.1.3", 62)
-	if !strings.Contains(p.output(), "DEBUG") {
-		t.Error("verbose: nothing is")
+	if !strings.Contains(p.output(), `"level":"DEBUG"`) {
+		t.Error("log-level debug, log-format json: nothing is")
 	}
 }

@@ -97,18 +97,50 @@ func TestExplain(t *testing.T) {
 	if e := explained(t, l, dst, "--control", control); e.Agree == nil || !*e.Agree {
 		t.Errorf("the kernel forwards too, and they differ: %+v", e)
 	}
-	follow := l.Command(labtest.Soon(t), "host0", labtest.Binary(t), "explain", "--control", control, "--follow", "--proto", "icmp", dst)
-	var out labtest.Buffer
-	follow.Stdout, follow.Stderr = &out, &out
-	if err := follow.Start(); err != nil {
-		t.Fatal(err)
+	follow := func(args ...string) (*labtest.Buffer, <-chan error) {
+		t.Helper()
+		cmd := l.Command(labtest.Soon(t), "host0", labtest.Binary(t), append([]string{"explain", "--control", control, "--follow"}, args...)...)
+		var out labtest.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		return &out, done
 	}
-	done := make(chan error, 1)
-	go func() { done <- follow.Wait() }()
-	labtest.Await(t, "the capture", func() bool { return strings.Contains(out.String(), "listening on") })
+	listens := func(out *labtest.Buffer) {
+		t.Helper()
+		labtest.Await(t, "the capture", func() bool { return strings.Contains(out.String(), "listening on") })
+	}
+	shown := func(out *labtest.Buffer) string { // behind the explanation
+		_, live, _ := strings.Cut(out.String(), "waiting for the next packet")
+		return live
+	}
+	out, done := follow("--proto", "icmp", "-c", "2", dst)
+	listens(out)
 	labtest.Run(t, l, near.Node, "ping", "-c", "3", "-i", "0.2", "-W", "5", dst)
-	if err := <-done; err != nil || !strings.Contains(out.String(), "ICMP echo request") || !strings.Contains(out.String(), "=> forward") {
-		t.Errorf("the next packet was not shown: %v\n%s", err, out.String())
+	if err := <-done; err != nil || strings.Count(shown(out), "ICMP echo request") != 2 || strings.Count(shown(out), "=> forward") != 2 || !strings.Contains(shown(out), "rule 32766") {
+		t.Errorf("the next packets were not shown: %v\n%s", err, out.String())
+	}
+	// Of one that waits the end is shown, which is what became of it.
+	labtest.Run(t, l, "host0", "ip", "route", "add", "10.99.0.9", "dev", labtest.Pods(l, 0)[1].Iface)
+	out, done = follow("10.99.0.9")
+	listens(out)
+	_, _ = labtest.Output(t, l, near.Node, "ping", "-c", "1", "-W", "1", "10.99.0.9")
+	if err := <-done; err != nil || !strings.Contains(shown(out), "=> drop NEIGH_FAILED") || strings.Contains(shown(out), "=> queue") {
+		t.Errorf("a packet that waits: %v\n%s", err, out.String())
+	}
+	// A question about an address is one about ARP, too.
+	out, done = follow(gateway, "-o", "json")
+	listens(out)
+	_, _ = labtest.Output(t, l, near.Node, "arping", "-c", "1", "-w", "2", "-I", near.Peer, gateway)
+	if err := <-done; err != nil || !strings.Contains(out.String(), `"verdict":"answer"`) {
+		t.Errorf("a request for the gateway: %v\n%s", err, out.String())
+	}
+	out, done = follow("192.0.2.77", "--timeout", "200ms")
+	if err := <-done; err == nil || !strings.Contains(out.String(), "no packet like it came within 200ms") {
+		t.Errorf("no packet came: %v\n%s", err, out.String())
 	}
 }
 
@@ -134,6 +166,9 @@ func TestExplainErrors(t *testing.T) {
 		{"1.2.3.4 --proto nonsense", 2, "proto"},
 		{"1.2.3.4 --workload [", 2, "workload"},
 		{"1.2.3.4 --follow --punt 1.2.3.4/32", 2, "--follow"},
+		{"1.2.3.4 --follow", 1, "--follow needs a daemon"},
+		{"1.2.3.4 --follow -c 0", 2, "-c 0"},
+		{"1.2.3.4 --timeout 1s", 2, "--follow"},
 	} {
 		out, errw, code := exec3(t, l, "host0", labtest.Binary(t), append([]string{"explain", "--control", "/nowhere/s"}, strings.Fields(c.line)...)...)
 		if code != c.code || out != "" || !strings.Contains(errw, c.names) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,6 +70,7 @@ func TestMetrics(t *testing.T) {
 			Requests uint64 `json:"arp_requests"`
 			Replies  uint64 `json:"arp_replies"`
 		}
+		ARP     struct{ Carried uint64 }
 		Forward struct {
 			In    uint64 `json:"packets_in"`
 			Out   uint64 `json:"packets_out"`
@@ -87,11 +89,26 @@ func TestMetrics(t *testing.T) {
 	for name, want := range map[string]uint64{
 		"proxyarpd_forward_packets_in_total": s.Forward.In, "proxyarpd_forward_packets_out_total": s.Forward.Out,
 		`proxyarpd_forward_drops_total{reason="IP_INNOROUTES"}`: s.Forward.Drops["IP_INNOROUTES"],
-		"proxyarpd_arp_requests_total":                          requests, "proxyarpd_arp_replies_total": replies, "proxyarpd_arp_answer_seconds_count": replies,
+		"proxyarpd_arp_requests_total":                          requests, "proxyarpd_arp_replies_total": replies, "proxyarpd_arp_answer_seconds_count": replies - s.ARP.Carried,
 		"proxyarpd_ready": 1,
 	} {
 		if got := sum(t, page, name); got != float64(want) || want == 0 {
 			t.Errorf("%s: %v, the status says %d", name, got, want)
+		}
+	}
+	for interfaces, all := range map[string]string{"proxyarpd_interface_verdicts_total": "proxyarpd_forward_verdicts_total", "proxyarpd_interface_drops_total": "proxyarpd_forward_drops_total"} {
+		if a, b := sum(t, page, interfaces), sum(t, page, all); a != b || a == 0 {
+			t.Errorf("%s: %v, of all interfaces %v", interfaces, a, b)
+		}
+	}
+	if n := sum(t, page, `proxyarpd_interface_drops_total{interface="`+from.Iface+`",reason="IP_INNOROUTES"}`); n != 2 {
+		t.Errorf("%v drops from the pod", n)
+	}
+	if _, err := exec.LookPath("promtool"); err == nil {
+		check := exec.Command("promtool", "check", "metrics")
+		check.Stdin = strings.NewReader(page)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("promtool: %v\n%s", err, out)
 		}
 	}
 	for _, path := range []string{"/healthz", "/readyz"} {

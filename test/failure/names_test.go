@@ -35,7 +35,7 @@ func TestNames(t *testing.T) {
 		labtest.Run(t, l, "host0", "ip", "link", "set", name, "up")
 		before[name] = macOf(t, l, "host0", name)
 	}
-	p := serve(t, l, "--verbose", "--uplink", "ens192")[0]
+	p := serve(t, l, "--log-level", "debug", "--uplink", "ens192")[0]
 	table, raw := p.Status(t), p.Status(t, "-o", "json")
 	quiet(t, "status", table)
 	quiet(t, "status -o json", raw)

@@ -122,7 +122,7 @@ func TestNoDescriptors(t *testing.T) {
 	for limit := 16; limit <= 64; limit += 8 {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			wrapped(t, "prlimit", fmt.Sprintf("--nofile=%d", limit))
-			p := labtest.Start(t, l, "host0", "--workload", "veth*")
+			p := labtest.Start(t, l, "host0", "--workload", "veth*", "--workers", "1")
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() {

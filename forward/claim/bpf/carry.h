@@ -64,6 +64,7 @@ struct way {
 	__u32 mtu;
 	__u32 in; // IN_*
 	__u32 shown; // somebody captures there
+	__u64 fresh; // until when it counts as new, as in struct hop
 };
 
 // One that stands for several is for source validation alone: ifindex, way and mtu
@@ -364,10 +365,14 @@ static __always_inline __u32 length_of(struct __sk_buff *skb, const __u8 *hdr, _
 }
 
 // Did packets come to be carried a moment ago that were not before?
-static __always_inline bool is_fresh(const struct hop *h)
+static __always_inline bool is_fresh(const struct hop *h, const struct way *in, const struct way *out)
 {
 	__u64 until = h->fresh;
 
+	if (until < in->fresh)
+		until = in->fresh;
+	if (until < out->fresh)
+		until = out->fresh;
 	if (until < carry_fresh)
 		until = carry_fresh;
 	return until && bpf_ktime_get_ns() < until;
@@ -513,7 +518,7 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 		return false;
 	if (!source_ok(src, in) || (translates && forwards && translated(skb, ETH_HLEN, hdr)))
 		return false;
-	bool fresh = is_fresh(h);
+	bool fresh = is_fresh(h, in, out);
 	if (fresh && overtakes(slot))
 		return false;
 	if (flags_of(mac) & HOP_STALE)

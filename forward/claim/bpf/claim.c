@@ -210,11 +210,14 @@ struct {
 	__type(value, struct portstat);
 } parp_stats SEC(".maps");
 
-// Written by userspace alone: frames of this slot that have left the rings.
+// Frames of this slot that have left the rings, which userspace writes. Where
+// there are several workers, behind that what has left the ring of each, and behind
+// that what each was given, which is written here (ring_of). Quotas are held against
+// what all have together, which are parp_stats and the first part.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MAX_PORTS);
+	__uint(max_entries, (1 + 2 * MAX_WORKERS) * MAX_PORTS); // MAX_PORTS where there is one worker
 	__type(key, __u32);
 	__type(value, __u64);
 } parp_consumed SEC(".maps");
@@ -228,37 +231,13 @@ struct {
 	__type(value, struct reader);
 } parp_reader SEC(".maps");
 
-// Where there are several workers: what was given to the ring of each, and, written
-// by userspace, what has left it; by worker and slot. What they have together is in
-// parp_stats and parp_consumed, and that is what quotas are held against.
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MAX_WORKERS * MAX_PORTS); // 1 where there is one worker
-	__type(key, __u32);
-	__type(value, __u64);
-} parp_given SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MAX_WORKERS * MAX_PORTS); // 1 where there is one worker
-	__type(key, __u32);
-	__type(value, __u64);
-} parp_taken SEC(".maps");
-
 // What pairs of addresses, by their hash, need of the choice of a ring.
 struct joined {
 	__u32 fragment; // s of CLOCK_MONOTONIC, nearly, when the last one came; 0: none
 	__u32 relay; // and when a frame last went to the relay
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1 << JOINED_BITS);
-	__type(key, __u32);
-	__type(value, struct joined);
-} parp_joined SEC(".maps");
+static struct joined joined[1 << JOINED_BITS];
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -550,9 +529,7 @@ static __always_inline __u32 pair_hash(const __u8 *hdr)
 
 static __always_inline struct joined *joined_of(__u32 pair)
 {
-	__u32 at = pair >> (32 - JOINED_BITS);
-
-	return bpf_map_lookup_elem(&parp_joined, &at);
+	return &joined[pair >> (32 - JOINED_BITS)];
 }
 
 static __always_inline __u32 seconds(void)
@@ -575,8 +552,6 @@ static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 	__u32 h = pair_hash(hdr), now = 0;
 	struct joined *j = joined_of(h);
 	bool whole = !(*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET));
-	if (!j)
-		return 0;
 	if (!whole || j->fragment || j->relay)
 		now = seconds();
 	if (j->relay && now - j->relay < JOINED_FOR)
@@ -718,11 +693,12 @@ static __always_inline bool ring_of(struct ringstate *r, __u32 worker, __u32 slo
 	r->taken = all_consumed;
 	r->of_port = 0;
 	if (workers > 1) {
-		at = worker * MAX_PORTS;
-		r->given = bpf_map_lookup_elem(&parp_given, &at);
-		r->taken = bpf_map_lookup_elem(&parp_taken, &at);
+		at = (1 + worker) * MAX_PORTS;
+		r->taken = bpf_map_lookup_elem(&parp_consumed, &at);
+		at += workers * MAX_PORTS;
+		r->given = bpf_map_lookup_elem(&parp_consumed, &at);
 		at += slot;
-		r->of_port = bpf_map_lookup_elem(&parp_given, &at);
+		r->of_port = bpf_map_lookup_elem(&parp_consumed, &at);
 		if (!r->of_port)
 			return false;
 	}
@@ -772,11 +748,8 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 	if (!whole) {
 		count(st->badgso);
 		d->decision = RELAYED;
-		if (workers > 1) {
-			struct joined *j = joined_of(pair_hash(hdr));
-			if (j)
-				j->relay = seconds();
-		}
+		if (workers > 1)
+			joined_of(pair_hash(hdr))->relay = seconds();
 		return 0;
 	}
 	count(all->admitted);
@@ -874,12 +847,11 @@ static __always_inline int to_relay(struct __sk_buff *skb)
 	count(all->relayed);
 	__sync_fetch_and_add(&all->admitted, n);
 	__sync_fetch_and_add(&st->admitted, n);
-	if (workers > 1) { // worker 0 reads it
-		__u64 *given = bpf_map_lookup_elem(&parp_given, &zero), *of_port = bpf_map_lookup_elem(&parp_given, &slot);
-		if (given && of_port) {
-			__sync_fetch_and_add(given, n);
-			__sync_fetch_and_add(of_port, n);
-		}
+	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
+	struct ringstate r;
+	if (workers > 1 && consumed && ring_of(&r, 0, slot, all, consumed) && r.of_port) { // worker 0 reads it
+		__sync_fetch_and_add(r.given, n);
+		__sync_fetch_and_add(r.of_port, n);
 	}
 	return bpf_redirect(relay, 0);
 }

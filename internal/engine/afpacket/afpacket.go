@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +38,14 @@ type Engine struct {
 	cfg     Config
 	log     *slog.Logger
 	nice    atomic.Int32 // of the threads that forward, while they run
+	mortal  sync.Once    // what is said once, whatever the number of workers
 
-	mortal, weak sync.Once // what is said once, whatever the number of workers
+	mu      sync.Mutex
+	want    int                 // nice value
+	threads map[int]*threadNice // that forward
+	weak    int                 // the value that was last said to be refused
+	waits   bool                // packets wait for a route or a next hop
+	waiting func(are bool)      // is told so; nil: nobody
 }
 
 // worker is a thread that forwards what comes to its ring. All packets of a flow
@@ -69,8 +74,9 @@ var _ engine.Engine = (*Engine)(nil)
 // the first port takes them.
 func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error) {
 	c.Workers = max(c.Workers, 1)
-	e := &Engine{Programs: p, cfg: c, log: log}
-	e.nice.Store(int32(nice()))
+	e := &Engine{Programs: p, cfg: c, log: log, want: c.Nice, threads: map[int]*threadNice{}, weak: noNice}
+	c.Forward.Waiting = e.tellWaiting
+	e.nice.Store(int32(nice(0)))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.closeOwn())
@@ -148,6 +154,7 @@ func (e *Engine) Forwards() bool { return true }
 // a thread of its own, and one of GOMAXPROCS, which it holds while it spins.
 func (e *Engine) Run(ctx context.Context) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(e.workers))
+	defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - len(e.workers)) }()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, w := range e.workers {
 		g.Go(func() error { return e.run(ctx, w) })
@@ -166,17 +173,36 @@ func (e *Engine) run(ctx context.Context, w *worker) error {
 			defer w.window.Disown()
 		}
 	}
-	before := nice()
 	exactTimers()
-	if err := setNice(e.cfg.Nice); err != nil {
-		e.weak.Do(func() {
-			e.log.Warn("packets get less CPU time than they should where all CPUs are busy: give CAP_SYS_NICE, or choose --nice "+strconv.Itoa(before), "err", err)
-		})
-	} else {
-		defer func() { _ = setNice(before) }()
-	}
-	e.nice.Store(int32(nice()))
+	defer e.beNice()()
 	return w.loop.Run(ctx)
+}
+
+// SetWaiting has somebody told when the first packet waits for a route or a next
+// hop, and when none does any more; at once, how it is now. nil is nobody.
+func (e *Engine) SetWaiting(tell func(are bool)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waiting = tell; tell != nil {
+		tell(e.waits)
+	}
+}
+
+func (e *Engine) tellWaiting(are bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waits = are; e.waiting != nil {
+		e.waiting(are)
+	}
+}
+
+// Refilter has the filter of the programs that there are now attached to the
+// rings. For any goroutine.
+func (e *Engine) Refilter() (err error) {
+	for _, w := range e.workers {
+		err = errors.Join(err, w.conn.Refilter())
+	}
+	return err
 }
 
 // Workers implements [engine.Engine].
@@ -220,32 +246,33 @@ func (e *Engine) AttachDevice() error {
 	return e.Set().AttachRelay(e.relay.Ifindex())
 }
 
-// Stats implements [engine.Engine]: what the datapath did, and what the ring's
-// filter and the relay counted before it.
+// Stats implements [engine.Engine]: what rings and datapath did, and what the
+// programs counted.
 func (e *Engine) Stats() engine.Stats {
+	s := e.RingStats()
+	counted := e.Programs.Stats()
+	s.Add(&counted)
+	return s
+}
+
+// RingStats are Stats without what the programs counted, which go on counting
+// when the rings are closed.
+func (e *Engine) RingStats() engine.Stats {
 	s := engine.Stats{Nice: int(e.nice.Load())}
 	for _, w := range e.workers {
 		c := w.loop.Counters().Read()
-		s.Add(c)
+		s.Stats.Add(c)
 		s.ByWorker = append(s.ByWorker, c.PacketsIn)
 		s.Rebuilt += w.conn.Rebuilt()
+		if w.window != nil {
+			s.InRing += w.window.Depth()
+		}
 		s.ByVerdict[route.DropFullRing] += w.conn.Drops()
 	}
-	var c claim.Counters
-	if set := e.Set(); set != nil {
-		c = set.Totals()
-	}
-	s.ByVerdict[route.DropRateLimit] += c.Policed
-	s.ByVerdict[route.DropGSO] += c.BadGSO - min(c.Relayed, c.BadGSO)
 	if e.relay != nil {
 		if dropped, err := e.relay.Dropped(); err == nil {
 			s.ByVerdict[route.DropGSO] += dropped
 		}
-	}
-	s.ByVerdict[route.Local] += c.Left[claim.Local]
-	s.ByVerdict[route.IgnoreTagged] += c.Left[claim.Tagged]
-	for owner, verdict := range engine.PuntedTo {
-		s.ByVerdict[verdict] += c.Left[owner]
 	}
 	return s
 }
@@ -257,12 +284,26 @@ func (e *Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops
 
 // Close implements [engine.Engine]. All rings stop together: what one gets no more
 // another must not get.
-func (e *Engine) Close() error {
+func (e *Engine) Close() error { return e.close(e.Programs.Close) }
+
+// CloseRing gives back rings and relay, once no port is forwarded for and Run has
+// returned. The programs are the caller's.
+func (e *Engine) CloseRing() error {
+	return e.close(func() error {
+		if e.relay == nil {
+			return nil
+		}
+		return e.Set().DetachRelay(e.relay.Ifindex())
+	})
+}
+
+// close closes the rings first, then what programs does.
+func (e *Engine) close(programs func() error) error {
 	var errs []error
 	for _, w := range e.workers {
 		errs = append(errs, w.conn.Mute())
 	}
-	errs = append(errs, e.closeRings(), e.Programs.Close(), e.closeRelay())
+	errs = append(errs, e.closeRings(), programs(), e.closeRelay())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("engine af_packet: %w", err)
 	}

@@ -22,17 +22,17 @@ func locked(f func()) {
 // The nice value is one thread's: neither the others' nor that of threads which
 // the runtime makes meanwhile.
 func TestNice(t *testing.T) {
-	before := nice()
+	before := nice(0)
 	locked(func() {
-		if err := setNice(before + 3); err != nil {
+		if err := setNice(0, before+3); err != nil {
 			t.Fatal(err)
 		}
-		if got := nice(); got != before+3 {
+		if got := nice(0); got != before+3 {
 			t.Errorf("nice %d, want %d", got, before+3)
 		}
 		for range 20 {
 			locked(func() {
-				if got := nice(); got != before {
+				if got := nice(0); got != before {
 					t.Errorf("another thread has nice %d, want %d", got, before)
 				}
 			})
@@ -44,7 +44,7 @@ func TestNice(t *testing.T) {
 // needs no privilege.
 func TestNiceRefused(t *testing.T) {
 	locked(func() {
-		before := nice()
+		before := nice(0)
 		none := [2]unix.CapUserData{}
 		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
 			t.Fatal(err)
@@ -52,11 +52,11 @@ func TestNiceRefused(t *testing.T) {
 		if err := unix.Setrlimit(unix.RLIMIT_NICE, &unix.Rlimit{}); err != nil && !errors.Is(err, unix.EPERM) {
 			t.Fatal(err)
 		}
-		if err := setNice(before - 1); !errors.Is(err, unix.EACCES) {
+		if err := setNice(0, before-1); !errors.Is(err, unix.EACCES) {
 			t.Errorf("nice %d: %v, want EACCES", before-1, err)
 		}
-		if err := setNice(before); err != nil || nice() != before {
-			t.Errorf("as it was: %v, nice %d", err, nice())
+		if err := setNice(0, before); err != nil || nice(0) != before {
+			t.Errorf("as it was: %v, nice %d", err, nice(0))
 		}
 	})
 }

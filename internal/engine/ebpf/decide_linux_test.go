@@ -38,7 +38,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { set.Close() })
-	b := &bench{set: set, mirror: newMirror(set.Carrier(), func() uint64 { return 0 }, grace), macs: map[int32]wire.MAC{}}
+	b := &bench{set: set, mirror: newMirror(set.Carrier(), func() uint64 { return 0 }, claim.Grace), macs: map[int32]wire.MAC{}}
 	t.Cleanup(b.mirror.stop)
 	for index := int32(2); index < 2+3*6; index += 3 {
 		name := fmt.Sprintf("d%d", index)

@@ -6,7 +6,6 @@
 package ebpf
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,7 +35,7 @@ type Engine struct {
 
 	newest atomic.Pointer[route.Table] // that follow has not taken yet
 	news   chan struct{}
-	ended  chan struct{}
+	ended  sync.WaitGroup
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -44,33 +43,67 @@ var _ engine.Engine = (*Engine)(nil)
 // Open makes the engine, as [afpacket.Open] does. The programs must have been
 // loaded with [claim.Config.Carry].
 func Open(p *engine.Programs, c afpacket.Config, log *slog.Logger) (*Engine, error) {
-	if p.Set() == nil || p.Set().Carrier() == nil || !p.CanClaim() {
-		return nil, fmt.Errorf("--engine ebpf: its tc program can't be attached: %w", claim.ErrNotSupported)
-	}
-	e := &Engine{log: log, carrier: p.Set().Carrier(), resolve: c.Forward.Resolve, news: make(chan struct{}, 1), ended: make(chan struct{})}
-	c.Forward.Waiting = func(are bool) {
-		if err := e.carrier.Waiting(are); err != nil {
-			e.mirror.stop()
-		}
-	}
-	e.mirror = newMirror(e.carrier, monotonic, grace)
-	var err error
-	if e.egress, err = newEgress(); err != nil {
+	if err := carries(p); err != nil {
 		return nil, err
 	}
 	ring, err := afpacket.Open(p, c, log)
 	if err != nil {
 		return nil, err
 	}
-	e.Engine = ring
-	go e.follow()
+	e, err := Around(ring, c.Forward.Resolve, log)
+	if err != nil {
+		return nil, errors.Join(err, ring.CloseRing())
+	}
 	return e, nil
+}
+
+// Around makes the engine of one that runs already, and has by now programs of
+// [claim.Config.Carry]: they carry from the next Publish on. ring is the Engine's
+// until Leave.
+func Around(ring *afpacket.Engine, resolve func(int32, netip.Addr), log *slog.Logger) (*Engine, error) {
+	if err := carries(ring.Programs); err != nil {
+		return nil, err
+	}
+	e := &Engine{Engine: ring, log: log, carrier: ring.Set().Carrier(), resolve: resolve, news: make(chan struct{}, 1)}
+	e.mirror = newMirror(e.carrier, monotonic, claim.Grace)
+	var err error
+	if e.egress, err = newEgress(); err != nil {
+		return nil, err
+	}
+	for _, ifindex := range ring.Set().Claimants() {
+		e.mirror.setClaimed(ifindex, true)
+	}
+	ring.SetWaiting(func(are bool) {
+		if err := e.carrier.Waiting(are); err != nil {
+			e.mirror.stop()
+		}
+	})
+	e.ended.Go(e.follow)
+	e.ended.Go(e.tellUsed)
+	return e, nil
+}
+
+func carries(p *engine.Programs) error {
+	if p.Set() == nil || p.Set().Carrier() == nil || !p.CanClaim() {
+		return fmt.Errorf("--engine ebpf: its tc program can't be attached: %w", claim.ErrNotSupported)
+	}
+	return nil
+}
+
+// Leave ends carrying, and gives back the engine whose packets all go through
+// userspace. No other method may be called any more.
+func (e *Engine) Leave() *afpacket.Engine {
+	e.mirror.stop()
+	e.Engine.SetWaiting(nil)
+	close(e.news)
+	_ = e.carrier.Stop()
+	e.ended.Wait()
+	return e.Engine
 }
 
 // follow brings the mirror up to date with the newest table, while the daemon
 // makes the next: of a burst of changes it sees what came of it.
 func (e *Engine) follow() {
-	defer close(e.ended)
 	for range e.news {
 		if t := e.newest.Swap(nil); t != nil {
 			e.say(errors.Join(e.carrier.KeepPriority(t.Host().NoPriority), e.mirror.publish(t)))
@@ -83,15 +116,6 @@ func (e *Engine) say(err error) {
 	if err != nil && !errors.Is(err, errStopped) {
 		e.log.Error("all packets go through userspace from now on", "err", err)
 	}
-}
-
-// Run implements [engine.Engine].
-func (e *Engine) Run(ctx context.Context) error {
-	var told sync.WaitGroup
-	told.Go(e.tellUsed)
-	defer told.Wait()
-	defer func() { _ = e.carrier.Stop() }()
-	return e.Engine.Run(ctx)
 }
 
 // tellUsed tells the kernel which stale neighbours are in use, and the programs
@@ -162,28 +186,10 @@ func (e *Engine) DeletePort(ifindex int32) error {
 	return e.Engine.DeletePort(ifindex)
 }
 
-// Stats implements [engine.Engine].
-func (e *Engine) Stats() engine.Stats {
-	s, c := e.Engine.Stats(), e.Set().AllCarried()
-	s.PacketsIn += c.Taken()
-	s.PacketsOut += c.Packets
-	s.BytesOut += c.Bytes
-	s.ByVerdict[route.Forward] += c.Packets
-	s.ByVerdict[route.DropPktTooSmall] += c.Small
-	s.ByVerdict[route.DropNoMem] += c.NoMem
-	s.Carried, s.ARPAnswered = c.Packets, c.Answered
-	return s
-}
-
 // EgressDrops implements [engine.Engine].
 func (e *Engine) EgressDrops() (map[int32]engine.EgressDrops, engine.EgressDrops, error) {
 	return e.egress.read(e.Claimed)
 }
 
 // Close implements [engine.Engine].
-func (e *Engine) Close() error {
-	e.mirror.stop()
-	close(e.news)
-	<-e.ended
-	return e.Engine.Close()
-}
+func (e *Engine) Close() error { return e.Leave().Close() }

@@ -68,7 +68,9 @@ func (m *mirror) setWay(l *route.Link) {
 	out, in := wayFlags(l, m.claimed[l.Ifindex])
 	mac := claim.MACWord(l.MAC, out)
 	if out != 0 && w.MAC != mac || in != 0 && w.In != in {
-		m.freshen()
+		atomic.StoreUint64(&w.Fresh, m.now()+uint64(freshTime))
+		m.freshWays = append(m.freshWays, l.Slot)
+		m.ageLater()
 	}
 	atomic.StoreUint32(&w.MTU, uint32(l.MTU))
 	atomic.StoreUint32(&w.In, in)

@@ -51,6 +51,7 @@ type mirror struct {
 
 	until     uint64   // what Freshen was told last; 0: nothing is fresh
 	freshHops []uint32 // those that count as new
+	freshWays []uint32 // the same, by slot
 	aging     bool     // age is to be called
 
 	links   map[int32]*link
@@ -189,15 +190,16 @@ func (m *mirror) age() {
 			return
 		}
 	}
-	m.freshHops = slices.DeleteFunc(m.freshHops, func(id uint32) bool {
-		h := m.mem.Hop(id)
-		if h.Fresh > now {
+	old := func(fresh *uint64) bool {
+		if *fresh > now {
 			return false
 		}
-		atomic.StoreUint64(&h.Fresh, 0)
+		atomic.StoreUint64(fresh, 0)
 		return true
-	})
-	if m.until != 0 || len(m.freshHops) > 0 {
+	}
+	m.freshHops = slices.DeleteFunc(m.freshHops, func(id uint32) bool { return old(&m.mem.Hop(id).Fresh) })
+	m.freshWays = slices.DeleteFunc(m.freshWays, func(slot uint32) bool { return old(&m.mem.Way(slot).Fresh) })
+	if m.until != 0 || len(m.freshHops)+len(m.freshWays) > 0 {
 		m.ageLater()
 	}
 }

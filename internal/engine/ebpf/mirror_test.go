@@ -99,7 +99,9 @@ func (m *mirror) means(addr netip.Addr) string {
 			next = fmt.Sprintf(", %x", h.hops[id].MAC)
 		}
 	}
-	return fmt.Sprintf("%+v by %d, %x%s, way %+v", key, hop.Ifindex, hop.MAC, next, h.ways[hop.Way])
+	way := h.ways[hop.Way]
+	way.Fresh = 0
+	return fmt.Sprintf("%+v by %d, %x%s, way %+v", key, hop.Ifindex, hop.MAC, next, way)
 }
 
 func testMirror() *mirror {
@@ -259,6 +261,24 @@ func TestMirrorFull(t *testing.T) {
 	}
 	if err := m.publish(b.Publish()); err != nil {
 		t.Errorf("it is said again: %v", err)
+	}
+}
+
+// An interface that is claimed is new by itself: it keeps no flow of others in the ring.
+func TestMirrorFreshWay(t *testing.T) {
+	b := routetest.Host(route.Policy{})
+	m := testMirror()
+	if err := m.publish(b.Publish()); err != nil {
+		t.Fatal(err)
+	}
+	m.mu.Lock()
+	before := m.mem.(*heap).until
+	m.mu.Unlock()
+	m.setClaimed(routetest.IfPod1, true)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h := m.mem.(*heap); h.until > before || h.ways[1].Fresh <= m.now() || h.ways[1].In&claim.InOK == 0 {
+		t.Errorf("new until %d, before %d; %+v", h.until, before, h.ways[1])
 	}
 }
 

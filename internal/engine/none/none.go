@@ -49,8 +49,9 @@ func (Engine) SetTap(forward.Tap) {}
 // SetMark implements [engine.Engine].
 func (Engine) SetMark(uint32) error { return nil }
 
-// Stats implements [engine.Engine].
-func (Engine) Stats() engine.Stats { return engine.Stats{} }
+// Stats implements [engine.Engine]: what the programs counted, for another engine
+// may have run before.
+func (e Engine) Stats() engine.Stats { return e.Programs.Stats() }
 
 // Device implements [engine.Engine].
 func (Engine) Device() engine.Device { return engine.Device{} }

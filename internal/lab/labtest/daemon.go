@@ -52,7 +52,7 @@ func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	p := &Process{Node: node, Control: filepath.Join(dir, "control.sock"), lab: l, done: make(chan struct{})}
-	if engine := os.Getenv("PROXYARPD_ENGINE"); engine != "" && !slices.Contains(args, "--engine") && !slices.Contains(args, "none") {
+	if engine := os.Getenv("PROXYARPD_ENGINE"); engine != "" && !slices.Contains(args, "--engine") && !slices.Contains(args, "--config") && !slices.Contains(args, "none") {
 		args = append([]string{"--engine", engine}, args...)
 	}
 	if workers := os.Getenv("PROXYARPD_WORKERS"); workers != "" && !slices.Contains(args, "--workers") {
