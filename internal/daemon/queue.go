@@ -159,17 +159,21 @@ func (o *owner) nextClaim() errand {
 		q.release = q.release[1:]
 		return e
 	}
+	var idle []int
 	for len(q.claim) > 0 {
 		r := q.claim[0]
 		q.claim = q.claim[1:]
 		switch due, hurry := o.stillToClaim(r); {
 		case due && hurry:
+			o.look(idle...)
 			return claimErrand{ref: r}
 		case due: // what made it urgent is known by now: how programs are attached
 			q.later = append(q.later, r)
 			q.putOff()
 		}
+		idle = append(idle, r.index)
 	}
+	o.look(idle...) // nothing is waited for any more
 	for len(q.later) > 0 && q.rest == nil {
 		r := q.later[0]
 		q.later = q.later[1:]

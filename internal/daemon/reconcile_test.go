@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
@@ -366,4 +367,36 @@ func TestPutBackAtStart(t *testing.T) {
 	b.dispatch()
 	b.is(1, open)
 	b.is(2, open)
+}
+
+// TestManyAtStart: of many interfaces that need nothing but a claim the first alone
+// is waited for.
+func TestManyAtStart(t *testing.T) {
+	b := newBench(t, nil)
+	b.fake.how = claim.Auto
+	var all []*netstate.Link
+	for index := 1; index <= 2*fewPorts; index++ {
+		l := pod(index)
+		l.MAC = b.cfg.MAC
+		all = append(all, l)
+	}
+	if err := b.begins(nil, all...); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 * len(all) { // all else
+		for l := range lanes {
+			if e := b.sent[l]; e != nil && l != laneClaim {
+				b.arrives(l, b.goesWell(e))
+			}
+		}
+	}
+	first := b.sent[laneClaim].(claimErrand)
+	b.fake.how = claim.TCX
+	b.arrives(laneClaim, b.goesWell(first))
+	if b.sent[laneClaim] != nil {
+		t.Errorf("%#v does not wait", b.sent[laneClaim])
+	}
+	for _, l := range all {
+		b.is(l.Index, open)
+	}
 }
