@@ -216,20 +216,12 @@ func (c *Carrier) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error
 
 // Switch says whether frames may be carried.
 func (c *Carrier) Switch(on bool) error {
-	v := uint32(0)
-	if on {
-		v = 1
-	}
-	return c.set.vars.CarryOn.Set(v)
+	return setFlag(c.set.vars.CarryOn, on)
 }
 
 // Waiting says whether packets wait in userspace. It is the datapath's.
 func (c *Carrier) Waiting(are bool) error {
-	v := uint32(0)
-	if are {
-		v = 1
-	}
-	return c.set.vars.CarryWaiting.Set(v)
+	return setFlag(c.set.vars.CarryWaiting, are)
 }
 
 // Freshen has the programs ask of each frame, until then (CLOCK_MONOTONIC, ns),
@@ -239,11 +231,15 @@ func (c *Carrier) Freshen(until uint64) error { return c.set.vars.CarryFresh.Set
 // KeepPriority says that packets leave with the priority with which they came, not
 // that of their TOS (ip_forward_update_priority is 0).
 func (c *Carrier) KeepPriority(keep bool) error {
-	v := uint32(0)
-	if keep {
-		v = 1
+	return setFlag(c.set.vars.CarryKeepsPriority, keep)
+}
+
+// setFlag sets a variable of the programs' that is 0 or 1.
+func setFlag(v *ebpf.Variable, on bool) error {
+	if on {
+		return v.Set(uint32(1))
 	}
-	return c.set.vars.CarryKeepsPriority.Set(v)
+	return v.Set(uint32(0))
 }
 
 // Mark has the programs mark what they send from now on; 0 is none.

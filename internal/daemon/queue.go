@@ -26,6 +26,7 @@ type queue struct {
 	rules   []ref
 	member  []ref
 	gate    *gateErrand
+	dropped []int       // interfaces of which a job turned out not to be due, or not urgent
 	read    []ref       // for the first time
 	again   []ref       // because the kernel says so
 	allConf bool        // so are those of "all"
@@ -82,15 +83,23 @@ func (q *queue) hurry(p *port) {
 	}
 }
 
-// dispatch sends out what the lanes have room for.
+// dispatch sends out what the lanes have room for. A port whose job is not due any
+// more is looked at anew: nothing is waited for there.
 func (o *owner) dispatch() {
-	for l := range lanes {
-		if o.work.out[l] {
-			continue
+	for again := true; again; {
+		for l := range lanes {
+			if o.work.out[l] {
+				continue
+			}
+			if e := o.next(l); e != nil {
+				o.work.out[l] = true
+				o.send(l, e)
+			}
 		}
-		if e := o.next(l); e != nil {
-			o.work.out[l] = true
-			o.send(l, e)
+		dropped := o.work.dropped
+		o.work.dropped = nil
+		if again = len(dropped) > 0; again {
+			o.look(dropped...)
 		}
 	}
 }
@@ -125,7 +134,6 @@ func (o *owner) nextMAC() errand {
 		return nil
 	}
 	var e macErrand
-	var idle []int
 	for _, r := range q.mac {
 		l, p := o.find(r)
 		if p == nil {
@@ -134,15 +142,13 @@ func (o *owner) nextMAC() errand {
 		w := o.wants(l, p)
 		if !w.mac {
 			p.mac = todo // should it be wanted again
-			idle = append(idle, r.index)
+			q.dropped = append(q.dropped, r.index)
 			continue
 		}
 		e.refs = append(e.refs, r)
 		e.changes = append(e.changes, macs.Change{Ifindex: r.index, Name: l.Name, Current: l.MAC, Want: w.device})
 	}
-	q.mac = nil
-	o.look(idle...) // nothing is waited for any more
-	if len(e.refs) == 0 {
+	if q.mac = nil; len(e.refs) == 0 {
 		return nil
 	}
 	return e
@@ -159,21 +165,18 @@ func (o *owner) nextClaim() errand {
 		q.release = q.release[1:]
 		return e
 	}
-	var idle []int
 	for len(q.claim) > 0 {
 		r := q.claim[0]
 		q.claim = q.claim[1:]
 		switch due, hurry := o.stillToClaim(r); {
 		case due && hurry:
-			o.look(idle...)
 			return claimErrand{ref: r}
 		case due: // what made it urgent is known by now: how programs are attached
 			q.later = append(q.later, r)
 			q.putOff()
 		}
-		idle = append(idle, r.index)
+		q.dropped = append(q.dropped, r.index)
 	}
-	o.look(idle...) // nothing is waited for any more
 	for len(q.later) > 0 && q.rest == nil {
 		r := q.later[0]
 		q.later = q.later[1:]

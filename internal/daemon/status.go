@@ -210,12 +210,7 @@ const mostCommon = 10
 // there has counted is counted without one.
 func commonest(s *Status, arp *arpd.Stats) []status.Drop {
 	all := []status.Drop{}
-	rest, restARP := maps.Clone(s.Forward.Drops), map[string]uint64{}
-	for v, n := range arp.ByVerdict {
-		if v := arpd.Verdict(v); v.Kind() == arpd.KindDrop {
-			restARP[v.String()] = n
-		}
-	}
+	rest, restARP := maps.Clone(s.Forward.Drops), arpDrops(arp)
 	take := func(rest, verdicts map[string]uint64, name string, isARP bool) {
 		for reason, n := range verdicts {
 			if total, isDrop := rest[reason]; isDrop && n > 0 {
@@ -268,22 +263,24 @@ func stallStatus(s claim.Stalls, now time.Time) StallStatus {
 
 // drops are all that were counted, by reason.
 func (d *Daemon) drops() map[string]uint64 {
-	m := map[string]uint64{}
-	for v, n := range d.arp.Stats().ByVerdict {
+	arp, s := d.arp.Stats(), d.stats(d.engine())
+	arp.ByVerdict[arpd.DropRateLimit] += s.ARPPoliced
+	_, all := routeVerdicts(&s.ByVerdict)
+	for reason, n := range arpDrops(&arp) {
+		all[reason] += n
+	}
+	return all
+}
+
+// arpDrops are the responder's by reason, those that are not 0.
+func arpDrops(arp *arpd.Stats) map[string]uint64 {
+	drops := map[string]uint64{}
+	for v, n := range arp.ByVerdict {
 		if v := arpd.Verdict(v); n > 0 && v.Kind() == arpd.KindDrop {
-			m[v.String()] += n
+			drops[v.String()] = n
 		}
 	}
-	s := d.stats(d.engine())
-	if s.ARPPoliced > 0 {
-		m[arpd.DropRateLimit.String()] += s.ARPPoliced
-	}
-	for v, n := range s.ByVerdict {
-		if v := route.Verdict(v); n > 0 && v.Kind() == route.KindDrop {
-			m[v.String()] += n
-		}
-	}
-	return m
+	return drops
 }
 
 // forwardStatus adds what the engine counted.
