@@ -35,7 +35,7 @@ func inside(t *testing.T) bool {
 		return true
 	}
 	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-		os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
+		os.Args[0], "-test.v", "-test.timeout", "1m", "-test.run", "^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), marker+"=1")
 	if os.Geteuid() != 0 {
 		nstest.Skip(t, "not root")

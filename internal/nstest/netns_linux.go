@@ -24,19 +24,30 @@ func NewNetns(t testing.TB) *Netns {
 	ns := &Netns{t: t, calls: make(chan func())}
 	ns.end = sync.OnceFunc(func() { close(ns.calls) })
 	made := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		made <- unix.Unshare(unix.CLONE_NEWNET)
-		for f := range ns.calls {
-			f()
-		}
-	}()
+	go ns.serve(made)
 	err := <-made
 	t.Cleanup(ns.end)
 	if err != nil {
 		unpermitted(t, err)
 	}
 	return ns
+}
+
+func (ns *Netns) serve(made chan error) {
+	runtime.LockOSThread()
+	// The process's first thread never ends, and would keep the namespace:
+	// while it is held here, another goroutine gets another thread.
+	if unix.Gettid() == unix.Getpid() {
+		other := make(chan error)
+		go ns.serve(other)
+		made <- <-other
+		runtime.UnlockOSThread()
+		return
+	}
+	made <- unix.Unshare(unix.CLONE_NEWNET)
+	for f := range ns.calls {
+		f()
+	}
 }
 
 // End lets go of the namespace.
