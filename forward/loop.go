@@ -30,8 +30,9 @@ type Options struct {
 	// one among them. nil: there is no other.
 	Shared *Shared
 	Worker int
-	// Recorder makes what is told of the packets that a Loop drops. nil is none.
-	Recorder func() Recorder
+	// Recorder gives what is told of the packets that the Loop of that Worker drops. nil
+	// is none.
+	Recorder func(worker int) Recorder
 }
 
 // Loop is the datapath, or one worker of it: one goroutine that runs a Conn. What it sends, reports
@@ -75,7 +76,7 @@ func NewLoop(c Conn, o Options) *Loop {
 	l.batch.Most = BatchUsual
 	l.drops = dropper{turn: &l.turn}
 	if o.Recorder != nil {
-		l.drops.to = o.Recorder()
+		l.drops.to = o.Recorder(o.Worker)
 	}
 	l.emit = emitter{turn: &l.turn, conn: c, counters: &l.counters, drops: &l.drops}
 	l.wait = waiter{turn: &l.turn, conn: c, counters: &l.counters, opts: &l.opts, emit: &l.emit, report: &l.report, drops: &l.drops}
@@ -97,6 +98,9 @@ func (l *Loop) Publish(t *route.Table) {
 		l.conn.Wake()
 	}
 }
+
+// Waits reports whether packets wait for a route or a next hop. For any goroutine.
+func (l *Loop) Waits() bool { return l.wait.pending.Load() }
 
 // Table is the table in use.
 func (l *Loop) Table() *route.Table { return l.turn.published.Load() }
