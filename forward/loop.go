@@ -115,11 +115,17 @@ const drainTime = 100 * time.Millisecond
 // fails. The caller decides about the thread it runs on.
 func (l *Loop) Run(ctx context.Context) error {
 	var ending atomic.Bool
+	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		ending.Store(true)
 		l.conn.Wake()
+		close(woken)
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-woken // who closes the Conn when Run has returned must not meet it
+		}
+	}()
 	var deadline time.Time
 	for {
 		wait := l.wait.until()
