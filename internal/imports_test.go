@@ -51,7 +51,7 @@ var mayImport = map[string][]string{
 	"internal/logging":        {"proxyarpd/internal/printable"},
 	"internal/top":            {"golang.org/x/term", "proxyarpd/internal/printable", "proxyarpd/internal/status"},
 	"internal/doctor": {"golang.org/x/sync/errgroup", "github.com/vishvananda/netlink", unixPackage, "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/daemon",
-		"proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/netstate", "proxyarpd/internal/wire"},
+		"proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/netstate", "proxyarpd/internal/privilege", "proxyarpd/internal/wire"},
 	"internal/explain":     {unixPackage, "proxyarpd/arpd", "proxyarpd/forward/route", "proxyarpd/internal/netstate", "proxyarpd/internal/wire"},
 	"internal/descriptors": {unixPackage, "proxyarpd/internal/shortage"},
 	"internal/livecapture": {unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
@@ -61,6 +61,8 @@ var mayImport = map[string][]string{
 	"cmd/proxyarpd-cni":        {"proxyarpd/internal/cni"},
 	"internal/shortage":        {},
 	"internal/printable":       {},
+	"internal/privilege":       {unixPackage, "kernel.org/pub/linux/libs/security/libcap/cap"},
+	"internal/sdnotify":        {"github.com/coreos/go-systemd/v22/daemon", unixPackage},
 	"internal/relay":           {"github.com/vishvananda/netlink", unixPackage},
 	"internal/pktring":         {"golang.org/x/net/bpf", unixPackage},
 	"internal/netstate":        {unixPackage, "proxyarpd/internal/shortage"},
@@ -78,7 +80,7 @@ var mayImport = map[string][]string{
 	"internal/daemon": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
 		"proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket",
 		"proxyarpd/internal/engine/ebpf", "proxyarpd/internal/engine/none", "proxyarpd/internal/ethtool", "proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs", "proxyarpd/internal/metrics",
-		"proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage", "proxyarpd/internal/status", "proxyarpd/internal/wire"},
+		"proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/privilege", "proxyarpd/internal/sdnotify", "proxyarpd/internal/shortage", "proxyarpd/internal/status", "proxyarpd/internal/wire"},
 	"cmd/proxyarpd": {"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/forward/claim", "proxyarpd/internal/daemon", "proxyarpd/internal/doctor", "proxyarpd/internal/explain", "proxyarpd/internal/logging", "proxyarpd/internal/status", "proxyarpd/internal/top", "proxyarpd/internal/wire", "proxyarpd/internal/printable", labPackage, benchPackage},
 }
 

@@ -110,7 +110,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	}
 	coll := l.coll
 	defer coll.Close()
-	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
+	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, ids: map[uint32]bool{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
 	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
 		return nil, err
 	}
@@ -121,6 +121,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	if cfg.Workers > 1 {
 		s.fanout = take(bpfProgParpFanout)
 	}
+	s.own(s.claim, s.back)
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
 	}

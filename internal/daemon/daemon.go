@@ -27,6 +27,7 @@ import (
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/metrics"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/privilege"
 	"proxyarpd/internal/shortage"
 	"proxyarpd/internal/status"
 )
@@ -87,7 +88,7 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	if err := checkCapabilities(&cfg); err != nil {
+	if err := cfg.lacks(privilege.Has); err != nil {
 		return err
 	}
 	ns, err := instance.CurrentNetns()
@@ -253,7 +254,7 @@ func (d *Daemon) lookup(ifindex int) (policy *arpd.Policy, ours bool) {
 func (d *Daemon) newOwner(ctx context.Context) *owner {
 	cfg, eng := d.config(), d.engine()
 	o := &owner{
-		cfg: cfg, log: d.log, began: d.began, life: ctx,
+		confining: true, cfg: cfg, log: d.log, began: d.began, life: ctx,
 		eng: eng, builder: route.NewBuilder(cfg.policy(eng)),
 		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts,
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
@@ -328,7 +329,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
-	g.Go(func() error { d.sweep(ctx); return nil })
+	g.Go(func() error { d.confine(ctx); return nil })
 	if err = g.Wait(); err == nil {
 		d.log.Info("stopping")
 	}
@@ -342,6 +343,9 @@ func (d *Daemon) listenMetrics(address string) (*metrics.Server, error) {
 	}
 	s, err := metrics.Listen(address, d.status, d.log)
 	if err != nil {
+		if errors.Is(err, unix.EACCES) && !privilege.Has(unix.CAP_NET_BIND_SERVICE) {
+			err = fmt.Errorf("%w: a port below net.ipv4.ip_unprivileged_port_start takes CAP_NET_BIND_SERVICE, which is kept until the daemon has started: restart it, or choose another port", err)
+		}
 		return nil, fmt.Errorf("--metrics %s: %w", address, err)
 	}
 	d.log.Info("metrics", "address", s.Addr().String())
@@ -384,19 +388,6 @@ func (d *Daemon) follow(ctx context.Context) error {
 		return refused
 	}
 	return fmt.Errorf("follow the kernel's state: %w", err)
-}
-
-// sweep removes what others have left, when there is nothing better to do.
-func (d *Daemon) sweep(ctx context.Context) {
-	if !d.awaitReady(ctx) {
-		return
-	}
-	switch removed, err := instance.Sweep(d.config().StateDir); {
-	case err != nil:
-		d.log.Warn("files of daemons that were killed stay", "err", err)
-	case removed > 0:
-		d.log.Info("removed files of daemons that were killed, whose network namespaces are gone", "files", removed)
-	}
 }
 
 // awaitReady is false if ctx ends before the daemon is ready.

@@ -22,6 +22,7 @@ import (
 	"proxyarpd/internal/metrics"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
+	"proxyarpd/internal/privilege"
 	"proxyarpd/internal/status"
 )
 
@@ -183,7 +184,7 @@ func (t *transition) ends() bool { return !t.next.forwards() && t.now.forwards()
 
 // prepare does what can fail, and changes nothing.
 func (t *transition) prepare(ctx context.Context) error {
-	if err := checkCapabilities(t.next); err != nil {
+	if err := t.next.lacks(privilege.Has); err != nil {
 		return err
 	}
 	if err := t.judge(ctx); err != nil {
@@ -237,7 +238,7 @@ func (t *transition) judge(ctx context.Context) error {
 	if !t.d.owner.ask(ctx, func() { ifs, receive = t.d.owner.wouldServe(t.next) }) {
 		return errEnding
 	}
-	found, unknown := inspect(ifs)
+	found, unknown := inspect(ifs, t.d.engine().Owns)
 	t.judged = judge(t.next, found, unknown, func(name string) (int, bool) { i, ok := receive[name]; return i, ok })
 	return t.judged.err
 }

@@ -73,6 +73,9 @@ type Ports interface {
 	Release(ifindex int32) error
 	// Claimed reports whether it is attached. For any goroutine.
 	Claimed(ifindex int32) bool
+	// Owns reports whether a program is one of the engine's tc programs, by its ID. For
+	// any goroutine.
+	Owns(id uint32) bool
 	// Claims is how programs are attached, and how many descriptors that takes.
 	// For any goroutine.
 	Claims() (how claim.Mode, descriptors int)

@@ -37,8 +37,9 @@ type Engine struct {
 	relay   *relay.Device // nil: there is none
 	cfg     Config
 	log     *slog.Logger
-	nice    atomic.Int32 // of the threads that forward, while they run
-	mortal  sync.Once    // what is said once, whatever the number of workers
+	nice    atomic.Int32   // of the threads that forward, while they run
+	mortal  sync.Once      // what is said once, whatever the number of workers
+	begun   sync.WaitGroup // threads that are yet to have their nice value
 
 	mu      sync.Mutex
 	want    int                 // nice value
@@ -95,6 +96,7 @@ func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error)
 		}
 		e.workers = append(e.workers, w)
 	}
+	e.begun.Add(len(e.workers))
 	return e, nil
 }
 
@@ -175,8 +177,12 @@ func (e *Engine) run(ctx context.Context, w *worker) error {
 	}
 	exactTimers()
 	defer e.beNice()()
+	e.begun.Done()
 	return w.loop.Run(ctx)
 }
+
+// AwaitThreads returns when Run has made the threads that forward, and each has the nice value that it can have.
+func (e *Engine) AwaitThreads() { e.begun.Wait() }
 
 // SetWaiting has somebody told when the first packet waits for a route or a next
 // hop, and when none does any more; at once, how it is now. nil is nobody.
