@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -39,6 +40,7 @@ type Daemon struct {
 	log     *slog.Logger
 	began   time.Time
 	reloads reloads
+	manager *manager
 	group   *errgroup.Group // of all goroutines
 
 	cfg atomic.Pointer[Config] // in force; a reload puts another one there
@@ -101,7 +103,7 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 
-	d := &Daemon{caller: caller, log: log, began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
+	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
 	d.cfg.Store(&cfg)
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
 	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.workers(), Sources: sources{d}})
@@ -275,6 +277,7 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 // run starts all goroutines and waits for the first that ends.
 func (d *Daemon) run(ctx context.Context) error {
 	told := ctx.Done()
+	defer context.AfterFunc(ctx, func() { d.manager.tell(sd.SdNotifyStopping, "STATUS=restoring the host") })()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	if err := enoughDescriptors(); err != nil {
@@ -329,6 +332,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
+	g.Go(func() error { d.inform(ctx); return nil })
 	g.Go(func() error { d.confine(ctx); return nil })
 	if err = g.Wait(); err == nil {
 		d.log.Info("stopping")

@@ -60,6 +60,16 @@ func (r *reloads) status(cfg *Config) status.Config {
 	return s
 }
 
+// refused says why the last reload was, "" if it was not.
+func (r *reloads) refused() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state.Refused == nil {
+		return ""
+	}
+	return r.state.Refused.Why
+}
+
 func (r *reloads) note(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -130,6 +140,7 @@ func (d *Daemon) reload(ctx context.Context) (*Reloaded, error) {
 	if !d.awaitStart(ctx) {
 		return nil, errEnding
 	}
+	defer d.manager.reloading()()
 	defer d.owner.ask(ctx, d.owner.readAll)
 	r := &Reloaded{File: d.caller.File, Changes: []Change{}}
 	if d.caller.Reread == nil {

@@ -36,6 +36,9 @@ type Engine interface {
 	SetTap(t forward.Tap)
 	// SetMark marks what is sent from now on (SO_MARK). For any goroutine.
 	SetMark(mark uint32) error
+	// Beats has each thread that forwards come round once more, and gives how many times
+	// it has so far. For any goroutine.
+	Beats() []uint64
 	// Stats are the counters of all interfaces. For any goroutine.
 	Stats() Stats
 	// EgressDrops are what the kernel has lost of packets that were handed to it,

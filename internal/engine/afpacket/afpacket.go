@@ -214,6 +214,15 @@ func (e *Engine) Refilter() (err error) {
 // Workers implements [engine.Engine].
 func (e *Engine) Workers() int { return len(e.workers) }
 
+// Beats implements [engine.Engine].
+func (e *Engine) Beats() []uint64 {
+	all := make([]uint64, len(e.workers))
+	for i, w := range e.workers {
+		all[i] = w.loop.Beat()
+	}
+	return all
+}
+
 // Publish implements [engine.Engine].
 func (e *Engine) Publish(t *route.Table) {
 	for _, w := range e.workers {
