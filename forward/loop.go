@@ -53,6 +53,7 @@ type Loop struct {
 	res    result
 	wanted atomic.Pointer[Tap]
 	taps   tapping
+	rounds atomic.Uint64
 }
 
 // NewLoop makes a Loop over c. Publish a Table before Run.
@@ -108,6 +109,14 @@ func (l *Loop) Table() *route.Table { return l.turn.published.Load() }
 // Counters are the loop's counters.
 func (l *Loop) Counters() *Counters { return &l.counters }
 
+// Beat has Run come round once more, and gives how many times it has so far: the number grows as long as the datapath is
+// not stuck, also where no packet comes. For any goroutine.
+func (l *Loop) Beat() uint64 {
+	n := l.rounds.Load()
+	l.conn.Wake()
+	return n
+}
+
 // drainTime bounds how long Run goes on after its end was asked for.
 const drainTime = 100 * time.Millisecond
 
@@ -140,6 +149,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 			return err
 		}
+		l.rounds.Store(l.rounds.Load() + 1)
 		if wait == 0 && (l.batch.N == 0 || time.Now().After(deadline)) {
 			l.conn.Release(&l.batch)
 			return nil

@@ -121,6 +121,7 @@ type Set struct {
 	hosts   uint32 // entries of the map of single addresses
 	nets    uint32 // entries of the trie
 	claims  map[int32]attached
+	ids     map[uint32]bool // of tc programs that were loaded
 	links   int             // claims of TCX
 	rtnl    *netlink.Handle // of clsact, from the first use on
 	gone    Counters        // of interfaces that have left

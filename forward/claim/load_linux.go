@@ -111,7 +111,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	}
 	coll := l.coll
 	defer coll.Close()
-	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
+	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, ids: map[uint32]bool{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
 	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
 		return nil, err
 	}
@@ -125,6 +125,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 			return nil, errors.Join(fmt.Errorf("eBPF variables: %w", err), s.Close())
 		}
 	}
+	s.own(s.claim, s.back)
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
 	}

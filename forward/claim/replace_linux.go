@@ -34,6 +34,7 @@ func (s *Set) Prepare(cfg Config) (*Replacement, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.own(l.claim)
 	return &Replacement{set: s, cfg: cfg, now: l}, nil
 }
 

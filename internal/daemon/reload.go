@@ -22,6 +22,7 @@ import (
 	"proxyarpd/internal/metrics"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
+	"proxyarpd/internal/privilege"
 	"proxyarpd/internal/status"
 )
 
@@ -57,6 +58,16 @@ func (r *reloads) status(cfg *Config) status.Config {
 	s := r.state
 	s.Values = cfg.values()
 	return s
+}
+
+// refused says why the last reload was, "" if it was not.
+func (r *reloads) refused() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state.Refused == nil {
+		return ""
+	}
+	return r.state.Refused.Why
 }
 
 func (r *reloads) note(err error) {
@@ -129,6 +140,7 @@ func (d *Daemon) reload(ctx context.Context) (*Reloaded, error) {
 	if !d.awaitStart(ctx) {
 		return nil, errEnding
 	}
+	defer d.manager.reloading()()
 	defer d.owner.ask(ctx, d.owner.readAll)
 	r := &Reloaded{File: d.caller.File, Changes: []Change{}}
 	if d.caller.Reread == nil {
@@ -189,7 +201,7 @@ func (t *transition) respreads() bool {
 
 // prepare does what can fail, and changes nothing.
 func (t *transition) prepare(ctx context.Context) error {
-	if err := checkCapabilities(t.next); err != nil {
+	if err := t.next.lacks(privilege.Has); err != nil {
 		return err
 	}
 	if err := t.judge(ctx); err != nil {
@@ -255,7 +267,7 @@ func (t *transition) judge(ctx context.Context) error {
 	if !t.d.owner.ask(ctx, func() { ifs, receive = t.d.owner.wouldServe(t.next) }) {
 		return errEnding
 	}
-	found, unknown := inspect(ifs)
+	found, unknown := inspect(ifs, t.d.engine().Owns)
 	t.judged = judge(t.next, found, unknown, func(name string) (int, bool) { i, ok := receive[name]; return i, ok })
 	return t.judged.err
 }

@@ -62,7 +62,7 @@ type worker struct {
 	loop   *forward.Loop
 	window *claim.Window // nil: nobody polices
 	end    context.CancelFunc
-	owns   chan struct{} // is closed when its thread reads the ring
+	owns   chan struct{} // is closed when its thread reads the ring, with its nice value
 	over   chan struct{} // is closed behind its end
 }
 
@@ -245,6 +245,21 @@ func (e *Engine) run(ctx context.Context, w *worker) error {
 	return w.loop.Run(ctx)
 }
 
+// AwaitThreads returns when Run has made the threads that forward, and each has the nice value that it can have.
+func (e *Engine) AwaitThreads() {
+	for _, w := range e.all() {
+		w.await()
+	}
+}
+
+// await returns when a worker's thread is as it should be, or has ended.
+func (w *worker) await() {
+	select {
+	case <-w.owns:
+	case <-w.over:
+	}
+}
+
 // SetWaiting has somebody told when the first packet waits for a route or a next
 // hop, and when none does any more; at once, how it is now. nil is nobody.
 func (e *Engine) SetWaiting(tell func(are bool)) {
@@ -274,6 +289,17 @@ func (e *Engine) Refilter() (err error) {
 
 // Workers implements [engine.Engine].
 func (e *Engine) Workers() int { return len(e.all()) }
+
+// Beats implements [engine.Engine].
+func (e *Engine) Beats() []uint64 {
+	e.mu.Lock() // so that none is closed meanwhile
+	defer e.mu.Unlock()
+	var all []uint64
+	for _, w := range e.all() {
+		all = append(all, w.loop.Beat())
+	}
+	return all
+}
 
 // Publish implements [engine.Engine].
 func (e *Engine) Publish(t *route.Table) {

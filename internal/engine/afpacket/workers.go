@@ -143,10 +143,7 @@ func (e *Engine) beginNew(all []*worker) error {
 		err := w.conn.SetMark(e.mark)
 		e.begin(w)
 		e.mu.Unlock()
-		select {
-		case <-w.owns:
-		case <-w.over:
-		}
+		w.await()
 		if err != nil {
 			return err
 		}
