@@ -293,7 +293,7 @@ func TestWorkersReloaded(t *testing.T) {
 				}
 			})
 			before, lostOf := statusOf(t, c.Process), func(s *status) uint64 { return s.Forward.Drops["PARP_STALLED"] + s.Forward.Drops["FULL_RING"] }
-			overflowed := backlogDrops(t)
+			overflowed := labtest.BacklogDrops(t)
 			for _, n := range []int{2, 4, 1, 3, 2, 1, 4, 1} {
 				run(t, l, "host0", "ip neigh flush dev "+b.Iface) // packets wait
 				if out, errw, code := c.reload(fmt.Sprintf("%sworkers: %d\n", base, n)); code != 0 {
@@ -318,7 +318,7 @@ func TestWorkersReloaded(t *testing.T) {
 			if f.reordered > 0 {
 				t.Errorf("of %d datagrams %d came in another order, or twice", got, f.reordered)
 			}
-			if excuse := lostOf(&s) + backlogDrops(t) - overflowed; sent-got > int(excuse) {
+			if excuse := lostOf(&s) + labtest.BacklogDrops(t) - overflowed; sent-got > int(excuse) {
 				t.Errorf("%d of %d arrived; %+v", got, sent, s.Forward)
 			}
 			t.Logf("%d of %d arrived", got, sent)
