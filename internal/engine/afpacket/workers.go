@@ -16,6 +16,8 @@ const (
 	// held is how long a ring is not read at most, for the sake of order: much less than
 	// what the filter takes for a stall.
 	held = 10 * time.Millisecond
+	// calm is how long to wait for a moment in which no packet waits for a next hop.
+	calm = time.Second
 	// waited is longer than a packet waits for a next hop.
 	waited = 5 * time.Second
 )
@@ -81,18 +83,20 @@ func (e *Engine) closeLast(all []*worker) error {
 // which is not read before the others are empty, and then to all that there are to
 // be, the others of which are not read until the first is past what it had.
 //
-// A reader that does not get on holds nobody up for long; then packets may leave in
-// another order. It waits as long as a packet may wait for its next hop, is for one
-// goroutine, and Run must have been called and not return meanwhile.
+// A reader that does not get on holds nobody up for long, nor does a next hop; then
+// packets may leave in another order. It waits as long as a packet may wait for its
+// next hop, is for one goroutine, and Run must have been called and not return
+// meanwhile.
 func (e *Engine) SetWorkers(from, n int) error {
 	all := e.all()
 	if err := e.beginNew(all[from:]); err != nil {
 		return err
 	}
 	first, others := all[:1], all[1:]
+	awaitNone(calm, all, (*worker).waits)
 	var err error
 	if from > 1 {
-		err = e.between(first, 1, func() bool { return !anyHolds(others) })
+		err = e.between(first, 1, func() bool { return !slices.ContainsFunc(others, (*worker).holds) })
 	}
 	if err == nil && n > 1 {
 		var given uint64
@@ -109,8 +113,16 @@ func (e *Engine) SetWorkers(from, n int) error {
 	return errors.Join(claim.Grace(), e.retire(n))
 }
 
-func anyHolds(workers []*worker) bool {
-	return slices.ContainsFunc(workers, func(w *worker) bool { return w.window.Depth() != 0 })
+// holds reports whether the ring holds frames, and waits whether packets wait for a
+// route or a next hop.
+func (w *worker) holds() bool { return w.window.Depth() != 0 }
+func (w *worker) waits() bool { return w.loop.Waits() }
+
+// awaitNone waits until something is so of no worker, for a time at most.
+func awaitNone(most time.Duration, all []*worker, so func(*worker) bool) {
+	for end := time.Now().Add(most); time.Now().Before(end) && slices.ContainsFunc(all, so); {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // between has n rings get frames, and does not have some workers read theirs until
@@ -124,8 +136,11 @@ func (e *Engine) between(not []*worker, n int, far func() bool) error {
 		return err
 	}
 	time.Sleep(underWay)
-	for end := time.Now().Add(held); !far() && time.Now().Before(end); {
-		time.Sleep(underWay / 4)
+	for end := time.Now().Add(held); !far(); time.Sleep(underWay / 4) {
+		if time.Now().After(end) {
+			e.log.Warn("a thread that forwards does not get on: packets of a flow may change places")
+			break
+		}
 	}
 	return nil
 }
@@ -155,11 +170,7 @@ func (e *Engine) beginNew(all []*worker) error {
 // nothing of theirs waits.
 func (e *Engine) retire(n int) (err error) {
 	all := e.all()
-	for end := time.Now().Add(waited); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if !anyHolds(all[n:]) && !slices.ContainsFunc(all[n:], func(w *worker) bool { return w.loop.Waits() }) {
-			break
-		}
-	}
+	awaitNone(waited, all[n:], func(w *worker) bool { return w.holds() || w.waits() })
 	for ; len(all) > n; all = e.all() {
 		last := all[len(all)-1]
 		last.end()
