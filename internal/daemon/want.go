@@ -148,7 +148,9 @@ func (s *setting) answersOwn(l *netstate.Link, p *port) bool {
 // aliases are the further MACs that mean a workload interface: the one that is
 // answered, the one that was answered before a reload, the one that the device has
 // and is about to lose, and the one it had before - the first two of those that it
-// does not have, or not for long.
+// does not have, or not for long. Where there is room, and a claim to make frames to
+// it ours, the answered one is among them though the device has it: somebody may give
+// the device another, and pods go on sending to this one before that is known here.
 func (s *setting) aliases(l *netstate.Link, p *port, f *facts, w *want) (a [2]macAddr) {
 	if p.role != roleWorkload {
 		return a
@@ -169,6 +171,9 @@ func (s *setting) aliases(l *netstate.Link, p *port, f *facts, w *want) (a [2]ma
 		if c.means && !c.mac.IsZero() && !has(c.mac) && !slices.Contains(found, c.mac) {
 			found = append(found, c.mac)
 		}
+	}
+	if w.forwards && s.canClaim && p.claim != never && w.answer == s.cfg.MAC && !slices.Contains(found, w.answer) {
+		found = append(found, w.answer)
 	}
 	copy(a[:], found)
 	return a

@@ -45,18 +45,18 @@ func TestWants(t *testing.T) {
 		"before the start": {func(g *given) { g.s.started = false }, but(pods, func(w *wanted) { w.aliases[1] = macAddr{}; w.take, w.jobs, w.waits = false, nil, false })},
 		"at the end":       {func(g *given) { g.s.ending = true }, but(pods, func(w *wanted) { w.aliases[1] = macAddr{}; w.jobs = []job{jobRules, jobRead} })},
 		"the end of one":   {func(g *given) { g.s.ending, g.l.MAC, g.f = true, mac, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases[1], w.jobs = own, []job{jobRules, jobRead} })},
-		"its MAC is set":   {func(g *given) { g.l.MAC, g.p.mac, g.f = mac, done, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{own}, []job{jobRules, jobRead} })},
+		"its MAC is set":   {func(g *given) { g.l.MAC, g.p.mac, g.f = mac, done, facts{changed: true, original: own} }, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{own, mac}, []job{jobRules, jobRead} })},
 		"it is being set": {func(g *given) {
 			g.l.MAC, g.p = mac, port{role: roleWorkload, rules: done, read: done, claim: done, mac: underWay}
-		}, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{}, nil })},
+		}, but(pods, func(w *wanted) { w.aliases, w.jobs = [2]macAddr{mac}, nil })},
 		"back to what it had": {func(g *given) { g.f = facts{changed: true, original: own} }, pods},
 		"it can't be set":     {func(g *given) { g.p.mac = never }, kept},
 		"rules are known":     {func(g *given) { g.p.rules = done }, but(pods, func(w *wanted) { w.jobs = []job{jobMAC, jobRead, jobClaim} })},
 		"it came later":       {func(g *given) { g.p.first, g.p.rules = false, done }, but(pods, func(w *wanted) { w.jobs = []job{jobMAC, jobRead, jobClaimLater} })},
 		"later, and claimed in time": {func(g *given) { g.l.MAC, g.p = mac, port{role: roleWorkload, rules: done, read: done, claim: underWay} },
-			but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{}, nil, false })},
-		"all is done":         {func(g *given) { g.l.MAC, g.p.rules, g.p.read, g.p.claim = mac, done, done, done }, but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{}, nil, false })},
-		"many, it can wait":   {func(g *given) { g.s.ports, g.l.MAC, g.p.rules, g.p.read = fewPorts+1, mac, done, done }, but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{}, []job{jobClaimLater}, false })},
+			but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{mac}, nil, false })},
+		"all is done":         {func(g *given) { g.l.MAC, g.p.rules, g.p.read, g.p.claim = mac, done, done, done }, but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{mac}, nil, false })},
+		"many, it can wait":   {func(g *given) { g.s.ports, g.l.MAC, g.p.rules, g.p.read = fewPorts+1, mac, done, done }, but(pods, func(w *wanted) { w.aliases, w.jobs, w.waits = [2]macAddr{mac}, []job{jobClaimLater}, false })},
 		"many, the first":     {func(g *given) { g.s.ports, g.s.modeless, g.p.rules = fewPorts+1, true, done }, but(pods, func(w *wanted) { w.jobs = []job{jobMAC, jobRead, jobClaim} })},
 		"the kernel forwards": {func(g *given) { g.l.Forwards = true }, but(pods, func(w *wanted) { w.take, w.flags = false, pods.flags|route.LinkKernelForwards })},
 		"and it is claimed":   {func(g *given) { g.l.Forwards, g.p.rules, g.p.claim = true, done, done }, but(pods, func(w *wanted) { w.flags |= route.LinkKernelForwards; w.jobs = []job{jobMAC, jobRead} })},
@@ -110,8 +110,9 @@ func TestWantsFilter(t *testing.T) {
 	l := pod(7)
 	l.Forwards, l.MAC = true, cfg.MAC
 	for role, want := range map[role]engine.Port{
-		roleWorkload: {Ifindex: 7, Workload: true, Anywhere: true, KernelForwards: true, Quota: workloadQuota, L2Len: 14, Answer: cfg.MAC},
-		roleUplink:   {Ifindex: 7, KernelForwards: true, Quota: uplinkQuota, L2Len: 14},
+		roleWorkload: {Ifindex: 7, Workload: true, Anywhere: true, KernelForwards: true, Quota: workloadQuota, L2Len: 14, Aliases: [2]macAddr{cfg.MAC},
+			Answer: cfg.MAC},
+		roleUplink: {Ifindex: 7, KernelForwards: true, Quota: uplinkQuota, L2Len: 14},
 	} {
 		if got := s.wants(l, &port{role: role}, &facts{}).filter; got != want {
 			t.Errorf("%s: %+v", role, got)

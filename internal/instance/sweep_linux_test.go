@@ -102,11 +102,13 @@ func TestSweep(t *testing.T) {
 	gone := func(exts ...string) (ns Netns) {
 		thread := ""
 		ns = apart(t, func(Netns) error { thread = fmt.Sprintf("/proc/self/task/%d", unix.Gettid()); return nil })
-		for { // the namespace lives until the thread has ended
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) { // the namespace lives until the thread has ended
 			if _, err := os.Stat(thread); err != nil {
 				break
 			}
-			time.Sleep(time.Millisecond)
+			if time.Now().After(end) {
+				t.Fatalf("%s does not end", thread)
+			}
 		}
 		for _, ext := range exts {
 			write(ns.File(ext))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -74,6 +75,10 @@ func (s *sniffer) counted(t *testing.T, n int) {
 // file, the counts be told and the status be 0, as with tcpdump; others do not
 // end it.
 func TestSignals(t *testing.T) {
+	// What this process ignores, under nohup say, its children do; what it catches ends them.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP, syscall.SIGQUIT)
+	t.Cleanup(func() { signal.Stop(caught) })
 	both(t, func(t *testing.T, l *live) {
 		for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGINT, syscall.SIGPIPE} {
 			name := filepath.Join(t.TempDir(), "x.pcap")

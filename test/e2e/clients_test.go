@@ -77,15 +77,21 @@ func (r *routers) same(t *testing.T, node, line string, want ...string) {
 // leaves out.
 func (r *routers) sameBut(t *testing.T, node, line string, facts func(out string) string, want ...string) {
 	t.Helper()
-	var said [2]string
-	var wg sync.WaitGroup
-	for i, l := range r {
-		wg.Go(func() {
-			out, errw, code := exec3(t, l, node, strings.Fields(line)[0], strings.Fields(line)[1:]...)
-			said[i] = fmt.Sprintf("%s%sexit %d", out, errw, code)
-		})
+	missing := func(out string) bool {
+		return slices.ContainsFunc(want, func(w string) bool { return !strings.Contains(out, w) })
 	}
-	wg.Wait()
+	var said [2]string
+	// Where the kernel does not make it in the time that the client waits, the machine is too busy for it.
+	for try := 0; try == 0 || try < 5 && missing(said[0]); try++ {
+		var wg sync.WaitGroup
+		for i, l := range r {
+			wg.Go(func() {
+				out, errw, code := exec3(t, l, node, strings.Fields(line)[0], strings.Fields(line)[1:]...)
+				said[i] = fmt.Sprintf("%s%sexit %d", out, errw, code)
+			})
+		}
+		wg.Wait()
+	}
 	if facts(constant(said[0])) != facts(constant(said[1])) {
 		t.Errorf("%s# %s\nthe kernel forwards:\n%s\nproxyarpd does:\n%s", node, line, said[0], said[1])
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,7 +77,22 @@ func testInterfaceChanges(t *testing.T, keep bool) {
 	alive("as it was made")
 
 	const other = "02:00:5e:00:53:02"
+	there := pods(w.Lab, 1)[0]
+	r, sender := labtest.Receive(t, w.Lab, there, 1), labtest.DialNumbered(t, w.Lab, pod.Node, there, 1)
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := w.d[0].Cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP) // it hears of it late, as where it gets no CPU
 	run(t, w.Lab, "host0", "ip link set veth0 address "+other)
+	sender.Send(1, nil)
+	signal(syscall.SIGCONT)
+	sender.SendFence()
+	if lost, doubled := r.Result(); lost+doubled > 0 {
+		t.Errorf("of one datagram between another's change of the MAC and the daemon's %d are lost, %d doubled", lost, doubled)
+	}
 	alive("with a MAC that somebody set")
 	found := other // what there would be without us
 	run(t, w.Lab, "host0", "ip link set veth0 address "+answerMAC)

@@ -15,6 +15,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -113,7 +114,7 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 			"in":     labtest.StartFlow(t, l, there[0], here[0], 1),
 			"within": labtest.StartFlow(t, l, here[0], here[1], 1),
 		}
-		stalled, overflowed := statusOf(t, c.Process).Forward.Drops["PARP_STALLED"], labtest.BacklogDrops(t)
+		stalled, overflowed := statusOf(t, c.Process).Forward.Drops["PARP_STALLED"], nstest.BacklogDrops(t)
 		out, errw, code := c.reload(s.text)
 		if code != 0 || !strings.Contains(out, s.says+"\n") {
 			t.Errorf("%q: exit %d: %s%s; want %q", s.text, code, out, errw, s.says)
@@ -133,7 +134,7 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 		// A machine that gives the thread no CPU for 50 ms loses what the ring held then
 		// where the kernel forwards, reload or not: each of those is counted. What other
 		// tests flood a CPU's backlog with is lost before anybody sees it.
-		if stalled = statusOf(t, c.Process).Forward.Drops["PARP_STALLED"] - stalled; uint64(all) > stalled+labtest.BacklogDrops(t)-overflowed {
+		if stalled = statusOf(t, c.Process).Forward.Drops["PARP_STALLED"] - stalled; uint64(all) > stalled+nstest.BacklogDrops(t)-overflowed {
 			t.Errorf("%s: %d datagrams lost; %+v", s.says, all, statusOf(t, c.Process).Forward)
 		}
 		if asked, lost := asks.stop(); lost > 0 || asked == 0 {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab"
-	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // pinger is a ping that runs until it is stopped.
@@ -45,7 +45,7 @@ func (p pings) String() string {
 
 func startPing(t testing.TB, l *lab.Lab, from lab.Pod, to string, every time.Duration) *pinger {
 	t.Helper()
-	p := &pinger{backlog: labtest.BacklogDrops(t), cmd: l.Command(context.WithoutCancel(t.Context()), from.Node, "ping", "-n", "-I", ip(from),
+	p := &pinger{backlog: nstest.BacklogDrops(t), cmd: l.Command(context.WithoutCancel(t.Context()), from.Node, "ping", "-n", "-I", ip(from),
 		"-i", fmt.Sprintf("%.4f", every.Seconds()), to)}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
@@ -92,7 +92,7 @@ func (p *pinger) stop(t testing.TB) (r pings) {
 		r.sent = max(last, 1)
 	}
 	r.lost = r.sent - len(seen)
-	r.unexplained = labtest.Unexplained(t, r.lost, r.sent, p.backlog)
+	r.unexplained = nstest.Unexplained(t, r.lost, r.sent, p.backlog)
 	slices.Sort(r.rtt)
 	return r
 }

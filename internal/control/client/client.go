@@ -96,8 +96,8 @@ func Capture(ctx context.Context, path string, req capture.Request) (*CaptureSes
 	}
 	rest, err := Ask(conn, path, &question, &answer, maxCaptureReply)
 	switch {
-	case !stop():
-		err = ctx.Err()
+	case !stop(): // which closes
+		return nil, ctx.Err()
 	case err != nil:
 	case answer.BadExpression:
 		err = capture.BadExpression(answer.Error)
