@@ -3,6 +3,7 @@ package manifests
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -35,6 +37,17 @@ func documents(t *testing.T) map[string][][]byte {
 	return all
 }
 
+// strict decodes as an API server does that was asked to validate (fieldValidation=Strict): no unknown field, none twice,
+// no other case.
+func strict(document []byte, into any) error {
+	j, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return err
+	}
+	unknown, err := kjson.UnmarshalStrict(j, into)
+	return errors.Join(append(unknown, err)...)
+}
+
 // TestManifests: each document is of a kind that is known here, and has no field and no type of value that the API
 // server would refuse. What the server demands beyond that is asked for by hand.
 func TestManifests(t *testing.T) {
@@ -48,7 +61,7 @@ func TestManifests(t *testing.T) {
 			switch head.APIVersion + " " + head.Kind {
 			case "apps/v1 DaemonSet":
 				var d appsv1.DaemonSet
-				if err := yaml.UnmarshalStrict(document, &d); err != nil {
+				if err := strict(document, &d); err != nil {
 					t.Errorf("%s: %v", file, err)
 					continue
 				}
@@ -151,7 +164,7 @@ func TestRefused(t *testing.T) {
 			continue
 		}
 		var d appsv1.DaemonSet
-		if err := yaml.UnmarshalStrict([]byte(bad), &d); err == nil {
+		if err := strict([]byte(bad), &d); err == nil {
 			t.Errorf("%s is not found", to)
 		}
 	}
