@@ -48,7 +48,7 @@ test: vet ## vet, unit tests, tests in namespaces (root), race detector
 ifeq ($(ROOT),yes)
 	@scripts/need ip:iproute2 ping:iputils-ping arping:iputils-arping iperf3:iperf3 tcpdump:tcpdump \
 		bird:bird2 nft:nftables iptables:iptables ethtool:ethtool traceroute:traceroute capsh:libcap2-bin gcc:gcc tshark:tshark \
-		tmux:tmux promtool:prometheus mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap /usr/lib/cni/host-local:containernetworking-plugins
+		tmux:tmux promtool:prometheus mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap curl:curl /usr/lib/systemd/systemd:systemd /usr/lib/cni/host-local:containernetworking-plugins
 	@$(MAKE) -j2 test-all test-race test-ebpf LAB_REQUIRED=1
 	@echo "make test: all passed"
 else
@@ -157,9 +157,36 @@ bench-table: build ## make the tables of docs/BENCH.md, and the README's excerpt
 		/^<!-- measured excerpt -->/ { inside = 1 }' bench.table README.md > bench.new
 	@mv bench.new README.md; rm bench.table
 
+# The tools are a module of their own, tools/go.mod: they take a minute to compile, once.
+ARCH ?= $(shell $(GO) env GOARCH)
+
+.PHONY: deb
+deb: build cni ## the Debian package, bin/proxyarpd_VERSION_ARCH.deb
+	rm -f bin/*.deb
+	@GO=$(GO) scripts/deb $(ARCH) $(VERSION)
+
+.PHONY: image
+image: build ## the container image, bin/proxyarpd-image.tar, for docker load and its like
+	@GO=$(GO) scripts/licences ./cmd/proxyarpd > bin/third-party-licences
+	cd tools && SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 0)} \
+		$(GO) run ./image --arch $(ARCH) --tag proxyarpd:latest --entrypoint /proxyarpd --cmd run -o ../bin/proxyarpd-image.tar \
+		/proxyarpd=../$(BIN):755 /licenses/LICENSE=../LICENSE /licenses/NOTICE=../NOTICE \
+		/licenses/LICENSE.BSD-2-Clause=../forward/claim/bpf/LICENSE.BSD-2-Clause /licenses/LICENSE.GPL-2.0=../forward/claim/bpf/LICENSE.GPL-2.0 \
+		/licenses/third-party-licences=../bin/third-party-licences
+
+# What is made is installed, upgraded, removed and run on hosts made of namespaces.
+.PHONY: package-test
+package-test: deb image ## the package, the image and the Kubernetes manifests, tried (root)
+	@[ "$(ROOT)" = yes ] || { echo "make package-test needs root: it makes namespaces (try: sudo make package-test)" >&2; exit 1; }
+	@scripts/need /usr/lib/systemd/systemd:systemd ip:iproute2 ping:iputils-ping lintian:lintian
+	cd tools && $(GO) vet ./... && $(GO) test ./...
+	LAB_REQUIRED=1 PROXYARPD_BIN=$(CURDIR)/$(BIN) PROXYARPD_DEB=$$(echo $(CURDIR)/bin/*.deb) PROXYARPD_IMAGE=$(CURDIR)/bin/proxyarpd-image.tar \
+		$(GO) test -count=1 -v -timeout 10m ./test/packaging
+
 .PHONY: tidy-check
 tidy-check: ## is go.mod tidy?
 	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
 
 .PHONY: clean
 clean: ## remove bin/ and what fuzzing has cached

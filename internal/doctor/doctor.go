@@ -53,6 +53,7 @@ type facts struct {
 	rules     []hostpolicy.Finding
 	unknown   error // why rules can't be told
 	dead      []string
+	local     map[string]bool // IPv4 addresses of this host
 	managers  managers
 	pods      []pod
 	noPods    string   // why pods could not be looked into

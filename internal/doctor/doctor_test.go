@@ -49,6 +49,10 @@ func TestFindings(t *testing.T) {
 	without := func(c int) func(f *facts, _ map[string]int) {
 		return func(f *facts, _ map[string]int) { f.has = func(have int) bool { return have != c } }
 	}
+	f.local, f.pods[0].gateways = map[string]bool{"169.254.0.1": true}, []string{"169.254.0.1"}
+	if found := examine(f); len(found) != 0 {
+		t.Errorf("a pod whose gateway is an address of the host: %+v", found)
+	}
 	for _, c := range []struct {
 		id       string
 		severity Severity
@@ -62,6 +66,7 @@ func TestFindings(t *testing.T) {
 		{"capability", Error, "CAP_NET_ADMIN", without(unix.CAP_NET_ADMIN)},
 		{"capability", Warning, "CAP_BPF", without(unix.CAP_BPF)},
 		{"capability", Warning, "CAP_PERFMON", without(unix.CAP_PERFMON)},
+		{"capability", Info, "CAP_SYS_NICE", without(unix.CAP_SYS_NICE)},
 		{"no-ebpf", Warning, "kernel", func(f *facts, _ map[string]int) { f.programs = errors.New("none") }},
 		{"no-tun", Warning, "/dev/net/tun", func(f *facts, _ map[string]int) { f.tun = errors.New("none") }},
 		{"sysctl-read-only", Info, "/proc/sys", func(f *facts, _ map[string]int) { f.readOnly = true }},

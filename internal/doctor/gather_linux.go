@@ -70,6 +70,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	}
 	f.readOnly = readOnly("/proc/sys")
 	f.dead = deadRoutes()
+	f.local = localAddresses()
 	f.managers = readManagers(os.DirFS("/"), workloadNames(f))
 	f.lookIntoPods()
 	f.askAll(ctx)
@@ -128,6 +129,19 @@ func deadRoutes() (dead []string) {
 		return len(dead) < mostDead
 	})
 	return dead
+}
+
+// localAddresses are the IPv4 addresses of this host's interfaces; nil where they can't be told.
+func localAddresses() map[string]bool {
+	all, err := netlink.AddrList(nil, unix.AF_INET)
+	if err != nil {
+		return nil
+	}
+	local := map[string]bool{}
+	for _, a := range all {
+		local[a.IP.String()] = true
+	}
+	return local
 }
 
 // mostPods is into how many pods is looked.

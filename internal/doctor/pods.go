@@ -37,7 +37,7 @@ func (p *pod) check(f *facts) (found []Finding) {
 	}
 	known := false
 	for _, g := range p.gateways {
-		known = known || f.isGateway(g)
+		known = known || f.isGateway(g) || f.local[g] // for which the kernel answers
 	}
 	switch {
 	case len(p.gateways) == 0 && p.direct:

@@ -17,6 +17,7 @@ for dir in usr/lib/systemd/{system,user}{,-generators,-environment-generators,-p
 	[ ! -d "$dir" ] || mount -t tmpfs -o mode=755 none "$dir"
 done
 mkdir -p usr/local/bin usr/lib/systemd/system usr/share/{doc,man}
+rm -f usr/sbin/policy-rc.d # a container image's: no service is to be started
 cp -a /etc/{passwd,group,ld.so.cache,alternatives} etc/
 printf 'PRETTY_NAME="test root"\nID=debian\nVERSION_ID=12\n' >etc/os-release
 : >etc/machine-id
@@ -32,6 +33,7 @@ mknod -m 666 dev/urandom c 1 9
 mknod -m 666 dev/tty c 5 0
 mknod -m 666 dev/net/tun c 10 200
 ln -s /proc/self/fd dev/fd
+for n in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${n%:*}" "dev/${n#*:}"; done
 mount -t proc -o nosuid,nodev,noexec proc proc
 # Nothing here changes the machine's settings, and run has to do without.
 mount --bind proc/sys proc/sys
