@@ -329,6 +329,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
 	g.Go(func() error { d.sweep(ctx); return nil })
+	g.Go(func() error { d.returnMemory(ctx); return nil })
 	if err = g.Wait(); err == nil {
 		d.log.Info("stopping")
 	}

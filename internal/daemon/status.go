@@ -67,6 +67,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	d.forwardStatus(&s.Forward, running, &eng)
 	s.Forward.Commonest = commonest(s, &arp)
 	s.Config = d.reloads.status(cfg)
+	s.Process = processStatus()
 	d.egressStatus(s)
 	s.Control = ControlStatus(d.control.Counters())
 	w := d.watch.Stats()
