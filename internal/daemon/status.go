@@ -51,7 +51,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	eng := d.stats(running)
 	carried := eng.ARPAnswered
 	arp.ByVerdict[arpd.Answered] += carried
-	arp.ByVerdict[arpd.DropRateLimit] += eng.ARPPoliced
+	addPoliced(&arp, &eng)
 	s := &Status{
 		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine, Workers: cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
@@ -149,8 +149,10 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 				i.Punts[verdict.String()] = n
 			}
 		}
-		if c.ARPPoliced > 0 && i.ARPVerdicts != nil {
-			i.ARPVerdicts[arpd.DropRateLimit.String()] += c.ARPPoliced
+		for v, n := range map[arpd.Verdict]uint64{arpd.DropRateLimit: c.ARPPoliced, arpd.DropSenderRate: c.ARPSender} {
+			if n > 0 && i.ARPVerdicts != nil {
+				i.ARPVerdicts[v.String()] += n
+			}
 		}
 	}
 	if o.eng.Forwards() {
@@ -262,10 +264,16 @@ func stallStatus(s claim.Stalls, now time.Time) StallStatus {
 		Lasts: ended.Sub(s.Began).Round(time.Millisecond).Seconds()}
 }
 
+// addPoliced adds what the filter of the responder's socket refused.
+func addPoliced(arp *arpd.Stats, eng *engine.Stats) {
+	arp.ByVerdict[arpd.DropRateLimit] += eng.ARPPoliced
+	arp.ByVerdict[arpd.DropSenderRate] += eng.ARPSender
+}
+
 // drops are all that were counted, by reason.
 func (d *Daemon) drops() map[string]uint64 {
 	arp, s := d.arp.Stats(), d.stats(d.engine())
-	arp.ByVerdict[arpd.DropRateLimit] += s.ARPPoliced
+	addPoliced(&arp, &s)
 	_, all := routeVerdicts(&s.ByVerdict)
 	for reason, n := range arpDrops(&arp) {
 		all[reason] += n

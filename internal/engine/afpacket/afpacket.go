@@ -21,6 +21,7 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
+	"proxyarpd/internal/nice"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/relay"
 	"proxyarpd/internal/shortage"
@@ -74,9 +75,9 @@ var _ engine.Engine = (*Engine)(nil)
 // the first port takes them.
 func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error) {
 	c.Workers = max(c.Workers, 1)
-	e := &Engine{Programs: p, cfg: c, log: log, want: c.Nice, threads: map[int]*threadNice{}, weak: noNice}
+	e := &Engine{Programs: p, cfg: c, log: log, want: c.Nice, threads: map[int]*threadNice{}, weak: nice.Unknown}
 	c.Forward.Waiting = e.tellWaiting
-	e.nice.Store(int32(nice(0)))
+	e.nice.Store(int32(nice.Of(0)))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.closeOwn())
