@@ -117,8 +117,9 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 	if p.why != nil {
 		i.Error = printable.UTF8(p.why.Error())
 	}
+	carried := o.eng.Carried(int32(l.Index))
 	if p.policy != nil {
-		n := o.eng.Carried(int32(l.Index)).Answered
+		n := carried.Answered
 		a.Requests, a.Replies, a.ByVerdict[arpd.Answered] = a.Requests+n, a.Replies+n, a.ByVerdict[arpd.Answered]+n
 		i.Answers = p.policy.Answer.String()
 		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
@@ -130,7 +131,6 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))
-		carried := o.eng.Carried(int32(l.Index))
 		i.Carried = carried.Taken()
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
 		verdicts[route.Forward] += carried.Packets
