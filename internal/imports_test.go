@@ -69,7 +69,7 @@ var mayImport = map[string][]string{
 	"internal/macs":            {unixPackage, "proxyarpd/internal/instance", "proxyarpd/internal/netstate", "proxyarpd/internal/printable", "proxyarpd/internal/shortage"},
 	"internal/hostpolicy":      {"github.com/vishvananda/netlink/...", "github.com/cilium/ebpf/...", unixPackage, "proxyarpd/internal/shortage"},
 	"internal/lab":             {"github.com/vishvananda/netlink/...", unixPackage},
-	"internal/lab/labtest":     {unixPackage, "proxyarpd/internal/lab", "proxyarpd/internal/nstest", "proxyarpd/internal/wire"},
+	"internal/lab/labtest":     {unixPackage, "proxyarpd/internal/lab", "proxyarpd/internal/nstest", "proxyarpd/internal/status", "proxyarpd/internal/wire"},
 	"internal/fulltable":       {},
 	"internal/nstest":          {"github.com/vishvananda/netlink", unixPackage},
 	"internal/engine":          {"proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route"},
