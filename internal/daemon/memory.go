@@ -21,7 +21,7 @@ const (
 	memoryTick  = 5 * time.Second
 	memoryCalm  = 1 << 20 // bytes that a calm daemon allocates between two ticks, at most
 	memorySlack = 2 << 20 // bytes beyond what there was after the last time; or an eighth of that
-	memoryPause = time.Minute
+	memoryPause = 15 * time.Second
 )
 
 // memory is what Go's runtime says of the process.
