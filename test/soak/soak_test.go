@@ -64,18 +64,19 @@ type action struct {
 	name string
 	do   func(*soak) (why string, pods []string)
 	able func(*soak) bool // nil: always
+	once int              // after the first round it happens once in so many
 }
 
 // actions are all that may happen.
 var actions = []action{
-	{"pods come and go", (*soak).comeAndGo, nil},
-	{"link flaps", (*soak).flap, nil},
-	{"neighbours are flushed", (*soak).flushNeighbours, nil},
-	{"a pod's MAC changes", (*soak).changeMAC, nil},
-	{"routes change", (*soak).changeRoutes, nil},
-	{"reload", (*soak).reloads, nil},
-	{"kill -9", (*soak).kill, nil},
-	{"take-over", (*soak).takeOver, (*soak).canTakeOver},
+	{"pods come and go", (*soak).comeAndGo, nil, 1},
+	{"link flaps", (*soak).flap, nil, 1},
+	{"neighbours are flushed", (*soak).flushNeighbours, nil, 1},
+	{"a pod's MAC changes", (*soak).changeMAC, nil, 1},
+	{"routes change", (*soak).changeRoutes, nil, 1},
+	{"reload", (*soak).reloads, nil, 1},
+	{"kill -9", (*soak).kill, nil, 6}, // what lives longer may grow
+	{"take-over", (*soak).takeOver, (*soak).canTakeOver, 2},
 }
 
 // TestSoak has packets pass for long while all kinds of things happen.
@@ -111,7 +112,7 @@ func TestSoak(t *testing.T) {
 	s.report(flows)
 }
 
-// happen has each action come once, and then any.
+// happen has each action come once, and then again and again, each time in another order.
 func (s *soak) happen() {
 	end := time.Now().Add(*soakFor)
 	able := slices.DeleteFunc(slices.Clone(actions), func(a action) bool { return a.able != nil && !a.able(s) })
@@ -120,7 +121,9 @@ func (s *soak) happen() {
 			if round > 0 && !time.Now().Before(end) {
 				return
 			}
-			s.act(able[i])
+			if round == 0 || s.random.IntN(able[i].once) == 0 {
+				s.act(able[i])
+			}
 		}
 	}
 }
