@@ -14,6 +14,7 @@ BIN         := bin/proxyarpd
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
+SOAK        ?= 20m
 # Packages in which goroutines share something.
 RACE        ?= ./arpd ./capture ./capture/source ./forward/... ./internal/control/... ./internal/daemon ./internal/instance ./internal/livecapture ./internal/logging ./internal/top ./internal/macs ./internal/netstate ./internal/pktring
 CLANG_FILE  := forward/claim/bpf/CLANG
@@ -132,6 +133,14 @@ routes: ## a million routes and a burst of changes to them, beside the kernel (r
 	@$(MAKE) build
 	$(GO) test ./forward/route ./internal/netstate -run '^$$' -bench 'Million|LoadRoutes|ChangeRoute' -benchtime 2s
 	LAB_REQUIRED=1 PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test ./test/routes -count=1 -v -timeout 15m -routes 1000000 -changes 100000
+
+# Not in CI, where the tests have its short form.
+.PHONY: soak
+soak: ## traffic for SOAK (20m) while pods, links, neighbours and daemons come and go (root)
+	@[ "$(ROOT)" = yes ] || { echo "make soak needs root: it makes network namespaces (try: sudo make soak)" >&2; exit 1; }
+	@scripts/need ip:iproute2 ping:iputils-ping
+	@$(MAKE) build
+	LAB_REQUIRED=1 PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test ./test/soak -run '^TestSoak$$' -count=1 -v -timeout 0 -soak $(SOAK)
 
 # The whole run, for docs/bench and docs/BENCH.md. The machine must be quiet.
 .PHONY: bench-report

@@ -88,6 +88,9 @@ func (r *Responder) answer(reply []byte, q *Request, e *entry, now int64) (int, 
 	if v != Answered {
 		return 0, v
 	}
+	if !r.senders.take(q, e.policy.Index, now) {
+		return 0, DropSenderRate
+	}
 	if !e.port.bucket.take(r.ports.limit, now) {
 		return 0, DropRateLimit
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,7 +27,7 @@ func newChanging() (*memory, *changing, *Policy) {
 	c := &changing{routed: map[netip.Addr]ProxyDecision{}, behind: true}
 	p := testPolicy()
 	p.Routes = c
-	return newMemory(Options{RatePerSecond: -1, Behind: c.news}, p), c, p
+	return newMemory(Options{RatePerSecond: -1, SenderPerSecond: -1, Behind: c.news}, p), c, p
 }
 
 func counts(m map[Verdict]uint64) (c Counts) {
@@ -170,7 +171,7 @@ func TestRateLimit(t *testing.T) {
 	if got, want := newMemory(Options{}).ports.limit, newLimit(DefaultRate, DefaultBurst); got != want {
 		t.Errorf("by default %+v, want %+v", got, want)
 	}
-	if got := newMemory(Options{RatePerSecond: -1}).ports.limit; got != (limit{}) {
+	if got := newMemory(Options{RatePerSecond: -1, SenderPerSecond: -1}).ports.limit; got != (limit{}) {
 		t.Errorf("without a bound %+v", got)
 	}
 }
@@ -178,7 +179,7 @@ func TestRateLimit(t *testing.T) {
 // Who is answered is handed on, an interface's share of them.
 func TestLearn(t *testing.T) {
 	n := &table{has: map[netip.Addr]wire.MAC{knownIP: podMAC}, denied: outsideIP}
-	m := newMemory(Options{RatePerSecond: -1, Neighbours: n}, testPolicy())
+	m := newMemory(Options{RatePerSecond: -1, SenderPerSecond: -1, Neighbours: n}, testPolicy())
 	for _, c := range []struct {
 		name string
 		req  request
@@ -217,7 +218,7 @@ func TestLearn(t *testing.T) {
 // batch on, be it published or found by Lookup.
 func TestPolicyEndsWithPort(t *testing.T) {
 	frame := who(gatewayIP).bytes()
-	m := newMemory(Options{RatePerSecond: -1}, testPolicy())
+	m := newMemory(Options{RatePerSecond: -1, SenderPerSecond: -1}, testPolicy())
 	if len(m.one(7, frame)) != 1 {
 		t.Fatal("not answered")
 	}
@@ -230,7 +231,7 @@ func TestPolicyEndsWithPort(t *testing.T) {
 	}
 
 	known := testPolicy()
-	m = newMemory(Options{RatePerSecond: -1, Lookup: func(int) (*Policy, bool) { return known, known != nil }})
+	m = newMemory(Options{RatePerSecond: -1, SenderPerSecond: -1, Lookup: func(int) (*Policy, bool) { return known, known != nil }})
 	if len(m.one(7, frame)) != 1 {
 		t.Fatal("not answered by Lookup's word")
 	}
@@ -263,4 +264,39 @@ func TestFramesAreReadApart(t *testing.T) {
 	m.sock.rx.addrs[1].Pkttype = unix.PACKET_OTHERHOST
 	m.run()
 	m.wantCounts(t, "broadcast, then one byte", 7, Counts{Answered: 1, DropTooSmall: 1})
+}
+
+// TestSenderRate: one who asks without end has its share, and those behind the same
+// interface, a prober too, have theirs; so has the interface, whoever asks.
+func TestSenderRate(t *testing.T) {
+	const burst, sender = 100, 10
+	m := newMemory(Options{RatePerSecond: 1, Burst: burst, SenderPerSecond: 1, SenderBurst: sender}, testPolicy())
+	from := func(a netip.Addr) []byte { return who(gatewayIP).with(func(r *request) { r.spa = a }).bytes() }
+	ask := func(n int, frame []byte) (answers int) {
+		for range n {
+			answers += len(m.one(7, frame))
+		}
+		return answers
+	}
+	if n := ask(2*sender, from(remoteIP)); n != sender {
+		t.Errorf("%d answers to one sender, want %d", n, sender)
+	}
+	probe := from(netip.IPv4Unspecified())
+	if a, b := ask(1, from(outsideIP)), ask(sender, probe); a != 1 || b != sender {
+		t.Errorf("%d answers to another sender, %d to a prober", a, b)
+	}
+	if n := ask(1, probe); n != 0 {
+		t.Error("one who probes without end is answered without end")
+	}
+	m.time += int64(time.Second)
+	if n := ask(2, from(remoteIP)); n != 1 {
+		t.Errorf("%d answers a second later, want 1", n)
+	}
+	spoofed := 0
+	for i := range 4 * burst {
+		spoofed += ask(1, from(netip.AddrFrom4([4]byte{10, 99, byte(i >> 8), byte(i)})))
+	}
+	if all := m.total[Answered].Load(); all != burst+1 || m.total[DropSenderRate].Load() != sender+2 {
+		t.Errorf("%d answers in all, %d of them to ever new senders; %d refused for their sender", all, spoofed, m.total[DropSenderRate].Load())
+	}
 }

@@ -118,9 +118,10 @@ var floods = []struct {
 // what a flood brings.
 func flood() *memory {
 	m := newMemory(Options{
-		RatePerSecond: -1,
-		Behind:        func() bool { return true },
-		Neighbours:    deaf{},
+		RatePerSecond:   -1,
+		SenderPerSecond: 1 << 30, SenderBurst: 1 << 30, // looked at, and never used up
+		Behind:     func() bool { return true },
+		Neighbours: deaf{},
 	}, testPolicy())
 	m.SetTap(func(id uint64, _ int, _, _ []byte, _ Verdict) uint64 { return id + 1 })
 	return m

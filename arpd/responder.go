@@ -11,11 +11,13 @@ import (
 	"time"
 )
 
-// Rate of answers per interface that is allowed unless Options says otherwise. A
-// pod that resolves its gateway needs one a minute.
+// Rates of answers per interface, and per sender on it, that are allowed unless
+// Options says otherwise. A pod that resolves its gateway needs one a minute.
 const (
-	DefaultRate  = 10000
-	DefaultBurst = 2000
+	DefaultRate        = 4000
+	DefaultBurst       = 500
+	DefaultSenderRate  = 2000
+	DefaultSenderBurst = 250
 )
 
 // Options for Open. The zero value is usable once Publish was called.
@@ -50,9 +52,14 @@ type Options struct {
 	// for all.
 	Filter func(fd int) error
 
-	// RatePerSecond and Burst bound the answers per interface; 0 is
-	// the default, a negative rate no bound.
-	RatePerSecond, Burst int
+	// RatePerSecond and Burst bound the answers per interface, SenderPerSecond and
+	// SenderBurst those to one sender; 0 is the default, a negative rate no bound.
+	RatePerSecond, Burst         int
+	SenderPerSecond, SenderBurst int
+
+	// Thread, if set, is called on Run's thread when it begins, and what it gives when
+	// Run ends: for its priority, say.
+	Thread func() (end func())
 
 	// Recorder, if set, is told of the frames that are dropped.
 	Recorder Recorder
@@ -92,15 +99,17 @@ type Responder struct {
 	times        answerTimes
 	tap          atomic.Pointer[Tap]
 	recorder     Recorder // nil: nobody is told
+	thread       func() func()
 	closed       atomic.Bool
 	rounds       atomic.Uint64
 	running      sync.Mutex   // Run holds it
 	now          func() int64 // nanoseconds, monotonic
 
 	// Run's alone.
-	strays strays
-	held   holder
-	news   news
+	strays  strays
+	senders senders
+	held    holder
+	news    news
 }
 
 // Open makes the socket, in the network namespace of the calling thread. From
@@ -123,8 +132,17 @@ func newResponder(sock *socket, o Options) *Responder {
 	if o.Burst == 0 {
 		o.Burst = DefaultBurst
 	}
+	if o.SenderPerSecond == 0 {
+		o.SenderPerSecond = DefaultSenderRate
+	}
+	if o.SenderBurst == 0 {
+		o.SenderBurst = DefaultSenderBurst
+	}
 	if o.Unrouted == nil {
 		o.Unrouted = func(Asker) {}
+	}
+	if o.Thread == nil {
+		o.Thread = func() func() { return func() {} }
 	}
 	if o.Behind == nil {
 		o.Behind = func() bool { return false }
@@ -135,11 +153,13 @@ func newResponder(sock *socket, o Options) *Responder {
 		neighbours:   o.Neighbours,
 		tellUnrouted: o.Unrouted,
 		recorder:     o.Recorder,
+		thread:       o.Thread,
 		log:          o.Logger,
 		sock:         sock,
 		ports:        newPorts(newLimit(o.RatePerSecond, o.Burst)),
 		now:          clock(),
 		strays:       strays{said: make(map[int]*entry)},
+		senders:      newSenders(newLimit(o.SenderPerSecond, o.SenderBurst)),
 	}
 }
 
@@ -193,6 +213,7 @@ func (r *Responder) Run(ctx context.Context) error {
 	defer r.running.Unlock()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer r.thread()()
 	var done atomic.Bool
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -57,7 +57,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 					Dst: &net.IPNet{IP: podIP.AsSlice(), Mask: net.CIDRMask(32, 32)},
 				}))
 			} else {
-				r := s.start(Options{RatePerSecond: -1})
+				r := s.start(Options{RatePerSecond: -1, SenderPerSecond: -1})
 				p := s.policy()
 				p.Settled = c.settled
 				r.Publish(map[int]*Policy{s.index: p})
@@ -119,7 +119,7 @@ func (s *station) flooder(frame []byte) func() {
 func BenchmarkFlood(b *testing.B) {
 	s := newLab(b).veth("cali1")
 	s.awaitSettled()
-	r := s.start(Options{RatePerSecond: -1})
+	r := s.start(Options{RatePerSecond: -1, SenderPerSecond: -1})
 	p := s.policy()
 	p.Settled = true
 	r.Publish(map[int]*Policy{s.index: p})
@@ -140,7 +140,7 @@ func TestSocketDoesNotAllocate(t *testing.T) {
 	}
 	l := newLab(t)
 	s := l.veth("cali1")
-	r, err := Open(Options{RatePerSecond: -1})
+	r, err := Open(Options{RatePerSecond: -1, SenderPerSecond: -1})
 	l.must(err)
 	defer r.Close()
 	all := 0

@@ -18,8 +18,9 @@ import (
 // batchSize is how many frames one pair of system calls handles.
 const batchSize = 64
 
-// receiveBuffer holds about 1300 frames: the kernel accounts 768 bytes for one.
-const receiveBuffer = 1 << 20
+// receiveBuffer holds 5400 frames at least, what ten interfaces may ask at once: the
+// kernel accounts 768 bytes for one. What is not used takes no memory.
+const receiveBuffer = 4 << 20
 
 // frame is a received frame. data is borrowed until the next receive.
 type frame struct {

@@ -37,7 +37,7 @@ func TestResponderInterfaceDeletedInFlood(t *testing.T) {
 	l := newLab(t)
 	other := l.veth("cali0")
 	policies := map[int]*Policy{other.index: other.policy()}
-	r := l.start(Options{RatePerSecond: -1})
+	r := l.start(Options{RatePerSecond: -1, SenderPerSecond: -1})
 	for i := range 5 {
 		s := l.veth(fmt.Sprintf("cali%d", i+1))
 		policies[s.index] = s.policy()
@@ -78,7 +78,7 @@ func TestResponderRateLimit(t *testing.T) {
 	l := newLab(t)
 	noisy, calm := l.veth("cali1"), l.veth("cali2")
 	const rate, burst = 50, 30
-	r := l.start(Options{RatePerSecond: rate, Burst: burst})
+	r := l.start(Options{RatePerSecond: rate, Burst: burst, SenderPerSecond: -1})
 	r.Publish(map[int]*Policy{noisy.index: noisy.policy(), calm.index: calm.policy()})
 
 	begin := time.Now()

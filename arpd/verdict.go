@@ -37,6 +37,7 @@ const (
 	DropInvalidTarget   // target IP is multicast, broadcast or 0.0.0.0
 	DropLocalnet        // sender or target IP in 127/8
 	DropRateLimit       // the interface has had its share of answers
+	DropSenderRate      // the sender has had its share of answers
 	DropUnknownIf       // interface was gone before it could be asked about
 	DropIfDown          // interface went down or away before the reply was out
 	DropQdisc           // egress queue of the interface was full
@@ -96,6 +97,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropInvalidTarget:   {KindDrop, "IP_INVALID_DEST", true},
 	DropLocalnet:        {KindDrop, "IP_LOCALNET", true},
 	DropRateLimit:       {KindDrop, "PARP_RATE_LIMIT", true},
+	DropSenderRate:      {KindDrop, "PARP_SENDER_RATE", true},
 	DropUnknownIf:       {KindDrop, "PARP_IF_UNKNOWN", false},
 	DropIfDown:          {KindDrop, "PARP_IF_DOWN", true},
 	DropQdisc:           {KindDrop, "QDISC_DROP", true},

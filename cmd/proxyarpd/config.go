@@ -61,7 +61,7 @@ func (s *settings) flags() *pflag.FlagSet {
 	fs.Var(&scalar[string]{&s.OnPolicy, text, "HOW"}, "on-policy", "where rules of the host appear while it runs: warn and go on, or leave what they concern to the kernel")
 	fs.Var(&scalar[string]{(*string)(&s.Claim), text, "HOW"}, "claim", "how packets are taken from the kernel: auto, tcx, clsact, or none: by forwarding=0 alone")
 	fs.Var(&workersFlag{&s.Workers}, "workers", "threads that forward, 1 to 16; auto: one for four CPUs, up to four; flows keep their order")
-	fs.Var(&scalar[int]{&s.Nice, parseNumber, "N"}, "nice", "nice value of the threads that forward, -20 to 19; below 0 it wants CAP_SYS_NICE")
+	fs.Var(&scalar[int]{&s.Nice, parseNumber, "N"}, "nice", "nice value of the threads that forward and answer, -20 to 19; below 0 it wants CAP_SYS_NICE")
 	inGroup(fs, "Forwarding")
 
 	fs.StringVar(&s.Control, "control", s.Control, controlUsage)

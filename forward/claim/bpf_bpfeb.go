@@ -103,6 +103,7 @@ type bpfPortstat struct {
 	Relayed    uint64
 	ArpPassed  uint64
 	ArpPoliced uint64
+	ArpSender  uint64
 	Left       [10]uint64
 }
 
@@ -170,6 +171,8 @@ const (
 	bpfProgParpWatchCarryBasic = "parp_watch_carry_basic"
 	bpfVarArpBurstNs           = "arp_burst_ns"
 	bpfVarArpCostNs            = "arp_cost_ns"
+	bpfVarArpSenderBurstNs     = "arp_sender_burst_ns"
+	bpfVarArpSenderCostNs      = "arp_sender_cost_ns"
 	bpfVarCarryFresh           = "carry_fresh"
 	bpfVarCarryGeneration      = "carry_generation"
 	bpfVarCarryKeepsPriority   = "carry_keeps_priority"
@@ -285,6 +288,8 @@ type bpfMapSpecs struct {
 type bpfVariableSpecs struct {
 	ArpBurstNs         *ebpf.VariableSpec `ebpf:"arp_burst_ns"`
 	ArpCostNs          *ebpf.VariableSpec `ebpf:"arp_cost_ns"`
+	ArpSenderBurstNs   *ebpf.VariableSpec `ebpf:"arp_sender_burst_ns"`
+	ArpSenderCostNs    *ebpf.VariableSpec `ebpf:"arp_sender_cost_ns"`
 	CarryFresh         *ebpf.VariableSpec `ebpf:"carry_fresh"`
 	CarryGeneration    *ebpf.VariableSpec `ebpf:"carry_generation"`
 	CarryKeepsPriority *ebpf.VariableSpec `ebpf:"carry_keeps_priority"`
@@ -382,6 +387,8 @@ func (m *bpfMaps) Close() error {
 type bpfVariables struct {
 	ArpBurstNs         *ebpf.Variable `ebpf:"arp_burst_ns"`
 	ArpCostNs          *ebpf.Variable `ebpf:"arp_cost_ns"`
+	ArpSenderBurstNs   *ebpf.Variable `ebpf:"arp_sender_burst_ns"`
+	ArpSenderCostNs    *ebpf.Variable `ebpf:"arp_sender_cost_ns"`
 	CarryFresh         *ebpf.Variable `ebpf:"carry_fresh"`
 	CarryGeneration    *ebpf.Variable `ebpf:"carry_generation"`
 	CarryKeepsPriority *ebpf.Variable `ebpf:"carry_keeps_priority"`

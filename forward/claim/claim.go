@@ -81,7 +81,8 @@ type Counters struct {
 	Relayed    uint64 // those of them that went to the relay: the others are lost
 	Left       [owners]uint64
 	ARPPassed  uint64
-	ARPPoliced uint64
+	ARPPoliced uint64 // refused: the interface had had its share
+	ARPSender  uint64 // refused: the sender had had its share
 }
 
 func (c *Counters) add(o Counters) {
@@ -94,6 +95,7 @@ func (c *Counters) add(o Counters) {
 	}
 	c.ARPPassed += o.ARPPassed
 	c.ARPPoliced += o.ARPPoliced
+	c.ARPSender += o.ARPSender
 }
 
 // Set is the loaded programs and their maps. Its methods are safe for

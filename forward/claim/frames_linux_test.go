@@ -1,6 +1,8 @@
 package claim
 
 import (
+	"fmt"
+	"net"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -87,18 +89,7 @@ func TestARPPolicing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err == nil {
-		err = s.AttachARP(fd)
-	}
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP)})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	k := &kernel{fd}
+	k := openARP(t, s)
 	for _, e := range []*end{flooder, quiet} {
 		if _, err := s.SetPort(Port{Ifindex: e.index, Workload: true, L2Len: 14}); err != nil {
 			t.Fatal(err)
@@ -135,5 +126,63 @@ func TestARPPolicing(t *testing.T) {
 	}
 	if c := s.Totals(); c.ARPPassed != uint64(passed)+2*burst || c.ARPPoliced != flood-uint64(passed) {
 		t.Errorf("totals %+v", c)
+	}
+}
+
+// openARP opens a socket with the filter of the responder's.
+func openARP(t *testing.T, s *Set) *kernel {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err == nil {
+		err = s.AttachARP(fd)
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return &kernel{fd}
+}
+
+// One sender's flood leaves the others behind its interface their share.
+func TestARPSenders(t *testing.T) {
+	namespace(t)
+	e := veth(t, "a")
+	const burst, flood, share = 100, 50, 10
+	s, err := Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: burst, SenderPerSecond: 1, SenderBurst: share}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	k := openARP(t, s)
+	if _, err := s.SetPort(Port{Ifindex: e.index, Workload: true, L2Len: 14}); err != nil {
+		t.Fatal(err)
+	}
+	passes := func(n int, sender string, mac byte) int {
+		t.Helper()
+		f := packet(e.mac, "203.0.113.9")
+		f[pktring.VnetLen+13] = 0x06
+		arp := f[pktring.VnetLen+14:]
+		copy(arp[8:], []byte{2, 0, 0, 0, 0, mac})
+		copy(arp[14:], net.ParseIP(sender).To4())
+		e.put(t, repeat(n, f)...)
+		return len(k.got(t))
+	}
+	got := []int{passes(flood, "10.65.0.2", 1), passes(share, "10.65.0.3", 1), passes(flood, "0.0.0.0", 1), passes(share, "0.0.0.0", 2)}
+	for i, n := range got { // one a second may come on top
+		if n < share || n > share+2 {
+			t.Errorf("passed %v, want %d of each sender (%d)", got, share, i)
+		}
+	}
+	if c := s.Counters(e.index); c.ARPSender < 2*(flood-share)-4 || c.ARPPoliced != 0 {
+		t.Errorf("%+v", c)
+	}
+	for i := range 2 * burst {
+		passes(1, fmt.Sprintf("10.66.0.%d", i), 1)
+	}
+	if c := s.Counters(e.index); c.ARPPoliced == 0 {
+		t.Errorf("ever new senders passed the interface's limit: %+v", c)
 	}
 }

@@ -16,10 +16,20 @@ import (
 	"proxyarpd/internal/shortage"
 )
 
-// ARPPolice bounds what one interface may put into the ARP socket's queue.
+// ARPPolice bounds what one interface, and one sender on it, may put into the ARP
+// socket's queue: frames a second, and how many at once. A rate of 0 is no bound.
 type ARPPolice struct {
-	PerSecond int
-	Burst     int
+	PerSecond, Burst             int
+	SenderPerSecond, SenderBurst int
+}
+
+// constants are what one frame costs and what may be saved up, both ns of credit.
+func constants(perSecond, burst int) (cost, most uint64) {
+	if perSecond <= 0 {
+		return 0, 0
+	}
+	cost = uint64(1e9) / uint64(perSecond)
+	return cost, cost * uint64(max(burst, 1))
 }
 
 // Config says what programs and maps are to be loaded for.
@@ -219,9 +229,13 @@ func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 	} else {
 		spec.Maps[bpfMapParpFlows].MaxEntries = 1 // an LRU map takes all of its memory at once
 	}
+	cost, burst := constants(cfg.ARP.PerSecond, cfg.ARP.Burst)
+	senderCost, senderBurst := constants(cfg.ARP.SenderPerSecond, cfg.ARP.SenderBurst)
 	if err := errors.Join(
-		spec.Variables[bpfVarArpCostNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))),
-		spec.Variables[bpfVarArpBurstNs].Set(uint64(1e9)/uint64(max(cfg.ARP.PerSecond, 1))*uint64(max(cfg.ARP.Burst, 1))),
+		spec.Variables[bpfVarArpCostNs].Set(cost),
+		spec.Variables[bpfVarArpBurstNs].Set(burst),
+		spec.Variables[bpfVarArpSenderCostNs].Set(senderCost),
+		spec.Variables[bpfVarArpSenderBurstNs].Set(senderBurst),
 		spec.Variables[bpfVarTranslates].Set(translates),
 		spec.Variables[bpfVarPulseHz].Set(jiffies()),
 		setGateways(spec, cfg.Gateways),

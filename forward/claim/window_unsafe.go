@@ -277,6 +277,7 @@ func (a *windows) read(slot uint32) Counters {
 		Admitted: atomic.LoadUint64(&s.Admitted), Policed: atomic.LoadUint64(&s.Policed),
 		BadGSO: atomic.LoadUint64(&s.Badgso), Relayed: atomic.LoadUint64(&s.Relayed),
 		ARPPassed: atomic.LoadUint64(&s.ArpPassed), ARPPoliced: atomic.LoadUint64(&s.ArpPoliced),
+		ARPSender: atomic.LoadUint64(&s.ArpSender),
 	}
 	for i := range c.Left {
 		c.Left[i] = atomic.LoadUint64(&s.Left[i])
@@ -289,7 +290,7 @@ func (a *windows) read(slot uint32) Counters {
 func (a *windows) take(slot uint32) Counters {
 	c := a.read(slot)
 	s := &a.stats[slot]
-	for _, p := range []*uint64{&s.Policed, &s.Badgso, &s.Relayed, &s.ArpPassed, &s.ArpPoliced} {
+	for _, p := range []*uint64{&s.Policed, &s.Badgso, &s.Relayed, &s.ArpPassed, &s.ArpPoliced, &s.ArpSender} {
 		atomic.StoreUint64(p, 0)
 	}
 	for i := range s.Left {

@@ -48,7 +48,7 @@ type Config struct {
 	StateDir     string     // where the records of changed MACs and the lock are
 	LogFormat    string     // text or json; the caller's to heed
 	LogLevel     slog.Level // least of what is logged
-	Nice         int        // of the threads that forward (setpriority(2))
+	Nice         int        // of the threads that forward, and of the one that answers (setpriority(2))
 	Workers      int        // how many threads forward; 0 is auto
 }
 

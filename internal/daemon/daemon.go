@@ -58,6 +58,7 @@ type Daemon struct {
 	claims    *arpd.Claims        // of gateways' addresses
 	conflicts *conflicts
 	arp       *arpd.Responder
+	answering answering
 	learn     *learner
 	control   *control.Server
 	taps      *livecapture.Hub
@@ -105,6 +106,7 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 
 	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
 	d.cfg.Store(&cfg)
+	d.answering.want, d.answering.log, d.answering.begun = func() int { return d.config().Nice }, log, make(chan struct{})
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
 	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.rooms(caller.Reread != nil), Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
@@ -184,7 +186,7 @@ func (d *Daemon) config() *Config { return d.cfg.Load() }
 
 // programs says what the eBPF programs are to be loaded for.
 func (c *Config) programs() claim.Config {
-	p := claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
+	p := claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst, SenderPerSecond: arpSenderPerSecond, SenderBurst: arpSenderBurst},
 		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy)}
 	if c.Engine == EngineEBPF {
 		p.Carry, p.Gateways = true, c.Gateways
@@ -212,18 +214,22 @@ func (d *Daemon) loadPrograms() error {
 	return nil
 }
 
-// Policing of ARP, per interface. A pod asks about once a minute.
+// Policing of ARP, per interface and per sender on it. A pod asks about once a
+// minute. The socket's queue holds what several interfaces may have it take at once.
 const (
-	arpPerSecond = 10000
-	arpBurst     = 2000
+	arpPerSecond       = 4000
+	arpBurst           = 500
+	arpSenderPerSecond = 2000
+	arpSenderBurst     = 250
 )
 
 func (d *Daemon) openARP() error {
-	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Recorder: d.taps.NewARPRecorder(), Timed: d.config().Metrics != "", Logger: d.log, RatePerSecond: arpPerSecond, Burst: arpBurst}
+	o := arpd.Options{Lookup: d.lookup, Behind: d.behind, Neighbours: d.learn, Recorder: d.taps.NewARPRecorder(), Timed: d.config().Metrics != "", Logger: d.log,
+		RatePerSecond: arpPerSecond, Burst: arpBurst, SenderPerSecond: arpSenderPerSecond, SenderBurst: arpSenderBurst}
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachARP
 	}
-	o.Unrouted = d.conflicts.tell
+	o.Unrouted, o.Thread = d.conflicts.tell, d.answering.begin
 	var err error
 	if d.claims == nil {
 		if d.claims, err = arpd.ListenClaims(d.config().Gateways); err != nil {
@@ -335,6 +341,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.learn.run(ctx); return nil })
 	g.Go(func() error { d.inform(ctx); return nil })
 	g.Go(func() error { d.confine(ctx); return nil })
+	g.Go(func() error { d.returnMemory(ctx); return nil })
 	if err = g.Wait(); err == nil {
 		d.log.Info("stopping")
 	}

@@ -75,6 +75,7 @@ func (d *Daemon) confine(ctx context.Context) {
 	if ring := d.engines.ring; ring != nil {
 		ring.AwaitThreads()
 	}
+	d.answering.await(ctx)
 	if err := privilege.Keep(d.need().capabilities(privilege.Has)...); err != nil {
 		d.log.Warn("keeps privileges that it does not need", "err", err)
 	}

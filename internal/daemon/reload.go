@@ -388,6 +388,9 @@ func (t *transition) finish() error {
 		}
 		d.serveMetrics(t.metrics)
 	}
+	if t.next.Nice != t.now.Nice {
+		d.answering.setNice(t.next.Nice)
+	}
 	switch {
 	case t.ends():
 		if err := d.endRing(); err != nil {

@@ -52,7 +52,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	eng := d.stats(running)
 	carried := eng.ARPAnswered
 	arp.ByVerdict[arpd.Answered] += carried
-	arp.ByVerdict[arpd.DropRateLimit] += eng.ARPPoliced
+	addPoliced(&arp, &eng)
 	s := &Status{
 		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine, Workers: cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
@@ -68,6 +68,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	d.forwardStatus(&s.Forward, running, &eng)
 	s.Forward.Commonest = commonest(s, &arp)
 	s.Config = d.reloads.status(cfg)
+	s.Process = processStatus()
 	d.egressStatus(s)
 	s.Control = ControlStatus(d.control.Counters())
 	s.Privileges, s.Programs = status.Privileges(privilege.Now()), []uint32{}
@@ -121,8 +122,9 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 	if p.why != nil {
 		i.Error = printable.UTF8(p.why.Error())
 	}
+	carried := o.eng.Carried(int32(l.Index))
 	if p.policy != nil {
-		n := o.eng.Carried(int32(l.Index)).Answered
+		n := carried.Answered
 		a.Requests, a.Replies, a.ByVerdict[arpd.Answered] = a.Requests+n, a.Replies+n, a.ByVerdict[arpd.Answered]+n
 		i.Answers = p.policy.Answer.String()
 		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
@@ -134,7 +136,6 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))
-		carried := o.eng.Carried(int32(l.Index))
 		i.Carried = carried.Taken()
 		i.Received, i.Policed, i.Local = c.Admitted, c.Policed, c.Left[claim.Local]
 		verdicts[route.Forward] += carried.Packets
@@ -153,8 +154,10 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 				i.Punts[verdict.String()] = n
 			}
 		}
-		if c.ARPPoliced > 0 && i.ARPVerdicts != nil {
-			i.ARPVerdicts[arpd.DropRateLimit.String()] += c.ARPPoliced
+		for v, n := range map[arpd.Verdict]uint64{arpd.DropRateLimit: c.ARPPoliced, arpd.DropSenderRate: c.ARPSender} {
+			if n > 0 && i.ARPVerdicts != nil {
+				i.ARPVerdicts[v.String()] += n
+			}
 		}
 	}
 	if o.eng.Forwards() {
@@ -266,10 +269,16 @@ func stallStatus(s claim.Stalls, now time.Time) StallStatus {
 		Lasts: ended.Sub(s.Began).Round(time.Millisecond).Seconds()}
 }
 
+// addPoliced adds what the filter of the responder's socket refused.
+func addPoliced(arp *arpd.Stats, eng *engine.Stats) {
+	arp.ByVerdict[arpd.DropRateLimit] += eng.ARPPoliced
+	arp.ByVerdict[arpd.DropSenderRate] += eng.ARPSender
+}
+
 // drops are all that were counted, by reason.
 func (d *Daemon) drops() map[string]uint64 {
 	arp, s := d.arp.Stats(), d.stats(d.engine())
-	arp.ByVerdict[arpd.DropRateLimit] += s.ARPPoliced
+	addPoliced(&arp, &s)
 	_, all := routeVerdicts(&s.ByVerdict)
 	for reason, n := range arpDrops(&arp) {
 		all[reason] += n

@@ -139,8 +139,8 @@ type Stats struct {
 	// ARPAnswered are requests that the programs answered.
 	ARPAnswered uint64
 	// ARPPoliced are ARP frames that the programs refused: their interfaces had had
-	// their share.
-	ARPPoliced uint64
+	// their share. ARPSender are those whose senders had.
+	ARPPoliced, ARPSender uint64
 }
 
 // Add adds all counters of another; Nice stays.
@@ -150,4 +150,5 @@ func (s *Stats) Add(o *Stats) {
 	s.Carried += o.Carried
 	s.ARPAnswered += o.ARPAnswered
 	s.ARPPoliced += o.ARPPoliced
+	s.ARPSender += o.ARPSender
 }

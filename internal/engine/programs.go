@@ -142,7 +142,7 @@ func (p *Programs) Stats() (s Stats) {
 		return s
 	}
 	c := p.set.Totals()
-	s.ARPPoliced = c.ARPPoliced
+	s.ARPPoliced, s.ARPSender = c.ARPPoliced, c.ARPSender
 	s.ByVerdict[route.DropRateLimit] = c.Policed
 	s.ByVerdict[route.DropGSO] = c.BadGSO - min(c.Relayed, c.BadGSO)
 	s.ByVerdict[route.Local] = c.Left[claim.Local]

@@ -122,7 +122,7 @@ func collect(s *status.Status) []byte {
 	o.gauge(descriptors, float64(s.Descriptors.Limit), "limit")
 	o.counter(clients, s.Control.Evicted, "evicted")
 	o.counter(clients, s.Control.Refused, "refused")
-	o.process()
+	o.process(&s.Process)
 	return o.bytes()
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 func aStatus() *status.Status {
-	return &status.Status{Version: "v9", Engine: "af_packet", Claim: "tcx", Ready: true, Uptime: 3,
+	return &status.Status{Version: "v9", Engine: "af_packet", Claim: "tcx", Ready: true, Uptime: 3, Process: status.Process{Goroutines: 20, Resident: 30 << 20},
 		Workloads: []status.Interface{{Name: "cali1", ARPRequests: 7, ARPReplies: 6, ARPVerdicts: map[string]uint64{"answer": 6, "arp-reply": 1}, Received: 4, Policed: 3, Local: 2, Punted: 1,
 			Verdicts: map[string]uint64{"forward": 8, "local": 2}, Drops: map[string]uint64{"IP_INNOROUTES": 1}},
 			{Name: "cali2", Error: "x"}},

@@ -2,6 +2,7 @@ package netstate
 
 import (
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -14,6 +15,7 @@ type routeTable struct {
 	bodies *bodyPool // shared between the table in use and one being loaded
 	v4     map[routeKeyOf[[4]byte]]uint32
 	v6     map[routeKeyOf[[16]byte]]uint32
+	most   [2]int // that v4 and v6 have had since they were made
 	lists  [][]uint32
 	free   []uint32
 	count  int // routes, not destinations
@@ -77,17 +79,35 @@ func (t *routeTable) get(k routeKey) (v uint32, ok bool) {
 func (t *routeTable) set(k routeKey, v uint32) {
 	if k.family == IPv4 {
 		t.v4[k.v4()] = v
+		t.most[0] = max(t.most[0], len(t.v4))
 	} else {
 		t.v6[k.v6()] = v
+		t.most[1] = max(t.most[1], len(t.v6))
 	}
 }
 
 func (t *routeTable) delete(k routeKey) {
 	if k.family == IPv4 {
 		delete(t.v4, k.v4())
+		t.v4 = shrunk(t.v4, &t.most[0])
 	} else {
 		delete(t.v6, k.v6())
+		t.v6 = shrunk(t.v6, &t.most[1])
 	}
+}
+
+// shrunk is the map, or a new one in its place when few are left of the most that it
+// has had: a map keeps its memory for good. Who iterates over the old one may still
+// meet what is gone.
+func shrunk[K comparable](m map[K]uint32, most *int) map[K]uint32 {
+	const worthWhile, few = 4096, 8
+	if *most < worthWhile || len(m) > *most/few {
+		return m
+	}
+	*most = len(m)
+	small := make(map[K]uint32, len(m))
+	maps.Copy(small, m)
+	return small
 }
 
 // size is the number of destinations.

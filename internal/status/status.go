@@ -25,6 +25,7 @@ type Status struct {
 	Descriptors Descriptors `json:"descriptors"`
 	Privileges  Privileges  `json:"privileges"`
 	Programs    []uint32    `json:"programs"` // IDs of its tc programs, those that a reload has exchanged included
+	Process     Process     `json:"process"`
 	Control     Control     `json:"control"`
 	Config      Config      `json:"config"`
 	Gate        Gate        `json:"gate"`
@@ -218,6 +219,15 @@ type Kernel struct {
 	Unlearned  uint64 `json:"neighbours_unlearned"` // askers left out: too many, too fast
 	Unwritten  uint64 `json:"neighbours_unwritten"` // askers whose entry the kernel did not take
 	PutBack    uint64 `json:"neighbours_put_back"`  // entries that others had made theirs at the same time
+}
+
+// Process is what the daemon itself takes.
+type Process struct {
+	Goroutines uint64 `json:"goroutines"`
+	Resident   uint64 `json:"resident_bytes"`
+	Heap       uint64 `json:"heap_bytes"`   // of objects, those too that nothing refers to and no collection has found yet
+	Live       uint64 `json:"live_bytes"`   // of those, what the last collection found in use
+	Unused     uint64 `json:"unused_bytes"` // what the heap holds beyond them
 }
 
 // Descriptors is how many files the process may have open: what it has, what it

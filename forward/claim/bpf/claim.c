@@ -41,6 +41,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_FLOWS 65536
 #define MAX_WORKERS 16
 #define JOINED_BITS 12
+#define ARP_SENDER_BITS 12
 #define JOINED_FOR 8 // s: longer than parts of a datagram, or of a tunnel's stream, are apart
 #define TAKE_ALL 0x7fffffff
 #define RING_SLOTS 4096 // internal/pktring's default
@@ -127,6 +128,7 @@ struct portstat {
 	__u64 relayed;  // those of them that went to the relay
 	__u64 arp_passed;
 	__u64 arp_policed;
+	__u64 arp_sender; // refused: their sender had had its share
 	__u64 left[OWNERS]; // frames left to the kernel, by owner
 };
 
@@ -246,6 +248,16 @@ struct {
 	__type(value, struct arpbucket);
 } parp_buckets SEC(".maps");
 
+// What one sender may ask on an interface: by its address, or of a probe, which
+// has none, by its MAC. A sender that finds another in its place takes it, with a
+// full bucket: who is forgotten so has nothing held against it.
+struct arpsender {
+	__u64 key;
+	struct arpbucket bucket;
+};
+
+static struct arpsender arpsenders[1 << ARP_SENDER_BITS]; // shared and unlocked: near enough
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -280,9 +292,12 @@ volatile __u32 relay;
 // gets.
 volatile __u32 workers, fanout_seed;
 
-// Policing of ARP: ns that one frame costs, and ns of credit at most.
-volatile const __u64 arp_cost_ns = 100000;
-volatile const __u64 arp_burst_ns = 200000000;
+// Policing of ARP, of an interface and of a sender: ns that one frame costs, and ns
+// of credit at most.
+volatile const __u64 arp_cost_ns = 250000;
+volatile const __u64 arp_burst_ns = 125000000;
+volatile const __u64 arp_sender_cost_ns = 500000;
+volatile const __u64 arp_sender_burst_ns = 125000000;
 
 // Is parp_flows kept?
 volatile const __u32 translates = 0;
@@ -575,16 +590,43 @@ static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 	return (__u64)h * workers >> 32;
 }
 
-// Takes from the bucket of a slot; false if it is empty.
-static __always_inline bool take_arp(struct arpbucket *b)
+// Takes from a bucket; false if it is empty.
+static __always_inline bool take_arp(struct arpbucket *b, __u64 now, __u64 cost, __u64 burst)
 {
-	__u64 now = bpf_ktime_get_ns();
 	__u64 credit = b->credit + (now - b->last);
-	if (credit > arp_burst_ns)
-		credit = arp_burst_ns;
+	if (credit > burst)
+		credit = burst;
 	b->last = now;
-	b->credit = credit < arp_cost_ns ? credit : credit - arp_cost_ns;
-	return credit >= arp_cost_ns;
+	b->credit = credit < cost ? credit : credit - cost;
+	return credit >= cost;
+}
+
+// Takes from the bucket of an ARP frame's sender. A frame that is too short for one
+// is userspace's to count.
+static __always_inline bool take_sender(struct __sk_buff *skb, __u64 now)
+{
+	struct {
+		__u8 sha[6];
+		__u8 spa[4];
+	} __attribute__((packed)) from;
+	__u32 lo;
+	__u64 key;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + 8, &from, sizeof(from)))
+		return true;
+	__builtin_memcpy(&lo, from.spa, 4);
+	key = (__u64)skb->ifindex << 32 | lo;
+	if (!lo) {
+		__builtin_memcpy(&lo, from.sha + 2, 4); // the first two are the vendor's
+		key = (__u64)skb->ifindex << 32 | lo | 1ULL << 63;
+	}
+	struct arpsender *s = &arpsenders[mix(lo + skb->ifindex) >> (32 - ARP_SENDER_BITS)];
+	if (s->key != key) {
+		s->key = key;
+		s->bucket.last = now;
+		s->bucket.credit = arp_sender_burst_ns;
+	}
+	return take_arp(&s->bucket, now, arp_sender_cost_ns, arp_sender_burst_ns);
 }
 
 #include "carry.h"
@@ -917,7 +959,8 @@ int parp_return(struct __sk_buff *skb)
 	return bpf_redirect(src.ifindex, BPF_F_INGRESS);
 }
 
-// A bucket an interface; frames of interfaces that userspace has not named yet
+// A bucket a sender, before one an interface, so that the others behind it have
+// theirs; frames of interfaces that userspace has not named yet
 // share that of slot 0, so that the first frame of a new one gets through.
 SEC("socket")
 int parp_arp(struct __sk_buff *skb)
@@ -933,7 +976,12 @@ int parp_arp(struct __sk_buff *skb)
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	if (!b || !st)
 		return 0;
-	if (!take_arp(b)) {
+	__u64 now = bpf_ktime_get_ns();
+	if (!take_sender(skb, now)) {
+		count(st->arp_sender);
+		return 0;
+	}
+	if (!take_arp(b, now, arp_cost_ns, arp_burst_ns)) {
 		count(st->arp_policed);
 		return 0;
 	}

@@ -22,6 +22,7 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
+	"proxyarpd/internal/nice"
 	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/relay"
 	"proxyarpd/internal/shortage"
@@ -87,9 +88,9 @@ func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error)
 	if set := p.Set(); set != nil && c.Workers > set.Rooms() {
 		return nil, fmt.Errorf("engine af_packet: %w", roomError(set.Rooms()))
 	}
-	e := &Engine{Programs: p, cfg: c, log: log, want: c.Nice, threads: map[int]*threadNice{}, weak: noNice}
+	e := &Engine{Programs: p, cfg: c, log: log, want: c.Nice, threads: map[int]*threadNice{}, weak: nice.Unknown}
 	c.Forward.Waiting = e.tellWaiting
-	e.nice.Store(int32(nice(0)))
+	e.nice.Store(int32(nice.Of(0)))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.closeOwn())

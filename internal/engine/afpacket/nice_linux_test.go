@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nice"
 )
 
 // locked runs f on a thread of its own, which ends with it.
@@ -22,17 +24,17 @@ func locked(f func()) {
 // The nice value is one thread's: neither the others' nor that of threads which
 // the runtime makes meanwhile.
 func TestNice(t *testing.T) {
-	before := nice(0)
+	before := nice.Of(0)
 	locked(func() {
-		if err := setNice(0, before+3); err != nil {
+		if err := nice.Set(0, before+3); err != nil {
 			t.Fatal(err)
 		}
-		if got := nice(0); got != before+3 {
+		if got := nice.Of(0); got != before+3 {
 			t.Errorf("nice %d, want %d", got, before+3)
 		}
 		for range 20 {
 			locked(func() {
-				if got := nice(0); got != before {
+				if got := nice.Of(0); got != before {
 					t.Errorf("another thread has nice %d, want %d", got, before)
 				}
 			})
@@ -44,7 +46,7 @@ func TestNice(t *testing.T) {
 // needs no privilege.
 func TestNiceRefused(t *testing.T) {
 	locked(func() {
-		before := nice(0)
+		before := nice.Of(0)
 		none := [2]unix.CapUserData{}
 		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
 			t.Fatal(err)
@@ -52,11 +54,11 @@ func TestNiceRefused(t *testing.T) {
 		if err := unix.Setrlimit(unix.RLIMIT_NICE, &unix.Rlimit{}); err != nil && !errors.Is(err, unix.EPERM) {
 			t.Fatal(err)
 		}
-		if err := setNice(0, before-1); !errors.Is(err, unix.EACCES) {
+		if err := nice.Set(0, before-1); !errors.Is(err, unix.EACCES) {
 			t.Errorf("nice %d: %v, want EACCES", before-1, err)
 		}
-		if err := setNice(0, before); err != nil || nice(0) != before {
-			t.Errorf("as it was: %v, nice %d", err, nice(0))
+		if err := nice.Set(0, before); err != nil || nice.Of(0) != before {
+			t.Errorf("as it was: %v, nice %d", err, nice.Of(0))
 		}
 	})
 }

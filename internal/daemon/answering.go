@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nice"
+)
+
+// answering is the thread that answers ARP. It has the nice value of those that
+// forward: senders on all CPUs would have it wait until its queue is full. How much
+// it may take is bounded, by the rates of its interfaces.
+type answering struct {
+	want func() int
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	thread int // 0: none
+	before int
+	first  sync.Once
+	begun  chan struct{} // is closed when it first has its nice value
+}
+
+// await returns when the thread first has the nice value that it can have, or ctx ends.
+func (a *answering) await(ctx context.Context) {
+	select {
+	case <-a.begun:
+	case <-ctx.Done():
+	}
+}
+
+// begin is called on the thread, and what it gives when it does so no more.
+func (a *answering) begin() (end func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.thread, a.before = unix.Gettid(), nice.Of(0)
+	a.set(a.want())
+	a.first.Do(func() { close(a.begun) })
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		_ = nice.Set(a.thread, a.before) // nobody depends on it any more
+		a.thread = 0
+	}
+}
+
+// setNice is for a reload.
+func (a *answering) setNice(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.thread != 0 {
+		a.set(n)
+	}
+}
+
+// set says it where the thread can't have the value. Of the threads that forward a
+// warning tells the same.
+func (a *answering) set(n int) {
+	if err := nice.Set(a.thread, n); err != nil {
+		a.log.Info("answers to ARP get less CPU time than they should where all CPUs are busy", "err", err)
+	}
+}
