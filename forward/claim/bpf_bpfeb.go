@@ -146,6 +146,7 @@ const (
 	bpfMapParpHops             = "parp_hops"
 	bpfMapParpHosts            = "parp_hosts"
 	bpfMapParpMemo             = "parp_memo"
+	bpfMapParpNatted           = "parp_natted"
 	bpfMapParpNeighs           = "parp_neighs"
 	bpfMapParpNets             = "parp_nets"
 	bpfMapParpPorts            = "parp_ports"
@@ -157,7 +158,9 @@ const (
 	bpfMapParpWays             = "parp_ways"
 	bpfProgParpArp             = "parp_arp"
 	bpfProgParpCarry           = "parp_carry"
+	bpfProgParpCarryCt         = "parp_carry_ct"
 	bpfProgParpClaim           = "parp_claim"
+	bpfProgParpClaimCt         = "parp_claim_ct"
 	bpfProgParpFanout          = "parp_fanout"
 	bpfProgParpReturn          = "parp_return"
 	bpfProgParpRing            = "parp_ring"
@@ -182,7 +185,9 @@ const (
 	bpfVarFanoutSeed           = "fanout_seed"
 	bpfVarGatewayCount         = "gateway_count"
 	bpfVarGateways             = "gateways"
+	bpfVarJudges               = "judges"
 	bpfVarNets                 = "nets"
+	bpfVarNotesLast            = "notes_last"
 	bpfVarPressed              = "pressed"
 	bpfVarPulseAnswered        = "pulse_answered"
 	bpfVarPulseAsked           = "pulse_asked"
@@ -241,7 +246,9 @@ type bpfSpecs struct {
 type bpfProgramSpecs struct {
 	ParpArp             *ebpf.ProgramSpec `ebpf:"parp_arp"`
 	ParpCarry           *ebpf.ProgramSpec `ebpf:"parp_carry"`
+	ParpCarryCt         *ebpf.ProgramSpec `ebpf:"parp_carry_ct"`
 	ParpClaim           *ebpf.ProgramSpec `ebpf:"parp_claim"`
+	ParpClaimCt         *ebpf.ProgramSpec `ebpf:"parp_claim_ct"`
 	ParpFanout          *ebpf.ProgramSpec `ebpf:"parp_fanout"`
 	ParpReturn          *ebpf.ProgramSpec `ebpf:"parp_return"`
 	ParpRing            *ebpf.ProgramSpec `ebpf:"parp_ring"`
@@ -267,6 +274,7 @@ type bpfMapSpecs struct {
 	ParpHops     *ebpf.MapSpec `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
 	ParpMemo     *ebpf.MapSpec `ebpf:"parp_memo"`
+	ParpNatted   *ebpf.MapSpec `ebpf:"parp_natted"`
 	ParpNeighs   *ebpf.MapSpec `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
@@ -296,7 +304,9 @@ type bpfVariableSpecs struct {
 	FanoutSeed         *ebpf.VariableSpec `ebpf:"fanout_seed"`
 	GatewayCount       *ebpf.VariableSpec `ebpf:"gateway_count"`
 	Gateways           *ebpf.VariableSpec `ebpf:"gateways"`
+	Judges             *ebpf.VariableSpec `ebpf:"judges"`
 	Nets               *ebpf.VariableSpec `ebpf:"nets"`
+	NotesLast          *ebpf.VariableSpec `ebpf:"notes_last"`
 	Pressed            *ebpf.VariableSpec `ebpf:"pressed"`
 	PulseAnswered      *ebpf.VariableSpec `ebpf:"pulse_answered"`
 	PulseAsked         *ebpf.VariableSpec `ebpf:"pulse_asked"`
@@ -340,6 +350,7 @@ type bpfMaps struct {
 	ParpHops     *ebpf.Map `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
 	ParpMemo     *ebpf.Map `ebpf:"parp_memo"`
+	ParpNatted   *ebpf.Map `ebpf:"parp_natted"`
 	ParpNeighs   *ebpf.Map `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
@@ -362,6 +373,7 @@ func (m *bpfMaps) Close() error {
 		m.ParpHops,
 		m.ParpHosts,
 		m.ParpMemo,
+		m.ParpNatted,
 		m.ParpNeighs,
 		m.ParpNets,
 		m.ParpPorts,
@@ -392,7 +404,9 @@ type bpfVariables struct {
 	FanoutSeed         *ebpf.Variable `ebpf:"fanout_seed"`
 	GatewayCount       *ebpf.Variable `ebpf:"gateway_count"`
 	Gateways           *ebpf.Variable `ebpf:"gateways"`
+	Judges             *ebpf.Variable `ebpf:"judges"`
 	Nets               *ebpf.Variable `ebpf:"nets"`
+	NotesLast          *ebpf.Variable `ebpf:"notes_last"`
 	Pressed            *ebpf.Variable `ebpf:"pressed"`
 	PulseAnswered      *ebpf.Variable `ebpf:"pulse_answered"`
 	PulseAsked         *ebpf.Variable `ebpf:"pulse_asked"`
@@ -413,7 +427,9 @@ type bpfVariables struct {
 type bpfPrograms struct {
 	ParpArp             *ebpf.Program `ebpf:"parp_arp"`
 	ParpCarry           *ebpf.Program `ebpf:"parp_carry"`
+	ParpCarryCt         *ebpf.Program `ebpf:"parp_carry_ct"`
 	ParpClaim           *ebpf.Program `ebpf:"parp_claim"`
+	ParpClaimCt         *ebpf.Program `ebpf:"parp_claim_ct"`
 	ParpFanout          *ebpf.Program `ebpf:"parp_fanout"`
 	ParpReturn          *ebpf.Program `ebpf:"parp_return"`
 	ParpRing            *ebpf.Program `ebpf:"parp_ring"`
@@ -430,7 +446,9 @@ func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.ParpArp,
 		p.ParpCarry,
+		p.ParpCarryCt,
 		p.ParpClaim,
+		p.ParpClaimCt,
 		p.ParpFanout,
 		p.ParpReturn,
 		p.ParpRing,

@@ -65,7 +65,7 @@ const (
 	Local      Owner = iota + 2 // this host
 	Punted                      // what the operator leaves to the kernel
 	Transit                     // the kernel forwards, and the way is none that is served
-	Translated                  // of a flow that the kernel may translate
+	Translated                  // of a flow that the kernel translates, or may
 	Upper                       // of a device that stands on the interface, maybe
 	Tagged                      // a VLAN's
 	GSO                         // the kernel forwards, and no ring can have it as it is
@@ -114,6 +114,8 @@ type Set struct {
 	back   *ebpf.Program // of the relay
 	// seesGSO: the ring's filter reads the exact GSO type.
 	seesGSO bool
+	// judges: the claims ask conntrack about flows that may be translated.
+	judges  bool
 	mode    Mode
 	free    []uint32
 	ports   map[int32]ported
@@ -360,17 +362,4 @@ func (s *Set) deleteClass(p netip.Prefix, inTrie bool) (err error) {
 		return nil
 	}
 	return err
-}
-
-// Translated reports whether the kernel may have translated the flow that a
-// packet answers.
-func (s *Set) Translated(packet []byte) bool {
-	key, ok := flowEnd(packet)
-	if !ok {
-		return false
-	}
-	var one uint8
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.objs.ParpFlows.Lookup(&key, &one) == nil
 }

@@ -8,6 +8,9 @@
 //                sends to the relay what the ring can't take as it is, and makes
 //                frames to another MAC of the interface the host's
 //   parp_carry   parp_claim of --engine ebpf: also forwards (carry.h)
+//   parp_claim_ct, parp_carry_ct
+//                the same, and ask the kernel's conntrack where the filter can't
+//                tell whether a flow is translated
 //   parp_return  tc ingress of the relay: gives a frame back to where it came in
 //   parp_arp     socket filter of the ARP socket: polices each interface
 //   parp_watch   socket filter of a capture: what neither of the sockets has seen
@@ -39,6 +42,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_HOSTS 65536
 #define MAX_NETS (1 << 22)
 #define MAX_FLOWS 65536
+#define MAX_NATTED (1 << 18)
 #define MAX_WORKERS 16
 #define JOINED_BITS 12
 #define JOINED_FOR 8 // s: longer than parts of a datagram, or of a tunnel's stream, are apart
@@ -87,7 +91,7 @@ enum owner {
 	OWNER_LOCAL,
 	OWNER_PUNT,
 	OWNER_TRANSIT,    // the kernel forwards, and the way is none that is served
-	OWNER_TRANSLATED, // of a flow that the kernel may translate
+	OWNER_TRANSLATED, // of a flow that the kernel translates, or may
 	OWNER_UPPER,      // of a device that stands on this one, maybe
 	OWNER_TAGGED,     // a VLAN's
 	OWNER_GSO,        // the kernel forwards, and no ring can have it as it is
@@ -95,7 +99,7 @@ enum owner {
 	OWNERS,
 };
 
-enum { LEAVE = 0, TAKEN = 1, RELAYED = 2, CARRIED = 3 };
+enum { LEAVE = 0, TAKEN = 1, RELAYED = 2, CARRIED = 3, ASKED = 4 };
 
 // What the ring's filter leaves for the claim. All but the decision is for CARRIED.
 struct decided {
@@ -194,13 +198,25 @@ struct {
 	__type(value, __u32);
 } parp_nets SEC(".maps");
 
-// Who sent what the kernel may translate: answers to it are the kernel's.
+// Who sent what the kernel may translate, and when it last did (seconds()): answers
+// to it may be the kernel's. So a flow is known before the kernel has its first
+// packet, and long before userspace hears of it.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FLOWS); // 1 where it is not needed
 	__type(key, struct flowkey);
-	__type(value, __u8);
+	__type(value, __u32);
 } parp_flows SEC(".maps");
+
+// Who has flows that the kernel's conntrack translates, as userspace hears of it:
+// for as long as the kernel keeps them.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_NATTED); // 1 where it is not needed
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct flowkey);
+	__type(value, __u8);
+} parp_natted SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -280,8 +296,15 @@ volatile __u32 relay;
 volatile const __u64 arp_cost_ns = 100000;
 volatile const __u64 arp_burst_ns = 200000000;
 
-// Is parp_flows kept?
+// Are parp_flows and parp_natted kept?
 volatile const __u32 translates = 0;
+
+// The claims can ask conntrack.
+volatile const __u32 judges = 0;
+
+// For how many of seconds() an entry of parp_flows counts: for as long as userspace
+// may take to hear of a flow. 0: for ever, since it hears of none.
+volatile __u32 notes_last;
 
 // How many rings there are, and what makes it hard to guess which one a flow gets.
 volatile const __u32 workers = 1;
@@ -305,8 +328,26 @@ struct skb_shared_info {
 	unsigned int gso_type;
 } __attribute__((preserve_access_index));
 
+struct nf_conn {
+	unsigned long status;
+} __attribute__((preserve_access_index));
+
+// net/netfilter/nf_conntrack_bpf.c, as far as it is the same in all versions.
+struct bpf_ct_opts {
+	__s32 netns_id;
+	__s32 error;
+	__u8 l4proto;
+	__u8 dir;
+	__u8 reserved[2];
+};
+
+#define IPS_NAT (1 << 4 | 1 << 5) // IPS_SRC_NAT, IPS_DST_NAT
+
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
+extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 tuple_len,
+	struct bpf_ct_opts *opts, __u32 opts_len) __ksym;
+extern void bpf_ct_release(struct nf_conn *ct) __ksym;
 
 // include/linux/skbuff.h, SKB_GSO_*: what a virtio_net_hdr can say, and what
 // may stand beside it.
@@ -396,9 +437,20 @@ static __always_inline __u32 class_of(__be32 dst)
 	return to ? *to : TO_ELSEWHERE;
 }
 
+static __always_inline __u32 seconds(void)
+{
+	return (bpf_ktime_get_ns() >> 30) + 1;
+}
+
+static __always_inline bool is_error(__u8 icmp)
+{
+	return icmp == 3 || icmp == 4 || icmp == 5 || icmp == 11 || icmp == 12;
+}
+
 // Reads an end of a packet's flow: its source's, or its destination's. off is
 // that of the IP header. An ICMP error belongs to the flow that it quotes, the
-// way back.
+// way back. The first fragment of a datagram tells the port of who sends it, but is
+// looked for by the address alone, as the others are.
 static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u8 *hdr, bool source, struct flowkey *key)
 {
 	__u8 inner[IPV4_MIN];
@@ -408,14 +460,14 @@ static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u
 
 	__builtin_memset(key, 0, sizeof(*key));
 	key->addr = source ? *(__be32 *)(hdr + IPV4_SRC) : *(__be32 *)(hdr + IPV4_DST);
-	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET))
+	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(source ? IPV4_OFFSET : IPV4_MF | IPV4_OFFSET))
 		return true;
 	key->proto = hdr[IPV4_PROTO];
 	switch (key->proto) {
 	case PROTO_ICMP:
 		if (bpf_skb_load_bytes(skb, l4, icmp, sizeof(icmp)))
 			return false;
-		if (icmp[0] != 3 && icmp[0] != 4 && icmp[0] != 5 && icmp[0] != 11 && icmp[0] != 12) {
+		if (!is_error(icmp[0])) {
 			key->port = *(__be16 *)(icmp + 4);
 			return true;
 		}
@@ -448,10 +500,13 @@ static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u
 
 static __always_inline void note_end(struct flowkey *key)
 {
-	__u8 one = 1;
+	__u32 now = seconds();
+	__u32 *last = bpf_map_lookup_elem(&parp_flows, key); // which also says that it is in use
 
-	if (!bpf_map_lookup_elem(&parp_flows, key)) // which also says that it is in use
-		bpf_map_update_elem(&parp_flows, key, &one, BPF_ANY);
+	if (!last)
+		bpf_map_update_elem(&parp_flows, key, &now, BPF_ANY);
+	else if (*last != now)
+		*last = now;
 }
 
 // Notes who sent a packet that the kernel has, and may translate.
@@ -471,7 +526,20 @@ static __always_inline bool translated(struct __sk_buff *skb, __u32 off, const _
 {
 	struct flowkey key;
 
-	return flow_end(skb, off, hdr, false, &key) && bpf_map_lookup_elem(&parp_flows, &key);
+	if (!flow_end(skb, off, hdr, false, &key))
+		return false;
+	__u32 *last = bpf_map_lookup_elem(&parp_flows, &key), lasts = notes_last;
+	return (last && (!lasts || seconds() - *last < lasts)) || bpf_map_lookup_elem(&parp_natted, &key);
+}
+
+// Can conntrack be asked about a packet of which nothing more is known than that it
+// may answer one that the kernel has translated? Of a fragment it can't, and it
+// knows TCP and UDP alone.
+static __always_inline bool askable(const __u8 *hdr)
+{
+	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET))
+		return false;
+	return hdr[IPV4_PROTO] == PROTO_TCP || hdr[IPV4_PROTO] == PROTO_UDP || hdr[IPV4_PROTO] == PROTO_ICMP;
 }
 
 // Whose frame is it? *port is set where something is to be counted, and hdr
@@ -530,11 +598,6 @@ static __always_inline __u32 pair_hash(const __u8 *hdr)
 static __always_inline struct joined *joined_of(__u32 pair)
 {
 	return &joined[pair >> (32 - JOINED_BITS)];
-}
-
-static __always_inline __u32 seconds(void)
-{
-	return (bpf_ktime_get_ns() >> 30) + 1;
 }
 
 // Which ring a frame is for: a flow has one, and so have both its directions. off
@@ -731,6 +794,10 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 		owner = OWNER_GSO;
 	if (owner == OWNER_US && forwards && ((carries && unanswered()) || unread(r.reader, r.given, r.taken)))
 		owner = OWNER_STALLED;
+	if (judges && owner == OWNER_TRANSLATED && relay && askable(hdr) && !((carries && unanswered()) || unread(r.reader, r.given, r.taken))) {
+		d->decision = ASKED; // the claim counts it
+		return 0;
+	}
 	if (owner != OWNER_US) {
 		count_left(st, owner);
 		return 0;
@@ -829,7 +896,7 @@ struct relayhdr {
 
 // The relay is a device that can't segment for others, so that a frame comes
 // out of it in the segments that it stands for, whatever its GSO type is.
-static __always_inline int to_relay(struct __sk_buff *skb)
+static __always_inline int to_relay(struct __sk_buff *skb, bool whole)
 {
 	__u32 ifindex = skb->ifindex;
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
@@ -843,7 +910,8 @@ static __always_inline int to_relay(struct __sk_buff *skb)
 	__u64 n = segments(skb);
 	if (!st || !all || bpf_skb_change_head(skb, sizeof(h), 0) || bpf_skb_store_bytes(skb, 0, &h, sizeof(h), 0))
 		return TC_ACT_SHOT;
-	count(st->relayed);
+	if (!whole)
+		count(st->relayed);
 	count(all->relayed);
 	__sync_fetch_and_add(&all->admitted, n);
 	__sync_fetch_and_add(&st->admitted, n);
@@ -856,10 +924,87 @@ static __always_inline int to_relay(struct __sk_buff *skb)
 	return bpf_redirect(relay, 0);
 }
 
+// Fills in the addresses and ports by which conntrack knows a packet's flow, and
+// gives the protocol; 0 if it can't be asked. Of an ICMP error these are the quoted
+// packet's, the way back.
+static __always_inline __u8 tuple_of(struct __sk_buff *skb, __u32 off, __u8 *hdr, struct bpf_sock_tuple *t)
+{
+	__u8 icmp[8];
+	__be16 ports[2];
+	bool back = false;
+
+	off += (hdr[0] & 15) * 4;
+	if (hdr[IPV4_PROTO] == PROTO_ICMP) {
+		if (bpf_skb_load_bytes(skb, off, icmp, sizeof(icmp)) || !is_error(icmp[0]) ||
+		    bpf_skb_load_bytes(skb, off + 8, hdr, IPV4_MIN) || (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)))
+			return 0;
+		off += 8 + (hdr[0] & 15) * 4;
+		back = true;
+	}
+	if ((hdr[IPV4_PROTO] != PROTO_TCP && hdr[IPV4_PROTO] != PROTO_UDP) || bpf_skb_load_bytes(skb, off, ports, sizeof(ports)))
+		return 0;
+	__be32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
+	t->ipv4.saddr = back ? dst : src;
+	t->ipv4.daddr = back ? src : dst;
+	t->ipv4.sport = back ? ports[1] : ports[0];
+	t->ipv4.dport = back ? ports[0] : ports[1];
+	return hdr[IPV4_PROTO];
+}
+
+// Is a packet of a flow that the kernel translates? True, too, if it can't be asked.
+static __always_inline bool asked(struct __sk_buff *skb, __u32 off, __u8 *hdr)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_ct_opts opts = { .netns_id = BPF_F_CURRENT_NETNS };
+
+	opts.l4proto = tuple_of(skb, off, hdr, &t);
+	if (!opts.l4proto)
+		return true;
+	struct nf_conn *ct = bpf_skb_ct_lookup(skb, &t, sizeof(t.ipv4), &opts, sizeof(opts));
+	if (!ct)
+		return opts.error != -2; // ENOENT: there is no such flow
+	bool nat = ct->status & IPS_NAT;
+	bpf_ct_release(ct);
+	return nat;
+}
+
+// A frame that the ring's filter did not take, since it may be of a flow that the
+// kernel translates. If it is not, it is ours: by the relay, for the ring has not
+// had it.
+static __always_inline bool judged_ours(struct __sk_buff *skb, int *verdict)
+{
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
+	__u32 ifindex = skb->ifindex, zero = 0;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	if (!p)
+		return false;
+	__u32 slot = p->slot, off = p->l2len == ETH_HLEN ? ETH_HLEN : 0;
+	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
+	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
+	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
+	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
+	if (!st || !all || !consumed || !all_consumed || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+		return false;
+	__u32 pair = pair_hash(hdr);
+	if (asked(skb, off, hdr)) {
+		count(st->left[OWNER_TRANSLATED]);
+		return false;
+	}
+	*verdict = TC_ACT_SHOT;
+	if (over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed))) {
+		count(st->policed);
+		return true;
+	}
+	if (workers > 1)
+		joined_of(pair)->relay = seconds();
+	*verdict = to_relay(skb, true);
+	return true;
+}
+
 // Return values serve TCX and clsact alike: TC_ACT_UNSPEC is TCX_NEXT,
 // TC_ACT_SHOT is TCX_DROP, and TC_ACT_REDIRECT is TCX_REDIRECT
 // (include/uapi/linux/bpf.h).
-static __always_inline int claim(struct __sk_buff *skb, bool carries)
+static __always_inline int claim(struct __sk_buff *skb, bool carries, bool asks)
 {
 	__u32 zero = 0;
 	struct decided *decided = bpf_map_lookup_elem(&parp_decision, &zero);
@@ -872,7 +1017,10 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries)
 	if (d == TAKEN)
 		return TC_ACT_SHOT;
 	if (d == RELAYED)
-		return to_relay(skb);
+		return to_relay(skb, false);
+	int verdict;
+	if (asks && d == ASKED && judged_ours(skb, &verdict))
+		return verdict;
 	if (carries && skb->protocol == bpf_htons(ETH_P_ARP) && answers(skb))
 		return bpf_redirect(skb->ifindex, 0);
 	if (skb->mark == MARK_RETURNED)
@@ -889,13 +1037,25 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries)
 SEC("tc")
 int parp_claim(struct __sk_buff *skb)
 {
-	return claim(skb, false);
+	return claim(skb, false, false);
 }
 
 SEC("tc")
 int parp_carry(struct __sk_buff *skb)
 {
-	return claim(skb, true);
+	return claim(skb, true, false);
+}
+
+SEC("tc")
+int parp_claim_ct(struct __sk_buff *skb)
+{
+	return claim(skb, false, true);
+}
+
+SEC("tc")
+int parp_carry_ct(struct __sk_buff *skb)
+{
+	return claim(skb, true, true);
 }
 
 // What userspace writes to the relay's device goes back to the interface that

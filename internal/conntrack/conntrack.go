@@ -1,0 +1,122 @@
+// Package conntrack follows the flows of IPv4 whose destination the kernel's conntrack translates (DNAT), by ctnetlink.
+//
+// What answers a packet of such a flow bears the address of who really got it, and is for who sent the first packet.
+// Nothing in it says that the kernel has to translate it back. [Mirror] keeps who these are.
+package conntrack
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// A Flow is one that the kernel translates.
+type Flow struct {
+	ID     uint32     // the kernel's, CTA_ID
+	Client netip.Addr // whom answers are for
+	Proto  uint8
+	Port   uint16 // the client's; of ICMP: the identifier
+}
+
+// Attributes (include/uapi/linux/netfilter/nfnetlink_conntrack.h), and bits of CTA_STATUS (nf_conntrack_common.h).
+const (
+	ctaStatusMask = 26
+	ctaICMPID     = 4 // CTA_PROTO_ICMP_ID
+
+	statusDstNAT = 1 << 5 // IPS_DST_NAT
+
+	sizeofNfgenmsg = 4
+)
+
+// tuple is what is read of one direction.
+type tuple struct {
+	src, dst         netip.Addr
+	srcPort, dstPort uint16
+	icmpID           uint16
+	proto            uint8
+}
+
+// parse reads a message of ctnetlink; ok is false for flows that do not matter here: of IPv6, those whose destination
+// is not translated, and those whose source is translated too, since what answers them is for an address of this host.
+func parse(m []byte) (f Flow, ok bool) {
+	if len(m) < sizeofNfgenmsg || m[0] != unix.AF_INET {
+		return f, false
+	}
+	var original, reply tuple
+	var status uint32
+	for typ, v := range attributes(m[sizeofNfgenmsg:]) {
+		switch typ {
+		case nl.CTA_TUPLE_ORIG:
+			original = parseTuple(v)
+		case nl.CTA_TUPLE_REPLY:
+			reply = parseTuple(v)
+		case nl.CTA_STATUS:
+			status = be32(v)
+		case nl.CTA_ID:
+			f.ID = be32(v)
+		}
+	}
+	if status&statusDstNAT == 0 || !original.src.IsValid() || original.src != reply.dst {
+		return f, false
+	}
+	f.Client, f.Proto, f.Port = reply.dst, reply.proto, reply.dstPort
+	if f.Proto == unix.IPPROTO_ICMP {
+		f.Port = reply.icmpID
+	}
+	return f, true
+}
+
+func parseTuple(b []byte) (t tuple) {
+	for typ, v := range attributes(b) {
+		switch typ {
+		case nl.CTA_TUPLE_IP:
+			for typ, v := range attributes(v) {
+				a, _ := netip.AddrFromSlice(v)
+				switch typ {
+				case nl.CTA_IP_V4_SRC:
+					t.src = a
+				case nl.CTA_IP_V4_DST:
+					t.dst = a
+				}
+			}
+		case nl.CTA_TUPLE_PROTO:
+			for typ, v := range attributes(v) {
+				switch {
+				case typ == nl.CTA_PROTO_NUM && len(v) == 1:
+					t.proto = v[0]
+				case len(v) != 2:
+				case typ == nl.CTA_PROTO_SRC_PORT:
+					t.srcPort = binary.BigEndian.Uint16(v)
+				case typ == nl.CTA_PROTO_DST_PORT:
+					t.dstPort = binary.BigEndian.Uint16(v)
+				case typ == ctaICMPID:
+					t.icmpID = binary.BigEndian.Uint16(v)
+				}
+			}
+		}
+	}
+	return t
+}
+
+// attributes walks netlink attributes; the type comes without its flags. A malformed rest ends the walk.
+func attributes(b []byte) func(yield func(typ int, v []byte) bool) {
+	return func(yield func(int, []byte) bool) {
+		for len(b) >= unix.SizeofNlAttr {
+			n := int(binary.NativeEndian.Uint16(b))
+			typ := binary.NativeEndian.Uint16(b[2:]) &^ uint16(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER)
+			if n < unix.SizeofNlAttr || n > len(b) || !yield(int(typ), b[unix.SizeofNlAttr:n]) {
+				return
+			}
+			b = b[min((n+3)&^3, len(b)):]
+		}
+	}
+}
+
+func be32(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b)
+}
