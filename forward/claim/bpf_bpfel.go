@@ -186,6 +186,7 @@ const (
 	bpfVarGatewayCount         = "gateway_count"
 	bpfVarGateways             = "gateways"
 	bpfVarJudges               = "judges"
+	bpfVarNatted               = "natted"
 	bpfVarNets                 = "nets"
 	bpfVarNotesLast            = "notes_last"
 	bpfVarPressed              = "pressed"
@@ -305,6 +306,7 @@ type bpfVariableSpecs struct {
 	GatewayCount       *ebpf.VariableSpec `ebpf:"gateway_count"`
 	Gateways           *ebpf.VariableSpec `ebpf:"gateways"`
 	Judges             *ebpf.VariableSpec `ebpf:"judges"`
+	Natted             *ebpf.VariableSpec `ebpf:"natted"`
 	Nets               *ebpf.VariableSpec `ebpf:"nets"`
 	NotesLast          *ebpf.VariableSpec `ebpf:"notes_last"`
 	Pressed            *ebpf.VariableSpec `ebpf:"pressed"`
@@ -405,6 +407,7 @@ type bpfVariables struct {
 	GatewayCount       *ebpf.Variable `ebpf:"gateway_count"`
 	Gateways           *ebpf.Variable `ebpf:"gateways"`
 	Judges             *ebpf.Variable `ebpf:"judges"`
+	Natted             *ebpf.Variable `ebpf:"natted"`
 	Nets               *ebpf.Variable `ebpf:"nets"`
 	NotesLast          *ebpf.Variable `ebpf:"notes_last"`
 	Pressed            *ebpf.Variable `ebpf:"pressed"`

@@ -122,6 +122,7 @@ type Set struct {
 	classes map[netip.Prefix]classed
 	hosts   uint32 // entries of the map of single addresses
 	nets    uint32 // entries of the trie
+	natted  uint32 // of the map of who has translated flows
 	claims  map[int32]attached
 	links   int             // claims of TCX
 	rtnl    *netlink.Handle // of clsact, from the first use on

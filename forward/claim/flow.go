@@ -92,13 +92,24 @@ const MaxTranslated = 1 << 18
 func (s *Set) SetTranslated(e End, has bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var err error
 	if has {
-		if err := s.objs.ParpNatted.Put(e.key(), uint8(1)); err != nil {
-			return fmt.Errorf("translated flows: ring filter: %w", err)
-		}
-		return nil
+		err = s.objs.ParpNatted.Update(e.key(), uint8(1), ebpf.UpdateNoExist)
+	} else {
+		err = s.objs.ParpNatted.Delete(e.key())
 	}
-	if err := s.objs.ParpNatted.Delete(e.key()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	switch {
+	case errors.Is(err, ebpf.ErrKeyExist), errors.Is(err, ebpf.ErrKeyNotExist):
+		return nil
+	case err != nil:
+	case has:
+		s.natted++
+		err = s.vars.Natted.Set(s.natted)
+	default:
+		s.natted--
+		err = s.vars.Natted.Set(s.natted)
+	}
+	if err != nil {
 		return fmt.Errorf("translated flows: ring filter: %w", err)
 	}
 	return nil
@@ -111,7 +122,9 @@ func (s *Set) HearsTranslated(hears bool) error {
 	const notesLast = 8 // of seconds() in bpf/claim.c
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.vars.NotesLast.Set(number(hears) * notesLast); err != nil {
+	// What is left to the kernel without having been asked about must not be ours again, and then the kernel's: its
+	// conntrack would have missed a part.
+	if err := s.vars.NotesLast.Set(number(hears && s.judges) * notesLast); err != nil {
 		return fmt.Errorf("translated flows: ring filter: %w", err)
 	}
 	return nil

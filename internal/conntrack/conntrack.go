@@ -1,4 +1,4 @@
-// Package conntrack follows the flows of IPv4 whose destination the kernel's conntrack translates (DNAT), by ctnetlink.
+// Package conntrack follows the flows of IPv4 that the kernel's conntrack translates (NAT), by ctnetlink.
 //
 // What answers a packet of such a flow bears the address of who really got it, and is for who sent the first packet.
 // Nothing in it says that the kernel has to translate it back. [Mirror] keeps who these are.
@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Flow is one that the kernel translates.
-type Flow struct {
-	ID     uint32     // the kernel's, CTA_ID
-	Client netip.Addr // whom answers are for
-	Proto  uint8
-	Port   uint16 // the client's; of ICMP: the identifier
+// A flow is one that the kernel translates.
+type flow struct {
+	id     uint32     // the kernel's, CTA_ID
+	client netip.Addr // who began it, and whom answers are for
+	proto  uint8
+	port   uint16 // from which it sends; of ICMP: the identifier
+	answer uint16 // to which answers come: another one if the kernel translates it
 }
 
 // Attributes (include/uapi/linux/netfilter/nfnetlink_conntrack.h), and bits of CTA_STATUS (nf_conntrack_common.h).
@@ -25,6 +26,7 @@ const (
 	ctaStatusMask = 26
 	ctaICMPID     = 4 // CTA_PROTO_ICMP_ID
 
+	statusSrcNAT = 1 << 4 // IPS_SRC_NAT
 	statusDstNAT = 1 << 5 // IPS_DST_NAT
 
 	sizeofNfgenmsg = 4
@@ -38,9 +40,9 @@ type tuple struct {
 	proto            uint8
 }
 
-// parse reads a message of ctnetlink; ok is false for flows that do not matter here: of IPv6, those whose destination
-// is not translated, and those whose source is translated too, since what answers them is for an address of this host.
-func parse(m []byte) (f Flow, ok bool) {
+// parse reads a message of ctnetlink; ok is false for flows that do not matter here: of IPv6, those that are not
+// translated, and those whose source's address is, since what answers them is for an address of this host.
+func parse(m []byte) (f flow, ok bool) {
 	if len(m) < sizeofNfgenmsg || m[0] != unix.AF_INET {
 		return f, false
 	}
@@ -55,15 +57,15 @@ func parse(m []byte) (f Flow, ok bool) {
 		case nl.CTA_STATUS:
 			status = be32(v)
 		case nl.CTA_ID:
-			f.ID = be32(v)
+			f.id = be32(v)
 		}
 	}
-	if status&statusDstNAT == 0 || !original.src.IsValid() || original.src != reply.dst {
+	if status&(statusSrcNAT|statusDstNAT) == 0 || !original.src.IsValid() || original.src != reply.dst {
 		return f, false
 	}
-	f.Client, f.Proto, f.Port = reply.dst, reply.proto, reply.dstPort
-	if f.Proto == unix.IPPROTO_ICMP {
-		f.Port = reply.icmpID
+	f.client, f.proto, f.port, f.answer = original.src, original.proto, original.srcPort, reply.dstPort
+	if f.proto == unix.IPPROTO_ICMP {
+		f.port, f.answer = original.icmpID, reply.icmpID
 	}
 	return f, true
 }

@@ -79,7 +79,7 @@ func attachFilter(fd int) error {
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 3},
 		bpf.TAX{},
 		bpf.LoadIndirect{Off: unix.SizeofNlAttr, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: statusDstNAT, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: statusSrcNAT | statusDstNAT, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
 		bpf.RetConstant{Val: 0xffffffff},
 	})
@@ -104,8 +104,8 @@ func (e *events) wait(timeout time.Duration) error {
 	return nil
 }
 
-// read calls f for each event that is there. The error is errLost where the kernel had more than the socket holds.
-func (e *events) read(f func(flow Flow, ends bool)) error {
+// read calls take for each event that is there. The error is errLost where the kernel had more than the socket holds.
+func (e *events) read(take func(f flow, ends bool)) error {
 	for {
 		n, _, err := unix.Recvfrom(e.fd, e.buf, 0)
 		switch {
@@ -124,8 +124,8 @@ func (e *events) read(f func(flow Flow, ends bool)) error {
 				break
 			}
 			if typ>>8 == unix.NFNL_SUBSYS_CTNETLINK {
-				if flow, ok := parse(b[unix.SizeofNlMsghdr:length]); ok {
-					f(flow, typ&0xff == nl.IPCTNL_MSG_CT_DELETE)
+				if f, ok := parse(b[unix.SizeofNlMsghdr:length]); ok {
+					take(f, typ&0xff == nl.IPCTNL_MSG_CT_DELETE)
 				}
 			}
 			b = b[min((length+3)&^3, len(b)):]
@@ -154,32 +154,29 @@ func (e *events) close() error {
 	return err
 }
 
-// dump calls f for each flow that there is, some of them maybe twice.
-func dump(ctx context.Context, f func(Flow)) (err error) {
-	for range dumpTries {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
-		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
-		for _, typ := range []int{nl.CTA_STATUS, ctaStatusMask} { // which older kernels ignore
-			req.AddData(nl.NewRtAttr(typ, binary.BigEndian.AppendUint32(nil, statusDstNAT)))
-		}
-		err = req.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
-			if flow, ok := parse(m); ok {
-				f(flow)
+// dump calls take for each flow that there is, some of them maybe twice.
+func dump(ctx context.Context, take func(flow)) error {
+	// The status that is asked for, under the mask of both; older kernels take no notice.
+	for _, status := range []uint32{statusDstNAT, statusSrcNAT, statusSrcNAT | statusDstNAT} {
+		var failed error = nl.ErrDumpInterrupted
+		for try := 0; try < dumpTries && (errors.Is(failed, nl.ErrDumpInterrupted) || errors.Is(failed, unix.EINTR)); try++ {
+			if err := ctx.Err(); err != nil {
+				return err
 			}
-			return true
-		})
-		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
-			break
+			req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
+			req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
+			req.AddData(nl.NewRtAttr(nl.CTA_STATUS, binary.BigEndian.AppendUint32(nil, status)))
+			req.AddData(nl.NewRtAttr(ctaStatusMask, binary.BigEndian.AppendUint32(nil, statusSrcNAT|statusDstNAT)))
+			failed = req.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
+				if f, ok := parse(m); ok {
+					take(f)
+				}
+				return true
+			})
 		}
-	}
-	if errors.Is(err, nl.ErrDumpInterrupted) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("conntrack: list flows: %w", err)
+		if failed != nil && !errors.Is(failed, nl.ErrDumpInterrupted) {
+			return fmt.Errorf("conntrack: list flows: %w", failed)
+		}
 	}
 	return nil
 }

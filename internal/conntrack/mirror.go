@@ -52,8 +52,13 @@ type Mirror struct {
 }
 
 type entry struct {
-	end   End
+	flow
 	round uint8
+}
+
+// ends are all that a flow counts for: who sends, and whom answers are for, which mostly are the same; and the address.
+func (f *flow) ends() [3]End {
+	return [...]End{{f.client, f.proto, f.port}, {f.client, f.proto, f.answer}, {Addr: f.client}}
 }
 
 // Open reads which flows there are, in the network namespace of the calling thread, and has the kernel tell of changes.
@@ -85,9 +90,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		err := m.events.read(func(f Flow, ends bool) {
+		err := m.events.read(func(f flow, ends bool) {
 			if ends {
-				m.remove(f.ID)
+				m.remove(f.id)
 			} else {
 				m.add(f)
 			}
@@ -153,31 +158,31 @@ func (m *Mirror) lacks(why error) {
 }
 
 // add notes a flow, or that it is there still.
-func (m *Mirror) add(f Flow) {
-	e := entry{End{f.Client, f.Proto, f.Port}, m.round}
-	have, known := m.flows[f.ID]
-	if known && have.end == e.end {
-		m.flows[f.ID] = e
+func (m *Mirror) add(f flow) {
+	have, known := m.flows[f.id]
+	if known && have.flow == f {
+		m.flows[f.id] = entry{f, m.round}
 		return
 	}
-	if known {
-		m.remove(f.ID)
+	m.remove(f.id)
+	ends := f.ends()
+	for i, e := range ends {
+		if !m.count(e) {
+			for _, e := range ends[:i] {
+				m.discount(e)
+			}
+			return
+		}
 	}
-	if !m.count(e.end) {
-		return
-	}
-	if !m.count(End{Addr: f.Client}) {
-		m.discount(e.end)
-		return
-	}
-	m.flows[f.ID] = e
+	m.flows[f.id] = entry{f, m.round}
 }
 
 func (m *Mirror) remove(id uint32) {
 	if f, known := m.flows[id]; known {
 		delete(m.flows, id)
-		m.discount(f.end)
-		m.discount(End{Addr: f.end.Addr})
+		for _, e := range f.ends() {
+			m.discount(e)
+		}
 	}
 }
 

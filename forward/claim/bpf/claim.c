@@ -99,7 +99,7 @@ enum owner {
 	OWNERS,
 };
 
-enum { LEAVE = 0, TAKEN = 1, RELAYED = 2, CARRIED = 3, ASKED = 4 };
+enum { LEAVE = 0, TAKEN = 1, RELAYED = 2, CARRIED = 3, ASKED = 4, NOTED = 5 };
 
 // What the ring's filter leaves for the claim. All but the decision is for CARRIED.
 struct decided {
@@ -302,6 +302,16 @@ volatile const __u32 translates = 0;
 // The claims can ask conntrack.
 volatile const __u32 judges = 0;
 
+// Number of entries in parp_natted.
+volatile __u32 natted;
+
+// When a packet was last left to the kernel because it has to translate its source
+// (seconds()): the port, which nobody knows. Whose packet it was is in parp_flows, under
+// this protocol.
+static __u32 collided;
+#define PROTO_COLLIDED 255 // reserved
+#define COLLIDED_FOR 8
+
 // For how many of seconds() an entry of parp_flows counts: for as long as userspace
 // may take to hear of a flow. 0: for ever, since it hears of none.
 volatile __u32 notes_last;
@@ -341,6 +351,7 @@ struct bpf_ct_opts {
 	__u8 reserved[2];
 };
 
+#define ENOENT 2
 #define IPS_NAT (1 << 4 | 1 << 5) // IPS_SRC_NAT, IPS_DST_NAT
 
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
@@ -442,49 +453,56 @@ static __always_inline __u32 seconds(void)
 	return (bpf_ktime_get_ns() >> 30) + 1;
 }
 
+static __always_inline bool is_fragment(const __u8 *hdr)
+{
+	return *(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET);
+}
+
 static __always_inline bool is_error(__u8 icmp)
 {
 	return icmp == 3 || icmp == 4 || icmp == 5 || icmp == 11 || icmp == 12;
 }
 
-// Reads an end of a packet's flow: its source's, or its destination's. off is
-// that of the IP header. An ICMP error belongs to the flow that it quotes, the
-// way back. The first fragment of a datagram tells the port of who sends it, but is
-// looked for by the address alone, as the others are.
-static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u8 *hdr, bool source, struct flowkey *key)
+// Reads the ends of a packet's flow. off is that of the IP header. An ICMP error
+// belongs to the flow that it quotes, the way back, and has no source of its own:
+// that end is empty. Protocol and ports are left out where the packet is a fragment.
+static __always_inline bool flow_ends(struct __sk_buff *skb, __u32 off, const __u8 *hdr, struct flowkey *from, struct flowkey *to)
 {
 	__u8 inner[IPV4_MIN];
 	__u8 icmp[8];
 	__be16 ports[2];
 	__u32 l4 = off + (hdr[0] & 15) * 4;
 
-	__builtin_memset(key, 0, sizeof(*key));
-	key->addr = source ? *(__be32 *)(hdr + IPV4_SRC) : *(__be32 *)(hdr + IPV4_DST);
-	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(source ? IPV4_OFFSET : IPV4_MF | IPV4_OFFSET))
+	__builtin_memset(from, 0, sizeof(*from));
+	__builtin_memset(to, 0, sizeof(*to));
+	from->addr = *(__be32 *)(hdr + IPV4_SRC);
+	to->addr = *(__be32 *)(hdr + IPV4_DST);
+	if (is_fragment(hdr))
 		return true;
-	key->proto = hdr[IPV4_PROTO];
-	switch (key->proto) {
+	from->proto = to->proto = hdr[IPV4_PROTO];
+	switch (to->proto) {
 	case PROTO_ICMP:
 		if (bpf_skb_load_bytes(skb, l4, icmp, sizeof(icmp)))
 			return false;
 		if (!is_error(icmp[0])) {
-			key->port = *(__be16 *)(icmp + 4);
+			from->port = to->port = *(__be16 *)(icmp + 4);
 			return true;
 		}
-		if (source || bpf_skb_load_bytes(skb, l4 + 8, inner, sizeof(inner)))
+		if (bpf_skb_load_bytes(skb, l4 + 8, inner, sizeof(inner)))
 			return false;
-		key->addr = *(__be32 *)(inner + IPV4_SRC);
-		key->proto = inner[IPV4_PROTO];
+		from->addr = 0;
+		to->addr = *(__be32 *)(inner + IPV4_SRC);
+		to->proto = inner[IPV4_PROTO];
 		l4 += 8 + (inner[0] & 15) * 4;
-		if (key->proto == PROTO_ICMP) {
+		if (to->proto == PROTO_ICMP) {
 			if (bpf_skb_load_bytes(skb, l4 + 4, ports, 2))
 				return false;
-			key->port = ports[0];
+			to->port = ports[0];
 			return true;
 		}
 		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
 			return false;
-		key->port = ports[0];
+		to->port = ports[0];
 		return true;
 	case PROTO_TCP:
 	case PROTO_UDP:
@@ -493,7 +511,8 @@ static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u
 	case 136: // UDP-Lite
 		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
 			return false;
-		key->port = source ? ports[0] : ports[1];
+		from->port = ports[0];
+		to->port = ports[1];
 	}
 	return true;
 }
@@ -509,37 +528,64 @@ static __always_inline void note_end(struct flowkey *key)
 		*last = now;
 }
 
-// Notes who sent a packet that the kernel has, and may translate.
+// Notes who sent a packet that the kernel has, and may translate. The first fragment
+// of a datagram tells the port, too.
 static __always_inline void note_flow(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
 {
-	struct flowkey key;
+	struct flowkey from, to;
+	__be16 ports[2];
 
-	if (flow_end(skb, off, hdr, true, &key) && key.proto)
-		note_end(&key);
-	key.port = 0;
-	key.proto = 0;
-	note_end(&key);
+	if (flow_ends(skb, off, hdr, &from, &to) && from.addr) {
+		if (!from.proto && !(*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)) &&
+		    (hdr[IPV4_PROTO] == PROTO_UDP || hdr[IPV4_PROTO] == PROTO_TCP) &&
+		    !bpf_skb_load_bytes(skb, off + (hdr[0] & 15) * 4, ports, sizeof(ports))) {
+			from.proto = hdr[IPV4_PROTO];
+			from.port = ports[0];
+		}
+		if (from.proto)
+			note_end(&from);
+	}
+	from.addr = *(__be32 *)(hdr + IPV4_SRC);
+	from.port = 0;
+	from.proto = 0;
+	note_end(&from);
 }
 
-// Does a packet answer one that the kernel may have translated?
+static __always_inline bool noted(struct flowkey *key)
+{
+	__u32 *last = bpf_map_lookup_elem(&parp_flows, key), lasts = notes_last;
+
+	return last && (!lasts || seconds() - *last < lasts);
+}
+
+static __always_inline bool end_translated(struct flowkey *key)
+{
+	return noted(key) || (natted && bpf_map_lookup_elem(&parp_natted, key));
+}
+
+// May a packet be of a flow that the kernel translates? So it may if one of its ends
+// has had such flows: what answers one goes to that end; and what comes from it may be
+// of a flow that the kernel has to translate because its answers would look the same.
 static __always_inline bool translated(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
 {
-	struct flowkey key;
+	struct flowkey from, to;
 
-	if (!flow_end(skb, off, hdr, false, &key))
+	if (!flow_ends(skb, off, hdr, &from, &to))
 		return false;
-	__u32 *last = bpf_map_lookup_elem(&parp_flows, &key), lasts = notes_last;
-	return (last && (!lasts || seconds() - *last < lasts)) || bpf_map_lookup_elem(&parp_natted, &key);
+	if (end_translated(&to) || (from.addr && end_translated(&from)))
+		return true;
+	if (!collided || seconds() - collided >= COLLIDED_FOR)
+		return false;
+	to.proto = PROTO_COLLIDED;
+	to.port = 0;
+	return noted(&to);
 }
 
-// Can conntrack be asked about a packet of which nothing more is known than that it
-// may answer one that the kernel has translated? Of a fragment it can't, and it
-// knows TCP and UDP alone.
+// Can conntrack be asked about a packet? Of a fragment it can't, and it knows TCP and
+// UDP alone.
 static __always_inline bool askable(const __u8 *hdr)
 {
-	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET))
-		return false;
-	return hdr[IPV4_PROTO] == PROTO_TCP || hdr[IPV4_PROTO] == PROTO_UDP || hdr[IPV4_PROTO] == PROTO_ICMP;
+	return !is_fragment(hdr) && (hdr[IPV4_PROTO] == PROTO_TCP || hdr[IPV4_PROTO] == PROTO_UDP || hdr[IPV4_PROTO] == PROTO_ICMP);
 }
 
 // Whose frame is it? *port is set where something is to be counted, and hdr
@@ -564,11 +610,8 @@ static __always_inline enum owner whose(struct __sk_buff *skb, struct port **por
 		return OWNER_LOCAL;
 	__u32 c = class_of(dst);
 	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
-	if (c == TO_LOCAL || (c & TO_PUNT)) {
-		if (translates && forwards)
-			note_flow(skb, off, hdr);
+	if (c == TO_LOCAL || (c & TO_PUNT))
 		return c == TO_LOCAL ? OWNER_LOCAL : OWNER_PUNT;
-	}
 	if (!forwards)
 		return c != TO_WORKLOAD && !(p->flags & PORT_WORKLOAD) && has_upper(skb, sees) ? OWNER_UPPER : OWNER_US;
 	if (c & ~(p->flags & PORT_ANYWHERE ? TO_WORKLOAD | TO_ELSEWHERE : TO_WORKLOAD))
@@ -735,9 +778,11 @@ static __always_inline void count_left(struct portstat *st, enum owner owner)
 // How many packets a frame stands for.
 static __always_inline __u64 segments(struct __sk_buff *skb)
 {
+	if (!skb->gso_size)
+		return 1;
 	if (skb->gso_segs)
 		return skb->gso_segs;
-	return skb->len / (skb->gso_size ? skb->gso_size : 1) + 1; // nobody has counted yet
+	return skb->len / skb->gso_size + 1; // nobody has counted yet
 }
 
 // The ring of a worker: who reads it, and what of an interface it was given.
@@ -800,6 +845,12 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 	}
 	if (owner != OWNER_US) {
 		count_left(st, owner);
+		if (translates && forwards && (owner == OWNER_LOCAL || owner == OWNER_PUNT) && !to_host(*(__be32 *)(hdr + IPV4_DST))) {
+			if (judges)
+				d->decision = NOTED;
+			else
+				note_flow(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, hdr);
+		}
 		return 0;
 	}
 
@@ -951,21 +1002,72 @@ static __always_inline __u8 tuple_of(struct __sk_buff *skb, __u32 off, __u8 *hdr
 	return hdr[IPV4_PROTO];
 }
 
-// Is a packet of a flow that the kernel translates? True, too, if it can't be asked.
-static __always_inline bool asked(struct __sk_buff *skb, __u32 off, __u8 *hdr)
+// Does the kernel translate a flow in which packets with these addresses and ports
+// come? True, too, if it can't be asked.
+static __always_inline bool translates_flow(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u8 proto)
 {
-	struct bpf_sock_tuple t = {};
-	struct bpf_ct_opts opts = { .netns_id = BPF_F_CURRENT_NETNS };
+	struct bpf_ct_opts opts = { .netns_id = BPF_F_CURRENT_NETNS, .l4proto = proto };
+	struct nf_conn *ct = bpf_skb_ct_lookup(skb, t, sizeof(t->ipv4), &opts, sizeof(opts));
 
-	opts.l4proto = tuple_of(skb, off, hdr, &t);
-	if (!opts.l4proto)
-		return true;
-	struct nf_conn *ct = bpf_skb_ct_lookup(skb, &t, sizeof(t.ipv4), &opts, sizeof(opts));
 	if (!ct)
-		return opts.error != -2; // ENOENT: there is no such flow
+		return opts.error != -ENOENT;
 	bool nat = ct->status & IPS_NAT;
 	bpf_ct_release(ct);
 	return nat;
+}
+
+// Has the kernel to translate a packet? It may be of a flow that is translated; or its
+// answers would look as those in such a flow do (of a client that uses one port for a
+// service and for the pod behind it), so that the kernel gives it another port.
+static __always_inline bool asked(struct __sk_buff *skb, __u32 off, __u8 *hdr)
+{
+	struct bpf_sock_tuple t = {}, back = {};
+	struct flowkey key = { .addr = *(__be32 *)(hdr + IPV4_SRC), .proto = PROTO_COLLIDED };
+
+	__u8 proto = tuple_of(skb, off, hdr, &t);
+	if (!proto || translates_flow(skb, &t, proto))
+		return true;
+	back.ipv4.saddr = t.ipv4.daddr;
+	back.ipv4.daddr = t.ipv4.saddr;
+	back.ipv4.sport = t.ipv4.dport;
+	back.ipv4.dport = t.ipv4.sport;
+	if (!translates_flow(skb, &back, proto))
+		return false;
+	note_end(&key);
+	collided = seconds();
+	return true;
+}
+
+// Notes who sent a packet that the kernel has, if the kernel may translate it: not of a
+// flow that it knows and does not translate, nor what answers another one, as what pods
+// send to a host that asked them does.
+static __always_inline void note_asked(struct __sk_buff *skb)
+{
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(4))), read[IPV4_MIN] __attribute__((aligned(4)));
+	struct bpf_sock_tuple t = {};
+	struct bpf_ct_opts opts = { .netns_id = BPF_F_CURRENT_NETNS };
+	__u32 ifindex = skb->ifindex;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	__u32 off = p && p->l2len == ETH_HLEN ? ETH_HLEN : 0;
+
+	if (!p || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+		return;
+	__builtin_memcpy(read, hdr, IPV4_MIN);
+	if (!is_fragment(hdr)) {
+		opts.l4proto = tuple_of(skb, off, read, &t);
+		if (opts.l4proto && hdr[IPV4_PROTO] == PROTO_ICMP)
+			return; // an error about another flow
+	}
+	if (opts.l4proto) {
+		struct nf_conn *ct = bpf_skb_ct_lookup(skb, &t, sizeof(t.ipv4), &opts, sizeof(opts));
+		if (ct) {
+			bool nat = ct->status & IPS_NAT;
+			bpf_ct_release(ct);
+			if (!nat || opts.dir)
+				return;
+		}
+	}
+	note_flow(skb, off, hdr);
 }
 
 // A frame that the ring's filter did not take, since it may be of a flow that the
@@ -1021,6 +1123,8 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries, bool asks)
 	int verdict;
 	if (asks && d == ASKED && judged_ours(skb, &verdict))
 		return verdict;
+	if (asks && d == NOTED)
+		note_asked(skb);
 	if (carries && skb->protocol == bpf_htons(ETH_P_ARP) && answers(skb))
 		return bpf_redirect(skb->ifindex, 0);
 	if (skb->mark == MARK_RETURNED)
