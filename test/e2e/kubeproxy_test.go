@@ -203,6 +203,12 @@ func newKubeHost(t *testing.T, mode proxyMode) *kubeHost {
 	k := &kubeHost{t: t, world: &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico})}, servers: map[string]*seenServer{}}
 	k.from, k.near, k.far = pods(k.Lab, 0)[0], pods(k.Lab, 0)[1], pods(k.Lab, 1)[0]
 	calicoSettings(t, k.Lab)
+	// As docs/CALICO.md says: what the kernel has of a flow that it has not seen all of is not INVALID.
+	for _, host := range []string{"host0", "host1"} {
+		if err := k.SetSysctl(host, "net.netfilter.nf_conntrack_tcp_be_liberal", "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, p := range k.Pods() { // the kernel answers for the gateway where a route leads on, and at once
 		host := fmt.Sprintf("host%d", p.Host)
 		if err := k.SetSysctl(host, "net.ipv4.neigh."+p.Iface+".proxy_delay", "0"); err != nil {
@@ -337,7 +343,7 @@ type flow struct {
 // dial opens a flow from a node, by the port that is given, or any (0).
 func (k *kubeHost) dial(proto, node, to, name string, port int) (*flow, error) {
 	var c net.Conn
-	d := net.Dialer{Timeout: time.Second, Control: func(_, _ string, raw syscall.RawConn) error {
+	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 	}}
 	switch proto {

@@ -108,7 +108,7 @@ struct decided {
 	__u64 dst, src; // MACs, in the first six octets
 	__u32 slot; // of where it came in
 	__u16 total; // bytes, IP header and what follows
-	__u8 how; // carry.h
+	__u8 how; // carry.h; of ASKED: nobody reads the ring
 	__u8 worker; // that parp_fanout chose
 };
 
@@ -837,12 +837,15 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, hdr[IPV4_PROTO], sees);
 	if (!whole && !relay && forwards)
 		owner = OWNER_GSO;
-	if (owner == OWNER_US && forwards && ((carries && unanswered()) || unread(r.reader, r.given, r.taken)))
-		owner = OWNER_STALLED;
-	if (judges && owner == OWNER_TRANSLATED && relay && askable(hdr) && !((carries && unanswered()) || unread(r.reader, r.given, r.taken))) {
+	bool asks = judges && owner == OWNER_TRANSLATED && relay && askable(hdr);
+	bool stalled = (asks || owner == OWNER_US) && forwards && ((carries && unanswered()) || unread(r.reader, r.given, r.taken));
+	if (asks) {
 		d->decision = ASKED; // the claim counts it
+		d->how = stalled;
 		return 0;
 	}
+	if (stalled)
+		owner = OWNER_STALLED;
 	if (owner != OWNER_US) {
 		count_left(st, owner);
 		if (translates && forwards && (owner == OWNER_LOCAL || owner == OWNER_PUNT) && !to_host(*(__be32 *)(hdr + IPV4_DST))) {
@@ -1073,7 +1076,7 @@ static __always_inline void note_asked(struct __sk_buff *skb)
 // A frame that the ring's filter did not take, since it may be of a flow that the
 // kernel translates. If it is not, it is ours: by the relay, for the ring has not
 // had it.
-static __always_inline bool judged_ours(struct __sk_buff *skb, int *verdict)
+static __always_inline bool judged_ours(struct __sk_buff *skb, bool stalled, int *verdict)
 {
 	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
 	__u32 ifindex = skb->ifindex, zero = 0;
@@ -1090,6 +1093,10 @@ static __always_inline bool judged_ours(struct __sk_buff *skb, int *verdict)
 	__u32 pair = pair_hash(hdr);
 	if (asked(skb, off, hdr)) {
 		count(st->left[OWNER_TRANSLATED]);
+		return false;
+	}
+	if (stalled) {
+		count(st->left[OWNER_STALLED]);
 		return false;
 	}
 	*verdict = TC_ACT_SHOT;
@@ -1121,7 +1128,7 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries, bool asks)
 	if (d == RELAYED)
 		return to_relay(skb, false);
 	int verdict;
-	if (asks && d == ASKED && judged_ours(skb, &verdict))
+	if (asks && d == ASKED && judged_ours(skb, decided->how, &verdict))
 		return verdict;
 	if (asks && d == NOTED)
 		note_asked(skb);
