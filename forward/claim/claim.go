@@ -107,7 +107,7 @@ type Set struct {
 	objs   bpfMaps
 	vars   bpfVariables
 	ring   *ebpf.Program
-	fanout *ebpf.Program // nil if there is one worker
+	fanout *ebpf.Program // nil if there is room for one ring
 	arp    *ebpf.Program
 	claim  *ebpf.Program
 	watch  *ebpf.Program
@@ -124,6 +124,7 @@ type Set struct {
 	nets    uint32 // entries of the trie
 	natted  uint32 // of the map of who has translated flows
 	claims  map[int32]attached
+	ids     map[uint32]bool // of tc programs that were loaded
 	links   int             // claims of TCX
 	rtnl    *netlink.Handle // of clsact, from the first use on
 	gone    Counters        // of interfaces that have left
