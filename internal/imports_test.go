@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"internal/status":         {},
 	"internal/logging":        {"proxyarpd/internal/printable"},
 	"internal/top":            {"golang.org/x/term", "proxyarpd/internal/printable", "proxyarpd/internal/status"},
-	"internal/doctor": {"golang.org/x/sync/errgroup", "github.com/vishvananda/netlink", unixPackage, "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/daemon",
+	"internal/doctor": {"golang.org/x/sync/errgroup", "github.com/vishvananda/netlink", unixPackage, "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/conntrack", "proxyarpd/internal/daemon",
 		"proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/netstate", "proxyarpd/internal/privilege", "proxyarpd/internal/wire"},
 	"internal/explain":     {unixPackage, "proxyarpd/arpd", "proxyarpd/forward/route", "proxyarpd/internal/netstate", "proxyarpd/internal/wire"},
 	"internal/descriptors": {unixPackage, "proxyarpd/internal/shortage"},

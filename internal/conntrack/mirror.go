@@ -61,6 +61,12 @@ func (f *flow) ends() [3]End {
 	return [...]End{{f.client, f.proto, f.port}, {f.client, f.proto, f.answer}, {Addr: f.client}}
 }
 
+// List calls take for each flow that the kernel translates in the network namespace of the calling thread, with whom it
+// is from, and for.
+func List(ctx context.Context, take func(from, to netip.Addr)) error {
+	return dump(ctx, func(f flow) { take(f.client, f.to) })
+}
+
 // Open reads which flows there are, in the network namespace of the calling thread, and has the kernel tell of changes.
 func Open(ctx context.Context, cfg Config) (*Mirror, error) {
 	e, err := listen()
@@ -159,6 +165,9 @@ func (m *Mirror) lacks(why error) {
 
 // add notes a flow, or that it is there still.
 func (m *Mirror) add(f flow) {
+	if f.hidden {
+		return
+	}
 	have, known := m.flows[f.id]
 	if known && have.flow == f {
 		m.flows[f.id] = entry{f, m.round}

@@ -51,16 +51,16 @@ func TestMirror(t *testing.T) {
 		}
 	}
 	alone := End{Addr: a}
-	dns, dns2 := flow{1, a, unix.IPPROTO_UDP, 4000, 4000}, flow{2, a, unix.IPPROTO_UDP, 4000, 4000}
+	dns, dns2 := flow{id: 1, client: a, proto: unix.IPPROTO_UDP, port: 4000, answer: 4000}, flow{id: 2, client: a, proto: unix.IPPROTO_UDP, port: 4000, answer: 4000}
 	m.add(dns)
 	m.add(dns) // an event, and then the dump
 	want("one flow", End{a, unix.IPPROTO_UDP, 4000}, alone)
 	m.add(dns2)
 	m.remove(1)
 	want("of two of one port, one", End{a, unix.IPPROTO_UDP, 4000}, alone)
-	m.add(flow{3, a, unix.IPPROTO_TCP, 40, 41})
+	m.add(flow{id: 3, client: a, proto: unix.IPPROTO_TCP, port: 40, answer: 41})
 	want("a port that the kernel has changed", End{a, unix.IPPROTO_UDP, 4000}, End{a, unix.IPPROTO_TCP, 40}, End{a, unix.IPPROTO_TCP, 41}, alone)
-	m.add(flow{3, b, unix.IPPROTO_TCP, 40, 40}) // the number is another flow's by now
+	m.add(flow{id: 3, client: b, proto: unix.IPPROTO_TCP, port: 40, answer: 40}) // the number is another flow's by now
 	want("an ID that is used again", End{a, unix.IPPROTO_UDP, 4000}, alone, End{b, unix.IPPROTO_TCP, 40}, End{Addr: b})
 	m.remove(7) // was never heard of
 	m.round++
@@ -81,14 +81,14 @@ func TestMirrorFull(t *testing.T) {
 	addr := netip.MustParseAddr("10.65.0.2")
 	for i := range 10 {
 		addr = addr.Next()
-		m.add(flow{uint32(i), addr, unix.IPPROTO_TCP, 1, 1})
+		m.add(flow{id: uint32(i), client: addr, proto: unix.IPPROTO_TCP, port: 1, answer: 1})
 	}
 	if len(o.ends) != 4 || len(m.flows) != 2 || len(o.hears) != 1 || o.hears[0] || !errors.Is(m.why, ErrTooMany) {
 		t.Errorf("%d ends, %d flows, told %v: %v", len(o.ends), len(m.flows), o.hears, m.why)
 	}
 	o.full = true
 	m.remove(0)
-	m.add(flow{20, addr.Next(), unix.IPPROTO_TCP, 1, 1})
+	m.add(flow{id: 20, client: addr.Next(), proto: unix.IPPROTO_TCP, port: 1, answer: 1})
 	if len(m.flows) != 1 || len(m.ends) != 2 || !errors.Is(m.why, errFull) {
 		t.Errorf("%v %v: %v", m.flows, m.ends, m.why)
 	}

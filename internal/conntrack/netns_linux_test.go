@@ -57,6 +57,13 @@ func TestFollow(t *testing.T) {
 	send(4002, "10.96.0.11:53") // its answers are for somebody else
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	listed := map[string]int{}
+	if err := List(ctx, func(from, to netip.Addr) { listed[from.String()+" "+to.String()]++ }); err != nil {
+		t.Fatal(err)
+	}
+	if len(listed) != 2 || listed["10.65.0.2 10.96.0.10"] != 1 || listed["10.65.0.2 10.96.0.11"] != 1 {
+		t.Errorf("listed %v", listed)
+	}
 	var o told
 	cfg := o.config(100)
 	m, err := Open(ctx, cfg)
@@ -123,7 +130,7 @@ func FuzzParse(f *testing.F) {
 	m := []byte{unix.AF_INET, 0, 0, 0}
 	m = append(append(m, tuple(1, 2, 3)...), tuple(2, 4, 2)...)
 	m = append(append(m, attribute(3, []byte{0, 0, 0, statusDstNAT})...), attribute(12, []byte{0, 0, 0, 7})...)
-	if got, ok := parse(m); !ok || got != (flow{7, netip.MustParseAddr("10.65.0.2"), 17, 0x102, 0x304}) {
+	if got, ok := parse(m); !ok || got != (flow{7, netip.MustParseAddr("10.65.0.2"), 17, 0x102, 0x304, netip.MustParseAddr("10.65.0.3"), false}) {
 		f.Fatalf("%+v, %v", got, ok)
 	}
 	f.Add(m)

@@ -19,6 +19,9 @@ type flow struct {
 	proto  uint8
 	port   uint16 // from which it sends; of ICMP: the identifier
 	answer uint16 // to which answers come: another one if the kernel translates it
+	to     netip.Addr
+	// hidden says that the kernel translates the client's address: what answers is for an address of this host.
+	hidden bool
 }
 
 // Attributes (include/uapi/linux/netfilter/nfnetlink_conntrack.h), and bits of CTA_STATUS (nf_conntrack_common.h).
@@ -40,8 +43,7 @@ type tuple struct {
 	proto            uint8
 }
 
-// parse reads a message of ctnetlink; ok is false for flows that do not matter here: of IPv6, those that are not
-// translated, and those whose source's address is, since what answers them is for an address of this host.
+// parse reads a message of ctnetlink; ok is false for flows of IPv6, and for those that are not translated.
 func parse(m []byte) (f flow, ok bool) {
 	if len(m) < sizeofNfgenmsg || m[0] != unix.AF_INET {
 		return f, false
@@ -60,9 +62,10 @@ func parse(m []byte) (f flow, ok bool) {
 			f.id = be32(v)
 		}
 	}
-	if status&(statusSrcNAT|statusDstNAT) == 0 || !original.src.IsValid() || original.src != reply.dst {
+	if status&(statusSrcNAT|statusDstNAT) == 0 || !original.src.IsValid() || !original.dst.IsValid() {
 		return f, false
 	}
+	f.to, f.hidden = original.dst, original.src != reply.dst
 	f.client, f.proto, f.port, f.answer = original.src, original.proto, original.srcPort, reply.dstPort
 	if f.proto == unix.IPPROTO_ICMP {
 		f.port, f.answer = original.icmpID, reply.icmpID

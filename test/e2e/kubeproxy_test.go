@@ -230,7 +230,7 @@ func newKubeHost(t *testing.T, mode proxyMode) *kubeHost {
 		t.Fatalf("%s: %s%s\n%s", mode.program, out, errw, rules)
 	}
 	for _, p := range []lab.Pod{k.near, k.far} {
-		k.servers[ip(p)] = serveSeen(t, k.Lab, p)
+		k.servers[ip(p)] = serveSeen(t, k.Lab, p.Node, p.Addr.Addr())
 	}
 	return k
 }
@@ -245,13 +245,13 @@ type seenServer struct {
 	peers map[string]netip.AddrPort
 }
 
-func serveSeen(t *testing.T, l *lab.Lab, p lab.Pod) *seenServer {
+func serveSeen(t *testing.T, l *lab.Lab, node string, addr netip.Addr) *seenServer {
 	t.Helper()
 	s := &seenServer{conns: map[string]net.Conn{}, peers: map[string]netip.AddrPort{}}
-	at := netip.AddrPortFrom(p.Addr.Addr(), podPort)
-	s.udp = labtest.ListenUDP(t, l, p.Node, at)
+	at := netip.AddrPortFrom(addr, podPort)
+	s.udp = labtest.ListenUDP(t, l, node, at)
 	var listener *net.TCPListener
-	if err := l.Do(p.Node, func() (err error) {
+	if err := l.Do(node, func() (err error) {
 		listener, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
 		return err
 	}); err != nil {
@@ -564,4 +564,77 @@ func (k *kubeHost) reusedPort(proto string) {
 			k.t.Errorf("%s: %d packets to %s and from it are left to the kernel\n%s", proto, n, to.Name, k.d[0].Status(k.t))
 		}
 	}
+}
+
+// TestNATOutgoing has Calico's natOutgoing: the kernel translates what pods send out of their pool. With --punt for all
+// but the pool it goes on doing so, and what pods send each other is the daemon's. Without, doctor says what would come
+// of it.
+func TestNATOutgoing(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "nft")
+	k := &kubeHost{t: t, world: &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico})}}
+	k.from, k.far = pods(k.Lab, 0)[0], pods(k.Lab, 1)[0]
+	forwarding(t, k.Lab, "host0", "1")
+	run(t, k.Lab, "host0", "nft add table ip calico")
+	run(t, k.Lab, "host0", "nft add chain ip calico nat { type nat hook postrouting priority 100 ; }")
+	run(t, k.Lab, "host0", "nft add rule ip calico nat ip saddr "+podRange+" ip daddr != "+podRange+" masquerade")
+	server := serveSeen(t, k.Lab, "host1", netip.MustParseAddr(host1IP))
+	far := serveSeen(t, k.Lab, k.far.Node, k.far.Addr.Addr())
+	k.servers = map[string]*seenServer{host1IP: server, ip(k.far): far}
+	outside, inside := fmt.Sprintf("%s:%d", host1IP, podPort), fmt.Sprintf("%s:%d", ip(k.far), podPort)
+
+	flags := []string{"--bypass-policy", "--punt", serviceRange}
+	k.d = append(k.d, labtest.Daemon(t, k.Lab, "host0", "--engine", "none"), labtest.Daemon(t, k.Lab, "host1"))
+	f, err := k.dial("tcp4", k.from.Node, outside, "flow", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.reset()
+	if seen, err := f.ask(); seen != host0IP || err != nil {
+		t.Fatalf("the kernel: seen as %q, %v", seen, err)
+	}
+	has := func(id string, args ...string) bool {
+		found, _ := diagnosed(t, k.Lab, append(append([]string{"--control", k.d[0].Control}, flags...), args...)...)
+		return slices.ContainsFunc(found, func(f finding) bool { return f.ID == id })
+	}
+	if !has("nat-not-punted") || !has("conntrack-strict") {
+		t.Error("doctor does not tell what would not be translated, or of what would be invalid")
+	}
+	for _, p := range others(podRange) {
+		flags = append(flags, "--punt", p)
+	}
+	if has("nat-not-punted") {
+		t.Error("doctor tells of flows that are punted")
+	}
+	k.d[0].Stop(t)
+	k.d[0] = labtest.Daemon(t, k.Lab, "host0", flags...)
+	k.pushAll("older than the daemon", []*flow{f})
+	before := statusOf(t, k.d[0]).Forward.PacketsIn
+	for _, proto := range []string{"tcp4", "udp4"} {
+		for to, want := range map[string]string{outside: host0IP, inside: ip(k.from)} {
+			f, err := k.dial(proto, k.from.Node, to, "other", 0)
+			if err != nil {
+				t.Errorf("%s to %s: %v", proto, to, err)
+				continue
+			}
+			if seen, err := f.ask(); seen != want || err != nil {
+				t.Errorf("%s to %s: seen as %q, %v", proto, to, seen, err)
+			}
+			f.reset()
+		}
+	}
+	if s := statusOf(t, k.d[0]).Forward; s.PacketsIn == before || s.Verdicts["punt"] == 0 {
+		t.Errorf("taken %d, verdicts %v", s.PacketsIn-before, s.Verdicts)
+	}
+}
+
+// others are the prefixes that all other addresses have.
+func others(prefix string) (all []string) {
+	p := netip.MustParsePrefix(prefix)
+	for bits := 1; bits <= p.Bits(); bits++ {
+		b := p.Addr().As4()
+		b[(bits-1)/8] ^= 0x80 >> ((bits - 1) % 8)
+		all = append(all, netip.PrefixFrom(netip.AddrFrom4(b), bits).Masked().String())
+	}
+	return all
 }
