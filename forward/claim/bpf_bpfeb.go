@@ -147,6 +147,7 @@ const (
 	bpfMapParpHops             = "parp_hops"
 	bpfMapParpHosts            = "parp_hosts"
 	bpfMapParpMemo             = "parp_memo"
+	bpfMapParpNatted           = "parp_natted"
 	bpfMapParpNeighs           = "parp_neighs"
 	bpfMapParpNets             = "parp_nets"
 	bpfMapParpPorts            = "parp_ports"
@@ -158,7 +159,9 @@ const (
 	bpfMapParpWays             = "parp_ways"
 	bpfProgParpArp             = "parp_arp"
 	bpfProgParpCarry           = "parp_carry"
+	bpfProgParpCarryCt         = "parp_carry_ct"
 	bpfProgParpClaim           = "parp_claim"
+	bpfProgParpClaimCt         = "parp_claim_ct"
 	bpfProgParpFanout          = "parp_fanout"
 	bpfProgParpReturn          = "parp_return"
 	bpfProgParpRing            = "parp_ring"
@@ -185,7 +188,10 @@ const (
 	bpfVarFanoutSeed           = "fanout_seed"
 	bpfVarGatewayCount         = "gateway_count"
 	bpfVarGateways             = "gateways"
+	bpfVarJudges               = "judges"
+	bpfVarNatted               = "natted"
 	bpfVarNets                 = "nets"
+	bpfVarNotesLast            = "notes_last"
 	bpfVarPressed              = "pressed"
 	bpfVarPulseAnswered        = "pulse_answered"
 	bpfVarPulseAsked           = "pulse_asked"
@@ -245,7 +251,9 @@ type bpfSpecs struct {
 type bpfProgramSpecs struct {
 	ParpArp             *ebpf.ProgramSpec `ebpf:"parp_arp"`
 	ParpCarry           *ebpf.ProgramSpec `ebpf:"parp_carry"`
+	ParpCarryCt         *ebpf.ProgramSpec `ebpf:"parp_carry_ct"`
 	ParpClaim           *ebpf.ProgramSpec `ebpf:"parp_claim"`
+	ParpClaimCt         *ebpf.ProgramSpec `ebpf:"parp_claim_ct"`
 	ParpFanout          *ebpf.ProgramSpec `ebpf:"parp_fanout"`
 	ParpReturn          *ebpf.ProgramSpec `ebpf:"parp_return"`
 	ParpRing            *ebpf.ProgramSpec `ebpf:"parp_ring"`
@@ -271,6 +279,7 @@ type bpfMapSpecs struct {
 	ParpHops     *ebpf.MapSpec `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
 	ParpMemo     *ebpf.MapSpec `ebpf:"parp_memo"`
+	ParpNatted   *ebpf.MapSpec `ebpf:"parp_natted"`
 	ParpNeighs   *ebpf.MapSpec `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
@@ -302,7 +311,10 @@ type bpfVariableSpecs struct {
 	FanoutSeed         *ebpf.VariableSpec `ebpf:"fanout_seed"`
 	GatewayCount       *ebpf.VariableSpec `ebpf:"gateway_count"`
 	Gateways           *ebpf.VariableSpec `ebpf:"gateways"`
+	Judges             *ebpf.VariableSpec `ebpf:"judges"`
+	Natted             *ebpf.VariableSpec `ebpf:"natted"`
 	Nets               *ebpf.VariableSpec `ebpf:"nets"`
+	NotesLast          *ebpf.VariableSpec `ebpf:"notes_last"`
 	Pressed            *ebpf.VariableSpec `ebpf:"pressed"`
 	PulseAnswered      *ebpf.VariableSpec `ebpf:"pulse_answered"`
 	PulseAsked         *ebpf.VariableSpec `ebpf:"pulse_asked"`
@@ -347,6 +359,7 @@ type bpfMaps struct {
 	ParpHops     *ebpf.Map `ebpf:"parp_hops"`
 	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
 	ParpMemo     *ebpf.Map `ebpf:"parp_memo"`
+	ParpNatted   *ebpf.Map `ebpf:"parp_natted"`
 	ParpNeighs   *ebpf.Map `ebpf:"parp_neighs"`
 	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
 	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
@@ -369,6 +382,7 @@ func (m *bpfMaps) Close() error {
 		m.ParpHops,
 		m.ParpHosts,
 		m.ParpMemo,
+		m.ParpNatted,
 		m.ParpNeighs,
 		m.ParpNets,
 		m.ParpPorts,
@@ -401,7 +415,10 @@ type bpfVariables struct {
 	FanoutSeed         *ebpf.Variable `ebpf:"fanout_seed"`
 	GatewayCount       *ebpf.Variable `ebpf:"gateway_count"`
 	Gateways           *ebpf.Variable `ebpf:"gateways"`
+	Judges             *ebpf.Variable `ebpf:"judges"`
+	Natted             *ebpf.Variable `ebpf:"natted"`
 	Nets               *ebpf.Variable `ebpf:"nets"`
+	NotesLast          *ebpf.Variable `ebpf:"notes_last"`
 	Pressed            *ebpf.Variable `ebpf:"pressed"`
 	PulseAnswered      *ebpf.Variable `ebpf:"pulse_answered"`
 	PulseAsked         *ebpf.Variable `ebpf:"pulse_asked"`
@@ -423,7 +440,9 @@ type bpfVariables struct {
 type bpfPrograms struct {
 	ParpArp             *ebpf.Program `ebpf:"parp_arp"`
 	ParpCarry           *ebpf.Program `ebpf:"parp_carry"`
+	ParpCarryCt         *ebpf.Program `ebpf:"parp_carry_ct"`
 	ParpClaim           *ebpf.Program `ebpf:"parp_claim"`
+	ParpClaimCt         *ebpf.Program `ebpf:"parp_claim_ct"`
 	ParpFanout          *ebpf.Program `ebpf:"parp_fanout"`
 	ParpReturn          *ebpf.Program `ebpf:"parp_return"`
 	ParpRing            *ebpf.Program `ebpf:"parp_ring"`
@@ -440,7 +459,9 @@ func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.ParpArp,
 		p.ParpCarry,
+		p.ParpCarryCt,
 		p.ParpClaim,
+		p.ParpClaimCt,
 		p.ParpFanout,
 		p.ParpReturn,
 		p.ParpRing,

@@ -65,7 +65,7 @@ const (
 	Local      Owner = iota + 2 // this host
 	Punted                      // what the operator leaves to the kernel
 	Transit                     // the kernel forwards, and the way is none that is served
-	Translated                  // of a flow that the kernel may translate
+	Translated                  // of a flow that the kernel translates, or may
 	Upper                       // of a device that stands on the interface, maybe
 	Tagged                      // a VLAN's
 	GSO                         // the kernel forwards, and no ring can have it as it is
@@ -116,12 +116,15 @@ type Set struct {
 	back   *ebpf.Program // of the relay
 	// seesGSO: the ring's filter reads the exact GSO type.
 	seesGSO bool
+	// judges: the claims ask conntrack about flows that may be translated.
+	judges  bool
 	mode    Mode
 	free    []uint32
 	ports   map[int32]ported
 	classes map[netip.Prefix]classed
 	hosts   uint32 // entries of the map of single addresses
 	nets    uint32 // entries of the trie
+	natted  uint32 // of the map of who has translated flows
 	claims  map[int32]attached
 	ids     map[uint32]bool // of tc programs that were loaded
 	links   int             // claims of TCX
@@ -363,17 +366,4 @@ func (s *Set) deleteClass(p netip.Prefix, inTrie bool) (err error) {
 		return nil
 	}
 	return err
-}
-
-// Translated reports whether the kernel may have translated the flow that a
-// packet answers.
-func (s *Set) Translated(packet []byte) bool {
-	key, ok := flowEnd(packet)
-	if !ok {
-		return false
-	}
-	var one uint8
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.objs.ParpFlows.Lookup(&key, &one) == nil
 }

@@ -121,7 +121,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	}
 	coll := l.coll
 	defer coll.Close()
-	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, ids: map[uint32]bool{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
+	s := &Set{seesGSO: l.sees, judges: l.judges, cfg: cfg, ports: map[int32]ported{}, ids: map[uint32]bool{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
 	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	if cfg.Replaceable { // Prepare needs all maps
 		return s, nil
 	}
-	if err := errors.Join(s.sections.Close(), s.shed(cfg.Carry)); err != nil {
+	if err := errors.Join(s.sections.Close(), s.shed(cfg)); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -165,6 +165,7 @@ type loaded struct {
 	coll               *ebpf.Collection
 	ring, claim, watch *ebpf.Program
 	sees               bool // the filter that sees GSO types
+	judges             bool // the claim that asks conntrack
 }
 
 func (l *loaded) close() error {
@@ -176,14 +177,31 @@ func (l *loaded) close() error {
 func loadPrograms(cfg Config, exact bool, have map[string]*ebpf.Map) (*loaded, error) {
 	kernel := readKernel()
 	defer func() { k := kernel(); k.close() }()
+	if exact && cfg.Translates {
+		// Linux 6.0 with conntrack, and CAP_PERFMON.
+		l, err := loadKind(cfg, kernel, kind{exact: true, judges: true}, have)
+		if err == nil || shortage.Passing(err) {
+			return l, err
+		}
+	}
+	return loadKind(cfg, kernel, kind{exact: exact}, have)
+}
+
+// kind is which of the programs are to be loaded.
+type kind struct {
+	exact  bool // the filters that see GSO types, if that is possible
+	judges bool // the claim that asks conntrack, or an error
+}
+
+func loadKind(cfg Config, kernel func() kernelNames, k kind, have map[string]*ebpf.Map) (*loaded, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, err
 	}
-	if err := configure(spec, cfg); err != nil {
+	if err := configure(spec, cfg, k.judges); err != nil {
 		return nil, err
 	}
-	names := choose(spec, cfg.Carry)
+	names := choose(spec, cfg.Carry, k.judges)
 	for name, m := range have {
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 	}
@@ -193,14 +211,17 @@ func loadPrograms(cfg Config, exact bool, have map[string]*ebpf.Map) (*loaded, e
 		delete(spec.Programs, name)
 	}
 	options := ebpf.CollectionOptions{MapReplacements: have}
-	l := &loaded{}
+	l := &loaded{judges: k.judges}
 	err = ErrNotSupported
-	if exact {
+	if k.exact {
 		l.coll, err = newCollection(spec, kernel(), options)
 	}
 	l.sees = err == nil
 	if shortage.Passing(err) {
 		return nil, fmt.Errorf("load eBPF: %w", err) // nothing is known of what the kernel can
+	}
+	if err != nil && k.judges {
+		return nil, fmt.Errorf("load eBPF: %w", err)
 	}
 	if err != nil {
 		// bpf_rdonly_cast needs Linux 6.2 and CAP_PERFMON: go by the IP protocol.
@@ -222,12 +243,10 @@ func loadPrograms(cfg Config, exact bool, have map[string]*ebpf.Map) (*loaded, e
 }
 
 // configure sets what is constant in the programs.
-func configure(spec *ebpf.CollectionSpec, cfg Config) error {
-	translates := uint32(0)
-	if cfg.Translates {
-		translates = 1
-	} else {
+func configure(spec *ebpf.CollectionSpec, cfg Config, judges bool) error {
+	if !cfg.Translates {
 		spec.Maps[bpfMapParpFlows].MaxEntries = 1 // an LRU map takes all of its memory at once
+		spec.Maps[bpfMapParpNatted].MaxEntries = 1
 	}
 	cost, burst := constants(cfg.ARP.PerSecond, cfg.ARP.Burst)
 	senderCost, senderBurst := constants(cfg.ARP.SenderPerSecond, cfg.ARP.SenderBurst)
@@ -236,7 +255,8 @@ func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 		spec.Variables[bpfVarArpBurstNs].Set(burst),
 		spec.Variables[bpfVarArpSenderCostNs].Set(senderCost),
 		spec.Variables[bpfVarArpSenderBurstNs].Set(senderBurst),
-		spec.Variables[bpfVarTranslates].Set(translates),
+		spec.Variables[bpfVarTranslates].Set(number(cfg.Translates)),
+		spec.Variables[bpfVarJudges].Set(number(judges)),
 		spec.Variables[bpfVarPulseHz].Set(jiffies()),
 		setGateways(spec, cfg.Gateways),
 		setRooms(spec, max(cfg.Rooms, 1)),
@@ -244,6 +264,13 @@ func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 		return fmt.Errorf("eBPF constants: %w", err)
 	}
 	return nil
+}
+
+func number(on bool) uint32 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 // withoutTypes gives the program without the descriptor of its types, which the
@@ -263,10 +290,13 @@ func withoutTypes(p *ebpf.Program) *ebpf.Program {
 
 // shed closes the descriptors of maps that only programs use from here on, or
 // that are mapped into memory: a limit of 48 is to be enough for a small host.
-func (s *Set) shed(carry bool) error {
+func (s *Set) shed(cfg Config) error {
 	m := &s.objs
 	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
-	if !carry {
+	if !cfg.Translates {
+		unused = append(unused, m.ParpFlows, m.ParpNatted)
+	}
+	if !cfg.Carry {
 		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)
 	}
 	var errs []error
@@ -310,17 +340,25 @@ func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
 type chosen struct{ ring, ringBasic, watch, watchBasic, claim string }
 
 // choose takes those programs out of spec that are not wanted, and their maps.
-func choose(spec *ebpf.CollectionSpec, carry bool) chosen {
+func choose(spec *ebpf.CollectionSpec, carry, judges bool) chosen {
 	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpWatch, bpfProgParpWatchBasic, bpfProgParpClaim}
 	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpWatchCarry, bpfProgParpWatchCarryBasic, bpfProgParpCarry}
+	if judges {
+		plain.claim, carrying.claim = bpfProgParpClaimCt, bpfProgParpCarryCt
+	}
 	want, other := plain, carrying
 	if carry {
 		want, other = carrying, plain
 	} else {
 		placeholders(spec)
 	}
-	for _, name := range []string{other.ring, other.ringBasic, other.watch, other.watchBasic, other.claim} {
+	for _, name := range []string{other.ring, other.ringBasic, other.watch, other.watchBasic} {
 		delete(spec.Programs, name)
+	}
+	for _, name := range []string{bpfProgParpClaim, bpfProgParpCarry, bpfProgParpClaimCt, bpfProgParpCarryCt} {
+		if name != want.claim {
+			delete(spec.Programs, name)
+		}
 	}
 	return want
 }

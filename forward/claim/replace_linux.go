@@ -46,7 +46,7 @@ func (s *Set) kept(cfg Config) map[string]*ebpf.Map {
 		bpfMapParpDecision: s.objs.ParpDecision, sectionBSS: s.sections,
 	}
 	if s.keepsFlows(cfg) {
-		have[bpfMapParpFlows] = s.objs.ParpFlows
+		have[bpfMapParpFlows], have[bpfMapParpNatted] = s.objs.ParpFlows, s.objs.ParpNatted
 	}
 	if s.cfg.Carry && cfg.Carry {
 		for name, m := range s.carried() {
@@ -56,7 +56,7 @@ func (s *Set) kept(cfg Config) map[string]*ebpf.Map {
 	return have
 }
 
-// keepsFlows reports whether the map of flows is large enough.
+// keepsFlows reports whether the maps of flows are large enough.
 func (s *Set) keepsFlows(cfg Config) bool {
 	return !cfg.Translates || s.objs.ParpFlows.MaxEntries() > 1
 }
@@ -160,13 +160,14 @@ func (s *Set) settle(r *Replacement) error {
 	defer coll.Close()
 	if !s.keepsFlows(r.cfg) {
 		s.objs.ParpFlows, coll.Maps[bpfMapParpFlows] = coll.Maps[bpfMapParpFlows], s.objs.ParpFlows
+		s.objs.ParpNatted, coll.Maps[bpfMapParpNatted] = coll.Maps[bpfMapParpNatted], s.objs.ParpNatted
 	}
 	if s.cfg.Carry && !r.cfg.Carry {
 		err = s.retireCarrier()
 		s.exchangeCarried(r)
 	}
 	err = errors.Join(err, s.watch.Close())
-	s.watch, s.cfg = r.now.watch, r.cfg
+	s.watch, s.judges, s.cfg = r.now.watch, r.now.judges, r.cfg
 	return err
 }
 

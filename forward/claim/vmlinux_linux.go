@@ -15,10 +15,14 @@ import (
 )
 
 // kernelStructs are those of the kernel's structures that the programs read.
-var kernelStructs = []string{"sk_buff", "skb_shared_info", "net_device"}
+var kernelStructs = []string{"sk_buff", "skb_shared_info", "net_device", "nf_conn"}
 
 // kernelFuncs are those of its functions that they call.
-var kernelFuncs = []string{"bpf_cast_to_kern_ctx", "bpf_rdonly_cast"}
+var kernelFuncs = append([]string{"bpf_cast_to_kern_ctx", "bpf_rdonly_cast"}, moduleFuncs...)
+
+// moduleFuncs are those of them that a module may have, nf_conntrack: where the
+// kernel has none, the library is to look for them among the modules.
+var moduleFuncs = []string{"bpf_skb_ct_lookup", "bpf_ct_release"}
 
 // vmlinux is where the kernel tells its types.
 const vmlinux = "/sys/kernel/btf/vmlinux"
@@ -108,6 +112,9 @@ func putIDs(insns asm.Instructions, local *btf.Spec, found map[string]map[uint32
 		}
 		switch ids := found[name][kind]; len(ids) {
 		case 0:
+			if slices.Contains(moduleFuncs, name) {
+				continue
+			}
 			return fmt.Errorf("%w: the kernel has no %s", ErrNotSupported, name)
 		case 1:
 			// A new one, without what the library would go by.

@@ -152,6 +152,12 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 	if puntsAll(cfg.Punt) {
 		return j
 	}
+	for _, f := range found {
+		if f.Kind == hostpolicy.KindIPVS && cfg.BypassPolicy {
+			j.err = fmt.Errorf("%s: conntrack does not tell which flows IPVS translates, so their replies can't be left to the kernel: have kube-proxy use another mode (iptables, nftables), or use --engine none", f)
+			return j
+		}
+	}
 	var all []string
 	for _, f := range found {
 		if f.Interface != "" && !cfg.BypassPolicy {

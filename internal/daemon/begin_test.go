@@ -17,6 +17,7 @@ func TestJudge(t *testing.T) {
 	tables := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "inet filter forward", Count: 2}
 	shaped := hostpolicy.Finding{Kind: hostpolicy.KindQdisc, What: "tbf", Interface: "ens2"}
 	idle := hostpolicy.Finding{Kind: hostpolicy.KindTC, What: "ingress", Count: 1, Interface: "ens3"}
+	ipvs := hostpolicy.Finding{Kind: hostpolicy.KindIPVS, What: "IPVS (ipvsadm -L)", Count: 1}
 	onlyReceives := func(name string) (int, bool) { return 3, name == "ens3" }
 	for name, c := range map[string]struct {
 		edit     func(*Config)
@@ -31,6 +32,8 @@ func TestJudge(t *testing.T) {
 		"nothing":              {},
 		"forward hook":         {found: []hostpolicy.Finding{tables}, err: "inet filter forward", spared: 1},
 		"bypassed":             {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{tables, idle}, spared: 2, warnings: 1},
+		"IPVS":                 {found: []hostpolicy.Finding{ipvs}, err: "IPVS", spared: 1},
+		"IPVS, bypassed":       {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{ipvs, tables}, err: "another mode"},
 		"shaped":               {found: []hostpolicy.Finding{shaped}, err: "tbf", spared: 1},
 		"only receives":        {found: []hostpolicy.Finding{idle, idle}, left: 2},
 		"both":                 {found: []hostpolicy.Finding{idle, shaped}, err: "tbf", left: 1, spared: 1},

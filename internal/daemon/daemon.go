@@ -19,6 +19,7 @@ import (
 	"proxyarpd/arpd"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/conntrack"
 	"proxyarpd/internal/control"
 	"proxyarpd/internal/descriptors"
 	"proxyarpd/internal/engine"
@@ -45,26 +46,27 @@ type Daemon struct {
 
 	cfg atomic.Pointer[Config] // in force; a reload puts another one there
 
-	req       *netstate.Requester
-	learnReq  *netstate.Requester // learn's alone: who waits for RTNL keeps the others waiting
-	macReq    *netstate.Requester // macs' alone
-	watch     *netstate.Watcher
-	macs      *macs.Keeper
-	kernel    *macs.Kernel // of macs
-	programs  *engine.Programs
-	engines   engines
-	metrics   metricsServer
-	rules     *hostpolicy.Watcher // of the host; nil: nobody watches
-	claims    *arpd.Claims        // of gateways' addresses
-	conflicts *conflicts
-	arp       *arpd.Responder
-	answering answering
-	learn     *learner
-	control   *control.Server
-	taps      *livecapture.Hub
-	owner     *owner
-	members   members
-	errands   sync.WaitGroup
+	req        *netstate.Requester
+	learnReq   *netstate.Requester // learn's alone: who waits for RTNL keeps the others waiting
+	macReq     *netstate.Requester // macs' alone
+	watch      *netstate.Watcher
+	macs       *macs.Keeper
+	kernel     *macs.Kernel // of macs
+	programs   *engine.Programs
+	translated *conntrack.Mirror // nil: it is not followed which flows the kernel translates
+	engines    engines
+	metrics    metricsServer
+	rules      *hostpolicy.Watcher // of the host; nil: nobody watches
+	claims     *arpd.Claims        // of gateways' addresses
+	conflicts  *conflicts
+	arp        *arpd.Responder
+	answering  answering
+	learn      *learner
+	control    *control.Server
+	taps       *livecapture.Hub
+	owner      *owner
+	members    members
+	errands    sync.WaitGroup
 
 	proxy     proxyRoutes
 	caughtUp  atomic.Bool   // firstSync is closed
@@ -138,6 +140,7 @@ func (d *Daemon) open(ctx context.Context, ns instance.Netns) error {
 	if err := d.patiently(ctx, d.openEngine); err != nil {
 		return err
 	}
+	d.openTranslated(ctx)
 	return d.patiently(ctx, d.openARP)
 }
 
@@ -209,6 +212,9 @@ func (d *Daemon) loadPrograms() error {
 		d.log.Warn("no eBPF: the kernel's forwarding setting decides who forwards, and a flood of one interface delays the others", "err", why)
 	case !programs.Set().SeesGSOType():
 		d.log.Warn("the eBPF filter can't see GSO types (needs Linux 6.2 and CAP_PERFMON): it goes by the IP protocol")
+	}
+	if set := programs.Set(); set != nil && what.Translates && !set.Judges() {
+		d.log.Warn("the kernel can't be asked which flows it translates (needs Linux 6.2 with nf_conntrack loaded, and CAP_PERFMON): all that goes to who has such a flow by the same port is left to it")
 	}
 	d.programs = programs
 	return nil
@@ -326,6 +332,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.control.Serve(ctx) })
 	g.Go(func() error { d.hearHangups(ctx, hangup); return nil })
 	g.Go(func() error { d.watchGate(ctx); return nil })
+	g.Go(func() error { d.followTranslated(ctx); return nil })
 	g.Go(func() error { return d.claims.Run(ctx, d.heardClaim) })
 	g.Go(func() error { d.watchUnrouted(ctx); return nil })
 	g.Go(func() error { return d.follow(ctx) })
@@ -422,6 +429,9 @@ func (d *Daemon) awaitReady(ctx context.Context) bool {
 // were found behind it.
 func (d *Daemon) close() error {
 	var errs []error
+	if d.translated != nil {
+		errs = append(errs, d.translated.Close())
+	}
 	switch {
 	case d.engines.now.Load() != nil:
 		errs = append(errs, d.engine().Close())

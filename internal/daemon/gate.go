@@ -54,6 +54,9 @@ func same(a, b *hostpolicy.Finding) bool {
 	return a.Kind == b.Kind && a.What == b.What && a.Interface == b.Interface
 }
 
+// wakesGate is whom a reload wakes.
+const wakesGate = "gate"
+
 // openGate begins to watch the host's rules, if packets are forwarded and nobody
 // watches yet. What comes from then on is noticed.
 func (d *Daemon) openGate() {
@@ -69,7 +72,7 @@ func (d *Daemon) openGate() {
 		d.log.Warn("not all changes of the host's rules are noticed at once", "err", err)
 	}
 	d.rules = w
-	d.reloads.onChange(w.Wake)
+	d.reloads.onChange(wakesGate, w.Wake)
 }
 
 // watchGate watches the host's rules as long as packets are forwarded.
@@ -79,7 +82,7 @@ func (d *Daemon) watchGate(ctx context.Context) {
 	}
 	changed := make(chan struct{}, 1) // by a reload, while nobody watches
 	if d.rules == nil {
-		d.reloads.onChange(func() {
+		d.reloads.onChange(wakesGate, func() {
 			select {
 			case changed <- struct{}{}:
 			default:

@@ -42,14 +42,17 @@ type reloads struct {
 	changed atomic.Bool // since the gate has looked
 	mu      sync.Mutex
 	state   status.Config
-	wake    func() // the gate
+	wake    map[string]func() // by who it wakes
 }
 
-// onChange has a reload that changes something tell of it; nil: nobody.
-func (r *reloads) onChange(wake func()) {
+// onChange has a reload that changes something tell somebody of it.
+func (r *reloads) onChange(who string, wake func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wake = wake
+	if r.wake == nil {
+		r.wake = map[string]func(){}
+	}
+	r.wake[who] = wake
 }
 
 func (r *reloads) status(cfg *Config) status.Config {
@@ -79,8 +82,9 @@ func (r *reloads) note(err error) {
 	}
 	r.state.Refused, r.state.Read = nil, time.Now()
 	r.state.Reloads++
-	if r.changed.Store(true); r.wake != nil {
-		r.wake()
+	r.changed.Store(true)
+	for _, wake := range r.wake {
+		wake()
 	}
 }
 

@@ -7,6 +7,7 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -52,12 +53,17 @@ type facts struct {
 	programs  error                                 // of the eBPF programs
 	rules     []hostpolicy.Finding
 	unknown   error // why rules can't be told
-	dead      []string
-	local     map[string]bool // IPv4 addresses of this host
-	managers  managers
-	pods      []pod
-	noPods    string   // why pods could not be looked into
-	answers   []answer // to requests for gateways
+	// translated are flows that the kernel translates and that would be ours.
+	translated struct {
+		flows    int
+		from, to netip.Addr // of one
+	}
+	dead     []string
+	local    map[string]bool // IPv4 addresses of this host
+	managers managers
+	pods     []pod
+	noPods   string   // why pods could not be looked into
+	answers  []answer // to requests for gateways
 }
 
 // pod is what the other end of a workload interface is like.
@@ -94,7 +100,7 @@ type answer struct {
 // checks are all there are, in the order in which they are told.
 var checks = []func(*facts) []Finding{
 	checkDaemon, checkPrivileges, checkKernel, checkForwarding, checkARPSysctls, checkRPFilter,
-	checkAnswers, checkRules, checkManagers, checkInterfaces, checkRoutes, checkPods,
+	checkAnswers, checkRules, checkConntrack, checkManagers, checkInterfaces, checkRoutes, checkPods,
 }
 
 // examine draws the findings, errors first.
@@ -378,6 +384,30 @@ func checkRules(f *facts) (found []Finding) {
 	}
 	if f.unknown != nil {
 		found = append(found, Finding{"rules-unknown", severity, "host", "it can't be told whether rules would be passed by: " + f.unknown.Error(), cure})
+	}
+	return found
+}
+
+// checkConntrack looks at flows that the kernel translates while packets are forwarded past it.
+func checkConntrack(f *facts) (found []Finding) {
+	on := slices.ContainsFunc(slices.Concat(f.workloads, f.uplinks), func(l *netstate.Link) bool { return l.Forwards })
+	if !f.forwards() || !on {
+		return nil
+	}
+	if t := &f.translated; t.flows > 0 {
+		found = append(found, Finding{"nat-not-punted", Warning, "host", fmt.Sprintf("the kernel translates %d flows of workloads that proxyarpd would forward as they are, of %s to %s for one", t.flows, t.from, t.to),
+			"name their destinations by --punt"})
+	}
+	if len(f.cfg.Punt) == 0 && !f.cfg.BypassPolicy {
+		return found
+	}
+	if n, ok := f.sysctl("../netfilter/nf_conntrack_events"); ok && n == 0 {
+		found = append(found, Finding{"conntrack-events", Warning, "host", "the kernel tells of no flow that it translates: replies in those that are older than the daemon are lost",
+			"sysctl -w net.netfilter.nf_conntrack_events=1"})
+	}
+	if n, ok := f.sysctl("../netfilter/nf_conntrack_tcp_be_liberal"); ok && n == 0 && len(f.rules) > 0 {
+		found = append(found, Finding{"conntrack-strict", Warning, "host", "a connection that goes from the daemon to the kernel and back (a restart, a stall) is invalid to conntrack later on, which the rules may drop",
+			"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1 (kube-proxy: conntrack.tcpBeLiberal)"})
 	}
 	return found
 }

@@ -89,6 +89,14 @@ func TestFindings(t *testing.T) {
 		{"nat-rules", Error, "host", func(f *facts, _ map[string]int) {
 			f.rules = []hostpolicy.Finding{{Kind: hostpolicy.KindNFTables, What: "nft table ip x chain p (hook postrouting)"}}
 		}},
+		{"nat-not-punted", Warning, "host", func(f *facts, _ map[string]int) { f.workloads[0].Forwards, f.translated.flows = true, 3 }},
+		{"conntrack-strict", Warning, "host", func(f *facts, s map[string]int) {
+			f.uplinks[0].Forwards, f.cfg.BypassPolicy, s["../netfilter/nf_conntrack_tcp_be_liberal"] = true, true, 0
+			f.rules = []hostpolicy.Finding{{Kind: hostpolicy.KindNFTables, What: "nft table ip x chain p (hook postrouting)"}}
+		}},
+		{"conntrack-events", Warning, "host", func(f *facts, s map[string]int) {
+			f.workloads[0].Forwards, f.cfg.BypassPolicy, s["../netfilter/nf_conntrack_events"] = true, true, 0
+		}},
 		{"netdev-hook-rules", Error, "eth0", func(f *facts, _ map[string]int) {
 			f.rules = []hostpolicy.Finding{{Kind: hostpolicy.KindNFTables, What: "nft table netdev x chain p (hook ingress)", Interface: "eth0"}}
 		}},

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/conntrack"
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
@@ -67,6 +68,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 			f.unknown = nil
 		}
 		f.programs, f.tun = loadable(), tunDevice()
+		f.askConntrack(ctx)
 	}
 	f.readOnly = readOnly("/proc/sys")
 	f.dead = deadRoutes()
@@ -75,6 +77,21 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	f.lookIntoPods()
 	f.askAll(ctx)
 	return f, nil
+}
+
+// askConntrack counts the flows of workloads that the kernel translates, to destinations that are not left to it. What
+// can't be asked, a kernel without conntrack say, has none.
+func (f *facts) askConntrack(ctx context.Context) {
+	if len(f.workloads) == 0 {
+		return
+	}
+	t, in := f.view.Table, f.view.Table.Link(int32(f.workloads[0].Index))
+	_ = conntrack.List(ctx, func(from, to netip.Addr) {
+		if in != nil && t.Class(from) == route.ToWorkload && t.OwnerOf(to, in) == route.NotSpecified {
+			f.translated.flows++
+			f.translated.from, f.translated.to = from, to
+		}
+	})
 }
 
 // workloadNames are those of the interfaces, or what a workload's might be called

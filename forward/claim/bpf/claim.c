@@ -8,6 +8,9 @@
 //                sends to the relay what the ring can't take as it is, and makes
 //                frames to another MAC of the interface the host's
 //   parp_carry   parp_claim of --engine ebpf: also forwards (carry.h)
+//   parp_claim_ct, parp_carry_ct
+//                the same, and ask the kernel's conntrack where the filter can't
+//                tell whether a flow is translated
 //   parp_return  tc ingress of the relay: gives a frame back to where it came in
 //   parp_arp     socket filter of the ARP socket: polices each interface
 //   parp_watch   socket filter of a capture: what neither of the sockets has seen
@@ -39,6 +42,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_HOSTS 65536
 #define MAX_NETS (1 << 22)
 #define MAX_FLOWS 65536
+#define MAX_NATTED (1 << 18)
 #define MAX_WORKERS 16
 #define JOINED_BITS 12
 #define ARP_SENDER_BITS 12
@@ -88,7 +92,7 @@ enum owner {
 	OWNER_LOCAL,
 	OWNER_PUNT,
 	OWNER_TRANSIT,    // the kernel forwards, and the way is none that is served
-	OWNER_TRANSLATED, // of a flow that the kernel may translate
+	OWNER_TRANSLATED, // of a flow that the kernel translates, or may
 	OWNER_UPPER,      // of a device that stands on this one, maybe
 	OWNER_TAGGED,     // a VLAN's
 	OWNER_GSO,        // the kernel forwards, and no ring can have it as it is
@@ -96,7 +100,7 @@ enum owner {
 	OWNERS,
 };
 
-enum { LEAVE = 0, TAKEN = 1, RELAYED = 2, CARRIED = 3 };
+enum { LEAVE = 0, TAKEN = 1, RELAYED = 2, CARRIED = 3, ASKED = 4, NOTED = 5 };
 
 // What the ring's filter leaves for the claim. All but the decision is for CARRIED.
 struct decided {
@@ -105,7 +109,7 @@ struct decided {
 	__u64 dst, src; // MACs, in the first six octets
 	__u32 slot; // of where it came in
 	__u16 total; // bytes, IP header and what follows
-	__u8 how; // carry.h
+	__u8 how; // carry.h; of ASKED: nobody reads the ring
 	__u8 worker; // that parp_fanout chose
 };
 
@@ -196,13 +200,25 @@ struct {
 	__type(value, __u32);
 } parp_nets SEC(".maps");
 
-// Who sent what the kernel may translate: answers to it are the kernel's.
+// Who sent what the kernel may translate, and when it last did (seconds()): answers
+// to it may be the kernel's. So a flow is known before the kernel has its first
+// packet, and long before userspace hears of it.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FLOWS); // 1 where it is not needed
 	__type(key, struct flowkey);
-	__type(value, __u8);
+	__type(value, __u32);
 } parp_flows SEC(".maps");
+
+// Who has flows that the kernel's conntrack translates, as userspace hears of it:
+// for as long as the kernel keeps them.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_NATTED); // 1 where it is not needed
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct flowkey);
+	__type(value, __u8);
+} parp_natted SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -299,8 +315,25 @@ volatile const __u64 arp_burst_ns = 125000000;
 volatile const __u64 arp_sender_cost_ns = 500000;
 volatile const __u64 arp_sender_burst_ns = 125000000;
 
-// Is parp_flows kept?
+// Are parp_flows and parp_natted kept?
 volatile const __u32 translates = 0;
+
+// The claims can ask conntrack.
+volatile const __u32 judges = 0;
+
+// Number of entries in parp_natted.
+volatile __u32 natted;
+
+// When a packet was last left to the kernel because it has to translate its source
+// (seconds()): the port, which nobody knows. Whose packet it was is in parp_flows, under
+// this protocol.
+static __u32 collided;
+#define PROTO_COLLIDED 255 // reserved
+#define COLLIDED_FOR 8
+
+// For how many of seconds() an entry of parp_flows counts: for as long as userspace
+// may take to hear of a flow. 0: for ever, since it hears of none.
+volatile __u32 notes_last;
 
 // How many rings there may be: of several, also of one that others may join, the
 // counters are apart.
@@ -324,8 +357,27 @@ struct skb_shared_info {
 	unsigned int gso_type;
 } __attribute__((preserve_access_index));
 
+struct nf_conn {
+	unsigned long status;
+} __attribute__((preserve_access_index));
+
+// net/netfilter/nf_conntrack_bpf.c, as far as it is the same in all versions.
+struct bpf_ct_opts {
+	__s32 netns_id;
+	__s32 error;
+	__u8 l4proto;
+	__u8 dir;
+	__u8 reserved[2];
+};
+
+#define ENOENT 2
+#define IPS_NAT (1 << 4 | 1 << 5) // IPS_SRC_NAT, IPS_DST_NAT
+
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
+extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 tuple_len,
+	struct bpf_ct_opts *opts, __u32 opts_len) __ksym;
+extern void bpf_ct_release(struct nf_conn *ct) __ksym;
 
 // include/linux/skbuff.h, SKB_GSO_*: what a virtio_net_hdr can say, and what
 // may stand beside it.
@@ -415,43 +467,61 @@ static __always_inline __u32 class_of(__be32 dst)
 	return to ? *to : TO_ELSEWHERE;
 }
 
-// Reads an end of a packet's flow: its source's, or its destination's. off is
-// that of the IP header. An ICMP error belongs to the flow that it quotes, the
-// way back.
-static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u8 *hdr, bool source, struct flowkey *key)
+static __always_inline __u32 seconds(void)
+{
+	return (bpf_ktime_get_ns() >> 30) + 1;
+}
+
+static __always_inline bool is_fragment(const __u8 *hdr)
+{
+	return *(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET);
+}
+
+static __always_inline bool is_error(__u8 icmp)
+{
+	return icmp == 3 || icmp == 4 || icmp == 5 || icmp == 11 || icmp == 12;
+}
+
+// Reads the ends of a packet's flow. off is that of the IP header. An ICMP error
+// belongs to the flow that it quotes, the way back, and has no source of its own:
+// that end is empty. Protocol and ports are left out where the packet is a fragment.
+static __always_inline bool flow_ends(struct __sk_buff *skb, __u32 off, const __u8 *hdr, struct flowkey *from, struct flowkey *to)
 {
 	__u8 inner[IPV4_MIN];
 	__u8 icmp[8];
 	__be16 ports[2];
 	__u32 l4 = off + (hdr[0] & 15) * 4;
 
-	__builtin_memset(key, 0, sizeof(*key));
-	key->addr = source ? *(__be32 *)(hdr + IPV4_SRC) : *(__be32 *)(hdr + IPV4_DST);
-	if (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET))
+	__builtin_memset(from, 0, sizeof(*from));
+	__builtin_memset(to, 0, sizeof(*to));
+	from->addr = *(__be32 *)(hdr + IPV4_SRC);
+	to->addr = *(__be32 *)(hdr + IPV4_DST);
+	if (is_fragment(hdr))
 		return true;
-	key->proto = hdr[IPV4_PROTO];
-	switch (key->proto) {
+	from->proto = to->proto = hdr[IPV4_PROTO];
+	switch (to->proto) {
 	case PROTO_ICMP:
 		if (bpf_skb_load_bytes(skb, l4, icmp, sizeof(icmp)))
 			return false;
-		if (icmp[0] != 3 && icmp[0] != 4 && icmp[0] != 5 && icmp[0] != 11 && icmp[0] != 12) {
-			key->port = *(__be16 *)(icmp + 4);
+		if (!is_error(icmp[0])) {
+			from->port = to->port = *(__be16 *)(icmp + 4);
 			return true;
 		}
-		if (source || bpf_skb_load_bytes(skb, l4 + 8, inner, sizeof(inner)))
+		if (bpf_skb_load_bytes(skb, l4 + 8, inner, sizeof(inner)))
 			return false;
-		key->addr = *(__be32 *)(inner + IPV4_SRC);
-		key->proto = inner[IPV4_PROTO];
+		from->addr = 0;
+		to->addr = *(__be32 *)(inner + IPV4_SRC);
+		to->proto = inner[IPV4_PROTO];
 		l4 += 8 + (inner[0] & 15) * 4;
-		if (key->proto == PROTO_ICMP) {
+		if (to->proto == PROTO_ICMP) {
 			if (bpf_skb_load_bytes(skb, l4 + 4, ports, 2))
 				return false;
-			key->port = ports[0];
+			to->port = ports[0];
 			return true;
 		}
 		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
 			return false;
-		key->port = ports[0];
+		to->port = ports[0];
 		return true;
 	case PROTO_TCP:
 	case PROTO_UDP:
@@ -460,37 +530,81 @@ static __always_inline bool flow_end(struct __sk_buff *skb, __u32 off, const __u
 	case 136: // UDP-Lite
 		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
 			return false;
-		key->port = source ? ports[0] : ports[1];
+		from->port = ports[0];
+		to->port = ports[1];
 	}
 	return true;
 }
 
 static __always_inline void note_end(struct flowkey *key)
 {
-	__u8 one = 1;
+	__u32 now = seconds();
+	__u32 *last = bpf_map_lookup_elem(&parp_flows, key); // which also says that it is in use
 
-	if (!bpf_map_lookup_elem(&parp_flows, key)) // which also says that it is in use
-		bpf_map_update_elem(&parp_flows, key, &one, BPF_ANY);
+	if (!last)
+		bpf_map_update_elem(&parp_flows, key, &now, BPF_ANY);
+	else if (*last != now)
+		*last = now;
 }
 
-// Notes who sent a packet that the kernel has, and may translate.
+// Notes who sent a packet that the kernel has, and may translate. The first fragment
+// of a datagram tells the port, too.
 static __always_inline void note_flow(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
 {
-	struct flowkey key;
+	struct flowkey from, to;
+	__be16 ports[2];
 
-	if (flow_end(skb, off, hdr, true, &key) && key.proto)
-		note_end(&key);
-	key.port = 0;
-	key.proto = 0;
-	note_end(&key);
+	if (flow_ends(skb, off, hdr, &from, &to) && from.addr) {
+		if (!from.proto && !(*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)) &&
+		    (hdr[IPV4_PROTO] == PROTO_UDP || hdr[IPV4_PROTO] == PROTO_TCP) &&
+		    !bpf_skb_load_bytes(skb, off + (hdr[0] & 15) * 4, ports, sizeof(ports))) {
+			from.proto = hdr[IPV4_PROTO];
+			from.port = ports[0];
+		}
+		if (from.proto)
+			note_end(&from);
+	}
+	from.addr = *(__be32 *)(hdr + IPV4_SRC);
+	from.port = 0;
+	from.proto = 0;
+	note_end(&from);
 }
 
-// Does a packet answer one that the kernel may have translated?
+static __always_inline bool noted(struct flowkey *key)
+{
+	__u32 *last = bpf_map_lookup_elem(&parp_flows, key), lasts = notes_last;
+
+	return last && (!lasts || seconds() - *last < lasts);
+}
+
+static __always_inline bool end_translated(struct flowkey *key)
+{
+	return noted(key) || (natted && bpf_map_lookup_elem(&parp_natted, key));
+}
+
+// May a packet be of a flow that the kernel translates? So it may if one of its ends
+// has had such flows: what answers one goes to that end; and what comes from it may be
+// of a flow that the kernel has to translate because its answers would look the same.
 static __always_inline bool translated(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
 {
-	struct flowkey key;
+	struct flowkey from, to;
 
-	return flow_end(skb, off, hdr, false, &key) && bpf_map_lookup_elem(&parp_flows, &key);
+	if (!flow_ends(skb, off, hdr, &from, &to))
+		return false;
+	if (end_translated(&to) || (from.addr && end_translated(&from)))
+		return true;
+	if (!collided || seconds() - collided >= COLLIDED_FOR)
+		return false;
+	to.proto = PROTO_COLLIDED;
+	to.port = 0;
+	return noted(&to);
+}
+
+// Can conntrack be asked about a packet? Of a fragment it can't, and it knows TCP and
+// UDP alone.
+static __always_inline bool askable(const __u8 *hdr)
+{
+	return !is_fragment(hdr) && (hdr[IPV4_PROTO] == PROTO_TCP || hdr[IPV4_PROTO] == PROTO_UDP || hdr[IPV4_PROTO] == PROTO_ICMP);
 }
 
 // Whose frame is it? *port is set where something is to be counted, and hdr
@@ -515,11 +629,8 @@ static __always_inline enum owner whose(struct __sk_buff *skb, struct port **por
 		return OWNER_LOCAL;
 	__u32 c = class_of(dst);
 	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
-	if (c == TO_LOCAL || (c & TO_PUNT)) {
-		if (translates && forwards)
-			note_flow(skb, off, hdr);
+	if (c == TO_LOCAL || (c & TO_PUNT))
 		return c == TO_LOCAL ? OWNER_LOCAL : OWNER_PUNT;
-	}
 	if (!forwards)
 		return c != TO_WORKLOAD && !(p->flags & PORT_WORKLOAD) && has_upper(skb, sees) ? OWNER_UPPER : OWNER_US;
 	if (c & ~(p->flags & PORT_ANYWHERE ? TO_WORKLOAD | TO_ELSEWHERE : TO_WORKLOAD))
@@ -549,11 +660,6 @@ static __always_inline __u32 pair_hash(const __u8 *hdr)
 static __always_inline struct joined *joined_of(__u32 pair)
 {
 	return &joined[pair >> (32 - JOINED_BITS)];
-}
-
-static __always_inline __u32 seconds(void)
-{
-	return (bpf_ktime_get_ns() >> 30) + 1;
 }
 
 // Which ring a frame is for: a flow has one, and so have both its directions. off
@@ -718,9 +824,11 @@ static __always_inline void count_left(struct portstat *st, enum owner owner)
 // How many packets a frame stands for.
 static __always_inline __u64 segments(struct __sk_buff *skb)
 {
+	if (!skb->gso_size)
+		return 1;
 	if (skb->gso_segs)
 		return skb->gso_segs;
-	return skb->len / (skb->gso_size ? skb->gso_size : 1) + 1; // nobody has counted yet
+	return skb->len / skb->gso_size + 1; // nobody has counted yet
 }
 
 // The ring of a worker: who reads it, and what of an interface it was given.
@@ -775,10 +883,23 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, hdr[IPV4_PROTO], sees);
 	if (!whole && !relay && forwards)
 		owner = OWNER_GSO;
-	if (owner == OWNER_US && forwards && ((carries && unanswered()) || unread(r.reader, r.given, r.taken)))
+	bool asks = judges && owner == OWNER_TRANSLATED && relay && askable(hdr);
+	bool stalled = (asks || owner == OWNER_US) && forwards && ((carries && unanswered()) || unread(r.reader, r.given, r.taken));
+	if (asks) {
+		d->decision = ASKED; // the claim counts it
+		d->how = stalled;
+		return 0;
+	}
+	if (stalled)
 		owner = OWNER_STALLED;
 	if (owner != OWNER_US) {
 		count_left(st, owner);
+		if (translates && forwards && (owner == OWNER_LOCAL || owner == OWNER_PUNT) && !to_host(*(__be32 *)(hdr + IPV4_DST))) {
+			if (judges)
+				d->decision = NOTED;
+			else
+				note_flow(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, hdr);
+		}
 		return 0;
 	}
 
@@ -874,7 +995,7 @@ struct relayhdr {
 
 // The relay is a device that can't segment for others, so that a frame comes
 // out of it in the segments that it stands for, whatever its GSO type is.
-static __always_inline int to_relay(struct __sk_buff *skb)
+static __always_inline int to_relay(struct __sk_buff *skb, bool whole)
 {
 	__u32 ifindex = skb->ifindex;
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
@@ -888,7 +1009,8 @@ static __always_inline int to_relay(struct __sk_buff *skb)
 	__u64 n = segments(skb);
 	if (!st || !all || bpf_skb_change_head(skb, sizeof(h), 0) || bpf_skb_store_bytes(skb, 0, &h, sizeof(h), 0))
 		return TC_ACT_SHOT;
-	count(st->relayed);
+	if (!whole)
+		count(st->relayed);
 	count(all->relayed);
 	__sync_fetch_and_add(&all->admitted, n);
 	__sync_fetch_and_add(&st->admitted, n);
@@ -901,10 +1023,142 @@ static __always_inline int to_relay(struct __sk_buff *skb)
 	return bpf_redirect(relay, 0);
 }
 
+// Fills in the addresses and ports by which conntrack knows a packet's flow, and
+// gives the protocol; 0 if it can't be asked. Of an ICMP error these are the quoted
+// packet's, the way back.
+static __always_inline __u8 tuple_of(struct __sk_buff *skb, __u32 off, __u8 *hdr, struct bpf_sock_tuple *t)
+{
+	__u8 icmp[8];
+	__be16 ports[2];
+	bool back = false;
+
+	off += (hdr[0] & 15) * 4;
+	if (hdr[IPV4_PROTO] == PROTO_ICMP) {
+		if (bpf_skb_load_bytes(skb, off, icmp, sizeof(icmp)) || !is_error(icmp[0]) ||
+		    bpf_skb_load_bytes(skb, off + 8, hdr, IPV4_MIN) || (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)))
+			return 0;
+		off += 8 + (hdr[0] & 15) * 4;
+		back = true;
+	}
+	if ((hdr[IPV4_PROTO] != PROTO_TCP && hdr[IPV4_PROTO] != PROTO_UDP) || bpf_skb_load_bytes(skb, off, ports, sizeof(ports)))
+		return 0;
+	__be32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
+	t->ipv4.saddr = back ? dst : src;
+	t->ipv4.daddr = back ? src : dst;
+	t->ipv4.sport = back ? ports[1] : ports[0];
+	t->ipv4.dport = back ? ports[0] : ports[1];
+	return hdr[IPV4_PROTO];
+}
+
+// Does the kernel translate a flow in which packets with these addresses and ports
+// come? True, too, if it can't be asked.
+static __always_inline bool translates_flow(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u8 proto)
+{
+	struct bpf_ct_opts opts = { .netns_id = BPF_F_CURRENT_NETNS, .l4proto = proto };
+	struct nf_conn *ct = bpf_skb_ct_lookup(skb, t, sizeof(t->ipv4), &opts, sizeof(opts));
+
+	if (!ct)
+		return opts.error != -ENOENT;
+	bool nat = ct->status & IPS_NAT;
+	bpf_ct_release(ct);
+	return nat;
+}
+
+// Has the kernel to translate a packet? It may be of a flow that is translated; or its
+// answers would look as those in such a flow do (of a client that uses one port for a
+// service and for the pod behind it), so that the kernel gives it another port.
+static __always_inline bool asked(struct __sk_buff *skb, __u32 off, __u8 *hdr)
+{
+	struct bpf_sock_tuple t = {}, back = {};
+	struct flowkey key = { .addr = *(__be32 *)(hdr + IPV4_SRC), .proto = PROTO_COLLIDED };
+
+	__u8 proto = tuple_of(skb, off, hdr, &t);
+	if (!proto || translates_flow(skb, &t, proto))
+		return true;
+	back.ipv4.saddr = t.ipv4.daddr;
+	back.ipv4.daddr = t.ipv4.saddr;
+	back.ipv4.sport = t.ipv4.dport;
+	back.ipv4.dport = t.ipv4.sport;
+	if (!translates_flow(skb, &back, proto))
+		return false;
+	note_end(&key);
+	collided = seconds();
+	return true;
+}
+
+// Notes who sent a packet that the kernel has, if the kernel may translate it: not of a
+// flow that it knows and does not translate, nor what answers another one, as what pods
+// send to a host that asked them does.
+static __always_inline void note_asked(struct __sk_buff *skb)
+{
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(4))), read[IPV4_MIN] __attribute__((aligned(4)));
+	struct bpf_sock_tuple t = {};
+	struct bpf_ct_opts opts = { .netns_id = BPF_F_CURRENT_NETNS };
+	__u32 ifindex = skb->ifindex;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	__u32 off = p && p->l2len == ETH_HLEN ? ETH_HLEN : 0;
+
+	if (!p || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+		return;
+	__builtin_memcpy(read, hdr, IPV4_MIN);
+	if (!is_fragment(hdr)) {
+		opts.l4proto = tuple_of(skb, off, read, &t);
+		if (opts.l4proto && hdr[IPV4_PROTO] == PROTO_ICMP)
+			return; // an error about another flow
+	}
+	if (opts.l4proto) {
+		struct nf_conn *ct = bpf_skb_ct_lookup(skb, &t, sizeof(t.ipv4), &opts, sizeof(opts));
+		if (ct) {
+			bool nat = ct->status & IPS_NAT;
+			bpf_ct_release(ct);
+			if (!nat || opts.dir)
+				return;
+		}
+	}
+	note_flow(skb, off, hdr);
+}
+
+// A frame that the ring's filter did not take, since it may be of a flow that the
+// kernel translates. If it is not, it is ours: by the relay, for the ring has not
+// had it.
+static __always_inline bool judged_ours(struct __sk_buff *skb, bool stalled, int *verdict)
+{
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
+	__u32 ifindex = skb->ifindex, zero = 0;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+	if (!p)
+		return false;
+	__u32 slot = p->slot, off = p->l2len == ETH_HLEN ? ETH_HLEN : 0;
+	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
+	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
+	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
+	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
+	if (!st || !all || !consumed || !all_consumed || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+		return false;
+	__u32 pair = pair_hash(hdr);
+	if (asked(skb, off, hdr)) {
+		count(st->left[OWNER_TRANSLATED]);
+		return false;
+	}
+	if (stalled) {
+		count(st->left[OWNER_STALLED]);
+		return false;
+	}
+	*verdict = TC_ACT_SHOT;
+	if (over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed))) {
+		count(st->policed);
+		return true;
+	}
+	if (rooms > 1)
+		joined_of(pair)->relay = seconds();
+	*verdict = to_relay(skb, true);
+	return true;
+}
+
 // Return values serve TCX and clsact alike: TC_ACT_UNSPEC is TCX_NEXT,
 // TC_ACT_SHOT is TCX_DROP, and TC_ACT_REDIRECT is TCX_REDIRECT
 // (include/uapi/linux/bpf.h).
-static __always_inline int claim(struct __sk_buff *skb, bool carries)
+static __always_inline int claim(struct __sk_buff *skb, bool carries, bool asks)
 {
 	__u32 zero = 0;
 	struct decided *decided = bpf_map_lookup_elem(&parp_decision, &zero);
@@ -917,7 +1171,12 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries)
 	if (d == TAKEN)
 		return TC_ACT_SHOT;
 	if (d == RELAYED)
-		return to_relay(skb);
+		return to_relay(skb, false);
+	int verdict;
+	if (asks && d == ASKED && judged_ours(skb, decided->how, &verdict))
+		return verdict;
+	if (asks && d == NOTED)
+		note_asked(skb);
 	if (carries && skb->protocol == bpf_htons(ETH_P_ARP) && answers(skb))
 		return bpf_redirect(skb->ifindex, 0);
 	if (skb->mark == MARK_RETURNED)
@@ -934,13 +1193,25 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries)
 SEC("tc")
 int parp_claim(struct __sk_buff *skb)
 {
-	return claim(skb, false);
+	return claim(skb, false, false);
 }
 
 SEC("tc")
 int parp_carry(struct __sk_buff *skb)
 {
-	return claim(skb, true);
+	return claim(skb, true, false);
+}
+
+SEC("tc")
+int parp_claim_ct(struct __sk_buff *skb)
+{
+	return claim(skb, false, true);
+}
+
+SEC("tc")
+int parp_carry_ct(struct __sk_buff *skb)
+{
+	return claim(skb, true, true);
 }
 
 // What userspace writes to the relay's device goes back to the interface that
