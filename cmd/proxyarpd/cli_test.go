@@ -257,9 +257,9 @@ func TestHelpGroups(t *testing.T) {
 	}
 	run := call(t, "run", "--help").out
 	for _, want := range []string{
-		"--workload GLOB      interfaces that lead to workloads (repeatable); !GLOB leaves out (default\n                           cali*)\n",
-		"--transit            also forward between uplinks\n",
-		"--rp-filter 0|1|2    source validation on workload interfaces, as the kernel's rp_filter: 0\n                           off, 1 strict, 2 loose (default 1)\n",
+		"--workload GLOB       interfaces that lead to workloads (repeatable); !GLOB leaves out\n                            (default cali*)\n",
+		"--transit             also forward between uplinks\n",
+		"--rp-filter 0|1|2     source validation on workload interfaces, as the kernel's rp_filter: 0\n                            off, 1 strict, 2 loose (default 1)\n",
 	} {
 		if !strings.Contains(run, want) {
 			t.Errorf("no %q in\n%s", want, run)

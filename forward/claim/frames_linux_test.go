@@ -100,7 +100,7 @@ func TestARPPolicing(t *testing.T) {
 	defer unix.Close(fd)
 	k := &kernel{fd}
 	for _, e := range []*end{flooder, quiet} {
-		if _, err := s.SetPort(Port{Ifindex: e.index, Workload: true, L2Len: 14}); err != nil {
+		if _, err := s.SetPort(Port{Ifindex: e.index, Workload: true, ARP: true, L2Len: 14}); err != nil {
 			t.Fatal(err)
 		}
 	}
