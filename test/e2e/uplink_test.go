@@ -253,7 +253,7 @@ func TestAnswerUplinkMove(t *testing.T) {
 	if m := s.neighbour(lanPodIP); m != macs[0] {
 		t.Fatalf("the station has %s, want host0's %s", m, macs[0])
 	}
-	const interval, many = 20 * time.Millisecond, 250
+	const interval, many = 20 * time.Millisecond, 160
 	from, to := 0, 1
 	for range 2 { // there and back: the second time host0 announces anew
 		ping := spawn(t, s.Lab, s.station, fmt.Sprintf("ping -n -O -i %v -c %d %s", interval.Seconds(), many, lanPodIP))
@@ -499,50 +499,128 @@ func TestAnswerUplinkCarrier(t *testing.T) {
 func TestAnswerUplinkReload(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []string{"af_packet", "none"} {
-		s := newSegment(t)
-		forwarding(t, s.Lab, "host0", map[bool]string{true: "1", false: "0"}[engine == "none"])
-		s.route(0, true)
-		file := filepath.Join(t.TempDir(), "proxyarpd.yaml")
-		write := func(list string) {
-			t.Helper()
-			if err := os.WriteFile(file, []byte("engine: "+engine+"\nanswer-uplink: ["+list+"]\n"), 0o600); err != nil {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			s := newSegment(t)
+			forwarding(t, s.Lab, "host0", map[bool]string{true: "1", false: "0"}[engine == "none"])
+			s.route(0, true)
+			file := filepath.Join(t.TempDir(), "proxyarpd.yaml")
+			write := func(list string) {
+				t.Helper()
+				if err := os.WriteFile(file, []byte("engine: "+engine+"\nanswer-uplink: ["+list+"]\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("")
+			s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--config", file))
+			reload := func() { run(t, s.Lab, "host0", labtest.Binary(t)+" reload --control "+s.d[0].Control) }
+			answered := func(want int) {
+				t.Helper()
+				if _, replies, _ := s.asks("-b -c1 -w1 " + lanPodIP); replies != want {
+					t.Errorf("%d replies, want %d", replies, want)
+				}
+			}
+			answered(0)
+			write("192.0.2.48/29")
+			reload()
+			answered(1)
+			await(t, "it is announced", func() bool { return s.of(0, lanUplink).Sent == arpd.AnnounceNum })
+			own := macOf(t, s.Lab, "host0", lanUplink)
+			run(t, s.Lab, s.station, "ip neigh replace "+lanPodIP+" lladdr "+own+" dev lan0 nud permanent")
+			ping := spawn(t, s.Lab, s.station, "ping -n -i 0.005 -c 200 "+lanPodIP)
+			ping.await("icmp_seq=2 ttl")
+			write("192.0.2.48/29, 198.51.100.0/24")
+			reload()
+			if a := s.of(0, lanUplink); a.Held != 1 || a.Taken != 1 || a.Sent != arpd.AnnounceNum {
+				t.Errorf("what stays is announced anew: %+v", a)
+			}
+			write("198.51.100.0/24")
+			reload()
+			answered(0)
+			if a := s.of(0, lanUplink); a.Held != 0 || a.Released != 1 {
+				t.Errorf("%+v", a)
+			}
+			write("")
+			reload()
+			answered(0)
+			if out := ping.end(); !strings.Contains(out, "200 received") {
+				t.Errorf("%s", out)
+			}
+		})
+	}
+}
+
+// TestAnswerUplinkLikeKernel asks a host that answers by the kernel's proxy_arp what it
+// asks ours. They differ where it says so, and the same who ask are neighbours then.
+func TestAnswerUplinkLikeKernel(t *testing.T) {
+	t.Parallel()
+	s := newSegment(t)
+	for _, set := range [][2]string{{"ip_forward", "1"}, {"conf.all.rp_filter", "0"}, {"conf.lan0.proxy_arp", "1"}, {"neigh.lan0.proxy_delay", "0"}} {
+		if err := s.SetSysctl("host1", "net.ipv4."+set[0], set[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 10.7H.0.0/16 is host H's: 1 leads to its pod, 2 out by lan0, 3 by ens192, 4 nowhere.
+	for host := range 2 {
+		for net, way := range map[string]string{"1.0/24": "dev " + s.pods[host].Iface, "0.0/16": "via " + lanHostIP, "2.0/24": "via " + lanHostIP, "3.0/24": "via " + []string{host1IP, host0IP}[host]} {
+			s.do(fmt.Sprintf("host%d: ip route add 10.7%d.%s %s", host, host, net, way))
+		}
+		s.do(fmt.Sprintf("host%d: ip route add unreachable 10.7%d.4.0/24", host, host), fmt.Sprintf("host%d: ip addr add 10.7%d.9.9/32 dev lo", host, host))
+	}
+	heard := listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_ARP)
+	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", "10.70.0.0/16"))
+	for _, filter := range []string{"0", "1"} {
+		for host := range 2 {
+			if err := s.SetSysctl(fmt.Sprintf("host%d", host), "net.ipv4.conf.lan0.rp_filter", filter); err != nil {
 				t.Fatal(err)
 			}
 		}
-		write("")
-		s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--config", file))
-		reload := func() { run(t, s.Lab, "host0", labtest.Binary(t)+" reload --control "+s.d[0].Control) }
-		answered := func(want int) {
-			t.Helper()
-			if _, replies, _ := s.asks("-b -c1 -w1 " + lanPodIP); replies != want {
-				t.Errorf("engine %s: %d replies, want %d", engine, replies, want)
+		await(t, "rp_filter is known", func() bool {
+			out := run(t, s.Lab, "host0", labtest.Binary(t)+" explain 10.70.1.1 --iif lan0 --from "+lanHostIP+" --control "+s.d[0].Control)
+			return strings.Contains(out, "may come by lan0 (rp_filter "+filter+")")
+		})
+		for n, c := range []struct {
+			name, target, sender string // %d: the host's number
+			ours, kernels        bool
+		}{
+			{"a workload's", "10.7%d.1.1", lanHostIP, true, true},
+			{"back out of the interface", "10.7%d.2.1", lanHostIP, false, false},
+			{"to another uplink: --answer-uplink is for workloads", "10.7%d.3.1", lanHostIP, false, true},
+			{"unreachable", "10.7%d.4.1", lanHostIP, false, false},
+			{"an address of the host", "10.7%d.9.9", lanHostIP, true, true},
+			{"a sender behind a router of this network", "10.7%d.1.1", "10.7%d.2.7", true, true},
+			{"a sender who is answered by another interface", "10.7%d.1.1", "10.7%d.3.7", false, filter == "0"},
+			{"a sender with a workload's address", "10.7%d.1.1", "10.7%d.1.7", false, filter == "0"},
+			{"a sender with an address of the host", "10.7%d.1.1", "10.7%d.9.9", false, false},
+			{"a sender that nobody is routed to", "10.7%d.1.1", "203.0.113.7", false, filter == "0"},
+			{"a probe: the address is in use", "10.7%d.1.1", "0.0.0.0", true, false},
+			{"an announcement", "10.7%d.1.1", "10.7%d.1.1", false, filter == "0"},
+			{"multicast", "224.0.0.9", lanHostIP, false, false},
+			{"a multicast sender", "10.7%d.1.1", "224.0.0.9", false, false},
+		} {
+			for host, want := range []bool{c.ours, c.kernels} {
+				of := func(pattern string) string { return strings.Replace(pattern, "%d", strconv.Itoa(host), 1) }
+				behind := fmt.Sprintf("192.0.2.%d", 110+n+50*len(filter)*host)
+				heard.send(heard.whoHas(of(c.target), of(c.sender)).frame())
+				heard.send(heard.whoHas(of("10.7%d.1.200"), behind).frame())
+				answered := false
+				for {
+					f := heard.next(patience, func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply })
+					if f == nil {
+						t.Fatalf("host%d: %s: not even the request behind it is answered", host, c.name)
+					}
+					if wire.ARP(f.Payload()).TargetIP().String() == behind {
+						break
+					}
+					answered = true
+				}
+				if answered != want {
+					t.Errorf("rp_filter %s, host%d: %s: answered %t", filter, host, c.name, answered)
+				}
+				await(t, behind+" is a neighbour", func() bool {
+					return strings.Contains(run(t, s.Lab, fmt.Sprintf("host%d", host), "ip neigh show "+behind+" dev lan0"), heard.mac.String())
+				})
 			}
-		}
-		answered(0)
-		write("192.0.2.48/29")
-		reload()
-		answered(1)
-		await(t, "it is announced", func() bool { return s.of(0, lanUplink).Sent == arpd.AnnounceNum })
-		own := macOf(t, s.Lab, "host0", lanUplink)
-		run(t, s.Lab, s.station, "ip neigh replace "+lanPodIP+" lladdr "+own+" dev lan0 nud permanent")
-		ping := spawn(t, s.Lab, s.station, "ping -n -i 0.005 -c 200 "+lanPodIP)
-		ping.await("icmp_seq=2 ttl")
-		write("192.0.2.48/29, 198.51.100.0/24")
-		reload()
-		if a := s.of(0, lanUplink); a.Held != 1 || a.Taken != 1 || a.Sent != arpd.AnnounceNum {
-			t.Errorf("engine %s: what stays is announced anew: %+v", engine, a)
-		}
-		write("198.51.100.0/24")
-		reload()
-		answered(0)
-		if a := s.of(0, lanUplink); a.Held != 0 || a.Released != 1 {
-			t.Errorf("engine %s: %+v", engine, a)
-		}
-		write("")
-		reload()
-		answered(0)
-		if out := ping.end(); !strings.Contains(out, "200 received") {
-			t.Errorf("engine %s:\n%s", engine, out)
 		}
 	}
 }
