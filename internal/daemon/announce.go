@@ -79,8 +79,8 @@ func (h *herald) gone(index int) {
 
 // put has something else be held of an address.
 func (h *herald) put(ip netip.Addr, a arpd.Announcement) (ok bool) {
-	was := h.hosts[ip]
-	if was == a {
+	was, known := h.hosts[ip]
+	if known && was == a {
 		return true
 	}
 	if was.Index != 0 && was.Index != a.Index {
@@ -111,21 +111,21 @@ func (o *owner) announce() {
 	}
 	h.all, h.rescan = false, false
 	for ip := range h.touched {
-		what, known := o.heldOf(ip)
+		what, candidate := o.heldOf(ip)
 		if ok := h.put(ip, what); !ok && !h.refused {
 			h.refused = true
 			o.log.Warn("too many addresses lead to workloads: some are answered on uplinks, and not announced", "most", arpd.AnnounceMost)
 		}
-		if !known {
+		if !candidate {
 			delete(h.hosts, ip)
 		}
 	}
 	clear(h.touched)
 }
 
-// heldOf is what is to be held of an address. It is known if any table has a route to
-// it alone.
-func (o *owner) heldOf(ip netip.Addr) (a arpd.Announcement, known bool) {
+// heldOf is what is to be held of an address. It is a candidate if any table has a
+// route to it alone.
+func (o *owner) heldOf(ip netip.Addr) (a arpd.Announcement, candidate bool) {
 	t := o.proxy.table.Load()
 	if !within(o.cfg.AnswerUplink, ip) || !t.HasHostRoute(ip) {
 		return a, false

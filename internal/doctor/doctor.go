@@ -245,7 +245,7 @@ func checkUplinks(f *facts) (found []Finding) {
 	if !answered {
 		found = append(found, Finding{"uplink-none", Warning, "", "--answer-uplink is given, and no uplink has ARP", "name one: --uplink GLOB"})
 	}
-	return merged(found)
+	return found
 }
 
 // checkARPSysctls looks at what makes the kernel answer too, or not.
