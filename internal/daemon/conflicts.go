@@ -147,7 +147,7 @@ func (d *Daemon) heardClaim(c arpd.Claim) {
 }
 
 // tellClaim takes a claim of an address of --answer-uplink. It is called by the
-// responder, and does not wait: of a flood some are left out.
+// responder, and waits for nothing but a moment's lock: of a flood some are left out.
 func (d *Daemon) tellClaim(c arpd.Claim) {
 	if !d.announcer.Holds(c.Index, c.IP) {
 		return // a station's own address, in all likelihood
