@@ -40,7 +40,7 @@ func (p *Policy) judge(q *Request) Verdict {
 		return IgnoreOtherhost
 	}
 	sha := q.senderMAC()
-	if p.ours(q.Src) || p.ours(sha) {
+	if p.isUs(q.Src) || p.isUs(sha) {
 		return IgnoreOwnFrame
 	}
 	if q.Src.IsMulticast() || q.Src.IsZero() || sha.IsMulticast() || sha.IsZero() {
@@ -61,6 +61,8 @@ func (p *Policy) judgeAddresses(q *Request) Verdict {
 		return DropInvalidSource
 	case sender == target:
 		return IgnoreGratuitous
+	case p.Uplink != nil:
+		return p.judgeUplink(q)
 	case p.isGateway(target):
 		return Answered // a probe too: RFC 5227 section 2.4, we hold the address
 	}
@@ -71,10 +73,42 @@ func (p *Policy) judgeAddresses(q *Request) Verdict {
 	case probe:
 		// An answer would tell the prober that its address is taken.
 		return IgnoreProbe
-	case decision == ProxyYes && p.inProxy(target):
-		return Answered
+	case decision != ProxyYes || !p.inProxy(target):
+		return IgnoreNotProxied
+	case p.uses(q):
+		// It is on its way to or from another host: the route leads there yet, or
+		// already. Who has an address is not told that somebody else has it.
+		return IgnoreOwnAddress
 	}
-	return IgnoreNotProxied
+	return Answered
+}
+
+// judgeUplink decides about a request on an uplink for an address of another than
+// the sender. The rules are those of arp_process for proxy_arp, and more:
+//   - the route has to lead to a workload, not just to another interface;
+//   - of several interfaces that hear the request one answers, as with arp_filter;
+//   - a probe is answered: the address is in use here (RFC 5227 section 2.1.1), and
+//     who probes for it is told so by nobody else. The kernel proxies no probe;
+//   - proxy_delay and proxy_qlen are not followed: they keep the answers of several
+//     proxies apart, and here one host has the route;
+//   - medium_id and proxy_arp_pvlan are not followed.
+func (p *Policy) judgeUplink(q *Request) Verdict {
+	decision := p.uplink(q)
+	switch {
+	case decision == UplinkLocal:
+		return Local
+	case !within(p.Uplink.Targets, q.TargetIP):
+		return IgnoreNotProxied
+	case p.Uplink.Unforwarded:
+		return IgnoreUnforwarded
+	case decision == UplinkNo:
+		return IgnoreNoWorkload
+	case decision == UplinkOwn:
+		return IgnoreOwnAddress
+	case decision == UplinkElsewhere:
+		return IgnoreWayBack
+	}
+	return Answered
 }
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

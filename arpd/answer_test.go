@@ -57,6 +57,10 @@ func TestAnswer(t *testing.T) {
 		{"probe for the host's address", localIP, func(r *request) { r.spa = zero }, Local},
 		{"the host's address", localIP, nil, Local},
 		{"in --proxy, no route", noRouteIP, nil, IgnoreNotProxied},
+		{"its own, which is routed elsewhere, asked by another address of it", ownIP, nil, IgnoreOwnAddress},
+		{"its own, announced", ownIP, func(r *request) { r.spa = ownIP }, IgnoreGratuitous},
+		{"its own, probed", ownIP, func(r *request) { r.spa = zero }, IgnoreProbe},
+		{"another's address, that it has not", ownIP, func(r *request) { r.src, r.sha = otherMAC, otherMAC }, Answered},
 		{"routed, not in --proxy", outsideIP, nil, IgnoreNotProxied},
 		{"in 0/8, not in --proxy", thisNet, nil, IgnoreNotProxied},
 

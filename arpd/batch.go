@@ -14,10 +14,11 @@ func (r *Responder) batch(n int) {
 		e, v := r.entry(*snap, f.ifindex, now)
 		if v == NotSpecified {
 			v = f.read(&q, e.policy)
+			r.hearClaim(f, e.policy, v)
 		}
 		if v == NotSpecified {
 			v = r.judge(f, &q, e, now)
-			if v == IgnoreNotProxied && e.policy.mayBeProxied(&q) {
+			if e.policy.lacksRoute(&q, v) {
 				if r.hold(f, &q, e, now, tap) {
 					continue
 				}
@@ -29,6 +30,17 @@ func (r *Responder) batch(n int) {
 		}
 	}
 	r.flushAll(tap)
+}
+
+// hearClaim tells of a frame on an uplink whose sender says that it has one of the
+// addresses that are answered there, a reply too.
+func (r *Responder) hearClaim(f frame, p *Policy, v Verdict) {
+	if r.claimed == nil || p.Uplink == nil || v != NotSpecified && v != IgnoreReply {
+		return
+	}
+	if c, ok := readClaim(f.data, f.ifindex); ok && within(p.Uplink.Targets, c.IP) && !p.isUs(c.MAC) {
+		r.claimed(c)
+	}
 }
 
 // begin gives what is in force for a batch.

@@ -13,6 +13,7 @@ import (
 
 // changing is a routing table that changes, and the news of it.
 type changing struct {
+	noUplink
 	routed map[netip.Addr]ProxyDecision // by target
 	behind bool
 	asked  int // how often it was asked whether there is news

@@ -42,3 +42,6 @@ func (b *bucket) take(l limit, now int64) bool {
 	b.credit -= l.cost
 	return true
 }
+
+// wait is how long until one more is allowed, after take has refused one.
+func (b *bucket) wait(l limit) time.Duration { return time.Duration(max(l.cost-b.credit, 0)) }

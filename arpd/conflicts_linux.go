@@ -16,14 +16,6 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// Claim is an ARP frame, a request or a reply, whose sender says that an address
-// is its own (RFC 5227 section 2.4).
-type Claim struct {
-	Index int // of the interface where it came in
-	IP    netip.Addr
-	MAC   wire.MAC // ar$sha
-}
-
 // Claims hears who claims some addresses, on all interfaces of a network namespace.
 // It has a socket of its own, whose filter passes nothing else: on a host where
 // nobody does it costs a look at each ARP frame.
@@ -112,24 +104,14 @@ func (c *Claims) Run(ctx context.Context, heard func(Claim)) error {
 		case err != nil:
 			return fmt.Errorf("ARP socket: %w", err)
 		}
-		if claim, ok := readClaim(b[:size], from); ok {
+		ll, ok := from.(*unix.SockaddrLinklayer)
+		if !ok {
+			continue
+		}
+		if claim, ok := readClaim(b[:size], ll.Ifindex); ok {
 			heard(claim)
 		}
 	}
-}
-
-// readClaim reads a frame that the filter has passed.
-func readClaim(frame []byte, from unix.Sockaddr) (c Claim, ok bool) {
-	ll, ok := from.(*unix.SockaddrLinklayer)
-	eth := wire.Ethernet(frame)
-	if !ok || !eth.Valid() {
-		return c, false
-	}
-	a := wire.ARP(eth.Payload())
-	if !a.IsIPv4OverEthernet() || !a.Valid() || a.Op() != wire.ARPRequest && a.Op() != wire.ARPReply {
-		return c, false
-	}
-	return Claim{Index: ll.Ifindex, IP: a.SenderIP(), MAC: a.SenderMAC()}, true
 }
 
 // Close releases the socket, after Run has returned.

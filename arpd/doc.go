@@ -1,13 +1,14 @@
 // Package arpd answers ARP requests of workloads: for their gateway always, for
-// other targets by the rules of the kernel's proxy_arp.
+// other targets by the rules of the kernel's proxy_arp. On uplinks it answers
+// requests for workloads, and announces their addresses (RFC 1027, RFC 5227).
 //
 // Two pure functions handle a frame: Request.Read checks and reads it, Answer
 // decides and writes the reply. A Responder calls them with the frames of one
 // packet socket. The socket is bound to interface 0, so it receives from every
 // interface of the network namespace, also from one that appears later. A frame
 // that is sent in the first instant of an interface waits in the socket's queue
-// until the interface is known. Frames of interfaces that are not workload
-// interfaces get the verdict not-workload.
+// until the interface is known. Frames of interfaces where nothing is answered get
+// the verdict not-workload.
 //
 // A request for a proxied target may arrive before the event of its route. Then
 // it is held for at most a tenth of a second (Options.Behind).
@@ -15,7 +16,9 @@
 // The sender of an answered request is reported, for the host's neighbour table
 // (Options.Neighbours).
 //
-// No gratuitous ARP is ever sent: a workload asks when it needs to know (RFC 826).
+// Workloads are sent no gratuitous ARP: they ask when they need to know (RFC 826).
+// The stations of an uplink's network may have asked when another host had the
+// address: an Announcer tells them, as its Agenda says.
 //
 // # mdlayher/arp
 //

@@ -20,7 +20,11 @@ type Step struct {
 // of which decides. It is for people, and allocates.
 func Explain(q *Request, p *Policy) (v Verdict, steps []Step) {
 	v = p.judge(q)
-	for _, r := range explained {
+	rules := onWorkload
+	if p.Uplink != nil {
+		rules = onUplink
+	}
+	for _, r := range rules {
 		found, applies := r.says(p, q)
 		decides := applies && r.ends(v)
 		steps = append(steps, Step{Rule: r.rule, Says: found, Decides: decides})
@@ -41,8 +45,15 @@ type tellable struct {
 
 func (r *tellable) ends(v Verdict) bool { return slices.Contains(r.verdicts, v) }
 
-// explained are the rules of judge and judgeAddresses, in their order.
-var explained = []*tellable{
+// onWorkload are the rules of judge and judgeAddresses, onUplink those of judge and
+// judgeUplink, in their order.
+var (
+	onWorkload = append(slices.Clone(ofFrame), ofWorkload...)
+	onUplink   = append(slices.Clone(ofFrame), ofUplink...)
+)
+
+// ofFrame are the rules that both begin with.
+var ofFrame = []*tellable{
 	{"destination of the frame", func(p *Policy, q *Request) (string, bool) {
 		if q.Dst.IsMulticast() || p.ours(q.Dst) {
 			return fmt.Sprintf("%s is broadcast or this interface's", q.Dst), false
@@ -51,7 +62,7 @@ var explained = []*tellable{
 	}, []Verdict{IgnoreOtherhost}},
 	{"MAC of the sender", func(p *Policy, q *Request) (string, bool) {
 		switch sha := q.senderMAC(); {
-		case p.ours(q.Src) || p.ours(sha):
+		case p.isUs(q.Src) || p.isUs(sha):
 			return fmt.Sprintf("%s is one of ours: an echo, or a loop", sha), true
 		case q.Src.IsMulticast() || q.Src.IsZero() || sha.IsMulticast() || sha.IsZero():
 			return fmt.Sprintf("%s is a group's, or zero", sha), true
@@ -75,6 +86,9 @@ var explained = []*tellable{
 			return fmt.Sprintf("%s asks for %s", q.SenderIP, q.TargetIP), false
 		}
 	}, []Verdict{DropLocalnet, DropInvalidTarget, DropInvalidSource, IgnoreGratuitous}},
+}
+
+var ofWorkload = []*tellable{
 	{"--gateway", func(p *Policy, q *Request) (string, bool) {
 		if p.isGateway(q.TargetIP) {
 			return fmt.Sprintf("%s is one: answered with %s", q.TargetIP, p.Answer), true
@@ -105,10 +119,61 @@ var explained = []*tellable{
 	}, []Verdict{IgnoreNotProxied}},
 	{"route of the target", func(p *Policy, q *Request) (string, bool) {
 		if p.route(q.TargetIP, q.SenderIP) == ProxyYes {
-			return fmt.Sprintf("leads over another interface, and the sender may ask: answered with %s", p.Answer), true
+			return "leads over another interface, and the sender may ask", false
 		}
 		return "there is none over another interface, or rp_filter refuses the sender", true
-	}, []Verdict{Answered, IgnoreNotProxied}},
+	}, []Verdict{IgnoreNotProxied}},
+	{"who has the target", func(p *Policy, q *Request) (string, bool) {
+		if p.uses(q) {
+			return fmt.Sprintf("%s itself, as the neighbour table says: the route leads elsewhere yet, or already", q.senderMAC()), true
+		}
+		return fmt.Sprintf("another station: answered with %s", p.Answer), true
+	}, []Verdict{IgnoreOwnAddress, Answered}},
+}
+
+var ofUplink = []*tellable{
+	{"address of this host", func(p *Policy, q *Request) (string, bool) {
+		if p.uplink(q) == UplinkLocal {
+			return fmt.Sprintf("%s is one: the kernel answers", q.TargetIP), true
+		}
+		return fmt.Sprintf("%s is none", q.TargetIP), false
+	}, []Verdict{Local}},
+	{"--answer-uplink", func(p *Policy, q *Request) (string, bool) {
+		if !within(p.Uplink.Targets, q.TargetIP) {
+			return fmt.Sprintf("%s is in none of %v", q.TargetIP, p.Uplink.Targets), true
+		}
+		return fmt.Sprintf("%s is in one of %v", q.TargetIP, p.Uplink.Targets), false
+	}, []Verdict{IgnoreNotProxied}},
+	{"forwarding", func(p *Policy, _ *Request) (string, bool) {
+		if p.Uplink.Unforwarded {
+			return "neither proxyarpd nor the kernel forwards what comes in here", true
+		}
+		return "what comes in here is forwarded", false
+	}, []Verdict{IgnoreUnforwarded}},
+	{"route of the target", func(p *Policy, q *Request) (string, bool) {
+		if p.uplink(q) == UplinkNo {
+			return "none of type unicast leads over a workload interface", true
+		}
+		return "leads over a workload interface", false
+	}, []Verdict{IgnoreNoWorkload}},
+	{"who has the target", func(p *Policy, q *Request) (string, bool) {
+		if p.uplink(q) == UplinkOwn {
+			return fmt.Sprintf("%s itself, as the neighbour table says", q.senderMAC()), true
+		}
+		return "another station", false
+	}, []Verdict{IgnoreOwnAddress}},
+	{"way back", func(p *Policy, q *Request) (string, bool) {
+		here := p.uplink(q) == UplinkYes
+		switch {
+		case q.isProbe() && here:
+			return fmt.Sprintf("without the workloads' routes %s would be sought here: the probe is answered with %s", q.TargetIP, p.Answer), true
+		case q.isProbe():
+			return fmt.Sprintf("without the workloads' routes %s would be sought by another interface, which answers", q.TargetIP), true
+		case here:
+			return fmt.Sprintf("to %s it is this interface: answered with %s", q.SenderIP, p.Answer), true
+		}
+		return fmt.Sprintf("to %s it is another interface, or rp_filter refuses it", q.SenderIP), true
+	}, []Verdict{IgnoreWayBack, Answered}},
 }
 
 // NewRequest makes the request that a station would broadcast: who has target,

@@ -19,7 +19,12 @@ func TestExplain(t *testing.T) {
 		p := &Policy{Index: 3, Own: own, Answer: answer, Gateways: []netip.Addr{netip.MustParseAddr("169.254.1.1")}}
 		if random.IntN(3) > 0 {
 			p.Proxy = []netip.Prefix{netip.MustParsePrefix("10.66.0.0/16")}
-			p.Routes = decided(random.IntN(3))
+			p.Routes = decided{ProxyDecision(random.IntN(3)), UplinkDecision(random.IntN(5)), random.IntN(2) == 0}
+		}
+		if random.IntN(2) > 0 {
+			p.Answer, p.Gateways = own, nil
+			p.Uplink = &Uplink{Targets: p.Proxy, Others: []wire.MAC{answer}, Unforwarded: random.IntN(4) == 0}
+			p.Proxy = nil
 		}
 		q := NewRequest(senders[random.IntN(len(senders))], pick("10.65.0.2", "10.65.0.2", "0.0.0.0", "127.0.0.1", "224.0.0.1", "10.66.0.3"),
 			pick("169.254.1.1", "10.66.0.3", "10.67.0.3", "127.0.0.1", "255.255.255.255", "10.65.0.2"))
@@ -46,7 +51,15 @@ func TestExplain(t *testing.T) {
 }
 
 // decided are routes that say the same of all.
-type decided int
+type decided struct {
+	proxy  ProxyDecision
+	uplink UplinkDecision
+	own    bool
+}
 
-func (d decided) Proxy(netip.Addr, netip.Addr, int) ProxyDecision { return ProxyDecision(d) }
+func (d decided) Proxy(netip.Addr, netip.Addr, int) ProxyDecision { return d.proxy }
 func (decided) Routed(netip.Addr, int) bool                       { return true }
+func (d decided) Uses(netip.Addr, wire.MAC, int) bool             { return d.own }
+func (d decided) Uplink(netip.Addr, netip.Addr, wire.MAC, int) UplinkDecision {
+	return d.uplink
+}

@@ -21,6 +21,7 @@ var (
 	remoteIP  = netip.MustParseAddr("10.20.1.3")  // in --proxy, routed elsewhere
 	noRouteIP = netip.MustParseAddr("10.20.1.99") // in --proxy, not routed
 	localIP   = netip.MustParseAddr("10.20.1.1")  // in --proxy, the host's own
+	ownIP     = netip.MustParseAddr("10.20.1.4")  // in --proxy, routed elsewhere, podMAC's own
 	outsideIP = netip.MustParseAddr("192.0.2.1")  // routed, not in --proxy
 )
 
@@ -86,6 +87,12 @@ func answer(reply, frame []byte, p *Policy) (int, Verdict) {
 	return Answer(reply, &q, p)
 }
 
+// noUplink is the part of Routes that a workload interface seldom asks for.
+type noUplink struct{}
+
+func (noUplink) Uplink(netip.Addr, netip.Addr, wire.MAC, int) UplinkDecision { return UplinkNo }
+func (noUplink) Uses(netip.Addr, wire.MAC, int) bool                         { return false }
+
 type routesFunc func(target, sender netip.Addr, ifindex int) ProxyDecision
 
 func (f routesFunc) Proxy(target, sender netip.Addr, ifindex int) ProxyDecision {
@@ -95,9 +102,28 @@ func (f routesFunc) Proxy(target, sender netip.Addr, ifindex int) ProxyDecision 
 // Routed knows podIP alone.
 func (f routesFunc) Routed(sender netip.Addr, _ int) bool { return sender == podIP }
 
+// Uses knows that ownIP is podMAC's.
+func (f routesFunc) Uses(address netip.Addr, station wire.MAC, _ int) bool {
+	return address == ownIP && station == podMAC
+}
+
+func (f routesFunc) Uplink(target, sender netip.Addr, asker wire.MAC, ifindex int) UplinkDecision {
+	switch {
+	case target == localIP:
+		return UplinkLocal
+	case f(target, sender, ifindex) != ProxyYes:
+		return UplinkNo
+	case f.Uses(target, asker, ifindex):
+		return UplinkOwn
+	case sender == outsideIP:
+		return UplinkElsewhere
+	}
+	return UplinkYes
+}
+
 func testRoutes(target, _ netip.Addr, _ int) ProxyDecision {
 	switch target {
-	case remoteIP, outsideIP:
+	case remoteIP, outsideIP, ownIP:
 		return ProxyYes
 	case localIP:
 		return ProxyLocal
@@ -112,6 +138,12 @@ func testPolicy() *Policy {
 		Proxy:    []netip.Prefix{netip.MustParsePrefix("10.20.1.0/24")},
 		Routes:   routesFunc(testRoutes),
 	}
+}
+
+// uplinkPolicy answers on an uplink for what testPolicy proxies.
+func uplinkPolicy() *Policy {
+	return &Policy{Index: 8, Name: "ens1", Own: deviceMAC, Answer: deviceMAC, Routes: routesFunc(testRoutes),
+		Uplink: &Uplink{Targets: []netip.Prefix{netip.MustParsePrefix("10.20.1.0/24")}, Others: []wire.MAC{aliasMAC}}}
 }
 
 // checkReply demands the one right answer to a well-formed request.

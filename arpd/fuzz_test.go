@@ -3,6 +3,7 @@ package arpd
 import (
 	"bytes"
 	"encoding"
+	"net/netip"
 	"reflect"
 	"testing"
 
@@ -93,7 +94,7 @@ func checkAnswered(t *testing.T, req []byte) {
 		q.HardwareAddrLength != 6, q.IPLength != 4, q.ProtocolType != 0x0800,
 		q.HardwareType != 1 && q.HardwareType != 6:
 		t.Fatalf("answered %+v", q)
-	case q.TargetIP != gatewayIP && q.TargetIP != remoteIP:
+	case q.TargetIP != gatewayIP && q.TargetIP != remoteIP && q.TargetIP != ownIP:
 		t.Fatalf("answered for %v", q.TargetIP)
 	case q.SenderIP.IsUnspecified() && q.TargetIP != gatewayIP:
 		t.Fatalf("answered a probe for %v", q.TargetIP)
@@ -160,4 +161,39 @@ func checkRead(t *testing.T, frame []byte) {
 	case v != DropTooSmall && (q.Dst != wire.MAC(frame[0:6]) || q.Src != wire.MAC(frame[6:12])):
 		t.Fatalf("from %v to %v", q.Src, q.Dst)
 	}
+}
+
+// FuzzUplink: only a well-formed request of another station is answered on an uplink,
+// for an address of Uplink.Targets that Routes allows, with the device's MAC. What
+// counts as a claim is what gopacket reads as one.
+func FuzzUplink(f *testing.F) {
+	seeds(f)
+	for _, q := range []request{who(ownIP), who(remoteIP).with(func(r *request) { r.spa = netip.IPv4Unspecified() }),
+		who(remoteIP).with(func(r *request) { r.op, r.spa = wire.ARPReply, remoteIP })} {
+		f.Add(q.bytes())
+	}
+	p := uplinkPolicy()
+	f.Fuzz(func(t *testing.T, req []byte) {
+		reply := make([]byte, ReplyLen)
+		n, v := answer(reply, req, p)
+		if v == NotSpecified || v >= NumVerdicts || (v == Answered) != (n == ReplyLen) {
+			t.Fatalf("%v with %d bytes", v, n)
+		}
+		if c, ok := readClaim(req, 8); ok {
+			g, _ := gopacket.NewPacket(req, layers.LayerTypeEthernet, gopacket.Default).Layer(layers.LayerTypeARP).(*layers.ARP)
+			if g == nil || g.Operation != layers.ARPRequest && g.Operation != layers.ARPReply || wire.MAC(g.SourceHwAddress) != c.MAC ||
+				[4]byte(g.SourceProtAddress) != c.IP.As4() {
+				t.Fatalf("%+v; gopacket reads %+v", c, g)
+			}
+		}
+		if v != Answered {
+			return
+		}
+		q := wire.ARP(wire.Ethernet(req).Payload())
+		if q.Op() != wire.ARPRequest || q.TargetIP() != remoteIP && q.TargetIP() != ownIP || q.SenderIP() == q.TargetIP() || q.SenderIP() == outsideIP ||
+			p.isUs(q.SenderMAC()) || q.SenderMAC().IsMulticast() || q.TargetIP() == ownIP && q.SenderMAC() == podMAC {
+			t.Fatalf("answered %x", req)
+		}
+		checkReply(t, reply[:n], req, deviceMAC)
+	})
 }

@@ -10,7 +10,7 @@ const (
 	holdTick     = 2 * time.Millisecond // how often it is asked whether the news has come
 )
 
-// heldRequest is a request for a target of Policy.Proxy that no route allows yet.
+// heldRequest is a request for a target that no route allows yet.
 type heldRequest struct {
 	frame
 	request Request // as it was read when the frame came
@@ -82,7 +82,7 @@ func (r *Responder) retry() {
 		e, v := r.entry(*snap, h.ifindex, now)
 		if v == NotSpecified {
 			v = r.judge(h.frame, &h.request, e, now)
-			if v == IgnoreNotProxied && behind && now-h.since < int64(holdTime) {
+			if v == unrouted(e.policy) && behind && now-h.since < int64(holdTime) {
 				r.held.keep(kept, i)
 				kept++
 				continue
@@ -116,9 +116,20 @@ func (r *Responder) stillBehind() bool {
 	return r.news == newsBehind
 }
 
-// mayBeProxied reports whether nothing but Routes stands against an answer to
-// a request that was judged IgnoreNotProxied.
-func (p *Policy) mayBeProxied(q *Request) bool { return p.Routes != nil && p.inProxy(q.TargetIP) }
+// unrouted is the verdict of a request for a target that Routes does not know yet,
+// among others.
+func unrouted(p *Policy) Verdict {
+	if p.Uplink != nil {
+		return IgnoreNoWorkload
+	}
+	return IgnoreNotProxied
+}
+
+// lacksRoute reports whether nothing but Routes stands against an answer to a
+// request that was judged so.
+func (p *Policy) lacksRoute(q *Request, v Verdict) bool {
+	return v == unrouted(p) && p.Routes != nil && (p.Uplink != nil || p.inProxy(q.TargetIP))
+}
 
 // fromUnrouted reports whether a request that was answered is one for a gateway
 // by an address that is not routed to this interface. A probe has no address.

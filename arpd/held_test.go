@@ -10,6 +10,7 @@ import (
 
 // kernel is a routing table whose news can be kept back.
 type kernel struct {
+	noUplink
 	routed atomic.Pointer[netip.Addr] // what Proxy knows as routed
 	behind atomic.Bool
 }

@@ -21,22 +21,47 @@ const (
 	ProxyYes
 )
 
+// UplinkDecision is what the tables say of a target that is asked for on an uplink.
+type UplinkDecision uint8
+
+// The decisions, in the order in which they are looked for.
+const (
+	// UplinkNo: no unicast route leads to the target over a workload interface.
+	UplinkNo UplinkDecision = iota
+	// UplinkLocal: the target is an address of this host. The kernel answers.
+	UplinkLocal
+	// UplinkOwn: the workload that has the target asks for it itself.
+	UplinkOwn
+	// UplinkElsewhere: the way back to the sender is not by the interface asked on,
+	// or rp_filter does not let the sender in. Where several uplinks share a segment
+	// all of them hear a request, and one is to answer: the kernel's arp_filter.
+	UplinkElsewhere
+	// UplinkYes: the target is a workload's, and this is the interface to say so.
+	UplinkYes
+)
+
 // Routes is the part of the routing table that the proxy rules need.
 //
-// Proxy is called on the hot path, from the goroutine of Responder.Run: it must
-// not block. The sender is 0.0.0.0 for an address probe. An implementation that
+// Its methods are called on the hot path, from the goroutine of Responder.Run: they
+// must not block. The sender is 0.0.0.0 for an address probe. An implementation that
 // checks sources (the kernel's rp_filter gates answers, since it looks the route
 // up as seen from the sender) says ProxyNo where the check fails.
 type Routes interface {
 	Proxy(target, sender netip.Addr, ifindex int) ProxyDecision
+	// Uplink is Proxy for an uplink; asker is the MAC of who asks. A probe has no
+	// sender: there the way to the target without the workloads' routes counts.
+	Uplink(target, sender netip.Addr, asker wire.MAC, ifindex int) UplinkDecision
+	// Uses reports whether the station with a MAC is known, at the interface, as the
+	// one that has an address (the neighbour table).
+	Uses(address netip.Addr, station wire.MAC, ifindex int) bool
 	// Routed reports whether a unicast route to sender leads to the interface. It
 	// decides nothing: a gateway is answered all the same, and counted. It is
 	// called as Proxy is.
 	Routed(sender netip.Addr, ifindex int) bool
 }
 
-// Policy says what is answered on one workload interface. It is immutable once
-// it was handed to Answer or Publish.
+// Policy says what is answered on one interface, a workload's or an uplink. It is
+// immutable once it was handed to Answer or Publish.
 type Policy struct {
 	Index int
 	Name  string // for people; nothing is decided by it
@@ -65,6 +90,22 @@ type Policy struct {
 	// Proxy targets are answered if Routes says ProxyYes. A nil Routes never does.
 	Proxy  []netip.Prefix
 	Routes Routes
+
+	// Uplink is set for an interface that leads off the host. There it alone says
+	// what is answered; Gateways and Proxy are empty.
+	Uplink *Uplink
+}
+
+// Uplink says what is answered on an uplink, in the place of workloads (RFC 1027).
+type Uplink struct {
+	// Targets are answered if Routes says UplinkYes.
+	Targets []netip.Prefix
+	// Others are the MACs of the host's other uplinks: what comes from one of them
+	// is this host's own, on a segment that they share.
+	Others []wire.MAC
+	// Unforwarded: nobody forwards what comes in there, neither the engine nor the
+	// kernel. An answer would draw packets that are lost.
+	Unforwarded bool
 }
 
 // ours reports whether m is a station address of this interface.
@@ -72,10 +113,18 @@ func (p *Policy) ours(m wire.MAC) bool {
 	return m == p.Own || m == p.Answer || slices.Contains(p.Alias, m)
 }
 
+// isUs reports whether m is a station address of this host, as far as it may come
+// in by this interface.
+func (p *Policy) isUs(m wire.MAC) bool {
+	return p.ours(m) || p.Uplink != nil && slices.Contains(p.Uplink.Others, m)
+}
+
 func (p *Policy) isGateway(a netip.Addr) bool { return slices.Contains(p.Gateways, a) }
 
-func (p *Policy) inProxy(a netip.Addr) bool {
-	for _, pfx := range p.Proxy {
+func (p *Policy) inProxy(a netip.Addr) bool { return within(p.Proxy, a) }
+
+func within(all []netip.Prefix, a netip.Addr) bool {
+	for _, pfx := range all {
 		if pfx.Contains(a) {
 			return true
 		}
@@ -88,4 +137,17 @@ func (p *Policy) route(target, sender netip.Addr) ProxyDecision {
 		return ProxyNo
 	}
 	return p.Routes.Proxy(target, sender, p.Index)
+}
+
+// uplink is what Routes says of a request on an uplink.
+func (p *Policy) uplink(q *Request) UplinkDecision {
+	if p.Routes == nil {
+		return UplinkNo
+	}
+	return p.Routes.Uplink(q.TargetIP, q.SenderIP, q.senderMAC(), p.Index)
+}
+
+// uses reports whether who asks has the target itself.
+func (p *Policy) uses(q *Request) bool {
+	return p.Routes != nil && p.Routes.Uses(q.TargetIP, q.senderMAC(), p.Index)
 }

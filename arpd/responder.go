@@ -26,15 +26,15 @@ type Options struct {
 	// the published set. It is expected to ask the kernel, since a frame may
 	// overtake the netlink event that tells of its interface.
 	//
-	// (policy, true): a workload. (nil, false): none; both are remembered until
+	// (policy, true): one to answer on. (nil, false): none; both are remembered until
 	// the next Publish, so Publish has to follow whenever that may have changed.
 	// (nil, true): it could not be found out, say because the interface is gone;
 	// not remembered. A nil Lookup knows no further interface.
 	Lookup func(ifindex int) (*Policy, bool)
 
 	// Behind reports whether the kernel has told of changes that Routes does
-	// not know yet. A request for a target of Policy.Proxy that Routes refuses is
-	// held while that is so, for at most a tenth of a second. It is called on
+	// not know yet. A request for a target of Policy.Proxy, or of Uplink.Targets,
+	// that Routes has no way for is held while that is so, for at most a tenth of a second. It is called on
 	// Run's goroutine and must not block. nil is never.
 	Behind func() bool
 
@@ -45,6 +45,11 @@ type Options struct {
 	// Unrouted, if set, is told of each request that Stats.Unrouted counts. It is
 	// called on Run's goroutine and must not block.
 	Unrouted func(Asker)
+
+	// Claimed, if set, is told of each frame on an uplink by which another station
+	// says that it has one of Uplink.Targets. It is called on Run's goroutine and
+	// must not block.
+	Claimed func(Claim)
 
 	// Filter is called with the socket before Open returns: it may attach a
 	// socket filter in place of ours, an eBPF program that polices per interface,
@@ -83,13 +88,14 @@ type Tap func(id uint64, ifindex int, frame, reply []byte, v Verdict) uint64
 // not block.
 type Recorder func(id uint64, ifindex int, received int64, frame []byte, v Verdict)
 
-// Responder answers the ARP requests of all workload interfaces of a network
-// namespace. Its methods may be called from any goroutine, Run from one at a time.
+// Responder answers the ARP requests on all interfaces of a network namespace that
+// it has a policy for. Its methods may be called from any goroutine, Run from one at a time.
 type Responder struct {
 	lookup       func(int) (*Policy, bool)
 	behind       func() bool
 	neighbours   Neighbours // nil: nothing is learnt
 	tellUnrouted func(Asker)
+	claimed      func(Claim) // nil: nobody is told
 	log          *slog.Logger
 	sock         *socket
 	ports        *ports
@@ -152,6 +158,7 @@ func newResponder(sock *socket, o Options) *Responder {
 		behind:       o.Behind,
 		neighbours:   o.Neighbours,
 		tellUnrouted: o.Unrouted,
+		claimed:      o.Claimed,
 		recorder:     o.Recorder,
 		thread:       o.Thread,
 		log:          o.Logger,
@@ -163,7 +170,7 @@ func newResponder(sock *socket, o Options) *Responder {
 	}
 }
 
-// Publish replaces the set of workload interfaces, by ifindex. The map is not
+// Publish replaces the set of interfaces, by ifindex. The map is not
 // kept; the policies are, and must not change any more. Counters of an interface
 // that was there before go on.
 func (r *Responder) Publish(policies map[int]*Policy) { r.ports.publish(policies, r.now()) }

@@ -17,7 +17,7 @@ const (
 	Local    // the target is an address of this host: the kernel answers
 
 	// Not for us, nothing wrong with it.
-	IgnoreNotWorkload // came from an interface that no --workload glob matches
+	IgnoreNotWorkload // came from an interface on which nothing is answered
 	IgnoreVLAN        // was tagged when it reached the untagged device
 	IgnoreOtherhost   // destination is another station's MAC
 	IgnoreReply       // ARP reply
@@ -26,6 +26,10 @@ const (
 	IgnoreGratuitous  // asks for the sender's own address (RFC 5227 announcement)
 	IgnoreProbe       // address probe (RFC 5227) for a target that we do not own
 	IgnoreNotProxied  // neither a gateway nor a target that the proxy rules allow
+	IgnoreOwnAddress  // asks for an address that it has itself, though the route leads elsewhere
+	IgnoreNoWorkload  // on an uplink: no unicast route leads to the target over a workload interface
+	IgnoreWayBack     // on an uplink: the way back to the sender is not by this interface
+	IgnoreUnforwarded // on an uplink: nobody forwards what comes in there
 
 	// Malformed or hostile.
 	DropTooSmall        // shorter than an Ethernet header
@@ -68,7 +72,7 @@ func (k Kind) String() string { return kindNames[k] }
 type verdictInfo struct {
 	kind    Kind
 	name    string
-	request bool // only a well-formed request on a workload interface ends so
+	request bool // only a well-formed request, on an interface that is answered, ends so
 }
 
 var verdicts = [NumVerdicts]verdictInfo{
@@ -87,6 +91,10 @@ var verdicts = [NumVerdicts]verdictInfo{
 	IgnoreGratuitous:  {KindIgnore, "gratuitous", true},
 	IgnoreProbe:       {KindIgnore, "arp-probe-dad", true},
 	IgnoreNotProxied:  {KindIgnore, "arp-not-proxied", true},
+	IgnoreOwnAddress:  {KindIgnore, "arp-own-address", true},
+	IgnoreNoWorkload:  {KindIgnore, "arp-no-workload", true},
+	IgnoreWayBack:     {KindIgnore, "arp-way-back", true},
+	IgnoreUnforwarded: {KindIgnore, "arp-unforwarded", true},
 
 	DropTooSmall:        {KindDrop, "PKT_TOO_SMALL", false},
 	DropTruncated:       {KindDrop, "HDR_TRUNC", false},
@@ -112,7 +120,7 @@ func (v Verdict) Kind() Kind { return v.info().kind }
 func (v Verdict) String() string { return v.info().name }
 
 // Request reports whether v can only be the end of a well-formed request that
-// came from a workload interface.
+// came from an interface on which requests are answered.
 func (v Verdict) Request() bool { return v.info().request }
 
 func (v Verdict) info() *verdictInfo {

@@ -237,7 +237,7 @@ func TestHelpGroups(t *testing.T) {
 	for line, want := range map[string]string{
 		"--help":     "\nDaemon\n  run \n  reload \nLook\n  status \n  top \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
-		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
+		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --answer-uplink \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
 			"  --bypass-policy \n  --on-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --state-dir \n  --log-format \n  --log-level \n  --config \n  -h, \nExamples\n",
 		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --last-drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {
@@ -257,9 +257,9 @@ func TestHelpGroups(t *testing.T) {
 	}
 	run := call(t, "run", "--help").out
 	for _, want := range []string{
-		"--workload GLOB      interfaces that lead to workloads (repeatable); !GLOB leaves out (default\n                           cali*)\n",
-		"--transit            also forward between uplinks\n",
-		"--rp-filter 0|1|2    source validation on workload interfaces, as the kernel's rp_filter: 0\n                           off, 1 strict, 2 loose (default 1)\n",
+		"--workload GLOB       interfaces that lead to workloads (repeatable); !GLOB leaves out\n                            (default cali*)\n",
+		"--transit             also forward between uplinks\n",
+		"--rp-filter 0|1|2     source validation on workload interfaces, as the kernel's rp_filter: 0\n                            off, 1 strict, 2 loose (default 1)\n",
 	} {
 		if !strings.Contains(run, want) {
 			t.Errorf("no %q in\n%s", want, run)

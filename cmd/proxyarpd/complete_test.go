@@ -117,7 +117,7 @@ func TestComplete(t *testing.T) {
 // Each flag says how its value is completed, or is known to take what nobody can propose.
 func TestEachFlagCompletes(t *testing.T) {
 	anything := []string{ // free text of which there is nothing to propose
-		"gateway", "proxy", "punt", "mac", "pods", "rounds", "trial", "calm", "from-address", "to-address", "run-args", "contestant", "reason", "packets", "snapshot-length",
+		"gateway", "proxy", "answer-uplink", "punt", "mac", "pods", "rounds", "trial", "calm", "from-address", "to-address", "run-args", "contestant", "reason", "packets", "snapshot-length",
 		"buffer-size", "file-size", "rotate-seconds", "file-count", "linktype", "ipsec-secret", "tcp-md5-secret", "relinquish-privileges",
 	}
 	each(tree(), func(cmd *cobra.Command) {

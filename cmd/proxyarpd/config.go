@@ -49,6 +49,7 @@ func (s *settings) flags() *pflag.FlagSet {
 
 	fs.Var(&list[netip.Addr]{values: &s.Gateways, parse: parseAddress, name: "IP"}, "gateway", "addresses answered on workload interfaces (repeatable)")
 	fs.Var(prefixes(&s.Proxy), "proxy", "further targets to answer on workload interfaces, by the kernel's proxy_arp rules (repeatable)")
+	fs.Var(prefixes(&s.AnswerUplink), "answer-uplink", "addresses to answer for on uplinks, with the uplink's MAC, while a route leads to them over a workload interface; routes to one address are announced (repeatable)")
 	fs.Var(&scalar[wire.MAC]{&s.MAC, wire.ParseMAC, "MAC"}, "mac", "the MAC that is answered")
 	fs.BoolVar(&s.KeepMAC, "keep-mac", s.KeepMAC, "leave the MAC of workload interfaces as found")
 	inGroup(fs, "Answers")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -128,6 +129,7 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
+	printAnnounced(out, s)
 	printCommonest(out, s.Forward.Commonest)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
 	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
@@ -166,10 +168,34 @@ func printConflicts(out io.Writer, all []status.Conflict, now time.Time) {
 			return
 		}
 		says := "claims the gateway's address " + c.Address
-		if c.Other != "" {
+		switch {
+		case c.Kind == "uplink-claim":
+			says = fmt.Sprintf("claims the address %s, which is routed to %s %s", c.Address, cmp.Or(c.Other, "a workload"), c.OtherMAC)
+		case c.Other != "":
 			says = fmt.Sprintf("uses the address %s, which is routed to %s %s", c.Address, c.Other, c.OtherMAC)
 		}
 		fmt.Fprintf(out, "%s: %s %s: %d times, the last %s ago\n", c.Interface, c.MAC, strings.TrimSpace(says), c.Count, now.Sub(c.Last).Round(time.Second))
+	}
+}
+
+// printAnnounced tells of the addresses that are answered for on uplinks, and announced.
+func printAnnounced(out io.Writer, s *status.Status) {
+	for _, i := range s.Uplinks {
+		a := i.Announced
+		if a == nil {
+			continue
+		}
+		fmt.Fprintf(out, "announced on %s: %d addresses, %d taken, %d released, %d announcements", i.Name, a.Held, a.Taken, a.Released, a.Sent)
+		if a.Waiting > 0 {
+			fmt.Fprintf(out, ", %d addresses not in full yet", a.Waiting)
+		}
+		if a.Failed > 0 {
+			fmt.Fprintf(out, ", %d not sent", a.Failed)
+		}
+		fmt.Fprintln(out)
+	}
+	if n := s.ARP.Unannounced; n > 0 {
+		fmt.Fprintf(out, "no room to announce: %d times\n", n)
 	}
 }
 

@@ -34,7 +34,8 @@ const MaxWorkers = 16
 type Port struct {
 	Ifindex  int32
 	Forward  bool // its IPv4 frames are looked at
-	Workload bool // its ARP requests are answered
+	Workload bool // it leads to a workload
+	ARP      bool // its ARP frames go to the responder
 	// Anywhere says that packets from it are sent to uplinks too, and refused here
 	// where there is no way; else only those are taken that lead to a workload.
 	Anywhere bool
@@ -55,6 +56,7 @@ const (
 	portRetype
 	portAnywhere
 	portKernelForwards
+	portARP
 )
 
 // Owner says why a frame was left to the kernel: enum owner of bpf/claim.c.
@@ -176,6 +178,9 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 	}
 	if p.Workload {
 		v.Flags |= portWorkload
+	}
+	if p.ARP {
+		v.Flags |= portARP
 	}
 	if p.Aliases != [2]wire.MAC{} {
 		v.Flags |= portRetype

@@ -91,7 +91,7 @@ func TestARPPolicing(t *testing.T) {
 	defer s.Close()
 	k := openARP(t, s)
 	for _, e := range []*end{flooder, quiet} {
-		if _, err := s.SetPort(Port{Ifindex: e.index, Workload: true, L2Len: 14}); err != nil {
+		if _, err := s.SetPort(Port{Ifindex: e.index, Workload: true, ARP: true, L2Len: 14}); err != nil {
 			t.Fatal(err)
 		}
 	}

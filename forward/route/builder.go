@@ -337,18 +337,17 @@ func (b *Builder) Publish() *Table {
 	}
 	t := &Table{policy: b.policy, routes: b.routes, host: b.host}
 	if b.linksDirty || b.table == nil {
-		t.links, t.addresses = b.buildLinks()
+		t.links, t.uplink, t.addresses = b.buildLinks()
 	} else {
-		t.links, t.addresses = b.table.links, b.table.addresses
+		t.links, t.uplink, t.addresses = b.table.links, b.table.uplink, b.table.addresses
 	}
 	b.buildRules(t)
 	b.table, b.linksDirty, b.rulesDirty = t, false, false
 	return t
 }
 
-func (b *Builder) buildLinks() (links, []Address) {
+func (b *Builder) buildLinks() (_ links, uplink *Link, addresses []Address) {
 	all := make(map[int32]*Link, len(b.links))
-	var addresses []Address
 	for _, index := range slices.Sorted(maps.Keys(b.links)) {
 		s := b.links[index]
 		addresses = append(addresses, s.addresses...)
@@ -361,8 +360,11 @@ func (b *Builder) buildLinks() (links, []Address) {
 			s.built, s.dirty = &l, false
 		}
 		all[index] = s.built
+		if uplink == nil && s.built.resolves() {
+			uplink = s.built
+		}
 	}
-	return newLinks(all), addresses
+	return newLinks(all), uplink, addresses
 }
 
 func (b *Builder) fib(table uint32) *fib {

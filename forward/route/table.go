@@ -5,8 +5,9 @@ import "net/netip"
 // Table is all that a forwarding decision needs. It is immutable but for the
 // time stamps in its neighbours; readers load it once a batch.
 type Table struct {
-	links links
-	rules []Rule
+	links  links
+	uplink *Link // the first on which addresses are resolved, by index
+	rules  []Rule
 	// simple: the rules are the kernel's three default ones.
 	simple                bool
 	local, main, fallback *fib

@@ -35,6 +35,7 @@ type Config struct {
 	Transit      bool
 	Gateways     []netip.Addr
 	Proxy        []netip.Prefix
+	AnswerUplink []netip.Prefix // targets on uplinks (RFC 1027)
 	MAC          wire.MAC
 	Engine       string
 	Punt         []netip.Prefix
@@ -142,6 +143,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	if err := validatePrefixes("proxy", c.Proxy); err != nil {
+		return err
+	}
+	if err := validatePrefixes("answer-uplink", c.AnswerUplink); err != nil {
 		return err
 	}
 	if err := validatePrefixes("punt", c.Punt); err != nil {

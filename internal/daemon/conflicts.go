@@ -18,18 +18,21 @@ import (
 const (
 	foreignAnswer = "foreign-answer" // somebody else says that a gateway's address is its own
 	addressTwice  = "address-twice"  // a workload uses an address that is routed to another one
+	uplinkClaim   = "uplink-claim"   // a station of an uplink's network goes on claiming a workload's address
 )
 
 // Bounds of what is kept.
 const (
 	conflictsKept  = 64  // of the latest
 	unroutedQueued = 256 // requests that wait to be looked at
+	claimsQueued   = 256 // so do claims
 )
 
 // conflicts are those who claim addresses that are not theirs. They are counted by
 // interface, the latest are kept, and logged once a minute each.
 type conflicts struct {
 	unrouted chan arpd.Asker
+	claims   chan arpd.Claim
 
 	mu     sync.Mutex
 	counts map[int]conflictCounts // by interface
@@ -37,7 +40,7 @@ type conflicts struct {
 	said   saidOnce
 }
 
-type conflictCounts struct{ foreign, twice uint64 }
+type conflictCounts struct{ foreign, twice, uplink uint64 }
 
 // conflict is one claim, however often it is made.
 type conflict struct {
@@ -52,7 +55,7 @@ type conflict struct {
 }
 
 func newConflicts() *conflicts {
-	return &conflicts{unrouted: make(chan arpd.Asker, unroutedQueued), counts: map[int]conflictCounts{}}
+	return &conflicts{unrouted: make(chan arpd.Asker, unroutedQueued), claims: make(chan arpd.Claim, claimsQueued), counts: map[int]conflictCounts{}}
 }
 
 // tell takes a request whose sender is not routed to where it came from. It is
@@ -69,9 +72,12 @@ func (c *conflicts) note(n conflict) (say bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counts := c.counts[n.index]
-	if n.kind == foreignAnswer {
+	switch n.kind {
+	case foreignAnswer:
 		counts.foreign++
-	} else {
+	case uplinkClaim:
+		counts.uplink++
+	default:
 		counts.twice++
 	}
 	c.counts[n.index] = counts
@@ -140,13 +146,47 @@ func (d *Daemon) heardClaim(c arpd.Claim) {
 	}
 }
 
-// watchUnrouted looks whether those who use an address that is not routed to them
-// use another workload's.
-func (d *Daemon) watchUnrouted(ctx context.Context) {
+// tellClaim takes a claim of an address of --answer-uplink. It is called by the
+// responder, and waits for nothing but a moment's lock: of a flood some are left out.
+func (d *Daemon) tellClaim(c arpd.Claim) {
+	if !d.announcer.Holds(c.Index, c.IP) {
+		return // a station's own address, in all likelihood
+	}
+	select {
+	case d.conflicts.claims <- c:
+	default:
+	}
+}
+
+// heardUplinkClaim takes a claim of an address that is held on that uplink. The route
+// decides all the same: nothing is sent.
+func (d *Daemon) heardUplinkClaim(c arpd.Claim) {
+	t := d.proxy.table.Load()
+	if t == nil || !d.announcer.Claimed(c) {
+		return
+	}
+	n := conflict{kind: uplinkClaim, index: c.Index, ip: c.IP, mac: c.MAC, last: time.Now()}
+	routedTo := ""
+	if to := rightful(t, c.IP, c.Index); to != nil {
+		n.other, routedTo = int(to.Ifindex), to.Name
+		if has := to.Neighbour(c.IP); has != nil && has.Valid {
+			n.otherMAC = has.MAC
+		}
+	}
+	if here := t.Link(int32(c.Index)); d.conflicts.note(n) && here != nil {
+		d.log.Warn("somebody else claims an address that is routed to a workload here: stations may send to either", "address", c.IP, "mac", c.MAC, "interface", here.Name, "routed_to", routedTo)
+	}
+}
+
+// watchConflicts looks at who uses an address that is not routed to it, whether it is
+// another workload's, and at claims on uplinks.
+func (d *Daemon) watchConflicts(ctx context.Context) {
 	for {
 		select {
 		case a := <-d.conflicts.unrouted:
 			d.heardUnrouted(a)
+		case c := <-d.conflicts.claims:
+			d.heardUplinkClaim(c)
 		case <-ctx.Done():
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"proxyarpd/arpd"
@@ -113,6 +114,10 @@ func (s sources) Table() *route.Table {
 		return nil
 	}
 	return s.d.proxy.table.Load()
+}
+
+func (s sources) Announces(ifindex int, address netip.Addr) bool {
+	return s.d.announcer.Holds(ifindex, address)
 }
 
 func (s sources) Drops() map[string]uint64 { return s.d.drops() }

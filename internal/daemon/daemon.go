@@ -61,6 +61,7 @@ type Daemon struct {
 	conflicts  *conflicts
 	arp        *arpd.Responder
 	answering  answering
+	announcer  *arpd.Announcer
 	learn      *learner
 	control    *control.Server
 	taps       *livecapture.Hub
@@ -235,8 +236,13 @@ func (d *Daemon) openARP() error {
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachARP
 	}
-	o.Unrouted, o.Thread = d.conflicts.tell, d.answering.begin
+	o.Unrouted, o.Claimed, o.Thread = d.conflicts.tell, d.tellClaim, d.answering.begin
 	var err error
+	if d.announcer == nil {
+		if d.announcer, err = arpd.OpenAnnouncer(); err != nil {
+			return err
+		}
+	}
 	if d.claims == nil {
 		if d.claims, err = arpd.ListenClaims(d.config().Gateways); err != nil {
 			return err
@@ -271,7 +277,7 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 	o := &owner{
 		confining: true, cfg: cfg, log: d.log, began: d.began, life: ctx,
 		eng: eng, builder: route.NewBuilder(cfg.policy(eng)),
-		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts,
+		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts, herald: newHerald(d.announcer),
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
 		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
@@ -334,7 +340,8 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.watchGate(ctx); return nil })
 	g.Go(func() error { d.followTranslated(ctx); return nil })
 	g.Go(func() error { return d.claims.Run(ctx, d.heardClaim) })
-	g.Go(func() error { d.watchUnrouted(ctx); return nil })
+	g.Go(func() error { d.watchConflicts(ctx); return nil })
+	g.Go(func() error { d.announcer.Run(ctx); return nil })
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error { // frames that come before wait in the socket
 		select {
@@ -443,6 +450,9 @@ func (d *Daemon) close() error {
 	}
 	if d.claims != nil {
 		errs = append(errs, d.claims.Close())
+	}
+	if d.announcer != nil {
+		errs = append(errs, d.announcer.Close())
 	}
 	if d.watch != nil {
 		errs = append(errs, d.watch.Close())

@@ -25,6 +25,7 @@ var keys = []key{
 	{"uplink", func(c *Config) any { return c.Uplinks }, ""},
 	{"gateway", func(c *Config) any { return c.Gateways }, ""},
 	{"proxy", func(c *Config) any { return c.Proxy }, ""},
+	{"answer-uplink", func(c *Config) any { return c.AnswerUplink }, ""},
 	{"mac", func(c *Config) any { return c.MAC }, ""},
 	{"keep-mac", func(c *Config) any { return c.KeepMAC }, ""},
 	{"engine", func(c *Config) any { return c.Engine }, ""},

@@ -33,6 +33,7 @@ type owner struct {
 	asking    *asking
 	resolve   func(ifindex int32, addr netip.Addr)
 	conflicts *conflicts // nil: nobody looks for any
+	herald    herald
 
 	// What it hears.
 	batches   chan batch

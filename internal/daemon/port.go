@@ -46,9 +46,10 @@ type port struct {
 	why     error   // failure then
 
 	// Told.
-	slot   uint32
-	filter engine.Port
-	policy *arpd.Policy // nil on uplinks
+	slot     uint32
+	filter   engine.Port
+	policy   *arpd.Policy // nil where nothing is answered
+	toldLeft bool         // the tables, that it is left to the kernel
 }
 
 // life is where an interface stands between its first event and its last.

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"cmp"
 	"net/netip"
+	"slices"
 
 	"proxyarpd/arpd"
 	"proxyarpd/forward/route"
@@ -61,6 +63,7 @@ func (o *owner) note(e *netstate.Event) {
 		o.noteRoutes(e.Routes)
 	case e.Rules != nil:
 		o.builder.SetRules(rules(e.Rules))
+		o.herald.all = true
 	case e.Netconf != nil:
 		o.noteNetconf(e.Netconf)
 	case e.Neighbour != nil:
@@ -82,6 +85,7 @@ func (o *owner) noteLink(l *netstate.Link, del bool) {
 		if said = o.leftAlone(old); old.Name != l.Name {
 			o.macs.Renamed(l.Index, l.Name)
 		}
+		o.herald.carrierLost(old, l)
 	}
 	o.links[l.Index] = l
 	o.taps.SetLink(l, o.ports[l.Index] != nil)
@@ -116,12 +120,13 @@ func (o *owner) noteRoutes(set *netstate.RouteSet) {
 		return
 	}
 	o.builder.SetRoutes(set.Table, set.Dst, o.scratch.convert(set))
+	o.herald.noteRoutes(o.cfg, set.Dst)
 	o.dirty.roles = o.builder.UsedLinksChanged() || o.dirty.roles
 }
 
 // reconcile brings ports, maps and tables up to date with what was noted.
 func (o *owner) reconcile() {
-	if o.dirty.roles { // an uplink that was left to leisure may be in use
+	if o.dirty.roles || o.uplinksDirty() { // one that was left to leisure may be in use
 		for index, p := range o.ports {
 			if p.role == roleUplink {
 				o.dirty.links[index] = true
@@ -140,6 +145,7 @@ func (o *owner) reconcile() {
 		o.admit(index)
 	}
 	o.publish()
+	o.announce()
 	o.dirty = newDirty()
 	if len(links) > 0 { // routes alone make nothing ready, and may be many
 		o.judgeBeginning()
@@ -156,6 +162,21 @@ func (o *owner) look(indices ...int) {
 	if o.phase >= serving {
 		o.reconcile()
 	}
+}
+
+// uplinksDirty reports whether an uplink has come, gone or changed. Where they are
+// answered on, each knows the MACs of the others.
+func (o *owner) uplinksDirty() bool {
+	if len(o.cfg.AnswerUplink) == 0 {
+		return false
+	}
+	for index := range o.dirty.links {
+		l, p := o.links[index], o.ports[index]
+		if p != nil && p.role == roleUplink || l != nil && o.roleOf(l) == roleUplink {
+			return true
+		}
+	}
+	return false
 }
 
 // find gives the port that a ref names, and its link; both nil if it has gone.
@@ -180,7 +201,21 @@ func (o *owner) wants(l *netstate.Link, p *port) *want {
 	if o.macs != nil {
 		f.original, f.changed = o.macs.Original(l.Index)
 	}
+	if p.role == roleUplink && len(o.cfg.AnswerUplink) > 0 {
+		f.uplinks = o.uplinkMACs(l)
+	}
 	return o.setting().wants(l, p, &f)
+}
+
+// uplinkMACs are those of the uplinks, without that of one of them.
+func (o *owner) uplinkMACs(but *netstate.Link) (all []macAddr) {
+	for _, l := range o.links { // the port of some may not be open yet
+		if l.MAC != but.MAC && resolves(l) && o.roleOf(l) == roleUplink {
+			all = append(all, l.MAC)
+		}
+	}
+	slices.SortFunc(all, func(a, b macAddr) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(all)
 }
 
 // describe makes, changes or closes the port of one interface, as far as that
@@ -219,6 +254,10 @@ func (o *owner) describe(index int) {
 			p.policy.Routes = o.proxy
 		}
 		o.dirty.publish = true
+		o.herald.all = o.herald.all || r == roleUplink
+	}
+	if isLeft := w.left != nil; isLeft != p.toldLeft {
+		p.toldLeft, o.herald.all = isLeft, true
 	}
 }
 
@@ -226,6 +265,7 @@ func (o *owner) openPort(l *netstate.Link, r role) *port {
 	o.ids++
 	p := &port{ref: ref{l.Index, o.ids}, role: r, conf: kernelConf, first: o.beginning}
 	o.ports[l.Index] = p
+	o.herald.all = true
 	o.taps.SetLink(l, true)
 	o.log.Debug("interface", "interface", l.Name, "index", l.Index, "role", r)
 	if r == roleWorkload && o.cfg.KeepMAC && o.eng.CanClaim() && takesOwn[l.Kind] {
@@ -244,6 +284,7 @@ func (o *owner) closePort(index int) {
 		o.taps.SetLink(l, false)
 	}
 	o.builder.DeleteLink(int32(index))
+	o.herald.gone(index)
 	if o.conflicts != nil {
 		o.conflicts.forget(index)
 	}
@@ -376,7 +417,7 @@ func (o *owner) lookup(l *netstate.Link) (policy *arpd.Policy, ours bool) {
 	if o.phase < serving {
 		return nil, true
 	}
-	if o.roleOf(l) != roleWorkload {
+	if r := o.roleOf(l); r != roleWorkload && (r != roleUplink || len(o.cfg.AnswerUplink) == 0) {
 		return nil, false
 	}
 	if o.links[l.Index] == nil {
@@ -384,7 +425,7 @@ func (o *owner) lookup(l *netstate.Link) (policy *arpd.Policy, ours bool) {
 		o.reconcile()
 	}
 	if p := o.ports[l.Index]; p != nil {
-		return p.policy, true
+		return p.policy, p.policy != nil || p.role == roleWorkload // an uplink without ARP has none
 	}
 	return nil, true
 }

@@ -516,7 +516,7 @@ func (o *owner) adopt(next *Config, j *judgement) {
 			o.reopen(l, p, was)
 		}
 	}
-	o.dirty.publish = true
+	o.dirty.publish, o.herald.rescan = true, true
 	o.weighRules()
 	o.reconcile()
 }

@@ -72,7 +72,7 @@ func (o *owner) roleBy(l *netstate.Link, cfg *Config) role {
 		}
 		return roleWorkload
 	}
-	if cfg.forwards() && cfg.meansUplink(l.Name) {
+	if (cfg.forwards() || len(cfg.AnswerUplink) > 0) && cfg.meansUplink(l.Name) {
 		return roleUplink
 	}
 	return roleNone

@@ -18,6 +18,49 @@ func (p *proxyRoutes) Routed(sender netip.Addr, ifindex int) bool {
 	return t != nil && t.LeadsTo(sender, int32(ifindex))
 }
 
+// Uses implements arpd.Routes.
+func (p *proxyRoutes) Uses(address netip.Addr, station macAddr, ifindex int) bool {
+	t := p.table.Load()
+	return t != nil && uses(t.Link(int32(ifindex)), address, station)
+}
+
+// uses reports whether the neighbour table says that the station has the address.
+func uses(l *route.Link, address netip.Addr, station macAddr) bool {
+	if l == nil {
+		return false
+	}
+	n := l.Neighbour(address)
+	return n != nil && n.Valid && n.MAC == station
+}
+
+// Uplink implements arpd.Routes: the target needs a unicast route to a workload, the
+// sender has to be accepted by rp_filter, as in the kernel (net/ipv4/arp.c,
+// arp_process), and of several interfaces that may hear the request the one answers
+// that leads back to the sender (arp_filter).
+func (p *proxyRoutes) Uplink(target, sender netip.Addr, asker macAddr, ifindex int) arpd.UplinkDecision {
+	t := p.table.Load()
+	if t == nil {
+		return arpd.UplinkNo
+	}
+	in := t.Link(int32(ifindex))
+	out, local := t.ToWorkload(target, sender, int32(ifindex))
+	switch {
+	case local:
+		return arpd.UplinkLocal
+	case in == nil || out == nil:
+		return arpd.UplinkNo
+	case uses(out, target, asker):
+		return arpd.UplinkOwn
+	case sender.IsUnspecified(): // a probe
+		if t.Beside(target) != in {
+			return arpd.UplinkElsewhere
+		}
+	case !t.Returns(target, sender, out, in.Ifindex), !t.Routed(sender, target, in, out.Ifindex):
+		return arpd.UplinkElsewhere
+	}
+	return arpd.UplinkYes
+}
+
 // Proxy implements arpd.Routes by the kernel's rules (net/ipv4/arp.c,
 // arp_process): the target needs a unicast route that leaves by another
 // interface; a local one is the kernel's to answer.

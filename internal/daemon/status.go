@@ -65,6 +65,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp, &eng) }) {
 		return nil, false
 	}
+	d.announceStatus(s)
 	d.forwardStatus(&s.Forward, running, &eng)
 	s.Forward.Commonest = commonest(s, &arp)
 	s.Config = d.reloads.status(cfg)
@@ -132,7 +133,7 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 	}
 	if o.conflicts != nil {
 		n := o.conflicts.of(l.Index)
-		i.ForeignAnswers, i.AddressTwice = n.foreign, n.twice
+		i.ForeignAnswers, i.AddressTwice, i.UplinkClaims = n.foreign, n.twice, n.uplink
 	}
 	if o.eng.Decides() {
 		c := o.eng.Counters(int32(l.Index))
@@ -164,6 +165,18 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		i.Verdicts, i.Drops = routeVerdicts(&verdicts)
 	}
 	return i
+}
+
+// announceStatus adds what is announced on uplinks.
+func (d *Daemon) announceStatus(s *Status) {
+	each, refused := d.announcer.Stats()
+	s.ARP.Unannounced = refused
+	for i := range s.Uplinks {
+		if u := &s.Uplinks[i]; u.Answers != "" {
+			a := each[u.Index]
+			u.Announced = (*status.Announced)(&a)
+		}
+	}
 }
 
 // egressStatus adds what the kernel has dropped behind the engine.

@@ -44,11 +44,12 @@ type setting struct {
 
 // facts are those of one interface that neither its link nor its port holds.
 type facts struct {
-	gated    error   // rules that have appeared: its packets are the kernel's
-	idle     bool    // no route leads over it
-	egress   bool    // it has egress rules that are to apply
-	changed  bool    // its MAC was changed
-	original macAddr // the one it had before
+	gated    error     // rules that have appeared: its packets are the kernel's
+	idle     bool      // no route leads over it
+	egress   bool      // it has egress rules that are to apply
+	changed  bool      // its MAC was changed
+	original macAddr   // the one it had before
+	uplinks  []macAddr // of the host's other uplinks, in order; of an uplink that is answered on
 }
 
 // want is what an interface should be, and what jobs that takes.
@@ -118,8 +119,15 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 			}
 		}
 	}
+	if p.role == roleUplink && len(s.cfg.AnswerUplink) > 0 && resolves(l) {
+		w.policy = &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Answer: l.MAC, Settled: settled(l),
+			Uplink: &arpd.Uplink{Targets: s.cfg.AnswerUplink, Others: f.uplinks, Unforwarded: !w.forwards && !l.Forwards}}
+	}
 	return w
 }
+
+// resolves reports whether addresses are resolved by ARP on a link.
+func resolves(l *netstate.Link) bool { return layerOf(l) == ethernet && l.Flags&unix.IFF_NOARP == 0 }
 
 // waits reports whether something is yet to come before a port is open. A claim
 // that can wait does not, nor what is short and can be done without. The kernel
@@ -187,6 +195,7 @@ func (s *setting) filter(l *netstate.Link, p *port, aliases [2]macAddr) engine.P
 	if layerOf(l) == ethernet {
 		c.L2Len = wire.EthernetLen
 	}
+	c.ARP = workload || len(s.cfg.AnswerUplink) > 0 && resolves(l)
 	if workload {
 		c.Quota = workloadQuota
 	}
@@ -243,8 +252,15 @@ func samePolicy(a, b *arpd.Policy) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Name == b.Name && a.Settled == b.Settled && a.Own == b.Own && a.Answer == b.Answer && slices.Equal(a.Alias, b.Alias) &&
+	return a.Name == b.Name && sameUplink(a.Uplink, b.Uplink) && a.Settled == b.Settled && a.Own == b.Own && a.Answer == b.Answer && slices.Equal(a.Alias, b.Alias) &&
 		slices.Equal(a.Gateways, b.Gateways) && slices.Equal(a.Proxy, b.Proxy)
+}
+
+func sameUplink(a, b *arpd.Uplink) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Unforwarded == b.Unforwarded && slices.Equal(a.Targets, b.Targets) && slices.Equal(a.Others, b.Others)
 }
 
 // jobs are the tasks for which a job is to be given out now.

@@ -110,7 +110,7 @@ func TestWantsFilter(t *testing.T) {
 	l := pod(7)
 	l.Forwards, l.MAC = true, cfg.MAC
 	for role, want := range map[role]engine.Port{
-		roleWorkload: {Ifindex: 7, Workload: true, Anywhere: true, KernelForwards: true, Quota: workloadQuota, L2Len: 14, Aliases: [2]macAddr{cfg.MAC},
+		roleWorkload: {Ifindex: 7, Workload: true, ARP: true, Anywhere: true, KernelForwards: true, Quota: workloadQuota, L2Len: 14, Aliases: [2]macAddr{cfg.MAC},
 			Answer: cfg.MAC},
 		roleUplink: {Ifindex: 7, KernelForwards: true, Quota: uplinkQuota, L2Len: 14},
 	} {

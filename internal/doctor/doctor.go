@@ -99,7 +99,7 @@ type answer struct {
 
 // checks are all there are, in the order in which they are told.
 var checks = []func(*facts) []Finding{
-	checkDaemon, checkPrivileges, checkKernel, checkForwarding, checkARPSysctls, checkRPFilter,
+	checkDaemon, checkPrivileges, checkKernel, checkForwarding, checkUplinks, checkARPSysctls, checkRPFilter,
 	checkAnswers, checkRules, checkConntrack, checkManagers, checkInterfaces, checkRoutes, checkPods,
 }
 
@@ -171,6 +171,9 @@ func checkDaemon(f *facts) (found []Finding) {
 				id, severity = "foreign-claim", Warning
 			}
 			found = append(found, Finding{id, severity, c.Interface, fmt.Sprintf("the gateway %s is claimed by %s", c.Address, what), "find out who that is, and take the address from it"})
+		case "uplink-claim":
+			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the address %s, which is routed to %s, is claimed by %s", c.Address, cmp.Or(c.Other, "a workload"), what),
+				"find out who that is, and take the address from it; or delete the route, if the workload has gone there"})
 		case "address-twice":
 			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the address %s, which is routed to %s, is used by %s", c.Address, c.Other, what), "give one of the two workloads another address, or correct the route"})
 		}
@@ -228,6 +231,30 @@ func checkForwarding(f *facts) (found []Finding) {
 	return found
 }
 
+// checkUplinks looks at what keeps --answer-uplink from being answered.
+func checkUplinks(f *facts) (found []Finding) {
+	if len(f.cfg.AnswerUplink) == 0 {
+		return nil
+	}
+	answered := false
+	for _, l := range f.uplinks {
+		p := f.view.Policies[l.Index]
+		switch {
+		case p == nil:
+		case p.Uplink.Unforwarded:
+			found = append(found, Finding{"uplink-unforwarded", Error, l.Name, "nobody forwards what comes in there: nothing of --answer-uplink is answered",
+				"sysctl -w net.ipv4.conf." + l.Name + ".forwarding=1, or have an engine forward, past what the interface is left to the kernel for"})
+			answered = true
+		default:
+			answered = true
+		}
+	}
+	if !answered {
+		found = append(found, Finding{"uplink-none", Warning, "", "--answer-uplink is given, and no uplink has ARP", "name one: --uplink GLOB"})
+	}
+	return found
+}
+
 // checkARPSysctls looks at what makes the kernel answer too, or not.
 func checkARPSysctls(f *facts) (found []Finding) {
 	for _, l := range f.workloads {
@@ -246,6 +273,12 @@ func checkARPSysctls(f *facts) (found []Finding) {
 		if all, one := f.is(l.Name, "drop_gratuitous_arp"); all || one {
 			key := culprit(l.Name, "drop_gratuitous_arp", all)
 			found = append(found, Finding{"drop-gratuitous-arp", Warning, l.Name, key + " is 1: who moves to another MAC is noticed only when the old entry has failed", "sysctl -w " + key + "=0"})
+		}
+	}
+	for _, l := range f.uplinks {
+		if all, one := f.is(l.Name, "proxy_arp"); (all || one) && l.Forwards && len(f.cfg.AnswerUplink) > 0 {
+			key := culprit(l.Name, "proxy_arp", all)
+			found = append(found, Finding{"proxy-arp-too", Warning, l.Name, key + " is 1: with --answer-uplink the kernel answers the same requests, and for all that is routed elsewhere", "sysctl -w " + key + "=0"})
 		}
 	}
 	for _, l := range f.uplinks {

@@ -2,10 +2,12 @@ package doctor
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +17,7 @@ import (
 	"proxyarpd/internal/explain"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/status"
 	"proxyarpd/internal/wire"
 )
 
@@ -39,6 +42,14 @@ func good() (*facts, map[string]int) {
 	sysctls := map[string]int{}
 	f.sysctl = func(key string) (int, bool) { n, ok := sysctls[key]; return n, ok }
 	return f, sysctls
+}
+
+// answerUplinks has the uplinks answered on, and nobody forward what comes in by them.
+func answerUplinks(f *facts, unforwarded bool) {
+	f.cfg.AnswerUplink = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	for _, l := range f.uplinks {
+		f.view.Policies[l.Index] = &arpd.Policy{Uplink: &arpd.Uplink{Targets: f.cfg.AnswerUplink, Unforwarded: unforwarded}}
+	}
 }
 
 func TestFindings(t *testing.T) {
@@ -79,6 +90,15 @@ func TestFindings(t *testing.T) {
 		{"drop-gratuitous-arp", Warning, "eth0", func(_ *facts, s map[string]int) { s["conf/eth0/drop_gratuitous_arp"] = 1 }},
 		{"arp-ignore", Warning, "eth0", func(_ *facts, s map[string]int) { s["conf/eth0/arp_ignore"] = 8 }},
 		{"rp-filter", Warning, "eth0", func(f *facts, s map[string]int) { f.view.Used[5] = true; s["conf/eth0/rp_filter"] = 1 }},
+		{"proxy-arp-too", Warning, "eth0", func(f *facts, s map[string]int) {
+			answerUplinks(f, false)
+			f.uplinks[0].Forwards, s["conf/eth0/proxy_arp"] = true, 1
+		}},
+		{"uplink-unforwarded", Error, "eth0", func(f *facts, _ map[string]int) { answerUplinks(f, true); f.uplinks = f.uplinks[:1] }},
+		{"uplink-none", Warning, "", func(f *facts, _ map[string]int) { answerUplinks(f, false); f.uplinks = nil }},
+		{"uplink-claim", Error, "eth0", func(f *facts, _ map[string]int) {
+			f.status.Conflicts = []status.Conflict{{Kind: "uplink-claim", Interface: "eth0", Address: "192.0.2.50", MAC: "02:00:00:00:00:09", Other: "cali1", Count: 2, Last: time.Now()}}
+		}},
 		{"foreign-answer", Error, "eth0", func(f *facts, _ map[string]int) { f.answers[1].macs = []wire.MAC{{2}} }},
 		{"foreign-answer", Error, "cali1", func(f *facts, _ map[string]int) { f.answers[0].macs = append(f.answers[0].macs, wire.MAC{2}) }},
 		{"no-answer", Error, "cali1", func(f *facts, _ map[string]int) { f.answers[0].macs = nil }},

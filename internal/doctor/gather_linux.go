@@ -50,7 +50,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	for index, l := range view.Links {
 		link := view.Table.Link(int32(index))
 		switch {
-		case view.Policies[index] != nil:
+		case view.Policies[index] != nil && view.Policies[index].Uplink == nil:
 			f.workloads = append(f.workloads, l)
 		case link != nil && link.Flags&route.LinkUplink != 0:
 			f.uplinks = append(f.uplinks, l)

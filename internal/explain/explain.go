@@ -22,7 +22,7 @@ import (
 type View struct {
 	Table    *route.Table
 	Links    map[int]*netstate.Link
-	Policies map[int]*arpd.Policy // of workload interfaces
+	Policies map[int]*arpd.Policy // of the interfaces on which ARP requests are answered
 	Used     map[int32]bool       // interfaces that unicast routes lead over
 	Forwards bool                 // the engine moves packets
 	// From says whose view it is: a daemon's, or what one would see.
@@ -179,8 +179,8 @@ func (v *View) ingress(q *Question) string {
 		}
 	}
 	var names []string
-	for index := range v.Policies {
-		if v.Links[index] != nil {
+	for index, p := range v.Policies {
+		if v.Links[index] != nil && p.Uplink == nil {
 			names = append(names, v.Links[index].Name)
 		}
 	}
@@ -221,7 +221,11 @@ func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
 	if p == nil {
 		reason := arpd.IgnoreNotWorkload
 		a.Verdict, a.Reason = text(reason.Kind().String()), text(reason.String())
-		a.Steps = []arpd.Step{{Rule: "--workload", Says: in.Name + " matches none: its requests are the kernel's alone", Decides: true}}
+		says := in.Name + " matches none: its requests are the kernel's alone"
+		if l := v.Table.Link(int32(in.Index)); l != nil && l.Flags&route.LinkUplink != 0 {
+			says = in.Name + " is an uplink, and without --answer-uplink, or without ARP, its requests are the kernel's alone"
+		}
+		a.Steps = []arpd.Step{{Rule: "--workload", Says: says, Decides: true}}
 		return a
 	}
 	verdict, steps := arpd.Explain(arpd.NewRequest(station, q.From, q.Dst), p)

@@ -124,6 +124,9 @@ func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 		if e.verdict, e.known = leftToKernel(t.h.cfg.Sources, s); e.known && othersARP(s) {
 			e.arp, e.verdict = true, uint8(arpd.IgnoreOtherhost) // the responder's to count, but it does not see tags
 		}
+		if e.out && announces(t.h.cfg.Sources, s) {
+			e.arp, e.known = true, true // and sent by the daemon: described as originated
+		}
 	}
 	if e.known {
 		e.id = t.h.ID()
@@ -132,6 +135,16 @@ func (t *hostTap) look(s *pktring.Slot, scratch []byte) {
 		t.h.atHost.keep(&e, nil, frame, s.Len, e.received)
 	}
 	v.offer(&e, nil, frame, s.Len)
+}
+
+// announces reports whether a frame that is sent is an announcement of the daemon's.
+func announces(src Sources, s *pktring.Slot) bool {
+	eth := wire.Ethernet(s.Data)
+	if s.Hatype != unix.ARPHRD_ETHER || !eth.Valid() || eth.Type() != wire.EtherTypeARP {
+		return false
+	}
+	a := wire.ARP(eth.Payload())
+	return a.IsIPv4OverEthernet() && a.Valid() && a.Op() == wire.ARPRequest && a.SenderIP() == a.TargetIP() && src.Announces(int(s.Ifindex), a.SenderIP())
 }
 
 // othersARP reports whether a frame is ARP, of no VLAN, to another host.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,8 @@ type Sources interface {
 	// while the filter of AttachWatch is attached and there is a Table.
 	Counters(ifindex int32) claim.Counters
 	Translated(packet []byte) bool
+	// Announces reports whether an address is announced on an interface.
+	Announces(ifindex int, address netip.Addr) bool
 	// Drops are all drops that were counted, by reason.
 	Drops() map[string]uint64
 	// Stalled reports whether the ring's filter left packets to the kernel at a

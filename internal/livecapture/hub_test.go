@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ func (nothing) AttachWatch(int, uint32, int) error { return claim.ErrNotSupporte
 func (nothing) Table() *route.Table                { return nil }
 func (nothing) Counters(int32) claim.Counters      { return claim.Counters{} }
 func (nothing) Translated([]byte) bool             { return false }
+func (nothing) Announces(int, netip.Addr) bool     { return false }
 func (nothing) Drops() map[string]uint64           { return nil }
 func (nothing) Stalled(int64) bool                 { return false }
 func (nothing) ShowCarried() (Carried, error)      { return nil, nil }

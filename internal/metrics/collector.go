@@ -38,15 +38,21 @@ var (
 	left        = desc("interfaces_left", "Interfaces that one might expect to be served, and that are left to the kernel.")
 	failing     = desc("interfaces_failed", "Served interfaces with an error; proxyarpd status names it.")
 
-	arpRequests = desc("arp_requests_total", "Well-formed ARP requests on a workload interface.", "interface")
-	arpReplies  = desc("arp_replies_total", "ARP requests that were answered on a workload interface.", "interface")
-	arpUnrouted = desc("arp_unrouted_total", "Answered requests whose sender is not routed to the interface.", "interface")
-	foreign     = desc("foreign_answers_total", "ARP frames by which somebody else claims a gateway's address.", "interface")
-	twice       = desc("address_twice_total", "ARP requests of an address that is routed to another workload.", "interface")
-	arpVerdicts = desc("arp_interface_verdicts_total", "ARP frames on a workload interface, by verdict (docs/VERDICTS.md).", "interface", "verdict")
-	arpAll      = desc("arp_verdicts_total", "ARP frames of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
-	arpCarried  = desc("arp_carried_total", "ARP requests that the tc program of the engine ebpf answered.")
-	arpSeconds  = desc("arp_answer_seconds", "Time from the kernel's receipt of an ARP request until the reply was handed to the interface.")
+	arpRequests  = desc("arp_requests_total", "Well-formed ARP requests on an interface where they are answered.", "interface")
+	arpReplies   = desc("arp_replies_total", "ARP requests that were answered on an interface.", "interface")
+	arpUnrouted  = desc("arp_unrouted_total", "Answered requests whose sender is not routed to the interface.", "interface")
+	foreign      = desc("foreign_answers_total", "ARP frames by which somebody else claims a gateway's address.", "interface")
+	twice        = desc("address_twice_total", "ARP requests of an address that is routed to another workload.", "interface")
+	uplinkClaims = desc("uplink_claims_total", "ARP frames by which a station of an uplink's network goes on claiming an address that is routed to a workload.", "interface")
+	announcedNow = desc("announced_addresses", "Addresses that are answered for on an uplink, and announced.", "interface")
+	announceWait = desc("announced_addresses_waiting", "Addresses of those that are not announced in full yet.", "interface")
+	announceMove = desc("announced_addresses_total", "Addresses that came to be announced on an uplink, and that went, with their routes.", "interface", "change")
+	announceSent = desc("announcements_total", "ARP announcements on an uplink.", "interface", "result")
+	unannounced  = desc("unannounced_total", "Addresses for which there was no room: they are answered on uplinks, and not announced.")
+	arpVerdicts  = desc("arp_interface_verdicts_total", "ARP frames on an interface where they are answered, by verdict (docs/VERDICTS.md).", "interface", "verdict")
+	arpAll       = desc("arp_verdicts_total", "ARP frames of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
+	arpCarried   = desc("arp_carried_total", "ARP requests that the tc program of the engine ebpf answered.")
+	arpSeconds   = desc("arp_answer_seconds", "Time from the kernel's receipt of an ARP request until the reply was handed to the interface.")
 
 	packetsIn   = desc("forward_packets_in_total", "Packets that came to be forwarded.")
 	packetsOut  = desc("forward_packets_out_total", "Packets that were sent out.")
@@ -138,6 +144,7 @@ func (o *page) arp(s *status.Status) {
 		o.counter(arpAll, n, v)
 	}
 	o.counter(arpCarried, s.ARP.Carried)
+	o.counter(unannounced, s.ARP.Unannounced)
 	h := s.ARP.Times
 	if h == nil {
 		return
@@ -178,10 +185,21 @@ func (o *page) interfaces(s *status.Status) {
 	rest := status.Interface{Name: others, ARPVerdicts: map[string]uint64{}, Verdicts: unplaced(s, s.Forward.Verdicts, verdictsOf), Drops: unplaced(s, s.Forward.Drops, dropsOf)}
 	show := func(i *status.Interface, workload bool) {
 		if workload {
-			o.counter(arpRequests, i.ARPRequests, i.Name)
-			o.counter(arpReplies, i.ARPReplies, i.Name)
 			o.counter(arpUnrouted, i.ARPUnrouted, i.Name)
 			o.counter(twice, i.AddressTwice, i.Name)
+		}
+		if a := i.Announced; a != nil {
+			o.gauge(announcedNow, float64(a.Held), i.Name)
+			o.gauge(announceWait, float64(a.Waiting), i.Name)
+			o.counter(announceMove, a.Taken, i.Name, "taken")
+			o.counter(announceMove, a.Released, i.Name, "released")
+			o.counter(announceSent, a.Sent, i.Name, "sent")
+			o.counter(announceSent, a.Failed, i.Name, "failed")
+			o.counter(uplinkClaims, i.UplinkClaims, i.Name)
+		}
+		if workload || i.Announced != nil {
+			o.counter(arpRequests, i.ARPRequests, i.Name)
+			o.counter(arpReplies, i.ARPReplies, i.Name)
 			for v, n := range i.ARPVerdicts {
 				o.counter(arpVerdicts, n, i.Name, v)
 			}
@@ -229,6 +247,18 @@ func add(sum, i *status.Interface) {
 	sum.ARPUnrouted += i.ARPUnrouted
 	sum.ForeignAnswers += i.ForeignAnswers
 	sum.AddressTwice += i.AddressTwice
+	sum.UplinkClaims += i.UplinkClaims
+	if a := i.Announced; a != nil {
+		if sum.Announced == nil {
+			sum.Announced = &status.Announced{}
+		}
+		sum.Announced.Held += a.Held
+		sum.Announced.Waiting += a.Waiting
+		sum.Announced.Taken += a.Taken
+		sum.Announced.Released += a.Released
+		sum.Announced.Sent += a.Sent
+		sum.Announced.Failed += a.Failed
+	}
 	sum.Received += i.Received
 	sum.Carried += i.Carried
 	sum.Policed += i.Policed

@@ -68,6 +68,30 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// An uplink that is answered on has what a workload has, and what is announced there.
+func TestUplinks(t *testing.T) {
+	s := aStatus()
+	s.Uplinks = append(s.Uplinks, status.Interface{Name: "eth1", Answers: "02:00:00:00:00:01", ARPReplies: 9, UplinkClaims: 2,
+		Announced: &status.Announced{Held: 3, Waiting: 1, Taken: 5, Released: 2, Sent: 9, Failed: 1}})
+	page := collect(s)
+	parsed(t, page)
+	for _, want := range []string{
+		"proxyarpd_arp_replies_total{interface=\"cali1\"} 6\nproxyarpd_arp_replies_total{interface=\"cali2\"} 0\nproxyarpd_arp_replies_total{interface=\"eth1\"} 9\n",
+		"proxyarpd_uplink_claims_total{interface=\"eth1\"} 2\n", "proxyarpd_announced_addresses{interface=\"eth1\"} 3\n", "proxyarpd_announced_addresses_waiting{interface=\"eth1\"} 1\n",
+		"proxyarpd_announced_addresses_total{interface=\"eth1\",change=\"taken\"} 5\nproxyarpd_announced_addresses_total{interface=\"eth1\",change=\"released\"} 2\n",
+		"proxyarpd_announcements_total{interface=\"eth1\",result=\"sent\"} 9\nproxyarpd_announcements_total{interface=\"eth1\",result=\"failed\"} 1\n", "proxyarpd_unannounced_total 0\n",
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("no %q in\n%s", want, page)
+		}
+	}
+	var sum status.Interface
+	add(&sum, &s.Uplinks[1])
+	if add(&sum, &s.Uplinks[1]); sum.Announced == nil || *sum.Announced != (status.Announced{Held: 6, Waiting: 2, Taken: 10, Released: 4, Sent: 18, Failed: 2}) || sum.UplinkClaims != 4 {
+		t.Errorf("%+v", sum)
+	}
+}
+
 // A name may be any bytes, and is what it is.
 func TestEscaping(t *testing.T) {
 	s := aStatus()

@@ -81,6 +81,8 @@ func parseLinkAttr(l *Link, a *attrs) {
 		l.OperState = OperState(a.u8())
 	case unix.IFLA_NUM_TX_QUEUES:
 		l.NumTxQueues = int(a.u32())
+	case unix.IFLA_CARRIER_CHANGES:
+		l.CarrierChanges = a.u32()
 	case unix.IFLA_QDISC:
 		l.Qdisc = a.str()
 	case unix.IFLA_GSO_MAX_SIZE:

@@ -31,6 +31,7 @@ type Link struct {
 	GSOMaxSize     uint32 // 0 if the kernel does not say
 	GSOIPv4MaxSize uint32 // 0 if the kernel does not say
 	XDP            bool   // an XDP program is attached, in any mode
+	CarrierChanges uint32 // how often the carrier came or went
 
 	// Forwards is net.ipv4.conf.*.forwarding of the link (IN_DEV_FORWARD): the
 	// kernel forwards what comes in there. It is false where the link has no IPv4.

@@ -41,7 +41,8 @@ type Privileges struct {
 }
 
 // Conflict is somebody who claims an address that is not its own: that of a gateway
-// (foreign-answer), or one that is routed to another workload (address-twice).
+// (foreign-answer), one that is routed to another workload (address-twice), or, on an
+// uplink, one that is routed to a workload (uplink-claim).
 type Conflict struct {
 	Kind      string    `json:"kind"`
 	Interface string    `json:"interface"` // where it claims it
@@ -95,7 +96,7 @@ type Control struct {
 }
 
 // Interface is one port. Answers is the MAC that ARP replies give there, empty
-// on uplinks.
+// where there are none.
 type Interface struct {
 	Name        string `json:"name"`
 	Index       int    `json:"index"`
@@ -110,7 +111,11 @@ type Interface struct {
 	// ForeignAnswers are ARP frames by which somebody else claims a gateway's address.
 	ForeignAnswers uint64 `json:"foreign_answers"`
 	// AddressTwice are requests of an address that is routed to another workload.
-	AddressTwice uint64            `json:"address_twice"`
+	AddressTwice uint64 `json:"address_twice"`
+	// UplinkClaims are ARP frames by which a station goes on claiming an address that
+	// is routed to a workload.
+	UplinkClaims uint64            `json:"uplink_claims"`
+	Announced    *Announced        `json:"announced,omitempty"`  // on uplinks with --answer-uplink
 	Unlearned    uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
 	ARPVerdicts  map[string]uint64 `json:"arp_verdicts,omitempty"`
 	Received     uint64            `json:"received"`        // frames given to the ring
@@ -123,6 +128,16 @@ type Interface struct {
 	// Verdicts and Drops are of the packets that came in by it, as in Forward.
 	Verdicts map[string]uint64 `json:"verdicts,omitempty"`
 	Drops    map[string]uint64 `json:"drops,omitempty"`
+}
+
+// Announced are the addresses that are announced on an uplink.
+type Announced struct {
+	Held     int    `json:"held"`     // now
+	Waiting  int    `json:"waiting"`  // of these, not announced in full yet
+	Taken    uint64 `json:"taken"`    // times that one began to be held: its route came
+	Released uint64 `json:"released"` // times that one ended: its route went
+	Sent     uint64 `json:"sent"`     // announcements
+	Failed   uint64 `json:"failed"`   // announcements that could not be sent
 }
 
 // EgressDrops are what was lost of packets that had been handed to the kernel, by
@@ -144,6 +159,9 @@ type ARP struct {
 	Verdicts map[string]uint64 `json:"verdicts"`
 	Unrouted uint64            `json:"unrouted"` // as Interface.ARPUnrouted
 	Carried  uint64            `json:"carried"`  // requests that the program of --engine ebpf answered
+	// Unannounced are addresses of --answer-uplink for which there was no room: they
+	// are answered, and not announced.
+	Unannounced uint64 `json:"unannounced"`
 	// Times says how long answers took, from the kernel's receipt of the request
 	// until the reply was handed on, without those carried. Only with --metrics.
 	Times *Histogram `json:"answer_seconds,omitempty"`

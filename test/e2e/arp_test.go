@@ -18,7 +18,13 @@ import (
 // replies came.
 func arping(t *testing.T, l *lab.Lab, node, args string) (mac string, replies, code int) {
 	t.Helper()
-	out, code := try(t, l, node, "arping -I eth0 "+args)
+	return arpingBy(t, l, node, "eth0", args)
+}
+
+// arpingBy is arping by an interface.
+func arpingBy(t testing.TB, l *lab.Lab, node, name, args string) (mac string, replies, code int) {
+	t.Helper()
+	out, code := try(t, l, node, "arping -I "+name+" "+args)
 	if m := regexp.MustCompile(`reply from \S+ \[(.*?)\]`).FindStringSubmatch(out); m != nil {
 		mac = strings.ToLower(m[1])
 	}

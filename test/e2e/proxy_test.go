@@ -59,7 +59,7 @@ func TestProxySenders(t *testing.T) {
 			}{
 				{"its own", "10.20.1.3", "10.20.1.2", true, false},
 				{"routed to another pod", "10.20.1.3", "10.20.1.4", spoofed, false},
-				{"routed to the uplink", "10.20.1.4", "10.20.1.3", spoofed, false},
+				{"routed to the uplink", "10.20.1.5", "10.20.1.3", spoofed, false}, // 10.20.1.4 it has used as its own
 				{"the host's", "10.20.1.3", host0IP, false, false},
 				{"gateway, its own", gateway, "10.20.1.2", true, false},
 				{"gateway, routed to another pod", gateway, "10.20.1.4", true, true},

@@ -69,10 +69,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 // Flags of a port, shared with claim.go.
 enum {
 	PORT_FORWARD = 1,          // its IPv4 frames are looked at
-	PORT_WORKLOAD = 2,         // its ARP requests are answered
+	PORT_WORKLOAD = 2,         // it leads to a workload
 	PORT_RETYPE = 4,           // alias holds something
 	PORT_ANYWHERE = 8,         // packets from it go to uplinks too, and are refused here
 	PORT_KERNEL_FORWARDS = 16, // forwarding is on there: the kernel takes what we leave
+	PORT_ARP = 32,             // its ARP frames go to the responder
 };
 
 // Where a destination may lead, a set: route.Class.
@@ -1239,7 +1240,7 @@ int parp_arp(struct __sk_buff *skb)
 	__u32 ifindex = skb->ifindex, slot = 0;
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 	if (p) {
-		if (!(p->flags & PORT_WORKLOAD))
+		if (!(p->flags & PORT_ARP))
 			return 0;
 		slot = p->slot;
 	}
@@ -1308,7 +1309,7 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees, bo
 	if (skb->protocol == bpf_htons(ETH_P_ARP) && !in_vlan(skb)) {
 		// Of another host's the responder can't tell whether a tag was on it.
 		p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-		return p && (p->flags & PORT_WORKLOAD) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
+		return p && (p->flags & PORT_ARP) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
 	}
 	if (whose(skb, &p, hdr, sees) != OWNER_US)
 		return false;
