@@ -80,7 +80,7 @@ func startAsker(s *station, tell string) *asker {
 			}
 			s.send(s.whoHas(gateway, tell).frame())
 			a.asked++
-			if s.next(time.Second, func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply }) == nil {
+			if s.next(patience, func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply }) == nil {
 				a.lost++
 			}
 		}
@@ -108,13 +108,13 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 		labtest.Warm(t, l, here[0].Node, ip(to))
 	}
 	for _, s := range steps {
+		stalled, overflowed := statusOf(t, c.Process).Forward.Drops["PARP_STALLED"], nstest.BacklogDrops(t)
 		asks := startAsker(listen(t, l, here[1].Node, "eth0", unix.ETH_P_ARP), ip(here[1]))
 		flows := map[string]*labtest.Flow{
 			"out":    labtest.StartFlow(t, l, here[0], there[0], 1),
 			"in":     labtest.StartFlow(t, l, there[0], here[0], 1),
 			"within": labtest.StartFlow(t, l, here[0], here[1], 1),
 		}
-		stalled, overflowed := statusOf(t, c.Process).Forward.Drops["PARP_STALLED"], nstest.BacklogDrops(t)
 		out, errw, code := c.reload(s.text)
 		if code != 0 || !strings.Contains(out, s.says+"\n") {
 			t.Errorf("%q: exit %d: %s%s; want %q", s.text, code, out, errw, s.says)
@@ -137,7 +137,7 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 		if stalled = statusOf(t, c.Process).Forward.Drops["PARP_STALLED"] - stalled; uint64(all) > stalled+nstest.BacklogDrops(t)-overflowed {
 			t.Errorf("%s: %d datagrams lost; %+v", s.says, all, statusOf(t, c.Process).Forward)
 		}
-		if asked, lost := asks.stop(); lost > 0 || asked == 0 {
+		if asked, lost := asks.stop(); nstest.Unexplained(t, lost, asked, overflowed) > 0 || asked == 0 {
 			t.Errorf("%s: of %d requests %d not answered", s.says, asked, lost)
 		}
 		if after != nil {

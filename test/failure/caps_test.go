@@ -57,7 +57,7 @@ func TestCapabilityLess(t *testing.T) {
 		l := hosts(t, 1, 2)
 		all := pods(l, 0)
 		before := traces(t, l, "host0")
-		p := serve(t, l)[0]
+		p := serve(t, l, "--engine", "af_packet")[0]
 		t.Logf("without %s:\n%s", name, p.Stderr())
 		var warned bool
 		for line := range strings.Lines(p.Stderr()) {
@@ -85,7 +85,7 @@ func TestNoClaimRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	without(t, "bpf", "sys_admin")
-	said := exited(t, l, "host0", "--workload", "veth*")
+	said := exited(t, l, "host0", "--workload", "veth*", "--engine", "af_packet")
 	if !strings.Contains(said, "veth") || !strings.Contains(said, "forwarding=0") {
 		t.Errorf("%q", said)
 	}

@@ -106,7 +106,7 @@ func TestCaptureWithoutEBPF(t *testing.T) {
 	l := hosts(t, 1, 2)
 	all := pods(l, 0)
 	without(t, "bpf", "sys_admin")
-	p := serve(t, l)[0]
+	p := serve(t, l, "--engine", "af_packet")[0]
 	fds, sockets := files(t, p), packetSocketsOf(t, l, p.Node)
 	c := capturing(t, l, p, "-lni", "any")
 	run(t, l, all[0].Node, "ping -n -c1 -W2 "+ip(all[1]))

@@ -78,11 +78,10 @@ func TestStoppedDaemon(t *testing.T) {
 		p := serve(t, l, mode)[0]
 		labtest.Warm(t, l, all[0].Node, ip(all[1]))
 		f := startTimed(t, l, all[0], all[1], time.Millisecond, 100_000)
+		waited := p.WaitedForCPU(t)
 		f.progress(200)
 		before := status(t, p)
-		if s := before.Forward.Stalls; s.Count != 0 {
-			t.Errorf("%s: stalled before it was stopped: %+v", mode, s)
-		}
+		stalls := before.Forward.Stalls.Count
 		c := capturing(t, l, p, "-nc", "200", "-i", "any", "--reason", "reader-stalled")
 		sendSignal(t, p, syscall.SIGSTOP)
 		stopped := 1000
@@ -97,24 +96,29 @@ func TestStoppedDaemon(t *testing.T) {
 		await(t, "packets go by the daemon again", func() bool { return status(t, p).Forward.Verdicts["forward"] > had+100 })
 		a := f.stop()
 		after := status(t, p)
+		// On a machine that gives it no CPU it stalls without a stop, too.
+		waited = p.WaitedForCPU(t) - waited
+		if n := after.Forward.Stalls.Count; n != 1 && waited < 200*time.Millisecond {
+			t.Errorf("%s: %d stalls, %d before it was stopped; it waited %v for a CPU", mode, n, stalls, waited)
+		}
 		punted, dropped := after.Forward.Verdicts["reader-stalled"], after.Forward.Drops["PARP_STALLED"]
 		t.Logf("%s: stopped for a second: %v; %+v, %d by the kernel, %d dropped", mode, a, after.Forward.Stalls, punted, dropped)
-		if lost := f.time(a.missing); lost > 50*time.Millisecond || a.doubled > 0 {
+		if lost := f.time(a.missing); lost > time.Duration(after.Forward.Stalls.Count)*50*time.Millisecond || a.doubled > 0 {
 			t.Errorf("%s: %v of the flow lost, %d packets doubled", mode, lost, a.doubled)
 		}
 		if a.latest > 100*time.Millisecond {
 			t.Errorf("%s: a packet came %v late", mode, a.latest)
 		}
-		if s := during.Forward.Stalls; s.Count != 1 || !s.Now && before.Engine != daemon.EngineEBPF || s.Lasts < 0.5 {
+		if s := during.Forward.Stalls; s.Count <= stalls || !s.Now && before.Engine != daemon.EngineEBPF || s.Lasts < 0.5 {
 			t.Errorf("%s: status just after the stop: %+v", mode, s)
 		}
-		if s := after.Forward.Stalls; s.Count != 1 || s.Now || s.Ago < s.Lasts || s.Lasts < 0.8 {
+		if s := after.Forward.Stalls; s.Now || s.Ago < s.Lasts || s.Lasts < 0.8 {
 			t.Errorf("%s: status at the end: %+v", mode, s)
 		}
 		if punted < 800 || dropped != uint64(len(a.missing)) {
 			t.Errorf("%s: %d packets by the kernel, %d dropped of %d lost", mode, punted, dropped, len(a.missing))
 		}
-		if text := p.Status(t); !strings.Contains(text, "ring not read: 1 times, the last ") {
+		if text := p.Status(t); !strings.Contains(text, fmt.Sprintf("ring not read: %d times, the last ", after.Forward.Stalls.Count)) {
 			t.Errorf("%s: status says nothing of it:\n%s", mode, text)
 		}
 		if n := after.Workloads[0].Punts["reader-stalled"]; n != punted {

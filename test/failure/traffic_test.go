@@ -1,7 +1,6 @@
 package failure
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -13,13 +12,14 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/nstest"
 )
 
 // pinger is a ping that runs until it is stopped.
 type pinger struct {
 	cmd     *lab.Cmd
-	out     bytes.Buffer
+	out     labtest.Buffer
 	backlog uint64 // what the CPUs' backlogs had dropped when it began
 }
 
@@ -51,6 +51,8 @@ func startPing(t testing.TB, l *lab.Lab, from lab.Pod, to string, every time.Dur
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	// Until then it may not hear the signal of its end.
+	await(t, "the first ping", func() bool { return strings.Contains(p.out.String(), "icmp_seq=") })
 	return p
 }
 
