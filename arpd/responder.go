@@ -194,11 +194,17 @@ func (r *Responder) Run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var done atomic.Bool
+	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		done.Store(true)
 		r.sock.wake()
+		close(woken)
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-woken // else it may write to a descriptor that Close has closed, and somebody else has by now
+		}
+	}()
 	const minPause, maxPause = 10 * time.Millisecond, time.Second
 	pause := minPause
 	for {

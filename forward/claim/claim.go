@@ -107,7 +107,7 @@ type Set struct {
 	objs   bpfMaps
 	vars   bpfVariables
 	ring   *ebpf.Program
-	fanout *ebpf.Program // nil if there is one worker
+	fanout *ebpf.Program // nil if there is room for one ring
 	arp    *ebpf.Program
 	claim  *ebpf.Program
 	watch  *ebpf.Program

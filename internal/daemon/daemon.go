@@ -106,7 +106,7 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
 	d.cfg.Store(&cfg)
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
-	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.workers(), Sources: sources{d}})
+	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.rooms(caller.Reread != nil), Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx, ns); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (d *Daemon) config() *Config { return d.cfg.Load() }
 // programs says what the eBPF programs are to be loaded for.
 func (c *Config) programs() claim.Config {
 	p := claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
-		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy), Workers: c.workers()}
+		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy)}
 	if c.Engine == EngineEBPF {
 		p.Carry, p.Gateways = true, c.Gateways
 	}
@@ -196,6 +196,7 @@ func (d *Daemon) loadPrograms() error {
 	cfg := d.config()
 	what := cfg.programs()
 	what.Replaceable = d.caller.Reread != nil
+	what.Rooms = cfg.rooms(what.Replaceable)
 	programs, why, err := engine.LoadPrograms(what, cfg.Claim)
 	switch {
 	case err != nil:

@@ -186,12 +186,18 @@ type transition struct {
 	metrics  *metrics.Server
 	programs *claim.Replacement // nil: there are none
 	ring     *afpacket.Engine   // a new one; nil: as it was
+	opened   bool               // the rings of further workers
 }
 
 // begins reports whether packets are to be moved, and were not.
 func (t *transition) begins() bool { return t.next.forwards() && !t.now.forwards() }
 
 func (t *transition) ends() bool { return !t.next.forwards() && t.now.forwards() }
+
+// respreads reports whether other threads than before are to move packets.
+func (t *transition) respreads() bool {
+	return t.next.forwards() && t.now.forwards() && t.next.workers() != t.now.workers()
+}
 
 // prepare does what can fail, and changes nothing.
 func (t *transition) prepare(ctx context.Context) error {
@@ -218,8 +224,17 @@ func (t *transition) prepare(ctx context.Context) error {
 	case t.next.Engine == EngineEBPF:
 		return fmt.Errorf("--engine ebpf: %w (--engine af_packet needs no eBPF)", claim.ErrNotSupported)
 	}
-	if t.begins() {
+	switch ring := t.d.engines.ring; {
+	case t.begins():
 		t.ring, err = t.d.openRing(t.next)
+	case t.respreads():
+		if err = ring.CanHave(t.next.workers()); err == nil {
+			err = ring.OpenWorkers(t.next.workers())
+		}
+		if err != nil {
+			return fmt.Errorf("workers: %w", err)
+		}
+		t.opened = true
 	}
 	return err
 }
@@ -235,6 +250,9 @@ func (t *transition) drop() error {
 	}
 	if t.ring != nil {
 		errs = append(errs, t.ring.CloseRing())
+	}
+	if t.opened {
+		errs = append(errs, t.d.engines.ring.CloseWorkers(t.now.workers()))
 	}
 	return errors.Join(errs...)
 }
@@ -377,6 +395,11 @@ func (t *transition) finish() error {
 		}
 	case t.next.forwards() && t.next.Nice != t.now.Nice:
 		d.engines.ring.SetNice(t.next.Nice)
+	}
+	if t.respreads() {
+		if err := d.engines.ring.SetWorkers(t.now.workers(), t.next.workers()); err != nil {
+			d.log.Error("the packets are not spread over the threads as they should be", "err", err)
+		}
 	}
 	return nil
 }
