@@ -170,7 +170,7 @@ bench-table: build ## make the tables of docs/BENCH.md, and the README's excerpt
 ARCH ?= $(shell $(GO) env GOARCH)
 
 .PHONY: deb
-deb: build cni ## the Debian package, bin/proxyarpd_VERSION_ARCH.deb
+deb: cni ## the Debian package, bin/proxyarpd_VERSION_ARCH.deb
 	rm -f bin/*.deb
 	@GO=$(GO) scripts/deb $(ARCH) $(VERSION)
 

@@ -354,7 +354,8 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
 	g.Go(func() error { d.inform(ctx); return nil })
-	g.Go(func() error { d.confine(ctx); return nil })
+	ring := d.engines.ring // a reload may have another one
+	g.Go(func() error { d.confine(ctx, ring); return nil })
 	g.Go(func() error { d.returnMemory(ctx); return nil })
 	if err = g.Wait(); err == nil {
 		d.log.Info("stopping")

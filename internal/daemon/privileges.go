@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/internal/engine/afpacket"
 	"proxyarpd/internal/instance"
 	"proxyarpd/internal/privilege"
 )
@@ -70,9 +71,9 @@ func kernelFrom(release string, major, minor int) bool {
 
 // confine gives up what only the start needs: it looks for what killed daemons have left, which takes the eyes of
 // root, and has the threads that forward take their nice value. Packets do not wait for it, readiness does.
-func (d *Daemon) confine(ctx context.Context) {
+func (d *Daemon) confine(ctx context.Context, ring *afpacket.Engine) {
 	d.sweep()
-	if ring := d.engines.ring; ring != nil {
+	if ring != nil {
 		ring.AwaitThreads()
 	}
 	d.answering.await(ctx)

@@ -115,7 +115,7 @@ func (s *survey) pretend(e errand) outcome {
 	case readErrand:
 		return e.do(&hands{cfg: s.owner.cfg, log: s.owner.log})
 	case rulesErrand:
-		return e.do(&hands{cfg: s.owner.cfg, log: s.owner.log})
+		return e.do(&hands{cfg: s.owner.cfg, log: s.owner.log, eng: s.owner.eng})
 	case adoptErrand:
 		return adopted{}
 	case gateErrand:
@@ -145,6 +145,7 @@ var _ engine.Engine = (*paper)(nil)
 func (p *paper) Forwards() bool                     { return p.moves }
 func (*paper) Decides() bool                        { return true }
 func (*paper) CanClaim() bool                       { return true }
+func (*paper) Owns(uint32) bool                     { return false }
 func (*paper) SetPort(engine.Port) (uint32, error)  { return 0, nil }
 func (*paper) DeletePort(int32) error               { return nil }
 func (*paper) Orphans() []int32                     { return nil }
