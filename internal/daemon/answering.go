@@ -16,6 +16,9 @@ type answering struct {
 	want func() int
 	log  *slog.Logger
 
+	once  sync.Once
+	begun chan struct{} // closed when a thread has the value, or can't have it
+
 	mu     sync.Mutex
 	thread int // 0: none
 	before int
@@ -27,6 +30,7 @@ func (a *answering) begin() (end func()) {
 	defer a.mu.Unlock()
 	a.thread, a.before = unix.Gettid(), nice.Of(0)
 	a.set(a.want())
+	a.once.Do(func() { close(a.begun) })
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
