@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 
@@ -17,19 +16,12 @@ type answering struct {
 	want func() int
 	log  *slog.Logger
 
+	once  sync.Once
+	begun chan struct{} // closed when a thread has the value, or can't have it
+
 	mu     sync.Mutex
 	thread int // 0: none
 	before int
-	first  sync.Once
-	begun  chan struct{} // is closed when it first has its nice value
-}
-
-// await returns when the thread first has the nice value that it can have, or ctx ends.
-func (a *answering) await(ctx context.Context) {
-	select {
-	case <-a.begun:
-	case <-ctx.Done():
-	}
 }
 
 // begin is called on the thread, and what it gives when it does so no more.
@@ -38,7 +30,7 @@ func (a *answering) begin() (end func()) {
 	defer a.mu.Unlock()
 	a.thread, a.before = unix.Gettid(), nice.Of(0)
 	a.set(a.want())
-	a.first.Do(func() { close(a.begun) })
+	a.once.Do(func() { close(a.begun) })
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()

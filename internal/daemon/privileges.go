@@ -70,13 +70,17 @@ func kernelFrom(release string, major, minor int) bool {
 }
 
 // confine gives up what only the start needs: it looks for what killed daemons have left, which takes the eyes of
-// root, and has the threads that forward take their nice value. Packets do not wait for it, readiness does.
+// root, and has the threads that forward and answer take their nice value. Packets do not wait for it, readiness does.
 func (d *Daemon) confine(ctx context.Context, ring *afpacket.Engine) {
 	d.sweep()
 	if ring != nil {
 		ring.AwaitThreads()
 	}
-	d.answering.await(ctx)
+	select {
+	case <-d.answering.begun:
+	case <-ctx.Done():
+		return
+	}
 	if err := privilege.Keep(d.need().capabilities(privilege.Has)...); err != nil {
 		d.log.Warn("keeps privileges that it does not need", "err", err)
 	}

@@ -23,9 +23,9 @@ type Status struct {
 	Kernel    Kernel      `json:"kernel"`
 
 	Descriptors Descriptors `json:"descriptors"`
+	Process     Process     `json:"process"`
 	Privileges  Privileges  `json:"privileges"`
 	Programs    []uint32    `json:"programs"` // IDs of its tc programs, those that a reload has exchanged included
-	Process     Process     `json:"process"`
 	Control     Control     `json:"control"`
 	Config      Config      `json:"config"`
 	Gate        Gate        `json:"gate"`

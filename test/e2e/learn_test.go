@@ -219,7 +219,7 @@ func TestLearnsFew(t *testing.T) {
 	await(t, "all are answered, or were too many", func() bool {
 		s = statusOf(t, w.d[0])
 		p := s.port("veth0")
-		return p.ARPReplies+p.ARPVerdicts["PARP_RATE_LIMIT"]+s.ARP.Verdicts["SOCKET_RCVBUFF"] >= flood
+		return p.ARPReplies+p.ARPVerdicts["PARP_RATE_LIMIT"]+p.ARPVerdicts["PARP_SENDER_RATE"]+s.ARP.Verdicts["SOCKET_RCVBUFF"] >= flood
 	})
 	lines := strings.Count(run(t, w.Lab, "host0", "ip neigh show dev veth0"), "10.30.")
 	// 64 at once and 10 a second, and what was written twice since its event was under way.

@@ -100,8 +100,19 @@ func proc(t testing.TB, p *labtest.Process, file string) string {
 // rss is the resident memory of a daemon, in MB.
 func rss(t testing.TB, p *labtest.Process) float64 {
 	t.Helper()
+	return memoryOf(t, p, "VmRSS:")
+}
+
+// peakRSS is the most that it has been.
+func peakRSS(t testing.TB, p *labtest.Process) float64 {
+	t.Helper()
+	return memoryOf(t, p, "VmHWM:")
+}
+
+func memoryOf(t testing.TB, p *labtest.Process, what string) float64 {
+	t.Helper()
 	for line := range strings.Lines(proc(t, p, "status")) {
-		if f := strings.Fields(line); f[0] == "VmRSS:" {
+		if f := strings.Fields(line); f[0] == what {
 			kb, err := strconv.Atoi(f[1])
 			if err != nil {
 				t.Fatal(err)
@@ -109,7 +120,7 @@ func rss(t testing.TB, p *labtest.Process) float64 {
 			return float64(kb) / 1024
 		}
 	}
-	t.Fatal("no VmRSS")
+	t.Fatal("no ", what)
 	return 0
 }
 

@@ -48,7 +48,7 @@ func TestFloodIsolation(t *testing.T) {
 			police func(s *daemon.Status) uint64 // what must rise
 		}{
 			{"nothing", nil, nil},
-			{"ARP for the gateway", [][]byte{whoHas(t, flooder, "169.254.1.1")}, func(s *daemon.Status) uint64 { return s.ARP.Verdicts["PARP_RATE_LIMIT"] + policed(s, flooder) }},
+			{"ARP for the gateway", [][]byte{whoHas(t, flooder, "169.254.1.1")}, func(s *daemon.Status) uint64 { return policed(s, flooder) }},
 			{"ARP for anything", scan(func(n int) []byte { return whoHas(t, flooder, fmt.Sprintf("10.9.%d.%d", n>>8, n&255)) }), nil},
 			{"IP to nowhere", [][]byte{datagram(t, flooder, "10.99.0.1")}, nil},
 			{"IP to the pinged pod", [][]byte{datagram(t, flooder, ip(to))}, nil},
@@ -102,7 +102,7 @@ func TestFloodIsolation(t *testing.T) {
 func policed(s *daemon.Status, pod lab.Pod) uint64 {
 	for _, w := range s.Workloads {
 		if w.Name == pod.Iface {
-			return w.ARPVerdicts["PARP_RATE_LIMIT"]
+			return w.ARPVerdicts["PARP_RATE_LIMIT"] + w.ARPVerdicts["PARP_SENDER_RATE"]
 		}
 	}
 	return 0

@@ -38,7 +38,8 @@ type soak struct {
 	config string
 	args   []string
 
-	daemon *labtest.Process
+	daemon *labtest.Process // of host0, with which all happens
+	other  *labtest.Process // of host1
 	life   life
 	lives  []life
 
@@ -92,8 +93,9 @@ func TestSoak(t *testing.T) {
 		config: filepath.Join(dir, "proxyarpd.yaml"), done: map[string]int{}}
 	s.write("workload: ['veth*']\n")
 	s.args = []string{"--config", s.config}
-	labtest.Daemon(t, s.l, "host1", "--workload", "veth*")
+	s.other = labtest.Daemon(t, s.l, "host1", "--workload", "veth*")
 	s.start()
+	backlog := watchBacklog(t)
 
 	near, far := labtest.Pods(s.l, 0), labtest.Pods(s.l, 1)
 	for _, to := range []lab.Pod{near[1], near[3], far[0]} {
@@ -109,6 +111,8 @@ func TestSoak(t *testing.T) {
 		f.stop()
 	}
 	s.close()
+	s.windows = append(s.windows, backlog.stop()...)
+	slices.SortFunc(s.windows, func(a, b window) int { return a.from.Compare(b.from) })
 	s.report(flows)
 }
 
@@ -324,9 +328,11 @@ func (s *soak) report(flows []*flow) {
 			t.Errorf("daemon %d: %d packets out, %d were forwarded or made", i+1, f.PacketsOut, out)
 		}
 	}
+	there := new(status.Status)
+	s.other.StatusJSON(t, there)
 	for _, f := range flows {
 		a := f.account(s.windows)
-		counted, reasons := s.countedDrops(f.from.Iface)
+		counted, reasons := s.countedDrops(f, there)
 		t.Logf("%s; drops of packets that came in where it does, by the daemons' counters: %v", a.tell(s.windows), reasons)
 		if n := uint64(len(a.unexplained)); n > counted {
 			t.Errorf("%s: %d lost packets have no explanation: %d drops are counted", f.name, n-counted, counted)
@@ -337,22 +343,27 @@ func (s *soak) report(flows []*flow) {
 	}
 }
 
-// countedDrops are those of packets that came in by an interface of host0, the uplink
-// for what comes from elsewhere, of all lives.
-func (s *soak) countedDrops(iface string) (sum uint64, reasons map[string]uint64) {
+// countedDrops are those of packets that came in where a flow does, on both hosts, of all
+// lives.
+func (s *soak) countedDrops(f *flow, there *status.Status) (sum uint64, reasons map[string]uint64) {
 	reasons = map[string]uint64{}
+	add := func(st *status.Status, host int) {
+		ports := st.Uplinks
+		if f.from.Host == host {
+			ports = slices.DeleteFunc(slices.Clone(st.Workloads), func(i status.Interface) bool { return i.Name != f.from.Iface })
+		}
+		for _, i := range ports {
+			for reason, n := range i.Drops {
+				reasons[reason] += n
+				sum += n
+			}
+		}
+	}
 	for _, l := range s.lives {
-		at := slices.IndexFunc(l.last.Workloads, func(i status.Interface) bool { return i.Name == iface })
-		var drops map[string]uint64
-		if at >= 0 {
-			drops = l.last.Workloads[at].Drops
-		} else if len(l.last.Uplinks) > 0 {
-			drops = l.last.Uplinks[0].Drops
-		}
-		for reason, n := range drops {
-			reasons[reason] += n
-			sum += n
-		}
+		add(l.last, 0)
+	}
+	if f.from.Host == 1 || f.to.Host == 1 {
+		add(there, 1)
 	}
 	return sum, reasons
 }
