@@ -21,6 +21,7 @@ import (
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -54,7 +55,7 @@ func TestAttack(t *testing.T) {
 	before := rss(t, p)
 	forgetPeak(t, p)
 
-	overflowed := labtest.BacklogDrops(t)
+	overflowed := nstest.BacklogDrops(t)
 	var attack attackers
 	attack.flood(t, l, arper, requests(t, arper)...)
 	attack.flood(t, l, garbler, garbage(t, garbler, from)...)
@@ -71,7 +72,7 @@ func TestAttack(t *testing.T) {
 		what string
 		measurement
 	}{{"round trips", under.udp}, {"ARP answers", under.arp}} {
-		if labtest.Unexplained(t, m.lost, m.sent, overflowed) > 0 || m.percentile(50) > attackWithin {
+		if nstest.Unexplained(t, m.lost, m.sent, overflowed) > 0 || m.percentile(50) > attackWithin {
 			t.Errorf("%s beside the attack: %v", m.what, m.measurement)
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // backlog watches the queues between sender and receiver of a veth, one a CPU for all
@@ -18,7 +18,7 @@ type backlog struct {
 func watchBacklog(t testing.TB) *backlog {
 	t.Helper()
 	b := &backlog{quit: make(chan struct{}), done: make(chan []window, 1)}
-	last := labtest.BacklogDrops(t)
+	last := nstest.BacklogDrops(t)
 	go b.watch(t, last)
 	return b
 }
@@ -35,7 +35,7 @@ func (b *backlog) watch(t testing.TB, last uint64) {
 			return
 		case <-tick.C:
 		}
-		now := labtest.BacklogDrops(t)
+		now := nstest.BacklogDrops(t)
 		if now > last {
 			const what = "the kernel's backlog was full"
 			all = append(all, window{action: what, why: what, from: at.Add(-underWay), to: time.Now()})
