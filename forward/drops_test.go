@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"proxyarpd/forward"
@@ -29,7 +30,7 @@ func (k *keeper) Record(l *forward.Look, now int64) {
 func newRecorded(t testing.TB, r forward.Recorder) (*forward.Loop, *memconn.Conn, *route.Builder) {
 	t.Helper()
 	p := memconn.New()
-	l := forward.NewLoop(p, forward.Options{Recorder: func() forward.Recorder { return r }})
+	l := forward.NewLoop(p, forward.Options{Recorder: func(int) forward.Recorder { return r }})
 	b := forward.TestBuilder(route.Policy{})
 	l.Publish(b.Publish())
 	return l, p, b
@@ -37,7 +38,9 @@ func newRecorded(t testing.TB, r forward.Recorder) (*forward.Loop, *memconn.Conn
 
 // TestRecorder: a drop is told of where it came in, as it came, or where it was to
 // leave, whether somebody captures or not.
-func TestRecorder(t *testing.T) {
+func TestRecorder(t *testing.T) { synctest.Test(t, testRecorder) }
+
+func testRecorder(t *testing.T) {
 	for _, captured := range []bool{false, true} {
 		for name, c := range map[string]struct {
 			dst  string
@@ -90,7 +93,9 @@ func TestRecorder(t *testing.T) {
 
 // TestRecorderComplete: of packets of all kinds each drop that is counted is told
 // of, and where packets came in adds up with how they ended.
-func TestRecorderComplete(t *testing.T) {
+func TestRecorderComplete(t *testing.T) { synctest.Test(t, testRecorderComplete) }
+
+func testRecorderComplete(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	k := &keeper{}
 	l, p, b := newRecorded(t, k)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"proxyarpd/forward"
@@ -145,7 +146,9 @@ func TestQueueFails(t *testing.T) {
 }
 
 // TestQueueTimesOut: the kernel may never tell; nothing waits for ever.
-func TestQueueTimesOut(t *testing.T) {
+func TestQueueTimesOut(t *testing.T) { synctest.Test(t, testQueueTimesOut) }
+
+func testQueueTimesOut(t *testing.T) {
 	l, p, _, q := newLoop(t)
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 18))
 	once(t, l)
@@ -161,7 +164,9 @@ func TestQueueTimesOut(t *testing.T) {
 	}
 }
 
-func TestQueueBounded(t *testing.T) {
+func TestQueueBounded(t *testing.T) { synctest.Test(t, testQueueBounded) }
+
+func testQueueBounded(t *testing.T) {
 	l, p, _, _ := newLoop(t)
 	for range 2000 {
 		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.67.0.2", 1400))
@@ -189,7 +194,9 @@ func TestQueueLinkGone(t *testing.T) {
 
 // TestStaleTouched: the kernel hears that a stale neighbour is in use, now and
 // then; a fixed one is never touched.
-func TestStaleTouched(t *testing.T) {
+func TestStaleTouched(t *testing.T) { synctest.Test(t, testStaleTouched) }
+
+func testStaleTouched(t *testing.T) {
 	l, p, b, q := newLoop(t)
 	b.SetNeighbour(forward.IfPod2, netip.MustParseAddr("10.65.0.2"), &route.Neighbour{MAC: wire.MAC{2}, Valid: true, Stale: true})
 	l.Publish(b.Publish())
@@ -231,7 +238,9 @@ func TestTimeExceeded(t *testing.T) {
 	}
 }
 
-func TestICMPLimited(t *testing.T) {
+func TestICMPLimited(t *testing.T) { synctest.Test(t, testICMPLimited) }
+
+func testICMPLimited(t *testing.T) {
 	l, p, _, _ := newLoop(t)
 	for range 50 {
 		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
@@ -250,7 +259,9 @@ func TestICMPLimited(t *testing.T) {
 }
 
 // TestMissHeld: a packet may be faster than the news of the route it needs.
-func TestMissHeld(t *testing.T) {
+func TestMissHeld(t *testing.T) { synctest.Test(t, testMissHeld) }
+
+func testMissHeld(t *testing.T) {
 	l, p, b, _ := newLoop(t)
 	p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))
 	once(t, l)
@@ -265,7 +276,9 @@ func TestMissHeld(t *testing.T) {
 }
 
 // TestMissBounded: tables that change all the time don't hold a packet for ever.
-func TestMissBounded(t *testing.T) {
+func TestMissBounded(t *testing.T) { synctest.Test(t, testMissBounded) }
+
+func testMissBounded(t *testing.T) {
 	l, p, b, _ := newLoop(t)
 	for range 200 {
 		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))

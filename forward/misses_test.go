@@ -3,6 +3,7 @@ package forward_test
 import (
 	"net/netip"
 	"testing"
+	"testing/synctest"
 
 	"proxyarpd/forward"
 	"proxyarpd/forward/memconn"
@@ -18,7 +19,9 @@ func strict(ifindex int32, name string) route.Link {
 
 // TestSourceMissHeld: a new workload's first packet may be faster than the news
 // of the route to it, by which its source is judged.
-func TestSourceMissHeld(t *testing.T) {
+func TestSourceMissHeld(t *testing.T) { synctest.Test(t, testSourceMissHeld) }
+
+func testSourceMissHeld(t *testing.T) {
 	l, p, b, _ := newLoop(t)
 	b.SetLink(strict(30, "cali30"))
 	l.Publish(b.Publish())
@@ -39,7 +42,9 @@ func TestSourceMissHeld(t *testing.T) {
 
 // TestIncomplete: as long as the tables may be old nobody is told that there is
 // no way.
-func TestIncomplete(t *testing.T) {
+func TestIncomplete(t *testing.T) { synctest.Test(t, testIncomplete) }
+
+func testIncomplete(t *testing.T) {
 	p, incomplete := memconn.New(), true
 	l := forward.NewLoop(p, forward.Options{Behind: func() bool { return false }, Incomplete: func() bool { return incomplete }})
 	l.Publish(forward.TestBuilder(route.Policy{}).Publish())
@@ -64,7 +69,9 @@ func TestIncomplete(t *testing.T) {
 
 // TestMissesLeaveRoom: a flood of packets without a way must not keep those of
 // others from being held.
-func TestMissesLeaveRoom(t *testing.T) {
+func TestMissesLeaveRoom(t *testing.T) { synctest.Test(t, testMissesLeaveRoom) }
+
+func testMissesLeaveRoom(t *testing.T) {
 	l, p, _, _ := newLoop(t)
 	for range 500 {
 		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "172.16.0.1", 18))

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"proxyarpd/forward"
@@ -12,8 +13,11 @@ import (
 )
 
 // TestScanLeavesRoom: one pod that scans a subnet must not keep others from
-// waiting for a next hop, in numbers or in bytes.
-func TestScanLeavesRoom(t *testing.T) {
+// waiting for a next hop, in numbers or in bytes. As in all tests of what takes
+// time, the time is synctest's: it stands still while a busy machine computes.
+func TestScanLeavesRoom(t *testing.T) { synctest.Test(t, testScanLeavesRoom) }
+
+func testScanLeavesRoom(t *testing.T) {
 	for name, payload := range map[string]int{"many next hops": 18, "many bytes": 1400} {
 		l, p, b, q := newLoop(t)
 		subnet := netip.MustParsePrefix("10.90.0.0/16")
@@ -55,7 +59,9 @@ func TestScanLeavesRoom(t *testing.T) {
 
 // TestShareComesBack: who has used up its next hops gets them back as they time
 // out, also while others keep the queue from ever being empty.
-func TestShareComesBack(t *testing.T) {
+func TestShareComesBack(t *testing.T) { synctest.Test(t, testShareComesBack) }
+
+func testShareComesBack(t *testing.T) {
 	l, p, b, q := newLoop(t)
 	b.SetRoutes(route.TableMain, netip.MustParsePrefix("10.90.0.0/16"), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
 		Nexthops: []route.Nexthop{{Ifindex: forward.IfUplink, Weight: 1}}}})
@@ -91,7 +97,9 @@ func TestShareComesBack(t *testing.T) {
 
 // TestFailedBefore: that a neighbour had failed before a packet began to wait for it
 // ends no wait, only that it fails again.
-func TestFailedBefore(t *testing.T) {
+func TestFailedBefore(t *testing.T) { synctest.Test(t, testFailedBefore) }
+
+func testFailedBefore(t *testing.T) {
 	l, p, b, _ := newLoop(t)
 	dead := netip.MustParseAddr("192.168.1.77")
 	b.SetNeighbour(forward.IfUplink, dead, &route.Neighbour{Failed: true})

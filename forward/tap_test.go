@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"proxyarpd/forward"
@@ -97,7 +98,9 @@ func TestTapError(t *testing.T) {
 }
 
 // TestTapQueue: a packet that waits, and how that ends.
-func TestTapQueue(t *testing.T) {
+func TestTapQueue(t *testing.T) { synctest.Test(t, testTapQueue) }
+
+func testTapQueue(t *testing.T) {
 	l, p, b, _ := newLoop(t)
 	tap := &recorder{}
 	l.SetTap(tap)
@@ -141,7 +144,9 @@ func TestTapQueue(t *testing.T) {
 // TestTapWaitsAsItCame: how a wait ended is told of the packet as it came,
 // padding, options and link layer and all, or of what is known if nobody looked
 // then.
-func TestTapWaitsAsItCame(t *testing.T) {
+func TestTapWaitsAsItCame(t *testing.T) { synctest.Test(t, testTapWaitsAsItCame) }
+
+func testTapWaitsAsItCame(t *testing.T) {
 	const tun = 40
 	padded := append(forward.Packet("10.65.0.1", "10.67.0.1", 1), make([]byte, 17)...)
 	raw := slices.Concat(padded[:forward.VnetLen], padded[forward.VnetLen+wire.EthernetLen:])

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -114,7 +113,7 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 			"in":     labtest.StartFlow(t, l, there[0], here[0], 1),
 			"within": labtest.StartFlow(t, l, here[0], here[1], 1),
 		}
-		stalled, overflowed := statusOf(t, c.Process).Forward.Drops["PARP_STALLED"], backlogDrops(t)
+		stalled, overflowed := statusOf(t, c.Process).Forward.Drops["PARP_STALLED"], labtest.BacklogDrops(t)
 		out, errw, code := c.reload(s.text)
 		if code != 0 || !strings.Contains(out, s.says+"\n") {
 			t.Errorf("%q: exit %d: %s%s; want %q", s.text, code, out, errw, s.says)
@@ -122,7 +121,7 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 		c.AwaitReady(t)
 		all := 0
 		for name, f := range flows {
-			f.Progress(f.Got() + 50)
+			f.Progress(50)
 			sent, missing, doubled := f.StopMissing()
 			if all += len(missing); len(missing)+doubled > 0 {
 				t.Logf("%s: %s: of %d datagrams %d lost, %d doubled", s.says, name, sent, len(missing), doubled)
@@ -134,7 +133,7 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 		// A machine that gives the thread no CPU for 50 ms loses what the ring held then
 		// where the kernel forwards, reload or not: each of those is counted. What other
 		// tests flood a CPU's backlog with is lost before anybody sees it.
-		if stalled = statusOf(t, c.Process).Forward.Drops["PARP_STALLED"] - stalled; uint64(all) > stalled+backlogDrops(t)-overflowed {
+		if stalled = statusOf(t, c.Process).Forward.Drops["PARP_STALLED"] - stalled; uint64(all) > stalled+labtest.BacklogDrops(t)-overflowed {
 			t.Errorf("%s: %d datagrams lost; %+v", s.says, all, statusOf(t, c.Process).Forward)
 		}
 		if asked, lost := asks.stop(); lost > 0 || asked == 0 {
@@ -144,24 +143,6 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 			after(s)
 		}
 	}
-}
-
-// backlogDrops is how many frames the CPUs' backlogs had no room for
-// (/proc/net/softnet_stat, the second column), of all namespaces.
-func backlogDrops(t testing.TB) (sum uint64) {
-	t.Helper()
-	b, err := os.ReadFile("/proc/net/softnet_stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(b)) {
-		n, err := strconv.ParseUint(strings.Fields(line)[1], 16, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += n
-	}
-	return sum
 }
 
 // TestReload changes one key after another.
@@ -188,6 +169,10 @@ func TestReload(t *testing.T) {
 		{base + "workload: [cali*, '!" + third.Iface + "']\n", "workload: cali* -> cali*, !" + third.Iface},
 		{base + "uplink: [ens*]\n", "uplink: auto -> ens*"},
 		{base + "uplink: [auto, '!docker*']\n", "uplink: ens* -> auto, !docker*"},
+		{base + "workers: 3\n", "workers: auto -> 3"},
+		{base + "workers: 2\n", "workers: 3 -> 2"},
+		{base + "workers: 4\n", "workers: 2 -> 4"},
+		{base, "workers: 4 -> auto"},
 	}, func(s step) {
 		switch {
 		case strings.Contains(s.text, "mac: 02"):
@@ -326,7 +311,7 @@ func TestReloadRefused(t *testing.T) {
 	if after.Config.Values["transit"][0] != "true" || after.Config.Refused != nil {
 		t.Errorf("SIGHUP: %+v", after.Config)
 	}
-	flow.Progress(flow.Got() + 50)
+	flow.Progress(50)
 	if sent, lost, doubled := flow.Stop(); lost+doubled > 0 {
 		t.Errorf("of %d datagrams %d lost, %d doubled", sent, lost, doubled)
 	}

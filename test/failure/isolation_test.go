@@ -82,7 +82,7 @@ func TestFloodIsolation(t *testing.T) {
 			}
 			after := status(t, p)
 			t.Logf("%s; rate limit +%d", line, after.Forward.Drops["PARP_RATE_LIMIT"]-before.Forward.Drops["PARP_RATE_LIMIT"])
-			if seen.lost > 0 || seen.sent == 0 || seen.percentile(99) > bound {
+			if seen.unexplained > 0 || seen.sent == 0 || seen.percentile(99) > bound {
 				t.Errorf("flood of %s: %v", f.name, seen)
 			}
 			if f.police != nil && after.ARP.Carried == before.ARP.Carried && f.police(after) == f.police(before) {

@@ -3,7 +3,6 @@ package failure
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -237,22 +236,25 @@ func TestQuotaDoesNotFlap(t *testing.T) {
 	limitCPU(t, p, 20)
 	labtest.Warm(t, l, all[0].Node, ip(all[1]))
 	labtest.Warm(t, l, all[2].Node, ip(all[3]))
+	waited := p.WaitedForCPU(t)
 	f := startTimed(t, l, all[0], all[1], time.Millisecond, 100_000)
 	f.progress(2000)
 	light := status(t, p).Forward.Stalls
+	waited = p.WaitedForCPU(t) - waited
 	fl := startFlood(t, l, all[2], datagram(t, all[2], ip(all[3])))
 	began := f.number()
 	f.progress(8000)
 	fl.stop()
 	a := f.stop()
 	s := status(t, p).Forward
-	t.Logf("20 %% of a CPU: %v; %+v with a packet a ms, %+v with a flood", a, light, s.Stalls)
-	if light.Count > 1 {
-		t.Errorf("%d stalls with a packet a ms, which needs less than the quota", light.Count)
+	t.Logf("20 %% of a CPU: %v; %+v with a packet a ms, for which it waited %v for a CPU, %+v with a flood", a, light, waited, s.Stalls)
+	// A daemon that gets a CPU when it wants one, but for a tenth of the two seconds, needs less than the quota.
+	if light.Count > 1 && waited < 200*time.Millisecond {
+		t.Errorf("%d stalls with a packet a ms", light.Count)
 	}
 	// 250 ms, 2 s, 16 s: the third outlasts the test.
-	if n := s.Stalls.Count - light.Count; n < 1 && s.Carried == 0 || n > 3*uint64(status(t, p).Workers) { // each worker counts its own
-		t.Errorf("%d changes to the kernel in %d ms of a flood", n, f.number()-began)
+	if n := s.Stalls.Count; n < 1 && s.Carried == 0 || n > 1+3*uint64(status(t, p).Workers) { // each worker counts its own
+		t.Errorf("%d changes to the kernel, %d of them in %d ms of a flood", n, n-light.Count, f.number()-began)
 	}
 	// Each change may bring what the ring held for 20 ms behind what came later.
 	if most := 3 * 50; a.reordered > most || a.doubled > 0 {
@@ -300,8 +302,8 @@ func limitCPU(t testing.TB, p *labtest.Process, percent int) {
 	}
 	var err error
 	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/cpu"} {
-		dir := filepath.Join(root, fmt.Sprintf("proxyarpd-test-%d", os.Getpid()))
-		if err = os.Mkdir(dir, 0o755); err != nil {
+		var dir string
+		if dir, err = os.MkdirTemp(root, "proxyarpd-test-"); err != nil {
 			continue
 		}
 		if err = write(dir+"/cpu.max", fmt.Sprintf("%d 100000", percent*1000)); err != nil {

@@ -13,19 +13,23 @@ import (
 	"time"
 
 	"proxyarpd/internal/lab"
+	"proxyarpd/internal/lab/labtest"
 )
 
 // pinger is a ping that runs until it is stopped.
 type pinger struct {
-	cmd *lab.Cmd
-	out bytes.Buffer
+	cmd     *lab.Cmd
+	out     bytes.Buffer
+	backlog uint64 // what the CPUs' backlogs had dropped when it began
 }
 
 // pings is what a pinger saw.
 type pings struct {
 	sent, lost int
 	doubled    int
-	rtt        []float64 // ms, sorted
+	// unexplained is how many are lost for another reason than a CPU's backlog that was full, with a flood say.
+	unexplained int
+	rtt         []float64 // ms, sorted
 }
 
 func (p pings) percentile(n float64) float64 {
@@ -41,7 +45,7 @@ func (p pings) String() string {
 
 func startPing(t testing.TB, l *lab.Lab, from lab.Pod, to string, every time.Duration) *pinger {
 	t.Helper()
-	p := &pinger{cmd: l.Command(context.WithoutCancel(t.Context()), from.Node, "ping", "-n", "-I", ip(from),
+	p := &pinger{backlog: labtest.BacklogDrops(t), cmd: l.Command(context.WithoutCancel(t.Context()), from.Node, "ping", "-n", "-I", ip(from),
 		"-i", fmt.Sprintf("%.4f", every.Seconds()), to)}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
@@ -88,6 +92,7 @@ func (p *pinger) stop(t testing.TB) (r pings) {
 		r.sent = max(last, 1)
 	}
 	r.lost = r.sent - len(seen)
+	r.unexplained = labtest.Unexplained(t, r.lost, r.sent, p.backlog)
 	slices.Sort(r.rtt)
 	return r
 }

@@ -18,7 +18,7 @@ import (
 func undisturbed(t testing.TB, what string, p pings) {
 	t.Helper()
 	t.Logf("%s: %v", what, p)
-	if p.lost > 0 || p.doubled > 0 || p.sent == 0 {
+	if p.unexplained > 0 || p.doubled > 0 || p.sent == 0 {
 		t.Errorf("%s: %d of %d pings between two other pods are lost, %d doubled", what, p.lost, p.sent, p.doubled)
 	}
 }
