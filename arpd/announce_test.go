@@ -154,12 +154,16 @@ func TestClaimed(t *testing.T) {
 	}
 	d.hold(3, ip)
 	d.run(time.Second, nil)
-	if claimed(one) || claimed(one) {
-		t.Error("while it is announced")
+	for range 2 {
+		if claimed(one) {
+			t.Error("while it is announced")
+		}
 	}
 	d.run(time.Minute, nil)
-	if claimed(one) || claimed(one) {
-		t.Error("once, twice within a moment: it was asked before")
+	for range 2 {
+		if claimed(one) {
+			t.Error("once, twice within a moment: it was asked before")
+		}
 	}
 	if d.Claimed(Claim{4, netip.MustParseAddr(ip), one}, d.now) {
 		t.Error("on another interface")
