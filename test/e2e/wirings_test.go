@@ -61,7 +61,7 @@ func (w *wiring) byDaemon(p *labtest.Process, from, to string) {
 	after := statusOf(w, p)
 	// A packet that waited for a next hop is counted as queued before it is forwarded.
 	if n := after.Forward.PacketsOut - before.Forward.PacketsOut; n < 6 {
-		w.Errorf("%s to %s: the daemon has forwarded %d packets of 6", from, to, n)
+		w.Errorf("%s to %s: the daemon has forwarded %d packets of 6; verdicts %v, drops %v", from, to, n, after.Forward.Verdicts, after.Forward.Drops)
 	}
 }
 
@@ -162,6 +162,11 @@ func testAWS(t *testing.T) {
 		t.Fatal(err)
 	}
 	third := w.awsPod(late, "3", "")
+	await(t, third+" is known by its name, and up", func() bool {
+		s := statusOf(t, d.Process)
+		p := s.port(third)
+		return p != nil && p.Up
+	})
 	d.AwaitReady(t)
 	w.byDaemon(d.Process, all[0].Node, ip(all[1]))
 	w.byDaemon(d.Process, late.Node, ip(all[0]))
