@@ -225,9 +225,9 @@ func (d *Daemon) loadPrograms() error {
 // minute. The socket's queue holds what several interfaces may have it take at once.
 const (
 	arpPerSecond       = 4000
-	arpBurst           = 500
+	arpBurst           = 2000
 	arpSenderPerSecond = 2000
-	arpSenderBurst     = 250
+	arpSenderBurst     = 2000
 )
 
 func (d *Daemon) openARP() error {
