@@ -10,25 +10,29 @@ func (r *Responder) batch(n int) {
 	var q Request
 
 	for i := range n {
-		f := r.sock.frame(i)
-		e, v := r.entry(*snap, f.ifindex, now)
-		if v == NotSpecified {
-			v = f.read(&q, e.policy)
-		}
-		if v == NotSpecified {
-			v = r.judge(f, &q, e, now)
-			if v == IgnoreNotProxied && e.policy.mayBeProxied(&q) {
-				if r.hold(f, &q, e, now, tap) {
-					continue
-				}
-				v = r.judge(f, &q, e, now) // what is known now is all there is
-			}
-		}
-		if v != Answered {
-			r.finish(f, e, nil, v, tap)
-		}
+		r.take(r.sock.frame(i), &q, *snap, now, tap)
 	}
 	r.flushAll(tap)
+}
+
+// take takes one frame to its end, or to where its reply is staged; q is for its use.
+func (r *Responder) take(f frame, q *Request, snap snapshot, now int64, tap *Tap) {
+	e, v := r.entry(snap, f.ifindex, now)
+	if v == NotSpecified {
+		v = f.read(q, e.policy)
+	}
+	if v == NotSpecified {
+		v = r.judge(f, q, e, now)
+		if v == IgnoreNotProxied && e.policy.mayBeProxied(q) {
+			if r.hold(f, q, e, now, tap) {
+				return
+			}
+			v = r.judge(f, q, e, now) // what is known now is all there is
+		}
+	}
+	if v != Answered {
+		r.finish(f, e, nil, v, tap)
+	}
 }
 
 // begin gives what is in force for a batch.

@@ -60,6 +60,9 @@ type Options struct {
 	// Timed has the kernel say when each frame came, for Stats.AnswerTimes.
 	Timed bool
 
+	// Handed, if set, is what another process's Responder has handed over.
+	Handed *Handed
+
 	// Logger takes what an operator should know. A nil one discards.
 	Logger *slog.Logger
 }
@@ -105,7 +108,7 @@ type Responder struct {
 // Open makes the socket, in the network namespace of the calling thread. From
 // then on frames wait for Run. It needs CAP_NET_RAW.
 func Open(o Options) (*Responder, error) {
-	sock, err := openSocket(o.Filter, o.Timed)
+	sock, err := openSocket(&o)
 	if err != nil {
 		return nil, fmt.Errorf("ARP socket: %w", err)
 	}

@@ -52,6 +52,7 @@ type Loop struct {
 	res    result
 	wanted atomic.Pointer[Tap]
 	taps   tapping
+	halted atomic.Bool
 }
 
 // NewLoop makes a Loop over c. Publish a Table before Run.
@@ -118,6 +119,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer stop()
 	var deadline time.Time
 	for {
+		if l.halted.Load() {
+			l.halted.Store(false)
+			return nil
+		}
 		wait := l.wait.until()
 		if ending.Load() {
 			if wait = 0; deadline.IsZero() {

@@ -153,6 +153,9 @@ func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 	b.N = 0
 	s := c.sock
 	wait = c.standBack(wait)
+	if s.Lost() {
+		s.Seek()
+	}
 	if !s.Ready() && !c.waits() {
 		if err := c.wait(wait); err != nil {
 			return err
@@ -297,6 +300,14 @@ func verdict(errno syscall.Errno) route.Verdict {
 	}
 	return route.DropPacketSockError
 }
+
+// Ring is the socket of the ring, and the slot that is read next, for another process
+// that reads it from then on. Nothing may be received any more.
+func (c *Conn) Ring() pktring.Handed { return pktring.Handed{FD: c.sock.FD(), Next: c.sock.Position()} }
+
+// GoOn has the Conn read on at a slot of a ring that another process has read so far;
+// pktring.Unknown: nobody has told how far.
+func (c *Conn) GoOn(slot int) { c.sock.SetPosition(slot) }
 
 // Wake implements forward.Conn.
 func (c *Conn) Wake() { c.sock.Wake() }

@@ -52,7 +52,7 @@ func Load(cfg Config) (*Set, error) {
 	if countsMemlock() {
 		raiseMemlock()
 	}
-	return loadSet(cfg, true)
+	return loadSet(cfg, true, nil)
 }
 
 // loadDescriptors is more than programs, maps and the library's probes have open
@@ -102,9 +102,10 @@ func raiseMemlock() {
 	}
 }
 
-// loadSet loads the filter that sees GSO types only if exact is wanted.
-func loadSet(cfg Config, exact bool) (*Set, error) {
-	l, err := loadPrograms(cfg, exact, nil)
+// loadSet loads the filter that sees GSO types only if exact is wanted. have are maps
+// that there are already.
+func loadSet(cfg Config, exact bool, have map[string]*ebpf.Map) (*Set, error) {
+	l, err := loadPrograms(cfg, exact, have)
 	if err != nil {
 		return nil, err
 	}

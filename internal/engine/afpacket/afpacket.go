@@ -65,6 +65,8 @@ type Config struct {
 	// Workers is how many threads forward: as many as the programs were loaded for
 	// ([claim.Config.Workers]); 0 is one.
 	Workers int
+	// Handed, if set, are the rings of another process, which reads them no more.
+	Handed *Handed
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -114,6 +116,9 @@ func (e *Engine) newGroup() *pktring.Group {
 
 func (e *Engine) openWorker(number int, group *pktring.Group, o forward.Options) (*worker, error) {
 	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin, Group: group, Filter: pktring.AttachIPv4}}
+	if h := e.cfg.Handed; h != nil {
+		cfg.Ring.Handed = &h.Rings[number]
+	}
 	if runtime.NumCPU() == 1 {
 		cfg.Ring.Spin = 0 // the sender needs the CPU
 	}
@@ -136,6 +141,11 @@ func (e *Engine) openWorker(number int, group *pktring.Group, o forward.Options)
 // openRelay makes the device for what the ring can't take and what was taken too
 // early. Without it the former is lost where the kernel does not forward.
 func (e *Engine) openRelay() error {
+	if h := e.cfg.Handed; h != nil && h.Relay >= 0 {
+		var err error
+		e.relay, err = relay.Adopt(h.Relay)
+		return err
+	}
 	err := errors.New("no tc program can be attached")
 	if e.CanClaim() {
 		if e.relay, err = relay.Open(); err == nil || shortage.Passing(err) {

@@ -1,0 +1,60 @@
+package afpacket
+
+import (
+	"fmt"
+
+	"proxyarpd/forward"
+	"proxyarpd/internal/pktring"
+)
+
+// Handed are the rings and the relay of another process. The descriptors are the
+// Engine's from then on.
+type Handed struct {
+	Rings []pktring.Handed // by worker
+	Relay int              // its descriptor, -1: there is none
+}
+
+// HandOver is what another process needs to read the rings in this one's place. The
+// descriptors stay the Engine's. While Run is under way the places in the rings are
+// those of a moment.
+func (e *Engine) HandOver() Handed {
+	h := Handed{Relay: -1}
+	for _, w := range e.workers {
+		h.Rings = append(h.Rings, w.conn.Ring())
+	}
+	if e.relay != nil {
+		h.Relay = e.relay.FD()
+	}
+	return h
+}
+
+// Halt has Run return soon: what is in the rings stays there, and what waits is kept.
+// Another Run may follow.
+func (e *Engine) Halt() {
+	for _, w := range e.workers {
+		w.loop.Halt()
+	}
+}
+
+// Waiting are the packets that wait, by worker. Run must have returned.
+func (e *Engine) Waiting() (all [][]forward.Waiting) {
+	for _, w := range e.workers {
+		all = append(all, w.loop.Waiting())
+	}
+	return all
+}
+
+// GoOn has the Engine read rings of another process from where that has stopped, and
+// hold on the packets that waited there. It comes after Publish and before Run.
+func (e *Engine) GoOn(positions []int, waiting [][]forward.Waiting) error {
+	if len(positions) != len(e.workers) || len(waiting) > len(e.workers) {
+		return fmt.Errorf("%d rings of another process for %d workers", len(positions), len(e.workers))
+	}
+	for i, w := range e.workers {
+		w.conn.GoOn(positions[i])
+		if i < len(waiting) {
+			w.loop.Hold(waiting[i])
+		}
+	}
+	return nil
+}
