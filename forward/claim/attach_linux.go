@@ -100,7 +100,10 @@ func (s *Set) AttachRelay(ifindex int32) error {
 	if s.Mode() == None {
 		return fmt.Errorf("relay: %w: no tc program is wanted", ErrNotSupported)
 	}
-	err := s.attach(ifindex, s.back)
+	var err error
+	if !s.Claimed(ifindex) { // by a process that was before
+		err = s.attach(ifindex, s.back)
+	}
 	if err == nil {
 		err = s.vars.Relay.Set(uint32(ifindex))
 	}

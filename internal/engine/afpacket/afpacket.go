@@ -268,6 +268,18 @@ func (e *Engine) Stats() engine.Stats {
 // RingStats are Stats without what the programs counted, which go on counting
 // when the rings are closed.
 func (e *Engine) RingStats() engine.Stats {
+	s := e.Counted()
+	if e.relay != nil {
+		if dropped, err := e.relay.Dropped(); err == nil {
+			s.ByVerdict[route.DropGSO] += dropped
+		}
+	}
+	return s
+}
+
+// Counted are RingStats without what the relay's device has counted, which goes on with
+// the device.
+func (e *Engine) Counted() engine.Stats {
 	s := engine.Stats{Nice: int(e.nice.Load())}
 	for _, w := range e.workers {
 		c := w.loop.Counters().Read()
@@ -278,11 +290,6 @@ func (e *Engine) RingStats() engine.Stats {
 			s.InRing += w.window.Depth()
 		}
 		s.ByVerdict[route.DropFullRing] += w.conn.Drops()
-	}
-	if e.relay != nil {
-		if dropped, err := e.relay.Dropped(); err == nil {
-			s.ByVerdict[route.DropGSO] += dropped
-		}
 	}
 	return s
 }

@@ -14,6 +14,16 @@ type Handed struct {
 	Relay int              // its descriptor, -1: there is none
 }
 
+// NewHanded makes it of descriptors: those of the rings, by worker, and that of the relay,
+// -1 if there is none.
+func NewHanded(rings []int, relay int) *Handed {
+	h := &Handed{Relay: relay}
+	for _, fd := range rings {
+		h.Rings = append(h.Rings, pktring.Handed{FD: fd, Next: pktring.Unknown})
+	}
+	return h
+}
+
 // HandOver is what another process needs to read the rings in this one's place. The
 // descriptors stay the Engine's. While Run is under way the places in the rings are
 // those of a moment.
@@ -45,16 +55,29 @@ func (e *Engine) Waiting() (all [][]forward.Waiting) {
 }
 
 // GoOn has the Engine read rings of another process from where that has stopped, and
-// hold on the packets that waited there. It comes after Publish and before Run.
+// hold on the packets that waited there. Without positions nobody has told where that is.
+// It comes after Publish and before Run.
 func (e *Engine) GoOn(positions []int, waiting [][]forward.Waiting) error {
-	if len(positions) != len(e.workers) || len(waiting) > len(e.workers) {
+	if len(positions) != 0 && len(positions) != len(e.workers) || len(waiting) > len(e.workers) {
 		return fmt.Errorf("%d rings of another process for %d workers", len(positions), len(e.workers))
 	}
 	for i, w := range e.workers {
-		w.conn.GoOn(positions[i])
+		at := pktring.Unknown
+		if len(positions) > 0 {
+			at = positions[i]
+		}
+		w.conn.GoOn(at)
 		if i < len(waiting) {
 			w.loop.Hold(waiting[i])
 		}
 	}
 	return nil
+}
+
+// Reread has the Engine read rings on that another process has read meanwhile, and
+// nobody has told how far. It comes before Run.
+func (e *Engine) Reread() {
+	for _, w := range e.workers {
+		w.conn.GoOn(pktring.Unknown)
+	}
 }
