@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"proxyarpd/arpd"
 	"proxyarpd/forward"
 	"proxyarpd/forward/claim"
@@ -311,7 +313,7 @@ func (y *yielding) await(step string) error {
 	fds, err := handover.Receive(y.conn.UnixConn, &s, 1<<16)
 	handover.CloseAll(fds)
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET):
 		return errors.New("the successor has gone")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("the successor says nothing")

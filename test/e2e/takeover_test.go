@@ -10,7 +10,8 @@ import (
 	"proxyarpd/internal/lab/labtest"
 )
 
-// TestTakeover has a daemon taken over again and again, under traffic of one packet a
+// TestTakeover has a daemon taken over again and again, by successors with another
+// configuration and engine as well, one of which has to give up when it reads already, under traffic of one packet a
 // millisecond in three directions and a thousand requests for the gateway a second: none
 // is lost or doubled, counters go on, and the MACs stay.
 func TestTakeover(t *testing.T) {
@@ -31,22 +32,45 @@ func TestTakeover(t *testing.T) {
 	}
 	stalled := statusOf(t, p).Forward.Drops["PARP_STALLED"]
 	overflowed := backlogDrops(t)
-	for range 4 {
+	for _, args := range [][]string{
+		nil,
+		{"--engine", "ebpf", "--punt", "10.96.0.0/12"},
+		{"--engine", "ebpf", "--gateway", "169.254.1.1", "--gateway", "10.20.9.9"},
+		{"--metrics", "127.0.0.1:9477"},
+		{"--metrics", "127.0.0.1:9477", "--proxy", "10.20.0.0/16"}, // by the same socket
+		{"--metrics", "192.0.2.1:9477"},                            // which is none of this host's
+		nil,
+	} {
 		before := statusOf(t, p)
-		next := p.Successor(t)
-		if err := p.Wait(t); err != nil {
-			t.Fatalf("the daemon that was taken over: %v\n%s\nits successor:\n%s", err, p.Stderr(), next.Stderr())
+		next := p.Successor(t, args...)
+		if strings.Contains(strings.Join(args, " "), "192.0.2.1") {
+			if err := next.Wait(t); err == nil || !strings.Contains(next.Stderr(), "--takeover: --metrics 192.0.2.1:9477") {
+				t.Errorf("%v: %v\n%s", args, err, next.Stderr())
+			}
+			if !strings.Contains(p.Stderr(), "this daemon goes on") {
+				t.Errorf("%v: the running daemon says nothing\n%s", args, p.Stderr())
+			}
+			next = p
+		} else if err := p.Wait(t); err != nil {
+			t.Fatalf("%v: the daemon that was taken over: %v\n%s\nits successor:\n%s", args, err, p.Stderr(), next.Stderr())
 		}
 		next.AwaitReady(t)
 		now := statusOf(t, next)
-		if now.Forward.PacketsIn < before.Forward.PacketsIn || now.PID == before.PID || !now.Ready {
-			t.Errorf("packets in %d, and %d before; process %d, and %d before", now.Forward.PacketsIn, before.Forward.PacketsIn, now.PID, before.PID)
+		if now.Forward.PacketsIn < before.Forward.PacketsIn || (now.PID == before.PID) != (p == next) || !now.Ready ||
+			now.ARP.Verdicts["answer"] < before.ARP.Verdicts["answer"] || now.Kernel.Learned < before.Kernel.Learned {
+			t.Errorf("%v: the status was %+v, and is %+v", args, before, now)
+		}
+		if p == next {
+			continue
 		}
 		for _, f := range flows {
-			f.Progress(100)
+			f.Progress(50)
 		}
 		if got := linkMAC(t, l, "host0", here[0].Iface); got != answerMAC {
-			t.Errorf("%s has %s", here[0].Iface, got)
+			t.Errorf("%v: %s has %s", args, here[0].Iface, got)
+		}
+		if scraped := run(t, l, "host0", "cat /proc/net/tcp"); strings.Contains(scraped, "0100007F:2505") != strings.Contains(strings.Join(args, " "), "9477") {
+			t.Errorf("%v: metrics:\n%s", args, scraped)
 		}
 		p = next
 	}

@@ -58,7 +58,13 @@ func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 // socket.
 func (p *Process) Successor(t testing.TB, args ...string) *Process {
 	t.Helper()
-	return start(t, p.lab, p.Node, p.Control, append([]string{"--takeover"}, args...))
+	return p.SuccessorAt(t, p.Control, args...)
+}
+
+// SuccessorAt is Successor with another control socket, by which it reaches the daemon.
+func (p *Process) SuccessorAt(t testing.TB, control string, args ...string) *Process {
+	t.Helper()
+	return start(t, p.lab, p.Node, control, append([]string{"--takeover"}, args...))
 }
 
 func start(t testing.TB, l *lab.Lab, node, control string, args []string) *Process {

@@ -1,0 +1,247 @@
+package failure
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"proxyarpd/internal/handover"
+	"proxyarpd/internal/lab/labtest"
+)
+
+// between stands between a successor and the daemon that it takes over from, and lets
+// their messages pass, until one of them is to come to pass at step.
+type between struct {
+	Control string // for the successor
+	l       *net.UnixListener
+	to      string        // control socket of the daemon
+	step    int           // before which message meet is called, from 0, the request, on
+	meet    func() error  // an error hangs up on both
+	done    chan struct{} // closed when both have been hung up on
+	said    []string      // messages that passed
+}
+
+// Messages, in their order.
+const (
+	sayRequest = iota
+	sayOffer
+	sayFreeze
+	sayFrozen
+	sayGive
+	sayGiven
+	sayDone
+	messages
+)
+
+func newBetween(t *testing.T, to string, step int, meet func() error) *between {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "parp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	b := &between{Control: filepath.Join(dir, "between.sock"), to: to, step: step, meet: meet, done: make(chan struct{})}
+	if b.l, err = net.ListenUnix("unix", &net.UnixAddr{Name: b.Control, Net: "unix"}); err != nil {
+		t.Fatal(err)
+	}
+	b.l.SetUnlinkOnClose(false) // the successor's has its name by then
+	t.Cleanup(func() { b.l.Close() })
+	go b.run()
+	return b
+}
+
+func (b *between) run() {
+	defer close(b.done)
+	heir, err := b.l.AcceptUnix()
+	if err != nil {
+		return
+	}
+	defer heir.Close()
+	_ = b.l.Close() // what comes later is for the successor itself
+	old, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: b.to, Net: "unix"})
+	if err != nil {
+		return
+	}
+	defer old.Close()
+	for n := range messages {
+		if n == b.step {
+			if b.meet() != nil {
+				return
+			}
+		}
+		from, to := heir, old
+		if n%2 == 1 {
+			from, to = old, heir
+		}
+		if n <= sayOffer { // a line each, and behind the second one the offer
+			line, err := handover.ReadLine(from, 1<<16)
+			if err != nil {
+				return
+			}
+			if _, err := to.Write(line); err != nil {
+				return
+			}
+			b.said = append(b.said, string(line))
+			if n == sayRequest || strings.Contains(string(line), `"error"`) {
+				continue
+			}
+		}
+		var body json.RawMessage
+		fds, err := handover.Receive(from, &body, 1<<26)
+		if err == nil {
+			err = handover.Send(to, body, fds)
+		}
+		handover.CloseAll(fds)
+		if err != nil {
+			return
+		}
+		b.said = append(b.said, string(body))
+	}
+	_, _ = old.Read(make([]byte, 1)) // it ends
+}
+
+var errHangUp = errors.New("hang up")
+
+// TestTakeoverKilled kills the successor, or the daemon that it takes over from, before
+// each message that they say to each other: the other one goes on, the MACs stay, and it
+// can be taken over from, as the next round shows. At most a batch of packets goes with the one that is killed.
+func TestTakeoverKilled(t *testing.T) {
+	t.Parallel()
+	l := hosts(t, 2, 2)
+	old := serve(t, l)[0]
+	here, there := pods(l, 0), pods(l, 1)
+	labtest.Warm(t, l, here[0].Node, ip(there[0]))
+	const batch = 512
+	for _, who := range []string{"successor", "daemon"} {
+		for step := sayOffer; step < messages; step++ {
+			what := fmt.Sprintf("%s killed before message %d", who, step)
+			flow := labtest.StartFlow(t, l, here[0], there[0], 1)
+			var heir *labtest.Process
+			started := make(chan struct{})
+			b := newBetween(t, old.Control, step, func() error {
+				<-started
+				if who == "successor" {
+					heir.Kill()
+				} else {
+					old.Kill()
+				}
+				return errHangUp
+			})
+			heir = old.SuccessorAt(t, b.Control, "--workload", "veth*")
+			close(started)
+			<-b.done
+			stays := old
+			if who == "daemon" {
+				stays = heir
+				await(t, what+": the successor serves", func() bool {
+					return strings.Contains(heir.Stderr(), "taken over") || strings.Contains(heir.Stderr(), "msg=ready")
+				})
+			} else {
+				await(t, what+": the daemon notices", func() bool { return strings.Contains(old.Stderr(), "this daemon goes on") })
+			}
+			stays.AwaitReady(t)
+			flow.Progress(100)
+			sent, missing, doubled := flow.StopMissing()
+			lost := len(missing)
+			if who == "daemon" && step == sayOffer {
+				lost = 0 // there is nothing yet to go on with: it is a start after a kill
+			}
+			if lost > batch || doubled > batch {
+				t.Errorf("%s: of %d datagrams %d lost, %d doubled\n%s", what, sent, lost, doubled, stays.Stderr())
+			}
+			t.Logf("%s: of %d datagrams %d lost, %d doubled", what, sent, len(missing), doubled)
+			if got := run(t, l, "host0", "ip -br link show dev "+here[0].Iface); !strings.Contains(got, answerMAC) {
+				t.Errorf("%s: %s has %s", what, here[0].Iface, got)
+			}
+			old = stays // and hands over next
+		}
+	}
+	next := old.Successor(t, "--workload", "veth*")
+	if err := old.Wait(t); err != nil {
+		t.Errorf("taken over at the end: %v\n%s", err, old.Stderr())
+	}
+	next.AwaitReady(t)
+	labtest.EachOnce(t, l, here[0], there[0], 500)
+}
+
+// TestTakeoverRefused: who speaks another protocol, keeps maps otherwise, or is nobody, is
+// refused with a word, and the daemon goes on.
+func TestTakeoverRefused(t *testing.T) {
+	t.Parallel()
+	l := hosts(t, 1, 2)
+	p := labtest.Daemon(t, l, "host0", "--workload", "veth*")
+	ask := func(line string) string {
+		c, err := net.Dial("unix", p.Control)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte(line + "\n")); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := handover.ReadLine(c, 1<<16)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return string(answer)
+	}
+	var request string
+	b := newBetween(t, p.Control, sayOffer, func() error { return errHangUp })
+	heir := p.SuccessorAt(t, b.Control, "--workload", "veth*")
+	<-b.done
+	if len(b.said) > 0 {
+		request = strings.TrimSpace(b.said[0])
+	}
+	await(t, "the daemon goes on", func() bool { return strings.Contains(p.Stderr(), "goes on") })
+	_ = heir.Wait(t) // it finds that there is a daemon, and nobody who hands over
+	for _, c := range []struct{ was, is, says string }{
+		{`"protocol":1`, `"protocol":2`, "by protocol 1"},
+		{`"protocol":1`, `"protocol":0`, "by protocol 1"},
+		{`"layout":"`, `"layout":"x`, "keep their maps otherwise"},
+		{`"Cookie":`, `"Cookie":1`, "another network namespace"},
+		{`"protocol":1`, `"protocol":"1"`, "not a line of JSON"},
+	} {
+		other := strings.Replace(request, c.was, c.is, 1)
+		if other == request {
+			t.Fatalf("%s has no %s", request, c.was)
+		}
+		if got := ask(other); !strings.Contains(got, c.says) || !strings.Contains(got, `"error"`) {
+			t.Errorf("%s: %s", other, got)
+		}
+	}
+	// Configurations that can't be taken over, and a socket where nobody is.
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"--workers", "2"}, "workers can't change"},
+		{[]string{"--claim", "none"}, "claim can't change"},
+	} {
+		next := p.Successor(t, append([]string{"--workload", "veth*"}, c.args...)...)
+		if err := next.Wait(t); err == nil || !strings.Contains(next.Stderr(), c.says) {
+			t.Errorf("%v: %v\n%s", c.args, err, next.Stderr())
+		}
+	}
+	if said := exited(t, l, "host0", "--workload", "veth*", "--takeover"); !strings.Contains(said, "name its --control") {
+		t.Errorf("another control socket: %s", said)
+	}
+	labtest.EachOnce(t, l, pods(l, 0)[0], pods(l, 0)[1], 200)
+	alive(t, p)
+}
+
+// TestTakeoverAlone: where no daemon runs, --takeover is a start like any other.
+func TestTakeoverAlone(t *testing.T) {
+	t.Parallel()
+	l := hosts(t, 1, 2)
+	p := labtest.Daemon(t, l, "host0", "--workload", "veth*", "--takeover")
+	labtest.EachOnce(t, l, pods(l, 0)[0], pods(l, 0)[1], 100)
+	p.Stop(t)
+	if left := records(t, l, "host0"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
