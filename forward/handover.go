@@ -56,7 +56,7 @@ func (l *Loop) Hold(all []Waiting) {
 	if len(all) == 0 {
 		return
 	}
-	l.turn.begin(nil)
+	l.turn.begin(l.taps.begin(l.wanted.Load()))
 	for i := range all {
 		if p := &all[i]; p.Next.IsValid() {
 			l.holdOn(p)

@@ -19,6 +19,7 @@ import (
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/handover"
 	"proxyarpd/internal/instance"
+	"proxyarpd/internal/livecapture"
 )
 
 // A daemon that runs hands over to its successor (takeover.go), which asks for it at
@@ -30,6 +31,7 @@ import (
 //	  frozen   what changed since the offer; from now on the owner changes nothing
 //	give       the successor's tables and ports are in place
 //	  given    nobody reads rings and ARP socket any more; counters, what waits
+//	  captured what captures have seen here is written; where their streams are
 //	done       the successor reads, serves, and answers; this daemon ends
 //
 // Until done, this daemon goes on as if nothing had been when its successor dies or
@@ -100,6 +102,14 @@ type given struct {
 	ARP       arpd.Counted
 	Forward   countedForward
 	Kernel    countedKernel
+	Captures  livecapture.Suspended // the message's descriptors are its
+}
+
+// captured is where the streams of the captures are, once what this daemon has seen is
+// written.
+type captured struct {
+	Error   string
+	Streams []livecapture.StreamState
 }
 
 // countedForward are an engine's counters, by the names of verdicts.
@@ -254,23 +264,26 @@ func (y *yielding) yield(ctx context.Context) error {
 		return errEnding
 	}
 	f := frozen{}
-	var fds []int
+	var claims []int
 	if set := d.programs.Set(); set != nil {
 		h, all, err := set.HandOver()
 		if err != nil {
 			return err
 		}
-		f.Programs, fds = &h, all[len(h.Maps):]
+		f.Programs, claims = &h, all[len(h.Maps):]
 	}
-	if err := handover.Send(y.conn.UnixConn, &f, fds); err != nil {
+	if err := handover.Send(y.conn.UnixConn, &f, claims); err != nil {
 		return err
 	}
 	if err := y.await(stepGive); err != nil {
 		return err
 	}
-	y.stopReading()
+	g, fds := y.gives()
 	y.given = true // as soon as it is on its way
-	if err := handover.Send(y.conn.UnixConn, y.gives(), nil); err != nil {
+	if err := handover.Send(y.conn.UnixConn, g, fds); err != nil {
+		return err
+	}
+	if err := handover.Send(y.conn.UnixConn, &captured{Streams: d.taps.Drain()}, nil); err != nil {
 		return err
 	}
 	// It reads now, and would go on reading if it were hung up on.
@@ -380,9 +393,12 @@ func (y *yielding) stopReading() {
 	d.haltARP()
 }
 
-func (y *yielding) gives() *given {
+// gives stops reading, and says what there is then.
+func (y *yielding) gives() (*given, []int) {
 	d := y.d
-	g := &given{Held: d.arp.Held(), ARP: d.arp.Counted(),
+	y.stopReading()
+	captures, fds := d.taps.Suspend()
+	g := &given{Captures: captures, Held: d.arp.Held(), ARP: d.arp.Counted(),
 		Kernel: countedKernel{d.asked.asked.Load(), d.asked.refused.Load(), d.asked.overflow.Load(),
 			d.learn.learned.Load(), d.learn.crowded.Load(), d.learn.failed.Load()}}
 	var s engine.Stats
@@ -397,7 +413,7 @@ func (y *yielding) gives() *given {
 	s.Add(&d.engines.gone)
 	d.engines.mu.Unlock()
 	g.Forward = toCounted(&s)
-	return g
+	return g, fds
 }
 
 // resume has this daemon go on as before.
@@ -433,6 +449,7 @@ func (y *yielding) resume(ctx context.Context, why error) {
 			d.runEngine()
 		}
 		d.runARP()
+		d.taps.Unsuspend()
 	}
 	if y.halt != nil {
 		y.halt.end()

@@ -296,7 +296,7 @@ func (h *heir) takeOver(ctx context.Context, d *Daemon) error {
 		return nil
 	}
 	d.settled(ctx)
-	if err := h.takePackets(d); err != nil {
+	if err := h.takePackets(ctx, d); err != nil {
 		return err
 	}
 	if !d.owner.ask(ctx, func() {
@@ -342,15 +342,17 @@ func (d *Daemon) settled(ctx context.Context) {
 }
 
 // takePackets has this process read rings and ARP socket.
-func (h *heir) takePackets(d *Daemon) error {
+func (h *heir) takePackets(ctx context.Context, d *Daemon) error {
 	var g given
-	_, alive, err := h.ask(stepGive, &g, standing)
+	fds, alive, err := h.ask(stepGive, &g, standing)
 	if err == nil && g.Error != "" {
 		err = fmt.Errorf("the running daemon gives up: %s", g.Error)
 	}
 	if err != nil {
+		handover.CloseAll(fds)
 		return err
 	}
+	d.taps.Resume(&g.Captures, fds)
 	if !alive {
 		d.log.Warn("the daemon that was to be taken over has died: what it counted and held is lost")
 	}
@@ -378,8 +380,32 @@ func (h *heir) takePackets(d *Daemon) error {
 		if d.engines.ring != nil {
 			refilter = d.engines.ring.Refilter
 		}
-		return errors.Join(set.TakePlaces(refilter), d.arp.Refilter(d.programs.AttachARP))
+		if err := errors.Join(set.TakePlaces(refilter), d.arp.Refilter(d.programs.AttachARP)); err != nil {
+			return err
+		}
 	}
+	return h.goOnCapturing(ctx, d)
+}
+
+// goOnCapturing has the sessions of captures write on where the predecessor has stopped.
+func (h *heir) goOnCapturing(ctx context.Context, d *Daemon) error {
+	var c captured
+	if !h.dead.Load() {
+		fds, err := handover.Receive(h.conn, &c, maxHandover)
+		handover.CloseAll(fds)
+		switch {
+		case err == nil && c.Error != "":
+			return fmt.Errorf("the running daemon gives up: %s", c.Error)
+		case errors.Is(cutOff(err), errPredecessorGone):
+			h.dead.Store(true)
+		case err != nil:
+			return fmt.Errorf("the running daemon, asked for captures: %w", err)
+		}
+	}
+	d.group.Go(func() error {
+		d.taps.Continue(ctx, c.Streams)
+		return nil
+	})
 	return nil
 }
 
@@ -401,10 +427,10 @@ func (h *heir) becomeOwn(ctx context.Context, d *Daemon) error {
 	d.reloads.one.Lock()
 	defer d.reloads.one.Unlock()
 	changes, err := now.changesTo(h.own)
-	if err != nil || len(changes) == 0 {
-		return err
+	if err == nil && len(changes) > 0 {
+		err = d.exchange(ctx, now, h.own)
 	}
-	return d.exchange(ctx, now, h.own)
+	return errors.Join(err, d.taps.Renew())
 }
 
 // part lets the predecessor end.

@@ -36,7 +36,8 @@ func (s *Socket) adopt(h *Handed) error {
 	}
 	s.statMu.Lock()
 	defer s.statMu.Unlock()
-	s.fd, s.mem, s.Ring = h.FD, mem, NewRing(mem, s.cfg.SlotSize)
+	s.fd = h.FD
+	s.use(mem)
 	s.SetPosition(h.Next)
 	return nil
 }
@@ -53,6 +54,9 @@ func (g *Group) adopt(fd int) error {
 	g.members++
 	return nil
 }
+
+// Unshut undoes Shut, and reports whether there was one.
+func (s *Socket) Unshut() bool { return s.closed.CompareAndSwap(true, false) }
 
 // FD is the socket's descriptor, for another process to have it too.
 func (s *Socket) FD() int { return s.fd }

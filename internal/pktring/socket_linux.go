@@ -150,11 +150,17 @@ func (s *Socket) Reopen() error {
 	s.statMu.Lock()
 	defer s.statMu.Unlock()
 	err = s.closeRing()
-	s.fd, s.mem, s.Ring = fd, mem, NewRing(mem, s.cfg.SlotSize)
+	s.fd = fd
+	s.use(mem)
+	return err
+}
+
+// use has the ring be that of mem.
+func (s *Socket) use(mem []byte) {
+	s.mem, s.Ring = mem, NewRing(mem, s.cfg.SlotSize)
 	if s.cfg.Plain {
 		s.Ring.vnetLen = 0
 	}
-	return err
 }
 
 // open makes a socket and maps its ring; replaces says that there is an older one.

@@ -1,17 +1,24 @@
 package failure
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/capture/pcapfile"
 	"proxyarpd/internal/handover"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/wire"
 )
 
 // between stands between a successor and the daemon that it takes over from, and lets
@@ -34,9 +41,13 @@ const (
 	sayFrozen
 	sayGive
 	sayGiven
+	sayCaptured
 	sayDone
 	messages
 )
+
+// daemonSays are the messages of the one that is taken over.
+var daemonSays = [messages]bool{sayOffer: true, sayFrozen: true, sayGiven: true, sayCaptured: true}
 
 func newBetween(t *testing.T, to string, step int, meet func() error) *between {
 	t.Helper()
@@ -75,7 +86,7 @@ func (b *between) run() {
 			}
 		}
 		from, to := heir, old
-		if n%2 == 1 {
+		if daemonSays[n] {
 			from, to = old, heir
 		}
 		if n <= sayOffer { // a line each, and behind the second one the offer
@@ -167,6 +178,93 @@ func TestTakeoverKilled(t *testing.T) {
 	}
 	next.AwaitReady(t)
 	labtest.EachOnce(t, l, here[0], there[0], 500)
+}
+
+// TestTakeoverCapture: captures go on in the successor, with what went before: each packet
+// of the datapath once, and each of the host's own; and at the end the summary of all.
+func TestTakeoverCapture(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ping")
+	l := hosts(t, 2, 1)
+	p := serve(t, l)[0]
+	here, there := pods(l, 0)[0], pods(l, 1)[0]
+	labtest.Warm(t, l, here.Node, ip(there))
+	own := regexp.MustCompile(`inet ([0-9.]+)/`).FindStringSubmatch(run(t, l, "host0", "ip -4 address show scope global"))
+	if own == nil {
+		t.Fatal("the host has no address")
+	}
+	file := filepath.Join(t.TempDir(), "x.pcapng")
+	written := capturing(t, l, p, "-n", "-i", here.Iface, "-Q", "in", "-w", file, "udp or icmp")
+	shown := capturing(t, l, p, "-nl", "-i", "any", "-Q", "in", "icmp[0] = 8 and dst "+own[1])
+	const pings = 300
+	pinged := make(chan string, 1)
+	go func() {
+		out, _ := l.Command(t.Context(), here.Node, "ping", "-nq", "-i", "0.02", "-c", fmt.Sprint(pings), own[1]).CombinedOutput()
+		pinged <- string(out)
+	}()
+	flow := labtest.StartFlow(t, l, here, there, 1)
+	for range 3 {
+		next := p.Successor(t, "--workload", "veth*")
+		if err := p.Wait(t); err != nil {
+			t.Fatalf("taken over: %v\n%s\n%s", err, p.Stderr(), next.Stderr())
+		}
+		next.AwaitReady(t)
+		flow.Progress(200)
+		p = next
+	}
+	sent, lost, doubled := flow.Stop()
+	if lost+doubled > 0 {
+		t.Errorf("of %d datagrams %d lost, %d doubled", sent, lost, doubled)
+	}
+	if out := <-pinged; !strings.Contains(out, fmt.Sprintf("%d received", pings)) {
+		t.Errorf("ping: %s", out)
+	}
+	await(t, "all pings are shown", func() bool { return strings.Count(shown.text(t), "ICMP echo request") >= pings })
+	for _, c := range []*cli{written, shown} {
+		c.signal(syscall.SIGINT)
+		if code, _, said := c.ended(t); code != 0 || talliesOf(t, said).dropped+talliesOf(t, said).lost > 0 {
+			t.Errorf("exit %d: %s", code, said)
+		}
+	}
+	numbers := map[string]int{}
+	for _, seq := range regexp.MustCompile(`seq [0-9]+,`).FindAllString(shown.text(t), -1) {
+		numbers[seq]++
+	}
+	for seq, n := range numbers {
+		if n != 1 {
+			t.Errorf("%s is shown %d times", seq, n)
+		}
+	}
+	if len(numbers) != pings {
+		t.Errorf("%d of %d requests to the host are shown", len(numbers), pings)
+	}
+	seen, ids := map[uint32]int{}, map[uint64]bool{}
+	requests := 0
+	eachIn(t, file, func(p *pcapfile.Packet) {
+		frame := wire.Ethernet(p.Data)
+		packet := wire.IPv4(frame.Payload())
+		switch packet.Protocol() {
+		case unix.IPPROTO_ICMP:
+			requests++
+		case unix.IPPROTO_UDP:
+			seen[binary.BigEndian.Uint32(packet[28:])]++
+			if ids[p.PacketID] {
+				t.Fatalf("two packets of the number %d", p.PacketID)
+			}
+			ids[p.PacketID] = true
+		}
+	})
+	for i := range sent {
+		if seen[uint32(i)] != 1 {
+			t.Errorf("datagram %d is %d times in the file", i, seen[uint32(i)])
+		}
+	}
+	if requests != pings {
+		t.Errorf("%d of %d requests to the host are in the file", requests, pings)
+	}
+	if _, _, said := written.ended(t); talliesOf(t, said).captured != packetsIn(t, file) {
+		t.Errorf("%d packets in the file, and it says %s", packetsIn(t, file), said)
+	}
 }
 
 // TestTakeoverRefused: who speaks another protocol, keeps maps otherwise, or is nobody, is
