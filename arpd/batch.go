@@ -18,6 +18,9 @@ func (r *Responder) batch(n int) {
 // take takes one frame to its end, or to where its reply is staged; q is for its use.
 func (r *Responder) take(f frame, q *Request, snap snapshot, now int64, tap *Tap) {
 	e, v := r.entry(snap, f.ifindex, now)
+	if v == DropUnknownIf && q.Read(f.data) == NotSpecified && r.hold(f, q, nil, now, tap) {
+		return // its interface may be one of the changes
+	}
 	if v == NotSpecified {
 		v = f.read(q, e.policy)
 	}

@@ -32,7 +32,8 @@ type Options struct {
 
 	// Behind reports whether the kernel has told of changes that Routes does
 	// not know yet. A request for a target of Policy.Proxy that Routes refuses is
-	// held while that is so, for at most a tenth of a second. It is called on
+	// held while that is so, for at most a tenth of a second; so is one by an interface
+	// that Lookup can't tell of. It is called on
 	// Run's goroutine and must not block. nil is never.
 	Behind func() bool
 

@@ -299,12 +299,6 @@ func (h *heir) takeOver(ctx context.Context, d *Daemon) error {
 	if err := h.takePackets(ctx, d); err != nil {
 		return err
 	}
-	if !d.owner.ask(ctx, func() {
-		d.owner.waits = false
-		d.owner.lookAgain()
-	}) {
-		return nil
-	}
 	if err := h.becomeOwn(ctx, d); err != nil {
 		return err
 	}
@@ -365,6 +359,13 @@ func (h *heir) takePackets(ctx context.Context, d *Daemon) error {
 			return err
 		}
 		d.runEngine()
+	}
+	// Before anybody is answered who would then send.
+	if !d.owner.ask(ctx, func() {
+		d.owner.waits = false
+		d.owner.lookAgain()
+	}) {
+		return errEnding
 	}
 	d.arp.GoOn(g.Held, &g.ARP)
 	d.runARP()

@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"proxyarpd/capture/pcapfile"
 	"proxyarpd/internal/handover"
+	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/wire"
 )
@@ -264,6 +266,49 @@ func TestTakeoverCapture(t *testing.T) {
 	}
 	if _, _, said := written.ended(t); talliesOf(t, said).captured != packetsIn(t, file) {
 		t.Errorf("%d packets in the file, and it says %s", packetsIn(t, file), said)
+	}
+}
+
+// TestTakeoverNewPod: a pod that comes while nobody follows the kernel is answered, and
+// reached, with its first request and packet.
+func TestTakeoverNewPod(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ping")
+	l := hosts(t, 1, 1)
+	p := labtest.Daemon(t, l, "host0", "--workload", "veth*")
+	for _, step := range []int{sayFrozen, sayGive, sayGiven, sayCaptured, sayDone} {
+		pinged := make(chan string, 1)
+		b := newBetween(t, p.Control, step, func() error {
+			pod, err := l.AddPod(t.Context(), 0, lab.PodOptions{})
+			if err != nil {
+				return err
+			}
+			asked := make(chan struct{})
+			go func() {
+				cmd := l.Command(t.Context(), pod.Node, "ping", "-n", "-c1", "-W5", ip(pods(l, 0)[0]))
+				out := new(bytes.Buffer)
+				cmd.Stdout = out
+				err := cmd.Start()
+				close(asked)
+				if err == nil {
+					err = cmd.Wait()
+				}
+				pinged <- fmt.Sprint(err, " ", out.String())
+			}()
+			<-asked
+			return nil
+		})
+		next := p.SuccessorAt(t, b.Control, "--workload", "veth*")
+		if err := p.Wait(t); err != nil {
+			t.Fatalf("taken over: %v\n%s\n%s", err, p.Stderr(), next.Stderr())
+		}
+		// The kernel asks again after a second, and ping waits for that answer as well.
+		if got := <-pinged; !strings.HasPrefix(got, "<nil>") || !regexp.MustCompile(`time=[0-9]{1,3}(\.[0-9]+)? ms`).MatchString(got) {
+			t.Errorf("message %d: the pod's first packet: %s\n%s", step, got, next.Stderr())
+		}
+		<-b.done
+		next.AwaitReady(t)
+		p = next
 	}
 }
 
