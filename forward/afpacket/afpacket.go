@@ -301,9 +301,11 @@ func verdict(errno syscall.Errno) route.Verdict {
 	return route.DropPacketSockError
 }
 
-// Ring is the socket of the ring, and the slot that is read next, for another process
-// that reads it from then on. Nothing may be received any more.
-func (c *Conn) Ring() pktring.Handed { return pktring.Handed{FD: c.sock.FD(), Next: c.sock.Position()} }
+// FD is the socket of the ring, for another process to have it too. For any goroutine.
+func (c *Conn) FD() int { return c.sock.FD() }
+
+// Position is the slot that is to be read next.
+func (c *Conn) Position() int { return c.sock.Position() }
 
 // GoOn has the Conn read on at a slot of a ring that another process has read so far;
 // pktring.Unknown: nobody has told how far.

@@ -366,11 +366,9 @@ func (y *yielding) offer() error {
 		_ = raw.Control(func(fd uintptr) { o.Metrics = add(int(fd)) })
 	}
 	if ring := d.engines.ring; ring != nil {
-		h := ring.HandOver()
-		o.Relay, o.Rings = add(h.Relay), len(h.Rings)
-		for _, r := range h.Rings {
-			add(r.FD)
-		}
+		rings, relay := ring.Descriptors()
+		o.Relay, o.Rings = add(relay), len(rings)
+		fds = append(fds, rings...)
 	}
 	if set := d.programs.Set(); set != nil {
 		h, all, err := set.HandOver()
@@ -403,9 +401,7 @@ func (y *yielding) gives() (*given, []int) {
 			d.learn.learned.Load(), d.learn.crowded.Load(), d.learn.failed.Load()}}
 	var s engine.Stats
 	if ring := d.engines.ring; ring != nil {
-		for _, r := range ring.HandOver().Rings {
-			g.Positions = append(g.Positions, r.Next)
-		}
+		g.Positions = ring.Positions()
 		g.Waiting = ring.Waiting()
 		s = ring.Counted()
 	}

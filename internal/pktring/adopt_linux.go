@@ -58,8 +58,12 @@ func (g *Group) adopt(fd int) error {
 // Unshut undoes Shut, and reports whether there was one.
 func (s *Socket) Unshut() bool { return s.closed.CompareAndSwap(true, false) }
 
-// FD is the socket's descriptor, for another process to have it too.
-func (s *Socket) FD() int { return s.fd }
+// FD is the socket's descriptor, for another process to have it too. For any goroutine.
+func (s *Socket) FD() int {
+	s.statMu.Lock()
+	defer s.statMu.Unlock()
+	return s.fd
+}
 
 // Position is the slot to be read next. Nothing may be borrowed.
 func (r *Ring) Position() int {

@@ -94,3 +94,61 @@ func TestTakeover(t *testing.T) {
 		t.Errorf("errors:\n%s", p.Stderr())
 	}
 }
+
+// TestTakeoverForms takes over where interfaces are attached to by clsact, keep their MACs,
+// or are answered only, and of several workers: nothing is lost, and the end leaves the
+// host as it was.
+func TestTakeoverForms(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{
+		"clsact":   {"--claim", "clsact"},
+		"keep-mac": {"--keep-mac"},
+		"none":     {"--engine", "none"},
+		"workers":  {"--workers", "3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			labtest.Need(t, "ip")
+			l := labtest.New(t, lab.Spec{Form: lab.FormCalico})
+			here := pods(l, 0)
+			if name == "none" {
+				if err := l.SetSysctl("host0", "net.ipv4.ip_forward", "1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := labtest.Daemon(t, l, "host0", args...)
+			labtest.Warm(t, l, here[0].Node, ip(here[1]))
+			asks := startAsker(listen(t, l, here[1].Node, "eth0", unix.ETH_P_ARP), ip(here[1]))
+			flow := labtest.StartFlow(t, l, here[0], here[1], 1)
+			for range 2 {
+				next := p.Successor(t, args...)
+				if err := p.Wait(t); err != nil {
+					t.Fatalf("taken over: %v\n%s\n%s", err, p.Stderr(), next.Stderr())
+				}
+				next.AwaitReady(t)
+				flow.Progress(50)
+				p = next
+			}
+			overflowed := backlogDrops(t)
+			if sent, missing, doubled := flow.StopMissing(); uint64(len(missing)) > backlogDrops(t)-overflowed || doubled > 0 {
+				t.Errorf("of %d datagrams %d lost, %d doubled", sent, len(missing), doubled)
+			}
+			if asked, lost := asks.stop(); lost > 0 || asked == 0 {
+				t.Errorf("of %d requests %d not answered", asked, lost)
+			}
+			if strings.Contains(p.Stderr(), "ERROR") {
+				t.Errorf("errors:\n%s", p.Stderr())
+			}
+			p.Stop(t)
+			if got := linkMAC(t, l, "host0", here[0].Iface); got != here[0].MAC {
+				t.Errorf("%s has %s after the end, and had %s", here[0].Iface, got, here[0].MAC)
+			}
+			if left := run(t, l, "host0", "tc qdisc show"); strings.Contains(left, "clsact") {
+				t.Errorf("left behind: %s", left)
+			}
+			if left := run(t, l, "host0", "ip -br link show"); strings.Contains(left, "proxyarpd") {
+				t.Errorf("left behind: %s", left)
+			}
+		})
+	}
+}

@@ -24,18 +24,26 @@ func NewHanded(rings []int, relay int) *Handed {
 	return h
 }
 
-// HandOver is what another process needs to read the rings in this one's place. The
-// descriptors stay the Engine's. While Run is under way the places in the rings are
-// those of a moment.
-func (e *Engine) HandOver() Handed {
-	h := Handed{Relay: -1}
+// Descriptors are what another process needs to read the rings in this one's place: those
+// of the rings, by worker, and that of the relay, -1 if there is none. They stay the
+// Engine's. For any goroutine.
+func (e *Engine) Descriptors() (rings []int, relay int) {
+	relay = -1
 	for _, w := range e.workers {
-		h.Rings = append(h.Rings, w.conn.Ring())
+		rings = append(rings, w.conn.FD())
 	}
 	if e.relay != nil {
-		h.Relay = e.relay.FD()
+		relay = e.relay.FD()
 	}
-	return h
+	return rings, relay
+}
+
+// Positions are the slots that are to be read next, by worker. Run must have returned.
+func (e *Engine) Positions() (all []int) {
+	for _, w := range e.workers {
+		all = append(all, w.conn.Position())
+	}
+	return all
 }
 
 // Halt has Run return soon: what is in the rings stays there, and what waits is kept.
