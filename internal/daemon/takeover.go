@@ -46,8 +46,6 @@ type heir struct {
 // take over: one can start as usual.
 var errPredecessorGone = errors.New("the running daemon has ended")
 
-const takeoverDial = 5 * time.Second
-
 // takeOver begins as a successor, or as usual if the predecessor ends before.
 func takeOver(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns) error {
 	for {
