@@ -10,24 +10,7 @@ func (r *Responder) batch(n int) {
 	var q Request
 
 	for i := range n {
-		f := r.sock.frame(i)
-		e, v := r.entry(*snap, f.ifindex, now)
-		if v == NotSpecified {
-			v = f.read(&q, e.policy)
-			r.hearClaim(f, e.policy, v)
-		}
-		if v == NotSpecified {
-			v = r.judge(f, &q, e, now)
-			if e.policy.lacksRoute(&q, v) {
-				if r.hold(f, &q, e, now, tap) {
-					continue
-				}
-				v = r.judge(f, &q, e, now) // what is known now is all there is
-			}
-		}
-		if v != Answered {
-			r.finish(f, e, nil, v, tap)
-		}
+		r.take(r.sock.frame(i), &q, *snap, now, tap)
 	}
 	r.flushAll(tap)
 }
@@ -40,6 +23,30 @@ func (r *Responder) hearClaim(f frame, p *Policy, v Verdict) {
 	}
 	if c, ok := readClaim(f.data, f.ifindex); ok && within(p.Uplink.Targets, c.IP) && !p.isUs(c.MAC) {
 		r.claimed(c)
+	}
+}
+
+// take takes one frame to its end, or to where its reply is staged; q is for its use.
+func (r *Responder) take(f frame, q *Request, snap snapshot, now int64, tap *Tap) {
+	e, v := r.entry(snap, f.ifindex, now)
+	if v == DropUnknownIf && q.Read(f.data) == NotSpecified && r.hold(f, q, nil, now, tap) {
+		return // its interface may be one of the changes
+	}
+	if v == NotSpecified {
+		v = f.read(q, e.policy)
+		r.hearClaim(f, e.policy, v)
+	}
+	if v == NotSpecified {
+		v = r.judge(f, q, e, now)
+		if e.policy.lacksRoute(q, v) {
+			if r.hold(f, q, e, now, tap) {
+				return
+			}
+			v = r.judge(f, q, e, now) // what is known now is all there is
+		}
+	}
+	if v != Answered {
+		r.finish(f, e, nil, v, tap)
 	}
 }
 

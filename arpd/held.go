@@ -10,10 +10,12 @@ const (
 	holdTick     = 2 * time.Millisecond // how often it is asked whether the news has come
 )
 
-// heldRequest is a request for a target that no route allows yet.
+// heldRequest is a request for a target that no route allows yet, or one that came by
+// an interface of which nothing is known yet.
 type heldRequest struct {
 	frame
 	request Request // as it was read when the frame came
+	unknown bool    // its interface is not known yet
 	since   int64
 }
 
@@ -53,12 +55,13 @@ func (h *holder) add(f frame, q *Request, now int64) bool {
 // keep lets slot i stay, behind those that stay already.
 func (h *holder) keep(kept, i int) { h.slots[kept], h.slots[i] = h.slots[i], h.slots[kept] }
 
-// hold keeps a request that Routes refuses, if the kernel has told of changes
+// hold keeps a request that Routes refuses, or whose interface is not known (e is nil), if the kernel has told of changes
 // that Routes may not know yet.
 func (r *Responder) hold(f frame, q *Request, e *entry, now int64, tap *Tap) bool {
 	if !r.stillBehind() || !r.held.add(f, q, now) {
 		return false
 	}
+	r.held.slots[r.held.n-1].unknown = e == nil
 	if tap != nil {
 		r.held.slots[r.held.n-1].id = (*tap)(0, f.ifindex, f.data, nil, Queued)
 	}
@@ -80,13 +83,18 @@ func (r *Responder) retry() {
 	for i := range r.held.slots[:r.held.n] {
 		h := &r.held.slots[i]
 		e, v := r.entry(*snap, h.ifindex, now)
+		if v == NotSpecified && h.unknown {
+			if v = h.frame.read(&h.request, e.policy); v == NotSpecified {
+				h.unknown = false
+			}
+		}
 		if v == NotSpecified {
 			v = r.judge(h.frame, &h.request, e, now)
-			if v == unrouted(e.policy) && behind && now-h.since < int64(holdTime) {
-				r.held.keep(kept, i)
-				kept++
-				continue
-			}
+		}
+		if (v != Answered && e.policy != nil && v == unrouted(e.policy) || v == DropUnknownIf && h.unknown) && behind && now-h.since < int64(holdTime) {
+			r.held.keep(kept, i)
+			kept++
+			continue
 		}
 		if v != Answered {
 			r.finish(h.frame, e, nil, v, tap)

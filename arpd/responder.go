@@ -34,7 +34,8 @@ type Options struct {
 
 	// Behind reports whether the kernel has told of changes that Routes does
 	// not know yet. A request for a target of Policy.Proxy, or of Uplink.Targets,
-	// that Routes has no way for is held while that is so, for at most a tenth of a second. It is called on
+	// that Routes has no way for is held while that is so, for at most a tenth of a
+	// second; so is one by an interface that Lookup can't tell of. It is called on
 	// Run's goroutine and must not block. nil is never.
 	Behind func() bool
 
@@ -71,6 +72,9 @@ type Options struct {
 
 	// Timed has the kernel say when each frame came, for Stats.AnswerTimes.
 	Timed bool
+
+	// Handed, if set, is what another process's Responder has handed over.
+	Handed *Handed
 
 	// Logger takes what an operator should know. A nil one discards.
 	Logger *slog.Logger
@@ -121,7 +125,7 @@ type Responder struct {
 // Open makes the socket, in the network namespace of the calling thread. From
 // then on frames wait for Run. It needs CAP_NET_RAW.
 func Open(o Options) (*Responder, error) {
-	sock, err := openSocket(o.Filter, o.Timed)
+	sock, err := openSocket(&o)
 	if err != nil {
 		return nil, fmt.Errorf("ARP socket: %w", err)
 	}

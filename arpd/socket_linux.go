@@ -70,7 +70,7 @@ func (d descriptor) Write(f func(fd uintptr) bool) error {
 // been answered and asks again is answered at once.
 const spin = 30 * time.Microsecond
 
-func openSocket(attach func(fd int) error, timed bool) (_ *socket, err error) {
+func openSocket(o *Options) (_ *socket, err error) {
 	prog, err := bpf.Assemble(filter())
 	if err != nil {
 		return nil, err
@@ -88,15 +88,19 @@ func openSocket(attach func(fd int) error, timed bool) (_ *socket, err error) {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
 	// Index 0 is every interface, also those to come (packet(7), sll_ifindex).
-	conn, err := packet.Listen(&net.Interface{}, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: prog})
-	if err != nil {
-		return nil, err
-	}
-	if s.raw, err = detach(conn); err != nil {
-		return nil, err
-	}
-	if err = control(s.raw, func(fd int) error { return setReceiveOptions(fd, attach, timed) }); err != nil {
-		return nil, err
+	if o.Handed != nil {
+		s.raw = descriptor(o.Handed.FD)
+	} else {
+		conn, err := packet.Listen(&net.Interface{}, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: prog})
+		if err != nil {
+			return nil, err
+		}
+		if s.raw, err = detach(conn); err != nil {
+			return nil, err
+		}
+		if err = control(s.raw, func(fd int) error { return setReceiveOptions(fd, o.Filter, o.Timed) }); err != nil {
+			return nil, err
+		}
 	}
 	if s.queued, err = openSender(false); err != nil {
 		return nil, err

@@ -54,6 +54,7 @@ type Loop struct {
 	wanted atomic.Pointer[Tap]
 	taps   tapping
 	rounds atomic.Uint64
+	halted atomic.Bool
 }
 
 // NewLoop makes a Loop over c. Publish a Table before Run.
@@ -137,6 +138,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	}()
 	var deadline time.Time
 	for {
+		if l.halted.Load() {
+			l.halted.Store(false)
+			return nil
+		}
 		wait := l.wait.until()
 		if ending.Load() {
 			if wait = 0; deadline.IsZero() {

@@ -64,6 +64,7 @@ var mayImport = map[string][]string{
 	"internal/nice":            {unixPackage},
 	"internal/privilege":       {unixPackage, "kernel.org/pub/linux/libs/security/libcap/cap"},
 	"internal/relay":           {"github.com/vishvananda/netlink", unixPackage},
+	"internal/handover":        {unixPackage},
 	"internal/pktring":         {"golang.org/x/net/bpf", unixPackage},
 	"internal/netstate":        {unixPackage, "proxyarpd/internal/shortage"},
 	"internal/instance":        {unixPackage},
@@ -80,7 +81,7 @@ var mayImport = map[string][]string{
 	"internal/engine/none":     {"proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/engine"},
 	"internal/daemon": {"github.com/coreos/go-systemd/v22/daemon", "golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
 		"proxyarpd/internal/conntrack", "proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket",
-		"proxyarpd/internal/engine/ebpf", "proxyarpd/internal/engine/none", "proxyarpd/internal/ethtool", "proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs", "proxyarpd/internal/metrics",
+		"proxyarpd/internal/engine/ebpf", "proxyarpd/internal/engine/none", "proxyarpd/internal/ethtool", "proxyarpd/internal/explain", "proxyarpd/internal/handover", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs", "proxyarpd/internal/metrics",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/nice", "proxyarpd/internal/printable", "proxyarpd/internal/privilege", "proxyarpd/internal/shortage", "proxyarpd/internal/status", "proxyarpd/internal/wire"},
 	"cmd/proxyarpd": {"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml/v3", "proxyarpd/capture", "proxyarpd/capture/cli", "proxyarpd/forward/claim", "proxyarpd/internal/daemon", "proxyarpd/internal/doctor", "proxyarpd/internal/explain", "proxyarpd/internal/logging", "proxyarpd/internal/status", "proxyarpd/internal/top", "proxyarpd/internal/wire", "proxyarpd/internal/printable", labPackage, benchPackage},
 }

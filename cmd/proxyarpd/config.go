@@ -67,6 +67,7 @@ func (s *settings) flags() *pflag.FlagSet {
 
 	fs.StringVar(&s.Control, "control", s.Control, controlUsage)
 	fs.StringVar(&s.Metrics, "metrics", s.Metrics, "`ADDR` for Prometheus (/metrics) and health checks (/healthz, /readyz): HOST:PORT, or a port of 127.0.0.1 (default: off)")
+	fs.BoolVar(&s.Takeover, "takeover", s.Takeover, "take over from the daemon that runs here, without a lost packet or answer, instead of refusing to start; starts as usual where none runs")
 	fs.StringVar(&s.StateDir, "state-dir", s.StateDir, "`dir` of the lock and of the record of changed MACs; made where it is missing")
 	fs.Var(&choice{&s.LogFormat, []string{logging.Text, logging.JSON}}, "log-format", "`format` of the log: text or json")
 	fs.Var(&level{&s.LogLevel}, "log-level", "least `level` of what is logged: debug, info, warn or error; debug tells what happens to interfaces and neighbours")

@@ -56,12 +56,12 @@ var (
 	everything = map[string][]string{
 		"workload": {"veth*", "tap?"}, "uplink": {"ens3", "wg*"}, "transit": {"true"}, "gateway": {"10.0.0.1", "10.0.0.2"}, "proxy": {"10.1.0.0/16", "10.2.0.0/16"}, "answer-uplink": {"10.5.0.0/16", "10.6.0.0/16"},
 		"mac": {"02:00:5e:00:53:01"}, "engine": {"none"}, "rp-filter": {"2"}, "punt": {"10.96.0.0/12", "0.0.0.0/0"}, "keep-mac": {"true"}, "bypass-policy": {"true"}, "on-policy": {"leave"},
-		"control": {"/tmp/c.sock"}, "state-dir": {"/tmp/state"}, "claim": {"clsact"}, "nice": {"5"}, "workers": {"3"}, "metrics": {"127.0.0.1:9477"}, "log-format": {"json"}, "log-level": {"debug"},
+		"control": {"/tmp/c.sock"}, "state-dir": {"/tmp/state"}, "claim": {"clsact"}, "nice": {"5"}, "workers": {"3"}, "metrics": {"127.0.0.1:9477"}, "takeover": {"true"}, "log-format": {"json"}, "log-level": {"debug"},
 	}
 	everythingMakes = daemon.Config{
 		Workloads: []string{"veth*", "tap?"}, Uplinks: []string{"ens3", "wg*"}, Transit: true, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")},
 		Proxy: prefixes("10.1.0.0/16", "10.2.0.0/16"), AnswerUplink: prefixes("10.5.0.0/16", "10.6.0.0/16"), MAC: wire.MAC{2, 0, 0x5e, 0, 0x53, 1}, Engine: "none", RPFilter: 2, Punt: prefixes("10.96.0.0/12", "0.0.0.0/0"),
-		KeepMAC: true, BypassPolicy: true, OnPolicy: "leave", LogFormat: "json", Control: "/tmp/c.sock", StateDir: "/tmp/state", Claim: claim.Clsact, Nice: 5, Workers: 3, Metrics: "127.0.0.1:9477", LogLevel: slog.LevelDebug,
+		KeepMAC: true, BypassPolicy: true, OnPolicy: "leave", LogFormat: "json", Control: "/tmp/c.sock", StateDir: "/tmp/state", Claim: claim.Clsact, Nice: 5, Workers: 3, Metrics: "127.0.0.1:9477", Takeover: true, LogLevel: slog.LevelDebug,
 	}
 )
 
@@ -124,7 +124,7 @@ func TestFlagsAndKeys(t *testing.T) {
 	// One flag beside the file changes its field alone, and replaces lists as a whole.
 	others := map[string]string{
 		"workload": "cali*", "uplink": "auto", "transit": "false", "gateway": "169.254.1.1", "proxy": "10.3.0.0/16", "answer-uplink": "10.7.0.0/16", "mac": "ee:ee:ee:ee:ee:ee", "engine": "af_packet", "rp-filter": "1",
-		"punt": "10.4.0.0/16", "keep-mac": "false", "bypass-policy": "false", "on-policy": "warn", "control": "/run/other.sock", "state-dir": "/run/other", "claim": "tcx", "nice": "-3", "workers": "2", "metrics": ":9999", "log-format": "text", "log-level": "warn",
+		"punt": "10.4.0.0/16", "keep-mac": "false", "bypass-policy": "false", "on-policy": "warn", "control": "/run/other.sock", "state-dir": "/run/other", "claim": "tcx", "nice": "-3", "workers": "2", "metrics": ":9999", "takeover": "false", "log-format": "text", "log-level": "warn",
 	}
 	for _, name := range names {
 		one := map[string][]string{}

@@ -164,6 +164,9 @@ func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 		time.Sleep(holdTick)
 	}
 	wait = c.standBack(wait)
+	if s.Lost() {
+		s.Seek()
+	}
 	if !s.Ready() && !c.waits() {
 		if err := c.wait(wait); err != nil {
 			return err
@@ -308,6 +311,16 @@ func verdict(errno syscall.Errno) route.Verdict {
 	}
 	return route.DropPacketSockError
 }
+
+// FD is the socket of the ring, for another process to have it too. For any goroutine.
+func (c *Conn) FD() int { return c.sock.FD() }
+
+// Position is the slot that is to be read next.
+func (c *Conn) Position() int { return c.sock.Position() }
+
+// GoOn has the Conn read on at a slot of a ring that another process has read so far;
+// pktring.Unknown: nobody has told how far.
+func (c *Conn) GoOn(slot int) { c.sock.SetPosition(slot) }
 
 // Wake implements forward.Conn.
 func (c *Conn) Wake() { c.sock.Wake() }

@@ -131,7 +131,10 @@ func (s *Set) AttachRelay(ifindex int32) error {
 	if s.Mode() == None {
 		return fmt.Errorf("relay: %w: no tc program is wanted", ErrNotSupported)
 	}
-	err := s.attach(ifindex, s.back)
+	var err error
+	if !s.Claimed(ifindex) { // by a process that was before
+		err = s.attach(ifindex, s.back)
+	}
 	if err == nil {
 		err = s.vars.Relay.Set(uint32(ifindex))
 	}
@@ -165,10 +168,7 @@ func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error)
 	if err := sweep(s.rtnl, ifindex); err != nil { // it may have become ours just now
 		return a, fmt.Errorf("clsact: %w", err)
 	}
-	q := &netlink.GenericQdisc{
-		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
-		QdiscType:  "clsact",
-	}
+	q := clsactQdisc(ifindex)
 	switch err := s.rtnl.QdiscAdd(q); {
 	case err == nil:
 		a.qdisc = q
@@ -178,11 +178,7 @@ func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error)
 	default:
 		return a, fmt.Errorf("clsact: %w", err)
 	}
-	a.filter = &netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS,
-			Protocol: unix.ETH_P_ALL, Priority: 1},
-		Fd: program.FD(), Name: programName, DirectAction: true,
-	}
+	a.filter = clsactFilter(ifindex, program.FD())
 	if err := s.addFilter(a.filter); err != nil {
 		if a.qdisc != nil {
 			err = errors.Join(err, s.rtnl.QdiscDel(a.qdisc))
@@ -190,6 +186,22 @@ func (s *Set) attachClsact(ifindex int, program *ebpf.Program) (attached, error)
 		return a, fmt.Errorf("clsact filter: %w", err)
 	}
 	return a, nil
+}
+
+func clsactQdisc(ifindex int) *netlink.GenericQdisc {
+	return &netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+		QdiscType:  "clsact",
+	}
+}
+
+// clsactFilter is the filter without its handle.
+func clsactFilter(ifindex, fd int) *netlink.BpfFilter {
+	return &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS,
+			Protocol: unix.ETH_P_ALL, Priority: 1},
+		Fd: fd, Name: programName, DirectAction: true,
+	}
 }
 
 // addFilter takes the first handle that nobody has: of the filters with one
@@ -356,10 +368,7 @@ func sweep(rtnl *netlink.Handle, ifindex int) error {
 		}
 	}
 	if found {
-		errs = append(errs, removeIfEmpty(rtnl, &netlink.GenericQdisc{
-			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
-			QdiscType:  "clsact",
-		}))
+		errs = append(errs, removeIfEmpty(rtnl, clsactQdisc(ifindex)))
 	}
 	return errors.Join(errs...)
 }

@@ -172,7 +172,31 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 		have.slot = s.free[len(s.free)-1]
 		have.base = s.windows.start(have.slot)
 	}
-	v := bpfPort{Slot: have.slot, Quota: p.Quota, L2len: p.L2Len, Answer: p.Answer}
+	if err := s.putPort(p, have.slot); err != nil {
+		return 0, err
+	}
+	if s.carrier != nil {
+		if err := s.carrier.Changed(); err != nil {
+			return 0, fmt.Errorf("interface %d: ring filter: %w", p.Ifindex, err)
+		}
+	}
+	if !known {
+		s.free = s.free[:len(s.free)-1]
+	}
+	have.port = p
+	s.ports[p.Ifindex] = have
+	if !known {
+		s.windows.activate(have.slot)
+		if s.carrier != nil {
+			s.carrier.show(p.Ifindex, have.slot)
+		}
+	}
+	return have.slot, nil
+}
+
+// putPort writes an interface into the filter's map.
+func (s *Set) putPort(p Port, slot uint32) error {
+	v := bpfPort{Slot: slot, Quota: p.Quota, L2len: p.L2Len, Answer: p.Answer}
 	if p.Forward {
 		v.Flags |= portForward
 	}
@@ -198,25 +222,9 @@ func (s *Set) SetPort(p Port) (slot uint32, err error) {
 		v.Alias[i] = a
 	}
 	if err := s.objs.ParpPorts.Put(uint32(p.Ifindex), &v); err != nil {
-		return 0, fmt.Errorf("interface %d: ring filter: %w", p.Ifindex, err)
+		return fmt.Errorf("interface %d: ring filter: %w", p.Ifindex, err)
 	}
-	if s.carrier != nil {
-		if err := s.carrier.Changed(); err != nil {
-			return 0, fmt.Errorf("interface %d: ring filter: %w", p.Ifindex, err)
-		}
-	}
-	if !known {
-		s.free = s.free[:len(s.free)-1]
-	}
-	have.port = p
-	s.ports[p.Ifindex] = have
-	if !known {
-		s.windows.activate(have.slot)
-		if s.carrier != nil {
-			s.carrier.show(p.Ifindex, have.slot)
-		}
-	}
-	return have.slot, nil
+	return nil
 }
 
 // DeletePort forgets an interface and lets go of its claim. Its counters stay

@@ -65,7 +65,7 @@ func TestOddGSO(t *testing.T) {
 		name := map[bool]string{true: "parp_ring", false: "parp_ring_basic"}[exact]
 		t.Run(name, func(t *testing.T) {
 			namespace(t)
-			s, err := loadSet(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}}, exact)
+			s, err := loadSet(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}}, exact, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -63,7 +63,7 @@ func Load(cfg Config) (*Set, error) {
 	if countsMemlock() {
 		raiseMemlock()
 	}
-	return loadSet(cfg, true)
+	return loadSet(cfg, true, nil)
 }
 
 // loadDescriptors is more than programs, maps and the library's probes have open
@@ -113,9 +113,10 @@ func raiseMemlock() {
 	}
 }
 
-// loadSet loads the filter that sees GSO types only if exact is wanted.
-func loadSet(cfg Config, exact bool) (*Set, error) {
-	l, err := loadPrograms(cfg, exact, nil)
+// loadSet loads the filter that sees GSO types only if exact is wanted. have are maps
+// that there are already.
+func loadSet(cfg Config, exact bool, have map[string]*ebpf.Map) (*Set, error) {
+	l, err := loadPrograms(cfg, exact, have)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +132,10 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	s.arp, s.back = take(bpfProgParpArp), take(bpfProgParpReturn)
 	if cfg.Rooms > 1 {
 		s.fanout = take(bpfProgParpFanout)
-		if err := s.vars.FanoutSeed.Set(rand.Uint32()); err != nil {
-			return nil, errors.Join(fmt.Errorf("eBPF variables: %w", err), s.Close())
+		if have == nil { // else flows would change their rings
+			if err := s.vars.FanoutSeed.Set(rand.Uint32()); err != nil {
+				return nil, errors.Join(fmt.Errorf("eBPF variables: %w", err), s.Close())
+			}
 		}
 	}
 	s.own(s.claim, s.back)

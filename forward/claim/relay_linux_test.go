@@ -49,7 +49,7 @@ func TestRelay(t *testing.T) {
 	for _, exact := range []bool{true, false} {
 		t.Run(map[bool]string{true: "parp_ring", false: "parp_ring_basic"}[exact], func(t *testing.T) {
 			namespace(t)
-			s, err := loadSet(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}}, exact)
+			s, err := loadSet(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}}, exact, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

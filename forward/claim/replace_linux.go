@@ -194,19 +194,26 @@ func (s *Set) swapClaims(p *ebpf.Program) error {
 		if a.relay {
 			continue
 		}
-		var err error
-		if a.link != nil {
-			err = a.link.Update(p)
-		} else {
-			f := *a.filter
-			f.Fd = p.FD()
-			err = s.rtnl.FilterReplace(&f)
-		}
-		if gone(err) != nil && !errors.Is(err, unix.ENOLINK) { // ENOLINK: a link whose interface has gone
+		if err := s.swap(&a, p); err != nil {
 			errs = append(errs, fmt.Errorf("interface %d: %w", ifindex, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// swap puts a program in the place of the one of a claim.
+func (s *Set) swap(a *attached, p *ebpf.Program) (err error) {
+	if a.link != nil {
+		err = a.link.Update(p)
+	} else {
+		f := *a.filter
+		f.Fd = p.FD()
+		err = s.rtnl.FilterReplace(&f)
+	}
+	if errors.Is(err, unix.ENOLINK) { // a link whose interface has gone
+		return nil
+	}
+	return gone(err)
 }
 
 // Grace waits until no program is running that was when it was called: for an RCU

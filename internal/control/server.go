@@ -47,6 +47,12 @@ type Conn struct {
 	replyTime time.Duration
 }
 
+// Peer is the process that has connected, 0 if it is in another PID namespace.
+func (c *Conn) Peer() (pid int, err error) {
+	_, p, err := peer(c.UnixConn)
+	return int(p), err
+}
+
 // Keep leaves the connection open when the server ends: the handler sees to it
 // that it returns soon then.
 func (c *Conn) Keep() { c.keep() }
@@ -62,6 +68,8 @@ type Config struct {
 	Path       string // of the socket
 	Operations map[string]Handler
 	Log        *slog.Logger
+	// Replace has the socket take the place of one that somebody listens on.
+	Replace bool
 }
 
 // Server serves the socket.
@@ -89,7 +97,7 @@ type Counters struct {
 // Listen makes the socket. A client can connect from now on, and is answered by
 // Serve, which also removes the socket.
 func Listen(cfg Config) (*Server, error) {
-	own, l, err := bindSocket(cfg.Path)
+	own, l, err := bindSocket(cfg.Path, cfg.Replace)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +110,9 @@ func newServer(cfg Config, l net.Listener, own *ownSocket) *Server {
 		refused: newBurst(cfg.Log, "control clients refused"),
 	}
 }
+
+// Hidden reports whether something else has the name of the socket by now.
+func (s *Server) Hidden() bool { return !s.own.there() }
 
 // Counters gives them as they are now. For any goroutine.
 func (s *Server) Counters() Counters {

@@ -26,8 +26,9 @@ type ownSocket struct {
 const MaxPath = 107
 
 // bindSocket binds under another name and renames, so that whoever sees the
-// socket can connect. One that nobody listens on any more is replaced.
-func bindSocket(path string) (_ *ownSocket, _ net.Listener, err error) {
+// socket can connect. One that nobody listens on any more is replaced; with replace,
+// any.
+func bindSocket(path string, replace bool) (_ *ownSocket, _ net.Listener, err error) {
 	path = filepath.Clean(path)
 	s := &ownSocket{name: filepath.Base(path)}
 	if s.dir, err = openDir(filepath.Dir(path)); err != nil {
@@ -38,7 +39,7 @@ func bindSocket(path string) (_ *ownSocket, _ net.Listener, err error) {
 			_ = s.dir.Close()
 		}
 	}()
-	if err := s.mayReplace(path); err != nil {
+	if err := s.mayReplace(path, replace); err != nil {
 		return nil, nil, err
 	}
 	temp := ".proxyarpd-" + rand.Text()[:8]
@@ -81,7 +82,7 @@ func (s *ownSocket) stat(name string) (st unix.Stat_t, err error) {
 }
 
 // mayReplace is an error if what has the name is no socket, or in use.
-func (s *ownSocket) mayReplace(path string) error {
+func (s *ownSocket) mayReplace(path string, used bool) error {
 	switch st, err := s.stat(s.name); {
 	case errors.Is(err, unix.ENOENT):
 		return nil
@@ -89,6 +90,8 @@ func (s *ownSocket) mayReplace(path string) error {
 		return err
 	case st.Mode&unix.S_IFMT != unix.S_IFSOCK:
 		return errors.New("is there and no socket")
+	case used:
+		return nil
 	}
 	if at := s.at(s.name); len(at) <= MaxPath {
 		path = at
@@ -103,9 +106,15 @@ func (s *ownSocket) mayReplace(path string) error {
 // remove removes the socket, unless something else has its name.
 func (s *ownSocket) remove() {
 	defer s.dir.Close()
-	if st, err := s.stat(s.name); err == nil && uint64(st.Dev) == s.dev && st.Ino == s.ino {
+	if s.there() {
 		_ = unix.Unlinkat(s.fd(), s.name, 0)
 	}
+}
+
+// there reports whether it has its name still.
+func (s *ownSocket) there() bool {
+	st, err := s.stat(s.name)
+	return err == nil && uint64(st.Dev) == s.dev && st.Ino == s.ino
 }
 
 // cause is what the kernel says, without the path by which we have asked it.

@@ -19,7 +19,7 @@ import (
 
 func bound(t *testing.T, path string) (*ownSocket, net.Listener) {
 	t.Helper()
-	s, l, err := bindSocket(path)
+	s, l, err := bindSocket(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestBindSocket(t *testing.T) {
 	dir := shortDir(t)
 	long := strings.Repeat("x", MaxPath-len(dir)-1)
 	_, l := bound(t, dir+"/"+long)
-	if _, _, err := bindSocket(dir + "/" + long); err == nil || !strings.Contains(err.Error(), "another daemon") {
+	if _, _, err := bindSocket(dir+"/"+long, false); err == nil || !strings.Contains(err.Error(), "another daemon") {
 		t.Errorf("in use: %v", err)
 	}
 	must(t, l.Close())
@@ -122,11 +122,11 @@ func TestBindSocket(t *testing.T) {
 		t.Error(err)
 	}
 	for _, path := range []string{dir, dir + "/", dir + "/.", dir + "/..", "/", "."} {
-		if _, _, err := bindSocket(path); err == nil || !strings.Contains(err.Error(), "no socket") {
+		if _, _, err := bindSocket(path, false); err == nil || !strings.Contains(err.Error(), "no socket") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if _, _, err := bindSocket(dir + "/none/s"); !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "none") {
+	if _, _, err := bindSocket(dir+"/none/s", false); !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "none") {
 		t.Errorf("no directory: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -37,7 +38,7 @@ func (cfg *Config) lacks(has func(capability int) bool) error {
 // is changed: it has the host looked at.
 func (o *owner) begin() {
 	o.phase = deciding
-	e := &beginErrand{serve: map[int]bool{}, inspect: o.eng.Forwards()}
+	e := &beginErrand{serve: map[int]bool{}, inspect: o.eng.Forwards(), succeed: o.succeed}
 	for index, l := range o.links {
 		o.warnLeftAlone(l, "")
 		if o.roleOf(l) != roleNone {
@@ -54,8 +55,8 @@ func (b begun) take(o *owner) error {
 	if o.phase != deciding {
 		return nil
 	}
-	if b.swept != nil {
-		return b.swept
+	if err := cmp.Or(b.swept, b.refused); err != nil {
+		return err
 	}
 	o.host, o.confAll = b.host, b.all
 	o.builder.SetHost(b.host)
@@ -74,6 +75,7 @@ func (b begun) take(o *owner) error {
 		o.gate.accepted = v.spared
 	}
 	o.phase, o.beginning = serving, true
+	o.adoption, o.waits = b.adoption, b.adoption != nil
 	for index, l := range o.links {
 		o.dirty.links[index] = true
 		if r := o.roleOf(l); r == roleNone || !asked[index] || o.dirty.gone[index] {
@@ -87,6 +89,9 @@ func (b begun) take(o *owner) error {
 		}
 	}
 	o.reconcile()
+	if o.adoption != nil {
+		o.disinherit()
+	}
 	o.work.adopt = o.inherited()
 	o.work.device = o.eng.Device().Index != 0
 	o.begun()

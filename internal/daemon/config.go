@@ -51,6 +51,7 @@ type Config struct {
 	LogLevel     slog.Level // least of what is logged
 	Nice         int        // of the threads that forward, and of the one that answers (setpriority(2))
 	Workers      int        // how many threads forward; 0 is auto
+	Takeover     bool       // from a daemon that runs, instead of refusing to start
 }
 
 // Defaults of `run`.

@@ -16,18 +16,34 @@ import (
 	"proxyarpd/internal/livecapture"
 )
 
-// listen makes the control socket.
-func (d *Daemon) listen() (*control.Server, error) {
-	s, err := control.Listen(control.Config{Path: d.config().Control, Log: d.log, Operations: map[string]control.Handler{
-		"status":  d.answerStatus,
-		"capture": d.serveCapture,
-		"explain": d.answerExplain,
-		"reload":  d.answerReload,
+// listen makes the control socket, with replace in the place of one that somebody
+// listens on.
+func (d *Daemon) listen(replace bool) (*control.Server, error) {
+	s, err := control.Listen(control.Config{Path: d.config().Control, Log: d.log, Replace: replace, Operations: map[string]control.Handler{
+		"status":   d.answerStatus,
+		"capture":  d.serveCapture,
+		"explain":  d.answerExplain,
+		"reload":   d.answerReload,
+		opTakeover: d.answerTakeover,
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w: --control names another one", d.config().Control, err)
 	}
 	return s, nil
+}
+
+// showControl makes the control socket anew where something else has its name by now.
+func (d *Daemon) showControl() error {
+	if !d.control.Hidden() {
+		return nil
+	}
+	s, err := d.listen(true)
+	if err != nil {
+		return err
+	}
+	d.control = s
+	d.group.Go(func() error { return s.Serve(d.metrics.life) })
+	return nil
 }
 
 // maxWait is the longest that a client may have us wait.

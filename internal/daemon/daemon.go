@@ -72,9 +72,16 @@ type Daemon struct {
 	proxy     proxyRoutes
 	caughtUp  atomic.Bool   // firstSync is closed
 	firstSync chan struct{} // closed when the first tables are published
-	hops      chan hop
-	asked     hopStats
-	asking    asking
+
+	lock    *instance.Lock
+	heir    *heir         // of a predecessor; nil: there was none
+	others  atomic.Bool   // another process has, or goes on to have, what this one serves: nothing is put back
+	yielded chan struct{} // closed when a successor has taken over
+	arpRun  runner
+
+	hops   chan hop
+	asked  hopStats
+	asking asking
 }
 
 // Caller is the program that runs a daemon.
@@ -102,13 +109,31 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 		return err
 	}
 	lock, err := instance.Acquire(cfg.StateDir, ns, log)
+	if cfg.Takeover && errors.Is(err, instance.ErrRunning) {
+		return takeOver(ctx, &cfg, caller, ns)
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
+	return serve(ctx, &cfg, caller, ns, lock, nil)
+}
 
-	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
-	d.cfg.Store(&cfg)
+// serve is the daemon that has the lock. heir: it takes over from one that runs; nil:
+// there is none.
+func serve(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns, lock *instance.Lock, heir *heir) (err error) {
+	log := caller.Log
+	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog),
+		lock: lock, heir: heir, yielded: make(chan struct{})}
+	d.others.Store(heir != nil)
+	d.arpRun.began = make(chan struct{})
+	defer func() {
+		if d.others.Load() {
+			err = errors.Join(err, lock.Abandon())
+		} else {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
+	d.cfg.Store(cfg)
 	d.answering.want, d.answering.log, d.answering.begun = func() int { return d.config().Nice }, log, make(chan struct{})
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
 	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.rooms(caller.Reread != nil), Sources: sources{d}})
@@ -130,7 +155,12 @@ func (d *Daemon) open(ctx context.Context, ns instance.Netns) error {
 			return err
 		})
 	})
-	both.Go(func() error { return d.patiently(ctx, d.loadPrograms) })
+	both.Go(func() error {
+		if d.heir != nil {
+			return d.heir.adoptPrograms(d)
+		}
+		return d.patiently(ctx, d.loadPrograms)
+	})
 	if err := both.Wait(); err != nil {
 		return err
 	}
@@ -201,8 +231,8 @@ func (c *Config) programs() claim.Config {
 func (d *Daemon) loadPrograms() error {
 	cfg := d.config()
 	what := cfg.programs()
-	what.Replaceable = d.caller.Reread != nil
-	what.Rooms = cfg.rooms(what.Replaceable)
+	what.Replaceable = d.caller.Reread != nil || canBeSucceeded() // by a reload, or a successor
+	what.Rooms = cfg.rooms(d.caller.Reread != nil)
 	programs, why, err := engine.LoadPrograms(what, cfg.Claim)
 	switch {
 	case err != nil:
@@ -235,6 +265,9 @@ func (d *Daemon) openARP() error {
 		RatePerSecond: arpPerSecond, Burst: arpBurst, SenderPerSecond: arpSenderPerSecond, SenderBurst: arpSenderBurst}
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachARP
+	}
+	if d.heir != nil {
+		o.Handed = &arpd.Handed{FD: d.heir.takeARP()}
 	}
 	o.Unrouted, o.Claimed, o.Thread = d.conflicts.tell, d.tellClaim, d.answering.begin
 	var err error
@@ -280,11 +313,15 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts, herald: newHerald(d.announcer),
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
 		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
-		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
+		others: &d.others,
+		dirty:  newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
 	}
 	o.send = func(l lane, e errand) {
 		h := &hands{cfg: o.cfg, log: d.log, eng: o.eng, macs: d.macs, members: &d.members, limits: o.limits}
 		d.errands.Go(func() { o.outcomes <- arrival{l, e.do(h)} })
+	}
+	if d.heir != nil {
+		o.succeed = func() (*adoption, error) { return d.heir.freeze(d) }
 	}
 	o.begun = func() {
 		d.caughtUp.Store(true)
@@ -302,15 +339,20 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err := enoughDescriptors(); err != nil {
 		return err
 	}
-	show, err := d.listenMetrics(d.config().Metrics)
-	if err != nil {
-		return err
-	}
-	if d.control, err = d.listen(); err != nil {
-		if show != nil {
-			err = errors.Join(err, show.Close())
+	var show *metrics.Server
+	var err error
+	if d.heir != nil {
+		told = d.heir.committed(told)
+	} else {
+		if show, err = d.listenMetrics(d.config().Metrics); err != nil {
+			return err
 		}
-		return err
+		if d.control, err = d.listen(false); err != nil {
+			if show != nil {
+				err = errors.Join(err, show.Close())
+			}
+			return err
+		}
 	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, unix.SIGHUP)
@@ -331,11 +373,29 @@ func (d *Daemon) run(ctx context.Context) error {
 		defer endEngine()
 		return d.owner.run(ctx, told)
 	})
-	d.engines.life = engineCtx
-	d.runEngine()
-	d.metrics.life = ctx
-	d.serveMetrics(show)
-	g.Go(func() error { return d.control.Serve(ctx) })
+	d.engines.life, d.arpRun.life, d.metrics.life = engineCtx, ctx, ctx
+	if d.heir != nil {
+		g.Go(func() error { return d.heir.takeOver(ctx, d) })
+	} else {
+		d.runEngine()
+		d.serveMetrics(show)
+		g.Go(func() error { return d.control.Serve(ctx) })
+		g.Go(func() error { // frames that come before wait in the socket
+			if d.awaitStart(ctx) {
+				d.runARP()
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		select {
+		case <-d.yielded:
+			d.others.Store(true)
+			cancel()
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	g.Go(func() error { d.hearHangups(ctx, hangup); return nil })
 	g.Go(func() error { d.watchGate(ctx); return nil })
 	g.Go(func() error { d.followTranslated(ctx); return nil })
@@ -343,14 +403,6 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.watchConflicts(ctx); return nil })
 	g.Go(func() error { d.announcer.Run(ctx); return nil })
 	g.Go(func() error { return d.follow(ctx) })
-	g.Go(func() error { // frames that come before wait in the socket
-		select {
-		case <-d.firstSync:
-			return d.arp.Run(ctx)
-		case <-ctx.Done():
-			return nil
-		}
-	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
 	g.Go(func() error { d.inform(ctx); return nil })
@@ -379,10 +431,50 @@ func (d *Daemon) listenMetrics(address string) (*metrics.Server, error) {
 	return s, nil
 }
 
+// runner is a part that runs, and can be made to return and to run again.
+type runner struct {
+	life context.Context
+	end  context.CancelFunc
+	over chan struct{} // is closed behind it
+
+	began chan struct{} // closed when it runs for the first time
+	first sync.Once
+}
+
+// runARP runs the responder.
+func (d *Daemon) runARP() {
+	r := &d.arpRun
+	var ctx context.Context
+	ctx, r.end = context.WithCancel(r.life)
+	over := make(chan struct{})
+	r.over = over
+	r.first.Do(func() { close(r.began) })
+	d.group.Go(func() error {
+		defer close(over)
+		return d.arp.Run(ctx)
+	})
+}
+
+// haltARP has the responder return. What comes waits in the socket.
+func (d *Daemon) haltARP() {
+	<-d.arpRun.began
+	d.arpRun.end()
+	<-d.arpRun.over
+}
+
 // metricsServer is the server of metrics that runs, if one does.
 type metricsServer struct {
 	life context.Context
 	end  context.CancelFunc
+	now  *metrics.Server // nil: none
+}
+
+// file is a descriptor of the server's socket, nil if there is none.
+func (m *metricsServer) file() (*os.File, error) {
+	if m.now == nil {
+		return nil, nil
+	}
+	return m.now.File()
 }
 
 // serveMetrics runs a server of metrics, nil for none, in the place of the one
@@ -393,7 +485,7 @@ func (d *Daemon) serveMetrics(s *metrics.Server) {
 		m.end()
 		m.end = nil
 	}
-	if s == nil {
+	if m.now = s; s == nil {
 		return
 	}
 	ctx, end := context.WithCancel(m.life)
@@ -436,6 +528,9 @@ func (d *Daemon) awaitReady(ctx context.Context) bool {
 // nothing and may take their time (RTNL and a grace period each); MACs as they
 // were found behind it.
 func (d *Daemon) close() error {
+	if d.others.Load() {
+		return nil // what the kernel has of ours ends with the process, or is another's
+	}
 	var errs []error
 	if d.translated != nil {
 		errs = append(errs, d.translated.Close())

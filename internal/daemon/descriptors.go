@@ -30,6 +30,13 @@ func enoughDescriptors() error {
 		limit, base+fewest, base+spareDescriptors)
 }
 
+// plenty is how many descriptors a process may have at least to keep those that only a
+// successor asks for.
+const plenty = 256
+
+// canBeSucceeded reports whether the daemon keeps what run --takeover takes over.
+func canBeSucceeded() bool { return descriptors.Limit() >= plenty }
+
 // limits are the descriptors of the process.
 type limits struct {
 	base int // open when the daemon had started, without claims: one an interface where the kernel has TCX

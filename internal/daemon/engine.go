@@ -114,6 +114,9 @@ func (d *Daemon) openEngine() error {
 func (d *Daemon) openRing(cfg *Config) (*afpacket.Engine, error) {
 	c := afpacket.Config{
 		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete, Recorder: d.taps.Recorder}, Nice: cfg.Nice, Workers: cfg.workers()}
+	if d.heir != nil && d.engines.ring == nil && len(d.heir.rings) > 0 {
+		c.Handed = d.heir.takeRings()
+	}
 	return afpacket.Open(d.programs, c, d.log)
 }
 

@@ -82,21 +82,24 @@ type beginErrand struct {
 	serve   map[int]bool // interfaces that will be
 	ifs     []hostpolicy.Interface
 	inspect bool
+	succeed func() (*adoption, error) // nil: there is no predecessor that runs
 }
 
 type begun struct {
 	beginErrand
-	host    route.HostConf
-	all     devConf
-	found   []hostpolicy.Finding
-	swept   error
-	unknown error // why found can't be told
+	adoption *adoption
+	refused  error // by the predecessor
+	host     route.HostConf
+	all      devConf
+	found    []hostpolicy.Finding
+	swept    error
+	unknown  error // why found can't be told
 }
 
 func (e beginErrand) do(h *hands) outcome {
 	b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf)}
 	b.all, _ = readDevConf("all", kernelConf.dev) // read again in a moment
-	if h.eng.Decides() {
+	if h.eng.Decides() && e.succeed == nil {
 		if err := claim.SweepAll(func(ifindex int) bool { return e.serve[ifindex] }); err != nil {
 			b.swept = fmt.Errorf("remove the tc filters of a killed predecessor: %w", err)
 			return b
@@ -104,6 +107,9 @@ func (e beginErrand) do(h *hands) outcome {
 	}
 	if e.inspect {
 		b.found, b.unknown = inspect(e.ifs, h.eng.Owns)
+	}
+	if e.succeed != nil {
+		b.adoption, b.refused = e.succeed()
 	}
 	return b
 }

@@ -40,6 +40,7 @@ var keys = []key{
 	{"control", func(c *Config) any { return c.Control }, "who speaks to the daemon knows that path"},
 	{"metrics", func(c *Config) any { return c.Metrics }, ""},
 	{"state-dir", func(c *Config) any { return c.StateDir }, "the lock and the record of changed MACs are there"},
+	{"takeover", func(c *Config) any { return c.Takeover }, ""},
 	{"log-format", func(c *Config) any { return c.LogFormat }, "lines of two formats would be in one log"},
 	{"log-level", func(c *Config) any { return c.LogLevel }, ""},
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"proxyarpd/arpd"
@@ -65,6 +66,14 @@ type owner struct {
 	last      int  // workload interface whose settings were read in turn
 	endErr    error
 	failed    error // why the daemon has to end
+
+	// Of a take-over.
+	halt     *halt                     // it is to change nothing; nil: it may
+	stands   bool                      // nothing is under way
+	succeed  func() (*adoption, error) // has the predecessor stand still; nil: there is none
+	adoption *adoption                 // what it had, while that is taken over
+	waits    bool                      // it has the packets: no frames of further interfaces are taken
+	others   *atomic.Bool              // another process has them, or will: nothing is given back
 }
 
 // phase is how far the daemon has got.
@@ -115,7 +124,15 @@ func (o *owner) run(ctx context.Context, told <-chan struct{}) error {
 	tick := time.NewTicker(settingsTick)
 	defer tick.Stop()
 	for o.phase != over && o.failed == nil {
-		o.dispatch()
+		if o.halt == nil {
+			o.dispatch()
+		} else if o.work.out == [lanes]bool{} {
+			if o.stand(ctx) {
+				o.giveBack()
+				return nil
+			}
+			continue
+		}
 		select {
 		case b := <-o.batches:
 			b.taken <- o.hear(b.events)

@@ -72,6 +72,14 @@ func kernelFrom(release string, major, minor int) bool {
 // confine gives up what only the start needs: it looks for what killed daemons have left, which takes the eyes of
 // root, and has the threads that forward and answer take their nice value. Packets do not wait for it, readiness does.
 func (d *Daemon) confine(ctx context.Context, ring *afpacket.Engine) {
+	if d.heir != nil { // its own configuration, and threads, come with the packets
+		select {
+		case <-d.heir.done:
+		case <-ctx.Done():
+			return
+		}
+		ring = d.engines.ring
+	}
 	d.sweep()
 	if ring != nil {
 		ring.AwaitThreads()

@@ -192,7 +192,7 @@ func (o *owner) find(r ref) (*netstate.Link, *port) {
 func (o *owner) setting() *setting {
 	how, _ := o.eng.Claims()
 	return &setting{cfg: o.cfg, forwards: o.eng.Forwards(), canClaim: o.eng.CanClaim(), modeless: how == "" || how == "auto",
-		ports: len(o.ports), started: o.phase >= serving, ending: o.phase >= ending, unseen: o.unseen, all: o.confAll}
+		ports: len(o.ports), started: o.phase >= serving, waits: o.waits, ending: o.phase >= ending, unseen: o.unseen, all: o.confAll}
 }
 
 // wants says what a port should be.
@@ -266,6 +266,11 @@ func (o *owner) openPort(l *netstate.Link, r role) *port {
 	p := &port{ref: ref{l.Index, o.ids}, role: r, conf: kernelConf, first: o.beginning}
 	o.ports[l.Index] = p
 	o.herald.all = true
+	if o.adoption != nil {
+		if err := o.inherit(l, p); err != nil {
+			o.fail(l, p, err)
+		}
+	}
 	o.taps.SetLink(l, true)
 	o.log.Debug("interface", "interface", l.Name, "index", l.Index, "role", r)
 	if r == roleWorkload && o.cfg.KeepMAC && o.eng.CanClaim() && takesOwn[l.Kind] {
@@ -372,6 +377,9 @@ func (o *owner) sayFailed(l *netstate.Link, p *port, err error) {
 
 // publish hands new snapshots to responder and datapath.
 func (o *owner) publish() {
+	if o.stands { // the maps are another process's
+		return
+	}
 	if o.builder.Dirty() {
 		t := o.builder.Publish()
 		o.proxy.table.Store(t)
@@ -400,6 +408,9 @@ func (o *owner) tellClasses() {
 	var first error
 	untold := 0
 	o.builder.UpdateClasses(func(p netip.Prefix, c route.Class) {
+		if o.adoption != nil {
+			delete(o.adoption.classes, p)
+		}
 		if err := o.eng.SetClass(p, c); err != nil {
 			first = cmp.Or(first, err)
 			untold++
@@ -414,7 +425,7 @@ func (o *owner) tellClasses() {
 // yet: the frame was faster. Everything that the workload needs is in place
 // before its first answer leaves. ours is false if it is none to answer on.
 func (o *owner) lookup(l *netstate.Link) (policy *arpd.Policy, ours bool) {
-	if o.phase < serving {
+	if o.phase < serving || o.stands {
 		return nil, true
 	}
 	if r := o.roleOf(l); r != roleWorkload && (r != roleUplink || len(o.cfg.AnswerUplink) == 0) {
@@ -462,6 +473,9 @@ func (e ended) take(o *owner) error {
 // giveBack has the ring's filter take no more frames.
 func (o *owner) giveBack() {
 	o.phase = over
+	if o.others != nil && o.others.Load() {
+		return
+	}
 	for index, p := range o.ports {
 		l := o.links[index]
 		if l == nil || !p.filter.Forward {

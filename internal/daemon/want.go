@@ -37,6 +37,7 @@ type setting struct {
 	modeless bool    // how programs are attached is not known yet
 	ports    int     // how many there are
 	started  bool    // frames may be taken
+	waits    bool    // but of no further interface: a predecessor reads them
 	ending   bool    // MACs go back
 	unseen   bool    // there may be tc programs that can't be seen
 	all      devConf // settings of "all"
@@ -100,7 +101,7 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	if w.forwards && kernelToo && !claimable {
 		w.impossible = fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)
 	}
-	w.take = w.forwards && s.started && !kernelToo && !p.leaving && (p.err == nil || p.filter.Forward)
+	w.take = w.forwards && s.started && !kernelToo && !p.leaving && (p.err == nil && !s.waits || p.filter.Forward)
 
 	w.filter = s.filter(l, p, aliases)
 	w.link = s.link(l, p, f, aliases)

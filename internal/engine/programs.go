@@ -37,6 +37,11 @@ func LoadPrograms(cfg claim.Config, mode claim.Mode) (p *Programs, why, err erro
 	return &Programs{set: set, wanted: mode != claim.None}, nil, nil
 }
 
+// AdoptPrograms makes Programs of a Set that another process has loaded, nil for none.
+func AdoptPrograms(set *claim.Set, mode claim.Mode) *Programs {
+	return &Programs{set: set, wanted: set != nil && mode != claim.None}
+}
+
 // Set is that of the programs, nil if there is none.
 func (p *Programs) Set() *claim.Set { return p.set }
 

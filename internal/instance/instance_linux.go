@@ -67,6 +67,58 @@ func Acquire(dir string, ns Netns, log *slog.Logger) (*Lock, error) {
 	return l, nil
 }
 
+// Descriptors are those of the lock, for a process that takes over: of its file, and of
+// its socket, -1 if there is none. They stay the Lock's.
+func (l *Lock) Descriptors() (file, socket int) {
+	return int(l.file.Fd()), socketFD(l.socket)
+}
+
+// Adopt makes a Lock of another process's, by its descriptors, which are the Lock's from
+// then on. That one must Abandon its own. See [Lock.Name].
+func Adopt(dir string, ns Netns, file, socket int) (*Lock, error) {
+	d, err := OpenDir(dir)
+	l := &Lock{dir: d, name: ns.File("lock"), file: os.NewFile(uintptr(file), ns.File("lock"))}
+	if err == nil && socket >= 0 {
+		l.socket, err = newSocket(socket)
+	}
+	if err == nil && !l.stillThere(l.file) {
+		err = fmt.Errorf("instance: the lock of the running daemon is not %s/%s: name its --state-dir", dir, l.name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Abandon())
+	}
+	return l, nil
+}
+
+// Name writes this process into the lock, in the place of the one that had it before.
+func (l *Lock) Name() error {
+	err := l.file.Truncate(0)
+	if err == nil {
+		_, err = l.file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if fd := socketFD(l.socket); err == nil && fd >= 0 {
+		// Who connects is told who has called listen last (unix_listen, net/unix/af_unix.c).
+		err = unix.Listen(fd, backlog)
+	}
+	if err != nil {
+		return fmt.Errorf("instance: lock file: %w", err)
+	}
+	return nil
+}
+
+// Abandon lets go of a lock that another process has as well: what there is stays.
+func (l *Lock) Abandon() error {
+	var errs []error
+	if l.socket != nil {
+		errs = append(errs, l.socket.Close())
+	}
+	errs = append(errs, l.file.Close())
+	if l.dir != nil {
+		errs = append(errs, l.dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // Close gives the lock back and removes the file.
 func (l *Lock) Close() error {
 	var errs []error
@@ -106,12 +158,9 @@ func (l *Lock) lockFile() error {
 			continue
 		}
 		l.file = f
-		if err = f.Truncate(0); err == nil {
-			_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-		}
-		if err != nil {
+		if err := l.Name(); err != nil {
 			f.Close()
-			return fmt.Errorf("instance: lock file: %w", err)
+			return err
 		}
 		return nil
 	}

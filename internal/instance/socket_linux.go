@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,20 @@ func bindSocket(log *slog.Logger) (net.Listener, error) {
 	return nil, nil
 }
 
+// backlog is how many connections wait to be hung up on.
+const backlog = 128
+
+// socketFD is the descriptor of a listener, -1 if there is none.
+func socketFD(l net.Listener) int {
+	fd := -1
+	if c, ok := l.(syscall.Conn); ok {
+		if raw, err := c.SyscallConn(); err == nil {
+			_ = raw.Control(func(own uintptr) { fd = int(own) })
+		}
+	}
+	return fd
+}
+
 func listen() (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -55,7 +70,7 @@ func listen() (int, error) {
 		unix.Close(fd)
 		return -1, os.NewSyscallError("bind", err)
 	}
-	if err := unix.Listen(fd, 128); err != nil {
+	if err := unix.Listen(fd, backlog); err != nil {
 		unix.Close(fd)
 		return -1, os.NewSyscallError("listen", err)
 	}

@@ -36,8 +36,7 @@ func (h *Hub) startHost() error {
 	if err := src.SetMark(ownMark); err != nil {
 		return err
 	}
-	ring, err := pktring.Open(pktring.Config{Slots: hostSlots, Plain: true,
-		Filter: func(fd int) error { return src.AttachWatch(fd, ownMark, pcapfile.MaxSnapLen) }})
+	ring, err := pktring.Open(hostConfig(src))
 	if err != nil {
 		return errors.Join(err, src.SetMark(0))
 	}
@@ -45,6 +44,11 @@ func (h *Hub) startHost() error {
 	h.watched.Store(true)
 	go h.host.run()
 	return nil
+}
+
+func hostConfig(src Sources) pktring.Config {
+	return pktring.Config{Slots: hostSlots, Plain: true,
+		Filter: func(fd int) error { return src.AttachWatch(fd, ownMark, pcapfile.MaxSnapLen) }}
 }
 
 // ownMark is that of what is sent while somebody captures ("parp"): it tells
@@ -90,6 +94,9 @@ func (t *hostTap) run() {
 		case err != nil:
 			t.h.cfg.Log.Warn("a capture does not show what is left to the kernel any more", "err", err)
 			return
+		}
+		if t.ring.Lost() {
+			t.ring.Seek()
 		}
 		for n := 0; t.ring.Next(&slot); n++ {
 			t.look(&slot, frame)

@@ -79,7 +79,10 @@ type Hub struct {
 	changed  bool // links have, and the view does not show it yet
 	views    uint64
 	sessions []*session
-	records  []*recorder
+	// Those that go over to a successor, and those that have come from a predecessor and
+	// do not write yet: in the order in which they were told.
+	suspended, resumed []*session
+	records            []*recorder
 
 	host    *hostTap    // guarded by switching
 	watched atomic.Bool // there is a host
@@ -213,6 +216,9 @@ func (h *Hub) promiscuous(s *session) {
 func (h *Hub) remove(s *session) {
 	h.switching.Lock()
 	defer h.switching.Unlock()
+	if w := s.stream.Load(); w != nil && w.suspend.Load() {
+		return // what looked for it is another process's
+	}
 	for _, index := range s.promiscuous {
 		_ = s.host.ring.Promiscuous(int(index), false) // fails only if it has gone
 	}

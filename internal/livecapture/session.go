@@ -48,6 +48,9 @@ type session struct {
 	hostDrops   uint64      // of it when the session began
 	carried     *carriedTap // nil: programs carry nothing
 	unshown     uint64      // of it when the session began
+	before      uint64      // what a predecessor missed
+
+	stream atomic.Pointer[stream] // nil: it has not begun
 }
 
 // What a session's reader does. To wake it costs the datapath more than the
@@ -285,5 +288,5 @@ func (s *session) missed() (n uint64, counted bool) {
 	if s.carried != nil {
 		n += s.carried.lost() - s.unshown
 	}
-	return n, s.host != nil || s.carried != nil
+	return n + s.before, s.host != nil || s.carried != nil
 }

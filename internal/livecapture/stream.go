@@ -41,6 +41,9 @@ type stream struct {
 	lost    []uint64 // by writer, told of so far
 	verdict capture.Verdict
 	ask     chan struct{} // the client wants statistics
+
+	suspend atomic.Bool      // another process is to write on
+	state   chan StreamState // then: where
 }
 
 // ifaceKey tells interfaces apart: a name may come again with another index.
@@ -78,13 +81,27 @@ func (h *Hub) Serve(ctx context.Context, conn *net.UnixConn, req *capture.Reques
 	if err != nil {
 		return err
 	}
-	leave := sync.OnceFunc(func() { h.remove(s) })
-	defer leave()
 	if begun(&rep) != nil {
+		h.remove(s)
 		return nil // it is gone
 	}
 	w := newStream(s, h, conn)
-	_ = conn.SetReadDeadline(time.Time{})
+	s.stream.Store(w)
+	h.runStream(ctx, s, w)
+	return nil
+}
+
+// runStream writes a session's stream to its end.
+func (h *Hub) runStream(ctx context.Context, s *session, w *stream) {
+	leave := sync.OnceFunc(func() { h.remove(s) })
+	defer leave()
+	defer func() {
+		select {
+		case w.state <- StreamState{Broken: true}: // nobody writes on
+		default:
+		}
+	}()
+	_ = w.conn.SetReadDeadline(time.Time{})
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -93,14 +110,17 @@ func (h *Hub) Serve(ctx context.Context, conn *net.UnixConn, req *capture.Reques
 	stop := context.AfterFunc(ctx, w.hurry)
 	defer stop()
 	w.run(over)
+	if w.suspend.Load() {
+		w.suspendHere()
+		return
+	}
 	leave() // nothing comes any more
 	w.end()
-	return nil
 }
 
 func newStream(s *session, h *Hub, conn *net.UnixConn) *stream {
 	w := &stream{s: s, hub: h, conn: conn, ids: map[ifaceKey]uint32{}, names: map[int32]ifaceName{}, comment: make([]byte, 0, commentRoom), lost: make([]uint64, len(s.rings)),
-		ask: make(chan struct{}, 1)}
+		ask: make(chan struct{}, 1), state: make(chan StreamState, 1)}
 	w.buf = pcapfile.AppendSectionHeader(w.buf, &pcapfile.Section{OS: osRelease(), Application: streamSection + " " + h.cfg.Version})
 	return w
 }

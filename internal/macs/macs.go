@@ -147,6 +147,35 @@ func Open(dir string, ns instance.Netns, nl Netlink, log *slog.Logger) (*Keeper,
 	return k, nil
 }
 
+// Reread forgets what is known and reads the record again, which another process has
+// written meanwhile. What that has changed counts as a predecessor's.
+func (k *Keeper) Reread() error {
+	k.lock()
+	defer k.unlock()
+	entries, err := k.store.read()
+	if err != nil {
+		return err
+	}
+	for ifindex := range k.entries {
+		k.remove(ifindex)
+	}
+	for _, e := range entries {
+		k.put(e)
+	}
+	return nil
+}
+
+// Abandon ends the Keeper and changes nothing: another process has the record now.
+func (k *Keeper) Abandon() error {
+	k.lock()
+	defer k.unlock()
+	if k.closed {
+		return nil
+	}
+	k.closed = true
+	return k.store.Close()
+}
+
 // put adds an entry, or follows a change of its original.
 func (k *Keeper) put(e *entry) {
 	k.entries[e.ifindex] = e

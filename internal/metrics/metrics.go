@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -68,6 +69,23 @@ func Listen(address string, source Source, log *slog.Logger) (*Server, error) {
 	s := &Server{source: source, log: log, places: make(chan struct{}, mostClients)}
 	s.l, err = net.Listen("tcp", address)
 	return s, err
+}
+
+// Adopt makes a Server of another process's socket, which is the Server's from then on.
+func Adopt(socket *os.File, source Source, log *slog.Logger) (*Server, error) {
+	s := &Server{source: source, log: log, places: make(chan struct{}, mostClients)}
+	var err error
+	s.l, err = net.FileListener(socket)
+	return s, errors.Join(err, socket.Close())
+}
+
+// File is a descriptor of the socket, the caller's.
+func (s *Server) File() (*os.File, error) {
+	l, ok := s.l.(*net.TCPListener)
+	if !ok {
+		return nil, fmt.Errorf("a listener of type %T", s.l)
+	}
+	return l.File()
 }
 
 // Addr is where it listens.

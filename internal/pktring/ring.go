@@ -93,7 +93,8 @@ type Ring struct {
 	head     int // next slot to look at
 	tail     int // next slot to give back; head-tail slots are borrowed
 	borrowed int
-	vnetLen  int // VnetLen, or 0
+	vnetLen  int  // VnetLen, or 0
+	lost     bool // which slot is next is not known: Seek finds it
 }
 
 // NewRing walks mem, which holds slots of slotSize bytes each, with a

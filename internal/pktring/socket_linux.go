@@ -30,6 +30,9 @@ type Config struct {
 	Promiscuous bool
 	// Group, if set, is the fanout group that the ring is one of.
 	Group *Group
+	// Handed, if set, is a ring that is there already, made by another process with
+	// the same Config. Filter is not called for it.
+	Handed *Handed
 	// Spin is how long Wait looks at the ring before it sleeps.
 	Spin time.Duration
 	// BeforeSleep, if set, is called when the ring is empty and Wait is about
@@ -87,7 +90,12 @@ func Open(cfg Config) (*Socket, error) {
 	if s.wakeFD, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	if err := s.Reopen(); err != nil {
+	if cfg.Handed != nil {
+		err, s.cfg.Handed = s.adopt(cfg.Handed), nil
+	} else {
+		err = s.Reopen()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -142,11 +150,17 @@ func (s *Socket) Reopen() error {
 	s.statMu.Lock()
 	defer s.statMu.Unlock()
 	err = s.closeRing()
-	s.fd, s.mem, s.Ring = fd, mem, NewRing(mem, s.cfg.SlotSize)
+	s.fd = fd
+	s.use(mem)
+	return err
+}
+
+// use has the ring be that of mem.
+func (s *Socket) use(mem []byte) {
+	s.mem, s.Ring = mem, NewRing(mem, s.cfg.SlotSize)
 	if s.cfg.Plain {
 		s.Ring.vnetLen = 0
 	}
-	return err
 }
 
 // open makes a socket and maps its ring; replaces says that there is an older one.

@@ -76,6 +76,25 @@ func Open() (_ *Device, err error) {
 	return d, nil
 }
 
+// Adopt makes a Device of another process's, by its descriptor, which is the Device's
+// from then on.
+func Adopt(fd int) (*Device, error) {
+	req, err := unix.NewIfreq("proxyarpd%d") // the kernel writes the name
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, req); err != nil {
+		return nil, fmt.Errorf("relay: TUNGETIFF: %w", err)
+	}
+	d := &Device{fd: fd, name: req.Name()}
+	link, err := netlink.LinkByName(d.name)
+	if err != nil {
+		return nil, fmt.Errorf("relay %s: %w", d.name, err)
+	}
+	d.ifindex = int32(link.Attrs().Index)
+	return d, nil
+}
+
 // configure has nobody but us send there: no addresses, no ARP, no queueing
 // discipline that would keep or reorder packets.
 func (d *Device) configure() error {

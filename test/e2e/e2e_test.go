@@ -107,6 +107,7 @@ type counts map[string]uint64
 
 // status is what scripts read of `status -o json`, and what is counted here.
 type status struct {
+	PID       int
 	Version   string
 	Engine    string
 	Workers   int

@@ -55,6 +55,23 @@ func Absent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
 }
 
+// Trusted is an error unless root listens, or the user that this process runs as.
+func Trusted(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	ctlErr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	switch err := errors.Join(ctlErr, err); {
+	case err != nil:
+		return err
+	case cred.Uid != 0 && int(cred.Uid) != os.Geteuid():
+		return fmt.Errorf("user %d listens", cred.Uid)
+	}
+	return nil
+}
+
 func connect(ctx context.Context, path string) (*net.UnixConn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {

@@ -46,6 +46,7 @@ type Engine struct {
 	mu      sync.Mutex
 	running *errgroup.Group // Run's; nil: it does not run
 	life    context.Context // its
+	halted  chan struct{}   // is closed by Halt
 	tap     forward.Tap
 	mark    uint32
 	gone    engine.Stats        // of workers that have ended
@@ -63,8 +64,10 @@ type worker struct {
 	loop   *forward.Loop
 	window *claim.Window // nil: nobody polices
 	end    context.CancelFunc
-	owns   chan struct{} // is closed when its thread reads the ring, with its nice value
-	over   chan struct{} // is closed behind its end
+	// Of Run: owns is closed when its thread reads the ring, with its nice value, over
+	// behind its end.
+	owns, over chan struct{}
+	began      bool
 }
 
 // Config of an Engine.
@@ -76,6 +79,8 @@ type Config struct {
 	// Workers is how many threads forward: as many as there is room for in the programs
 	// ([claim.Config.Rooms]); 0 is one.
 	Workers int
+	// Handed, if set, are the rings of another process, which reads them no more.
+	Handed *Handed
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -105,6 +110,7 @@ func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error)
 	if err := e.openWorkers(c.Workers); err != nil {
 		return nil, err
 	}
+	e.cfg.Handed = nil
 	return e, e.spread(c.Workers)
 }
 
@@ -155,6 +161,9 @@ func (e *Engine) newGroup() *pktring.Group {
 
 func (e *Engine) openWorker(number int) (*worker, error) {
 	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin, Group: e.group, Filter: pktring.AttachIPv4}}
+	if h := e.cfg.Handed; h != nil && number < len(h.Rings) {
+		cfg.Ring.Handed = &h.Rings[number]
+	}
 	if runtime.NumCPU() == 1 {
 		cfg.Ring.Spin = 0 // the sender needs the CPU
 	}
@@ -179,6 +188,11 @@ func (e *Engine) openWorker(number int) (*worker, error) {
 // openRelay makes the device for what the ring can't take and what was taken too
 // early. Without it the former is lost where the kernel does not forward.
 func (e *Engine) openRelay() error {
+	if h := e.cfg.Handed; h != nil && h.Relay >= 0 {
+		var err error
+		e.relay, err = relay.Adopt(h.Relay)
+		return err
+	}
 	err := errors.New("no tc program can be attached")
 	if e.CanClaim() {
 		if e.relay, err = relay.Open(); err == nil || shortage.Passing(err) {
@@ -197,10 +211,14 @@ func (e *Engine) Forwards() bool { return true }
 // a thread of its own, and one of GOMAXPROCS, which it holds while it spins.
 func (e *Engine) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	halted := make(chan struct{})
 	e.mu.Lock()
-	e.running, e.life = g, ctx
+	e.running, e.life, e.halted = g, ctx, halted
 	g.Go(func() error { // the group lasts as long as others may begin
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+		case <-halted:
+		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.running = nil
@@ -217,20 +235,25 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) begin(w *worker) {
 	var ctx context.Context
 	ctx, w.end = context.WithCancel(e.life)
+	if w.began { // before it was halted
+		w.owns, w.over = make(chan struct{}), make(chan struct{})
+	}
+	w.began = true
+	owns, over := w.owns, w.over
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	e.running.Go(func() error {
-		defer close(w.over)
+		defer close(over)
 		defer func() {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 1)
 		}()
-		return e.run(ctx, w)
+		return e.run(ctx, w, owns)
 	})
 }
 
 // run runs a worker. The ring's filter sees when its thread ends.
-func (e *Engine) run(ctx context.Context, w *worker) error {
+func (e *Engine) run(ctx context.Context, w *worker, owns chan struct{}) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if w.window != nil {
@@ -242,22 +265,25 @@ func (e *Engine) run(ctx context.Context, w *worker) error {
 	}
 	exactTimers()
 	defer e.beNice()()
-	close(w.owns)
+	close(owns)
 	return w.loop.Run(ctx)
 }
 
 // AwaitThreads returns when Run has made the threads that forward, and each has the nice value that it can have.
 func (e *Engine) AwaitThreads() {
 	for _, w := range e.all() {
-		w.await()
+		e.await(w)
 	}
 }
 
 // await returns when a worker's thread is as it should be, or has ended.
-func (w *worker) await() {
+func (e *Engine) await(w *worker) {
+	e.mu.Lock()
+	owns, over := w.owns, w.over
+	e.mu.Unlock()
 	select {
-	case <-w.owns:
-	case <-w.over:
+	case <-owns:
+	case <-over:
 	}
 }
 
@@ -360,6 +386,18 @@ func (e *Engine) Stats() engine.Stats {
 // RingStats are Stats without what the programs counted, which go on counting
 // when the rings are closed.
 func (e *Engine) RingStats() engine.Stats {
+	s := e.Counted()
+	if e.relay != nil {
+		if dropped, err := e.relay.Dropped(); err == nil {
+			s.ByVerdict[route.DropGSO] += dropped
+		}
+	}
+	return s
+}
+
+// Counted are RingStats without what the relay's device has counted, which goes on with
+// the device.
+func (e *Engine) Counted() engine.Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := engine.Stats{Nice: int(e.nice.Load())}
@@ -370,11 +408,6 @@ func (e *Engine) RingStats() engine.Stats {
 		s.Add(&c)
 		if w.window != nil {
 			s.InRing += w.window.Depth()
-		}
-	}
-	if e.relay != nil {
-		if dropped, err := e.relay.Dropped(); err == nil {
-			s.ByVerdict[route.DropGSO] += dropped
 		}
 	}
 	return s

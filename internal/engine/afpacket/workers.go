@@ -158,7 +158,7 @@ func (e *Engine) beginNew(all []*worker) error {
 		err := w.conn.SetMark(e.mark)
 		e.begin(w)
 		e.mu.Unlock()
-		w.await()
+		e.await(w)
 		if err != nil {
 			return err
 		}

@@ -51,7 +51,25 @@ func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	p := &Process{Node: node, Control: filepath.Join(dir, "control.sock"), lab: l, done: make(chan struct{})}
+	return start(t, l, node, filepath.Join(dir, "control.sock"), args)
+}
+
+// Successor starts `proxyarpd run --takeover args...` beside the daemon, with its control
+// socket.
+func (p *Process) Successor(t testing.TB, args ...string) *Process {
+	t.Helper()
+	return p.SuccessorAt(t, p.Control, args...)
+}
+
+// SuccessorAt is Successor with another control socket, by which it reaches the daemon.
+func (p *Process) SuccessorAt(t testing.TB, control string, args ...string) *Process {
+	t.Helper()
+	return start(t, p.lab, p.Node, control, append([]string{"--takeover"}, args...))
+}
+
+func start(t testing.TB, l *lab.Lab, node, control string, args []string) *Process {
+	t.Helper()
+	p := &Process{Node: node, Control: control, lab: l, done: make(chan struct{})}
 	if engine := os.Getenv("PROXYARPD_ENGINE"); engine != "" && !slices.Contains(args, "--engine") && !slices.Contains(args, "--config") && !slices.Contains(args, "none") {
 		args = append([]string{"--engine", engine}, args...)
 	}

@@ -1,0 +1,450 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/forward/claim"
+	"proxyarpd/internal/control/client"
+	"proxyarpd/internal/engine"
+	"proxyarpd/internal/engine/afpacket"
+	"proxyarpd/internal/handover"
+	"proxyarpd/internal/instance"
+	"proxyarpd/internal/metrics"
+)
+
+// The successor's side of handover.go. It begins with the predecessor's configuration,
+// beside it: tables, ports and programs are made as they are there. When it has the
+// packets it goes over to its own configuration, as by a reload. Until it has said done
+// any error ends it, and the predecessor goes on.
+
+// heir is a daemon that takes over from one that runs.
+type heir struct {
+	conn  *net.UnixConn // to the predecessor
+	own   *Config       // that it is to have in the end
+	offer offer
+
+	arp, relayFD int
+	metrics      int
+	rings        []int
+	programs     []int // maps and claims
+
+	dead atomic.Bool   // it has died: there is nobody who would go on
+	done chan struct{} // closed when the predecessor is not needed any more
+}
+
+// errPredecessorGone says that the daemon that ran has ended before there was anything to
+// take over: one can start as usual.
+var errPredecessorGone = errors.New("the running daemon has ended")
+
+// takeOver begins as a successor, or as usual if the predecessor ends before.
+func takeOver(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns) error {
+	for {
+		h, lock, err := succeed(ctx, cfg, ns)
+		if err == nil {
+			caller.Log.Info("taking over from the running daemon", "version", h.offer.Version)
+			return h.end(serve(ctx, h.first(), caller, ns, lock, h))
+		}
+		if !errors.Is(err, errPredecessorGone) {
+			return fmt.Errorf("--takeover: %w", err)
+		}
+		caller.Log.Warn("there is no daemon to take over from any more, starting as usual", "err", err)
+		lock, err = instance.Acquire(cfg.StateDir, ns, caller.Log)
+		if err == nil {
+			return serve(ctx, cfg, caller, ns, lock, nil)
+		}
+		if !errors.Is(err, instance.ErrRunning) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// succeed asks the daemon that runs for what it has.
+func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *instance.Lock, err error) {
+	layout, err := claim.Layout()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := client.Dial(ctx, cfg.Control, time.Now())
+	if err != nil {
+		return nil, nil, fmt.Errorf("a daemon runs here, and does not answer: %w: name its --control", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = c.Close()
+		}
+	}()
+	if err := client.Trusted(c); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", cfg.Control, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
+	defer stop()
+	_ = c.SetDeadline(time.Now().Add(preparing))
+	req := takeoverRequest{Op: opTakeover, Protocol: handoverProtocol, Version: cfg.Version, Layout: layout, Netns: ns}
+	if err := json.NewEncoder(c).Encode(&req); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errPredecessorGone, err)
+	}
+	line, err := handover.ReadLine(c, 1<<16)
+	if err != nil {
+		return nil, nil, cutOff(err)
+	}
+	if err := takeoverLine(line); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", cfg.Control, err)
+	}
+	h := &heir{own: cfg, conn: c, metrics: -1, relayFD: -1, done: make(chan struct{})}
+	h.offer.Config = Default()
+	fds, err := handover.Receive(c, &h.offer, maxHandover)
+	if err != nil {
+		return nil, nil, cutOff(err)
+	}
+	lock, err := h.take(cfg, ns, fds)
+	if err != nil {
+		_ = handover.Send(c, &say{Error: err.Error()}, nil)
+		return nil, nil, err
+	}
+	return h, lock, nil
+}
+
+// cutOff is an error of the connection: its end means that the predecessor has died.
+func cutOff(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) {
+		return fmt.Errorf("%w: %w", errPredecessorGone, err)
+	}
+	return err
+}
+
+// take sorts the descriptors of the offer.
+func (h *heir) take(cfg *Config, ns instance.Netns, fds []int) (_ *instance.Lock, err error) {
+	o := &h.offer
+	defer func() {
+		if err != nil {
+			handover.CloseAll(fds)
+		}
+	}()
+	if o.Error != "" {
+		return nil, errors.New(o.Error)
+	}
+	count := 2 + o.Rings // the lock's file, the ARP socket, the rings
+	for _, there := range []bool{o.Lock, o.Metrics, o.Relay} {
+		if there {
+			count++
+		}
+	}
+	if o.Programs != nil {
+		count += len(o.Programs.Maps)
+		for _, c := range o.Programs.Claims {
+			if c.TCX {
+				count++
+			}
+		}
+	}
+	if count != len(fds) || o.Rings < 0 || (o.Rings > 0) != o.Config.forwards() {
+		return nil, fmt.Errorf("%d descriptors came, of %d", len(fds), count)
+	}
+	// What can't change while a daemon runs can't by a take-over.
+	if _, err := h.first().changesTo(cfg); err != nil {
+		return nil, err
+	}
+	next := func(there bool) int {
+		if !there {
+			return -1
+		}
+		fd := fds[0]
+		fds = fds[1:]
+		return fd
+	}
+	file, socket := next(true), next(o.Lock)
+	h.arp, h.metrics, h.relayFD = next(true), next(o.Metrics), next(o.Relay)
+	h.rings, h.programs = fds[:o.Rings], fds[o.Rings:]
+	fds = []int{h.arp, h.metrics, h.relayFD}
+	fds = append(append(fds, h.rings...), h.programs...)
+	return instance.Adopt(cfg.StateDir, ns, file, socket)
+}
+
+// first is the configuration to begin with: the predecessor's, but for what is no
+// matter of its.
+func (h *heir) first() *Config {
+	c, own := h.offer.Config, h.own
+	c.Version, c.Control, c.StateDir, c.LogFormat, c.LogLevel, c.Takeover = own.Version, own.Control, own.StateDir, own.LogFormat, own.LogLevel, own.Takeover
+	return &c
+}
+
+// end tells the predecessor how it ended, unless it has ended itself.
+func (h *heir) end(err error) error {
+	select {
+	case <-h.done:
+		return err
+	default:
+	}
+	if err == nil {
+		err = errors.New("interrupted before it was done")
+	}
+	// By now nobody of this process reads a ring.
+	_ = h.conn.SetDeadline(time.Now().Add(time.Second))
+	_ = handover.Send(h.conn, &say{Error: err.Error()}, nil)
+	return fmt.Errorf("--takeover: %w", err)
+}
+
+// committed is when the daemon may end as usual: when told, but not before the
+// predecessor is not needed any more.
+func (h *heir) committed(told <-chan struct{}) <-chan struct{} {
+	both := make(chan struct{})
+	go func() {
+		<-h.done
+		<-told
+		close(both)
+	}()
+	return both
+}
+
+func (h *heir) adoptPrograms(d *Daemon) error {
+	if h.offer.Programs == nil {
+		d.programs = engine.AdoptPrograms(nil, claim.None)
+		return nil
+	}
+	set, err := claim.Adopt(h.offer.Programs, h.programs)
+	h.programs = nil
+	if err != nil {
+		return err
+	}
+	d.programs = engine.AdoptPrograms(set, d.config().Claim)
+	return nil
+}
+
+func (h *heir) takeARP() int {
+	fd := h.arp
+	h.arp = -1
+	return fd
+}
+
+func (h *heir) takeRings() *afpacket.Handed {
+	r := afpacket.NewHanded(h.rings, h.relayFD)
+	h.rings, h.relayFD = nil, -1
+	return r
+}
+
+// ask says a step and reads the answer. alive is false if the predecessor has died: this
+// daemon goes on with what it has.
+func (h *heir) ask(step string, answer any, wait time.Duration) (fds []int, alive bool, err error) {
+	if h.dead.Load() {
+		return nil, false, nil
+	}
+	_ = h.conn.SetDeadline(time.Now().Add(wait))
+	err = handover.Send(h.conn, &say{Step: step}, nil)
+	if err == nil || errors.Is(err, unix.EPIPE) { // it may have said why
+		fds, err = handover.Receive(h.conn, answer, maxHandover)
+	}
+	switch {
+	case err == nil:
+		return fds, true, nil
+	case errors.Is(cutOff(err), errPredecessorGone) || errors.Is(err, unix.EPIPE):
+		h.dead.Store(true)
+		return nil, false, nil
+	}
+	return nil, false, fmt.Errorf("the running daemon, asked for %q: %w", step, err)
+}
+
+// freeze has the predecessor change nothing any more, and gives what its programs know.
+func (h *heir) freeze(d *Daemon) (*adoption, error) {
+	var f frozen
+	fds, alive, err := h.ask(stepFreeze, &f, standing)
+	if err == nil && f.Error != "" {
+		err = fmt.Errorf("the running daemon gives up: %s", f.Error)
+	}
+	if err != nil {
+		handover.CloseAll(fds)
+		return nil, err
+	}
+	set := d.programs.Set()
+	if alive && set != nil {
+		if f.Programs == nil {
+			handover.CloseAll(fds)
+			return nil, errors.New("the running daemon has no eBPF programs any more")
+		}
+		if err := set.Renew(f.Programs, fds); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.macs.Reread(); err != nil {
+		return nil, err
+	}
+	return newAdoption(set), nil
+}
+
+// Bounds of the successor's steps.
+const (
+	settleTime = 5 * time.Second // for its tables and ports, while the predecessor stands still
+	settleTick = time.Millisecond
+	readyTime  = 30 * time.Second // for all to be ready with its own configuration
+	partTime   = 5 * time.Second  // for the predecessor to end
+)
+
+// takeOver takes the packets, once the owner has begun, and all that is left.
+func (h *heir) takeOver(ctx context.Context, d *Daemon) error {
+	if !d.awaitStart(ctx) {
+		return nil
+	}
+	d.settled(ctx)
+	if err := h.takePackets(ctx, d); err != nil {
+		return err
+	}
+	if err := h.becomeOwn(ctx, d); err != nil {
+		return err
+	}
+	if err := d.lock.Name(); err != nil {
+		return err
+	}
+	control, err := d.listen(true)
+	if err != nil {
+		return err
+	}
+	d.control = control
+	d.group.Go(func() error { return control.Serve(ctx) })
+	waiting, stop := context.WithTimeout(ctx, readyTime)
+	ready := d.awaitReady(waiting)
+	stop()
+	if !ready {
+		d.log.Warn("not all interfaces are ready, as they may not have been before")
+	}
+	// What a client would ask, by the way that it would.
+	if _, err := Query(ctx, d.config().Control, 0); err != nil {
+		return fmt.Errorf("its own control socket: %w", err)
+	}
+	return h.part(ctx, d)
+}
+
+// settled waits until the owner has done what it does at the start. What has failed for
+// the predecessor as well need not be waited for longer.
+func (d *Daemon) settled(ctx context.Context) {
+	for end := time.Now().Add(settleTime); time.Now().Before(end); time.Sleep(settleTick) {
+		idle := false
+		if !d.owner.ask(ctx, func() { idle = d.owner.work.idle() }) || idle {
+			return
+		}
+	}
+}
+
+// takePackets has this process read rings and ARP socket.
+func (h *heir) takePackets(ctx context.Context, d *Daemon) error {
+	var g given
+	fds, alive, err := h.ask(stepGive, &g, standing)
+	if err == nil && g.Error != "" {
+		err = fmt.Errorf("the running daemon gives up: %s", g.Error)
+	}
+	if err != nil {
+		handover.CloseAll(fds)
+		return err
+	}
+	d.taps.Resume(&g.Captures, fds)
+	if !alive {
+		d.log.Warn("the daemon that was to be taken over has died: what it counted and held is lost")
+	}
+	base := g.Forward.stats()
+	d.engines.mu.Lock()
+	d.engines.gone.Add(&base)
+	d.engines.mu.Unlock()
+	if ring := d.engines.ring; ring != nil {
+		if err := ring.GoOn(g.Positions, g.Waiting); err != nil {
+			return err
+		}
+		d.runEngine()
+	}
+	// Before anybody is answered who would then send.
+	if !d.owner.ask(ctx, func() {
+		d.owner.waits = false
+		d.owner.lookAgain()
+	}) {
+		return errEnding
+	}
+	d.arp.GoOn(g.Held, &g.ARP)
+	d.runARP()
+	k := &g.Kernel
+	d.asked.asked.Add(k.Resolved)
+	d.asked.refused.Add(k.Refused)
+	d.asked.overflow.Add(k.NoneQueued)
+	d.learn.learned.Add(k.Learned)
+	d.learn.crowded.Add(k.Crowded)
+	d.learn.failed.Add(k.Unwritten)
+	if set := d.programs.Set(); set != nil {
+		var refilter func() error
+		if d.engines.ring != nil {
+			refilter = d.engines.ring.Refilter
+		}
+		if err := errors.Join(set.TakePlaces(refilter), d.arp.Refilter(d.programs.AttachARP)); err != nil {
+			return err
+		}
+	}
+	return h.goOnCapturing(ctx, d)
+}
+
+// goOnCapturing has the sessions of captures write on where the predecessor has stopped.
+func (h *heir) goOnCapturing(ctx context.Context, d *Daemon) error {
+	var c captured
+	if !h.dead.Load() {
+		fds, err := handover.Receive(h.conn, &c, maxHandover)
+		handover.CloseAll(fds)
+		switch {
+		case err == nil && c.Error != "":
+			return fmt.Errorf("the running daemon gives up: %s", c.Error)
+		case errors.Is(cutOff(err), errPredecessorGone):
+			h.dead.Store(true)
+		case err != nil:
+			return fmt.Errorf("the running daemon, asked for captures: %w", err)
+		}
+	}
+	d.group.Go(func() error {
+		d.taps.Continue(ctx, c.Streams)
+		return nil
+	})
+	return nil
+}
+
+// becomeOwn goes over to this daemon's own configuration, and has its metrics shown.
+func (h *heir) becomeOwn(ctx context.Context, d *Daemon) error {
+	now := d.config()
+	if h.metrics >= 0 {
+		show, err := metrics.Adopt(os.NewFile(uintptr(h.metrics), "metrics"), d.status, d.log)
+		h.metrics = -1
+		if err != nil {
+			return fmt.Errorf("--metrics: %w", err)
+		}
+		if h.own.Metrics == now.Metrics {
+			defer d.serveMetrics(show)
+		} else {
+			defer show.Close()
+		}
+	}
+	d.reloads.one.Lock()
+	defer d.reloads.one.Unlock()
+	changes, err := now.changesTo(h.own)
+	if err == nil && len(changes) > 0 {
+		err = d.exchange(ctx, now, h.own)
+	}
+	return errors.Join(err, d.taps.Renew())
+}
+
+// part lets the predecessor end.
+func (h *heir) part(ctx context.Context, d *Daemon) error {
+	d.others.Store(false)
+	close(h.done)
+	if !h.dead.Load() {
+		_ = h.conn.SetDeadline(time.Now().Add(partTime))
+		if err := handover.Send(h.conn, &say{Step: stepDone}, nil); err != nil {
+			d.log.Warn("the daemon that was taken over is gone already", "err", err)
+		} else if _, err := h.conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, unix.ECONNRESET) {
+			d.log.Warn("the daemon that was taken over has not ended yet", "err", err)
+		}
+	}
+	_ = h.conn.Close()
+	d.log.Info("taken over", "after", time.Since(d.began).Round(time.Millisecond))
+	return nil
+}
