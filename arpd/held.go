@@ -91,7 +91,7 @@ func (r *Responder) retry() {
 		if v == NotSpecified {
 			v = r.judge(h.frame, &h.request, e, now)
 		}
-		if (v != Answered && e.policy != nil && v == unrouted(e.policy) || v == DropUnknownIf && h.unknown) && behind && now-h.since < int64(holdTime) {
+		if (e != nil && e.policy != nil && v == unrouted(e.policy) || v == DropUnknownIf && h.unknown) && behind && now-h.since < int64(holdTime) {
 			r.held.keep(kept, i)
 			kept++
 			continue

@@ -74,7 +74,7 @@ func kernelFrom(release string, major, minor int) bool {
 func (d *Daemon) confine(ctx context.Context, ring *afpacket.Engine) {
 	if d.heir != nil { // its own configuration, and threads, come with the packets
 		select {
-		case <-d.heir.done:
+		case <-d.heir.became:
 		case <-ctx.Done():
 			return
 		}

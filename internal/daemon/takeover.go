@@ -38,8 +38,9 @@ type heir struct {
 	rings        []int
 	programs     []int // maps and claims
 
-	dead atomic.Bool   // it has died: there is nobody who would go on
-	done chan struct{} // closed when the predecessor is not needed any more
+	dead   atomic.Bool   // it has died: there is nobody who would go on
+	became chan struct{} // closed when own is in force
+	done   chan struct{} // closed when the predecessor is not needed any more
 }
 
 // errPredecessorGone says that the daemon that ran has ended before there was anything to
@@ -100,7 +101,7 @@ func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *i
 	if err := takeoverLine(line); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", cfg.Control, err)
 	}
-	h := &heir{own: cfg, conn: c, metrics: -1, relayFD: -1, done: make(chan struct{})}
+	h := &heir{own: cfg, conn: c, metrics: -1, relayFD: -1, became: make(chan struct{}), done: make(chan struct{})}
 	h.offer.Config = Default()
 	fds, err := handover.Receive(c, &h.offer, maxHandover)
 	if err != nil {
@@ -300,6 +301,7 @@ func (h *heir) takeOver(ctx context.Context, d *Daemon) error {
 	if err := h.becomeOwn(ctx, d); err != nil {
 		return err
 	}
+	close(h.became)
 	if err := d.lock.Name(); err != nil {
 		return err
 	}
