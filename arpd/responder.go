@@ -93,6 +93,7 @@ type Responder struct {
 	tap          atomic.Pointer[Tap]
 	recorder     Recorder // nil: nobody is told
 	closed       atomic.Bool
+	rounds       atomic.Uint64
 	running      sync.Mutex   // Run holds it
 	now          func() int64 // nanoseconds, monotonic
 
@@ -165,6 +166,14 @@ func (r *Responder) SetMark(mark uint32) error { return r.sock.setMark(mark) }
 // Options.Timed. For any goroutine.
 func (r *Responder) SetTimed(on bool) error { return r.sock.setTimed(on) }
 
+// Beat has Run come round once more, and gives how many times it has so far: the number grows as long as it is not
+// stuck, also where nobody asks. For any goroutine.
+func (r *Responder) Beat() uint64 {
+	n := r.rounds.Load()
+	r.sock.wake()
+	return n
+}
+
 // Close releases the socket, after Run has returned os.ErrClosed. Run's goroutine
 // must not call it.
 func (r *Responder) Close() error {
@@ -211,6 +220,7 @@ func (r *Responder) Run(ctx context.Context) error {
 			return nil
 		}
 		n, err := r.sock.receive(wait)
+		r.rounds.Add(1)
 		if err == nil {
 			pause = minPause
 			if n > 0 {

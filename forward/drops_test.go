@@ -30,7 +30,7 @@ func (k *keeper) Record(l *forward.Look, now int64) {
 func newRecorded(t testing.TB, r forward.Recorder) (*forward.Loop, *memconn.Conn, *route.Builder) {
 	t.Helper()
 	p := memconn.New()
-	l := forward.NewLoop(p, forward.Options{Recorder: func() forward.Recorder { return r }})
+	l := forward.NewLoop(p, forward.Options{Recorder: func(int) forward.Recorder { return r }})
 	b := forward.TestBuilder(route.Policy{})
 	l.Publish(b.Publish())
 	return l, p, b

@@ -30,8 +30,9 @@ type Options struct {
 	// one among them. nil: there is no other.
 	Shared *Shared
 	Worker int
-	// Recorder makes what is told of the packets that a Loop drops. nil is none.
-	Recorder func() Recorder
+	// Recorder gives what is told of the packets that the Loop of that Worker drops. nil
+	// is none.
+	Recorder func(worker int) Recorder
 }
 
 // Loop is the datapath, or one worker of it: one goroutine that runs a Conn. What it sends, reports
@@ -52,6 +53,7 @@ type Loop struct {
 	res    result
 	wanted atomic.Pointer[Tap]
 	taps   tapping
+	rounds atomic.Uint64
 }
 
 // NewLoop makes a Loop over c. Publish a Table before Run.
@@ -75,7 +77,7 @@ func NewLoop(c Conn, o Options) *Loop {
 	l.batch.Most = BatchUsual
 	l.drops = dropper{turn: &l.turn}
 	if o.Recorder != nil {
-		l.drops.to = o.Recorder()
+		l.drops.to = o.Recorder(o.Worker)
 	}
 	l.emit = emitter{turn: &l.turn, conn: c, counters: &l.counters, drops: &l.drops}
 	l.wait = waiter{turn: &l.turn, conn: c, counters: &l.counters, opts: &l.opts, emit: &l.emit, report: &l.report, drops: &l.drops}
@@ -98,11 +100,22 @@ func (l *Loop) Publish(t *route.Table) {
 	}
 }
 
+// Waits reports whether packets wait for a route or a next hop. For any goroutine.
+func (l *Loop) Waits() bool { return l.wait.pending.Load() }
+
 // Table is the table in use.
 func (l *Loop) Table() *route.Table { return l.turn.published.Load() }
 
 // Counters are the loop's counters.
 func (l *Loop) Counters() *Counters { return &l.counters }
+
+// Beat has Run come round once more, and gives how many times it has so far: the number grows as long as the datapath is
+// not stuck, also where no packet comes. For any goroutine.
+func (l *Loop) Beat() uint64 {
+	n := l.rounds.Load()
+	l.conn.Wake()
+	return n
+}
 
 // drainTime bounds how long Run goes on after its end was asked for.
 const drainTime = 100 * time.Millisecond
@@ -136,6 +149,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 			return err
 		}
+		l.rounds.Store(l.rounds.Load() + 1)
 		if wait == 0 && (l.batch.N == 0 || time.Now().After(deadline)) {
 			l.conn.Release(&l.batch)
 			return nil

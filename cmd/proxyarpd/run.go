@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +44,9 @@ func newRun(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// A panic, and SIGABRT, end by that signal: exit status 2 is for a wrong command line, with which a service
+			// manager does not try again.
+			debug.SetTraceback("crash")
 			log := logging.New(p.errw, s.LogFormat, s.LogLevel)
 			defer logging.Flush(log)
 			caller := daemon.Caller{Log: log, SetLevel: func(l slog.Level) { logging.SetLevel(log, l) }}

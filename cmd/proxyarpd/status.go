@@ -131,6 +131,7 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCommonest(out, s.Forward.Commonest)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
 	fmt.Fprintf(out, "descriptors: %d in use, %d needed at most, limit %d\n", s.Descriptors.InUse, s.Descriptors.Needed, s.Descriptors.Limit)
+	printPrivileges(out, &s.Privileges)
 	printConflicts(out, s.Conflicts, time.Now())
 	printGate(out, &s.Gate)
 	printConfig(out, &s.Config, time.Now())
@@ -138,6 +139,22 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 		fmt.Fprintf(out, "control clients: %d evicted, %d refused\n", s.Control.Evicted, s.Control.Refused)
 	}
 	return nil
+}
+
+func printPrivileges(out io.Writer, p *status.Privileges) {
+	capabilities := strings.Join(p.Capabilities, ", ")
+	if capabilities == "" {
+		capabilities = "no capability"
+	}
+	for _, more := range []struct {
+		is   bool
+		name string
+	}{{p.NoNewPrivs, "no_new_privs"}, {p.Seccomp, "seccomp"}} {
+		if more.is {
+			capabilities += "; " + more.name
+		}
+	}
+	fmt.Fprintf(out, "privileges: uid %d, %s\n", p.UID, capabilities)
 }
 
 // printConflicts names who claims addresses that are not its own.

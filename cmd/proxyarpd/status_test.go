@@ -42,7 +42,7 @@ const statusAnswer = `{"status": {"version": "v9", "workers": 2, "engine": "af_p
 "uplinks": [{"name": "ens3", "index": 2, "mac": "02:00:5e:00:53:01"}], "left": [{"name": "br0", "why": "a bridge"}],
 "forward": {"packets_in": 11, "packets_out": 10, "bytes_out": 999, "routes": 9, "nice": -20, "super_packets": {"packets": 3, "datagrams": 70}, "verdicts": {"forward": 10, "local": 1}, "drops": {"IP_INNOROUTES": 1},
 "stalls": {"count": 2, "now": false, "ago_seconds": 61.5, "lasts_seconds": 1.25}},
-"arp": {"verdicts": {"answer": 6}}, "kernel": {"neighbours_learned": 2}, "descriptors": {"in_use": 41, "needed": 81, "limit": 1024}, "control": {"evicted": 1, "refused": 2}}}`
+"arp": {"verdicts": {"answer": 6}}, "kernel": {"neighbours_learned": 2}, "descriptors": {"in_use": 41, "needed": 81, "limit": 1024}, "privileges": {"uid": 0, "capabilities": ["cap_net_admin", "cap_net_raw"], "no_new_privs": true}, "control": {"evicted": 1, "refused": 2}}}`
 
 const statusTable = `proxyarpd v9, engine af_packet, claim tcx, up 1m1s, ready
 
@@ -61,6 +61,7 @@ drops: IP_INNOROUTES 1
 arp: answer 6
 neighbours: learned 2
 descriptors: 41 in use, 81 needed at most, limit 1024
+privileges: uid 0, cap_net_admin, cap_net_raw; no_new_privs
 control clients: 1 evicted, 2 refused
 `
 

@@ -97,6 +97,7 @@ type Conn struct {
 	looked  int      // batches since
 	parcels [][]byte // buffers for packets from the relay, as many as were ever needed
 	inRing  int      // frames of the batch that are the ring's
+	held    atomic.Bool
 	stall   stall
 }
 
@@ -148,10 +149,20 @@ func (c *Conn) busy(n int) {
 	c.pressed = c.cfg.Window.Press(true) == nil
 }
 
+// holdTick is how often a Conn that is held looks whether it still is.
+const holdTick = 50 * time.Microsecond
+
+// Hold has nothing be received until the opposite is said. It is for a moment: the
+// filter takes a ring that is not read for a stall. For any goroutine.
+func (c *Conn) Hold(on bool) { c.held.Store(on) }
+
 // Recv implements forward.Conn.
 func (c *Conn) Recv(b *forward.Batch, wait time.Duration) error {
 	b.N = 0
 	s := c.sock
+	for c.held.Load() {
+		time.Sleep(holdTick)
+	}
 	wait = c.standBack(wait)
 	if !s.Ready() && !c.waits() {
 		if err := c.wait(wait); err != nil {

@@ -27,6 +27,37 @@ const (
 // programName is how our programs are known to tc and bpftool.
 const programName = "parp_claim"
 
+// own notes tc programs that were loaded. No other one gets the ID of a program soon (idr_alloc_cyclic in
+// kernel/bpf/syscall.c).
+func (s *Set) own(programs ...*ebpf.Program) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range programs {
+		info, err := p.Info()
+		if err != nil {
+			continue // it is known by its name, where that may be read
+		}
+		if id, ok := info.ID(); ok {
+			s.ids[uint32(id)] = true
+		}
+	}
+}
+
+// Owns reports whether a program is one of the tc programs that were loaded for the Set, by its ID. A name would do for
+// who has CAP_SYS_ADMIN. For any goroutine.
+func (s *Set) Owns(id uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ids[id]
+}
+
+// IDs are those of the programs that Owns knows, in order. For any goroutine.
+func (s *Set) IDs() []uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.ids))
+}
+
 // attached is one interface's claim.
 type attached struct {
 	link   link.Link             // TCX

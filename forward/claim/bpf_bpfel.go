@@ -191,6 +191,7 @@ const (
 	bpfVarPulseNs              = "pulse_ns"
 	bpfVarPulseSent            = "pulse_sent"
 	bpfVarRelay                = "relay"
+	bpfVarRooms                = "rooms"
 	bpfVarTranslates           = "translates"
 	bpfVarWatchMark            = "watch_mark"
 	bpfVarWatchSnap            = "watch_snap"
@@ -305,6 +306,7 @@ type bpfVariableSpecs struct {
 	PulseNs            *ebpf.VariableSpec `ebpf:"pulse_ns"`
 	PulseSent          *ebpf.VariableSpec `ebpf:"pulse_sent"`
 	Relay              *ebpf.VariableSpec `ebpf:"relay"`
+	Rooms              *ebpf.VariableSpec `ebpf:"rooms"`
 	Translates         *ebpf.VariableSpec `ebpf:"translates"`
 	WatchMark          *ebpf.VariableSpec `ebpf:"watch_mark"`
 	WatchSnap          *ebpf.VariableSpec `ebpf:"watch_snap"`
@@ -401,6 +403,7 @@ type bpfVariables struct {
 	PulseNs            *ebpf.Variable `ebpf:"pulse_ns"`
 	PulseSent          *ebpf.Variable `ebpf:"pulse_sent"`
 	Relay              *ebpf.Variable `ebpf:"relay"`
+	Rooms              *ebpf.Variable `ebpf:"rooms"`
 	Translates         *ebpf.Variable `ebpf:"translates"`
 	WatchMark          *ebpf.Variable `ebpf:"watch_mark"`
 	WatchSnap          *ebpf.Variable `ebpf:"watch_snap"`

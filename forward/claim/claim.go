@@ -107,7 +107,7 @@ type Set struct {
 	objs   bpfMaps
 	vars   bpfVariables
 	ring   *ebpf.Program
-	fanout *ebpf.Program // nil if there is one worker
+	fanout *ebpf.Program // nil if there is room for one ring
 	arp    *ebpf.Program
 	claim  *ebpf.Program
 	watch  *ebpf.Program
@@ -121,6 +121,7 @@ type Set struct {
 	hosts   uint32 // entries of the map of single addresses
 	nets    uint32 // entries of the trie
 	claims  map[int32]attached
+	ids     map[uint32]bool // of tc programs that were loaded
 	links   int             // claims of TCX
 	rtnl    *netlink.Handle // of clsact, from the first use on
 	gone    Counters        // of interfaces that have left

@@ -35,8 +35,9 @@ type Config struct {
 	// Gateways are whom ARP requests ask for that these programs answer; they answer
 	// none if there are more than MaxGateways.
 	Gateways []netip.Addr
-	// Workers is how many rings there will be, up to MaxWorkers; 0 is one.
-	Workers int
+	// Rooms is for how many rings there is to be room, up to MaxWorkers; 0 is one.
+	// Where it is more than one, rings are to be a group, also if there is one.
+	Rooms int
 }
 
 // MaxGateways is MAX_GATEWAYS of bpf/carry.h.
@@ -110,7 +111,7 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	}
 	coll := l.coll
 	defer coll.Close()
-	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
+	s := &Set{seesGSO: l.sees, cfg: cfg, ports: map[int32]ported{}, ids: map[uint32]bool{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
 	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
 		return nil, err
 	}
@@ -118,13 +119,17 @@ func loadSet(cfg Config, exact bool) (*Set, error) {
 	s.ring, s.watch, s.claim = l.ring, l.watch, l.claim
 	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
 	s.arp, s.back = take(bpfProgParpArp), take(bpfProgParpReturn)
-	if cfg.Workers > 1 {
+	if cfg.Rooms > 1 {
 		s.fanout = take(bpfProgParpFanout)
+		if err := s.vars.FanoutSeed.Set(rand.Uint32()); err != nil {
+			return nil, errors.Join(fmt.Errorf("eBPF variables: %w", err), s.Close())
+		}
 	}
+	s.own(s.claim, s.back)
 	for slot := uint32(MaxPorts - 1); slot > 0; slot-- {
 		s.free = append(s.free, slot)
 	}
-	if s.windows, err = newWindows(max(cfg.Workers, 1), &s.objs); err != nil {
+	if s.windows, err = newWindows(max(cfg.Rooms, 1), &s.objs); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if cfg.Carry {
@@ -220,7 +225,7 @@ func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 		spec.Variables[bpfVarTranslates].Set(translates),
 		spec.Variables[bpfVarPulseHz].Set(jiffies()),
 		setGateways(spec, cfg.Gateways),
-		setWorkers(spec, max(cfg.Workers, 1)),
+		setRooms(spec, max(cfg.Rooms, 1)),
 	); err != nil {
 		return fmt.Errorf("eBPF constants: %w", err)
 	}
@@ -266,14 +271,14 @@ func jiffies() uint32 {
 	return uint32(1e9 / tick.Nano())
 }
 
-// setWorkers says how many rings there are. For one there is nothing to choose,
+// setRooms says how many rings there may be. For one there is nothing to choose,
 // and the filter's counters of all are its own.
-func setWorkers(spec *ebpf.CollectionSpec, workers int) error {
-	if workers == 1 {
+func setRooms(spec *ebpf.CollectionSpec, n int) error {
+	if n == 1 {
 		delete(spec.Programs, bpfProgParpFanout)
 	}
-	spec.Maps[bpfMapParpConsumed].MaxEntries = uint32(consumedEntries(workers))
-	return errors.Join(spec.Variables[bpfVarWorkers].Set(uint32(workers)), spec.Variables[bpfVarFanoutSeed].Set(rand.Uint32()))
+	spec.Maps[bpfMapParpConsumed].MaxEntries = uint32(consumedEntries(n))
+	return spec.Variables[bpfVarRooms].Set(uint32(n))
 }
 
 func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
@@ -339,7 +344,7 @@ func (s *Set) AttachRing(fd int) error {
 }
 
 // AttachFanout has the programs choose among the rings of a group to which a
-// socket belongs, by PACKET_FANOUT_DATA. It is for Config.Workers of more than one.
+// socket belongs, by PACKET_FANOUT_DATA. It is for Config.Rooms of more than one.
 func (s *Set) AttachFanout(fd int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, s.fanout.FD()); err != nil {
 		return fmt.Errorf("choice of a ring: PACKET_FANOUT_DATA: %w", err)
@@ -369,8 +374,30 @@ func attachSocket(fd int, p *ebpf.Program, what string) error {
 	return nil
 }
 
+// Rooms is for how many rings there is room.
+func (s *Set) Rooms() int { return len(s.windows.of) }
+
+// SetWorkers has the first n rings of the group get frames from now on, each flow in
+// one of them; before the first call the first ring gets all. For a moment the
+// programs may still choose among as many as there were. For any goroutine.
+func (s *Set) SetWorkers(n int) error {
+	if n < 1 || n > s.Rooms() {
+		return fmt.Errorf("%d rings: there is room for %d", n, s.Rooms())
+	}
+	if err := s.vars.Workers.Set(uint32(n)); err != nil {
+		return fmt.Errorf("number of rings: %w", err)
+	}
+	return nil
+}
+
 // Window is a worker's half of the policing.
-func (s *Set) Window(worker int) *Window { return s.windows.of[worker] }
+func (s *Set) Window(worker int) *Window {
+	w := s.windows.of[worker]
+	if w.before == nil {
+		w.before, w.seen = make([]uint64, MaxPorts), make([]uint64, MaxPorts)
+	}
+	return w
+}
 
 // Close detaches and unloads all.
 func (s *Set) Close() error {

@@ -17,9 +17,10 @@ type Replacement struct {
 	now *loaded // nil: those that run are what is wanted
 }
 
-// Prepare loads the programs anew, for another Config, which differs in Translates,
-// Carry and Gateways alone; those that run go on. The error is like Load's.
+// Prepare loads the programs anew, for another Config, of which Translates, Carry and
+// Gateways count; those that run go on. The error is like Load's.
 func (s *Set) Prepare(cfg Config) (*Replacement, error) {
+	cfg.Rooms = s.cfg.Rooms
 	if reflect.DeepEqual(cfg, s.cfg) {
 		return &Replacement{set: s, cfg: cfg}, nil
 	}
@@ -33,6 +34,7 @@ func (s *Set) Prepare(cfg Config) (*Replacement, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.own(l.claim)
 	return &Replacement{set: s, cfg: cfg, now: l}, nil
 }
 

@@ -26,22 +26,22 @@ type Window struct {
 	worker  int
 	taken   []uint64 // by slot: what has left this ring
 	reader  *bpfReader
-	lap     uint32           // frames in a lap of the ring
-	passed  uint32           // frames consumed in this lap
-	before  [MaxPorts]uint64 // given when this lap began
-	slot    uint32           // of the frames that were consumed last
-	run     uint64           // how many of it are not in taken yet
-	unsaid  uint64           // of all interfaces
+	lap     uint32   // frames in a lap of the ring
+	passed  uint32   // frames consumed in this lap
+	before  []uint64 // by slot: given when this lap began
+	slot    uint32   // of the frames that were consumed last
+	run     uint64   // how many of it are not in taken yet
+	unsaid  uint64   // of all interfaces
 	pressed bool
-	seen    [MaxPorts]uint64 // Resync's
-	resumed atomic.Int64     // when Resume was called last, ns of CLOCK_MONOTONIC
+	seen    []uint64     // Resync's
+	resumed atomic.Int64 // when Resume was called last, ns of CLOCK_MONOTONIC
 }
 
 // windows are those of all workers, and the memory that they share.
 type windows struct {
 	stats    []bpfPortstat
 	consumed []uint64                 // of all rings together
-	given    []uint64                 // by worker and slot; nil if there is one worker: stats has it
+	given    []uint64                 // by worker and slot; nil if there is room for one: stats has it
 	active   atomic.Pointer[[]uint32] // slots in use
 	of       []*Window
 	mem      [][]byte
@@ -58,7 +58,7 @@ const sayAfter = 32
 // ringSlots is more than any ring has.
 const ringSlots = 1 << 14
 
-func newWindows(workers int, maps *bpfMaps) (_ *windows, err error) {
+func newWindows(rooms int, maps *bpfMaps) (_ *windows, err error) {
 	a := &windows{}
 	a.active.Store(&[]uint32{0})
 	defer func() {
@@ -69,18 +69,18 @@ func newWindows(workers int, maps *bpfMaps) (_ *windows, err error) {
 	if a.stats, err = mapped[bpfPortstat](a, maps.ParpStats, MaxPorts); err != nil {
 		return nil, err
 	}
-	if a.consumed, err = mapped[uint64](a, maps.ParpConsumed, consumedEntries(workers)); err != nil {
+	if a.consumed, err = mapped[uint64](a, maps.ParpConsumed, consumedEntries(rooms)); err != nil {
 		return nil, err
 	}
-	readers, err := mapped[bpfReader](a, maps.ParpReader, workers)
+	readers, err := mapped[bpfReader](a, maps.ParpReader, rooms)
 	if err != nil {
 		return nil, err
 	}
 	taken := a.consumed
-	if workers > 1 {
-		taken, a.given = a.consumed[MaxPorts:], a.consumed[(1+workers)*MaxPorts:]
+	if rooms > 1 {
+		taken, a.given = a.consumed[MaxPorts:], a.consumed[(1+rooms)*MaxPorts:]
 	}
-	for i := range workers {
+	for i := range rooms {
 		a.of = append(a.of, &Window{all: a, worker: i, taken: taken[i*MaxPorts:][:MaxPorts], reader: &readers[i], lap: ringSlots})
 	}
 	return a, nil
@@ -88,11 +88,11 @@ func newWindows(workers int, maps *bpfMaps) (_ *windows, err error) {
 
 // consumedEntries is how many words parp_consumed has: what has left all rings and,
 // of several, each ring, and what each was given.
-func consumedEntries(workers int) int {
-	if workers == 1 {
+func consumedEntries(rooms int) int {
+	if rooms == 1 {
 		return MaxPorts
 	}
-	return (1 + 2*workers) * MaxPorts
+	return (1 + 2*rooms) * MaxPorts
 }
 
 // mapped maps the first n values of a map that is an array.
@@ -180,6 +180,15 @@ func (w *Window) Depth() uint64 {
 
 // SetLap says how many frames the ring holds.
 func (w *Window) SetLap(slots int) { w.lap = uint32(slots) }
+
+// Given is how many frames the ring was given so far. For any goroutine.
+func (w *Window) Given() uint64 { return w.given(0) }
+
+// Past reports whether the first so many frames that the ring was given have left
+// it. For any goroutine.
+func (w *Window) Past(given uint64) bool {
+	return int64(atomic.LoadUint64(&w.taken[0])-given) >= 0
+}
 
 // writeOff is for the end of a lap.
 func (w *Window) writeOff() {

@@ -17,12 +17,16 @@ import (
 // loadWorkers loads the programs for several rings, and opens these.
 func loadWorkers(t testing.TB, n, slots int) (s *Set, rings []*pktring.Socket) {
 	t.Helper()
-	s, err := Load(Config{ARP: ARPPolice{PerSecond: 10000, Burst: 2000}, Workers: n})
+	s, err := Load(Config{ARP: ARPPolice{PerSecond: 10000, Burst: 2000}, Rooms: n})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return s, openRings(t, s, n, slots)
+	rings = openRings(t, s, n, slots)
+	if err := s.SetWorkers(n); err != nil {
+		t.Fatal(err)
+	}
+	return s, rings
 }
 
 // openRings makes the rings of all workers.

@@ -15,27 +15,8 @@ import (
 	"proxyarpd/internal/shortage"
 )
 
-// checkCapabilities refuses early, and by name, what would fail later in the
-// middle of something.
-func checkCapabilities(cfg *Config) error {
-	has, err := Capabilities()
-	if err != nil {
-		return err
-	}
-	return cfg.lacks(has)
-}
-
-// Capabilities tells which capabilities the calling thread has in effect.
-func Capabilities() (has func(capability int) bool, err error) {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return nil, fmt.Errorf("read capabilities: %w", err)
-	}
-	return func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }, nil
-}
-
-// lacks is an error if a capability is missing that the configuration needs.
+// lacks is an error if a capability is missing that the configuration needs: early, and by name, what would fail later in
+// the middle of something.
 func (cfg *Config) lacks(has func(capability int) bool) error {
 	if !has(unix.CAP_NET_RAW) {
 		return errors.New("CAP_NET_RAW is missing: packet sockets can't be opened; run as root or with that capability")

@@ -8,6 +8,7 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -85,13 +86,21 @@ var cpus = runtime.GOMAXPROCS(0)
 
 // workers is how many threads forward.
 func (c *Config) workers() int {
-	switch {
-	case !c.forwards():
+	if !c.forwards() {
 		return 0
-	case c.Workers == 0:
-		return autoWorkers(cpus)
 	}
-	return c.Workers
+	return cmp.Or(c.Workers, autoWorkers(cpus))
+}
+
+// rooms is for how many threads that forward there is to be room: a reload may want
+// more of them.
+func (c *Config) rooms(reloads bool) int {
+	n := cmp.Or(c.Workers, autoWorkers(cpus))
+	if !reloads {
+		return n
+	}
+	const spare = 4
+	return max(n, min(max(cpus, spare), MaxWorkers))
 }
 
 // autoWorkers is how many threads forward where nobody says: one for four CPUs, up to

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -27,6 +28,7 @@ import (
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/metrics"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/privilege"
 	"proxyarpd/internal/shortage"
 	"proxyarpd/internal/status"
 )
@@ -38,6 +40,7 @@ type Daemon struct {
 	log     *slog.Logger
 	began   time.Time
 	reloads reloads
+	manager *manager
 	group   *errgroup.Group // of all goroutines
 
 	cfg atomic.Pointer[Config] // in force; a reload puts another one there
@@ -87,7 +90,7 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	if err := checkCapabilities(&cfg); err != nil {
+	if err := cfg.lacks(privilege.Has); err != nil {
 		return err
 	}
 	ns, err := instance.CurrentNetns()
@@ -100,10 +103,10 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 
-	d := &Daemon{caller: caller, log: log, began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
+	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog)}
 	d.cfg.Store(&cfg)
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
-	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.workers(), Sources: sources{d}})
+	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.rooms(caller.Reread != nil), Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx, ns); err != nil {
 		return err
@@ -182,7 +185,7 @@ func (d *Daemon) config() *Config { return d.cfg.Load() }
 // programs says what the eBPF programs are to be loaded for.
 func (c *Config) programs() claim.Config {
 	p := claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst},
-		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy), Workers: c.workers()}
+		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy)}
 	if c.Engine == EngineEBPF {
 		p.Carry, p.Gateways = true, c.Gateways
 	}
@@ -193,6 +196,7 @@ func (d *Daemon) loadPrograms() error {
 	cfg := d.config()
 	what := cfg.programs()
 	what.Replaceable = d.caller.Reread != nil
+	what.Rooms = cfg.rooms(what.Replaceable)
 	programs, why, err := engine.LoadPrograms(what, cfg.Claim)
 	switch {
 	case err != nil:
@@ -253,7 +257,7 @@ func (d *Daemon) lookup(ifindex int) (policy *arpd.Policy, ours bool) {
 func (d *Daemon) newOwner(ctx context.Context) *owner {
 	cfg, eng := d.config(), d.engine()
 	o := &owner{
-		cfg: cfg, log: d.log, began: d.began, life: ctx,
+		confining: true, cfg: cfg, log: d.log, began: d.began, life: ctx,
 		eng: eng, builder: route.NewBuilder(cfg.policy(eng)),
 		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts,
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
@@ -274,6 +278,7 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 // run starts all goroutines and waits for the first that ends.
 func (d *Daemon) run(ctx context.Context) error {
 	told := ctx.Done()
+	defer context.AfterFunc(ctx, func() { d.manager.tell(sd.SdNotifyStopping, "STATUS=restoring the host") })()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	if err := enoughDescriptors(); err != nil {
@@ -328,7 +333,8 @@ func (d *Daemon) run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
-	g.Go(func() error { d.sweep(ctx); return nil })
+	g.Go(func() error { d.inform(ctx); return nil })
+	g.Go(func() error { d.confine(ctx); return nil })
 	if err = g.Wait(); err == nil {
 		d.log.Info("stopping")
 	}
@@ -342,6 +348,9 @@ func (d *Daemon) listenMetrics(address string) (*metrics.Server, error) {
 	}
 	s, err := metrics.Listen(address, d.status, d.log)
 	if err != nil {
+		if errors.Is(err, unix.EACCES) && !privilege.Has(unix.CAP_NET_BIND_SERVICE) {
+			err = fmt.Errorf("%w: a port below net.ipv4.ip_unprivileged_port_start takes CAP_NET_BIND_SERVICE, which is kept until the daemon has started: restart it, or choose another port", err)
+		}
 		return nil, fmt.Errorf("--metrics %s: %w", address, err)
 	}
 	d.log.Info("metrics", "address", s.Addr().String())
@@ -384,19 +393,6 @@ func (d *Daemon) follow(ctx context.Context) error {
 		return refused
 	}
 	return fmt.Errorf("follow the kernel's state: %w", err)
-}
-
-// sweep removes what others have left, when there is nothing better to do.
-func (d *Daemon) sweep(ctx context.Context) {
-	if !d.awaitReady(ctx) {
-		return
-	}
-	switch removed, err := instance.Sweep(d.config().StateDir); {
-	case err != nil:
-		d.log.Warn("files of daemons that were killed stay", "err", err)
-	case removed > 0:
-		d.log.Info("removed files of daemons that were killed, whose network namespaces are gone", "files", removed)
-	}
 }
 
 // awaitReady is false if ctx ends before the daemon is ready.

@@ -113,7 +113,7 @@ func (d *Daemon) openEngine() error {
 
 func (d *Daemon) openRing(cfg *Config) (*afpacket.Engine, error) {
 	c := afpacket.Config{
-		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete, Recorder: d.taps.NewRecorders()}, Nice: cfg.Nice, Workers: cfg.workers()}
+		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete, Recorder: d.taps.Recorder}, Nice: cfg.Nice, Workers: cfg.workers()}
 	return afpacket.Open(d.programs, c, d.log)
 }
 

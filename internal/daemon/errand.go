@@ -71,10 +71,10 @@ type hands struct {
 // inspectTimeout is how long the host's rules may take to be read.
 const inspectTimeout = 10 * time.Second
 
-func inspect(ifs []hostpolicy.Interface) ([]hostpolicy.Finding, error) {
+func inspect(ifs []hostpolicy.Interface, ours func(id uint32) bool) ([]hostpolicy.Finding, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
-	return hostpolicy.Inspect(ctx, ifs)
+	return hostpolicy.Inspect(ctx, ifs, ours)
 }
 
 // beginErrand is what has to be known before anything is changed.
@@ -103,7 +103,7 @@ func (e beginErrand) do(h *hands) outcome {
 		}
 	}
 	if e.inspect {
-		b.found, b.unknown = inspect(e.ifs)
+		b.found, b.unknown = inspect(e.ifs, h.eng.Owns)
 	}
 	return b
 }
@@ -230,8 +230,8 @@ type rulesFound struct {
 	err   error
 }
 
-func (e rulesErrand) do(*hands) outcome {
-	found, err := inspect(e.ifs)
+func (e rulesErrand) do(h *hands) outcome {
+	found, err := inspect(e.ifs, h.eng.Owns)
 	if errors.Is(err, hostpolicy.ErrUserNamespace) {
 		err = nil // the start has said it
 	}

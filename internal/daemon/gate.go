@@ -182,11 +182,11 @@ type gateSeen struct {
 	took    time.Duration
 }
 
-func (e gateErrand) do(*hands) outcome {
+func (e gateErrand) do(h *hands) outcome {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
-	results := hostpolicy.InspectOnly(ctx, e.ifs, e.which)
+	results := hostpolicy.InspectOnly(ctx, e.ifs, e.which, h.eng.Owns)
 	return gateSeen{e, results, time.Since(began)}
 }
 

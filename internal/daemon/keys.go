@@ -34,7 +34,7 @@ var keys = []key{
 	{"bypass-policy", func(c *Config) any { return c.BypassPolicy }, ""},
 	{"on-policy", func(c *Config) any { return c.OnPolicy }, ""},
 	{"claim", func(c *Config) any { return c.Claim }, "it is how programs were attached to the interfaces at the start"},
-	{"workers", func(c *Config) any { return c.Workers }, "as many rings were made at the start"},
+	{"workers", func(c *Config) any { return orAuto(c.Workers) }, ""},
 	{"nice", func(c *Config) any { return c.Nice }, ""},
 	{"control", func(c *Config) any { return c.Control }, "who speaks to the daemon knows that path"},
 	{"metrics", func(c *Config) any { return c.Metrics }, ""},
@@ -67,6 +67,14 @@ func (k *key) values(c *Config) []string {
 	default:
 		return []string{fmt.Sprint(v)}
 	}
+}
+
+// orAuto is how one writes a number that is found where nobody says one.
+func orAuto(n int) any {
+	if n == 0 {
+		return EngineAuto
+	}
+	return n
 }
 
 func texts[T fmt.Stringer](all []T) []string {

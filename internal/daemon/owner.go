@@ -44,6 +44,7 @@ type owner struct {
 	phase     phase
 	begun     func() // is called when the first tables are published
 	ready     readiness
+	confining bool // privileges are to be given up yet
 	links     map[int]*netstate.Link
 	ids       uint64 // of ports
 	host      route.HostConf

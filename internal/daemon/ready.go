@@ -12,7 +12,7 @@ type readiness struct {
 }
 
 // isReady: every workload interface that is up is answered and, unless the
-// engine moves nothing, forwarded for.
+// engine moves nothing, forwarded for. The daemon has no more privileges than it needs.
 func (o *owner) isReady() (ok bool, why string) {
 	if o.phase < serving {
 		return false, "reading the kernel's state"
@@ -30,6 +30,9 @@ func (o *owner) isReady() (ok bool, why string) {
 		case p.state != open:
 			return false, l.Name + " is not forwarded for yet"
 		}
+	}
+	if o.confining {
+		return false, "giving up privileges"
 	}
 	return true, ""
 }

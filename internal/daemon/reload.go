@@ -22,6 +22,7 @@ import (
 	"proxyarpd/internal/metrics"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
+	"proxyarpd/internal/privilege"
 	"proxyarpd/internal/status"
 )
 
@@ -57,6 +58,16 @@ func (r *reloads) status(cfg *Config) status.Config {
 	s := r.state
 	s.Values = cfg.values()
 	return s
+}
+
+// refused says why the last reload was, "" if it was not.
+func (r *reloads) refused() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state.Refused == nil {
+		return ""
+	}
+	return r.state.Refused.Why
 }
 
 func (r *reloads) note(err error) {
@@ -129,6 +140,7 @@ func (d *Daemon) reload(ctx context.Context) (*Reloaded, error) {
 	if !d.awaitStart(ctx) {
 		return nil, errEnding
 	}
+	defer d.manager.reloading()()
 	defer d.owner.ask(ctx, d.owner.readAll)
 	r := &Reloaded{File: d.caller.File, Changes: []Change{}}
 	if d.caller.Reread == nil {
@@ -174,6 +186,7 @@ type transition struct {
 	metrics  *metrics.Server
 	programs *claim.Replacement // nil: there are none
 	ring     *afpacket.Engine   // a new one; nil: as it was
+	opened   bool               // the rings of further workers
 }
 
 // begins reports whether packets are to be moved, and were not.
@@ -181,9 +194,14 @@ func (t *transition) begins() bool { return t.next.forwards() && !t.now.forwards
 
 func (t *transition) ends() bool { return !t.next.forwards() && t.now.forwards() }
 
+// respreads reports whether other threads than before are to move packets.
+func (t *transition) respreads() bool {
+	return t.next.forwards() && t.now.forwards() && t.next.workers() != t.now.workers()
+}
+
 // prepare does what can fail, and changes nothing.
 func (t *transition) prepare(ctx context.Context) error {
-	if err := checkCapabilities(t.next); err != nil {
+	if err := t.next.lacks(privilege.Has); err != nil {
 		return err
 	}
 	if err := t.judge(ctx); err != nil {
@@ -206,8 +224,17 @@ func (t *transition) prepare(ctx context.Context) error {
 	case t.next.Engine == EngineEBPF:
 		return fmt.Errorf("--engine ebpf: %w (--engine af_packet needs no eBPF)", claim.ErrNotSupported)
 	}
-	if t.begins() {
+	switch ring := t.d.engines.ring; {
+	case t.begins():
 		t.ring, err = t.d.openRing(t.next)
+	case t.respreads():
+		if err = ring.CanHave(t.next.workers()); err == nil {
+			err = ring.OpenWorkers(t.next.workers())
+		}
+		if err != nil {
+			return fmt.Errorf("workers: %w", err)
+		}
+		t.opened = true
 	}
 	return err
 }
@@ -224,6 +251,9 @@ func (t *transition) drop() error {
 	if t.ring != nil {
 		errs = append(errs, t.ring.CloseRing())
 	}
+	if t.opened {
+		errs = append(errs, t.d.engines.ring.CloseWorkers(t.now.workers()))
+	}
 	return errors.Join(errs...)
 }
 
@@ -237,7 +267,7 @@ func (t *transition) judge(ctx context.Context) error {
 	if !t.d.owner.ask(ctx, func() { ifs, receive = t.d.owner.wouldServe(t.next) }) {
 		return errEnding
 	}
-	found, unknown := inspect(ifs)
+	found, unknown := inspect(ifs, t.d.engine().Owns)
 	t.judged = judge(t.next, found, unknown, func(name string) (int, bool) { i, ok := receive[name]; return i, ok })
 	return t.judged.err
 }
@@ -365,6 +395,11 @@ func (t *transition) finish() error {
 		}
 	case t.next.forwards() && t.next.Nice != t.now.Nice:
 		d.engines.ring.SetNice(t.next.Nice)
+	}
+	if t.respreads() {
+		if err := d.engines.ring.SetWorkers(t.now.workers(), t.next.workers()); err != nil {
+			d.log.Error("the packets are not spread over the threads as they should be", "err", err)
+		}
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
+	"proxyarpd/internal/privilege"
 	"proxyarpd/internal/status"
 )
 
@@ -69,6 +70,10 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	s.Config = d.reloads.status(cfg)
 	d.egressStatus(s)
 	s.Control = ControlStatus(d.control.Counters())
+	s.Privileges, s.Programs = status.Privileges(privilege.Now()), []uint32{}
+	if set := d.programs.Set(); set != nil {
+		s.Programs = set.IDs()
+	}
 	w := d.watch.Stats()
 	s.Kernel = KernelStatus{Events: w.Events, Overruns: w.Overruns, Resyncs: w.Resyncs, Malformed: w.Malformed,
 		Resolved: d.asked.asked.Load(), Refused: d.asked.refused.Load(), NoneQueued: d.asked.overflow.Load(),

@@ -105,7 +105,7 @@ func (s *survey) pretend(e errand) outcome {
 		b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf)}
 		b.all, _ = readDevConf("all", kernelConf.dev)
 		if e.inspect {
-			b.found, b.unknown = inspect(e.ifs)
+			b.found, b.unknown = inspect(e.ifs, nil)
 			if v := judge(s.owner.cfg, b.found, b.unknown, s.owner.onlyReceives); v.err != nil {
 				s.refused = v.err.Error()
 				b.found, b.unknown = nil, nil // and on, as if it had been let

@@ -18,6 +18,7 @@ import (
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/privilege"
 )
 
 // Examine looks at the host of the calling thread's network namespace as it is for
@@ -35,11 +36,8 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	f := &facts{cfg: &cfg, sysctl: readSysctl}
+	f := &facts{cfg: &cfg, sysctl: readSysctl, has: privilege.Has}
 	var err error
-	if f.has, err = daemon.Capabilities(); err != nil {
-		return nil, err
-	}
 	f.status, f.noDaemon = daemon.Query(ctx, cfg.Control, 0)
 	view, req, err := daemon.Survey(ctx, cfg)
 	if err != nil {
@@ -64,7 +62,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	slices.SortFunc(f.workloads, byName)
 	slices.SortFunc(f.uplinks, byName)
 	if f.forwards() {
-		f.rules, f.unknown = hostpolicy.Inspect(ctx, ifs)
+		f.rules, f.unknown = hostpolicy.Inspect(ctx, ifs, func(id uint32) bool { return f.status != nil && slices.Contains(f.status.Programs, id) })
 		if errors.Is(f.unknown, hostpolicy.ErrUserNamespace) {
 			f.unknown = nil
 		}

@@ -18,6 +18,7 @@ var needed = []struct {
 	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", Error, true, "run can't attach programs, set MACs and resolve neighbours, and refuses"},
 	{unix.CAP_BPF, "CAP_BPF", Warning, true, "no eBPF: only forwarding=0 keeps the kernel from forwarding too, and floods are not limited before the ring"},
 	{unix.CAP_PERFMON, "CAP_PERFMON", Warning, true, "the exact GSO type of a packet can't be seen, nor what stands on a device"},
+	{unix.CAP_SYS_NICE, "CAP_SYS_NICE", Info, true, "the threads that forward keep their nice value, and get less CPU time where all CPUs are busy"},
 }
 
 func checkPrivileges(f *facts) (found []Finding) {

@@ -36,6 +36,9 @@ type Engine interface {
 	SetTap(t forward.Tap)
 	// SetMark marks what is sent from now on (SO_MARK). For any goroutine.
 	SetMark(mark uint32) error
+	// Beats has each thread that forwards come round once more, and gives how many times
+	// it has so far. For any goroutine.
+	Beats() []uint64
 	// Stats are the counters of all interfaces. For any goroutine.
 	Stats() Stats
 	// EgressDrops are what the kernel has lost of packets that were handed to it,
@@ -73,6 +76,9 @@ type Ports interface {
 	Release(ifindex int32) error
 	// Claimed reports whether it is attached. For any goroutine.
 	Claimed(ifindex int32) bool
+	// Owns reports whether a program is one of the engine's tc programs, by its ID. For
+	// any goroutine.
+	Owns(id uint32) bool
 	// Claims is how programs are attached, and how many descriptors that takes.
 	// For any goroutine.
 	Claims() (how claim.Mode, descriptors int)

@@ -71,6 +71,9 @@ func (p *Programs) DeletePort(ifindex int32) error {
 	return p.set.DeletePort(ifindex)
 }
 
+// Owns implements [Ports].
+func (p *Programs) Owns(id uint32) bool { return p.set != nil && p.set.Owns(id) }
+
 // Claim implements [Ports].
 func (p *Programs) Claim(ifindex int32) error {
 	if !p.CanClaim() {

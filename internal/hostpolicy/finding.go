@@ -137,5 +137,6 @@ type dumper func(ctx context.Context, protocol int, typ uint16, payload []byte) 
 type inspector struct {
 	ifs   []Interface
 	dump  dumper
-	names map[uint32]string // of programs, by ID: one is at many interfaces
+	names map[uint32]string    // of programs, by ID: one is at many interfaces
+	ours  func(id uint32) bool // nil: not known
 }

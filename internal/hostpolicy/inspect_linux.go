@@ -15,14 +15,16 @@ import (
 // Where one source cannot be read the error names it, and what the others gave is returned beside it: the caller
 // must then refuse, and may show both. Where that is nothing but the user namespace's limits the error is
 // ErrUserNamespace. An interface that vanished meanwhile is not an error.
-func Inspect(ctx context.Context, ifs []Interface) ([]Finding, error) {
-	results := InspectOnly(ctx, ifs, All)
+//
+// ours says which programs at tcx hooks are the caller's; nil: their names alone count, which take CAP_SYS_ADMIN to read.
+func Inspect(ctx context.Context, ifs []Interface, ours func(id uint32) bool) ([]Finding, error) {
+	results := InspectOnly(ctx, ifs, All, ours)
 	return results.Combined()
 }
 
 // InspectOnly asks some of the sources, each for itself.
-func InspectOnly(ctx context.Context, ifs []Interface, which Sources) (results Results) {
-	in := &inspector{ifs: ifs, dump: dump, names: map[uint32]string{}}
+func InspectOnly(ctx context.Context, ifs []Interface, which Sources, ours func(id uint32) bool) (results Results) {
+	in := &inspector{ifs: ifs, ours: ours, dump: dump, names: map[uint32]string{}}
 	// Every source opens sockets or files of the thread's namespace.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -56,7 +56,7 @@ func veths(t testing.TB) []Interface {
 
 func inspect(t testing.TB, ifs []Interface) []string {
 	t.Helper()
-	found, err := Inspect(context.Background(), ifs)
+	found, err := Inspect(context.Background(), ifs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestPermissionIsAnError(t *testing.T) {
 	if err := unix.Capset(&head, &caps[0]); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Inspect(context.Background(), ifs)
+	_, err := Inspect(context.Background(), ifs, nil)
 	if err == nil {
 		t.Fatal("no error without CAP_NET_ADMIN")
 	}
@@ -314,7 +314,7 @@ func TestCancelledAndVanished(t *testing.T) {
 	veths(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Inspect(ctx, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Inspect(ctx, nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	if got := inspect(t, []Interface{{"gone0", 4711}}); len(got) != 0 {
@@ -340,7 +340,7 @@ func BenchmarkInspect(b *testing.B) {
 	nstest.Enter(b)
 	ifs := veths(b)
 	for b.Loop() {
-		if found, err := Inspect(context.Background(), ifs); err != nil || len(found) != 0 {
+		if found, err := Inspect(context.Background(), ifs, nil); err != nil || len(found) != 0 {
 			b.Fatal(found, err)
 		}
 	}

@@ -59,6 +59,9 @@ func inUserNamespace() bool {
 func (in *inspector) judgeTCX(ifc Interface, hook string, ids []uint32) (Finding, bool, error) {
 	var foreign []string
 	for _, id := range ids {
+		if in.ours != nil && in.ours(id) {
+			continue
+		}
 		name, err := in.programName(id)
 		if err != nil {
 			return Finding{}, false, err

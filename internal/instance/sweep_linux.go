@@ -48,8 +48,14 @@ func sweep(dir string) (removed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if delete(dead, own); len(dead) == 0 {
-		return 0, nil
+	delete(dead, own)
+	for ns := range dead {
+		if inhabited(d, ns) {
+			delete(dead, ns)
+		}
+	}
+	if len(dead) == 0 {
+		return 0, nil // as nearly always: to look at all processes takes long
 	}
 	living, err := livingNetns()
 	if err != nil {
@@ -82,6 +88,19 @@ func parseFile(name string) (ns Netns, ok bool) {
 	ns.Cookie, errCookie = strconv.ParseUint(cookie, 10, 64)
 	ns.Inode, errInode = strconv.ParseUint(inode, 10, 64)
 	return ns, errCookie == nil && errInode == nil
+}
+
+// inhabited reports whether the process that has last written its number into the lock of a namespace is in it. The lock
+// itself is not asked: who does that keeps out a daemon that starts meanwhile.
+func inhabited(d *os.File, ns Netns) bool {
+	f, err := OpenFile(d, ns.File("lock"), unix.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	living := map[uint64]bool{}
+	_, err = addLink(living, fmt.Sprintf("/proc/%d/ns/net", readPID(f)))
+	return err == nil && living[ns.Inode]
 }
 
 // sweepOne removes the files of one namespace, unless somebody holds the lock.

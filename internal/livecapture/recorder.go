@@ -70,17 +70,13 @@ func (h *Hub) newRecorder(from source) *recorder {
 	return r
 }
 
-// NewRecorders gives the loops of a datapath their recorders, one a call. Those of
-// a datapath that has ended go on with what they keep.
-func (h *Hub) NewRecorders() func() forward.Recorder {
-	n := 0
-	return func() forward.Recorder {
-		n++
-		if r := h.loopRecorder(n); r != nil {
-			return r
-		}
-		return h.newRecorder(fromDatapath)
+// Recorder gives a worker of the datapath its recorder. One that has the number of
+// one that has ended goes on with what that one's keeps. Workers ask in order.
+func (h *Hub) Recorder(worker int) forward.Recorder {
+	if r := h.loopRecorder(worker + 1); r != nil {
+		return r
 	}
+	return h.newRecorder(fromDatapath)
 }
 
 // loopRecorder is the n-th recorder of loops, nil if there is none.

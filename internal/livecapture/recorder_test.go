@@ -46,7 +46,7 @@ func lastOf(t *testing.T, h *Hub, req capture.Request) ([]*keptEvent, *capture.R
 // newest of those that are selected given.
 func TestRecorderLast(t *testing.T) {
 	h := newHub()
-	r := h.NewRecorders()()
+	r := h.Recorder(0)
 	if all, is := lastOf(t, h, capture.Request{}); len(all) != 0 || is.Kept != 0 || is.Recorded != 0 {
 		t.Errorf("before anything: %d, %+v", len(all), is)
 	}
@@ -117,7 +117,7 @@ func TestRecorderNames(t *testing.T) {
 // TestRecorderUnseen: what others dropped is told of beside it.
 func TestRecorderUnseen(t *testing.T) {
 	h := New(Config{Sources: droppers{counts: map[string]uint64{"IP_RPFILTER": 3, "FULL_RING": 7}}})
-	r := h.NewRecorders()()
+	r := h.Recorder(0)
 	for n := range 3 {
 		r.Record(dropped(n, route.DropIPRPFilter), 1)
 	}
@@ -199,7 +199,7 @@ func TestRecorderNoAllocations(t *testing.T) {
 // TestServeLast: the client gets a stream that ends by itself.
 func TestServeLast(t *testing.T) {
 	h, _ := recordedHub(t, nil)
-	r := h.NewRecorders()()
+	r := h.Recorder(0)
 	for n := 1; n <= 5; n++ {
 		r.Record(dropped(n, route.DropIPRPFilter), int64(n)*1e9)
 	}
@@ -247,9 +247,8 @@ func BenchmarkRecord(b *testing.B) {
 func TestRecordersGoOn(t *testing.T) {
 	h := New(Config{})
 	others := len(h.records)
-	first, again := h.NewRecorders(), h.NewRecorders()
-	a, b := first(), first()
-	if a == b || again() != a || again() != b || again() == b {
+	a, b := h.Recorder(0), h.Recorder(1)
+	if a == b || h.Recorder(0) != a || h.Recorder(1) != b || h.Recorder(2) == b {
 		t.Error("a loop has another's recorder, or none that was there")
 	}
 	if n := len(h.records) - others; n != 3 {

@@ -23,10 +23,20 @@ type Status struct {
 	Kernel    Kernel      `json:"kernel"`
 
 	Descriptors Descriptors `json:"descriptors"`
+	Privileges  Privileges  `json:"privileges"`
+	Programs    []uint32    `json:"programs"` // IDs of its tc programs, those that a reload has exchanged included
 	Control     Control     `json:"control"`
 	Config      Config      `json:"config"`
 	Gate        Gate        `json:"gate"`
 	Conflicts   []Conflict  `json:"conflicts"` // the latest, newest first
+}
+
+// Privileges is what the daemon may do now: of what it was given, it keeps what it needs.
+type Privileges struct {
+	UID          int      `json:"uid"`          // effective
+	Capabilities []string `json:"capabilities"` // in effect: cap_net_raw
+	NoNewPrivs   bool     `json:"no_new_privs"`
+	Seccomp      bool     `json:"seccomp"` // a filter of system calls is in force
 }
 
 // Conflict is somebody who claims an address that is not its own: that of a gateway

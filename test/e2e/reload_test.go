@@ -170,6 +170,10 @@ func TestReload(t *testing.T) {
 		{base + "workload: [cali*, '!" + third.Iface + "']\n", "workload: cali* -> cali*, !" + third.Iface},
 		{base + "uplink: [ens*]\n", "uplink: auto -> ens*"},
 		{base + "uplink: [auto, '!docker*']\n", "uplink: ens* -> auto, !docker*"},
+		{base + "workers: 3\n", "workers: auto -> 3"},
+		{base + "workers: 2\n", "workers: 3 -> 2"},
+		{base + "workers: 4\n", "workers: 2 -> 4"},
+		{base, "workers: 4 -> auto"},
 	}, func(s step) {
 		switch {
 		case strings.Contains(s.text, "mac: 02"):

@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -256,4 +258,97 @@ func TestWorkersLimits(t *testing.T) {
 		}
 		w.d[0].Stop(t)
 	}
+}
+
+// TestWorkersReloaded: threads come and go under flows that are paced: no datagram is
+// lost, comes twice or in another order; and what a thread that ends holds for a next
+// hop is sent. What was counted stays.
+func TestWorkersReloaded(t *testing.T) {
+	for _, engine := range []string{"af_packet", "ebpf"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			labtest.Need(t, "ip")
+			l := labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 2})
+			base := "engine: " + engine + "\nnice: -20\n"
+			c := startConfigured(t, l, "host0", base+"workers: 1\n")
+			a, b := pods(l, 0)[0], pods(l, 0)[1]
+			labtest.Warm(t, l, a.Node, ip(b))
+			f := newFlows(t, l, a, b, 24)
+			var reading, sending sync.WaitGroup
+			reading.Go(func() { f.receive(2 * time.Second) })
+			stop := make(chan struct{})
+			end := sync.OnceFunc(func() {
+				close(stop)
+				sending.Wait()
+				reading.Wait()
+				f.in.Close()
+			})
+			defer end()
+			sending.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						f.send(50, time.Millisecond, func(int, int) int { return 64 })
+					}
+				}
+			})
+			before := statusOf(t, c.Process)
+			overflowed := labtest.BacklogDrops(t)
+			for _, n := range []int{2, 4, 1, 3, 2, 1, 4, 1} {
+				run(t, l, "host0", "ip neigh flush dev "+b.Iface) // packets wait
+				if out, errw, code := c.reload(fmt.Sprintf("%sworkers: %d\n", base, n)); code != 0 {
+					t.Fatalf("%d: exit %d: %s%s", n, code, out, errw)
+				}
+				s := statusOf(t, c.Process)
+				if s.Workers != n || len(s.Forward.ByWorker) != n {
+					t.Errorf("%d workers, %v; want %d", s.Workers, s.Forward.ByWorker, n)
+				}
+				if s.Forward.PacketsIn < before.Forward.PacketsIn || s.Forward.Verdicts["forward"] < before.Forward.Verdicts["forward"] {
+					t.Errorf("%d workers: counters went back: %+v, and before %+v", n, s.Forward, before.Forward)
+				}
+				if got := threadsOfNice(t, c.Cmd.Process.Pid, "-20"); got != n {
+					t.Errorf("%d workers: %d threads have their nice value", n, got)
+				}
+				before = s
+			}
+			end()
+			sent, got := f.totals()
+			s := statusOf(t, c.Process)
+			sumUp(t, &s, 0)
+			if f.reordered > 0 && !strings.Contains(c.Stderr(), "packets of a flow may change places") {
+				t.Errorf("of %d datagrams %d came in another order, or twice", got, f.reordered)
+			}
+			if excuse := total(s.Forward.Drops) + labtest.BacklogDrops(t) - overflowed; sent-got > int(excuse) {
+				t.Errorf("%d of %d arrived; %+v", got, sent, s.Forward)
+			}
+			t.Logf("%d of %d arrived", got, sent)
+			for text, says := range map[string]string{"workers: 16\n": "there is room for", "workers: 17\n": "from 1 to 16"} {
+				if out, errw, code := c.reload(base + text); code != 1 || !strings.Contains(errw, says) {
+					t.Errorf("%q: exit %d: %s%s; want %q", text, code, out, errw, says)
+				}
+			}
+		})
+	}
+}
+
+// threadsOfNice is how many threads of a process have a nice value.
+func threadsOfNice(t *testing.T, pid int, nice string) (n int) {
+	t.Helper()
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(all) == 0 {
+		t.Fatalf("process %d: %d threads, %v", pid, len(all), err)
+	}
+	for _, file := range all {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		const field = 19 - 3 // of proc_pid_stat(5), behind the name
+		if _, rest, ok := strings.Cut(string(b), ") "); ok && strings.Fields(rest)[field] == nice {
+			n++
+		}
+	}
+	return n
 }

@@ -211,13 +211,13 @@ struct {
 } parp_stats SEC(".maps");
 
 // Frames of this slot that have left the rings, which userspace writes. Where
-// there are several workers, behind that what has left the ring of each, and behind
+// there may be several workers, behind that what has left the ring of each, and behind
 // that what each was given, which is written here (ring_of). Quotas are held against
 // what all have together, which are parp_stats and the first part.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, (1 + 2 * MAX_WORKERS) * MAX_PORTS); // MAX_PORTS where there is one worker
+	__uint(max_entries, (1 + 2 * MAX_WORKERS) * MAX_PORTS); // MAX_PORTS where there is room for one
 	__type(key, __u32);
 	__type(value, __u64);
 } parp_consumed SEC(".maps");
@@ -276,6 +276,10 @@ volatile __u32 pressed;
 // The interface of the relay, 0: there is none.
 volatile __u32 relay;
 
+// How many rings get frames now, and what makes it hard to guess which one a flow
+// gets.
+volatile __u32 workers, fanout_seed;
+
 // Policing of ARP: ns that one frame costs, and ns of credit at most.
 volatile const __u64 arp_cost_ns = 100000;
 volatile const __u64 arp_burst_ns = 200000000;
@@ -283,9 +287,9 @@ volatile const __u64 arp_burst_ns = 200000000;
 // Is parp_flows kept?
 volatile const __u32 translates = 0;
 
-// How many rings there are, and what makes it hard to guess which one a flow gets.
-volatile const __u32 workers = 1;
-volatile const __u32 fanout_seed = 0;
+// How many rings there may be: of several, also of one that others may join, the
+// counters are apart.
+volatile const __u32 rooms = 1;
 
 // Frames that userspace gives back bear this mark until parp_claim has seen them.
 #define MARK_RETURNED 0x70617271
@@ -547,8 +551,8 @@ static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
 	__be16 ports[2];
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
-		return 0; // not for any ring
+	if (workers <= 1 || skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+		return 0; // the only one, or not for any
 	__u32 h = pair_hash(hdr), now = 0;
 	struct joined *j = joined_of(h);
 	bool whole = !(*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET));
@@ -692,10 +696,10 @@ static __always_inline bool ring_of(struct ringstate *r, __u32 worker, __u32 slo
 	r->given = &all->admitted;
 	r->taken = all_consumed;
 	r->of_port = 0;
-	if (workers > 1) {
+	if (rooms > 1) {
 		at = (1 + worker) * MAX_PORTS;
 		r->taken = bpf_map_lookup_elem(&parp_consumed, &at);
-		at += workers * MAX_PORTS;
+		at += rooms * MAX_PORTS;
 		r->given = bpf_map_lookup_elem(&parp_consumed, &at);
 		at += slot;
 		r->of_port = bpf_map_lookup_elem(&parp_consumed, &at);
@@ -748,13 +752,13 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 	if (!whole) {
 		count(st->badgso);
 		d->decision = RELAYED;
-		if (workers > 1)
+		if (rooms > 1)
 			joined_of(pair_hash(hdr))->relay = seconds();
 		return 0;
 	}
 	count(all->admitted);
 	count(st->admitted);
-	if (workers > 1 && r.of_port) {
+	if (rooms > 1 && r.of_port) {
 		count(*r.given);
 		count(*r.of_port);
 	}
@@ -769,7 +773,7 @@ static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
 		return 0;
 	// A group of rings is told of what is sent as well before Linux 6.7
 	// (PACKET_FANOUT_FLAG_IGNORE_OUTGOING).
-	if (workers > 1 && skb->pkt_type == PACKET_OUTGOING)
+	if (rooms > 1 && skb->pkt_type == PACKET_OUTGOING)
 		return 0;
 	d->decision = LEAVE;
 	if (carries && carry(skb, d, sees))
@@ -777,10 +781,9 @@ static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
 	return decide(skb, d, sees, carries);
 }
 
-// Runs before parp_ring, for the same frame and on the same CPU. A group has no
-// more rings than the filter knows workers, but for the moment when one is
-// replaced: then the last is one that is not named here, until it has the place
-// of the one that has gone.
+// Runs before parp_ring, for the same frame and on the same CPU. A group may have
+// more rings than get frames: one that is to replace another, or such as are about
+// to begin or to end. Those are the last ones, which are not named here.
 SEC("socket")
 int parp_fanout(struct __sk_buff *skb)
 {
@@ -849,7 +852,7 @@ static __always_inline int to_relay(struct __sk_buff *skb)
 	__sync_fetch_and_add(&st->admitted, n);
 	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
 	struct ringstate r;
-	if (workers > 1 && consumed && ring_of(&r, 0, slot, all, consumed) && r.of_port) { // worker 0 reads it
+	if (rooms > 1 && consumed && ring_of(&r, 0, slot, all, consumed) && r.of_port) { // worker 0 reads it
 		__sync_fetch_and_add(r.given, n);
 		__sync_fetch_and_add(r.of_port, n);
 	}
@@ -950,7 +953,7 @@ static __always_inline bool shown_refused(struct __sk_buff *skb, const struct po
 	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
 	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
 	if (!st || !consumed || !all || !all_consumed ||
-	    !ring_of(&r, workers > 1 ? worker_of(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0) : 0, slot, all, all_consumed))
+	    !ring_of(&r, rooms > 1 ? worker_of(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0) : 0, slot, all, all_consumed))
 		return false;
 	if ((p->flags & PORT_KERNEL_FORWARDS) && ((carries && unanswered()) || unread(r.reader, r.given, r.taken)))
 		return true;

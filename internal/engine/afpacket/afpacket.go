@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,8 @@ const spin = 32 * time.Microsecond
 // Engine implements [engine.Engine].
 type Engine struct {
 	*engine.Programs
-	workers []*worker
+	workers atomic.Pointer[[]*worker]
+	group   *pktring.Group
 	relay   *relay.Device // nil: there is none
 	cfg     Config
 	log     *slog.Logger
@@ -41,6 +43,11 @@ type Engine struct {
 	mortal  sync.Once    // what is said once, whatever the number of workers
 
 	mu      sync.Mutex
+	running *errgroup.Group // Run's; nil: it does not run
+	life    context.Context // its
+	tap     forward.Tap
+	mark    uint32
+	gone    engine.Stats        // of workers that have ended
 	want    int                 // nice value
 	threads map[int]*threadNice // that forward
 	weak    int                 // the value that was last said to be refused
@@ -54,6 +61,9 @@ type worker struct {
 	conn   *afpacket.Conn
 	loop   *forward.Loop
 	window *claim.Window // nil: nobody polices
+	end    context.CancelFunc
+	owns   chan struct{} // is closed when its thread reads the ring, with its nice value
+	over   chan struct{} // is closed behind its end
 }
 
 // Config of an Engine.
@@ -62,8 +72,8 @@ type Config struct {
 	// Nice is the nice value of the threads that forward. Where they can't have it,
 	// they keep the one that they have, and the log says so.
 	Nice int
-	// Workers is how many threads forward: as many as the programs were loaded for
-	// ([claim.Config.Workers]); 0 is one.
+	// Workers is how many threads forward: as many as there is room for in the programs
+	// ([claim.Config.Rooms]); 0 is one.
 	Workers int
 }
 
@@ -74,6 +84,9 @@ var _ engine.Engine = (*Engine)(nil)
 // the first port takes them.
 func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error) {
 	c.Workers = max(c.Workers, 1)
+	if set := p.Set(); set != nil && c.Workers > set.Rooms() {
+		return nil, fmt.Errorf("engine af_packet: %w", roomError(set.Rooms()))
+	}
 	e := &Engine{Programs: p, cfg: c, log: log, want: c.Nice, threads: map[int]*threadNice{}, weak: noNice}
 	c.Forward.Waiting = e.tellWaiting
 	e.nice.Store(int32(nice(0)))
@@ -86,38 +99,65 @@ func Open(p *engine.Programs, c Config, log *slog.Logger) (_ *Engine, err error)
 		return nil, err
 	}
 	c.Forward.Shared = forward.NewShared()
-	group := e.newGroup()
-	for i := range c.Workers {
-		c.Forward.Worker = i
-		w, err := e.openWorker(i, group, c.Forward)
-		if err != nil {
-			return nil, err
-		}
-		e.workers = append(e.workers, w)
+	e.cfg = c
+	e.group = e.newGroup()
+	if err := e.openWorkers(c.Workers); err != nil {
+		return nil, err
 	}
-	return e, nil
+	return e, e.spread(c.Workers)
 }
 
-// newGroup makes what the rings of several workers are one tap by, nil for one.
-// While a thread looks at its ring it keeps a CPU, and one has to be left for those
-// who are to send the next frame.
+// all are the workers that there are, those included that are about to begin or to
+// end.
+func (e *Engine) all() []*worker {
+	if all := e.workers.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// openWorkers makes rings and loops, up to n in all, which get no frames yet.
+func (e *Engine) openWorkers(n int) error {
+	for i := len(e.all()); i < n; i++ {
+		w, err := e.openWorker(i)
+		if err != nil {
+			return err
+		}
+		all := append(slices.Clip(e.all()), w)
+		e.workers.Store(&all)
+	}
+	return nil
+}
+
+// spread has the first n rings get frames, where there may be several.
+func (e *Engine) spread(n int) error {
+	if set := e.Set(); set != nil && e.group != nil {
+		return set.SetWorkers(n)
+	}
+	return nil
+}
+
+// newGroup makes what the rings of several workers are one tap by, nil where there
+// is one and never more. While a thread looks at its ring it keeps a CPU, and one has
+// to be left for those who are to send the next frame.
 func (e *Engine) newGroup() *pktring.Group {
-	if e.cfg.Workers == 1 {
+	set := e.Set()
+	if e.cfg.Workers == 1 && (set == nil || set.Rooms() == 1) {
 		return nil
 	}
 	g := &pktring.Group{Most: int32(max(runtime.NumCPU()-1, 1))}
-	if set := e.Set(); set != nil {
+	if set != nil {
 		g.Choose = set.AttachFanout
 	}
 	return g
 }
 
-func (e *Engine) openWorker(number int, group *pktring.Group, o forward.Options) (*worker, error) {
-	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin, Group: group, Filter: pktring.AttachIPv4}}
+func (e *Engine) openWorker(number int) (*worker, error) {
+	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin, Group: e.group, Filter: pktring.AttachIPv4}}
 	if runtime.NumCPU() == 1 {
 		cfg.Ring.Spin = 0 // the sender needs the CPU
 	}
-	w := &worker{}
+	w := &worker{owns: make(chan struct{}), over: make(chan struct{})}
 	if set := e.Set(); set != nil {
 		w.window = set.Window(number)
 		cfg.Ring.Filter, cfg.Window, cfg.Guarded = set.AttachRing, w.window, set.SeesGSOType()
@@ -129,6 +169,8 @@ func (e *Engine) openWorker(number int, group *pktring.Group, o forward.Options)
 	if w.conn, err = afpacket.Open(cfg); err != nil {
 		return nil, err
 	}
+	o := e.cfg.Forward
+	o.Worker = number
 	w.loop = forward.NewLoop(w.conn, o)
 	return w, nil
 }
@@ -153,13 +195,37 @@ func (e *Engine) Forwards() bool { return true }
 // Run implements [engine.Engine]. It ends with the first worker that fails. Each has
 // a thread of its own, and one of GOMAXPROCS, which it holds while it spins.
 func (e *Engine) Run(ctx context.Context) error {
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(e.workers))
-	defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - len(e.workers)) }()
 	g, ctx := errgroup.WithContext(ctx)
-	for _, w := range e.workers {
-		g.Go(func() error { return e.run(ctx, w) })
+	e.mu.Lock()
+	e.running, e.life = g, ctx
+	g.Go(func() error { // the group lasts as long as others may begin
+		<-ctx.Done()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.running = nil
+		return nil
+	})
+	for _, w := range e.all() {
+		e.begin(w)
 	}
+	e.mu.Unlock()
 	return g.Wait()
+}
+
+// begin has a worker run. mu is held, and running is not nil.
+func (e *Engine) begin(w *worker) {
+	var ctx context.Context
+	ctx, w.end = context.WithCancel(e.life)
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	e.running.Go(func() error {
+		defer close(w.over)
+		defer func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 1)
+		}()
+		return e.run(ctx, w)
+	})
 }
 
 // run runs a worker. The ring's filter sees when its thread ends.
@@ -175,7 +241,23 @@ func (e *Engine) run(ctx context.Context, w *worker) error {
 	}
 	exactTimers()
 	defer e.beNice()()
+	close(w.owns)
 	return w.loop.Run(ctx)
+}
+
+// AwaitThreads returns when Run has made the threads that forward, and each has the nice value that it can have.
+func (e *Engine) AwaitThreads() {
+	for _, w := range e.all() {
+		w.await()
+	}
+}
+
+// await returns when a worker's thread is as it should be, or has ended.
+func (w *worker) await() {
+	select {
+	case <-w.owns:
+	case <-w.over:
+	}
 }
 
 // SetWaiting has somebody told when the first packet waits for a route or a next
@@ -199,32 +281,51 @@ func (e *Engine) tellWaiting(are bool) {
 // Refilter has the filter of the programs that there are now attached to the
 // rings. For any goroutine.
 func (e *Engine) Refilter() (err error) {
-	for _, w := range e.workers {
+	for _, w := range e.all() {
 		err = errors.Join(err, w.conn.Refilter())
 	}
 	return err
 }
 
 // Workers implements [engine.Engine].
-func (e *Engine) Workers() int { return len(e.workers) }
+func (e *Engine) Workers() int { return len(e.all()) }
+
+// Beats implements [engine.Engine].
+func (e *Engine) Beats() []uint64 {
+	e.mu.Lock() // so that none is closed meanwhile
+	defer e.mu.Unlock()
+	var all []uint64
+	for _, w := range e.all() {
+		all = append(all, w.loop.Beat())
+	}
+	return all
+}
 
 // Publish implements [engine.Engine].
 func (e *Engine) Publish(t *route.Table) {
-	for _, w := range e.workers {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range e.all() {
 		w.loop.Publish(t)
 	}
 }
 
 // SetTap implements [engine.Engine].
 func (e *Engine) SetTap(t forward.Tap) {
-	for _, w := range e.workers {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tap = t
+	for _, w := range e.all() {
 		w.loop.SetTap(t)
 	}
 }
 
 // SetMark implements [engine.Engine].
 func (e *Engine) SetMark(mark uint32) (err error) {
-	for _, w := range e.workers {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mark = mark
+	for _, w := range e.all() {
 		err = errors.Join(err, w.conn.SetMark(mark))
 	}
 	return err
@@ -258,22 +359,30 @@ func (e *Engine) Stats() engine.Stats {
 // RingStats are Stats without what the programs counted, which go on counting
 // when the rings are closed.
 func (e *Engine) RingStats() engine.Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	s := engine.Stats{Nice: int(e.nice.Load())}
-	for _, w := range e.workers {
-		c := w.loop.Counters().Read()
-		s.Stats.Add(c)
+	s.Add(&e.gone)
+	for _, w := range e.all() {
+		c := w.stats()
 		s.ByWorker = append(s.ByWorker, c.PacketsIn)
-		s.Rebuilt += w.conn.Rebuilt()
+		s.Add(&c)
 		if w.window != nil {
 			s.InRing += w.window.Depth()
 		}
-		s.ByVerdict[route.DropFullRing] += w.conn.Drops()
 	}
 	if e.relay != nil {
 		if dropped, err := e.relay.Dropped(); err == nil {
 			s.ByVerdict[route.DropGSO] += dropped
 		}
 	}
+	return s
+}
+
+func (w *worker) stats() (s engine.Stats) {
+	s.Stats.Add(w.loop.Counters().Read())
+	s.Rebuilt = w.conn.Rebuilt()
+	s.ByVerdict[route.DropFullRing] += w.conn.Drops()
 	return s
 }
 
@@ -300,7 +409,7 @@ func (e *Engine) CloseRing() error {
 // close closes the rings first, then what programs does.
 func (e *Engine) close(programs func() error) error {
 	var errs []error
-	for _, w := range e.workers {
+	for _, w := range e.all() {
 		errs = append(errs, w.conn.Mute())
 	}
 	errs = append(errs, e.closeRings(), programs(), e.closeRelay())
@@ -314,7 +423,7 @@ func (e *Engine) close(programs func() error) error {
 func (e *Engine) closeOwn() error { return errors.Join(e.closeRings(), e.closeRelay()) }
 
 func (e *Engine) closeRings() (err error) {
-	for _, w := range e.workers {
+	for _, w := range e.all() {
 		err = errors.Join(err, w.conn.Close())
 	}
 	return err

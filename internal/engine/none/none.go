@@ -26,6 +26,9 @@ func (Engine) Forwards() bool { return false }
 // Workers implements [engine.Engine].
 func (Engine) Workers() int { return 0 }
 
+// Beats implements [engine.Engine].
+func (Engine) Beats() []uint64 { return nil }
+
 // Run implements [engine.Engine].
 func (Engine) Run(ctx context.Context) error {
 	<-ctx.Done()
