@@ -19,6 +19,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // working starts a host whose daemon has some workers, with some pods.
@@ -295,7 +296,7 @@ func TestWorkersReloaded(t *testing.T) {
 				}
 			})
 			before := statusOf(t, c.Process)
-			overflowed := labtest.BacklogDrops(t)
+			overflowed := nstest.BacklogDrops(t)
 			for _, n := range []int{2, 4, 1, 3, 2, 1, 4, 1} {
 				run(t, l, "host0", "ip neigh flush dev "+b.Iface) // packets wait
 				if out, errw, code := c.reload(fmt.Sprintf("%sworkers: %d\n", base, n)); code != 0 {
@@ -320,7 +321,7 @@ func TestWorkersReloaded(t *testing.T) {
 			if f.reordered > 0 && !strings.Contains(c.Stderr(), "packets of a flow may change places") {
 				t.Errorf("of %d datagrams %d came in another order, or twice", got, f.reordered)
 			}
-			if excuse := total(s.Forward.Drops) + labtest.BacklogDrops(t) - overflowed; sent-got > int(excuse) {
+			if excuse := total(s.Forward.Drops) + nstest.BacklogDrops(t) - overflowed; sent-got > int(excuse) {
 				t.Errorf("%d of %d arrived; %+v", got, sent, s.Forward)
 			}
 			t.Logf("%d of %d arrived", got, sent)
