@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,14 +115,15 @@ func TestContestantCommand(t *testing.T) {
 	r := quickly(t, Options{Only: []string{"rate"}, Log: io.Discard, Commands: []Command{
 		{"forwards", forwards}, {"idle", "exec sleep " + marker}, {"ends", "echo no licence >&2; exit 3"}}})
 	none := func(row *Row) bool { return row.Median != nil && *row.Median == 0 }
-	busy := map[string]bool{} // works of which the kernel does nothing in the time of a trial either
+	own := []string{"forwards", "idle", "ends"}
+	busy := map[string]bool{} // works of which one of the bench's own does nothing in the time of a trial either
 	for _, row := range r.Rows {
-		busy[row.Work] = busy[row.Work] || row.Contestant == "kernel" && none(row)
+		busy[row.Work] = busy[row.Work] || !slices.Contains(own, row.Contestant) && none(row)
 	}
 	checked := 0
 	for _, row := range r.Rows {
 		if busy[row.Work] && none(row) {
-			t.Logf("%s, %s: nothing, as by the kernel: the machine is busy", row.Work, row.Contestant)
+			t.Logf("%s, %s: nothing: the machine is busy", row.Work, row.Contestant)
 			if row.Contestant == "forwards" {
 				checked++
 			}

@@ -41,7 +41,8 @@ func TestBigTCP(t *testing.T) {
 	if len(frames.stop("")) == 0 {
 		t.Error("no frame of more than 70000 bytes was sent: this tested nothing")
 	}
-	if r.End.Received.Bytes < 200e6 {
+	// The server counts until the client says that it is done, which may overtake what the sockets hold.
+	if r.End.Received.Bytes < 200e6-8e6 {
 		t.Errorf("%.0f bytes received", r.End.Received.Bytes)
 	}
 	t.Logf("%.0f Mbit/s, %.0f retransmissions", r.End.Received.BPS/1e6, r.End.Sent.Retransmits)

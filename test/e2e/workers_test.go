@@ -208,7 +208,9 @@ func TestWorkersWait(t *testing.T) {
 		t.Errorf("%d of %d arrived, %d in another order or twice; %+v", got, sent, f.reordered, s.Forward)
 	}
 	sumUp(t, &s, 0)
-	balanced(t, &s, 2, 500)
+	if engine() == "af_packet" { // else programs carry most
+		balanced(t, &s, 2, 500)
+	}
 }
 
 // TestWorkersLimits: a host with several workers sends no more ICMP errors to one
