@@ -136,32 +136,40 @@ func TestServiceManager(t *testing.T) {
 	}
 }
 
-// TestWatchdogOfStuckThreads: no sign of life while a thread that forwards is stuck, though no packet comes and all
-// else answers; and again when it goes on.
+// TestWatchdogOfStuckThreads: no sign of life while a thread that forwards is stuck, or the one that answers ARP,
+// though no packet comes and all else answers; and again when it goes on.
 func TestWatchdogOfStuckThreads(t *testing.T) {
 	l := hosts(t, 1, 1)
 	m := newServiceManager(t, time.Second)
 	p := labtest.Start(t, l, "host0", "--workload", "veth*")
 	m.await("READY=1")
 	m.await("WATCHDOG=1")
-	thread := forwarder(t, p)
-
 	runtime.LockOSThread() // ptrace(2) is the thread's
 	defer runtime.UnlockOSThread()
+	stuck := map[string]bool{}
+	for _, thread := range ofNice(t, p) {
+		stuck[stick(t, p, m, thread)] = true
+	}
+	if len(stuck) != 2 || !stuck["worker 0 of the datapath"] || !stuck["the ARP responder"] {
+		t.Errorf("told as stuck: %v", stuck)
+	}
+}
+
+// stick stops a thread for a while, and gives what the manager is told of it.
+func stick(t *testing.T, p *labtest.Process, m *serviceManager, thread int) (stuck string) {
+	t.Helper()
 	if err := syscall.PtraceAttach(thread); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := syscall.Wait4(thread, nil, unix.WALL, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := m.await("STATUS=stuck"); !strings.Contains(got, "worker 0") {
-		t.Errorf("%s", got)
-	}
+	_, stuck, _ = strings.Cut(m.await("STATUS=stuck"), "stuck: ")
 	m.drain()
 	if said := m.next(1500 * time.Millisecond); said != nil {
 		t.Errorf("told %q while a thread is stuck", said)
 	}
-	if !strings.Contains(p.Stderr(), "worker 0 of the datapath") {
+	if !strings.Contains(p.Stderr(), stuck) {
 		t.Errorf("the log does not say what is stuck:\n%s", p.Stderr())
 	}
 	if err := syscall.PtraceDetach(thread); err != nil {
@@ -169,10 +177,11 @@ func TestWatchdogOfStuckThreads(t *testing.T) {
 	}
 	m.await("WATCHDOG=1")
 	m.await("STATUS=ready")
+	return stuck
 }
 
-// forwarder finds the thread that forwards: it has nice -20.
-func forwarder(t *testing.T, p *labtest.Process) int {
+// ofNice finds the threads that forward and answer: they have nice -20.
+func ofNice(t *testing.T, p *labtest.Process) (all []int) {
 	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Cmd.Process.Pid))
 	if err != nil {
@@ -189,11 +198,10 @@ func forwarder(t *testing.T, p *labtest.Process) int {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return thread
+			all = append(all, thread)
 		}
 	}
-	t.Fatal("no thread has nice -20")
-	return 0
+	return all
 }
 
 // TestAbort: what the service manager's watchdog does, and a panic, end by the signal, not with the exit status of a
