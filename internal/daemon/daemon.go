@@ -136,7 +136,11 @@ func serve(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns, l
 	d.cfg.Store(cfg)
 	d.answering.want, d.answering.log, d.answering.begun = func() int { return d.config().Nice }, log, make(chan struct{})
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
-	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: cfg.rooms(caller.Reread != nil), Sources: sources{d}})
+	rooms := cfg.rooms(caller.Reread != nil)
+	if heir != nil { // its own configuration may want more than the one that it begins with
+		rooms = max(cfg.rooms(true), heir.rooms())
+	}
+	d.taps = livecapture.New(livecapture.Config{Log: log, Version: cfg.Version, Workers: rooms, Sources: sources{d}})
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx, ns); err != nil {
 		return err

@@ -207,6 +207,14 @@ func (h *heir) committed(told <-chan struct{}) <-chan struct{} {
 	return both
 }
 
+// rooms is for how many threads that forward the predecessor's programs have room.
+func (h *heir) rooms() int {
+	if h.offer.Programs == nil {
+		return 0
+	}
+	return h.offer.Programs.Config.Rooms
+}
+
 func (h *heir) adoptPrograms(d *Daemon) error {
 	if h.offer.Programs == nil {
 		d.programs = engine.AdoptPrograms(nil, claim.None)

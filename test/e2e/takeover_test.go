@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -102,10 +103,11 @@ func TestTakeover(t *testing.T) {
 func TestTakeoverForms(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"clsact":   {"--claim", "clsact"},
-		"keep-mac": {"--keep-mac"},
-		"none":     {"--engine", "none"},
-		"workers":  {"--workers", "3"},
+		"clsact":        {"--claim", "clsact"},
+		"keep-mac":      {"--keep-mac"},
+		"none":          {"--engine", "none"},
+		"workers":       {"--workers", "3"},
+		"other workers": {"--workers", "3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,13 +123,19 @@ func TestTakeoverForms(t *testing.T) {
 			labtest.Warm(t, l, here[0].Node, ip(here[1]))
 			asks := startAsker(listen(t, l, here[1].Node, "eth0", unix.ETH_P_ARP), ip(here[1]))
 			flow := labtest.StartFlow(t, l, here[0], here[1], 1)
-			for range 2 {
+			for i := range 2 {
+				if name == "other workers" {
+					args = []string{"--workers", strconv.Itoa(i + 1)}
+				}
 				next := p.Successor(t, args...)
 				if err := p.Wait(t); err != nil {
 					t.Fatalf("taken over: %v\n%s\n%s", err, p.Stderr(), next.Stderr())
 				}
 				next.AwaitReady(t)
 				flow.Progress(50)
+				if s := statusOf(t, next); name == "other workers" && s.Workers != i+1 {
+					t.Errorf("%d workers, want %d", s.Workers, i+1)
+				}
 				p = next
 			}
 			overflowed := nstest.BacklogDrops(t)
