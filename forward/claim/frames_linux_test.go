@@ -157,7 +157,7 @@ func TestARPSenders(t *testing.T) {
 	}
 	defer s.Close()
 	k := openARP(t, s)
-	if _, err := s.SetPort(Port{Ifindex: e.index, Workload: true, L2Len: 14}); err != nil {
+	if _, err := s.SetPort(Port{Ifindex: e.index, Workload: true, ARP: true, L2Len: 14}); err != nil {
 		t.Fatal(err)
 	}
 	passes := func(n int, sender string, mac byte) int {
