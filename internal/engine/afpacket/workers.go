@@ -96,7 +96,7 @@ func (e *Engine) SetWorkers(from, n int) error {
 	awaitNone(calm, all, (*worker).waits)
 	var err error
 	if from > 1 {
-		err = e.between(first, 1, func() bool { return !slices.ContainsFunc(others, (*worker).holds) })
+		err = e.between(first, 1, func() bool { return !slices.ContainsFunc(others, (*worker).busy) })
 	}
 	if err == nil && n > 1 {
 		var given uint64
@@ -104,7 +104,7 @@ func (e *Engine) SetWorkers(from, n int) error {
 			if given == 0 {
 				given = first[0].window.Given()
 			}
-			return first[0].window.Past(given)
+			return first[0].window.Past(given) && !first[0].waits()
 		})
 	}
 	if err != nil || n >= from {
@@ -113,10 +113,10 @@ func (e *Engine) SetWorkers(from, n int) error {
 	return errors.Join(claim.Grace(), e.retire(n))
 }
 
-// holds reports whether the ring holds frames, and waits whether packets wait for a
-// route or a next hop.
-func (w *worker) holds() bool { return w.window.Depth() != 0 }
+// waits reports whether packets wait for a route or a next hop, and busy whether any
+// are in the ring or wait.
 func (w *worker) waits() bool { return w.loop.Waits() }
+func (w *worker) busy() bool  { return w.window.Depth() != 0 || w.waits() }
 
 // awaitNone waits until something is so of no worker, for a time at most.
 func awaitNone(most time.Duration, all []*worker, so func(*worker) bool) {
@@ -138,7 +138,7 @@ func (e *Engine) between(not []*worker, n int, far func() bool) error {
 	time.Sleep(underWay)
 	for end := time.Now().Add(held); !far(); time.Sleep(underWay / 4) {
 		if time.Now().After(end) {
-			e.log.Warn("a thread that forwards does not get on: packets of a flow may change places")
+			e.log.Warn("a thread that forwards, or a next hop, does not get on: packets of a flow may change places")
 			break
 		}
 	}
@@ -170,7 +170,7 @@ func (e *Engine) beginNew(all []*worker) error {
 // nothing of theirs waits.
 func (e *Engine) retire(n int) (err error) {
 	all := e.all()
-	awaitNone(waited, all[n:], func(w *worker) bool { return w.holds() || w.waits() })
+	awaitNone(waited, all[n:], (*worker).busy)
 	for ; len(all) > n; all = e.all() {
 		last := all[len(all)-1]
 		last.end()
