@@ -78,7 +78,7 @@ func (d *Daemon) confine(ctx context.Context, ring *afpacket.Engine) {
 		case <-ctx.Done():
 			return
 		}
-		ring = d.engines.ring
+		ring = d.heir.ring
 	}
 	d.sweep()
 	if ring != nil {

@@ -38,9 +38,10 @@ type heir struct {
 	rings        []int
 	programs     []int // maps and claims
 
-	dead   atomic.Bool   // it has died: there is nobody who would go on
-	became chan struct{} // closed when own is in force
-	done   chan struct{} // closed when the predecessor is not needed any more
+	dead   atomic.Bool      // it has died: there is nobody who would go on
+	became chan struct{}    // closed when own is in force
+	ring   *afpacket.Engine // what there was then; nil: none
+	done   chan struct{}    // closed when the predecessor is not needed any more
 }
 
 // errPredecessorGone says that the daemon that ran has ended before there was anything to
@@ -439,6 +440,7 @@ func (h *heir) becomeOwn(ctx context.Context, d *Daemon) error {
 	if err == nil && len(changes) > 0 {
 		err = d.exchange(ctx, now, h.own)
 	}
+	h.ring = d.engines.ring
 	return errors.Join(err, d.taps.Renew())
 }
 

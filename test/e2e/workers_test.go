@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -309,7 +308,7 @@ func TestWorkersReloaded(t *testing.T) {
 				if s.Forward.PacketsIn < before.Forward.PacketsIn || s.Forward.Verdicts["forward"] < before.Forward.Verdicts["forward"] {
 					t.Errorf("%d workers: counters went back: %+v, and before %+v", n, s.Forward, before.Forward)
 				}
-				if got := threadsOfNice(t, c.Cmd.Process.Pid, "-20"); got != n+1 { // and the one that answers ARP
+				if got := len(c.ThreadsOfNice(t, -20)); got != n+1 { // and the one that answers ARP
 					t.Errorf("%d workers: %d threads have their nice value", n, got)
 				}
 				before = s
@@ -334,24 +333,4 @@ func TestWorkersReloaded(t *testing.T) {
 			}
 		})
 	}
-}
-
-// threadsOfNice is how many threads of a process have a nice value.
-func threadsOfNice(t *testing.T, pid int, nice string) (n int) {
-	t.Helper()
-	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	if err != nil || len(all) == 0 {
-		t.Fatalf("process %d: %d threads, %v", pid, len(all), err)
-	}
-	for _, file := range all {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		const field = 19 - 3 // of proc_pid_stat(5), behind the name
-		if _, rest, ok := strings.Cut(string(b), ") "); ok && strings.Fields(rest)[field] == nice {
-			n++
-		}
-	}
-	return n
 }

@@ -2,7 +2,6 @@ package failure
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -147,7 +146,7 @@ func TestWatchdogOfStuckThreads(t *testing.T) {
 	runtime.LockOSThread() // ptrace(2) is the thread's
 	defer runtime.UnlockOSThread()
 	stuck, want := map[string]bool{}, 0
-	for _, thread := range ofNice(t, p) {
+	for _, thread := range p.ThreadsOfNice(t, -20) {
 		if thread == p.Cmd.Process.Pid {
 			continue // who waits for the process would get the stops of its first thread
 		}
@@ -183,30 +182,6 @@ func stick(t *testing.T, p *labtest.Process, m *serviceManager, thread int) (stu
 	m.await("WATCHDOG=1")
 	m.await("STATUS=ready")
 	return stuck
-}
-
-// ofNice finds the threads that forward and answer: they have nice -20.
-func ofNice(t *testing.T, p *labtest.Process) (all []int) {
-	t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, task := range tasks {
-		b, err := os.ReadFile(task)
-		if err != nil {
-			continue
-		}
-		_, rest, _ := strings.Cut(string(b), ") ")
-		if f := strings.Fields(rest); len(f) > 16 && f[16] == "-20" {
-			thread, err := strconv.Atoi(filepath.Base(filepath.Dir(task)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, thread)
-		}
-	}
-	return all
 }
 
 // TestAbort: what the service manager's watchdog does, and a panic, end by the signal, not with the exit status of a

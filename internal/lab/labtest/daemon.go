@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -249,3 +250,30 @@ var build = sync.OnceValues(func() (string, error) {
 
 // program is never closed: a collected file would be.
 var program *os.File
+
+// ThreadsOfNice are the threads of the process that have a nice value: those that
+// forward, and the one that answers ARP, have that of --nice.
+func (p *Process) ThreadsOfNice(t testing.TB, nice int) (all []int) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Cmd.Process.Pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("process %d: %d threads, %v", p.Cmd.Process.Pid, len(tasks), err)
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has ended
+		}
+		const field = 19 - 3 // of proc_pid_stat(5), behind the name
+		_, rest, _ := strings.Cut(string(b), ") ")
+		if f := strings.Fields(rest); len(f) <= field || f[field] != strconv.Itoa(nice) {
+			continue
+		}
+		thread, err := strconv.Atoi(filepath.Base(filepath.Dir(task)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, thread)
+	}
+	return all
+}
