@@ -150,10 +150,6 @@ func (b *txBatch) sendmmsg(fd uintptr, from, to int) (int, unix.Errno) {
 	return int(n), 0
 }
 
-// yield lets another thread have the CPU, if one waits for it: who was answered, for
-// instance.
-func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
-
 func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -35,14 +34,15 @@ type frame struct {
 // socket is one packet socket for all interfaces, with the buffer of a batch. All
 // but wake, drops, setMark and close is for one goroutine.
 //
-// The goroutine waits in a system call of its own thread, and for a short while
-// after an answer it does not even sleep. Go's poller does not know the socket:
-// it would be woken by each frame, and only then wake the goroutine.
+// The goroutine waits in a system call of its own thread. Go's poller does not know
+// the socket: it would be woken by each frame, and only then wake the goroutine. It
+// sleeps as soon as it has answered, and does not look for a further frame: the kernel
+// has woken who waits for the answer on this very CPU, where it can't run before.
 type socket struct {
 	mu     sync.Mutex // guards raw of drops against close
 	raw    descriptor // receives
 	wakeFD int        // eventfd
-	spin   time.Duration
+	full   bool       // the last batch was: more may wait
 	rx     *rxBatch
 
 	// queued sends by the queueing disciplines, direct passes by them, for
@@ -66,19 +66,12 @@ func (d descriptor) Write(f func(fd uintptr) bool) error {
 	return nil
 }
 
-// spin is how long receive looks for a further frame before it sleeps: who has
-// been answered and asks again is answered at once.
-const spin = 30 * time.Microsecond
-
 func openSocket(o *Options) (_ *socket, err error) {
 	prog, err := bpf.Assemble(filter())
 	if err != nil {
 		return nil, err
 	}
 	s := &socket{raw: -1, wakeFD: -1, rx: newRxBatch()}
-	if runtime.NumCPU() > 1 { // else who asks needs the CPU
-		s.spin = spin
-	}
 	defer func() {
 		if err != nil {
 			_ = s.close()
@@ -229,33 +222,26 @@ func setTimed(fd int, on bool) error {
 // says how many came: 0 when the time is over, or after wake.
 func (s *socket) receive(wait time.Duration) (int, error) {
 	s.rx.reset()
-	var began time.Time
-	slept := false
-	for looks := 0; ; looks++ {
+	for {
+		if !s.full {
+			if err := s.poll(wait); err != nil {
+				return 0, err
+			}
+		}
+		looked := s.full
+		s.full = false
 		switch n, errno := s.rx.recvmmsg(uintptr(s.raw)); errno {
 		case 0:
+			s.full = n == batchSize
 			return n, nil
 		case unix.EINTR:
-			continue
 		case unix.EAGAIN:
+			if !looked { // the time is over, or wake was called
+				return 0, nil
+			}
 		default:
 			return 0, fmt.Errorf("recvmmsg: %w", errno)
 		}
-		switch {
-		case slept:
-			return 0, nil
-		case looks == 0:
-			began = time.Now()
-		case looks%8 == 0:
-			yield()
-		}
-		if s.spin > 0 && wait != 0 && time.Since(began) < s.spin {
-			continue
-		}
-		if err := s.poll(wait); err != nil {
-			return 0, err
-		}
-		slept = true
 	}
 }
 
