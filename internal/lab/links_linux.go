@@ -68,13 +68,16 @@ func addVeth(h *netlink.Handle, name, mac string, mtu int, peer, peerNetns strin
 	return nil
 }
 
-// addrUp gives the link its address, if there is one, and sets it up.
-func addrUp(h *netlink.Handle, name string, addr netip.Prefix) (netlink.Link, error) {
+// addrUp gives the link its addresses, those that there are, and sets it up.
+func addrUp(h *netlink.Handle, name string, addrs ...netip.Prefix) (netlink.Link, error) {
 	link, err := h.LinkByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("lab: link %s: %w", name, err)
 	}
-	if addr.IsValid() {
+	for _, addr := range addrs {
+		if !addr.IsValid() {
+			continue
+		}
 		if err := h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(addr)}); err != nil {
 			return nil, fmt.Errorf("lab: address %s on %s: %w", addr, name, err)
 		}
@@ -91,6 +94,25 @@ func ipNet(p netip.Prefix) *net.IPNet {
 
 func hostRoute(dst netip.Prefix, link netlink.Link) *netlink.Route {
 	return &netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: ipNet(dst)}
+}
+
+// hostPrefix is an address as the destination of a route of its own.
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// podRoutes6 is podRoutes for IPv6: the gateway is a link-local address, to which
+// no route is needed.
+func podRoutes6(h *netlink.Handle, link netlink.Link, src netip.Addr, table int) error {
+	if table != 0 {
+		if err := h.RuleAdd(podRule(src, table)); err != nil {
+			return fmt.Errorf("lab: rule from %s lookup %d: %w", src, table, err)
+		}
+	}
+	r := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: netip.MustParseAddr(gateway6).AsSlice(), Dst: ipNet(netip.MustParsePrefix("::/0")),
+		Table: table, Flags: int(netlink.FLAG_ONLINK)}
+	if err := h.RouteAdd(r); err != nil {
+		return fmt.Errorf("lab: route default via %s dev %s: %w", gateway6, link.Attrs().Name, err)
+	}
+	return nil
 }
 
 // podRoutes gives the pod's end what Calico's CNI gives it. In a shared
@@ -119,11 +141,14 @@ func podRoutes(h *netlink.Handle, link netlink.Link, src netip.Addr, table int) 
 // podRule leads what an interface of a shared namespace sends to its own table.
 func podRule(src netip.Addr, table int) *netlink.Rule {
 	rule := netlink.NewRule()
-	rule.Src, rule.Table, rule.Priority = ipNet(netip.PrefixFrom(src, 32)), table, table
+	rule.Src, rule.Table, rule.Priority = ipNet(hostPrefix(src)), table, table
+	if src.Is6() {
+		rule.Family = unix.AF_INET6
+	}
 	return rule
 }
 
-// delRule removes a pod's rule from the shared namespace; its routes go with
+// delRule removes a pod's rules from the shared namespace; its routes go with
 // the interface.
 func delRule(netns string, p Pod) error {
 	h, err := handleAt(netns)
@@ -131,9 +156,14 @@ func delRule(netns string, p Pod) error {
 		return err
 	}
 	defer h.Close()
-	err = h.RuleDel(podRule(p.Addr.Addr(), p.table()))
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("lab: rule from %s: %w", p.Addr.Addr(), err)
+	for _, a := range []netip.Prefix{p.Addr, p.Addr6} {
+		if !a.IsValid() {
+			continue
+		}
+		err = h.RuleDel(podRule(a.Addr(), p.table()))
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("lab: rule from %s: %w", a.Addr(), err)
+		}
 	}
 	return nil
 }
