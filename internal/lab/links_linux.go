@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -78,14 +79,43 @@ func addrUp(h *netlink.Handle, name string, addrs ...netip.Prefix) (netlink.Link
 		if !addr.IsValid() {
 			continue
 		}
-		if err := h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(addr)}); err != nil {
-			return nil, fmt.Errorf("lab: address %s on %s: %w", addr, name, err)
+		if err := addAddr(h, link, addr); err != nil {
+			return nil, err
+		}
+		if addr.Addr().Is6() && link.Attrs().Flags&net.FlagLoopback == 0 {
+			if err := addLinkLocal(h, link); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if err := h.LinkSetUp(link); err != nil {
 		return nil, fmt.Errorf("lab: set %s up: %w", name, err)
 	}
 	return link, nil
+}
+
+// addAddr gives a link an address, which can be used at once.
+func addAddr(h *netlink.Handle, link netlink.Link, addr netip.Prefix) error {
+	a := &netlink.Addr{IPNet: ipNet(addr)}
+	if addr.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD
+	}
+	if err := h.AddrAdd(link, a); err != nil {
+		return fmt.Errorf("lab: address %s on %s: %w", addr, link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// addLinkLocal gives a link the link-local address that it would give itself when it is
+// up (RFC 4291 appendix A), a moment later than its neighbours ask for it.
+func addLinkLocal(h *netlink.Handle, link netlink.Link) error {
+	return addAddr(h, link, netip.PrefixFrom(linkLocal(link), 64))
+}
+
+// linkLocal is the address that an Ethernet link makes of its MAC.
+func linkLocal(link netlink.Link) netip.Addr {
+	m := link.Attrs().HardwareAddr
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
@@ -189,6 +219,33 @@ func awaitUp(ctx context.Context, h *netlink.Handle, index int) (netlink.Link, e
 			return nil, fmt.Errorf("lab: link %s does not get ready: %w", link.Attrs().Name, ctx.Err())
 		}
 	}
+}
+
+// awaitSolicited returns once the link hears those who ask for an address: the kernel joins
+// the solicited-node group from a work item that follows the link (addrconf_dad_work).
+func awaitSolicited(ctx context.Context, netns, link string, a netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	b := a.As16()
+	group := fmt.Sprintf("ff0200000000000000000001ff%x", b[13:])
+	return inNetns(netns, func() error {
+		for {
+			text, err := os.ReadFile("/proc/thread-self/net/igmp6")
+			if err != nil {
+				return fmt.Errorf("lab: %w", err)
+			}
+			for line := range strings.Lines(string(text)) {
+				if f := strings.Fields(line); len(f) > 2 && f[1] == link && f[2] == group {
+					return nil
+				}
+			}
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("lab: link %s does not join the group of %s: %w", link, a, ctx.Err())
+			}
+		}
+	})
 }
 
 // delLinks removes every link of a namespace but lo.

@@ -51,8 +51,18 @@ func (l *Lab) makeUplink(ctx context.Context) error {
 	if _, err := awaitUp(ctx, h, link0.Attrs().Index); err != nil {
 		return err
 	}
-	_, err = awaitUp(ctx, peer, link1.Attrs().Index)
-	return err
+	if _, err = awaitUp(ctx, peer, link1.Attrs().Index); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if !n.Addr6.IsValid() {
+			continue
+		}
+		if err := awaitSolicited(ctx, n.Netns, uplinkName, n.Addr6.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Lab) makePod(ctx context.Context, p *Pod, mtu int) error {
@@ -103,12 +113,19 @@ func (l *Lab) makePod(ctx context.Context, p *Pod, mtu int) error {
 	if err := l.hostEndUp(ctx, host, link, p); err != nil {
 		return err
 	}
-	_, err = awaitUp(ctx, pod, peer.Attrs().Index)
-	return err
+	if _, err = awaitUp(ctx, pod, peer.Attrs().Index); err != nil || !p.Addr6.IsValid() {
+		return err
+	}
+	return awaitSolicited(ctx, netns, p.Peer, p.Addr6.Addr())
 }
 
 // hostEndUp brings up the host's end and tells both hosts where the pod is.
 func (l *Lab) hostEndUp(ctx context.Context, host *netlink.Handle, link netlink.Link, p *Pod) error {
+	if p.Addr6.IsValid() {
+		if err := addLinkLocal(host, link); err != nil {
+			return err
+		}
+	}
 	if err := host.LinkSetUp(link); err != nil {
 		return fmt.Errorf("lab: set %s up: %w", p.Iface, err)
 	}
@@ -124,6 +141,11 @@ func (l *Lab) hostEndUp(ctx context.Context, host *netlink.Handle, link netlink.
 	}
 	if _, err := awaitUp(ctx, host, link.Attrs().Index); err != nil {
 		return err
+	}
+	if p.Addr6.IsValid() {
+		if err := awaitSolicited(ctx, l.nodes[p.Host].Netns, p.Iface, linkLocal(link)); err != nil {
+			return err
+		}
 	}
 	return l.otherHost(*p, (*netlink.Handle).RouteReplace)
 }
