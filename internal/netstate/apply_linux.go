@@ -1,8 +1,6 @@
 package netstate
 
 import (
-	"slices"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -25,6 +23,7 @@ func (s *state) apply(typ, flags uint16, b []byte) outcome {
 		if typ == unix.RTM_NEWLINK && s.ipv6 && familyOf(b) == unix.AF_INET6 {
 			if l, o = readInet6Link(b); o == applied {
 				s.setInet6(l)
+				s.revive6(l.Index)
 			}
 			break
 		}
@@ -95,7 +94,7 @@ func (s *state) setLink(l Link) {
 		switch {
 		case !l.Up():
 			s.disableLink(t, l.Index, t == &s.v6)
-		case had && (!old.Up() || carrier(old) != carrier(l)):
+		case had && (!old.Up() || carrier(old) != carrier(l) || t == &s.v6 && old.Running() != l.Running()):
 			t.stale = t.stale || t.routed(l.Index)
 		}
 	}
@@ -106,7 +105,8 @@ func (s *state) setLink(l Link) {
 func anotherLink(old, l Link) bool { return old.Kind != l.Kind || old.Type != l.Type }
 
 // carrier is the condition by which fib_netdev_event (net/ipv4/fib_frontend.c)
-// sets and clears RTNH_F_LINKDOWN.
+// sets and clears RTNH_F_LINKDOWN. That of addrconf_notify (net/ipv6/addrconf.c,
+// addrconf_link_ready) also looks at the operational state.
 func carrier(l Link) bool { return l.Flags&(unix.IFF_RUNNING|unix.IFF_LOWER_UP) != 0 }
 
 // deleteLink forgets a link and, in case the kernel did not say so one by one,
@@ -149,11 +149,7 @@ func (s *state) setAddress(a Address) {
 		return
 	}
 	// fib_inetaddr_event: the first address of a link revives its nexthops.
-	t.stale = t.stale || t.any(func(r *Route) bool {
-		return slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool {
-			return nh.Index == a.Index && nh.Flags&unix.RTNH_F_DEAD != 0
-		})
-	})
+	t.stale = t.stale || t.dead(a.Index)
 }
 
 // deleteAddress forgets an address and the routes that go with it: those

@@ -1,6 +1,10 @@
 package netstate
 
-import "slices"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // A fib holds the routes of one family, and what is known of how far they are
 // the kernel's.
@@ -77,6 +81,15 @@ func (t *fib) routed(index int) bool {
 	return t.bodies.match(func(r *Route) bool {
 		return opaque(r) || slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Index == index })
 	}) != nil
+}
+
+// dead reports whether a nexthop over the link is dead.
+func (t *fib) dead(index int) bool {
+	return t.any(func(r *Route) bool {
+		return slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool {
+			return nh.Index == index && nh.Flags&unix.RTNH_F_DEAD != 0
+		})
+	})
 }
 
 // any reports whether there is a route that yes accepts.

@@ -51,6 +51,10 @@ func (s *state) setInet6(said Link) {
 	s.setLink(l)
 }
 
+// revive6 is for a message of IPv6 about a link, which is sent when its nexthops
+// have been revived (rt6_sync_up) in silence.
+func (s *state) revive6(index int) { s.v6.stale = s.v6.stale || s.v6.dead(index) }
+
 // inet6Changed follows what a link's IPv6 settings decide about routes.
 func (s *state) inet6Changed(old, l *Link) {
 	if old.MTU6 != l.MTU6 {
