@@ -13,13 +13,14 @@ func (r *Responder) batch(n int) {
 	r.flushAll(tap)
 }
 
-// hearClaim tells of a frame on an uplink whose sender says that it has one of the
-// addresses that are answered there, a reply too.
+// hearClaim tells of a frame whose sender says that it has one of the addresses that are
+// answered there, a reply too: on an uplink, and by another protocol than ARP also one
+// that is a workload's gateway (of ARP Claims hears that).
 func (r *Responder) hearClaim(f frame, p *Policy, v Verdict) {
-	if r.claimed == nil || p.Uplink == nil || v != NotSpecified && v != IgnoreReply && v != IgnoreAdvertisement {
+	if r.claimed == nil || p.Uplink == nil && r.question.other == nil || v != NotSpecified && v != IgnoreReply && v != IgnoreAdvertisement {
 		return
 	}
-	if c, ok := r.question.claim(f.data, f.ifindex); ok && within(p.Uplink.Targets, c.IP) && !p.isUs(c.MAC) {
+	if c, ok := r.question.claim(f.data, f.ifindex); ok && p.answersFor(c.IP) && !p.isUs(c.MAC) {
 		r.claimed(c)
 	}
 }

@@ -122,6 +122,15 @@ func (p *Policy) isUs(m wire.MAC) bool {
 // IsGateway reports whether an address is one of Gateways.
 func (p *Policy) IsGateway(a netip.Addr) bool { return slices.Contains(p.Gateways, a) }
 
+// answersFor reports whether an address may be one that we say is here: on a workload's
+// side a gateway, on an uplink a target.
+func (p *Policy) answersFor(a netip.Addr) bool {
+	if p.Uplink != nil {
+		return within(p.Uplink.Targets, a)
+	}
+	return p.IsGateway(a)
+}
+
 func (p *Policy) inProxy(a netip.Addr) bool { return within(p.Proxy, a) }
 
 func within(all []netip.Prefix, a netip.Addr) bool {

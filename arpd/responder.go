@@ -48,8 +48,9 @@ type Options struct {
 	Unrouted func(Asker)
 
 	// Claimed, if set, is told of each frame on an uplink by which another station
-	// says that it has one of Uplink.Targets. It is called on Run's goroutine and
-	// must not block.
+	// says that it has one of Uplink.Targets; by neighbour discovery also of one on a
+	// workload's interface that says so of a gateway. It is called on Run's goroutine
+	// and must not block.
 	Claimed func(Claim)
 
 	// Filter is called with the socket before Open returns: it may attach a

@@ -43,7 +43,7 @@ const (
 	IgnoreNDDestination // sent to an address that is neither the target's, a gateway's nor a group's
 
 	// Malformed or hostile.
-	DropTooSmall        // shorter than an Ethernet header
+	DropTooSmall        // shorter than an Ethernet header, or than a solicitation
 	DropTruncated       // shorter than the ARP or IPv6 packet that it announces
 	DropProtocol        // EtherType is not that of the socket
 	DropBadHeader       // hardware or protocol type or length not IPv4 over Ethernet
@@ -60,13 +60,12 @@ const (
 	DropReceiveOverflow // queue of the socket was full; the kernel's count
 
 	// The checks of RFC 4861 section 7.1.1, in the kernel's order.
-	DropIPv6Header // version, or source address, of the IPv6 header is wrong
+	DropIPv6Header // version of the IPv6 header is wrong
 	DropExtHeader  // extension headers are malformed
 	DropICMPCsum   // ICMPv6 checksum is wrong
 	DropNDFrag     // behind a fragment header (RFC 6980)
 	DropNDHopLimit // hop limit is not 255
 	DropNDCode     // code is not 0
-	DropNDShort    // shorter than a solicitation
 	DropNDBadDAD   // from ::, and not to a solicited-node group or with a link-layer address
 	DropNDOptions  // an option of length 0, cut off, or a link-layer address of another length than Ethernet's
 
@@ -150,7 +149,6 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropNDFrag:     {KindDrop, "IPV6_NDISC_FRAG", false},
 	DropNDHopLimit: {KindDrop, "IPV6_NDISC_HOP_LIMIT", false},
 	DropNDCode:     {KindDrop, "IPV6_NDISC_BAD_CODE", false},
-	DropNDShort:    {KindDrop, "PARP_ND_SHORT", false},
 	DropNDBadDAD:   {KindDrop, "PARP_ND_BAD_DAD", false},
 	DropNDOptions:  {KindDrop, "IPV6_NDISC_BAD_OPTIONS", false},
 }
