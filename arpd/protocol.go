@@ -35,7 +35,7 @@ const ReplyRoom = wire.AdvertisementLen
 // MarkTaken marks a frame (skb->mark) that a tc program keeps from the kernel's own
 // neighbour discovery by making it another host's (PACKET_OTHERHOST): sockets of one
 // EtherType still see it.
-const MarkTaken = 0x70617274
+const MarkTaken = 0x7061726e // MARK_ND of forward/claim/bpf/nd.h
 
 // question is what was read last: a request of ARP, or one of another protocol. ARP's
 // costs no more than a branch, and no call by an interface.
