@@ -16,6 +16,8 @@ var (
 	deviceMAC = mustMAC("02:aa:aa:aa:aa:aa")
 	aliasMAC  = mustMAC("02:bb:bb:bb:bb:bb")
 	otherMAC  = mustMAC("02:cc:cc:cc:cc:cc")
+	// strangerMAC is of none of the policies.
+	strangerMAC = mustMAC("02:dd:dd:dd:dd:dd")
 
 	podIP     = netip.MustParseAddr("fd00:65::2")
 	podLL     = netip.MustParseAddr("fe80::ff:fe00:1")
