@@ -622,18 +622,10 @@ static __always_inline __u32 seconds(void)
 // Headers of IPv6 that may stand before the upper layer's.
 static __always_inline bool is_extension(__u8 next)
 {
-	switch (next) {
-	case PROTO_HOP_BY_HOP:
-	case PROTO_ROUTING:
-	case PROTO_FRAGMENT:
-	case PROTO_AH:
-	case PROTO_DEST_OPTS:
-	case 135: // Mobility
-	case 139: // HIP
-	case 140: // Shim6
-		return true;
-	}
-	return false;
+	const __u64 low = 1ULL << PROTO_HOP_BY_HOP | 1ULL << PROTO_ROUTING | 1ULL << PROTO_FRAGMENT | 1ULL << PROTO_AH |
+			  1ULL << PROTO_DEST_OPTS;
+
+	return next < 64 ? low >> next & 1 : next == 135 || next == 139 || next == 140; // Mobility, HIP, Shim6
 }
 
 // Are a packet's ports not where those of others are, or not there at all? Those of

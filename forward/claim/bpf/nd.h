@@ -15,7 +15,7 @@
 
 #define ND_HOPS 255 // what came by no router
 #define ND_TARGET 8 // bytes before the target
-#define MAX_HEADERS 8 // extension headers that are looked behind
+#define MAX_HEADERS 6 // extension headers that are looked behind
 
 enum {
 	ND_ADVERTISEMENT = 134, // of a router
@@ -62,35 +62,29 @@ static __always_inline bool is_solicitation(struct __sk_buff *skb, const struct 
 }
 
 // Does a packet hold a router advertisement or a redirect, or hide whether it does?
-// Extension headers and fragments hide neither (RFC 7113): a first fragment that does
-// not reach to the upper layer's header, and a chain of more headers than anybody
-// needs, are taken for one.
+// Extension headers and fragments hide neither (RFC 7113): a packet that does not reach
+// to the upper layer's header, which of a first fragment is forbidden (RFC 7112), and a
+// chain of more headers than anybody needs are taken for one.
 static __always_inline bool is_router_message(struct __sk_buff *skb, const struct ip *ip)
 {
 	__u32 at = ip->off + IPV6_LEN;
-	__u8 next = ip->hdr[IPV6_NEXT], head[4], type;
-	bool fragment = false;
+	__u8 next = ip->hdr[IPV6_NEXT], head[4];
 
 #pragma unroll
 	for (int i = 0; i < MAX_HEADERS; i++) {
-		if (next == PROTO_ICMPV6) {
-			if (bpf_skb_load_bytes(skb, at, &type, 1))
-				return fragment;
-			return type == ND_ADVERTISEMENT || type == ND_REDIRECT;
-		}
-		if (!is_extension(next))
+		if (next != PROTO_ICMPV6 && !is_extension(next))
 			return false;
 		if (bpf_skb_load_bytes(skb, at, head, sizeof(head)))
-			return fragment;
+			return true;
+		if (next == PROTO_ICMPV6)
+			return head[0] == ND_ADVERTISEMENT || head[0] == ND_REDIRECT;
+		at += (head[1] + 1) * 8;
 		if (next == PROTO_FRAGMENT) {
 			if (head[2] || head[3] & 0xf8)
 				return false; // not the first one
-			fragment = true;
-			at += 8;
+			at -= head[1] * 8; // which is reserved
 		} else if (next == PROTO_AH) {
-			at += (head[1] + 2) * 4;
-		} else {
-			at += (head[1] + 1) * 8;
+			at -= head[1] * 4;
 		}
 		next = head[0];
 	}
