@@ -34,6 +34,7 @@ const (
 	DropPktTooSmall      // shorter than its headers say
 	DropIPInHdr          // version, header length or total length wrong
 	DropIPCsum           // header checksum wrong
+	DropUnhandledProto   // an IPv6 header's version is another, or a hop-by-hop option forbids whom it is unknown to
 	DropIPInvalidSource  // source 0.0.0.0, multicast or broadcast
 	DropIPInvalidDest    // destination 0.0.0.0
 	DropIPLocalnet       // 127/8 on the wire
@@ -112,6 +113,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropPktTooSmall:      {KindDrop, "PKT_TOO_SMALL"},
 	DropIPInHdr:          {KindDrop, "IP_INHDR"},
 	DropIPCsum:           {KindDrop, "IP_CSUM"},
+	DropUnhandledProto:   {KindDrop, "UNHANDLED_PROTO"},
 	DropIPInvalidSource:  {KindDrop, "IP_INVALID_SOURCE"},
 	DropIPInvalidDest:    {KindDrop, "IP_INVALID_DEST"},
 	DropIPLocalnet:       {KindDrop, "IP_LOCALNET"},
