@@ -26,6 +26,7 @@ const (
 var mayImport = map[string][]string{
 	"internal/wire":           {},
 	"arpd":                    {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
+	"arpd/ndp":                {"golang.org/x/net/bpf", unixPackage, "proxyarpd/arpd", "proxyarpd/internal/wire"},
 	"forward":                 {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
 	"forward/route":           {"proxyarpd/internal/wire"},
 	"forward/route/routetest": {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
