@@ -83,21 +83,13 @@ func TestKernelRoutes6(t *testing.T) {
 func (h *kernelHost) make(t *testing.T) {
 	conf := DefaultHostConf
 	conf.HashSeed, conf.V6.HashPolicy = h.rng.Uint32()>>1, uint8(h.rng.IntN(2))
-	for path, value := range map[string]any{"ipv6/conf/all/forwarding": 1, "ipv6/conf/default/addr_gen_mode": 1,
-		"ipv4/fib_multipath_hash_seed": conf.HashSeed, "ipv6/fib_multipath_hash_policy": conf.V6.HashPolicy} {
+	for path, value := range map[string]any{"ipv4/fib_multipath_hash_seed": conf.HashSeed, "ipv6/fib_multipath_hash_policy": conf.V6.HashPolicy} {
 		if err := os.WriteFile("/proc/sys/net/"+path, []byte(fmt.Sprint(value)), 0); err != nil {
 			nstest.Skip(t, "settings of a network namespace: %v", err)
 		}
 	}
 	h.b.SetHost(conf)
-	h.ip("link set lo up")
-	for i := range int32(kernelLinks) {
-		index := firstLink + i
-		h.ip("link add name %s index %d type veth peer name peer%d", device(index), index, index)
-		h.ip("link set dev peer%d up", index)
-		h.ip("link set dev %s up", device(index))
-		h.b.SetLink(Link{Ifindex: index, Name: device(index), Flags: LinkUp | LinkWorkload, MTU6: 1500})
-	}
+	h.links(t)
 	own := netip.MustParsePrefix("fd77::1/128")
 	h.ip("address add %v dev a nodad", own)
 	h.routes[tableKey6{TableLocal, own}] = []Route{{Type: TypeLocal, Dev: firstLink}}
