@@ -18,7 +18,7 @@ const (
 // others have made routes local it looks them up in full.
 func (t *Table) isAddress(addr netip.Addr) bool {
 	const protoKernel = 2 // RTPROT_KERNEL
-	r, ok := t.local.Lookup(addr)
+	r, ok := t.v4.local.Lookup(addr)
 	return ok && r.Type == TypeLocal && (int(r.Bits) == addr.BitLen() || r.Protocol != protoKernel)
 }
 
@@ -31,8 +31,8 @@ func (t *Table) selectAddr(l *Link, dst netip.Addr, scope uint8) (best netip.Add
 		if l.Conf.RouteLocalnet {
 			localnet = scopeLink
 		}
-		for i := range l.addresses {
-			a := &l.addresses[i]
+		for i := range l.addresses[IPv4] {
+			a := &l.addresses[IPv4][i]
 			if a.Secondary || min(a.Scope, localnet) > scope {
 				continue
 			}
@@ -47,16 +47,25 @@ func (t *Table) selectAddr(l *Link, dst netip.Addr, scope uint8) (best netip.Add
 	if best.IsValid() {
 		return best
 	}
-	for i := range t.addresses {
-		if a := &t.addresses[i]; !a.Secondary && a.Scope != scopeLink && a.Scope <= scope {
+	for i := range t.addresses[IPv4] {
+		if a := &t.addresses[IPv4][i]; !a.Secondary && a.Scope != scopeLink && a.Scope <= scope {
 			return a.Local
 		}
 	}
 	return netip.Addr{}
 }
 
-// anyAddr is the source of packets of this host that have none yet.
+// anyAddr is the source of IPv4 packets of this host that have none yet.
 var anyAddr = netip.IPv4Unspecified()
+
+// unspecified is the source of packets of this host to an address that have none
+// yet: see flow.
+func unspecified(dst netip.Addr) netip.Addr {
+	if dst.Is4() {
+		return anyAddr
+	}
+	return netip.Addr{}
+}
 
 // SourceFor is the address of this host for packets by a route (net/ipv4/
 // fib_semantics.c, fib_result_prefsrc): the route's preferred source, or the
@@ -86,13 +95,13 @@ func (t *Table) SpecDst(src netip.Addr, tos uint8, in *Link) netip.Addr {
 	return t.selectAddr(in, src, scopeUniverse)
 }
 
-// Unicast reports whether an address is one of another host (inet_addr_type()
+// Unicast reports whether an IPv4 address is one of another host (inet_addr_type()
 // in net/ipv4/fib_frontend.c == RTN_UNICAST).
 func (t *Table) Unicast(a netip.Addr) bool {
 	if a.IsUnspecified() || a.IsMulticast() || a == limitedBroadcast {
 		return false
 	}
-	r, ok := t.local.Lookup(a)
+	r, ok := t.v4.local.Lookup(a)
 	return !ok || r.Type == TypeUnicast
 }
 

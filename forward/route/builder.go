@@ -11,14 +11,14 @@ import (
 type Builder struct {
 	policy Policy
 	links  map[int32]*linkState
-	fibs   map[uint32]*fibState
+	fibs   map[tableKey]*fibState
 	pool   routePool
 	chain  []Route // scratch
-	rules  []Rule
+	rules  [families][]Rule
 	routes int
 	host   HostConf
 	used   map[int32]int    // routes that lead to an interface
-	via6   int              // next hops that are IPv6 gateways
+	via6   int              // next hops of IPv4 routes that are IPv6 gateways
 	groups map[int32]uint32 // of interfaces
 
 	usedChanged bool // interfaces came to used, or went
@@ -35,10 +35,16 @@ type Builder struct {
 type linkState struct {
 	link       Link
 	wanted     bool // SetLink named it; neighbours are kept in any case
-	addresses  []Address
+	addresses  [families][]Address
 	neighbours map[netip.Addr]*Neighbour
 	dirty      bool
 	built      *Link
+}
+
+// tableKey names a table: each family has its own of a number.
+type tableKey struct {
+	family Family
+	number uint32
 }
 
 type fibState struct {
@@ -62,22 +68,29 @@ type Policy struct {
 	// takes frames from the kernel, and knows of those itself.
 	Copies bool
 	Punt   []netip.Prefix
+	// IPv6 says that IPv6 is forwarded; else all of it is the kernel's.
+	IPv6 bool
 }
 
-// NewBuilder starts with nothing but the kernel's three default rules.
+// NewBuilder starts with nothing but the kernel's default rules.
 func NewBuilder(p Policy) *Builder {
-	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[uint32]*fibState{},
+	b := &Builder{policy: p, links: map[int32]*linkState{}, fibs: map[tableKey]*fibState{},
 		used: map[int32]int{}, groups: map[int32]uint32{}, host: DefaultHostConf, touchedLinks: map[int32]struct{}{}}
-	b.SetRules([]Rule{
+	rules := []Rule{
 		{Priority: 0, Action: RuleToTable, Table: TableLocal, SuppressPrefixLen: -1},
 		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1},
 		{Priority: 32767, Action: RuleToTable, Table: TableDefault, SuppressPrefixLen: -1},
-	})
+	}
+	b.SetRules(IPv4, rules)
+	b.SetRules(IPv6, rules[:defaultRules[IPv6]])
 	return b
 }
 
 // SetPolicy says what the operator has decided since.
 func (b *Builder) SetPolicy(p Policy) {
+	if b.policy.IPv6 != p.IPv6 {
+		b.linksDirty = true // other neighbours count
+	}
 	b.policy = p
 	b.rulesDirty, b.touchedAll = true, true
 }
@@ -98,7 +111,7 @@ func (b *Builder) SetLink(l Link) {
 	if s.wanted && sameLink(s.link, l) {
 		return
 	}
-	if !s.wanted || s.link.classFlags() != l.classFlags() {
+	if !s.wanted || s.link.classFlags() != l.classFlags() || (s.link.MTU6 == 0) != (l.MTU6 == 0) {
 		b.touchLink(l.Ifindex)
 	}
 	s.link, s.wanted, s.dirty, b.linksDirty = l, true, true, true
@@ -108,9 +121,6 @@ func (b *Builder) SetLink(l Link) {
 func (l *Link) classFlags() LinkFlags {
 	return l.Flags & (LinkWorkload | LinkUplink | LinkLeft | LinkReceiveOnly)
 }
-
-// everything is the prefix of all destinations of the family that is routed.
-var everything = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 // touchLink says that routes over an interface lead elsewhere now.
 func (b *Builder) touchLink(ifindex int32) {
@@ -127,16 +137,17 @@ func (b *Builder) touchRoutes() {
 		return
 	}
 	leads := func(nh Nexthop) bool { _, ok := b.touchedLinks[nh.Ifindex]; return ok }
-	for number, s := range b.fibs {
-		s.fib.within(everything, func(p netip.Prefix, r *Route) {
+	for key, s := range b.fibs {
+		all := everythings[key.family]
+		s.fib.within(all, func(p netip.Prefix, r *Route) {
 			for ; r != nil; r = r.next {
 				if slices.ContainsFunc(r.Nexthops, leads) {
-					b.touch(number, p)
+					b.touch(key.number, p)
 					return
 				}
 			}
 		})
-		b.touch(number, everything)
+		b.touch(key.number, all)
 	}
 	clear(b.touchedLinks)
 }
@@ -172,18 +183,18 @@ func (b *Builder) UpdateClasses(set func(netip.Prefix, Class)) {
 // sameLink compares all but the neighbours, which SetLink leaves alone.
 func sameLink(a, b Link) bool {
 	return a.Ifindex == b.Ifindex && a.Name == b.Name && a.Flags == b.Flags && a.MAC == b.MAC &&
-		a.Aliases == b.Aliases && a.MTU == b.MTU && a.Slot == b.Slot && a.Conf == b.Conf
+		a.Aliases == b.Aliases && a.MTU == b.MTU && a.MTU6 == b.MTU6 && a.Slot == b.Slot && a.Conf == b.Conf && a.Conf6 == b.Conf6
 }
 
-// SetAddresses says what addresses an interface has, in the kernel's order. An
-// interface need not be forwarded for to lend its address to packets that the
+// SetAddresses says what addresses of a family an interface has, in the kernel's
+// order. An interface need not be forwarded for to lend its address to packets that the
 // host makes itself.
-func (b *Builder) SetAddresses(ifindex int32, all []Address) {
+func (b *Builder) SetAddresses(family Family, ifindex int32, all []Address) {
 	s := b.state(ifindex)
-	if slices.Equal(s.addresses, all) {
+	if slices.Equal(s.addresses[family], all) {
 		return
 	}
-	s.addresses, s.dirty, b.linksDirty = slices.Clone(all), true, true
+	s.addresses[family], s.dirty, b.linksDirty = slices.Clone(all), true, true
 }
 
 // SetGroup says what group an interface is in (`ip link set DEV group N`),
@@ -250,9 +261,9 @@ func (b *Builder) DeleteNeighbour(ifindex int32, addr netip.Addr) {
 	}
 }
 
-// nexthop reports whether a neighbour may be a next hop: an IPv6 one only of
-// routes by IPv6 gateways, which few hosts have.
-func (b *Builder) nexthop(addr netip.Addr) bool { return addr.Is4() || b.via6 > 0 }
+// nexthop reports whether a neighbour may be a next hop: where IPv6 is left to the
+// kernel, an IPv6 one only of routes by IPv6 gateways, which few hosts have.
+func (b *Builder) nexthop(addr netip.Addr) bool { return addr.Is4() || b.policy.IPv6 || b.via6 > 0 }
 
 // UsedLinks are the interfaces that unicast routes lead to. The map is the builder's: read it, don't keep it.
 func (b *Builder) UsedLinks() map[int32]int { return b.used }
@@ -265,10 +276,10 @@ func (b *Builder) UsedLinksChanged() bool {
 	return changed
 }
 
-func (b *Builder) use(r *Route, n int) {
+func (b *Builder) use(r *Route, n int, family Family) {
 	for ; r != nil; r = r.next {
 		for _, nh := range r.Nexthops {
-			if nh.Gateway.Is6() {
+			if family == IPv4 && nh.Gateway.Is6() {
 				b.via6 += n
 				b.linksDirty = true // their neighbours count, or don't any more
 			}
@@ -283,19 +294,30 @@ func (b *Builder) use(r *Route, n int) {
 	}
 }
 
-// SetRoutes says what routes a table has for one prefix, in the kernel's order
-// of preference. None of them is the same as no route. The prefix is IPv4.
+// SetRoutes says what routes a table of the prefix's family has for it, in the
+// kernel's order of preference. None of them is the same as no route. Routes to
+// what is the host's alone (hostsOnly6) are not kept.
 func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
-	s := b.fibs[table]
+	family := familyOf(prefix.Addr())
+	if family == IPv6 && keptLocal(prefix) {
+		return
+	}
+	key := tableKey{family, table}
+	s := b.fibs[key]
 	if s == nil {
 		s = new(fibState)
-		b.fibs[table] = s
+		b.fibs[key] = s
 		b.rulesDirty = true
 	}
 	prefix = prefix.Masked()
 	old, had := s.fib.Get(prefix)
 	var best *Route
-	if b.chain = appendChain(b.chain[:0], routes); len(b.chain) > 0 {
+	if family == IPv6 {
+		b.chain = appendChain6(b.chain[:0], routes, prefix.Bits())
+	} else {
+		b.chain = appendChain(b.chain[:0], routes)
+	}
+	if len(b.chain) > 0 {
 		best = b.pool.hold(b.chain, uint8(prefix.Bits()))
 	}
 	if had {
@@ -305,8 +327,8 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 		return
 	}
 	b.touch(table, prefix)
-	b.use(best, 1)
-	b.use(old, -1)
+	b.use(best, 1, family)
+	b.use(old, -1, family)
 	switch {
 	case best == nil:
 		b.routes--
@@ -320,10 +342,10 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 	s.published, b.rulesDirty = nil, true
 }
 
-// SetRules replaces the policy rules.
-func (b *Builder) SetRules(rules []Rule) {
-	b.rules = slices.Clone(rules)
-	slices.SortStableFunc(b.rules, func(x, y Rule) int { return int(int64(x.Priority) - int64(y.Priority)) })
+// SetRules replaces the policy rules of a family.
+func (b *Builder) SetRules(family Family, rules []Rule) {
+	b.rules[family] = slices.Clone(rules)
+	slices.SortStableFunc(b.rules[family], func(x, y Rule) int { return int(int64(x.Priority) - int64(y.Priority)) })
 	b.rulesDirty, b.touchedAll = true, true
 }
 
@@ -341,16 +363,18 @@ func (b *Builder) Publish() *Table {
 	} else {
 		t.links, t.uplink, t.addresses = b.table.links, b.table.uplink, b.table.addresses
 	}
-	b.buildRules(t)
+	t.v4, t.v6 = b.buildRouting(IPv4), b.buildRouting(IPv6)
 	b.table, b.linksDirty, b.rulesDirty = t, false, false
 	return t
 }
 
-func (b *Builder) buildLinks() (_ links, uplink *Link, addresses []Address) {
+func (b *Builder) buildLinks() (_ links, uplink *Link, addresses [families][]hostAddress) {
 	all := make(map[int32]*Link, len(b.links))
 	for _, index := range slices.Sorted(maps.Keys(b.links)) {
 		s := b.links[index]
-		addresses = append(addresses, s.addresses...)
+		for family := range addresses {
+			addresses[family] = appendHost(addresses[family], Family(family), index, s)
+		}
 		if !s.wanted {
 			continue
 		}
@@ -365,67 +389,6 @@ func (b *Builder) buildLinks() (_ links, uplink *Link, addresses []Address) {
 		}
 	}
 	return newLinks(all), uplink, addresses
-}
-
-func (b *Builder) fib(table uint32) *fib {
-	s := b.fibs[table]
-	if s == nil {
-		return new(fib)
-	}
-	if s.published == nil {
-		s.published = s.fib.snapshot()
-	}
-	return s.published
-}
-
-func (b *Builder) buildRules(t *Table) {
-	t.local, t.main, t.fallback = b.fib(TableLocal), b.fib(TableMain), b.fib(TableDefault)
-	t.customRules = !isDefault(b.rules)
-	if t.simple = !t.customRules; t.simple {
-		t.rules = b.rules // without tables: those are the three above
-		return
-	}
-	names := make(map[string]int32, len(b.links))
-	for index, s := range b.links {
-		if !s.wanted {
-			continue
-		}
-		names[s.link.Name] = index
-	}
-	names["lo"] = 1
-	t.rules = slices.Clone(b.rules)
-	for i := range t.rules {
-		r := &t.rules[i]
-		t.dissect = t.dissect || r.dissects()
-		if r.SuppressByGroup && t.groups == nil {
-			t.groups = maps.Clone(b.groups)
-		}
-		if r.Action == RuleToTable {
-			r.fib = b.fib(r.Table)
-		}
-		r.iif = names[r.IIF]
-		r.target = i + 1 // of a goto to nowhere: the kernel goes on
-		for j := i + 1; j < len(t.rules) && r.Action == RuleGoto; j++ {
-			if t.rules[j].Priority == r.Goto {
-				r.target = j
-				break
-			}
-		}
-	}
-}
-
-func isDefault(rules []Rule) bool {
-	if len(rules) != 3 {
-		return false
-	}
-	for i, table := range [3]uint32{TableLocal, TableMain, TableDefault} {
-		r := rules[i]
-		r.Priority = 0
-		if r != (Rule{Action: RuleToTable, Table: table, SuppressPrefixLen: -1}) {
-			return false
-		}
-	}
-	return true
 }
 
 // Size tells how much a table holds.

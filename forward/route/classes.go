@@ -9,10 +9,10 @@ import (
 // looked up by the longest prefix: of all prefixes that tables, rules and
 // Policy.Punt name, those whose class is not that of what surrounds them. What
 // no prefix has is ToElsewhere, so that a full table of routes to uplinks takes
-// no room.
+// no room. Where IPv6 is left to the kernel it has none of it.
 type classSet struct {
 	have    map[netip.Prefix]Class
-	lengths [maxBits + 1]int // how many of have are so long
+	lengths [maxBits + 1]int // how many of have are so long, of whichever family
 }
 
 // touched is a prefix of a table whose routes have changed.
@@ -55,7 +55,7 @@ func (c *classSet) update(t *Table, changed []touched, all bool, set func(netip.
 		return
 	}
 	for _, p := range changed {
-		if t.refersTo(p.table) {
+		if t.of(p.prefix.Addr()).refersTo(p.table) {
 			u.settle(p.prefix, p.table)
 		}
 	}
@@ -65,8 +65,10 @@ func (u *classUpdate) everything() {
 	for p := range u.have {
 		u.look(p)
 	}
-	u.settle(everything, 0)
-	u.within(everything, 0, func(p netip.Prefix) { u.settle(p, 0) })
+	for _, all := range everythings {
+		u.settle(all, 0)
+		u.within(all, 0, func(p netip.Prefix) { u.settle(p, 0) })
+	}
 }
 
 // settle looks at a prefix and at those in it whose class may hang on it: all
@@ -122,12 +124,15 @@ func (u *classUpdate) look(p netip.Prefix) bool {
 
 // within calls fn for the prefixes inside of p, those of one table left out.
 func (u *classUpdate) within(p netip.Prefix, except uint32, fn func(netip.Prefix)) {
-	for number, table := range u.t.tables() {
+	if !u.t.classifies(p) {
+		return
+	}
+	for number, table := range u.t.of(p.Addr()).tables() {
 		if except == 0 || number != except {
 			table.within(p, func(q netip.Prefix, _ *Route) { fn(q) })
 		}
 	}
-	for q := range u.t.namedByPolicy() {
+	for q := range u.t.namedByPolicy(familyOf(p.Addr())) {
 		if q.Bits() > p.Bits() && p.Contains(q.Addr()) {
 			fn(q)
 		}
@@ -135,38 +140,48 @@ func (u *classUpdate) within(p netip.Prefix, except uint32, fn func(netip.Prefix
 }
 
 // tables are those that rules lead to, by number. One may come twice.
-func (t *Table) tables() func(func(uint32, *fib) bool) {
+func (w *routing) tables() func(func(uint32, *fib) bool) {
 	return func(yield func(uint32, *fib) bool) {
-		if t.simple {
-			_ = yield(TableLocal, t.local) && yield(TableMain, t.main) && yield(TableDefault, t.fallback)
+		if w.simple {
+			_ = yield(TableLocal, w.local) && yield(TableMain, w.main) && yield(TableDefault, w.fallback)
 			return
 		}
-		for i := range t.rules {
-			if r := &t.rules[i]; r.fib != nil && !yield(r.Table, r.fib) {
+		for i := range w.rules {
+			if r := &w.rules[i]; r.fib != nil && !yield(r.Table, r.fib) {
 				return
 			}
 		}
 	}
 }
 
-// namedByPolicy are the prefixes that rules and the operator name.
-func (t *Table) namedByPolicy() func(func(netip.Prefix) bool) {
+// namedByPolicy are the prefixes of a family that rules, the operator, and keptLocal
+// name.
+func (t *Table) namedByPolicy(family Family) func(func(netip.Prefix) bool) {
 	return func(yield func(netip.Prefix) bool) {
-		for i := range t.rules {
-			if to := t.rules[i].To; to.IsValid() && !yield(to.Masked()) {
+		w := &t.v4
+		if family == IPv6 {
+			w = &t.v6
+			for _, p := range hostsOnly6 {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+		for i := range w.rules {
+			if to := w.rules[i].To; to.IsValid() && !yield(to.Masked()) {
 				return
 			}
 		}
 		for _, p := range t.policy.Punt {
-			if !yield(p) {
+			if familyOf(p.Addr()) == family && !yield(p) {
 				return
 			}
 		}
 	}
 }
 
-func (t *Table) refersTo(table uint32) bool {
-	for number := range t.tables() {
+func (w *routing) refersTo(table uint32) bool {
+	for number := range w.tables() {
 		if number == table {
 			return true
 		}
@@ -174,9 +189,15 @@ func (t *Table) refersTo(table uint32) bool {
 	return false
 }
 
+// classifies reports whether destinations of a prefix's family have classes.
+func (t *Table) classifies(p netip.Prefix) bool { return p.Addr().Is4() || t.policy.IPv6 }
+
 // names reports whether a table, a rule or the operator names a prefix.
 func (t *Table) names(p netip.Prefix) bool {
-	for _, table := range t.tables() {
+	if !t.classifies(p) {
+		return false
+	}
+	for _, table := range t.of(p.Addr()).tables() {
 		if table.lengths[p.Bits()] == 0 {
 			continue
 		}
@@ -184,7 +205,7 @@ func (t *Table) names(p netip.Prefix) bool {
 			return true
 		}
 	}
-	for q := range t.namedByPolicy() {
+	for q := range t.namedByPolicy(familyOf(p.Addr())) {
 		if p == q {
 			return true
 		}

@@ -28,8 +28,8 @@ type Decision struct {
 	Looped bool
 }
 
-// ICMPError is an ICMP error to be sent; none if Type is 0. Rest is the second
-// word of its header (RFC 792), host byte order.
+// ICMPError is an ICMP or ICMPv6 error to be sent; none if Type is 0. Rest is the
+// second word of its header (RFC 792, RFC 4443), host byte order.
 type ICMPError struct {
 	Type, Code uint8
 	Rest       uint32
@@ -41,7 +41,7 @@ func (d *Decision) dropWith(v Verdict, typ, code uint8, rest uint32) {
 	d.Verdict, d.ICMP = v, ICMPError{Type: typ, Code: code, Rest: rest}
 }
 
-// Decide says what is to become of a packet that came in by a link of the table.
+// Decide says what is to become of an IPv4 packet that came in by a link of the table.
 // It moves nothing: ip, which must begin with a sound header, is read only and
 // not kept, and no clock, limit or queue is asked. IP options are not looked at;
 // see Decision.Routed. length is what counts for the MTU, the bytes at the
@@ -74,12 +74,12 @@ func (t *Table) findWay(ip wire.IPv4, d *Decision) bool {
 	}
 	f := flow{dst: ip.DstAddr(), src: ip.SrcAddr(), iif: d.In.Ifindex, tos: ip.TOS()}
 	var keys *flowKeys
-	if t.dissect {
-		k := dissect(ip, false)
+	if t.v4.dissect {
+		k := dissect(ip, headerIPv4, false)
 		f.setPorts(&k)
 		keys = &k
 	}
-	d.Route, d.Rule = t.lookup(&f)
+	d.Route, d.Rule = t.v4.lookup(&f)
 	switch {
 	case d.Route != nil && d.Route.delivers():
 		d.drop(Local)
@@ -99,20 +99,13 @@ func (t *Table) findWay(ip wire.IPv4, d *Decision) bool {
 		d.Next = f.dst
 	}
 	d.Out = t.Link(d.Nexthop.Ifindex)
-	class := d.Nexthop.class(d.Out)
-	if class == ToUnserved && t.policy.owner(class, d.In) != NotSpecified {
+	class := d.Nexthop.class(d.Out, IPv4)
+	if class == ToUnserved && t.policy.owner(class, d.In, IPv4) != NotSpecified {
 		d.drop(PuntTransit)
 		return false
 	}
 	ok, onlink := t.validateSource(&f, d.In, d.Nexthop.Ifindex, d)
-	switch {
-	case !ok:
-		return false
-	case class == ToUnserved:
-		unserved(d)
-		return false
-	case class == ToElsewhere && !d.In.Workload() && !t.policy.Transit && !d.In.KernelForwards():
-		d.drop(DropTransit) // else it was taken too early, and goes the kernel's way by our hand
+	if !ok || !t.leaves(class, d, IPv4, wire.ICMPTimeExceeded) {
 		return false
 	}
 	d.Redirect = onlink && d.In == d.Out && d.Out.Conf.SendRedirects &&
@@ -128,14 +121,28 @@ func forwardable(dst netip.Addr) bool {
 	return b != [4]byte{} && b[0] != 127 && b[0]&0xf0 != 0xe0 && b != [4]byte{255, 255, 255, 255}
 }
 
+// leaves reports whether a packet of a class may go on; else it ends here. expired
+// is the type of time exceeded.
+func (t *Table) leaves(class Class, d *Decision, family Family, expired uint8) bool {
+	switch {
+	case class == ToUnserved:
+		unserved(d, expired)
+		return false
+	case class == ToElsewhere && !d.In.Workload() && !t.policy.Transit && !d.In.kernelForwards(family):
+		d.drop(DropTransit) // else it was taken too early, and goes the kernel's way by our hand
+		return false
+	}
+	return true
+}
+
 // unserved ends a packet that nobody can send on.
-func unserved(d *Decision) {
+func unserved(d *Decision, expired uint8) {
 	switch {
 	case d.Nexthop.Encap:
 		d.drop(DropRouteEncap)
 	case d.Nexthop.Ifindex == loopbackIfindex:
 		d.Routed, d.Looped = true, true
-		d.dropWith(DropTTLExpired, wire.ICMPTimeExceeded, 0, 0)
+		d.dropWith(DropTTLExpired, expired, 0, 0)
 	default:
 		d.drop(DropIfUnknown)
 	}

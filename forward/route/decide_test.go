@@ -77,7 +77,7 @@ func TestDecideNoAllocations(t *testing.T) {
 	b := routetest.Host(route.Policy{})
 	b.SetRoutes(route.TableMain, netip.MustParsePrefix("10.90.0.0/16"), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{
 		{Ifindex: routetest.IfPod2, Weight: 1}, {Ifindex: routetest.IfUplink, Weight: 1}}}})
-	b.SetRules([]route.Rule{{Priority: 1, Action: route.RuleProhibit, DPort: route.PortMatch{Low: 1, High: 2}, SuppressPrefixLen: -1},
+	b.SetRules(route.IPv4, []route.Rule{{Priority: 1, Action: route.RuleProhibit, DPort: route.PortMatch{Low: 1, High: 2}, SuppressPrefixLen: -1},
 		{Priority: 2, Action: route.RuleToTable, Table: route.TableMain, SuppressPrefixLen: -1}})
 	conf := route.DefaultHostConf
 	conf.HashPolicy = 1

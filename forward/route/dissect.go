@@ -36,12 +36,12 @@ const (
 // maxHeaders is MAX_FLOW_DISSECT_HDRS.
 const maxHeaders = 15
 
-// dissect finds the keys of a packet, inside of encapsulations if inner is set
+// dissect finds the keys of a packet that begins with the header next, inside of encapsulations if inner is set
 // (else FLOW_DISSECTOR_F_STOP_AT_ENCAP). A fragment has no ports, nor has a
 // packet that ends before them.
-func dissect(ip wire.IPv4, inner bool) flowKeys {
-	d := dissection{rest: ip, inner: inner}
-	next, v6 := headerIPv4, false
+func dissect(packet []byte, next int, inner bool) flowKeys {
+	d := dissection{rest: packet, inner: inner}
+	v6 := false
 	for range maxHeaders {
 		switch next {
 		case headerIPv4:

@@ -13,8 +13,8 @@ import (
 // A fib has the addresses of one family, as the kernel's tables have: its keys
 // are as many octets of a fibKey as an address has, from the first on. IPv6 is a
 // second fib, so that IPv4 pays nothing for it: no level more, nor a byte in a
-// node. Only Lookup, which runs for each packet, is written for four levels: it
-// keeps its way down on the stack, where that of sixteen would have to be cleared.
+// node. Only Lookup, which runs for each packet, is written for each: it keeps its
+// way down on the stack, and that of sixteen levels has to be cleared.
 //
 // Snapshots share nodes with the fib that they were taken of. That one belongs
 // to a goroutine, which changes in place what it has made since the last
@@ -60,10 +60,10 @@ type fibNode struct {
 	nodes  []*fibNode // in the order of the bits of kids
 }
 
-// Lookup finds the route for an IPv4 address; another has none.
+// Lookup finds the route for an address, which is of the fib's family or none.
 func (f *fib) Lookup(addr netip.Addr) (r *Route, ok bool) {
 	if !addr.Is4() {
-		return nil, false
+		return f.lookup6(addr)
 	}
 	var way [4]*fibNode
 	a, last := addr.As4(), 0
@@ -78,6 +78,30 @@ func (f *fib) Lookup(addr netip.Addr) (r *Route, ok bool) {
 	}
 	for ; last >= 0; last-- {
 		if r := way[last&3].match(a[last&3]); r != nil {
+			return r, true
+		}
+	}
+	return nil, false
+}
+
+// lookup6 is Lookup for IPv6.
+func (f *fib) lookup6(addr netip.Addr) (r *Route, ok bool) {
+	if !addr.IsValid() {
+		return nil, false
+	}
+	var way [len(fibKey{})]*fibNode
+	a, last := addr.As16(), 0
+	way[0] = &f.root
+	for last < len(way)-1 {
+		kid := way[last].kid(a[last])
+		if kid == nil {
+			break
+		}
+		last++
+		way[last] = kid
+	}
+	for ; last >= 0; last-- {
+		if r := way[last].match(a[last]); r != nil {
 			return r, true
 		}
 	}

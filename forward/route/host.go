@@ -23,6 +23,22 @@ type HostConf struct {
 	RedirectLoad    int64 // redirect_load: from one redirect to the next, doubled each time
 	RedirectNumber  int   // redirect_number: after which there is none
 	RedirectSilence int64 // redirect_silence: after which all begins again
+
+	V6 HostConf6
+}
+
+// HostConf6 are the settings of /proc/sys/net/ipv6 that count for all packets.
+type HostConf6 struct {
+	HopLimit         uint8     // conf/all/hop_limit, where a device has none
+	HashPolicy       uint8     // fib_multipath_hash_policy
+	HashFields       uint32    // fib_multipath_hash_fields, for policy 3
+	AutoFlowLabels   bool      // auto_flowlabels is not 0: what the host sends has a flow label
+	FlowLabelRanges  bool      // flowlabel_state_ranges
+	AnycastAsUnicast bool      // icmp/error_anycast_as_unicast
+	ICMPRateLimit    int       // icmp/ratelimit, ms
+	MaxHopOptions    int       // max_hbh_opts_number: of a packet; of a negative number its amount, and none unknown
+	MaxHopLength     int       // max_hbh_length: of hop-by-hop options, bytes
+	ICMPRateMask     [8]uint32 // icmp/ratemask: bit t%32 of word t/32 is that of type t
 }
 
 const second = int64(1e9)
@@ -33,4 +49,8 @@ const MaxTime = math.MaxInt64
 // DefaultHostConf is what a kernel starts with.
 var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask: 6168,
 	ICMPPerSecond: 1000, ICMPBurst: 50, HashFields: 7, HashSeed: 1, ErrorCost: second, ErrorBurst: 5 * second,
-	RedirectLoad: second / 50, RedirectNumber: 9, RedirectSilence: second / 50 << (9 + 1)}
+	RedirectLoad: second / 50, RedirectNumber: 9, RedirectSilence: second / 50 << (9 + 1), V6: DefaultHostConf6}
+
+// DefaultHostConf6 is what a kernel starts with. Packet too big has no limit.
+var DefaultHostConf6 = HostConf6{HopLimit: 64, HashFields: 7, AutoFlowLabels: true, ICMPRateLimit: 1000, MaxHopOptions: 8, MaxHopLength: math.MaxInt32,
+	ICMPRateMask: [8]uint32{^uint32(1 << 2), ^uint32(0), ^uint32(0), ^uint32(0)}}

@@ -12,19 +12,20 @@ type LinkFlags uint16
 
 // The flags.
 const (
-	LinkUp             LinkFlags = 1 << iota // can send: IFF_UP and carrier
-	LinkWorkload                             // leads to a workload
-	LinkUplink                               // leads off the host
-	LinkBypass                               // has no queueing discipline and no egress program
-	LinkNoARP                                // has a link layer without resolution (IFF_NOARP)
-	LinkEthernet                             // frames bear an Ethernet header
-	LinkKernelForwards                       // the kernel forwards what comes in there (IN_DEV_FORWARD)
-	LinkReceiveOnly                          // packets can't be sent there from a packet socket
-	LinkLeft                                 // is left to the kernel: its packets, and those that lead there
-	LinkNoOffload                            // takes whole checksums and no super-packets
-	LinkUnsettled                            // has not got its queueing discipline yet: what is sent the ordinary way may be lost
-	LinkSorts                                // what is sent there is sorted by its priority, or given one on the wire by it
-	LinkPeer                                 // is a workload's veth, whose other end is in another namespace and takes what devices are left to do
+	LinkUp              LinkFlags = 1 << iota // can send: IFF_UP and carrier
+	LinkWorkload                              // leads to a workload
+	LinkUplink                                // leads off the host
+	LinkBypass                                // has no queueing discipline and no egress program
+	LinkNoARP                                 // has a link layer without resolution (IFF_NOARP)
+	LinkEthernet                              // frames bear an Ethernet header
+	LinkKernelForwards                        // the kernel forwards the IPv4 packets that come in there (IN_DEV_FORWARD)
+	LinkReceiveOnly                           // packets can't be sent there from a packet socket
+	LinkLeft                                  // is left to the kernel: its packets, and those that lead there
+	LinkNoOffload                             // takes whole checksums and no super-packets
+	LinkUnsettled                             // has not got its queueing discipline yet: what is sent the ordinary way may be lost
+	LinkSorts                                 // what is sent there is sorted by its priority, or given one on the wire by it
+	LinkPeer                                  // is a workload's veth, whose other end is in another namespace and takes what devices are left to do
+	LinkKernelForwards6                       // the kernel forwards the IPv6 packets that come in there
 )
 
 // Link is an interface as the datapath sees it. It is immutable.
@@ -36,10 +37,12 @@ type Link struct {
 	// Aliases are further destination addresses that stand for this interface.
 	Aliases [2]wire.MAC
 	MTU     int    // bytes, network layer
+	MTU6    int    // of IPv6 (net.ipv6.conf.IF.mtu); 0: there is no IPv6, and it is not served for it
 	Slot    uint32 // index in the ring filter's tables
 	Conf    LinkConf
+	Conf6   LinkConf6
 
-	addresses  []Address
+	addresses  [families][]Address // in the kernel's order
 	neighbours map[netip.Addr]*Neighbour
 }
 
@@ -59,19 +62,49 @@ type LinkConf struct {
 	NoSolicit   bool  // mcast_solicit + app_solicit is 0: a next hop without MAC fails at once
 }
 
+// LinkConf6 are the settings of /proc/sys/net/ipv6/conf/* that count for an
+// interface, with those of "all" already taken into account, and of neigh/*.
+type LinkConf6 struct {
+	// RPFilter: 0 off, 1 strict, 2 loose. The kernel has no such setting for IPv6.
+	RPFilter        uint8
+	HopLimit        uint8 // hop_limit, of what this host sends there; 0: HostConf6's
+	OwnAddresses    bool  // use_oif_addrs_only
+	PreferTemporary bool  // use_tempaddr is 2 or more
+	UseOptimistic   bool  // use_optimistic
+
+	// Of /proc/sys/net/ipv6/neigh/*.
+	QueueBytes  int   // unres_qlen_bytes; 0: the kernel's default
+	ResolveTime int64 // (mcast_solicit + app_solicit) * retrans_time, ns; 0: the kernel's default
+	NoSolicit   bool  // mcast_solicit + app_solicit is 0: a next hop without MAC fails at once
+}
+
 // Address is an address of this host.
 type Address struct {
 	Local     netip.Addr
 	Prefix    netip.Prefix
 	Scope     uint8 // RT_SCOPE_*
-	Secondary bool
+	Secondary bool  // IFA_F_SECONDARY; of IPv6 that is IFA_F_TEMPORARY
+
+	// Of IPv6:
+	Deprecated, Tentative, Optimistic bool // IFA_F_*
 }
 
 // Workload reports whether the interface leads to a workload.
 func (l *Link) Workload() bool { return l.Flags&LinkWorkload != 0 }
 
-// KernelForwards reports whether the kernel forwards what comes in there.
+// KernelForwards reports whether the kernel forwards the IPv4 packets that come in
+// there.
 func (l *Link) KernelForwards() bool { return l.Flags&LinkKernelForwards != 0 }
+
+// KernelForwards6 is KernelForwards for IPv6.
+func (l *Link) KernelForwards6() bool { return l.Flags&LinkKernelForwards6 != 0 }
+
+func (l *Link) kernelForwards(family Family) bool {
+	if family == IPv6 {
+		return l.KernelForwards6()
+	}
+	return l.KernelForwards()
+}
 
 // AnswersTo reports whether frames to a MAC are meant for the interface.
 func (l *Link) AnswersTo(mac wire.MAC) bool {

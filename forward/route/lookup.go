@@ -18,40 +18,43 @@ func (t *Table) Lookup(dst, src netip.Addr, iif int32, tos uint8) *Route {
 }
 
 // lookup finds the route of a flow, and the rule that led to it.
-func (t *Table) lookup(f *flow) (*Route, *Rule) {
-	if !t.simple {
-		return t.decide(f)
+func (t *Table) lookup(f *flow) (*Route, *Rule) { return t.of(f.dst).lookup(f) }
+
+// lookup is Table.lookup for a flow of the family.
+func (w *routing) lookup(f *flow) (*Route, *Rule) {
+	if !w.simple {
+		return w.decide(f)
 	}
-	if r, ok := t.local.Lookup(f.dst); ok {
+	if r, ok := w.local.Lookup(f.dst); ok {
 		if !r.special {
-			return r, &t.rules[0]
+			return r, &w.rules[0]
 		}
-	} else if r, ok := t.main.Lookup(f.dst); ok && !r.special {
-		return r, &t.rules[1]
+	} else if r, ok := w.main.Lookup(f.dst); ok && !r.special {
+		return r, &w.rules[1]
 	}
-	return t.lookupSpecial(f)
+	return w.lookupSpecial(f)
 }
 
 // lookupSpecial is lookup in the default tables where a route needs a second
 // look, or there is none.
-func (t *Table) lookupSpecial(f *flow) (*Route, *Rule) {
-	for i, table := range [...]*fib{t.local, t.main, t.fallback} {
+func (w *routing) lookupSpecial(f *flow) (*Route, *Rule) {
+	for i, table := range [...]*fib{w.local, w.main, w.fallback} {
 		if r := table.find(f); r != nil && r.Type != TypeThrow {
-			return r, &t.rules[i]
+			return r, &w.rules[i]
 		}
 	}
 	return nil, nil
 }
 
-// find is fib_table_lookup (net/ipv4/fib_trie.c): the longest prefix that has a
-// route for this TOS, or for any.
+// find is fib_table_lookup (net/ipv4/fib_trie.c, net/ipv6/route.c: fib6_table_lookup):
+// the longest prefix that has a route for this flow.
 func (table *fib) find(f *flow) *Route {
 	r, ok := table.Lookup(f.dst)
 	if !ok {
 		return nil
 	}
 	for bits := int(r.Bits); ; {
-		if got := r.forTOS(f.tos & tosMask); got != nil {
+		if got := r.forFlow(f); got != nil {
 			return got
 		}
 		for ok = false; !ok; {
@@ -61,14 +64,19 @@ func (table *fib) find(f *flow) *Route {
 			if table.lengths[bits] == 0 {
 				continue
 			}
-			shorter, _ := f.dst.Prefix(bits) // an IPv4 address has these bits
+			shorter, _ := f.dst.Prefix(bits) // an address has these bits
 			r, ok = table.Get(shorter)
 		}
 	}
 }
 
-// forTOS gives the first of the routes to a destination that a TOS may take.
-func (r *Route) forTOS(tos uint8) *Route {
+// forFlow gives the one of the routes to a destination that a flow takes; nil if
+// there is none for it.
+func (r *Route) forFlow(f *flow) *Route {
+	if f.dst.Is6() {
+		return r.choose6(f)
+	}
+	tos := f.tos & tosMask
 	for r != nil && r.TOS != 0 && r.TOS != tos {
 		r = r.next
 	}
@@ -81,8 +89,8 @@ func (r *Route) refuses() bool {
 	return r.Type == TypeBlackhole || r.Type == TypeUnreachable || r.Type == TypeProhibit
 }
 
-// appendChain appends of the routes to one destination, in the kernel's order,
-// those that some packet takes. It leaves out what forTOS would never come to,
+// appendChain appends of the IPv4 routes to one destination, in the kernel's order,
+// those that some packet takes. It leaves out what forFlow would never come to,
 // and unicast routes without a usable nexthop, which the kernel passes over.
 func appendChain(list, routes []Route) []Route {
 	for i := range routes {
@@ -109,7 +117,7 @@ func link(list []Route, bits uint8) *Route {
 		r := list[i]
 		r.Bits, r.next = bits, next
 		r.Nexthops = balanced(r.Nexthops)
-		r.special = next != nil || r.TOS != 0 || r.Type == TypeThrow
+		r.special = next != nil || r.TOS != 0 || r.From.IsValid() || r.Type == TypeThrow
 		next = &r
 	}
 	return next

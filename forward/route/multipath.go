@@ -45,22 +45,29 @@ func (t *Table) oneOf(r *Route, ip wire.IPv4, keys *flowKeys) *Nexthop {
 	return t.choose(r, t.flowHash(ip, keys))
 }
 
-// SelectFor picks the nexthop of a route for the flow between two IPv4
-// addresses; nil if the route has none.
+// SelectFor picks the nexthop of a route for the flow between two addresses of one
+// family; nil if the route has none.
 func (t *Table) SelectFor(r *Route, src, dst netip.Addr) *Nexthop {
+	if dst.Is6() {
+		return t.choose6(r, hashFields(flowKeys{v6: true, src: src.As16(), dst: dst.As16()}, hashSrc|hashDst, t.host.HashSeed)>>1)
+	}
 	return t.choose(r, hashAddresses(src.As4(), dst.As4(), t.host.HashSeed))
 }
 
-// choose picks a nexthop by a hash of 31 bits (fib_select_multipath in
-// net/ipv4/fib_semantics.c, nexthop_select_path_hthr in net/ipv4/nexthop.c):
-// the one whose share it falls in, or of those behind it the first whose
-// neighbour is not known to be bad, where that counts.
+// choose picks a nexthop of an IPv4 route by a hash of 31 bits (fib_select_multipath
+// in net/ipv4/fib_semantics.c).
 func (t *Table) choose(r *Route, hash uint32) *Nexthop {
+	return t.pick(r, hash, r.Object || t.host.UseNeigh)
+}
+
+// pick picks a nexthop by a hash (nexthop_select_path_hthr in net/ipv4/nexthop.c):
+// the one whose share it falls in, or of those behind it the first whose
+// neighbour is not known to be bad, if it is to be careful of that.
+func (t *Table) pick(r *Route, hash uint32, careful bool) *Nexthop {
 	if len(r.Nexthops) == 0 {
 		return nil
 	}
-	first := &r.Nexthops[0]
-	careful, found := r.Object || t.host.UseNeigh, false
+	first, found := &r.Nexthops[0], false
 	for i := range r.Nexthops {
 		nh := &r.Nexthops[i]
 		if careful && !t.reachable(nh) {
@@ -110,7 +117,7 @@ func (t *Table) flowHash(ip wire.IPv4, keys *flowKeys) uint32 {
 	case 1:
 		return hashFields(outerKeys(ip, keys), hashSrc|hashDst|hashProto|hashSrcPort|hashDstPort, seed) >> 1
 	case 2:
-		k := dissect(ip, true)
+		k := dissect(ip, headerIPv4, true)
 		fields := uint32(hashSrc | hashDst)
 		if k.v6 {
 			fields |= hashLabel | hashProto
@@ -128,7 +135,7 @@ func outerKeys(ip wire.IPv4, known *flowKeys) flowKeys {
 	if known != nil {
 		return *known
 	}
-	return dissect(ip, false)
+	return dissect(ip, headerIPv4, false)
 }
 
 // customHash is fib_multipath_custom_hash_skb.
@@ -141,7 +148,7 @@ func (t *Table) customHash(ip wire.IPv4, keys *flowKeys) uint32 {
 		outer, encap = hashFields(k, fields&hashOuter&^hashLabel, seed), k.encap
 	}
 	if fields>>innerShift&hashOuter != 0 && encap {
-		if k := dissect(ip, true); k.encap {
+		if k := dissect(ip, headerIPv4, true); k.encap {
 			inner = hashFields(k, fields>>innerShift&hashOuter, seed)
 		}
 	}

@@ -152,7 +152,7 @@ func FuzzDissect(f *testing.F) {
 		if !ip.Valid() || !ip.HeaderValid() {
 			return
 		}
-		outer, inner := dissect(ip, false), dissect(ip, true)
+		outer, inner := dissect(ip, headerIPv4, false), dissect(ip, headerIPv4, true)
 		if outer.v6 || inner.encap != outer.encap || [4]byte(outer.src[:4]) != ip.Src() {
 			t.Errorf("%+v, %+v", outer, inner)
 		}

@@ -28,13 +28,13 @@ const (
 // NotSpecified if it is ours - we send it on, or refuse it in the kernel's
 // stead -, else the verdict of what the kernel has. A set of several members is
 // left to the kernel if one of them is its, where the kernel forwards.
-func (p *Policy) owner(c Class, in *Link) Verdict {
+func (p *Policy) owner(c Class, in *Link, family Family) Verdict {
 	switch {
 	case c == ToLocal:
 		return Local
 	case c&ToPunt != 0:
 		return Punt
-	case !in.KernelForwards():
+	case !in.kernelForwards(family):
 		return NotSpecified
 	}
 	served := ToWorkload
@@ -47,16 +47,17 @@ func (p *Policy) owner(c Class, in *Link) Verdict {
 	return NotSpecified
 }
 
-// serves reports whether packets can be sent out of a link.
-func (l *Link) serves() bool {
-	return l != nil && l.Flags&(LinkWorkload|LinkUplink) != 0 && l.Flags&(LinkLeft|LinkReceiveOnly) == 0
+// serves reports whether packets of a family can be sent out of a link.
+func (l *Link) serves(family Family) bool {
+	return l != nil && l.Flags&(LinkWorkload|LinkUplink) != 0 && l.Flags&(LinkLeft|LinkReceiveOnly) == 0 &&
+		(family == IPv4 || l.MTU6 != 0)
 }
 
 // class is the class of packets to a unicast route's next hop, which is on the
 // link out; nil is one that the table has not.
-func (nh *Nexthop) class(out *Link) Class {
+func (nh *Nexthop) class(out *Link, family Family) Class {
 	switch {
-	case nh.Encap || !out.serves():
+	case nh.Encap || !out.serves(family):
 		return ToUnserved
 	case out.Workload():
 		return ToWorkload
@@ -65,7 +66,7 @@ func (nh *Nexthop) class(out *Link) Class {
 }
 
 // class is the class of all packets that take a route; nil is none.
-func (t *Table) class(r *Route) (c Class) {
+func (t *Table) class(r *Route, family Family) (c Class) {
 	switch {
 	case r == nil:
 		return ToElsewhere
@@ -76,7 +77,7 @@ func (t *Table) class(r *Route) (c Class) {
 	}
 	for i := range r.Nexthops {
 		nh := &r.Nexthops[i]
-		c |= nh.class(t.Link(nh.Ifindex))
+		c |= nh.class(t.Link(nh.Ifindex), family)
 	}
 	return c
 }
@@ -105,39 +106,48 @@ func (t *Table) Class(dst netip.Addr) Class {
 // verdict with which it is left to the kernel. Of a packet that no sound header
 // begins it goes by the destination alone, as the ring's filter does.
 func (t *Table) Owner(packet []byte, in *Link) Verdict {
+	if len(packet) > 0 && packet[0]>>4 == 6 {
+		return t.owner6(packet, in)
+	}
 	ip := wire.IPv4(packet)
 	if len(ip) < wire.IPv4MinLen || !forwardable(ip.DstAddr()) {
 		return Local
 	}
 	dst := ip.DstAddr()
 	if !ip.HeaderValid() {
-		return t.policy.owner(t.Class(dst), in)
+		return t.policy.owner(t.Class(dst), in, IPv4)
 	}
 	f := flow{dst: dst, src: ip.SrcAddr(), iif: in.Ifindex, tos: ip.TOS()}
 	var keys *flowKeys
-	if t.dissect {
-		k := dissect(ip, false)
+	if t.v4.dissect {
+		k := dissect(ip, headerIPv4, false)
 		f.setPorts(&k)
 		keys = &k
 	}
-	route, _ := t.lookup(&f)
+	route, _ := t.v4.lookup(&f)
 	switch {
 	case route != nil && route.delivers():
 		return Local
 	case t.punted(dst):
 		return Punt
 	case route == nil || route.Type != TypeUnicast:
-		return t.policy.owner(ToElsewhere, in)
+		return t.policy.owner(ToElsewhere, in, IPv4)
 	}
 	nh := t.nexthopFor(route, ip, keys)
-	return t.policy.owner(nh.class(t.Link(nh.Ifindex)), in)
+	return t.policy.owner(nh.class(t.Link(nh.Ifindex), IPv4), in, IPv4)
 }
 
 // OwnerOf says whose all packets are that come in by a link for a destination, as
 // the ring's filter knows it: NotSpecified, or the verdict with which they are left
 // to the kernel. Where several ways lead to the destination it may be the kernel's
 // although Owner says of some of its packets that they are ours.
-func (t *Table) OwnerOf(dst netip.Addr, in *Link) Verdict { return t.policy.owner(t.Class(dst), in) }
+func (t *Table) OwnerOf(dst netip.Addr, in *Link) Verdict {
+	family := familyOf(dst)
+	if family == IPv6 && !t.Serves6(in) {
+		return IgnoreProto
+	}
+	return t.policy.owner(t.Class(dst), in, family)
+}
 
 // certainty is what can be said of a condition when only the destination of a
 // packet is known.
@@ -167,7 +177,7 @@ func (r *Rule) selects(p netip.Prefix) certainty {
 		return possible
 	case r.Never || r.IIF == "lo":
 		return excluded
-	case r.IIF != "" || r.From.IsValid() || r.TOS != 0 || r.DSCPMask != 0 || r.Proto != 0 ||
+	case r.IIF != "" || r.From.IsValid() || r.TOS != 0 || r.DSCPMask != 0 || r.FlowLabelMask != 0 || r.Proto != 0 ||
 		r.SPort != PortMatch{} || r.DPort != PortMatch{}:
 		return possible
 	}
@@ -178,6 +188,9 @@ func (r *Rule) selects(p netip.Prefix) certainty {
 // among those of tables and rules.
 func (t *Table) classOf(p netip.Prefix) Class {
 	c := t.waysTo(p)
+	if p.Addr().Is6() && (!t.policy.IPv6 || keptLocal(p)) {
+		c = ToLocal
+	}
 	if c != ToLocal {
 		for _, punt := range t.policy.Punt {
 			if punt.Bits() <= p.Bits() && punt.Contains(p.Addr()) {
@@ -191,8 +204,9 @@ func (t *Table) classOf(p netip.Prefix) Class {
 // waysTo walks the rules as decide does, and both ways where it can't be told
 // whether a rule applies.
 func (t *Table) waysTo(p netip.Prefix) (c Class) {
-	if t.simple {
-		for _, table := range [...]*fib{t.local, t.main, t.fallback} {
+	w := t.of(p.Addr())
+	if w.simple {
+		for _, table := range [...]*fib{w.local, w.main, w.fallback} {
 			got, more := t.found(table, nil, p)
 			if c |= got; !more {
 				return c
@@ -202,15 +216,15 @@ func (t *Table) waysTo(p netip.Prefix) (c Class) {
 	}
 	var few [64]bool
 	reached := few[:]
-	if n := len(t.rules) + 1; n > len(reached) {
+	if n := len(w.rules) + 1; n > len(reached) {
 		reached = make([]bool, n)
 	}
 	reached[0] = true
-	for i := range t.rules {
+	for i := range w.rules {
 		if !reached[i] {
 			continue
 		}
-		r := &t.rules[i]
+		r := &w.rules[i]
 		applies := r.meets(p)
 		if applies != certain {
 			reached[i+1] = true
@@ -220,7 +234,7 @@ func (t *Table) waysTo(p netip.Prefix) (c Class) {
 		}
 		switch r.Action {
 		case RuleGoto:
-			reached[min(r.target, len(t.rules))] = true
+			reached[min(r.target, len(w.rules))] = true
 		case RuleNop:
 			reached[i+1] = true
 		case RuleUnreachable, RuleProhibit, RuleBlackhole:
@@ -235,7 +249,7 @@ func (t *Table) waysTo(p netip.Prefix) (c Class) {
 			reached[i+1] = reached[i+1] || more
 		}
 	}
-	if reached[len(t.rules)] {
+	if reached[len(w.rules)] {
 		c |= ToElsewhere
 	}
 	return c
@@ -245,21 +259,24 @@ func (t *Table) waysTo(p netip.Prefix) (c Class) {
 // go on to the next rule. r is the rule that asks, nil is one that suppresses
 // nothing.
 func (t *Table) found(table *fib, r *Rule, p netip.Prefix) (c Class, more bool) {
+	family, groups := familyOf(p.Addr()), t.of(p.Addr()).groups
 	for bits := p.Bits(); bits >= 0; bits-- {
 		if table.lengths[bits] == 0 {
 			continue
 		}
 		shorter, _ := p.Addr().Prefix(bits) // it has these bits
 		route, _ := table.Get(shorter)
+		decided := false // some route is for all packets
 		for ; route != nil; route = route.next {
-			if route.Type == TypeThrow || r != nil && r.suppresses(t, route) {
+			if route.Type == TypeThrow || r != nil && r.suppresses(groups, route) {
 				more = true
 			} else {
-				c |= t.class(route)
+				c |= t.class(route, family)
 			}
-			if route.TOS == 0 {
-				return c, more
-			}
+			decided = decided || route.TOS == 0 && !route.From.IsValid()
+		}
+		if decided {
+			return c, more
 		}
 	}
 	return c, true

@@ -9,12 +9,12 @@ import (
 // What a copy of the tables needs that is kept elsewhere, in another form and by
 // differences: an engine's that forwards in the kernel.
 
-// Plain reports whether the rules are the kernel's three default ones, so that
+// Plain reports whether the IPv4 rules are the kernel's three default ones, so that
 // the destination, and sometimes the TOS, is all that a packet's way hangs on.
-func (t *Table) Plain() bool { return t.simple }
+func (t *Table) Plain() bool { return t.v4.simple }
 
-// Serves reports whether packets can be sent out of a link.
-func (l *Link) Serves() bool { return l.serves() }
+// Serves reports whether IPv4 packets can be sent out of a link.
+func (l *Link) Serves() bool { return l.serves(IPv4) }
 
 // EachNeighbour calls fn for what is known of a link's neighbours.
 func (l *Link) EachNeighbour(fn func(netip.Addr, *Neighbour)) {
@@ -51,18 +51,21 @@ func (t *Table) LinkChanges(old *Table, fn func(was, is *Link)) {
 	}
 }
 
-// RouteChanges calls fn for the prefixes whose destinations may have another
+// RouteChanges calls fn for the IPv4 prefixes whose destinations may have another
 // route in t than in old, which may be nil: each prefix stands for those of its
 // destinations that no longer prefix has; gone says that a table has it no more.
 // Both must be Plain. It skips what the two share.
 func (t *Table) RouteChanges(old *Table, fn func(p netip.Prefix, gone bool)) {
-	now, was := [...]*fib{t.local, t.main, t.fallback}, [3]*fib{}
+	now, was := [...]*fib{t.v4.local, t.v4.main, t.v4.fallback}, [3]*fib{}
 	var punted []netip.Prefix
 	if old != nil {
-		was, punted = [...]*fib{old.local, old.main, old.fallback}, old.policy.Punt
+		was, punted = [...]*fib{old.v4.local, old.v4.main, old.v4.fallback}, old.policy.Punt
 	}
 	if !slices.Equal(punted, t.policy.Punt) {
 		for _, p := range slices.Concat(punted, t.policy.Punt) {
+			if p.Addr().Is6() {
+				continue
+			}
 			fn(p, false)
 			for _, f := range now {
 				f.within(p, func(q netip.Prefix, _ *Route) { fn(q, false) })
@@ -108,7 +111,7 @@ func (n *fibNode) diff(o *fibNode, a fibKey, depth int, fn func(p netip.Prefix, 
 				length := bits.Len(i) - 1
 				b := a
 				b[depth] = byte(i << (8 - length))
-				fn(netip.PrefixFrom(b.addr(everything.Addr()), depth*8+length), rn == nil)
+				fn(netip.PrefixFrom(b.addr(everythingV4.Addr()), depth*8+length), rn == nil)
 			}
 		}
 	}
@@ -142,7 +145,7 @@ var noFibNode fibNode // nobody writes it
 // is not the same one for all. The table must be Plain.
 func (t *Table) OneRoute(a netip.Addr, level int) (r *Route, own bool) {
 	addr, sure := a.As4(), true
-	for _, table := range [...]*fib{t.local, t.main, t.fallback} {
+	for _, table := range [...]*fib{t.v4.local, t.v4.main, t.v4.fallback} {
 		got, depth := table.upTo(addr, level)
 		own = own || got != nil && depth == level
 		switch {
@@ -178,5 +181,5 @@ func (f *fib) upTo(a [4]byte, level int) (r *Route, depth int) {
 	}
 }
 
-// HasAddresses reports whether a link has addresses of this host.
-func (l *Link) HasAddresses() bool { return len(l.addresses) > 0 }
+// HasAddresses reports whether a link has IPv4 addresses of this host.
+func (l *Link) HasAddresses() bool { return len(l.addresses[IPv4]) > 0 }

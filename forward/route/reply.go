@@ -8,14 +8,17 @@ import (
 
 // ErrorWay is the way of an ICMP error that this host makes.
 type ErrorWay struct {
-	Out    *Link
-	Next   netip.Addr // neighbour to send to
-	Source netip.Addr // that the host sends from; invalid if it has no address at all
-	MTU    int        // bytes, network layer
-	TTL    uint8
+	Out       *Link
+	Next      netip.Addr // neighbour to send to
+	Source    netip.Addr // that the host sends from; invalid if it has no address at all
+	MTU       int        // bytes, network layer
+	TTL       uint8      // or hop limit
+	Class     uint8      // traffic class, of IPv6
+	FlowLabel uint32     // of IPv6
+	Bits      uint8      // of IPv6: length of the prefix of the route that was taken
 }
 
-// ErrorWay finds the way of an ICMP error about a packet that came in by a link
+// ErrorWay finds the way of an ICMP error about an IPv4 packet that came in by a link
 // (nil: that is not known) to an address (net/ipv4/icmp.c, __icmp_send and
 // icmp_route_lookup). It is false if there is none that can be taken. about is
 // read only.
@@ -27,7 +30,7 @@ func (t *Table) ErrorWay(about wire.IPv4, in *Link, e ICMPError, to netip.Addr) 
 		}
 	}
 	// To rules, type and code stand where ports do (include/net/flow.h, union flowi_uli).
-	route, _ := t.lookup(&flow{dst: to, src: asked, iif: loopbackIfindex, tos: ErrorTOS(about),
+	route, _ := t.v4.lookup(&flow{dst: to, src: asked, iif: loopbackIfindex, tos: ErrorTOS(about),
 		proto: wire.ProtoICMP, dport: uint16(e.Type)<<8 | uint16(e.Code)})
 	if route == nil || route.Type != TypeUnicast {
 		return way, false

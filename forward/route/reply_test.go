@@ -32,20 +32,20 @@ func TestErrorWay(t *testing.T) {
 		{name: "a route's source", route: Route{Type: TypeUnicast, Source: gateway, Nexthops: toPod.Nexthops},
 			want: ErrorWay{Next: pod, Source: gateway, MTU: 1400, TTL: 64}},
 		{name: "the way in lends its address", in: ifUplink, edit: func(b *Builder) {
-			b.SetAddresses(ifUplink, []Address{{Local: own, Prefix: netip.MustParsePrefix(subnet)}, {Local: gateway, Prefix: netip.MustParsePrefix("10.0.0.0/8")}})
+			b.SetAddresses(IPv4, ifUplink, []Address{{Local: own, Prefix: netip.MustParsePrefix(subnet)}, {Local: gateway, Prefix: netip.MustParsePrefix("10.0.0.0/8")}})
 			conf := DefaultHostConf
 			conf.ICMPFromInbound, conf.DefaultTTL = true, 9
 			b.SetHost(conf)
 		}, want: ErrorWay{Next: pod, Source: gateway, MTU: 1400, TTL: 9}},
 		{name: "it does so only if asked to", in: ifUplink, edit: func(b *Builder) {
-			b.SetAddresses(ifUplink, []Address{{Local: own, Prefix: netip.MustParsePrefix(subnet)}, {Local: gateway, Prefix: netip.MustParsePrefix("10.0.0.0/8")}})
+			b.SetAddresses(IPv4, ifUplink, []Address{{Local: own, Prefix: netip.MustParsePrefix(subnet)}, {Local: gateway, Prefix: netip.MustParsePrefix("10.0.0.0/8")}})
 		}, want: ErrorWay{Next: pod, Source: own, MTU: 1400, TTL: 64}},
 		{name: "another ICMP type is forbidden", edit: func(b *Builder) {
-			b.SetRules(byType(Rule{Proto: wire.ProtoICMP, DPort: PortMatch{Low: 1 << 8, High: 11<<8 - 1}}))
+			b.SetRules(IPv4, byType(Rule{Proto: wire.ProtoICMP, DPort: PortMatch{Low: 1 << 8, High: 11<<8 - 1}}))
 		},
 			want: ErrorWay{Next: pod, Source: own, MTU: 1400, TTL: 64}},
 		{name: "this ICMP type is forbidden", edit: func(b *Builder) {
-			b.SetRules(byType(Rule{Proto: wire.ProtoICMP, DPort: PortMatch{Low: 11<<8 | 1, High: 11<<8 | 1}}))
+			b.SetRules(IPv4, byType(Rule{Proto: wire.ProtoICMP, DPort: PortMatch{Low: 11<<8 | 1, High: 11<<8 | 1}}))
 		}, none: true},
 		{name: "no route", route: Route{Type: TypeBlackhole}, none: true},
 		{name: "encapsulated", route: Route{Type: TypeUnicast, Nexthops: []Nexthop{{Ifindex: ifPod1, Encap: true}}}, none: true},
@@ -58,7 +58,7 @@ func TestErrorWay(t *testing.T) {
 		}
 		b.SetLink(Link{Ifindex: ifPod1, Name: "pod", Flags: c.flags, MTU: 1400})
 		b.SetLink(Link{Ifindex: ifUplink, Name: "up", Flags: LinkUp | LinkUplink, MTU: 1500})
-		b.SetAddresses(ifUplink, []Address{{Local: own, Prefix: netip.MustParsePrefix(subnet)}})
+		b.SetAddresses(IPv4, ifUplink, []Address{{Local: own, Prefix: netip.MustParsePrefix(subnet)}})
 		if c.route.Type == 0 {
 			c.route = toPod
 		}

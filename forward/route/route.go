@@ -50,7 +50,7 @@ type Route struct {
 	Type     Type
 	Protocol uint8
 	Scope    uint8
-	TOS      uint8
+	TOS      uint8 // of IPv4
 	Metric   uint32
 	MTU      int        // bytes, 0: the device's
 	Source   netip.Addr // preferred source, invalid: none
@@ -60,11 +60,31 @@ type Route struct {
 	// the kernel chooses by rules of its own (net/ipv4/nexthop.c).
 	Object bool
 
+	// Of IPv6:
+	From     netip.Prefix // sources that may take it (CONFIG_IPV6_SUBTREES); invalid: all
+	Pref     Pref         // of the router (RFC 4191)
+	MTULock  bool         // MTU counts for packets that are forwarded (ip-route(8), mtu lock)
+	HopLimit uint8        // of what this host sends by it, 0: the device's
+
 	// special: Lookup may not return the route as it finds it, but has to look
-	// at its TOS, at other routes to the destination, or into another table.
+	// at its TOS or From, at other routes to the destination, or into another table.
 	special bool
-	next    *Route // the kernel's next to the same destination, for another TOS
+	next    *Route // the kernel's next to the same destination: for another TOS; of IPv6 another choice
 }
+
+// Pref is the preference of a router (include/uapi/linux/icmpv6.h,
+// ICMPV6_ROUTER_PREF_*).
+type Pref uint8
+
+// The preferences.
+const (
+	PrefMedium Pref = 0
+	PrefHigh   Pref = 1
+	PrefLow    Pref = 3
+)
+
+// rank is the preference as a number, IPV6_DECODE_PREF in the kernel.
+func (p Pref) rank() int { return int(p ^ 2) }
 
 // PrefixOf is the destination of the route that Lookup found for dst.
 func (r *Route) PrefixOf(dst netip.Addr) netip.Prefix {

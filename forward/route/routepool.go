@@ -57,6 +57,7 @@ func appendRouteKey(b []byte, r *Route, bits uint8) []byte {
 	b = e.AppendUint64(b, uint64(r.MTU))
 	b = e.AppendUint32(b, uint32(r.Dev))
 	b = appendAddr(b, r.Source)
+	b = append(appendAddr(b, r.From.Addr()), byte(r.From.Bits()), byte(r.Pref), flag(r.MTULock), r.HopLimit)
 	b = append(b, flag(r.Object), byte(len(r.Nexthops)), byte(len(r.Nexthops)>>8))
 	for i := range r.Nexthops {
 		nh := &r.Nexthops[i]

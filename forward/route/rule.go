@@ -50,9 +50,11 @@ type Rule struct {
 	// DSCP, in the place that it has in the TOS byte, must match in the bits
 	// of DSCPMask; mask 0: any.
 	DSCP, DSCPMask uint8
-	Proto          uint8 // 0: any
-	SPort, DPort   PortMatch
-	Invert         bool
+	// FlowLabel, of 20 bits, must match in the bits of FlowLabelMask; mask 0: any.
+	FlowLabel, FlowLabelMask uint32
+	Proto                    uint8 // 0: any
+	SPort, DPort             PortMatch
+	Invert                   bool
 	// Never is set for a selector that no forwarded packet here can match
 	// (a mark, an oif, a uid that is not 0).
 	Never bool
@@ -92,12 +94,15 @@ func (r *Rule) dissects() bool {
 	return r.IIF != "lo" && (r.Proto != 0 || r.SPort.set() || r.DPort.set())
 }
 
-// flow is what rules and routes select by (struct flowi4). Protocol and ports
-// are 0 unless a rule asks for them.
+// flow is what rules and routes select by (struct flowi4, struct flowi6). Protocol
+// and ports are 0 unless a rule asks for them. A source that is not known yet is
+// 0.0.0.0, or no address for IPv6 (RT6_LOOKUP_F_HAS_SADDR is not set).
 type flow struct {
 	dst, src     netip.Addr
-	iif          int32 // of the ingress link; lo's for what this host sends itself
-	tos          uint8
+	iif          int32  // of the ingress link; lo's for what this host sends itself
+	tos          uint8  // TOS byte, or traffic class
+	label        uint32 // flow label, 20 bits
+	near         int32  // the interface whose routes IPv6 prefers among those of one metric; 0: any
 	proto        uint8
 	sport, dport uint16 // host byte order
 }
@@ -112,11 +117,11 @@ func (f *flow) setPorts(k *flowKeys) {
 // reverse is the flow of the way back, as rp_filter asks for it
 // (net/ipv4/fib_frontend.c, __fib_validate_source).
 func (f *flow) reverse(iif int32) flow {
-	return flow{dst: f.src, src: f.dst, iif: iif, tos: f.tos, proto: f.proto, sport: f.dport, dport: f.sport}
+	return flow{dst: f.src, src: f.dst, iif: iif, tos: f.tos, label: f.label, proto: f.proto, sport: f.dport, dport: f.sport}
 }
 
-// matches is fib_rule_match and fib4_rule_match (net/core/fib_rules.c,
-// net/ipv4/fib_rules.c).
+// matches is fib_rule_match, fib4_rule_match and fib6_rule_match (net/core/
+// fib_rules.c, net/ipv4/fib_rules.c, net/ipv6/fib6_rules.c).
 func (r *Rule) matches(f *flow) bool {
 	return !r.Never &&
 		(r.IIF == "" || (r.iif == f.iif && f.iif != 0)) &&
@@ -124,17 +129,19 @@ func (r *Rule) matches(f *flow) bool {
 		(!r.To.IsValid() || r.To.Contains(f.dst)) &&
 		(r.TOS == 0 || r.TOS == f.tos&tosMask) &&
 		(r.DSCP^f.tos)&r.DSCPMask == 0 &&
+		(r.FlowLabel^f.label)&r.FlowLabelMask == 0 &&
 		(r.Proto == 0 || r.Proto == f.proto) &&
 		r.SPort.matches(f.sport) && r.DPort.matches(f.dport)
 }
 
-// suppresses is fib4_rule_suppress, which sees results that are no errors only.
-func (r *Rule) suppresses(t *Table, got *Route) bool {
+// suppresses is fib4_rule_suppress and fib6_rule_suppress, which see results that
+// are no errors only. groups are those of interfaces.
+func (r *Rule) suppresses(groups map[int32]uint32, got *Route) bool {
 	if got.refuses() {
 		return false
 	}
 	return int(got.Bits) <= r.SuppressPrefixLen ||
-		r.SuppressByGroup && got.Dev != 0 && t.groups[got.Dev] == r.SuppressGroup
+		r.SuppressByGroup && got.Dev != 0 && groups[got.Dev] == r.SuppressGroup
 }
 
 var (
@@ -144,9 +151,9 @@ var (
 )
 
 // decide follows fib_rules_lookup (net/core/fib_rules.c).
-func (t *Table) decide(f *flow) (*Route, *Rule) {
-	for i := 0; i < len(t.rules); i++ {
-		r := &t.rules[i]
+func (w *routing) decide(f *flow) (*Route, *Rule) {
+	for i := 0; i < len(w.rules); i++ {
+		r := &w.rules[i]
 		if r.matches(f) == r.Invert {
 			continue
 		}
@@ -166,7 +173,7 @@ func (t *Table) decide(f *flow) (*Route, *Rule) {
 		if r.fib == nil {
 			continue
 		}
-		if got := r.fib.find(f); got != nil && got.Type != TypeThrow && !r.suppresses(t, got) {
+		if got := r.fib.find(f); got != nil && got.Type != TypeThrow && !r.suppresses(w.groups, got) {
 			return got, r
 		}
 	}

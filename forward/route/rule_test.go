@@ -32,7 +32,7 @@ func lookupHost(rules ...Rule) *Table {
 	b.SetGroup(7, 70)
 	defaults := []Rule{{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1}}
 	if len(rules) > 0 {
-		b.SetRules(append(rules, defaults...))
+		b.SetRules(IPv4, append(rules, defaults...))
 	}
 	return b.Publish()
 }
@@ -69,7 +69,7 @@ func TestLookupTOS(t *testing.T) {
 		} {
 			dst := netip.MustParseAddr(c.dst)
 			if got := leadsBy(table.Lookup(dst, addrPod1, ifPod1, c.tos)); got != c.want {
-				t.Errorf("simple %v: %v tos %#x: %d, not %d", table.simple, dst, c.tos, got, c.want)
+				t.Errorf("simple %v: %v tos %#x: %d, not %d", table.v4.simple, dst, c.tos, got, c.want)
 			}
 		}
 	}
@@ -122,11 +122,11 @@ func TestRules(t *testing.T) {
 		if got := leadsBy(first(table.lookup(&c.flow))); got != c.want {
 			t.Errorf("%s: %d, not %d", c.name, got, c.want)
 		}
-		if want := (c.rule.Proto != 0 || c.rule.SPort.set() || c.rule.DPort.set()); table.dissect != want {
-			t.Errorf("%s: packets are dissected: %v", c.name, table.dissect)
+		if want := (c.rule.Proto != 0 || c.rule.SPort.set() || c.rule.DPort.set()); table.v4.dissect != want {
+			t.Errorf("%s: packets are dissected: %v", c.name, table.v4.dissect)
 		}
 	}
-	if lookupHost(to(Rule{IIF: "lo", Proto: 1})).dissect {
+	if lookupHost(to(Rule{IIF: "lo", Proto: 1})).v4.dissect {
 		t.Error("packets are dissected for a rule about the host's own")
 	}
 }
@@ -137,7 +137,7 @@ func TestRuleByPort(t *testing.T) {
 	b.SetLink(Link{Ifindex: ifPod1, Name: "a", Flags: LinkUp | LinkWorkload, MTU: 1500})
 	b.SetLink(Link{Ifindex: ifPod2, Name: "b", Flags: LinkUp | LinkWorkload, MTU: 1500})
 	b.SetRoutes(TableMain, netip.MustParsePrefix("10.65.0.2/32"), []Route{{Type: TypeUnicast, Nexthops: []Nexthop{{Ifindex: ifPod2, Weight: 1}}}})
-	b.SetRules([]Rule{{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1},
+	b.SetRules(IPv4, []Rule{{Priority: 1, Action: RuleProhibit, DPort: PortMatch{Low: 5000, High: 5000}, SuppressPrefixLen: -1},
 		{Priority: 32766, Action: RuleToTable, Table: TableMain, SuppressPrefixLen: -1}})
 	table := b.Publish()
 	for name, c := range map[string]struct {

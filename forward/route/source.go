@@ -13,8 +13,8 @@ import (
 func (t *Table) validateSource(f *flow, in *Link, oif int32, d *Decision) (ok, onlink bool) {
 	mode := in.Conf.RPFilter
 	if mode == 0 && (in.Ifindex != oif || !in.Conf.SendRedirects) {
-		if in.Conf.AcceptLocal || t.customRules || !t.isAddress(f.src) {
-			if !t.customRules || in.Conf.AcceptLocal {
+		if in.Conf.AcceptLocal || t.v4.customRules || !t.isAddress(f.src) {
+			if !t.v4.customRules || in.Conf.AcceptLocal {
 				return true, false
 			}
 			// With rules of its own the host looks the source up in full.
@@ -45,16 +45,20 @@ func (t *Table) validateSource(f *flow, in *Link, oif int32, d *Decision) (ok, o
 		}
 	}
 	switch {
-	case len(in.addresses) == 0 && mode != 0, mode == 1:
+	case len(in.addresses[IPv4]) == 0 && mode != 0, mode == 1:
 		d.drop(DropIPRPFilter)
 		return false, false
 	}
 	return true, false
 }
 
-// Routed reports whether rp_filter of a link lets a sender in: for ARP.
+// Routed reports whether the source validation of a link lets a sender in: for ARP
+// and neighbour discovery.
 func (t *Table) Routed(src, dst netip.Addr, in *Link, oif int32) bool {
 	var d Decision
+	if src.Is6() {
+		return t.validateSource6(&flow{dst: dst, src: src, iif: in.Ifindex}, in, oif, &d)
+	}
 	ok, _ := t.validateSource(&flow{dst: dst, src: src, iif: in.Ifindex}, in, oif, &d)
 	return ok
 }
@@ -62,7 +66,7 @@ func (t *Table) Routed(src, dst netip.Addr, in *Link, oif int32) bool {
 // LeadsTo reports whether packets of this host to an address may leave by an
 // interface.
 func (t *Table) LeadsTo(addr netip.Addr, ifindex int32) bool {
-	r := t.Lookup(addr, anyAddr, loopbackIfindex, 0)
+	r := t.Lookup(addr, unspecified(addr), loopbackIfindex, 0)
 	return r != nil && r.Type == TypeUnicast &&
 		slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool { return nh.Ifindex == ifindex })
 }
@@ -70,8 +74,8 @@ func (t *Table) LeadsTo(addr netip.Addr, ifindex int32) bool {
 // onSubnet reports whether two addresses are in one subnet of the link
 // (net/ipv4/devinet.c, inet_addr_onlink); an address that is not IPv4 is none.
 func (l *Link) onSubnet(a, b netip.Addr) bool {
-	for i := range l.addresses {
-		if p := l.addresses[i].Prefix; p.Contains(a) && (!b.Is4() || p.Contains(b)) {
+	for i := range l.addresses[IPv4] {
+		if p := l.addresses[IPv4][i].Prefix; p.Contains(a) && (!b.Is4() || p.Contains(b)) {
 			return true
 		}
 	}

@@ -5,29 +5,44 @@ import "net/netip"
 // Table is all that a forwarding decision needs. It is immutable but for the
 // time stamps in its neighbours; readers load it once a batch.
 type Table struct {
-	links  links
-	uplink *Link // the first on which addresses are resolved, by index
-	rules  []Rule
-	// simple: the rules are the kernel's three default ones.
+	links     links
+	uplink    *Link // the first on which addresses are resolved, by index
+	v4, v6    routing
+	policy    Policy
+	host      HostConf
+	addresses [families][]hostAddress // of all interfaces, by index
+	routes    int
+}
+
+// routing is what the host has for each family: rules, and the tables that they
+// lead to.
+type routing struct {
+	rules []Rule
+	// simple: the rules are the kernel's default ones. Of IPv6 these are the first
+	// two, and fallback is empty.
 	simple                bool
 	local, main, fallback *fib
-	policy                Policy
-	host                  HostConf
-	addresses             []Address // of all interfaces, by index
 	customRules           bool
 	dissect               bool             // a rule looks at protocol or ports
 	groups                map[int32]uint32 // of interfaces, for suppress_ifgroup
-	routes                int
+}
+
+// of is the routing of an address's family.
+func (t *Table) of(a netip.Addr) *routing {
+	if a.Is4() {
+		return &t.v4
+	}
+	return &t.v6
 }
 
 // Link gives the interface with that index, or nil.
 func (t *Table) Link(ifindex int32) *Link { return t.links.get(ifindex) }
 
-// HostOver is the lowest address that has a unicast route of its own over an
+// HostOver is the lowest IPv4 address that has a unicast route of its own over an
 // interface in the main table, as a workload's has; invalid if there is none. It
 // walks the table.
 func (t *Table) HostOver(ifindex int32) (host netip.Addr) {
-	t.main.within(everything, func(p netip.Prefix, r *Route) {
+	t.v4.main.within(everythingV4, func(p netip.Prefix, r *Route) {
 		if p.IsSingleIP() && r.Type == TypeUnicast && len(r.Nexthops) == 1 && r.Nexthops[0].Ifindex == ifindex &&
 			(!host.IsValid() || p.Addr().Less(host)) {
 			host = p.Addr()

@@ -17,7 +17,7 @@ func (t *Table) toWorkload(f *flow) (*Route, *Link) {
 	if out == nil || !out.Workload() {
 		return r, nil
 	}
-	if in := t.Link(f.iif); out.Flags&LinkLeft != 0 && (in == nil || !in.KernelForwards()) {
+	if in := t.Link(f.iif); out.Flags&LinkLeft != 0 && (in == nil || !in.kernelForwards(familyOf(f.dst))) {
 		return r, nil // nobody would forward it
 	}
 	return r, out
@@ -25,7 +25,7 @@ func (t *Table) toWorkload(f *flow) (*Route, *Link) {
 
 // ToWorkload is the workload interface that packets from src to dst lead to which
 // come in by an uplink, nil if there is none; local says that dst is an address of
-// this host. src may be 0.0.0.0.
+// this host. src may be 0.0.0.0 or ::.
 func (t *Table) ToWorkload(dst, src netip.Addr, uplink int32) (out *Link, local bool) {
 	r, out := t.toWorkload(&flow{dst: dst, src: src, iif: uplink})
 	return out, r != nil && r.Type == TypeLocal
@@ -34,7 +34,7 @@ func (t *Table) ToWorkload(dst, src netip.Addr, uplink int32) (out *Link, local 
 // HasHost reports whether the way to dst, by an uplink, is a route to this address
 // alone that leads to a workload.
 func (t *Table) HasHost(dst netip.Addr, uplink int32) bool {
-	r, out := t.toWorkload(&flow{dst: dst, src: anyAddr, iif: uplink})
+	r, out := t.toWorkload(&flow{dst: dst, src: zero(dst), iif: uplink})
 	return out != nil && int(r.Bits) == dst.BitLen()
 }
 
@@ -42,7 +42,7 @@ func (t *Table) HasHost(dst netip.Addr, uplink int32) bool {
 // type.
 func (t *Table) HasHostRoute(dst netip.Addr) bool {
 	p := netip.PrefixFrom(dst, dst.BitLen())
-	for _, f := range t.fibs() {
+	for _, f := range t.of(dst).fibs() {
 		if _, ok := f.Get(p); ok {
 			return true
 		}
@@ -66,7 +66,7 @@ func (t *Table) Returns(dst, src netip.Addr, workload *Link, uplink int32) bool 
 // first of the rules' tables that has one. Of several uplinks on one segment it is one, and the
 // same for all who ask. Without any it is the first uplink that resolves addresses, nil if none does.
 func (t *Table) Beside(dst netip.Addr) *Link {
-	for _, f := range t.fibs() {
+	for _, f := range t.of(dst).fibs() {
 		for bits := dst.BitLen(); bits >= 0; bits-- {
 			if f.lengths[bits] == 0 {
 				continue
@@ -105,13 +105,13 @@ func (l *Link) resolves() bool {
 }
 
 // fibs are the tables of all rules, in their order.
-func (t *Table) fibs() []*fib {
-	if t.simple {
-		return []*fib{t.local, t.main, t.fallback}
+func (w *routing) fibs() []*fib {
+	if w.simple {
+		return []*fib{w.local, w.main, w.fallback}
 	}
 	var all []*fib
-	for i := range t.rules {
-		if f := t.rules[i].fib; f != nil {
+	for i := range w.rules {
+		if f := w.rules[i].fib; f != nil {
 			all = append(all, f)
 		}
 	}
@@ -121,7 +121,7 @@ func (t *Table) fibs() []*fib {
 // Hosts calls fn for each address within a prefix that some table has a route of its
 // own for, whatever its type. It walks the tables.
 func (t *Table) Hosts(within netip.Prefix, fn func(netip.Addr)) {
-	for _, f := range t.fibs() {
+	for _, f := range t.of(within.Addr()).fibs() {
 		if _, ok := f.Get(within); ok && within.IsSingleIP() {
 			fn(within.Addr())
 		}

@@ -16,7 +16,7 @@ func uplinkHost(rules ...Rule) *Builder {
 	b.SetLink(Link{Ifindex: 21, Name: "ens2", Flags: LinkUp | LinkUplink | LinkEthernet})
 	b.SetLink(Link{Ifindex: 22, Name: "noarp", Flags: LinkUp | LinkUplink | LinkEthernet | LinkNoARP})
 	if rules != nil {
-		b.SetRules(rules)
+		b.SetRules(IPv4, rules)
 	}
 	return b
 }

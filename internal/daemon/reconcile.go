@@ -58,11 +58,11 @@ func (o *owner) note(e *netstate.Event) {
 	case e.Link != nil:
 		o.noteLink(e.Link, del)
 	case e.Addresses != nil:
-		o.builder.SetAddresses(int32(e.Addresses.Index), addresses(e.Addresses))
+		o.builder.SetAddresses(route.IPv4, int32(e.Addresses.Index), addresses(e.Addresses))
 	case e.Routes != nil:
 		o.noteRoutes(e.Routes)
 	case e.Rules != nil:
-		o.builder.SetRules(rules(e.Rules))
+		o.builder.SetRules(route.IPv4, rules(e.Rules))
 		o.herald.all = true
 	case e.Netconf != nil:
 		o.noteNetconf(e.Netconf)

@@ -32,7 +32,7 @@ func Host(p route.Policy) *route.Builder {
 	b.SetLink(route.Link{Ifindex: IfPod1, Name: "cali1", Flags: flags | route.LinkWorkload, MAC: MACHost, MTU: 1500, Slot: 1})
 	b.SetLink(route.Link{Ifindex: IfPod2, Name: "cali2", Flags: flags | route.LinkWorkload, MAC: MACHost, MTU: 1500, Slot: 2})
 	b.SetLink(route.Link{Ifindex: IfUplink, Name: "ens192", Flags: flags | route.LinkUplink, MAC: MACUplink, MTU: 1500, Slot: 3})
-	b.SetAddresses(IfUplink, []route.Address{{Local: netip.MustParseAddr("192.168.1.32"), Prefix: netip.MustParsePrefix("192.168.1.0/24")}})
+	b.SetAddresses(route.IPv4, IfUplink, []route.Address{{Local: netip.MustParseAddr("192.168.1.32"), Prefix: netip.MustParsePrefix("192.168.1.0/24")}})
 	b.SetLink(route.Link{Ifindex: IfSmall, Name: "ens193", Flags: flags | route.LinkUplink, MAC: MACUplink, MTU: 600, Slot: 4})
 	unicast := func(prefix string, ifindex int32, via string) {
 		nh := route.Nexthop{Ifindex: ifindex, Weight: 1}

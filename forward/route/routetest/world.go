@@ -249,7 +249,7 @@ func (w *World) Builder() *route.Builder {
 		if l.Known() {
 			b.SetLink(l.Link)
 		}
-		b.SetAddresses(l.Ifindex, l.Addrs)
+		b.SetAddresses(route.IPv4, l.Ifindex, l.Addrs)
 		for a, n := range l.Neigh {
 			b.SetNeighbour(l.Ifindex, a, &route.Neighbour{MAC: n.MAC, Valid: n.Valid})
 		}
@@ -264,7 +264,7 @@ func (w *World) Builder() *route.Builder {
 		}
 		b.SetRoutes(table, prefix, all)
 	}
-	b.SetRules(w.Rules)
+	b.SetRules(route.IPv4, w.Rules)
 	return b
 }
 
@@ -328,7 +328,7 @@ func (w *World) Change(rng *rand.Rand, b *route.Builder) {
 		}
 	case 1:
 		w.newRules(rng)
-		b.SetRules(w.Rules)
+		b.SetRules(route.IPv4, w.Rules)
 	case 2:
 		if len(w.Routes) > 0 {
 			gone := pick(rng, w.Routes)

@@ -1,0 +1,71 @@
+package route
+
+import "net/netip"
+
+// Family is an address family: what rules, tables and addresses there are of each.
+type Family uint8
+
+// The families.
+const (
+	IPv4 Family = iota
+	IPv6
+
+	families = 2
+)
+
+// String is the name of the protocol.
+func (f Family) String() string {
+	if f == IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// familyOf is the family of an address; of one that is none, IPv6.
+func familyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// The prefixes of all destinations.
+var (
+	everythingV4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	everythingV6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	everythings  = [families]netip.Prefix{IPv4: everythingV4, IPv6: everythingV6}
+)
+
+// zero is 0.0.0.0 or ::, of the family of an address.
+func zero(like netip.Addr) netip.Addr { return everythings[familyOf(like)].Addr() }
+
+// hostsOnly6 are the IPv6 destinations that a router does not forward to (RFC 4291
+// sections 2.5.2, 2.5.3, 2.5.6 and 2.7): the unspecified and the loopback address,
+// link-local and multicast addresses. They are the kernel's.
+var hostsOnly6 = [...]netip.Prefix{
+	netip.PrefixFrom(netip.IPv6Unspecified(), 128),
+	netip.PrefixFrom(netip.IPv6Loopback(), 128),
+	netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfe, 0x80}), 10),
+	netip.PrefixFrom(netip.AddrFrom16([16]byte{0xff}), 8),
+}
+
+// keptLocal reports whether all destinations of an IPv6 prefix are of hostsOnly6.
+func keptLocal(p netip.Prefix) bool {
+	for _, q := range hostsOnly6 {
+		if q.Bits() <= p.Bits() && q.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// forwardable6 reports whether a router may forward to an address at all.
+func forwardable6(dst [16]byte) bool {
+	switch {
+	case dst[0] == 0xff, dst[0] == 0xfe && dst[1]&0xc0 == 0x80:
+		return false
+	case dst[0] != 0:
+		return true
+	}
+	return dst != [16]byte{} && dst != [16]byte{15: 1}
+}
