@@ -10,7 +10,8 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// How an address is announced (RFC 5227 section 1.1), and how fast many are: each
+// How an address is announced (RFC 5227 section 1.1; RFC 4861 sections 7.2.6 and 10
+// allow up to 3 advertisements, a second apart at least), and how fast many are: each
 // frame is a broadcast that every station of the segment looks at.
 const (
 	AnnounceNum      = 2
@@ -40,8 +41,15 @@ type Announcement struct {
 // Frame writes the announcement: an ARP request whose sender and target are the
 // address. The form of a reply is not sent as well: RFC 5227 section 3 says why
 // stations take the request at least as often, and Linux takes both
-// (net/ipv4/arp.c, arp_is_garp). frame has room for ReplyLen bytes.
+// (net/ipv4/arp.c, arp_is_garp). Of an IPv6 address it is an unsolicited neighbour
+// advertisement to all nodes that overrides what they have (RFC 4861 section 7.2.6);
+// package ndp says why its source is the address. frame has room for ReplyRoom bytes.
 func (a *Announcement) Frame(frame []byte) (n int) {
+	if a.IP.Is6() {
+		target := a.IP.As16()
+		wire.PutAdvertisement(frame, a.MAC, target, target, wire.NDOverride, wire.MulticastMAC(wire.AllNodes), wire.AllNodes)
+		return wire.AdvertisementLen
+	}
 	eth := wire.Ethernet(frame)
 	eth.SetDst(wire.Broadcast)
 	eth.SetSrc(a.MAC)

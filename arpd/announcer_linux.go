@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Announcer announces addresses on uplinks, as its Agenda says. Its methods may be
+// Announcer announces addresses of IPv4 and IPv6 on uplinks, as its Agenda says. Its methods may be
 // called from any goroutine, Run from one at a time.
 type Announcer struct {
 	mu     sync.Mutex // guards all but the channel
@@ -24,7 +24,7 @@ type Announcer struct {
 func OpenAnnouncer() (*Announcer, error) {
 	out, err := openSender(false)
 	if err != nil {
-		return nil, fmt.Errorf("ARP socket: %w", err)
+		return nil, fmt.Errorf("socket for announcements: %w", err)
 	}
 	return &Announcer{agenda: NewAgenda(), out: out, now: clock(), wake: make(chan struct{}, 1)}, nil
 }

@@ -36,79 +36,22 @@ func Answer(reply []byte, q *Request, p *Policy) (n int, v Verdict) {
 
 // judge decides about a request.
 func (p *Policy) judge(q *Request) Verdict {
-	if !q.Dst.IsMulticast() && !p.ours(q.Dst) {
-		return IgnoreOtherhost
+	if v := p.JudgeStations(q.Dst, q.Src, q.senderMAC()); v != NotSpecified {
+		return v
 	}
-	sha := q.senderMAC()
-	if p.isUs(q.Src) || p.isUs(sha) {
-		return IgnoreOwnFrame
-	}
-	if q.Src.IsMulticast() || q.Src.IsZero() || sha.IsMulticast() || sha.IsZero() {
-		return DropInvalidMAC
-	}
-	return p.judgeAddresses(q)
-}
-
-func (p *Policy) judgeAddresses(q *Request) Verdict {
-	target, sender, probe := q.TargetIP, q.SenderIP, q.isProbe()
+	target, sender := q.TargetIP, q.SenderIP
 	switch {
 	case target.IsLoopback() || sender.IsLoopback():
 		// The kernel answers 127/8 with route_localnet, and then by itself.
 		return DropLocalnet
 	case neverUnicast(target):
 		return DropInvalidTarget
-	case !probe && neverUnicast(sender):
+	case !q.isProbe() && neverUnicast(sender):
 		return DropInvalidSource
 	case sender == target:
 		return IgnoreGratuitous
-	case p.Uplink != nil:
-		return p.judgeUplink(q)
-	case p.isGateway(target):
-		return Answered // a probe too: RFC 5227 section 2.4, we hold the address
 	}
-	decision := p.route(target, sender)
-	switch {
-	case decision == ProxyLocal:
-		return Local
-	case probe:
-		// An answer would tell the prober that its address is taken.
-		return IgnoreProbe
-	case decision != ProxyYes || !p.inProxy(target):
-		return IgnoreNotProxied
-	case p.uses(q):
-		// It is on its way to or from another host: the route leads there yet, or
-		// already. Who has an address is not told that somebody else has it.
-		return IgnoreOwnAddress
-	}
-	return Answered
-}
-
-// judgeUplink decides about a request on an uplink for an address of another than
-// the sender. The rules are those of arp_process for proxy_arp, and more:
-//   - the route has to lead to a workload, not just to another interface;
-//   - of several interfaces that hear the request one answers, as with arp_filter;
-//   - a probe is answered: the address is in use here (RFC 5227 section 2.1.1), and
-//     who probes for it is told so by nobody else. The kernel proxies no probe;
-//   - proxy_delay and proxy_qlen are not followed: they keep the answers of several
-//     proxies apart, and here one host has the route;
-//   - medium_id and proxy_arp_pvlan are not followed.
-func (p *Policy) judgeUplink(q *Request) Verdict {
-	decision := p.uplink(q)
-	switch {
-	case decision == UplinkLocal:
-		return Local
-	case !within(p.Uplink.Targets, q.TargetIP):
-		return IgnoreNotProxied
-	case p.Uplink.Unforwarded:
-		return IgnoreUnforwarded
-	case decision == UplinkNo:
-		return IgnoreNoWorkload
-	case decision == UplinkOwn:
-		return IgnoreOwnAddress
-	case decision == UplinkElsewhere:
-		return IgnoreWayBack
-	}
-	return Answered
+	return p.Judge(q.asker(p))
 }
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

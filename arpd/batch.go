@@ -7,42 +7,41 @@ func (r *Responder) batch(n int) {
 	snap, tap := r.begin()
 	now := r.now()
 	r.news = newsUnasked
-	var q Request
-
 	for i := range n {
-		r.take(r.sock.frame(i), &q, *snap, now, tap)
+		r.take(r.sock.frame(i), *snap, now, tap)
 	}
 	r.flushAll(tap)
 }
 
-// hearClaim tells of a frame on an uplink whose sender says that it has one of the
-// addresses that are answered there, a reply too.
+// hearClaim tells of a frame whose sender says that it has one of the addresses that are
+// answered there, a reply too: on an uplink, and by another protocol than ARP also one
+// that is a workload's gateway (of ARP Claims hears that).
 func (r *Responder) hearClaim(f frame, p *Policy, v Verdict) {
-	if r.claimed == nil || p.Uplink == nil || v != NotSpecified && v != IgnoreReply {
+	if r.claimed == nil || p.Uplink == nil && r.question.other == nil || v != NotSpecified && v != IgnoreReply && v != IgnoreAdvertisement {
 		return
 	}
-	if c, ok := readClaim(f.data, f.ifindex); ok && within(p.Uplink.Targets, c.IP) && !p.isUs(c.MAC) {
+	if c, ok := r.question.claim(f.data, f.ifindex); ok && p.answersFor(c.IP) && !p.isUs(c.MAC) {
 		r.claimed(c)
 	}
 }
 
-// take takes one frame to its end, or to where its reply is staged; q is for its use.
-func (r *Responder) take(f frame, q *Request, snap snapshot, now int64, tap *Tap) {
+// take takes one frame to its end, or to where its reply is staged.
+func (r *Responder) take(f frame, snap snapshot, now int64, tap *Tap) {
 	e, v := r.entry(snap, f.ifindex, now)
-	if v == DropUnknownIf && q.Read(f.data) == NotSpecified && r.hold(f, q, nil, now, tap) {
+	if v == DropUnknownIf && r.question.parse(f.data) == NotSpecified && r.hold(f, nil, now, tap) {
 		return // its interface may be one of the changes
 	}
 	if v == NotSpecified {
-		v = f.read(q, e.policy)
+		v = r.question.read(f, e.policy)
 		r.hearClaim(f, e.policy, v)
 	}
 	if v == NotSpecified {
-		v = r.judge(f, q, e, now)
-		if e.policy.lacksRoute(q, v) {
-			if r.hold(f, q, e, now, tap) {
+		v = r.judge(f, e, now)
+		if e.policy.unrouted(v) && e.policy.lacksRoute(r.question.asker(e.policy), v) {
+			if r.hold(f, e, now, tap) {
 				return
 			}
-			v = r.judge(f, q, e, now) // what is known now is all there is
+			v = r.judge(f, e, now) // what is known now is all there is
 		}
 	}
 	if v != Answered {
@@ -57,11 +56,11 @@ func (r *Responder) begin() (*snapshot, *Tap) {
 	return snap, r.tap.Load()
 }
 
-// judge decides about a request. With Answered the reply is staged, and the frame
-// that it was read from must stay as it is until flushAll.
-func (r *Responder) judge(f frame, q *Request, e *entry, now int64) Verdict {
+// judge decides about the request that was read last. With Answered the reply is staged,
+// and the frame that it was read from must stay as it is until flushAll.
+func (r *Responder) judge(f frame, e *entry, now int64) Verdict {
 	out := r.sock.via(e.policy)
-	size, v := r.answer(out.next(), q, e, now)
+	size, v := r.answer(out.next(), e, now)
 	if v == Answered {
 		out.stage(size, origin{frame: f, entry: e})
 	}
@@ -102,44 +101,25 @@ func (r *Responder) ask(ifindex int, now int64) (e *entry, known bool) {
 	}
 }
 
-func (r *Responder) answer(reply []byte, q *Request, e *entry, now int64) (int, Verdict) {
-	n, v := Answer(reply, q, e.policy)
+func (r *Responder) answer(reply []byte, e *entry, now int64) (int, Verdict) {
+	n, v := r.question.answer(reply, e.policy)
 	if v != Answered {
 		return 0, v
 	}
-	if !r.senders.take(q, e.policy.Index, now) {
+	who := r.question.asker(e.policy)
+	if !r.senders.take(who, now) {
 		return 0, DropSenderRate
 	}
 	if !e.port.bucket.take(r.ports.limit, now) {
 		return 0, DropRateLimit
 	}
-	r.learn(q, e, now)
-	if p := e.policy; p.fromUnrouted(q) && !r.stillBehind() && p.fromUnrouted(q) {
+	r.learn(who, e, now)
+	if p := e.policy; p.fromUnrouted(who) && !r.stillBehind() && p.fromUnrouted(who) {
 		e.port.unrouted.Add(1)
 		r.unrouted.Add(1)
-		r.tellUnrouted(q.asker(p))
+		r.tellUnrouted(who)
 	}
 	return n, Answered
-}
-
-// read is Request.Read, with the verdict IgnoreVLAN for a frame that bore an IEEE
-// 802.1Q tag when it reached the device: it is a station's of that VLAN, not ours
-// (tag 0, a mere priority, is none).
-//
-// The tag itself is gone. A frame whose VLAN has a device of its own comes from
-// that device; one whose VLAN has none is marked by __netif_receive_skb_core
-// (net/core/dev.c) as another host's before the tag is cleared and sockets of one
-// ethertype see it, so that PACKET_AUXDATA never has TP_STATUS_VLAN_VALID here
-// (it would if the kernel's order changed: that is looked at, too). No untagged
-// frame to a group address or to the device's MAC is another host's. One to
-// another MAC of ours (--keep-mac, before the tc program marks it) may be: it is
-// taken for untagged.
-func (f frame) read(q *Request, p *Policy) Verdict {
-	v := q.Read(f.data)
-	if f.vlan || f.otherhost && v != DropTooSmall && (q.Dst.IsMulticast() || q.Dst == p.Own) {
-		return IgnoreVLAN
-	}
-	return v
 }
 
 // flushAll sends the replies of a batch.

@@ -10,6 +10,7 @@ type HeldFrame struct {
 	Ifindex   int
 	OtherHost bool  // PACKET_OTHERHOST
 	VLAN      bool  // it bore a tag
+	Taken     bool  // it bore MarkTaken
 	Received  int64 // ns since 1970, 0: not known
 }
 
@@ -34,7 +35,7 @@ func (r *Responder) FD() int { return int(r.sock.raw) }
 func (r *Responder) Held() (all []HeldFrame) {
 	for i := range r.held.slots[:r.held.n] {
 		h := &r.held.slots[i]
-		all = append(all, HeldFrame{Data: h.data, Ifindex: h.ifindex, OtherHost: h.otherhost, VLAN: h.vlan, Received: h.received})
+		all = append(all, HeldFrame{Data: h.data, Ifindex: h.ifindex, OtherHost: h.otherhost, VLAN: h.vlan, Taken: h.taken, Received: h.received})
 	}
 	return all
 }
@@ -83,10 +84,9 @@ func (r *Responder) GoOn(held []HeldFrame, c *Counted) {
 	}
 	snap, tap := r.begin()
 	r.news = newsUnasked
-	var q Request
 	for i := range held[:min(len(held), heldRequests)] {
 		h := &held[i]
-		r.take(frame{data: h.Data, ifindex: h.Ifindex, otherhost: h.OtherHost, vlan: h.VLAN, received: h.Received}, &q, *snap, now, tap)
+		r.take(frame{data: h.Data, ifindex: h.Ifindex, otherhost: h.OtherHost, vlan: h.VLAN, taken: h.Taken, received: h.Received}, *snap, now, tap)
 	}
 	r.flushAll(tap)
 }

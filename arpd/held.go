@@ -14,8 +14,7 @@ const (
 // an interface of which nothing is known yet.
 type heldRequest struct {
 	frame
-	request Request // as it was read when the frame came
-	unknown bool    // its interface is not known yet
+	unknown bool // its interface is not known yet
 	since   int64
 }
 
@@ -30,8 +29,8 @@ type holder struct {
 	looked int64 // when retry last looked
 }
 
-// add keeps a copy of a frame and what was read of it; false if there is no room.
-func (h *holder) add(f frame, q *Request, now int64) bool {
+// add keeps a copy of a frame; false if there is no room.
+func (h *holder) add(f frame, now int64) bool {
 	if h.n == len(h.slots) {
 		return false
 	}
@@ -46,8 +45,7 @@ func (h *holder) add(f frame, q *Request, now int64) bool {
 	}
 	s := &h.slots[h.n]
 	f.data = append(s.data[:0], f.data...)
-	s.frame, s.request, s.since = f, *q, now
-	s.request.borrow(s.data)
+	s.frame, s.since = f, now
 	h.n++
 	return true
 }
@@ -57,8 +55,8 @@ func (h *holder) keep(kept, i int) { h.slots[kept], h.slots[i] = h.slots[i], h.s
 
 // hold keeps a request that Routes refuses, or whose interface is not known (e is nil), if the kernel has told of changes
 // that Routes may not know yet.
-func (r *Responder) hold(f frame, q *Request, e *entry, now int64, tap *Tap) bool {
-	if !r.stillBehind() || !r.held.add(f, q, now) {
+func (r *Responder) hold(f frame, e *entry, now int64, tap *Tap) bool {
+	if !r.stillBehind() || !r.held.add(f, now) {
 		return false
 	}
 	r.held.slots[r.held.n-1].unknown = e == nil
@@ -83,15 +81,13 @@ func (r *Responder) retry() {
 	for i := range r.held.slots[:r.held.n] {
 		h := &r.held.slots[i]
 		e, v := r.entry(*snap, h.ifindex, now)
-		if v == NotSpecified && h.unknown {
-			if v = h.frame.read(&h.request, e.policy); v == NotSpecified {
-				h.unknown = false
-			}
+		if v == NotSpecified {
+			v = r.reread(h, e)
 		}
 		if v == NotSpecified {
-			v = r.judge(h.frame, &h.request, e, now)
+			v = r.judge(h.frame, e, now)
 		}
-		if (e != nil && e.policy != nil && v == unrouted(e.policy) || v == DropUnknownIf && h.unknown) && behind && now-h.since < int64(holdTime) {
+		if (e != nil && e.policy != nil && e.policy.unrouted(v) || v == DropUnknownIf && h.unknown) && behind && now-h.since < int64(holdTime) {
 			r.held.keep(kept, i)
 			kept++
 			continue
@@ -102,6 +98,17 @@ func (r *Responder) retry() {
 	}
 	r.held.n = kept
 	r.flushAll(tap)
+}
+
+// reread reads a request again. Whose it is by its VLAN was judged when it came, unless
+// its interface was not known then: the MACs may be others by now.
+func (r *Responder) reread(h *heldRequest, e *entry) Verdict {
+	if !h.unknown {
+		return r.question.parse(h.data)
+	}
+	v := r.question.read(h.frame, e.policy)
+	h.unknown = v != NotSpecified
+	return v
 }
 
 // news is what is known, within a batch, of how Options.Behind stands.
@@ -122,25 +129,4 @@ func (r *Responder) stillBehind() bool {
 		}
 	}
 	return r.news == newsBehind
-}
-
-// unrouted is the verdict of a request for a target that Routes does not know yet,
-// among others.
-func unrouted(p *Policy) Verdict {
-	if p.Uplink != nil {
-		return IgnoreNoWorkload
-	}
-	return IgnoreNotProxied
-}
-
-// lacksRoute reports whether nothing but Routes stands against an answer to a
-// request that was judged so.
-func (p *Policy) lacksRoute(q *Request, v Verdict) bool {
-	return v == unrouted(p) && p.Routes != nil && (p.Uplink != nil || p.inProxy(q.TargetIP))
-}
-
-// fromUnrouted reports whether a request that was answered is one for a gateway
-// by an address that is not routed to this interface. A probe has no address.
-func (p *Policy) fromUnrouted(q *Request) bool {
-	return p.Routes != nil && p.isGateway(q.TargetIP) && !q.isProbe() && !p.Routes.Routed(q.SenderIP, p.Index)
 }

@@ -177,8 +177,8 @@ func TestHeldSlotIsUsedAgain(t *testing.T) {
 	m.again()
 	short := who(noRouteIP).bytes()
 	m.one(7, short)
-	if s := &m.held.slots[0]; !bytes.Equal(s.data, short) || s.request.senderMAC() != podMAC || !bytes.Equal(s.request.TargetHardwareAddr, make([]byte, 6)) {
-		t.Errorf("%d bytes of %v", len(s.data), s.request)
+	if s := &m.held.slots[0]; !bytes.Equal(s.data, short) {
+		t.Errorf("%d bytes: %x", len(s.data), s.data)
 	}
 	c.routed[noRouteIP] = ProxyYes
 	m.sent = nil

@@ -116,11 +116,10 @@ func TestResponderHoldsFew(t *testing.T) {
 func TestHolder(t *testing.T) {
 	var h holder
 	f := frame{data: make([]byte, ReplyLen)}
-	var q Request
 	for i := range 3 * heldRequests {
 		f.ifindex = i % 3
 		f.data[0] = byte(i)
-		h.add(f, &q, int64(i))
+		h.add(f, int64(i))
 	}
 	if h.n != heldRequests {
 		t.Fatalf("%d held, want %d", h.n, heldRequests)
@@ -138,7 +137,7 @@ func TestHolder(t *testing.T) {
 			t.Errorf("slot %d: frame %d since %d", i, s.data[0], s.since)
 		}
 	}
-	if allocs := testing.AllocsPerRun(100, func() { h.add(f, &q, 1); h.n = kept }); allocs != 0 {
+	if allocs := testing.AllocsPerRun(100, func() { h.add(f, 1); h.n = kept }); allocs != 0 {
 		t.Errorf("%v allocations for a slot that was used before", allocs)
 	}
 }

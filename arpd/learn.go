@@ -14,13 +14,17 @@ const (
 	learnBurst = 64
 )
 
-// Asker is who has asked for something that is answered.
+// Asker is who asks for what, by ARP or neighbour discovery.
 type Asker struct {
-	Index  int // of the interface
-	IP     netip.Addr
-	MAC    wire.MAC // ar$sha: where the answer goes
+	Index  int        // of the interface
+	IP     netip.Addr // 0.0.0.0 or :: of a probe
+	MAC    wire.MAC   // where the answer goes: ar$sha, or the source link-layer address
 	Target netip.Addr
 }
+
+// IsProbe reports an address probe (RFC 5227 section 2.1.1) or duplicate address
+// detection (RFC 4862 section 5.4): who asks has no address yet.
+func (a Asker) IsProbe() bool { return a.IP.IsUnspecified() }
 
 // Neighbours is the host's neighbour table. It learns who asks, as the kernel's
 // does for what proxy_arp answers (neigh_event_ns in net/core/neighbour.c, as
@@ -37,19 +41,10 @@ type Neighbours interface {
 	Learn(Asker) bool
 }
 
-// asker is who sent a request.
-func (q *Request) asker(p *Policy) Asker {
-	return Asker{Index: p.Index, IP: q.SenderIP, MAC: q.senderMAC(), Target: q.TargetIP}
-}
-
 // learn hands the sender of a request on that is to be answered, beside the
 // answer. A probe has no sender.
-func (r *Responder) learn(q *Request, e *entry, now int64) {
-	if r.neighbours == nil || q.isProbe() {
-		return
-	}
-	who := q.asker(e.policy)
-	if !r.neighbours.Lacks(who) {
+func (r *Responder) learn(who Asker, e *entry, now int64) {
+	if r.neighbours == nil || who.IsProbe() || !r.neighbours.Lacks(who) {
 		return
 	}
 	if !e.port.learn.take(r.ports.learn, now) || !r.neighbours.Learn(who) {

@@ -26,7 +26,7 @@ func TestReplyIsAddressed(t *testing.T) {
 		if settled {
 			used, idle = idle, used
 		}
-		if sa := used.tx.addrs[0]; sa.Ifindex != 7 || wire.MAC(sa.Addr[:6]) != podMAC || sa.Halen != 6 || sa.Protocol != htons(unix.ETH_P_ARP) {
+		if sa := used.tx.addrs[0]; sa.Ifindex != 7 || wire.MAC(sa.Addr[:6]) != podMAC || sa.Halen != 6 || sa.Protocol != binary.NativeEndian.Uint16([]byte{0x08, 0x06}) {
 			t.Errorf("settled %t: to %+v", settled, sa)
 		}
 		if used.tx.iovs[0].Len != ReplyLen || idle.tx.addrs[0].Ifindex != 0 {

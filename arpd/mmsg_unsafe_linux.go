@@ -19,7 +19,8 @@ const (
 	// auxLen is a control message with PACKET_AUXDATA, controlLen the room for it.
 	auxLen     = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.TpacketAuxdata{}))
 	stampLen   = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.Timespec{}))
-	controlLen = (auxLen+7)&^7 + (stampLen+7)&^7
+	markLen    = unix.SizeofCmsghdr + 4
+	controlLen = (auxLen+7)&^7 + (stampLen+7)&^7 + (markLen+7)&^7
 )
 
 // rxBatch is what recvmmsg fills. The kernel writes through pointers that stay
@@ -85,7 +86,7 @@ func (b *rxBatch) frame(i int) frame {
 }
 
 // readControl takes what the kernel says beside message i: whether it bore a tag,
-// and with Options.Timed when it came.
+// with Options.Timed when it came, and of another protocol than ARP its mark.
 func (b *rxBatch) readControl(i int, f *frame) {
 	all := min(int(b.hdrs[i].hdr.Controllen), controlLen)
 	for at := 0; at+unix.SizeofCmsghdr <= all; {
@@ -101,6 +102,8 @@ func (b *rxBatch) readControl(i int, f *frame) {
 			f.vlan = aux.Status&unix.TP_STATUS_VLAN_VALID != 0 && aux.Vlan_tci&0x0fff != 0
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && n >= stampLen:
 			f.received = (*unix.Timespec)(data).Nano()
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_MARK && n >= markLen:
+			f.taken = *(*uint32)(data) == MarkTaken
 		}
 		at += (n + 7) &^ 7
 	}
@@ -111,7 +114,7 @@ type txBatch struct {
 	hdrs  [batchSize]mmsghdr
 	iovs  [batchSize]unix.Iovec
 	addrs [batchSize]unix.RawSockaddrLinklayer
-	data  [batchSize][ReplyLen]byte
+	data  [batchSize][ReplyRoom]byte
 }
 
 func newTxBatch() *txBatch {
@@ -119,9 +122,8 @@ func newTxBatch() *txBatch {
 	for i := range b.hdrs {
 		b.iovs[i].Base = &b.data[i][0]
 		b.addrs[i] = unix.RawSockaddrLinklayer{
-			Family:   unix.AF_PACKET,
-			Protocol: htons(unix.ETH_P_ARP),
-			Halen:    6,
+			Family: unix.AF_PACKET,
+			Halen:  6,
 		}
 		h := &b.hdrs[i].hdr
 		h.Name = (*byte)(unsafe.Pointer(&b.addrs[i]))
@@ -136,6 +138,7 @@ func newTxBatch() *txBatch {
 func (b *txBatch) stage(i, size, ifindex int) {
 	b.iovs[i].SetLen(size)
 	b.addrs[i].Ifindex = int32(ifindex)
+	b.addrs[i].Protocol = binary.NativeEndian.Uint16(b.data[i][12:14]) // network byte order in both
 	copy(b.addrs[i].Addr[:6], b.data[i][:6])
 }
 
@@ -148,8 +151,4 @@ func (b *txBatch) sendmmsg(fd uintptr, from, to int) (int, unix.Errno) {
 		return 0, errno
 	}
 	return int(n), 0
-}
-
-func htons(v uint16) uint16 {
-	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }

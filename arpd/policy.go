@@ -119,7 +119,17 @@ func (p *Policy) isUs(m wire.MAC) bool {
 	return p.ours(m) || p.Uplink != nil && slices.Contains(p.Uplink.Others, m)
 }
 
-func (p *Policy) isGateway(a netip.Addr) bool { return slices.Contains(p.Gateways, a) }
+// IsGateway reports whether an address is one of Gateways.
+func (p *Policy) IsGateway(a netip.Addr) bool { return slices.Contains(p.Gateways, a) }
+
+// answersFor reports whether an address may be one that we say is here: on a workload's
+// side a gateway, on an uplink a target.
+func (p *Policy) answersFor(a netip.Addr) bool {
+	if p.Uplink != nil {
+		return within(p.Uplink.Targets, a)
+	}
+	return p.IsGateway(a)
+}
 
 func (p *Policy) inProxy(a netip.Addr) bool { return within(p.Proxy, a) }
 
@@ -132,22 +142,22 @@ func within(all []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-func (p *Policy) route(target, sender netip.Addr) ProxyDecision {
+func (p *Policy) route(a Asker) ProxyDecision {
 	if p.Routes == nil {
 		return ProxyNo
 	}
-	return p.Routes.Proxy(target, sender, p.Index)
+	return p.Routes.Proxy(a.Target, a.IP, p.Index)
 }
 
 // uplink is what Routes says of a request on an uplink.
-func (p *Policy) uplink(q *Request) UplinkDecision {
+func (p *Policy) uplink(a Asker) UplinkDecision {
 	if p.Routes == nil {
 		return UplinkNo
 	}
-	return p.Routes.Uplink(q.TargetIP, q.SenderIP, q.senderMAC(), p.Index)
+	return p.Routes.Uplink(a.Target, a.IP, a.MAC, p.Index)
 }
 
 // uses reports whether who asks has the target itself.
-func (p *Policy) uses(q *Request) bool {
-	return p.Routes != nil && p.Routes.Uses(q.TargetIP, q.senderMAC(), p.Index)
+func (p *Policy) uses(a Asker) bool {
+	return p.Routes != nil && p.Routes.Uses(a.Target, a.MAC, p.Index)
 }

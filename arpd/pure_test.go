@@ -132,8 +132,8 @@ func TestTagged(t *testing.T) {
 		{"to another", frame{data: to(otherMAC), otherhost: true}, false},
 		{"too short to say", frame{data: []byte{1}, otherhost: true}, false},
 	} {
-		var q Request
-		if v := c.f.read(&q, p); (v == IgnoreVLAN) != c.want {
+		var q question
+		if v := q.read(c.f, p); (v == IgnoreVLAN) != c.want {
 			t.Errorf("%s: %v", c.name, v)
 		}
 	}

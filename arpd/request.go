@@ -51,15 +51,8 @@ func (q *Request) Read(frame []byte) Verdict {
 	q.HardwareAddrLength, q.IPLength = a.HardwareLen(), a.ProtocolLen()
 	q.Operation = arp.OperationRequest
 	q.SenderIP, q.TargetIP = a.SenderIP(), a.TargetIP()
-	q.borrow(frame)
-	return NotSpecified
-}
-
-// borrow takes the hardware addresses from a frame, the one that was read or a
-// copy of it.
-func (q *Request) borrow(frame []byte) {
-	a := wire.ARP(wire.Ethernet(frame).Payload())
 	q.SenderHardwareAddr, q.TargetHardwareAddr = a.SenderHardwareAddr(), a.TargetHardwareAddr()
+	return NotSpecified
 }
 
 // senderMAC is ar$sha.
@@ -68,3 +61,8 @@ func (q *Request) senderMAC() wire.MAC { return wire.MAC(q.SenderHardwareAddr) }
 // isProbe reports an address probe (RFC 5227 section 2.1.1), which has no sender
 // address yet.
 func (q *Request) isProbe() bool { return q.SenderIP.IsUnspecified() }
+
+// asker is who sent a request.
+func (q *Request) asker(p *Policy) Asker {
+	return Asker{Index: p.Index, IP: q.SenderIP, MAC: q.senderMAC(), Target: q.TargetIP}
+}

@@ -48,8 +48,9 @@ type Options struct {
 	Unrouted func(Asker)
 
 	// Claimed, if set, is told of each frame on an uplink by which another station
-	// says that it has one of Uplink.Targets. It is called on Run's goroutine and
-	// must not block.
+	// says that it has one of Uplink.Targets; by neighbour discovery also of one on a
+	// workload's interface that says so of a gateway. It is called on Run's goroutine
+	// and must not block.
 	Claimed func(Claim)
 
 	// Filter is called with the socket before Open returns: it may attach a
@@ -73,6 +74,9 @@ type Options struct {
 	// Timed has the kernel say when each frame came, for Stats.AnswerTimes.
 	Timed bool
 
+	// Protocol is how frames are read and answered; nil is ARP.
+	Protocol Protocol
+
 	// Handed, if set, is what another process's Responder has handed over.
 	Handed *Handed
 
@@ -92,8 +96,8 @@ type Tap func(id uint64, ifindex int, frame, reply []byte, v Verdict) uint64
 // not block.
 type Recorder func(id uint64, ifindex int, received int64, frame []byte, v Verdict)
 
-// Responder answers the ARP requests on all interfaces of a network namespace that
-// it has a policy for. Its methods may be called from any goroutine, Run from one at a time.
+// Responder answers the ARP requests, or those of another Protocol, on all interfaces
+// of a network namespace that it has a policy for. Its methods may be called from any goroutine, Run from one at a time.
 type Responder struct {
 	lookup       func(int) (*Policy, bool)
 	behind       func() bool
@@ -116,10 +120,11 @@ type Responder struct {
 	now          func() int64 // nanoseconds, monotonic
 
 	// Run's alone.
-	strays  strays
-	senders senders
-	held    holder
-	news    news
+	question question
+	strays   strays
+	senders  senders
+	held     holder
+	news     news
 }
 
 // Open makes the socket, in the network namespace of the calling thread. From
@@ -127,7 +132,7 @@ type Responder struct {
 func Open(o Options) (*Responder, error) {
 	sock, err := openSocket(&o)
 	if err != nil {
-		return nil, fmt.Errorf("ARP socket: %w", err)
+		return nil, fmt.Errorf("%s socket: %w", (&question{other: o.Protocol}).what(), err)
 	}
 	return newResponder(sock, o), nil
 }
@@ -169,6 +174,7 @@ func newResponder(sock *socket, o Options) *Responder {
 		sock:         sock,
 		ports:        newPorts(newLimit(o.RatePerSecond, o.Burst)),
 		now:          clock(),
+		question:     question{other: o.Protocol},
 		strays:       strays{said: make(map[int]*entry)},
 		senders:      newSenders(newLimit(o.SenderPerSecond, o.SenderBurst)),
 	}
@@ -260,7 +266,7 @@ func (r *Responder) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		r.log.Warn("cannot read ARP frames, trying again", "err", err, "pause", pause)
+		r.log.Warn("cannot read "+r.question.what()+" frames, trying again", "err", err, "pause", pause)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -1,6 +1,7 @@
 package arpd
 
 import (
+	"encoding/binary"
 	"net"
 	"slices"
 	"testing"
@@ -22,7 +23,7 @@ func (s *station) bareSocket() int {
 		var err error
 		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
 		s.must(err)
-		s.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: s.link.Attrs().Index}))
+		s.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{0x08, 0x06}), Ifindex: s.link.Attrs().Index}))
 	})
 	s.t.Cleanup(func() { _ = unix.Close(fd) })
 	s.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}))

@@ -65,7 +65,7 @@ func (s *sender) stage(size int, o origin) {
 	s.staged++
 }
 
-func (s *sender) reply(i int) []byte { return s.tx.data[i][:] }
+func (s *sender) reply(i int) []byte { return s.tx.data[i][:s.tx.iovs[i].Len] }
 
 // reset forgets what was staged, and keeps no frame and no policy alive while idle.
 func (s *sender) reset() {

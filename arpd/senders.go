@@ -23,7 +23,7 @@ type senders struct {
 type senderKey struct {
 	ifindex int32
 	probe   bool
-	address [6]byte
+	address [16]byte
 }
 
 type senderShare struct {
@@ -40,16 +40,15 @@ func newSenders(l limit) senders {
 }
 
 // take reports whether one more answer to the sender of a request is allowed.
-func (s *senders) take(q *Request, ifindex int, now int64) bool {
+func (s *senders) take(a Asker, now int64) bool {
 	if s.limit.cost == 0 {
 		return true
 	}
-	key := senderKey{ifindex: int32(ifindex), probe: q.isProbe()}
+	key := senderKey{ifindex: int32(a.Index), probe: a.IsProbe()}
 	if key.probe {
-		key.address = q.senderMAC()
+		copy(key.address[:], a.MAC[:])
 	} else {
-		ip := q.SenderIP.As4()
-		copy(key.address[:], ip[:])
+		key.address = a.IP.As16()
 	}
 	share := &s.all[maphash.Comparable(s.seed, key)%rememberedSenders]
 	if share.key != key {

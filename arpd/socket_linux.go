@@ -27,6 +27,7 @@ type frame struct {
 	ifindex   int
 	otherhost bool   // PACKET_OTHERHOST: not to the device's MAC, by the kernel's judgement
 	vlan      bool   // TP_STATUS_VLAN_VALID
+	taken     bool   // MarkTaken: another host's to the kernel alone
 	id        uint64 // the tap's, of one that is held
 	received  int64  // CLOCK_REALTIME, ns; 0: not asked for
 }
@@ -67,7 +68,8 @@ func (d descriptor) Write(f func(fd uintptr) bool) error {
 }
 
 func openSocket(o *Options) (_ *socket, err error) {
-	prog, err := bpf.Assemble(filter())
+	q := question{other: o.Protocol}
+	prog, err := bpf.Assemble(q.filter())
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +86,14 @@ func openSocket(o *Options) (_ *socket, err error) {
 	if o.Handed != nil {
 		s.raw = descriptor(o.Handed.FD)
 	} else {
-		conn, err := packet.Listen(&net.Interface{}, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: prog})
+		conn, err := packet.Listen(&net.Interface{}, packet.Raw, int(q.etherType()), &packet.Config{Filter: prog})
 		if err != nil {
 			return nil, err
 		}
 		if s.raw, err = detach(conn); err != nil {
 			return nil, err
 		}
-		if err = control(s.raw, func(fd int) error { return setReceiveOptions(fd, o.Filter, o.Timed) }); err != nil {
+		if err = control(s.raw, func(fd int) error { return setReceiveOptions(fd, o) }); err != nil {
 			return nil, err
 		}
 	}
@@ -172,7 +174,7 @@ func control(raw syscall.RawConn, f func(fd int) error) (err error) {
 	return err
 }
 
-func setReceiveOptions(fd int, attach func(fd int) error, timed bool) error {
+func setReceiveOptions(fd int, o *Options) error {
 	// FORCE passes net.core.rmem_max and takes CAP_NET_ADMIN; without it the
 	// kernel gives what it allows.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
@@ -183,13 +185,16 @@ func setReceiveOptions(fd int, attach func(fd int) error, timed bool) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
 		return fmt.Errorf("setsockopt PACKET_AUXDATA: %w", err)
 	}
-	if timed {
+	if o.Protocol != nil { // of ARP no frame is taken
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1) // Linux 5.19
+	}
+	if o.Timed {
 		if err := setTimed(fd, true); err != nil {
 			return err
 		}
 	}
-	if attach != nil {
-		if err := attach(fd); err != nil {
+	if o.Filter != nil {
+		if err := o.Filter(fd); err != nil {
 			return fmt.Errorf("attach filter: %w", err)
 		}
 	}

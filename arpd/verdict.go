@@ -1,6 +1,6 @@
 package arpd
 
-// Verdict is how an ARP frame ended. Each frame has exactly one, but for those
+// Verdict is how a frame of ARP or neighbour discovery ended. Each frame has exactly one, but for those
 // that were Queued before; the values index the counters, name the metric and appear in captures.
 //
 // Where the meaning is the kernel's the name is the kernel's (enum
@@ -31,10 +31,21 @@ const (
 	IgnoreWayBack     // on an uplink: the way back to the sender is not by this interface
 	IgnoreUnforwarded // on an uplink: nobody forwards what comes in there
 
+	// Their like in neighbour discovery (ForND), and what only it has.
+	IgnoreNDProbe       // duplicate address detection (RFC 4862) for a target that we do not own
+	IgnoreNDNotProxied  // as IgnoreNotProxied
+	IgnoreNDOwnAddress  // as IgnoreOwnAddress and IgnoreGratuitous
+	IgnoreNDNoWorkload  // as IgnoreNoWorkload
+	IgnoreNDWayBack     // as IgnoreWayBack
+	IgnoreNDUnforwarded // as IgnoreUnforwarded
+	IgnoreAdvertisement // neighbour advertisement
+	IgnoreNDOther       // another message, or none of ICMPv6
+	IgnoreNDDestination // sent to an address that is neither the target's, a gateway's nor a group's
+
 	// Malformed or hostile.
-	DropTooSmall        // shorter than an Ethernet header
-	DropTruncated       // shorter than the ARP packet that it announces
-	DropProtocol        // EtherType is not ARP
+	DropTooSmall        // shorter than an Ethernet header, or than a solicitation
+	DropTruncated       // shorter than the ARP or IPv6 packet that it announces
+	DropProtocol        // EtherType is not that of the socket
 	DropBadHeader       // hardware or protocol type or length not IPv4 over Ethernet
 	DropInvalidMAC      // sender MAC, Ethernet or ARP, is a group address or zero
 	DropInvalidSource   // sender IP is multicast or broadcast
@@ -47,6 +58,16 @@ const (
 	DropQdisc           // egress queue of the interface was full
 	DropSend            // the reply could not be sent for another reason
 	DropReceiveOverflow // queue of the socket was full; the kernel's count
+
+	// The checks of RFC 4861 section 7.1.1, in the kernel's order.
+	DropIPv6Header // version of the IPv6 header is wrong
+	DropExtHeader  // extension headers are malformed
+	DropICMPCsum   // ICMPv6 checksum is wrong
+	DropNDFrag     // behind a fragment header (RFC 6980)
+	DropNDHopLimit // hop limit is not 255
+	DropNDCode     // code is not 0
+	DropNDBadDAD   // from ::, and not to a solicited-node group or with a link-layer address
+	DropNDOptions  // an option of length 0, cut off, or a link-layer address of another length than Ethernet's
 
 	NumVerdicts // how many there are
 )
@@ -96,6 +117,16 @@ var verdicts = [NumVerdicts]verdictInfo{
 	IgnoreWayBack:     {KindIgnore, "arp-way-back", true},
 	IgnoreUnforwarded: {KindIgnore, "arp-unforwarded", true},
 
+	IgnoreNDProbe:       {KindIgnore, "nd-probe-dad", true},
+	IgnoreNDNotProxied:  {KindIgnore, "IPV6_NDISC_NS_OTHERHOST", true},
+	IgnoreNDOwnAddress:  {KindIgnore, "nd-own-address", true},
+	IgnoreNDNoWorkload:  {KindIgnore, "nd-no-workload", true},
+	IgnoreNDWayBack:     {KindIgnore, "nd-way-back", true},
+	IgnoreNDUnforwarded: {KindIgnore, "nd-unforwarded", true},
+	IgnoreAdvertisement: {KindIgnore, "nd-advertisement", false},
+	IgnoreNDOther:       {KindIgnore, "nd-other", false},
+	IgnoreNDDestination: {KindIgnore, "nd-destination", true},
+
 	DropTooSmall:        {KindDrop, "PKT_TOO_SMALL", false},
 	DropTruncated:       {KindDrop, "HDR_TRUNC", false},
 	DropProtocol:        {KindDrop, "UNHANDLED_PROTO", false},
@@ -111,6 +142,44 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropQdisc:           {KindDrop, "QDISC_DROP", true},
 	DropSend:            {KindDrop, "PACKET_SOCK_ERROR", true},
 	DropReceiveOverflow: {KindDrop, "SOCKET_RCVBUFF", false},
+
+	DropIPv6Header: {KindDrop, "IP_INHDR", false},
+	DropExtHeader:  {KindDrop, "IPV6_BAD_EXTHDR", false},
+	DropICMPCsum:   {KindDrop, "ICMP_CSUM", false},
+	DropNDFrag:     {KindDrop, "IPV6_NDISC_FRAG", false},
+	DropNDHopLimit: {KindDrop, "IPV6_NDISC_HOP_LIMIT", false},
+	DropNDCode:     {KindDrop, "IPV6_NDISC_BAD_CODE", false},
+	DropNDBadDAD:   {KindDrop, "PARP_ND_BAD_DAD", false},
+	DropNDOptions:  {KindDrop, "IPV6_NDISC_BAD_OPTIONS", false},
+}
+
+// ForND is the verdict of neighbour discovery where v is one that Policy.Judge gives.
+func (v Verdict) ForND() Verdict {
+	switch v {
+	case IgnoreProbe:
+		return IgnoreNDProbe
+	case IgnoreNotProxied:
+		return IgnoreNDNotProxied
+	case IgnoreOwnAddress, IgnoreGratuitous:
+		return IgnoreNDOwnAddress
+	case IgnoreNoWorkload:
+		return IgnoreNDNoWorkload
+	case IgnoreWayBack:
+		return IgnoreNDWayBack
+	case IgnoreUnforwarded:
+		return IgnoreNDUnforwarded
+	}
+	return v
+}
+
+// OnlyND reports whether no ARP frame ends so.
+func (v Verdict) OnlyND() bool {
+	return IgnoreNDProbe <= v && v <= IgnoreNDDestination || DropIPv6Header <= v && v < NumVerdicts
+}
+
+// OnlyARP reports whether only ARP frames end so.
+func (v Verdict) OnlyARP() bool {
+	return v == IgnoreReply || v == IgnoreOperation || v == DropBadHeader || v.ForND() != v
 }
 
 // Kind is the class of v.

@@ -23,7 +23,7 @@ func datagrams(t *testing.T, f func() []byte) (all [][]byte) {
 			all = append(all, append([]byte(nil), h...))
 			continue
 		}
-		forward.Segments(h, forward.Vnet(b), make([]byte, 1<<16), func(seg wire.IPv4) {
+		forward.Segments(h, forward.Vnet(b), make([]byte, 1<<16), func(seg []byte) {
 			all = append(all, append([]byte(nil), seg...))
 		})
 	}

@@ -52,15 +52,24 @@ func (d *dropper) waiting(w *waiting, v route.Verdict, key hopKey, out *route.Li
 		d.record()
 		return
 	}
-	ip := wire.IPv4(w.buf[VnetLen+wire.EthernetLen:])
+	ip := w.buf[VnetLen+wire.EthernetLen:]
 	if from := d.look.From; from != nil && !from.Ethernet() { // it got its Ethernet header here
 		d.look.Buf, d.look.Ethernet = w.buf[wire.EthernetLen:], false
 	}
-	left := [4]byte(ip[8:12]) // TTL, protocol, checksum
-	ip[8]++
-	ip.UpdateHeaderChecksum()
+	left := [12]byte(ip) // with hop limit, or TTL and checksum
+	giveHopBack(ip)
 	d.record()
-	copy(ip[8:12], left[:])
+	copy(ip, left[:])
+}
+
+// giveHopBack makes the TTL or hop limit of a packet as it came.
+func giveHopBack(ip []byte) {
+	if isIPv6(ip) {
+		ip[7]++
+		return
+	}
+	ip[8]++
+	wire.IPv4(ip).UpdateHeaderChecksum()
 }
 
 // held tells of a frame that was made ready to wait, and may not.

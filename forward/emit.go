@@ -35,7 +35,7 @@ const (
 
 // forward puts a frame that step has made ready on its way.
 func (e *emitter) forward(f *Frame, r *result) {
-	if r.In.KernelForwards() {
+	if forwardsToo(r.In, r.v6) {
 		e.since = f.Received
 	}
 	e.in = f.Ifindex
@@ -71,9 +71,11 @@ func (e *emitter) send(buf []byte, out *route.Link, as route.Verdict) {
 	o.Buf, o.Ifindex, o.Received = buf, out.Ifindex, e.since
 	e.l2len[e.nout] = out.L2Len()
 	o.Bypass = out.Flags&route.LinkBypass != 0 && Vnet(buf).gso() == gsoNone
-	o.Priority = 0
-	if out.Flags&route.LinkSorts != 0 && as != route.Originate && !e.turn.table.Host().NoPriority {
-		o.Priority = priorities[buf[VnetLen+out.L2Len()+1]>>3&3]
+	o.Type, o.Priority = wire.EtherTypeIPv4, 0
+	if ip := buf[VnetLen+out.L2Len():]; isIPv6(ip) {
+		o.Type = wire.EtherTypeIPv6 // forwarded with the priority that it came with (net/ipv6/ip6_output.c, ip6_forward): 0
+	} else if out.Flags&route.LinkSorts != 0 && as != route.Originate && !e.turn.table.Host().NoPriority {
+		o.Priority = priorities[ip[1]>>3&3]
 	}
 	e.counted[e.nout], e.from[e.nout] = as, e.in
 	e.join.alone(e.nout)
@@ -83,7 +85,7 @@ func (e *emitter) send(buf []byte, out *route.Link, as route.Verdict) {
 	}
 }
 
-// priorities are those of forwarded packets by the bits 0x18 of their TOS, as
+// priorities are those of forwarded IPv4 packets by the bits 0x18 of their TOS, as
 // TC_PRIO_* in linux/pkt_sched.h (rt_tos2priority in include/net/route.h,
 // ip_tos2prio in net/ipv4/route.c).
 var priorities = [4]uint8{0, 2, 6, 4}
@@ -132,7 +134,8 @@ func (e *emitter) count(out []Out) {
 			bytes += len(o.Buf) - VnetLen - e.l2len[i]
 			if n > 1 {
 				e.counters.super(n)
-				bytes += e.join.groups[i].bytes - (len(o.Buf) - VnetLen - wire.EthernetLen) + (n-1)*(wire.IPv4MinLen+udpLen)
+				g := &e.join.groups[i]
+				bytes += g.bytes - (len(o.Buf) - VnetLen - wire.EthernetLen) + (n-1)*(g.hlen+udpLen)
 			}
 			if e.counted[i] != route.Forward && e.counted[i] != route.NotSpecified {
 				e.counters.end(e.counted[i], e.from[i], 1)
@@ -174,7 +177,7 @@ func (e *emitter) relink(f *Frame, r *result) []byte {
 	}
 	if r.Out.Ethernet() {
 		eth := wire.Ethernet(b[VnetLen:])
-		eth.SetType(wire.EtherTypeIPv4)
+		eth.SetType(etherType(ip))
 		if r.Verdict == route.Forward {
 			setMACs(eth, r.Neighbour, r.Out)
 		}
@@ -182,22 +185,30 @@ func (e *emitter) relink(f *Frame, r *result) []byte {
 	return b
 }
 
-// pieces sends a packet that is larger than mtu and may be fragmented: a GSO
-// packet is cut into its segments first. With mtu 0 nothing is fragmented, but
-// all is done that else a device or the kernel does. buf is as step left it,
+// etherType is that of a packet.
+func etherType(ip []byte) wire.EtherType {
+	if isIPv6(ip) {
+		return wire.EtherTypeIPv6
+	}
+	return wire.EtherTypeIPv4
+}
+
+// pieces sends a packet that is larger than mtu and may be fragmented, which only
+// IPv4 may: a GSO packet is cut into its segments first. With mtu 0 nothing is
+// fragmented, but all is done that else a device or the kernel does. buf is as step left it,
 // with a link-layer header of l2len bytes. It must not lie in scratch, which a
 // flush between two pieces gives to the next ones.
 func (e *emitter) pieces(buf []byte, l2len int, n *route.Neighbour, out *route.Link, mtu int) {
 	e.room(0)
 	outLen := out.L2Len()
-	ip, v := wire.IPv4(buf[VnetLen+l2len:]), Vnet(buf)
+	ip, v := buf[VnetLen+l2len:], Vnet(buf)
 	first := true
-	emit := func(p wire.IPv4) {
+	emit := func(p []byte) {
 		b := e.room(VnetLen + outLen + len(p))
 		clear(b[:VnetLen])
 		if out.Ethernet() {
 			eth := wire.Ethernet(b[VnetLen:])
-			eth.SetType(wire.EtherTypeIPv4)
+			eth.SetType(etherType(p))
 			setMACs(eth, n, out)
 		}
 		copy(b[VnetLen+outLen:], p)
@@ -216,7 +227,7 @@ func (e *emitter) pieces(buf []byte, l2len int, n *route.Neighbour, out *route.L
 			emit(ip)
 		}
 	case v.gso() != gsoNone:
-		segments(ip, v, e.piece[:pieceSize], func(seg wire.IPv4) {
+		segments(ip, v, e.piece[:pieceSize], func(seg []byte) {
 			// Also one that fits: ip_do_fragment clears its reserved bit.
 			ok = fragments(seg, mtu, e.piece[pieceSize:], emit) && ok
 		})

@@ -22,6 +22,16 @@ var (
 	testBuilder = routetest.Host
 )
 
+// putL4Checksum computes a TCP or UDP checksum that stands at off of l4, which is behind ip's
+// header.
+func putL4Checksum(ip, l4 []byte, off int) {
+	_, proto := upper(ip)
+	if checksumAt(proto) != off {
+		panic("another protocol's checksum")
+	}
+	finishChecksum(l4, proto, uint32(^wire.Fold(pseudoSum(ip, proto, 0))))
+}
+
 // packet makes a virtio_net_hdr, an Ethernet frame and a UDP datagram in it.
 func packet(src, dst string, payload int, edit ...func(vnet Vnet, ip wire.IPv4)) []byte {
 	total := wire.IPv4MinLen + 8 + payload

@@ -1,6 +1,6 @@
 // Package forward is the datapath. It receives frames from a Conn, asks the
 // routing table what to do with each (package route), and sends them as Linux's
-// ip_forward would.
+// ip_forward and ip6_forward would.
 //
 // One goroutine, Loop.Run, does all of it: receive a batch, step each frame
 // (parse, decide, rewrite), send the batch. It reads routes, links and
@@ -17,6 +17,7 @@ import (
 // result is what step found out about a frame.
 type result struct {
 	route.Decision
+	v6       bool          // the packet is IPv6
 	clock    func() uint32 // ms since midnight UTC, for IP timestamps
 	options  ipOptions
 	compiled bool // options are those of the packet
@@ -37,8 +38,8 @@ func (r *result) drop(v route.Verdict) { r.dropWith(v, route.ICMPError{}) }
 func (r *result) dropWith(v route.Verdict, e route.ICMPError) { r.Verdict, r.ICMP = v, e }
 
 // step decides about one frame and, where the verdict is Forward or Queue,
-// rewrites it in place: padding cut off, TTL, checksum; MACs for Forward.
-// It does no I/O and knows no clock.
+// rewrites it in place: padding cut off, TTL or hop limit, checksum; MACs for
+// Forward. It does no I/O and knows no clock.
 func step(t *route.Table, f *Frame, r *result) {
 	*r = result{clock: r.clock}
 	if r.In = t.Link(f.Ifindex); r.In != nil {
@@ -51,11 +52,31 @@ func step(t *route.Table, f *Frame, r *result) {
 	case r.In == nil:
 		r.drop(route.DropIfUnknown)
 		return
-	case f.Late && r.In.KernelForwards():
-		r.drop(route.DropStalled)
-		return
 	}
-	ip, ok := parse(f, r)
+	r.v6 = f.isIPv6()
+	switch {
+	case f.Late && forwardsToo(r.In, r.v6):
+		r.drop(route.DropStalled)
+	case !checkFrame(t, f, r):
+	case r.v6:
+		step6(t, f, r)
+	default:
+		step4(t, f, r)
+	}
+}
+
+// forwardsToo reports whether the kernel forwards packets of a family that come in by a
+// link.
+func forwardsToo(in *route.Link, v6 bool) bool {
+	if v6 {
+		return in.KernelForwards6()
+	}
+	return in.KernelForwards()
+}
+
+// step4 is step for a frame that bears IPv4.
+func step4(t *route.Table, f *Frame, r *result) {
+	ip, ok := parse4(f, r)
 	if !ok {
 		return
 	}
@@ -69,7 +90,12 @@ func step(t *route.Table, f *Frame, r *result) {
 	}
 	switch {
 	case r.Verdict == route.Forward || r.Verdict == route.Queue:
-		rewrite(t, ip, f, r)
+		deferChecksum(ip, f)
+		ip.DecrementTTL()
+		if r.compiled && !r.Redirect { // else a redirect quotes it first
+			r.stamp(t, ip)
+		}
+		r.readdress(f)
 	case r.Looped:
 		for ip.TTL() > 1 {
 			ip.DecrementTTL()
@@ -100,78 +126,16 @@ func checkOptions(t *route.Table, ip wire.IPv4, r *result) bool {
 	return true
 }
 
-// parse takes the frame down to a sound IPv4 header (net/ipv4/ip_input.c,
-// ip_rcv_core) and cuts link-layer padding off.
-func parse(f *Frame, r *result) (wire.IPv4, bool) {
-	if f.Tagged {
-		r.drop(route.IgnoreTagged)
-		return nil, false
-	}
-	if f.Ethernet {
-		eth := f.ethernet()
-		if !eth.Valid() {
-			r.drop(route.DropPktTooSmall)
-			return nil, false
-		}
-		if eth.Type() != wire.EtherTypeIPv4 {
-			r.drop(route.IgnoreProto)
-			return nil, false
-		}
-		if f.PktType != packetHost {
-			if f.PktType != packetOtherHost {
-				r.drop(route.IgnoreType)
-				return nil, false
-			}
-			if !r.In.AnswersTo(eth.Dst()) {
-				r.drop(route.DropOtherHost)
-				return nil, false
-			}
-		}
-	}
-	start := VnetLen + f.l2len()
-	ip := wire.IPv4(f.Buf[start:])
-	switch {
-	case !ip.Valid() || !ip.HeaderValid():
-		r.drop(route.DropIPInHdr)
-		return nil, false
-	case !ip.ChecksumOK():
-		r.drop(route.DropIPCsum)
-		return nil, false
-	}
-	total := ip.TotalLen()
-	if total == 0 && Vnet(f.Buf).gso() == gsoTCPv4 {
-		total = len(ip) // BIG TCP: include/linux/ip.h, iph_totlen
-	}
-	switch {
-	case total > len(ip):
-		r.drop(route.DropPktTooSmall)
-		return nil, false
-	case total < ip.HeaderLen():
-		r.drop(route.DropIPInHdr)
-		return nil, false
-	}
-	if v := Vnet(f.Buf); total < len(ip) && v.flags()&vnetNeedsCsum != 0 && v.csumStart()+v.csumOffset()+2 > f.l2len()+total {
-		r.drop(route.DropPktTooSmall) // pskb_trim_rcsum: the checksum to be filled in is cut off
-		return nil, false
-	}
-	if v := Vnet(f.Buf); v.headerLen() > f.l2len()+total {
-		v.setHeaderLen(f.l2len() + total) // a hint, but one that packet_snd checks
-	}
-	f.Buf = f.Buf[:start+total]
-	return ip[:total], true
-}
-
-// rewrite makes a packet that goes on as it leaves: with one hop less to go
-// (net/ipv4/ip_forward.c), and behind the MACs of the next hop, if those are
-// known and fit where the frame lies.
-func rewrite(t *route.Table, ip wire.IPv4, f *Frame, r *result) {
+// deferChecksum leaves to who cuts a super-packet what checksums its segments lack.
+func deferChecksum(ip []byte, f *Frame) {
 	if v := Vnet(f.Buf); v.gso() == gsoUDPL4 && v.flags()&vnetNeedsCsum == 0 {
 		partialChecksum(ip, v, f.l2len())
 	}
-	ip.DecrementTTL()
-	if r.compiled && !r.Redirect { // else a redirect quotes it first
-		r.stamp(t, ip)
-	}
+}
+
+// readdress puts a frame that goes on behind the MACs of its next hop, if those are known
+// and fit where the frame lies.
+func (r *result) readdress(f *Frame) {
 	r.relink = !f.Ethernet || !r.Out.Ethernet()
 	if !r.relink && r.Verdict == route.Forward {
 		setMACs(f.ethernet(), r.Neighbour, r.Out)

@@ -47,6 +47,7 @@ const (
 	vnetNeedsCsum = 1
 	gsoNone       = 0
 	gsoTCPv4      = 1
+	gsoTCPv6      = 4
 	gsoUDPL4      = 5
 	gsoECN        = 0x80
 )
@@ -101,7 +102,8 @@ type Out struct {
 	Buf     []byte
 	Tail    [][]byte // further pieces of the same frame
 	Ifindex int32
-	Bypass  bool // may pass by the queueing discipline
+	Type    wire.EtherType // of what the frame bears, also where the frame does not say so
+	Bypass  bool           // may pass by the queueing discipline
 	// Priority is that of the kernel's buffer (SO_PRIORITY).
 	Priority uint8
 	// Received is that of the frame where the kernel forwards as well, else 0: it
@@ -137,6 +139,19 @@ type Tag struct {
 
 // ethernet is the frame's link-layer header; only if f.Ethernet.
 func (f *Frame) ethernet() wire.Ethernet { return wire.Ethernet(f.Buf[VnetLen:]) }
+
+// isIPv6 reports whether a frame says that it bears IPv6: by its EtherType, and without a
+// link layer by the version of what it bears.
+func (f *Frame) isIPv6() bool {
+	if f.Ethernet {
+		eth := f.ethernet()
+		return eth.Valid() && eth.Type() == wire.EtherTypeIPv6
+	}
+	return len(f.Buf) > VnetLen && isIPv6(f.Buf[VnetLen:])
+}
+
+// isIPv6 reports whether a packet is one by its version.
+func isIPv6(packet []byte) bool { return packet[0]>>4 == 6 }
 
 // l2len is the length of the link-layer header in bytes.
 func (f *Frame) l2len() int {

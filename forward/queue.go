@@ -8,32 +8,39 @@ import (
 )
 
 // Limits of the packets that wait for a next hop in all loops together, besides
-// route.LinkConf.QueueBytes: they keep a scan of addresses from growing the process.
+// QueueBytes of route.LinkConf and LinkConf6: they keep a scan of addresses from growing the process.
 const (
 	queueBytesTotal = 8 << 20
 	queueHops       = 4096
 	shareHops       = 512                 // of one ingress interface: half of net.ipv4.neigh.default.gc_thresh3
 	shareBytes      = queueBytesTotal / 4 // of one ingress interface
 	queueRetry      = second              // an unanswered next hop is named to the kernel again
-	queueGrace      = 2 * second          // beyond route.LinkConf.ResolveTime, if the kernel never tells how it ended
+	queueGrace      = 2 * second          // beyond hopConf.resolve, if the kernel never tells how it ended
 	queueTick       = 100 * 1000000       // how often time-outs are looked at, ns
 	queueSoon       = 2                   // how often a next hop that the table does not know is named again before queueRetry
 )
 
-// queueBytes is how much may wait for one next hop, in bytes of memory.
-func queueBytes(c *route.LinkConf) int {
-	if c.QueueBytes == 0 {
-		return 212992
-	}
-	return c.QueueBytes
+// hopConf is what a link's settings say of a next hop there.
+type hopConf struct {
+	bytes   int   // how much may wait for it, in bytes of memory
+	resolve int64 // how long the kernel tries to resolve it, ns
+	silent  bool  // the kernel does not: it fails at once
 }
 
-// resolveTime is how long the kernel tries to resolve a next hop, in ns.
-func resolveTime(c *route.LinkConf) int64 {
-	if c.ResolveTime == 0 {
-		return 3 * second
+// hopConfOf reads them: of the table of IPv6 neighbours for an IPv6 address, also where it
+// is IPv4's next hop.
+func hopConfOf(l *route.Link, addr netip.Addr) hopConf {
+	c := hopConf{bytes: l.Conf.QueueBytes, resolve: l.Conf.ResolveTime, silent: l.Conf.NoSolicit}
+	if addr.Is6() {
+		c = hopConf{bytes: l.Conf6.QueueBytes, resolve: l.Conf6.ResolveTime, silent: l.Conf6.NoSolicit}
 	}
-	return c.ResolveTime
+	if c.bytes == 0 {
+		c.bytes = 212992
+	}
+	if c.resolve == 0 {
+		c.resolve = 3 * second
+	}
+	return c
 }
 
 type hopKey struct {
@@ -42,7 +49,7 @@ type hopKey struct {
 }
 
 type waiting struct {
-	buf []byte        // virtio_net_hdr and frame, TTL already decremented
+	buf []byte        // virtio_net_hdr and frame, TTL or hop limit already decremented
 	in  int32         // ingress
 	mtu int           // 0: not to be fragmented
 	as  route.Verdict // what it counts as when it leaves
@@ -145,7 +152,7 @@ func (q *hopQueue) reserve(key hopKey, in int32, size int, r *result, now int64)
 			return nil, false, false
 		}
 	}
-	limit := queueBytes(&r.Out.Conf)
+	limit := hopConfOf(r.Out, key.addr).bytes
 	over := func() bool { return h.held.bytes+size > limit || q.held.bytes+size > queueBytesTotal }
 	for len(h.packets) > 0 && over() {
 		q.held.take(h.held, h.packets[0].in, -truesize(len(h.packets[0].buf)))
@@ -193,7 +200,7 @@ func (h *hop) state(t *route.Table, key hopKey, now int64) (out *route.Link, n *
 	switch {
 	case n != nil && n.Valid:
 		return out, n, route.Forward
-	case n != nil && n.Failed && n != h.known, now-h.since > resolveTime(&out.Conf)+queueGrace:
+	case n != nil && n.Failed && n != h.known, now-h.since > hopConfOf(out, key.addr).resolve+queueGrace:
 		return out, n, route.DropNeighFailed
 	}
 	return out, n, route.Queue

@@ -1,14 +1,31 @@
 package forward
 
-import "proxyarpd/forward/route"
+import (
+	"encoding/binary"
+
+	"proxyarpd/forward/route"
+)
 
 // icmpLimiter bounds the ICMP messages that this host sends as the kernel does:
-// so many a second in all (icmp_msgs_per_sec, icmp_msgs_burst), and for each
-// peer what net/ipv4/icmp.c, route.c and inetpeer.c allow it out of one bucket.
-// Times are in ns of a monotonic clock.
+// so many a second in all (icmp_msgs_per_sec, icmp_msgs_burst; both families
+// together), and for each peer what net/ipv4/icmp.c, route.c, net/ipv6/icmp.c, ndisc.c
+// and inetpeer.c allow it out of one bucket. Times are in ns of a monotonic clock.
 type icmpLimiter struct {
 	credit, last int64
-	peers        map[[4]byte]icmpPeer
+	peers        map[peerKey]icmpPeer
+}
+
+// peerKey is the address of a peer. The families' addresses are apart: an IPv6 packet may
+// bear a mapped IPv4 address.
+type peerKey struct {
+	high, low uint64
+	v6        bool
+}
+
+func peer4(a [4]byte) peerKey { return peerKey{low: uint64(binary.BigEndian.Uint32(a[:]))} }
+
+func peer6(a [16]byte) peerKey {
+	return peerKey{high: binary.BigEndian.Uint64(a[:]), low: binary.BigEndian.Uint64(a[8:]), v6: true}
 }
 
 // icmpPeer is the kernel's struct inet_peer (include/net/inetpeer.h).
@@ -24,9 +41,9 @@ const (
 	maxPeers  = 65536       // remembered, about as many as by the kernel (inet_peer_threshold)
 )
 
-// allow is icmp_global_allow and icmpv4_xrlim_allow (net/ipv4/icmp.c): one
-// message to dst in icmp_ratelimit ms, with up to six saved.
-func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *route.HostConf) bool {
+// allow is icmp_global_allow and icmpv4_xrlim_allow or icmpv6_xrlim_allow: one message to
+// a peer in interval, with up to six saved.
+func (l *icmpLimiter) allow(dst peerKey, interval, now int64, conf *route.HostConf) bool {
 	cost := second / int64(max(conf.ICMPPerSecond, 1))
 	burst := cost * int64(conf.ICMPBurst)
 	if l.last == 0 {
@@ -34,19 +51,23 @@ func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *route.HostConf) bool {
 	}
 	l.credit = min(l.credit+(now-l.last), burst)
 	l.last = now
-	if l.credit < cost {
+	if l.credit < cost || !l.allowPeer(dst, interval, now) {
 		return false
 	}
-	peerCost := int64(conf.ICMPRateLimit) * second / 1000
+	l.credit -= cost
+	return true
+}
+
+// allowPeer is inet_peer_xrlim_allow (net/ipv4/icmp.c).
+func (l *icmpLimiter) allowPeer(dst peerKey, interval, now int64) bool {
 	p := l.peer(dst, now)
 	if now != p.last {
-		p.tokens = min(p.tokens+(now-p.last), peerCost*peerBurst)
+		p.tokens = min(p.tokens+(now-p.last), interval*peerBurst)
 		p.last = now
 	}
-	ok := p.tokens >= peerCost
+	ok := p.tokens >= interval
 	if ok {
-		p.tokens -= peerCost
-		l.credit -= cost
+		p.tokens -= interval
 	}
 	l.peers[dst] = p
 	return ok
@@ -54,7 +75,7 @@ func (l *icmpLimiter) allow(dst [4]byte, now int64, conf *route.HostConf) bool {
 
 // allowError is the limit of errors about packets that have no way
 // (net/ipv4/route.c, ip_error), which comes before that of ICMP.
-func (l *icmpLimiter) allowError(src [4]byte, now int64, conf *route.HostConf) bool {
+func (l *icmpLimiter) allowError(src peerKey, now int64, conf *route.HostConf) bool {
 	p := l.peer(src, now)
 	p.tokens = min(p.tokens+(now-p.last), conf.ErrorBurst)
 	p.last = now
@@ -69,7 +90,7 @@ func (l *icmpLimiter) allowError(src [4]byte, now int64, conf *route.HostConf) b
 // allowRedirect has one who ignores redirects get fewer and fewer of them, and
 // none after the ninth, say, until it has been silent for a while
 // (net/ipv4/route.c, ip_rt_send_redirect).
-func (l *icmpLimiter) allowRedirect(src [4]byte, now int64, conf *route.HostConf) bool {
+func (l *icmpLimiter) allowRedirect(src peerKey, now int64, conf *route.HostConf) bool {
 	p := l.peer(src, now)
 	if now-p.last > conf.RedirectSilence {
 		p.tokens, p.redirects = 0, 0
@@ -95,9 +116,9 @@ func doubled(t int64, n int) int64 {
 }
 
 // peer gives what is remembered of an address.
-func (l *icmpLimiter) peer(addr [4]byte, now int64) icmpPeer {
+func (l *icmpLimiter) peer(addr peerKey, now int64) icmpPeer {
 	if l.peers == nil {
-		l.peers = make(map[[4]byte]icmpPeer)
+		l.peers = make(map[peerKey]icmpPeer)
 	}
 	p, known := l.peers[addr]
 	if !known {

@@ -52,7 +52,7 @@ func (p *inetPeer) allowRedirect(now int64, s *routeSysctls) bool {
 // as the kernel would and not more.
 func TestRouteLimits(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	src := [4]byte{10, 0, 0, 1}
+	src := peer4([4]byte{10, 0, 0, 1})
 	for _, hz := range []int64{100, 250, 300, 1000} {
 		tick := second / hz
 		for range 200 {
@@ -95,9 +95,9 @@ func TestRouteLimits(t *testing.T) {
 // each after twice the time.
 func TestRouteLimitDefaults(t *testing.T) {
 	conf, now := route.DefaultHostConf, 100*second
-	count := func(times int, step int64, allow func(src [4]byte, now int64, conf *route.HostConf) bool) (n int) {
+	count := func(times int, step int64, allow func(src peerKey, now int64, conf *route.HostConf) bool) (n int) {
 		for range times {
-			if allow([4]byte{10, 0, 0, 1}, now, &conf) {
+			if allow(peer4([4]byte{10, 0, 0, 1}), now, &conf) {
 				n++
 			}
 			now += step

@@ -8,7 +8,7 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// reporter tells the senders of packets by ICMP what has become of them, as far
+// reporter tells the senders of packets by ICMP or ICMPv6 what has become of them, as far
 // as the kernel would.
 type reporter struct {
 	turn       *turn
@@ -24,7 +24,10 @@ type reporter struct {
 // dropped sends the ICMP error that a dropped packet deserves, if it does, and
 // gives the one that was sent.
 func (p *reporter) dropped(f *Frame, r *result) (sent route.ICMPError) {
-	if r.ICMP.Type == 0 && r.Verdict != route.DropRouteBlackhole {
+	switch {
+	case r.v6:
+		return p.dropped6(f, r)
+	case r.ICMP.Type == 0 && r.Verdict != route.DropRouteBlackhole:
 		return sent
 	}
 	t := p.turn.table
@@ -39,7 +42,7 @@ func (p *reporter) dropped(f *Frame, r *result) (sent route.ICMPError) {
 		return sent
 	}
 	if e.Type == wire.ICMPDestUnreachable && e.Code != wire.ICMPFragNeeded &&
-		(p.incomplete() || !p.shared.allowError(ip.Src(), p.turn.now(), t.Host())) {
+		(p.incomplete() || !p.shared.allowError(peer4(ip.Src()), p.turn.now(), t.Host())) {
 		return sent
 	}
 	return p.send(ip, f.PktType, e, r)
@@ -49,12 +52,16 @@ func (p *reporter) dropped(f *Frame, r *result) (sent route.ICMPError) {
 // the better way (net/ipv4/route.c, ip_rt_send_redirect). What it quotes is the
 // packet before its options are stamped.
 func (p *reporter) redirect(f *Frame, r *result) {
+	if r.v6 {
+		p.redirect6(f, r)
+		return
+	}
 	t := p.turn.table
 	ip := wire.IPv4(f.Buf[VnetLen+f.l2len():])
 	if r.compiled {
 		defer r.stamp(t, ip)
 	}
-	if r.options.srr != 0 || !p.shared.allowRedirect(ip.Src(), p.turn.now(), t.Host()) {
+	if r.options.srr != 0 || !p.shared.allowRedirect(peer4(ip.Src()), p.turn.now(), t.Host()) {
 		return
 	}
 	to := ip.Dst() // include/net/route.h, rt_nexthop
@@ -69,6 +76,9 @@ func (p *reporter) redirect(f *Frame, r *result) {
 // come in by the interface that it was to leave by.
 func (p *reporter) failed(w *waiting, out *route.Link) (sent route.ICMPError) {
 	ip := wire.IPv4(w.buf[VnetLen+wire.EthernetLen:])
+	if isIPv6(ip) {
+		return p.failed6(w)
+	}
 	r := result{clock: p.clock}
 	r.In = p.turn.table.Link(w.in)
 	if ip.HeaderLen() > wire.IPv4MinLen {
@@ -148,5 +158,5 @@ func (p *reporter) allowed(ip wire.IPv4, e route.ICMPError) bool {
 	if e.Type < 32 && host.ICMPRateMask>>e.Type&1 == 0 {
 		return true
 	}
-	return p.shared.allow(ip.Src(), p.turn.now(), host)
+	return p.shared.allow(peer4(ip.Src()), int64(host.ICMPRateLimit)*(second/1000), p.turn.now(), host)
 }

@@ -13,57 +13,93 @@ const (
 	tcpCWR = 0x80
 )
 
+// upper is what stands behind a packet's network header: behind IPv4's options, or IPv6's
+// extension headers. Of a fragment, and where the headers end within the packet, it is
+// nothing.
+func upper(ip []byte) (off int, proto uint8) {
+	if !isIPv6(ip) {
+		h := wire.IPv4(ip)
+		return h.HeaderLen(), h.Protocol()
+	}
+	off, proto, frag, ok := wire.IPv6(ip).Upper()
+	if !ok || frag != 0 || off > len(ip) {
+		return len(ip), wire.ProtoNone
+	}
+	return off, proto
+}
+
+// jumboLen is the length of the hop-by-hop options header that a stack which hands on more
+// than 64 KB at a time puts before TCP (BIG TCP), and that no segment bears
+// (include/net/ipv6.h, ipv6_has_hopopt_jumbo).
+func jumboLen(ip []byte) int {
+	const legacy = 65536 // GRO_LEGACY_MAX_SIZE
+	if len(ip) > legacy && isIPv6(ip) && ip[6] == wire.ProtoHopByHop && ip[wire.IPv6Len] == wire.ProtoTCP &&
+		ip[wire.IPv6Len+1] == 0 && ip[wire.IPv6Len+2] == wire.IPv6OptJumbo {
+		return 8
+	}
+	return 0
+}
+
 // segmentLen is the length at the network layer of the segments that a GSO
 // frame stands for (net/core/gso.c, skb_gso_network_seglen), or -1 if type and
 // packet don't fit together.
-func segmentLen(ip wire.IPv4, v Vnet) int {
-	hlen := ip.HeaderLen()
+func segmentLen(ip []byte, v Vnet) int {
+	hlen, proto := upper(ip)
 	l4 := ip[hlen:]
 	if v.gsoSize() == 0 {
 		return -1
 	}
-	switch v.gso() {
-	case gsoTCPv4:
-		if ip.Protocol() == wire.ProtoTCP && len(l4) >= 20 {
+	switch gso := v.gso(); {
+	case gso == gsoTCPv4 && !isIPv6(ip), gso == gsoTCPv6 && isIPv6(ip):
+		if proto == wire.ProtoTCP && len(l4) >= 20 {
 			if thl := int(l4[12]>>4) * 4; thl >= 20 && thl <= len(l4) {
-				return hlen + thl + v.gsoSize()
+				return hlen - jumboLen(ip) + thl + v.gsoSize()
 			}
 		}
-	case gsoUDPL4:
-		if ip.Protocol() == wire.ProtoUDP && len(l4) >= 8 {
-			return hlen + 8 + v.gsoSize()
+	case gso == gsoUDPL4:
+		if proto == wire.ProtoUDP && len(l4) >= udpLen {
+			return hlen + udpLen + v.gsoSize()
 		}
 	}
 	return -1
 }
 
 // segments cuts a GSO packet into the datagrams that it stands for, as
-// net/ipv4/tcp_offload.c and udp_offload.c do, and calls emit for each. The
-// slice given to emit is scratch, overwritten by the next segment; checksums
+// net/ipv4/tcp_offload.c, udp_offload.c and net/ipv6/ip6_offload.c do, and calls emit for
+// each. The slice given to emit is scratch, overwritten by the next segment; checksums
 // are complete. segmentLen must have accepted the packet.
-func segments(ip wire.IPv4, v Vnet, scratch []byte, emit func(wire.IPv4)) {
-	hlen := ip.HeaderLen()
-	l4len := 8
-	tcp := v.gso() == gsoTCPv4
-	if tcp {
-		l4len = int(ip[hlen+12]>>4) * 4
+func segments(ip []byte, v Vnet, scratch []byte, emit func([]byte)) {
+	at, proto := upper(ip)
+	l4len := udpLen
+	if proto == wire.ProtoTCP {
+		l4len = int(ip[at+12]>>4) * 4
 	}
+	data := ip[at+l4len:]
+	pseudo := pseudoOf(ip, v, at, proto)
+	hlen := at - jumboLen(ip)
 	headers := hlen + l4len
-	data := ip[headers:]
-	id := ip.ID()
-	for done := 0; done < len(data) || done == 0; {
+	for number, done := 0, 0; done < len(data) || done == 0; number++ {
 		n := min(v.gsoSize(), len(data)-done)
 		if len(scratch) < headers+n {
 			return
 		}
-		seg := wire.IPv4(scratch[:headers+n])
-		copy(seg, ip[:headers])
+		seg := scratch[:headers+n]
+		copy(seg, ip[:hlen])
+		copy(seg[hlen:], ip[at:at+l4len])
 		copy(seg[headers:], data[done:done+n])
-		seg.SetTotalLen(len(seg))
-		seg.SetID(id)
-		seg.UpdateHeaderChecksum()
+		if isIPv6(ip) {
+			if hlen < at {
+				seg[6] = proto // in place of the header that was left out
+			}
+			wire.IPv6(seg).SetPayloadLen(len(seg) - wire.IPv6Len)
+		} else {
+			h := wire.IPv4(seg)
+			h.SetTotalLen(len(seg))
+			h.SetID(h.ID() + uint16(number))
+			h.UpdateHeaderChecksum()
+		}
 		l4 := seg[hlen:]
-		if tcp {
+		if proto == wire.ProtoTCP {
 			binary.BigEndian.PutUint32(l4[4:], binary.BigEndian.Uint32(l4[4:])+uint32(done))
 			if done+n < len(data) {
 				l4[13] &^= tcpFIN | tcpPSH
@@ -71,13 +107,11 @@ func segments(ip wire.IPv4, v Vnet, scratch []byte, emit func(wire.IPv4)) {
 			if done > 0 {
 				l4[13] &^= tcpCWR
 			}
-			putL4Checksum(seg, l4, 16)
 		} else {
 			binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
-			putL4Checksum(seg, l4, 6)
 		}
+		finishChecksum(l4, proto, pseudo)
 		emit(seg)
-		id++
 		done += n
 		if n == 0 {
 			return
@@ -85,110 +119,85 @@ func segments(ip wire.IPv4, v Vnet, scratch []byte, emit func(wire.IPv4)) {
 	}
 }
 
-// putL4Checksum computes a TCP or UDP checksum that stands at off of l4. A UDP
-// checksum of 0 is sent as 0xffff (RFC 768).
-func putL4Checksum(ip wire.IPv4, l4 []byte, off int) {
+// pseudoOf is the sum of the pseudo-header of a super-packet's segments in 16 bits, but for
+// their length. Of IPv6 it is what the sender has left in the checksum field, if it has:
+// with a routing header the last destination counts (RFC 8200 section 8.1), not the
+// header's.
+func pseudoOf(ip []byte, v Vnet, at int, proto uint8) uint32 {
+	sum := pseudoSum(ip, proto, 0)
+	if l4 := ip[at:]; isIPv6(ip) && v.flags()&vnetNeedsCsum != 0 {
+		length := uint32(len(l4))>>16 + uint32(len(l4))&0xffff
+		sum = uint32(binary.BigEndian.Uint16(l4[checksumAt(proto):])) + uint32(wire.Fold(length))
+	}
+	return uint32(^wire.Fold(sum))
+}
+
+// checksumAt is the offset of the checksum in a TCP or UDP header.
+func checksumAt(proto uint8) int {
+	if proto == wire.ProtoTCP {
+		return 16
+	}
+	return 6
+}
+
+// finishChecksum puts the checksum in a TCP or UDP header; pseudo is as of pseudoOf. A UDP checksum of 0 is sent as 0xffff (RFC 768).
+func finishChecksum(l4 []byte, proto uint8, pseudo uint32) {
+	off := checksumAt(proto)
 	l4[off], l4[off+1] = 0, 0
-	sum := wire.Fold(wire.Sum(l4, wire.PseudoSum4(ip.Src(), ip.Dst(), ip.Protocol(), len(l4))))
-	if sum == 0 && ip.Protocol() == wire.ProtoUDP {
+	sum := wire.Fold(wire.Sum(l4, pseudo+uint32(len(l4))))
+	if sum == 0 && proto == wire.ProtoUDP {
 		sum = 0xffff
 	}
 	binary.BigEndian.PutUint16(l4[off:], sum)
 }
 
+// pseudoSum is the partial sum of the pseudo-header of a packet's upper layer, length bytes
+// long.
+func pseudoSum(ip []byte, proto uint8, length int) uint32 {
+	if isIPv6(ip) {
+		h := wire.IPv6(ip)
+		return wire.PseudoSum6(h.Src(), h.Dst(), proto, length)
+	}
+	h := wire.IPv4(ip)
+	return wire.PseudoSum4(h.Src(), h.Dst(), proto, length)
+}
+
 // partialChecksum leaves the checksums of a UDP super-packet's segments to who
 // cuts it. Those that a device put together with rx-gro-list (net/ipv4/udp_offload.c,
-// udp4_gro_complete) come without that wish, and no packet socket takes them so
-// (include/linux/virtio_net.h, __virtio_net_hdr_to_skb).
-func partialChecksum(ip wire.IPv4, v Vnet, l2len int) {
-	udp := ip[ip.HeaderLen():]
+// udp4_gro_complete; net/ipv6/udp_offload.c) come without that wish, and no packet socket
+// takes them so (include/linux/virtio_net.h, __virtio_net_hdr_to_skb).
+func partialChecksum(ip []byte, v Vnet, l2len int) {
+	at, proto := upper(ip)
+	udp := ip[at:]
 	v[0] = vnetNeedsCsum
-	v.setCsumStart(l2len + ip.HeaderLen())
+	v.setCsumStart(l2len + at)
 	binary.NativeEndian.PutUint16(v[8:], 6)
-	binary.BigEndian.PutUint16(udp[6:], ^wire.Fold(wire.PseudoSum4(ip.Src(), ip.Dst(), wire.ProtoUDP, len(udp))))
+	binary.BigEndian.PutUint16(udp[6:], ^wire.Fold(pseudoSum(ip, proto, len(udp))))
 }
 
 // completeChecksum does what the sender left to a device: it fills in the
 // checksum that v describes, and clears the wish (net/core/dev.c,
 // skb_checksum_help). l2len is the length of the link-layer header. It reports
 // whether the offsets lie inside the packet.
-func completeChecksum(ip wire.IPv4, v Vnet, l2len int) bool {
+func completeChecksum(ip []byte, v Vnet, l2len int) bool {
 	if v.flags()&vnetNeedsCsum == 0 {
 		return true
 	}
+	header := wire.IPv4MinLen
+	if isIPv6(ip) {
+		header = wire.IPv6Len
+	}
 	start := v.csumStart() - l2len
 	at := start + v.csumOffset()
-	if start < wire.IPv4MinLen || at+2 > len(ip) {
+	if start < header || at+2 > len(ip) {
 		return false
 	}
 	// The field holds the pseudo-header's sum already.
 	sum := wire.Checksum(ip[start:])
-	if sum == 0 && ip.Protocol() == wire.ProtoUDP {
-		sum = 0xffff
+	if sum == 0 {
+		sum = 0xffff // CSUM_MANGLED_0, of any protocol
 	}
 	binary.BigEndian.PutUint16(ip[at:], sum)
 	v[0] &^= vnetNeedsCsum
 	return true
-}
-
-// fragments cuts a datagram for a link with an MTU of mtu bytes (RFC 791
-// section 3.2; net/ipv4/ip_output.c, ip_do_fragment) and calls emit for each
-// piece. The slice given to emit is scratch, overwritten by the next piece.
-func fragments(ip wire.IPv4, mtu int, scratch []byte, emit func(wire.IPv4)) bool {
-	hlen := ip.HeaderLen()
-	room := (mtu - hlen) &^ 7
-	if room <= 0 || len(scratch) < mtu {
-		return false
-	}
-	var header [60]byte
-	copy(header[:], ip[:hlen])
-	data := ip[hlen:]
-	offset, more := ip.FragmentOffset(), ip.Frag()&wire.IPv4MF
-	for done := 0; done < len(data); {
-		n := len(data) - done
-		if n > mtu-hlen {
-			n = room
-		}
-		piece := wire.IPv4(scratch[:hlen+n])
-		copy(piece, header[:hlen])
-		copy(piece[hlen:], data[done:done+n])
-		frag := uint16((offset + done) / 8)
-		if done+n < len(data) || more != 0 {
-			frag |= wire.IPv4MF
-		}
-		piece.SetFrag(frag)
-		piece.SetTotalLen(len(piece))
-		piece.UpdateHeaderChecksum()
-		emit(piece)
-		if done == 0 && offset == 0 { // else they are blank already, says the kernel
-			blankUncopied(header[wire.IPv4MinLen:hlen])
-		}
-		done += n
-	}
-	return true
-}
-
-// blankUncopied replaces the options that only the first fragment bears by
-// no-operation (net/ipv4/ip_options.c, ip_options_fragment).
-func blankUncopied(opts []byte) {
-	const end, nop, copied = 0, 1, 0x80
-	for i := 0; i < len(opts); {
-		switch opts[i] {
-		case end:
-			return
-		case nop:
-			i++
-			continue
-		}
-		if i+1 >= len(opts) || opts[i+1] < 2 || i+int(opts[i+1]) > len(opts) {
-			return
-		}
-		n := int(opts[i+1])
-		if opts[i]&copied == 0 {
-			for j := i; j < i+n; j++ {
-				opts[j] = nop
-			}
-		}
-		i += n
-	}
 }

@@ -15,8 +15,9 @@ func TestFragmentsOne(t *testing.T) {
 	ip.SetFrag(0x8000)
 	ip.UpdateHeaderChecksum()
 	n := 0
-	ok := fragments(ip, 1500, make([]byte, 1500), func(p wire.IPv4) {
+	ok := fragments(ip, 1500, make([]byte, 1500), func(piece []byte) {
 		n++
+		p := wire.IPv4(piece)
 		if p.Frag() != 0 || !p.ChecksumOK() || !bytes.Equal(p.Payload(), ip.Payload()) {
 			t.Errorf("frag %#x, %x", p.Frag(), p)
 		}

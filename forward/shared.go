@@ -31,19 +31,25 @@ func NewShared() *Shared { return &Shared{start: time.Now()} }
 // nextIdent gives an IP identification for what is sent from here.
 func (s *Shared) nextIdent() uint16 { return uint16(s.ident.Add(1)) }
 
-func (s *Shared) allow(dst [4]byte, now int64, conf *route.HostConf) bool {
+func (s *Shared) allow(dst peerKey, interval, now int64, conf *route.HostConf) bool {
 	s.icmp.Lock()
 	defer s.icmp.Unlock()
-	return s.icmp.allow(dst, now, conf)
+	return s.icmp.allow(dst, interval, now, conf)
 }
 
-func (s *Shared) allowError(src [4]byte, now int64, conf *route.HostConf) bool {
+func (s *Shared) allowPeer(dst peerKey, interval, now int64) bool {
+	s.icmp.Lock()
+	defer s.icmp.Unlock()
+	return s.icmp.allowPeer(dst, interval, now)
+}
+
+func (s *Shared) allowError(src peerKey, now int64, conf *route.HostConf) bool {
 	s.icmp.Lock()
 	defer s.icmp.Unlock()
 	return s.icmp.allowError(src, now, conf)
 }
 
-func (s *Shared) allowRedirect(src [4]byte, now int64, conf *route.HostConf) bool {
+func (s *Shared) allowRedirect(src peerKey, now int64, conf *route.HostConf) bool {
 	s.icmp.Lock()
 	defer s.icmp.Unlock()
 	return s.icmp.allowRedirect(src, now, conf)

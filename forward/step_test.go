@@ -24,7 +24,7 @@ func TestStepVerdicts(t *testing.T) {
 		{name: "uplink to pod", from: ifUplink, buf: packet("10.65.1.9", "10.65.0.2", 18), verdict: route.Forward, out: ifPod2},
 		{name: "uplink to uplink", from: ifUplink, buf: packet("10.65.1.9", "10.66.0.2", 18), verdict: route.DropTransit, out: ifSmall},
 		{name: "unknown interface", from: 99, buf: packet("10.65.0.1", "10.65.0.2", 18), verdict: route.DropIfUnknown},
-		{name: "not IPv4", from: ifPod1, buf: packet("10.65.0.1", "10.65.0.2", 18), edit: func(f *Frame) { f.ethernet().SetType(wire.EtherTypeIPv6) }, verdict: route.IgnoreProto},
+		{name: "not IP", from: ifPod1, buf: packet("10.65.0.1", "10.65.0.2", 18), edit: func(f *Frame) { f.ethernet().SetType(0x88cc) }, verdict: route.IgnoreProto},
 		{name: "tagged", from: ifPod1, buf: packet("10.65.0.1", "10.65.0.2", 18), edit: func(f *Frame) { f.Tagged = true }, verdict: route.IgnoreTagged},
 		{name: "broadcast at layer 2", from: ifPod1, buf: packet("10.65.0.1", "10.65.0.2", 18), edit: func(f *Frame) { f.PktType = 1 }, verdict: route.IgnoreType},
 		{name: "other host's", from: ifPod1, buf: packet("10.65.0.1", "10.65.0.2", 18), edit: other, verdict: route.DropOtherHost},

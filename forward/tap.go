@@ -66,7 +66,8 @@ func (l *Loop) SetTap(t Tap) {
 }
 
 // tapHead is how much of a frame the datapath rewrites in place: the
-// virtio_net_hdr, an Ethernet header, an IPv4 header with options.
+// virtio_net_hdr, an Ethernet header, an IPv4 header with options, or an IPv6 and a UDP
+// header.
 const tapHead = VnetLen + wire.EthernetLen + 60
 
 // tapping is what the loop remembers of the packets of a turn for its Tap.
@@ -235,9 +236,7 @@ func (p *tapping) doFailed(w *waiting, v route.Verdict) {
 			n.look.Ifindex = n.look.To.Ifindex
 		}
 	} else {
-		ip := wire.IPv4(w.buf[VnetLen+wire.EthernetLen:])
-		ip[8]++
-		ip.UpdateHeaderChecksum()
+		giveHopBack(w.buf[VnetLen+wire.EthernetLen:])
 		if from := n.look.From; from != nil && !from.Ethernet() { // it got its Ethernet header here
 			n.look.Buf, n.look.Ethernet = w.buf[wire.EthernetLen:], false
 		}

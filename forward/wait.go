@@ -38,7 +38,7 @@ func (w *waiter) until() time.Duration {
 
 // hold keeps a frame until its next hop has a MAC.
 func (w *waiter) hold(f *Frame, r *result) route.Verdict {
-	if r.Out.Conf.NoSolicit { // net/core/neighbour.c, __neigh_event_send
+	if hopConfOf(r.Out, r.Next).silent { // net/core/neighbour.c, __neigh_event_send
 		w.counters.end(route.DropNeighFailed, r.from(f), 1)
 		w.drops.held(f, r, route.DropNeighFailed)
 		return route.DropNeighFailed

@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"forward":                 {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
 	"forward/route":           {"proxyarpd/internal/wire"},
 	"forward/route/routetest": {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
-	"forward/memconn":         {"proxyarpd/forward", "proxyarpd/forward/route"},
+	"forward/memconn":         {"proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/wire"},
 	"forward/afpacket":        {unixPackage, "proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
 	"forward/claim":           {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire", "proxyarpd/internal/shortage"},
 

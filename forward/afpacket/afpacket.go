@@ -283,7 +283,7 @@ func (c *Conn) send(out []forward.Out) {
 		s.SetPriority(out[first].Priority)
 		last := first
 		for last < len(out) && out[last].Bypass == out[first].Bypass && out[last].Priority == out[first].Priority &&
-			s.AddPieces(out[last].Buf, out[last].Tail, out[last].Ifindex, unix.ETH_P_IP) {
+			s.AddPieces(out[last].Buf, out[last].Tail, out[last].Ifindex, uint16(out[last].Type)) {
 			last++
 		}
 		for i, errno := range s.Flush() {

@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfAddr6 struct {
+	_    structs.HostLayout
+	Word [4]uint32
+}
+
 type bpfArpbucket struct {
 	_      structs.HostLayout
 	Last   uint64
@@ -42,7 +47,7 @@ type bpfDecided struct {
 
 type bpfFlowkey struct {
 	_     structs.HostLayout
-	Addr  uint32
+	Addr  bpfAddr6
 	Port  uint16
 	Proto uint8
 	Pad   uint8
@@ -64,6 +69,12 @@ type bpfLpmkey struct {
 	Addr      uint32
 }
 
+type bpfLpmkey6 struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Addr      bpfAddr6
+}
+
 type bpfMemo struct {
 	_          structs.HostLayout
 	DstMac     uint64
@@ -76,6 +87,12 @@ type bpfMemo struct {
 	Slot       uint32
 	Mtu        uint32
 	How        uint32
+}
+
+type bpfNdkey struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Target  bpfAddr6
 }
 
 type bpfNeighkey struct {
@@ -104,7 +121,7 @@ type bpfPortstat struct {
 	ArpPassed  uint64
 	ArpPoliced uint64
 	ArpSender  uint64
-	Left       [10]uint64
+	Left       [11]uint64
 }
 
 type bpfReader struct {
@@ -146,10 +163,13 @@ const (
 	bpfMapParpFlows            = "parp_flows"
 	bpfMapParpHops             = "parp_hops"
 	bpfMapParpHosts            = "parp_hosts"
+	bpfMapParpHosts6           = "parp_hosts6"
 	bpfMapParpMemo             = "parp_memo"
 	bpfMapParpNatted           = "parp_natted"
+	bpfMapParpNdTargets        = "parp_nd_targets"
 	bpfMapParpNeighs           = "parp_neighs"
 	bpfMapParpNets             = "parp_nets"
+	bpfMapParpNets6            = "parp_nets6"
 	bpfMapParpPorts            = "parp_ports"
 	bpfMapParpReader           = "parp_reader"
 	bpfMapParpRoot             = "parp_root"
@@ -163,6 +183,7 @@ const (
 	bpfProgParpClaim           = "parp_claim"
 	bpfProgParpClaimCt         = "parp_claim_ct"
 	bpfProgParpFanout          = "parp_fanout"
+	bpfProgParpNd              = "parp_nd"
 	bpfProgParpReturn          = "parp_return"
 	bpfProgParpRing            = "parp_ring"
 	bpfProgParpRingBasic       = "parp_ring_basic"
@@ -188,9 +209,11 @@ const (
 	bpfVarFanoutSeed           = "fanout_seed"
 	bpfVarGatewayCount         = "gateway_count"
 	bpfVarGateways             = "gateways"
+	bpfVarIpv6                 = "ipv6"
 	bpfVarJudges               = "judges"
 	bpfVarNatted               = "natted"
 	bpfVarNets                 = "nets"
+	bpfVarNets6                = "nets6"
 	bpfVarNotesLast            = "notes_last"
 	bpfVarPressed              = "pressed"
 	bpfVarPulseAnswered        = "pulse_answered"
@@ -255,6 +278,7 @@ type bpfProgramSpecs struct {
 	ParpClaim           *ebpf.ProgramSpec `ebpf:"parp_claim"`
 	ParpClaimCt         *ebpf.ProgramSpec `ebpf:"parp_claim_ct"`
 	ParpFanout          *ebpf.ProgramSpec `ebpf:"parp_fanout"`
+	ParpNd              *ebpf.ProgramSpec `ebpf:"parp_nd"`
 	ParpReturn          *ebpf.ProgramSpec `ebpf:"parp_return"`
 	ParpRing            *ebpf.ProgramSpec `ebpf:"parp_ring"`
 	ParpRingBasic       *ebpf.ProgramSpec `ebpf:"parp_ring_basic"`
@@ -270,25 +294,28 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	ParpBuckets  *ebpf.MapSpec `ebpf:"parp_buckets"`
-	ParpCarried  *ebpf.MapSpec `ebpf:"parp_carried"`
-	ParpChunks   *ebpf.MapSpec `ebpf:"parp_chunks"`
-	ParpConsumed *ebpf.MapSpec `ebpf:"parp_consumed"`
-	ParpDecision *ebpf.MapSpec `ebpf:"parp_decision"`
-	ParpFlows    *ebpf.MapSpec `ebpf:"parp_flows"`
-	ParpHops     *ebpf.MapSpec `ebpf:"parp_hops"`
-	ParpHosts    *ebpf.MapSpec `ebpf:"parp_hosts"`
-	ParpMemo     *ebpf.MapSpec `ebpf:"parp_memo"`
-	ParpNatted   *ebpf.MapSpec `ebpf:"parp_natted"`
-	ParpNeighs   *ebpf.MapSpec `ebpf:"parp_neighs"`
-	ParpNets     *ebpf.MapSpec `ebpf:"parp_nets"`
-	ParpPorts    *ebpf.MapSpec `ebpf:"parp_ports"`
-	ParpReader   *ebpf.MapSpec `ebpf:"parp_reader"`
-	ParpRoot     *ebpf.MapSpec `ebpf:"parp_root"`
-	ParpShown    *ebpf.MapSpec `ebpf:"parp_shown"`
-	ParpStats    *ebpf.MapSpec `ebpf:"parp_stats"`
-	ParpUsed     *ebpf.MapSpec `ebpf:"parp_used"`
-	ParpWays     *ebpf.MapSpec `ebpf:"parp_ways"`
+	ParpBuckets   *ebpf.MapSpec `ebpf:"parp_buckets"`
+	ParpCarried   *ebpf.MapSpec `ebpf:"parp_carried"`
+	ParpChunks    *ebpf.MapSpec `ebpf:"parp_chunks"`
+	ParpConsumed  *ebpf.MapSpec `ebpf:"parp_consumed"`
+	ParpDecision  *ebpf.MapSpec `ebpf:"parp_decision"`
+	ParpFlows     *ebpf.MapSpec `ebpf:"parp_flows"`
+	ParpHops      *ebpf.MapSpec `ebpf:"parp_hops"`
+	ParpHosts     *ebpf.MapSpec `ebpf:"parp_hosts"`
+	ParpHosts6    *ebpf.MapSpec `ebpf:"parp_hosts6"`
+	ParpMemo      *ebpf.MapSpec `ebpf:"parp_memo"`
+	ParpNatted    *ebpf.MapSpec `ebpf:"parp_natted"`
+	ParpNdTargets *ebpf.MapSpec `ebpf:"parp_nd_targets"`
+	ParpNeighs    *ebpf.MapSpec `ebpf:"parp_neighs"`
+	ParpNets      *ebpf.MapSpec `ebpf:"parp_nets"`
+	ParpNets6     *ebpf.MapSpec `ebpf:"parp_nets6"`
+	ParpPorts     *ebpf.MapSpec `ebpf:"parp_ports"`
+	ParpReader    *ebpf.MapSpec `ebpf:"parp_reader"`
+	ParpRoot      *ebpf.MapSpec `ebpf:"parp_root"`
+	ParpShown     *ebpf.MapSpec `ebpf:"parp_shown"`
+	ParpStats     *ebpf.MapSpec `ebpf:"parp_stats"`
+	ParpUsed      *ebpf.MapSpec `ebpf:"parp_used"`
+	ParpWays      *ebpf.MapSpec `ebpf:"parp_ways"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -311,9 +338,11 @@ type bpfVariableSpecs struct {
 	FanoutSeed         *ebpf.VariableSpec `ebpf:"fanout_seed"`
 	GatewayCount       *ebpf.VariableSpec `ebpf:"gateway_count"`
 	Gateways           *ebpf.VariableSpec `ebpf:"gateways"`
+	Ipv6               *ebpf.VariableSpec `ebpf:"ipv6"`
 	Judges             *ebpf.VariableSpec `ebpf:"judges"`
 	Natted             *ebpf.VariableSpec `ebpf:"natted"`
 	Nets               *ebpf.VariableSpec `ebpf:"nets"`
+	Nets6              *ebpf.VariableSpec `ebpf:"nets6"`
 	NotesLast          *ebpf.VariableSpec `ebpf:"notes_last"`
 	Pressed            *ebpf.VariableSpec `ebpf:"pressed"`
 	PulseAnswered      *ebpf.VariableSpec `ebpf:"pulse_answered"`
@@ -350,25 +379,28 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	ParpBuckets  *ebpf.Map `ebpf:"parp_buckets"`
-	ParpCarried  *ebpf.Map `ebpf:"parp_carried"`
-	ParpChunks   *ebpf.Map `ebpf:"parp_chunks"`
-	ParpConsumed *ebpf.Map `ebpf:"parp_consumed"`
-	ParpDecision *ebpf.Map `ebpf:"parp_decision"`
-	ParpFlows    *ebpf.Map `ebpf:"parp_flows"`
-	ParpHops     *ebpf.Map `ebpf:"parp_hops"`
-	ParpHosts    *ebpf.Map `ebpf:"parp_hosts"`
-	ParpMemo     *ebpf.Map `ebpf:"parp_memo"`
-	ParpNatted   *ebpf.Map `ebpf:"parp_natted"`
-	ParpNeighs   *ebpf.Map `ebpf:"parp_neighs"`
-	ParpNets     *ebpf.Map `ebpf:"parp_nets"`
-	ParpPorts    *ebpf.Map `ebpf:"parp_ports"`
-	ParpReader   *ebpf.Map `ebpf:"parp_reader"`
-	ParpRoot     *ebpf.Map `ebpf:"parp_root"`
-	ParpShown    *ebpf.Map `ebpf:"parp_shown"`
-	ParpStats    *ebpf.Map `ebpf:"parp_stats"`
-	ParpUsed     *ebpf.Map `ebpf:"parp_used"`
-	ParpWays     *ebpf.Map `ebpf:"parp_ways"`
+	ParpBuckets   *ebpf.Map `ebpf:"parp_buckets"`
+	ParpCarried   *ebpf.Map `ebpf:"parp_carried"`
+	ParpChunks    *ebpf.Map `ebpf:"parp_chunks"`
+	ParpConsumed  *ebpf.Map `ebpf:"parp_consumed"`
+	ParpDecision  *ebpf.Map `ebpf:"parp_decision"`
+	ParpFlows     *ebpf.Map `ebpf:"parp_flows"`
+	ParpHops      *ebpf.Map `ebpf:"parp_hops"`
+	ParpHosts     *ebpf.Map `ebpf:"parp_hosts"`
+	ParpHosts6    *ebpf.Map `ebpf:"parp_hosts6"`
+	ParpMemo      *ebpf.Map `ebpf:"parp_memo"`
+	ParpNatted    *ebpf.Map `ebpf:"parp_natted"`
+	ParpNdTargets *ebpf.Map `ebpf:"parp_nd_targets"`
+	ParpNeighs    *ebpf.Map `ebpf:"parp_neighs"`
+	ParpNets      *ebpf.Map `ebpf:"parp_nets"`
+	ParpNets6     *ebpf.Map `ebpf:"parp_nets6"`
+	ParpPorts     *ebpf.Map `ebpf:"parp_ports"`
+	ParpReader    *ebpf.Map `ebpf:"parp_reader"`
+	ParpRoot      *ebpf.Map `ebpf:"parp_root"`
+	ParpShown     *ebpf.Map `ebpf:"parp_shown"`
+	ParpStats     *ebpf.Map `ebpf:"parp_stats"`
+	ParpUsed      *ebpf.Map `ebpf:"parp_used"`
+	ParpWays      *ebpf.Map `ebpf:"parp_ways"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -381,10 +413,13 @@ func (m *bpfMaps) Close() error {
 		m.ParpFlows,
 		m.ParpHops,
 		m.ParpHosts,
+		m.ParpHosts6,
 		m.ParpMemo,
 		m.ParpNatted,
+		m.ParpNdTargets,
 		m.ParpNeighs,
 		m.ParpNets,
+		m.ParpNets6,
 		m.ParpPorts,
 		m.ParpReader,
 		m.ParpRoot,
@@ -415,9 +450,11 @@ type bpfVariables struct {
 	FanoutSeed         *ebpf.Variable `ebpf:"fanout_seed"`
 	GatewayCount       *ebpf.Variable `ebpf:"gateway_count"`
 	Gateways           *ebpf.Variable `ebpf:"gateways"`
+	Ipv6               *ebpf.Variable `ebpf:"ipv6"`
 	Judges             *ebpf.Variable `ebpf:"judges"`
 	Natted             *ebpf.Variable `ebpf:"natted"`
 	Nets               *ebpf.Variable `ebpf:"nets"`
+	Nets6              *ebpf.Variable `ebpf:"nets6"`
 	NotesLast          *ebpf.Variable `ebpf:"notes_last"`
 	Pressed            *ebpf.Variable `ebpf:"pressed"`
 	PulseAnswered      *ebpf.Variable `ebpf:"pulse_answered"`
@@ -444,6 +481,7 @@ type bpfPrograms struct {
 	ParpClaim           *ebpf.Program `ebpf:"parp_claim"`
 	ParpClaimCt         *ebpf.Program `ebpf:"parp_claim_ct"`
 	ParpFanout          *ebpf.Program `ebpf:"parp_fanout"`
+	ParpNd              *ebpf.Program `ebpf:"parp_nd"`
 	ParpReturn          *ebpf.Program `ebpf:"parp_return"`
 	ParpRing            *ebpf.Program `ebpf:"parp_ring"`
 	ParpRingBasic       *ebpf.Program `ebpf:"parp_ring_basic"`
@@ -463,6 +501,7 @@ func (p *bpfPrograms) Close() error {
 		p.ParpClaim,
 		p.ParpClaimCt,
 		p.ParpFanout,
+		p.ParpNd,
 		p.ParpReturn,
 		p.ParpRing,
 		p.ParpRingBasic,

@@ -34,16 +34,23 @@ const MaxWorkers = 16
 type Port struct {
 	Ifindex  int32
 	Forward  bool // its IPv4 frames are looked at
+	IPv6     bool // and its IPv6 frames; it takes Config.IPv6
 	Workload bool // it leads to a workload
 	ARP      bool // its ARP frames go to the responder
+	// ND says that its neighbour solicitations go to the responder, and that a
+	// workload there can't be a router: its router advertisements and redirects are
+	// dropped. It takes Config.IPv6 and an Ethernet header.
+	ND bool
 	// Anywhere says that packets from it are sent to uplinks too, and refused here
 	// where there is no way; else only those are taken that lead to a workload.
 	Anywhere bool
-	// KernelForwards says that the kernel forwards what it is left there.
-	KernelForwards bool
-	Quota          uint32
-	L2Len          uint32      // 14 with an Ethernet header, else 0
-	Aliases        [2]wire.MAC // destinations besides its own MAC that mean it; zero: none
+	// KernelForwards says that the kernel forwards what it is left there of IPv4,
+	// KernelForwards6 of IPv6.
+	KernelForwards  bool
+	KernelForwards6 bool
+	Quota           uint32
+	L2Len           uint32      // 14 with an Ethernet header, else 0
+	Aliases         [2]wire.MAC // destinations besides its own MAC that mean it; zero: none
 	// Answer is what programs that carry answer ARP requests for a gateway with,
 	// as far as they are plain; zero: they answer none. Of other programs it is ignored.
 	Answer wire.MAC
@@ -57,6 +64,9 @@ const (
 	portAnywhere
 	portKernelForwards
 	portARP
+	portForward6
+	portKernelForwards6
+	portND
 )
 
 // Owner says why a frame was left to the kernel: enum owner of bpf/claim.c.
@@ -72,16 +82,18 @@ const (
 	Tagged                      // a VLAN's
 	GSO                         // the kernel forwards, and no ring can have it as it is
 	Stalled                     // the kernel forwards, and nobody reads the ring
+	RAGuard                     // nobody's: a workload's router advertisement or redirect, dropped
 	owners
 )
 
 // Counters are what the filters counted for an interface.
 type Counters struct {
-	Admitted   uint64 // given to the ring, or segments to the relay
-	Policed    uint64 // refused: the interface's share of the ring was in use
-	BadGSO     uint64 // with a GSO type that no virtio_net_hdr expresses
-	Relayed    uint64 // those of them that went to the relay: the others are lost
-	Left       [owners]uint64
+	Admitted uint64 // given to the ring, or segments to the relay
+	Policed  uint64 // refused: the interface's share of the ring was in use
+	BadGSO   uint64 // with a GSO type that no virtio_net_hdr expresses
+	Relayed  uint64 // those of them that went to the relay: the others are lost
+	Left     [owners]uint64
+	// Of ARP frames and of messages of neighbour discovery: passed to the responders.
 	ARPPassed  uint64
 	ARPPoliced uint64 // refused: the interface had had its share
 	ARPSender  uint64 // refused: the sender had had its share
@@ -113,6 +125,7 @@ type Set struct {
 	ring   *ebpf.Program
 	fanout *ebpf.Program // nil if there is room for one ring
 	arp    *ebpf.Program
+	nd     *ebpf.Program // nil without Config.IPv6
 	claim  *ebpf.Program
 	watch  *ebpf.Program
 	back   *ebpf.Program // of the relay
@@ -124,8 +137,8 @@ type Set struct {
 	free    []uint32
 	ports   map[int32]ported
 	classes map[netip.Prefix]classed
-	hosts   uint32 // entries of the map of single addresses
-	nets    uint32 // entries of the trie
+	room    [families]classRoom
+	targets map[NDTarget]bool
 	natted  uint32 // of the map of who has translated flows
 	claims  map[int32]attached
 	ids     map[uint32]bool // of tc programs that were loaded
@@ -161,6 +174,9 @@ func (s *Set) SeesGSOType() bool { return s.seesGSO }
 func (s *Set) SetPort(p Port) (slot uint32, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.cfg.IPv6 {
+		p.IPv6, p.KernelForwards6, p.ND = false, false, false
+	}
 	have, known := s.ports[p.Ifindex]
 	if known && have.port == p {
 		return have.slot, nil
@@ -206,6 +222,7 @@ func (s *Set) putPort(p Port, slot uint32) error {
 	if p.ARP {
 		v.Flags |= portARP
 	}
+	v.Flags |= flags6(p)
 	if p.Aliases != [2]wire.MAC{} {
 		v.Flags |= portRetype
 	}
@@ -225,6 +242,19 @@ func (s *Set) putPort(p Port, slot uint32) error {
 		return fmt.Errorf("interface %d: ring filter: %w", p.Ifindex, err)
 	}
 	return nil
+}
+
+func flags6(p Port) (flags uint32) {
+	if p.IPv6 {
+		flags |= portForward6
+	}
+	if p.KernelForwards6 {
+		flags |= portKernelForwards6
+	}
+	if p.ND {
+		flags |= portND
+	}
+	return flags
 }
 
 // DeletePort forgets an interface and lets go of its claim. Its counters stay
@@ -301,82 +331,4 @@ func (s *Set) Totals() Counters {
 		t.add(s.read(p))
 	}
 	return t
-}
-
-// Class says where a destination may lead: route.Class, whose members are
-// TO_* of bpf/claim.c.
-type Class uint32
-
-// classed is a destination that the maps hold.
-type classed struct {
-	class  Class
-	inTrie bool
-}
-
-// maxHosts is MAX_HOSTS of bpf/claim.c: further single addresses are kept in
-// the trie, where a look-up takes longer.
-const maxHosts = 65536
-
-// SetClass says what class the destinations of a prefix have that no longer
-// prefix has, and 0 that they have that of the next shorter one. It calls the
-// kernel only for what changes.
-func (s *Set) SetClass(p netip.Prefix, c Class) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	have, had := s.classes[p]
-	var err error
-	switch {
-	case have.class == c:
-	case c == 0:
-		delete(s.classes, p)
-		err = s.deleteClass(p, have.inTrie)
-	default:
-		if !had {
-			have.inTrie = !p.IsSingleIP() || s.hosts >= maxHosts
-		}
-		if err = s.putClass(p, c, have.inTrie); err == nil {
-			s.classes[p] = classed{c, have.inTrie}
-			s.count(have.inTrie, had)
-			err = s.vars.Nets.Set(s.nets)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("destination %s: ring filter: %w", p, err)
-	}
-	return nil
-}
-
-func (s *Set) count(inTrie, had bool) {
-	switch {
-	case had:
-	case inTrie:
-		s.nets++
-	default:
-		s.hosts++
-	}
-}
-
-func lpmKey(p netip.Prefix) bpfLpmkey {
-	return bpfLpmkey{Prefixlen: uint32(p.Bits()), Addr: nativeAddr(p.Addr())}
-}
-
-func (s *Set) putClass(p netip.Prefix, c Class, inTrie bool) error {
-	if inTrie {
-		return s.objs.ParpNets.Put(lpmKey(p), uint32(c))
-	}
-	return s.objs.ParpHosts.Put(nativeAddr(p.Addr()), uint32(c))
-}
-
-func (s *Set) deleteClass(p netip.Prefix, inTrie bool) (err error) {
-	if inTrie {
-		s.nets--
-		err = errors.Join(s.objs.ParpNets.Delete(lpmKey(p)), s.vars.Nets.Set(s.nets))
-	} else {
-		s.hosts--
-		err = s.objs.ParpHosts.Delete(nativeAddr(p.Addr()))
-	}
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return nil
-	}
-	return err
 }

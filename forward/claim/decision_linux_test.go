@@ -112,7 +112,7 @@ func TestManyAddresses(t *testing.T) {
 	r, k := openRing(t, s, 256), openKernel(t, e, unix.ETH_P_IP)
 	slot := forward(t, s, e, 1000)
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
-	const n = maxHosts + 1000
+	n := int(maxHosts[ipv4]) + 1000
 	for i := range n {
 		if err := s.SetClass(netip.PrefixFrom(address(i), 32), toLocal); err != nil {
 			t.Fatal(err)
@@ -121,7 +121,7 @@ func TestManyAddresses(t *testing.T) {
 	if err := s.SetClass(netip.MustParsePrefix("10.0.0.0/8"), toUnserved); err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range []int{0, 1, maxHosts - 1, maxHosts, maxHosts + 1, n - 1} {
+	for _, i := range []int{0, 1, n - 1001, n - 1000, n - 999, n - 1} {
 		e.put(t, packet(e.mac, address(i).String()))
 		if drain(r, s, slot) != 0 || len(k.got(t)) != 1 {
 			t.Errorf("%v, the address %d of %d, is not the kernel's", address(i), i, n)

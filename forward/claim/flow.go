@@ -11,31 +11,82 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// flowEnd reads the end of a packet's flow that it goes to, as flow_end of
-// bpf/claim.c does.
-func flowEnd(packet []byte) (key bpfFlowkey, ok bool) {
+// header is what flowEnd goes by of an IP header: struct ip of bpf/claim.c.
+type header struct {
+	six      bool
+	src, dst netip.Addr
+	proto    uint8
+	hides    bool   // the ports are not where those of others are, or not there
+	rest     []byte // behind it
+}
+
+// readHeader reads the header of a packet; ok is false if it is not whole.
+func readHeader(packet []byte) (h header, ok bool) {
+	if len(packet) > 0 && packet[0]>>4 == 6 {
+		ip := wire.IPv6(packet)
+		if !ip.Valid() {
+			return h, false
+		}
+		return header{true, ip.SrcAddr(), ip.DstAddr(), ip.NextHeader(), extends(ip.NextHeader()), ip.Payload()}, true
+	}
 	ip := wire.IPv4(packet)
 	if !ip.Valid() || ip.HeaderLen() > len(ip) {
+		return h, false
+	}
+	fragment := ip.FragmentOffset() != 0 || ip.Frag()&wire.IPv4MF != 0
+	return header{false, ip.SrcAddr(), ip.DstAddr(), ip.Protocol(), fragment, ip[ip.HeaderLen():]}, true
+}
+
+// controls reports whether an ICMP header is behind the IP header.
+func (h *header) controls() bool {
+	if h.six {
+		return h.proto == wire.ProtoICMPv6
+	}
+	return h.proto == wire.ProtoICMP
+}
+
+// quotes reports whether an ICMP message of that type holds the packet that it
+// is about, of IPv4 as the kernel's NAT knows them (icmp_in_manip_pkt).
+func (h *header) quotes(typ uint8) bool {
+	if h.six {
+		return wire.ICMPv6IsError(typ)
+	}
+	switch typ {
+	case wire.ICMPDestUnreachable, wire.ICMPSourceQuench, wire.ICMPRedirect, wire.ICMPTimeExceeded, wire.ICMPParamProblem:
+		return true
+	}
+	return false
+}
+
+// flowEnd reads the end of a packet's flow that it goes to, as flow_ends of
+// bpf/claim.c does.
+func flowEnd(packet []byte) (key bpfFlowkey, ok bool) {
+	h, ok := readHeader(packet)
+	if !ok {
 		return key, false
 	}
-	key.Addr = nativeAddr(ip.DstAddr())
-	if ip.FragmentOffset() != 0 || ip.Frag()&wire.IPv4MF != 0 {
+	key.Addr = nativeAddr6(h.dst)
+	if h.hides {
 		return key, true // by address alone: all pieces of a datagram go one way
 	}
-	key.Proto = ip.Protocol()
-	l4, port := ip[ip.HeaderLen():], 2 // where the port stands
-	if key.Proto == wire.ProtoICMP {
+	key.Proto = h.proto
+	l4, port := h.rest, 2 // where the port stands
+	if h.controls() {
 		if len(l4) < 8 {
 			return key, false
 		}
 		port = 4
-		if quotes(l4[0]) {
-			inner := wire.IPv4(l4[8:])
-			if !inner.Valid() || inner.HeaderLen() > len(inner) {
+		if h.quotes(l4[0]) {
+			inner, ok := readHeader(l4[8:])
+			if !ok || inner.six != h.six {
 				return key, false
 			}
-			key.Addr, key.Proto = nativeAddr(inner.SrcAddr()), inner.Protocol()
-			if l4, port = inner[inner.HeaderLen():], 0; key.Proto == wire.ProtoICMP {
+			key.Addr, key.Proto = nativeAddr6(inner.src), inner.proto
+			if inner.six && inner.hides {
+				key.Proto = 0
+				return key, true
+			}
+			if l4, port = inner.rest, 0; inner.controls() {
 				port = 4
 			}
 		}
@@ -49,11 +100,11 @@ func flowEnd(packet []byte) (key bpfFlowkey, ok bool) {
 	return key, true
 }
 
-// quotes reports whether an ICMP message of that type holds the packet that it
-// is about, as the kernel's NAT knows them (icmp_in_manip_pkt).
-func quotes(typ uint8) bool {
-	switch typ {
-	case wire.ICMPDestUnreachable, wire.ICMPSourceQuench, wire.ICMPRedirect, wire.ICMPTimeExceeded, wire.ICMPParamProblem:
+// extends reports whether a header of IPv6 may stand before the upper layer's.
+func extends(next uint8) bool {
+	const hip, shim6 = 139, 140
+	switch next {
+	case wire.ProtoHopByHop, wire.ProtoRouting, wire.ProtoFragment, wire.ProtoAH, wire.ProtoDestOpts, wire.ProtoMobility, hip, shim6:
 		return true
 	}
 	return false
@@ -72,15 +123,15 @@ func hasPorts(proto uint8) bool {
 // End is one end of a flow: who sends and receives by a port. Protocol 0 is the
 // address alone.
 type End struct {
-	Addr  netip.Addr // IPv4
-	Proto uint8      // IP protocol
-	Port  uint16     // of ICMP: the identifier
+	Addr  netip.Addr
+	Proto uint8  // IP protocol
+	Port  uint16 // of ICMP: the identifier
 }
 
 func (e End) key() bpfFlowkey {
 	var port [2]byte
 	binary.BigEndian.PutUint16(port[:], e.Port)
-	return bpfFlowkey{Addr: nativeAddr(e.Addr), Port: binary.NativeEndian.Uint16(port[:]), Proto: e.Proto}
+	return bpfFlowkey{Addr: nativeAddr6(e.Addr), Port: binary.NativeEndian.Uint16(port[:]), Proto: e.Proto}
 }
 
 // MaxTranslated is how many ends SetTranslated has room for: MAX_NATTED of

@@ -24,6 +24,7 @@ type Handed struct {
 	Maps    []string // their names, a descriptor each, in this order
 	Ports   []HandedPort
 	Classes []HandedClass
+	Targets []NDTarget
 	Claims  []HandedClaim // of TCX a descriptor each, in this order, behind those of Maps
 
 	Gone        Counters // of interfaces that have left
@@ -121,6 +122,7 @@ func (s *Set) HandOver() (h Handed, fds []int, err error) {
 	for p, c := range s.classes {
 		h.Classes = append(h.Classes, HandedClass{p, c.class, c.inTrie})
 	}
+	h.Targets = slices.Collect(maps.Keys(s.targets))
 	for ifindex, a := range s.claims {
 		c := HandedClaim{Ifindex: ifindex, Relay: a.relay}
 		if a.link != nil {
@@ -259,10 +261,14 @@ func (s *Set) Renew(h *Handed, fds []int) error {
 	}
 	s.setActive()
 	clear(s.classes)
-	s.hosts, s.nets = 0, 0
+	s.room = [families]classRoom{}
 	for _, c := range h.Classes {
 		s.classes[c.Prefix] = classed{c.Class, c.Trie}
-		s.count(c.Trie, false)
+		s.count(familyOf(c.Prefix), c.Trie, false)
+	}
+	clear(s.targets)
+	for _, t := range h.Targets {
+		s.targets[t] = true
 	}
 	for i, w := range s.windows.of {
 		if i < len(h.Resumed) {
@@ -356,17 +362,31 @@ func (s *Set) Reclaim() error {
 	for prefix, c := range s.classes {
 		errs = append(errs, s.putClass(prefix, c.class, c.inTrie))
 	}
-	known := map[uint32]bool{}
-	nets := map[bpfLpmkey]bool{}
+	known, known6 := map[uint32]bool{}, map[bpfAddr6]bool{}
+	nets, nets6 := map[bpfLpmkey]bool{}, map[bpfLpmkey6]bool{}
 	for prefix, c := range s.classes {
-		if c.inTrie {
+		switch six := familyOf(prefix) == ipv6; {
+		case six && c.inTrie:
+			nets6[lpmKey6(prefix)] = true
+		case six:
+			known6[nativeAddr6(prefix.Addr())] = true
+		case c.inTrie:
 			nets[lpmKey(prefix)] = true
-		} else {
+		default:
 			known[nativeAddr(prefix.Addr())] = true
 		}
 	}
+	targets := map[bpfNdkey]bool{}
+	for t := range s.targets {
+		targets[t.key()] = true
+		errs = append(errs, s.putNDTarget(t, true))
+	}
 	errs = append(errs, forget(s.objs.ParpHosts, func(addr uint32) bool { return known[addr] }),
-		forget(s.objs.ParpNets, func(k bpfLpmkey) bool { return nets[k] }), s.vars.Nets.Set(s.nets))
+		forget(s.objs.ParpNets, func(k bpfLpmkey) bool { return nets[k] }),
+		forget(s.objs.ParpHosts6, func(addr bpfAddr6) bool { return known6[addr] }),
+		forget(s.objs.ParpNets6, func(k bpfLpmkey6) bool { return nets6[k] }),
+		forget(s.objs.ParpNdTargets, func(k bpfNdkey) bool { return targets[k] }),
+		s.tellNets(ipv4), s.tellNets(ipv6))
 	return errors.Join(errs...)
 }
 

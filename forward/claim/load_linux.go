@@ -35,6 +35,9 @@ func constants(perSecond, burst int) (cost, most uint64) {
 // Config says what programs and maps are to be loaded for.
 type Config struct {
 	ARP ARPPolice
+	// IPv6 says that frames of IPv6 are looked at at all: without it they are the
+	// kernel's, and cost the programs nothing.
+	IPv6 bool
 	// Translates says that the kernel may translate flows that it is left (NAT):
 	// who sent into such a flow is remembered, and what answers is left to it, too.
 	Translates bool
@@ -122,7 +125,7 @@ func loadSet(cfg Config, exact bool, have map[string]*ebpf.Map) (*Set, error) {
 	}
 	coll := l.coll
 	defer coll.Close()
-	s := &Set{seesGSO: l.sees, judges: l.judges, cfg: cfg, ports: map[int32]ported{}, ids: map[uint32]bool{}, classes: map[netip.Prefix]classed{}, claims: map[int32]attached{}}
+	s := &Set{seesGSO: l.sees, judges: l.judges, cfg: cfg, ports: map[int32]ported{}, ids: map[uint32]bool{}, classes: map[netip.Prefix]classed{}, targets: map[NDTarget]bool{}, claims: map[int32]attached{}}
 	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
 		return nil, err
 	}
@@ -130,6 +133,9 @@ func loadSet(cfg Config, exact bool, have map[string]*ebpf.Map) (*Set, error) {
 	s.ring, s.watch, s.claim = l.ring, l.watch, l.claim
 	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
 	s.arp, s.back = take(bpfProgParpArp), take(bpfProgParpReturn)
+	if cfg.IPv6 {
+		s.nd = take(bpfProgParpNd)
+	}
 	if cfg.Rooms > 1 {
 		s.fanout = take(bpfProgParpFanout)
 		if have == nil { // else flows would change their rings
@@ -251,6 +257,12 @@ func configure(spec *ebpf.CollectionSpec, cfg Config, judges bool) error {
 		spec.Maps[bpfMapParpFlows].MaxEntries = 1 // an LRU map takes all of its memory at once
 		spec.Maps[bpfMapParpNatted].MaxEntries = 1
 	}
+	if !cfg.IPv6 {
+		delete(spec.Programs, bpfProgParpNd)
+		for _, name := range maps6 {
+			spec.Maps[name].MaxEntries = 1
+		}
+	}
 	cost, burst := constants(cfg.ARP.PerSecond, cfg.ARP.Burst)
 	senderCost, senderBurst := constants(cfg.ARP.SenderPerSecond, cfg.ARP.SenderBurst)
 	if err := errors.Join(
@@ -258,6 +270,7 @@ func configure(spec *ebpf.CollectionSpec, cfg Config, judges bool) error {
 		spec.Variables[bpfVarArpBurstNs].Set(burst),
 		spec.Variables[bpfVarArpSenderCostNs].Set(senderCost),
 		spec.Variables[bpfVarArpSenderBurstNs].Set(senderBurst),
+		spec.Variables[bpfVarIpv6].Set(number(cfg.IPv6)),
 		spec.Variables[bpfVarTranslates].Set(number(cfg.Translates)),
 		spec.Variables[bpfVarJudges].Set(number(judges)),
 		spec.Variables[bpfVarPulseHz].Set(jiffies()),
@@ -268,6 +281,9 @@ func configure(spec *ebpf.CollectionSpec, cfg Config, judges bool) error {
 	}
 	return nil
 }
+
+// maps6 are the maps of IPv6.
+var maps6 = []string{bpfMapParpHosts6, bpfMapParpNets6, bpfMapParpNdTargets}
 
 func number(on bool) uint32 {
 	if on {
@@ -298,6 +314,9 @@ func (s *Set) shed(cfg Config) error {
 	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
 	if !cfg.Translates {
 		unused = append(unused, m.ParpFlows, m.ParpNatted)
+	}
+	if !cfg.IPv6 {
+		unused = append(unused, m.ParpHosts6, m.ParpNets6, m.ParpNdTargets)
 	}
 	if !cfg.Carry {
 		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)
@@ -471,10 +490,19 @@ func (s *Set) Close() error {
 		s.rtnl.Close()
 		s.rtnl = nil
 	}
-	for _, p := range []*ebpf.Program{s.ring, s.fanout, s.arp, s.claim, s.back, s.watch} {
+	for _, p := range []*ebpf.Program{s.ring, s.fanout, s.arp, s.nd, s.claim, s.back, s.watch} {
 		errs = append(errs, p.Close())
 	}
 	return errors.Join(append(errs, s.carrier.close(), s.objs.Close(), s.sections.Close(), s.windows.close())...)
+}
+
+// nativeAddr6 is struct addr6 of an address: of IPv4 the mapped one.
+func nativeAddr6(a netip.Addr) (to bpfAddr6) {
+	b := a.As16()
+	for i := range to.Word {
+		to.Word[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return to
 }
 
 // nativeAddr gives the four bytes of an address as they lie in memory.

@@ -1,7 +1,6 @@
 package claim
 
 import (
-	"fmt"
 	"os"
 	"sync/atomic"
 	"time"
@@ -29,29 +28,33 @@ type robustList struct {
 //
 // The caller must be locked to the thread, and call Disown before it is unlocked
 // or the Window is closed.
-func (w *Window) Own() error {
-	l := (*robustList)(unsafe.Pointer(&w.reader.Robust))
+func (w *Window) Own() error { return w.reader.own() }
+
+func (r *bpfReader) own() error {
+	l := (*robustList)(unsafe.Pointer(&r.Robust))
 	head, entry := unsafe.Pointer(l), unsafe.Pointer(&l.entry)
 	*l = robustList{
 		next:   uint64(uintptr(entry)),
-		offset: int64(uintptr(unsafe.Pointer(&w.reader.Owner))) - int64(uintptr(entry)),
+		offset: int64(uintptr(unsafe.Pointer(&r.Owner))) - int64(uintptr(entry)),
 		entry:  uint64(uintptr(head)),
 	}
-	atomic.StoreUint32(&w.reader.Owner, uint32(unix.Gettid()))
+	atomic.StoreUint32(&r.Owner, uint32(unix.Gettid()))
 	return setRobustList(head)
 }
 
 // Disown takes back what Own said, on the same thread.
-func (w *Window) Disown() {
-	atomic.StoreUint32(&w.reader.Owner, 0)
-	_ = setRobustList(nil) // Own could, and the list names what nobody owns
+func (w *Window) Disown() { w.reader.disown() }
+
+func (r *bpfReader) disown() {
+	atomic.StoreUint32(&r.Owner, 0)
+	_ = setRobustList(nil) // own could, and the list names what nobody owns
 }
 
 // setRobustList names the calling thread's list. Its length never changes
 // (sizeof(struct robust_list_head)).
 func setRobustList(head unsafe.Pointer) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SET_ROBUST_LIST, uintptr(head), 24, 0); errno != 0 {
-		return fmt.Errorf("ring's reader: %w", os.NewSyscallError("set_robust_list", errno))
+		return os.NewSyscallError("set_robust_list", errno)
 	}
 	return nil
 }

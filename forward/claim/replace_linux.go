@@ -17,8 +17,8 @@ type Replacement struct {
 	now *loaded // nil: those that run are what is wanted
 }
 
-// Prepare loads the programs anew, for another Config, of which Translates, Carry and
-// Gateways count; those that run go on. The error is like Load's.
+// Prepare loads the programs anew, for another Config, of which IPv6,
+// Translates, Carry and Gateways count; those that run go on. The error is like Load's.
 func (s *Set) Prepare(cfg Config) (*Replacement, error) {
 	cfg.Rooms = s.cfg.Rooms
 	if reflect.DeepEqual(cfg, s.cfg) {
@@ -45,6 +45,11 @@ func (s *Set) kept(cfg Config) map[string]*ebpf.Map {
 		bpfMapParpConsumed: s.objs.ParpConsumed, bpfMapParpReader: s.objs.ParpReader, bpfMapParpBuckets: s.objs.ParpBuckets,
 		bpfMapParpDecision: s.objs.ParpDecision, sectionBSS: s.sections,
 	}
+	if s.keeps6(cfg) {
+		for name, m := range s.maps6() {
+			have[name] = *m
+		}
+	}
 	if s.keepsFlows(cfg) {
 		have[bpfMapParpFlows], have[bpfMapParpNatted] = s.objs.ParpFlows, s.objs.ParpNatted
 	}
@@ -59,6 +64,18 @@ func (s *Set) kept(cfg Config) map[string]*ebpf.Map {
 // keepsFlows reports whether the maps of flows are large enough.
 func (s *Set) keepsFlows(cfg Config) bool {
 	return !cfg.Translates || s.objs.ParpFlows.MaxEntries() > 1
+}
+
+// keeps6 reports whether the maps of IPv6 are large enough.
+func (s *Set) keeps6(cfg Config) bool {
+	return !cfg.IPv6 || s.objs.ParpHosts6.MaxEntries() > 1
+}
+
+// maps6 are the maps of IPv6.
+func (s *Set) maps6() map[string]**ebpf.Map {
+	return map[string]**ebpf.Map{
+		bpfMapParpHosts6: &s.objs.ParpHosts6, bpfMapParpNets6: &s.objs.ParpNets6, bpfMapParpNdTargets: &s.objs.ParpNdTargets,
+	}
 }
 
 // carried are the maps of carrying.
@@ -162,8 +179,20 @@ func (s *Set) settle(r *Replacement) error {
 		s.objs.ParpFlows, coll.Maps[bpfMapParpFlows] = coll.Maps[bpfMapParpFlows], s.objs.ParpFlows
 		s.objs.ParpNatted, coll.Maps[bpfMapParpNatted] = coll.Maps[bpfMapParpNatted], s.objs.ParpNatted
 	}
+	if !s.keeps6(r.cfg) {
+		for name, m := range s.maps6() {
+			*m, coll.Maps[name] = coll.Maps[name], *m
+		}
+	}
+	switch {
+	case r.cfg.IPv6 && s.nd == nil:
+		s.nd = withoutTypes(coll.DetachProgram(bpfProgParpNd))
+	case !r.cfg.IPv6:
+		err = s.nd.Close()
+		s.nd = nil
+	}
 	if s.cfg.Carry && !r.cfg.Carry {
-		err = s.retireCarrier()
+		err = errors.Join(err, s.retireCarrier())
 		s.exchangeCarried(r)
 	}
 	err = errors.Join(err, s.watch.Close())

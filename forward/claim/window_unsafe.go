@@ -44,6 +44,7 @@ type windows struct {
 	given    []uint64                 // by worker and slot; nil if there is room for one: stats has it
 	active   atomic.Pointer[[]uint32] // slots in use
 	of       []*Window
+	nd       *bpfReader // the thread that answers neighbour solicitations
 	mem      [][]byte
 
 	pressing sync.Mutex
@@ -72,10 +73,11 @@ func newWindows(rooms int, maps *bpfMaps) (_ *windows, err error) {
 	if a.consumed, err = mapped[uint64](a, maps.ParpConsumed, consumedEntries(rooms)); err != nil {
 		return nil, err
 	}
-	readers, err := mapped[bpfReader](a, maps.ParpReader, rooms)
+	readers, err := mapped[bpfReader](a, maps.ParpReader, MaxWorkers+1)
 	if err != nil {
 		return nil, err
 	}
+	a.nd = &readers[MaxWorkers]
 	taken := a.consumed
 	if rooms > 1 {
 		taken, a.given = a.consumed[MaxPorts:], a.consumed[(1+rooms)*MaxPorts:]

@@ -36,6 +36,8 @@ type HostConf6 struct {
 	FlowLabelRanges  bool      // flowlabel_state_ranges
 	AnycastAsUnicast bool      // icmp/error_anycast_as_unicast
 	ICMPRateLimit    int       // icmp/ratelimit, ms
+	MaxHopOptions    int       // max_hbh_opts_number: of a packet; of a negative number its amount, and none unknown
+	MaxHopLength     int       // max_hbh_length: of hop-by-hop options, bytes
 	ICMPRateMask     [8]uint32 // icmp/ratemask: bit t%32 of word t/32 is that of type t
 }
 
@@ -50,5 +52,5 @@ var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask
 	RedirectLoad: second / 50, RedirectNumber: 9, RedirectSilence: second / 50 << (9 + 1), V6: DefaultHostConf6}
 
 // DefaultHostConf6 is what a kernel starts with. Packet too big has no limit.
-var DefaultHostConf6 = HostConf6{HopLimit: 64, HashFields: 7, AutoFlowLabels: true, ICMPRateLimit: 1000,
+var DefaultHostConf6 = HostConf6{HopLimit: 64, HashFields: 7, AutoFlowLabels: true, ICMPRateLimit: 1000, MaxHopOptions: 8, MaxHopLength: math.MaxInt32,
 	ICMPRateMask: [8]uint32{^uint32(1 << 2), ^uint32(0), ^uint32(0), ^uint32(0)}}

@@ -143,7 +143,7 @@ func (t *Table) Owner(packet []byte, in *Link) Verdict {
 // although Owner says of some of its packets that they are ours.
 func (t *Table) OwnerOf(dst netip.Addr, in *Link) Verdict {
 	family := familyOf(dst)
-	if family == IPv6 && !t.serves6(in) {
+	if family == IPv6 && !t.Serves6(in) {
 		return IgnoreProto
 	}
 	return t.policy.owner(t.Class(dst), in, family)

@@ -25,7 +25,7 @@ const (
 	PuntUpper    // the kernel's: maybe of a device that stands on the interface (macvlan, ipvlan)
 	PuntGSO      // the kernel's: a super-packet that can't be taken as it is, and it forwards
 	PuntStalled  // the kernel's: nobody reads the ring, and it forwards
-	IgnoreProto  // not IPv4: the kernel's
+	IgnoreProto  // neither IPv4 nor IPv6, or IPv6 where that is not served: the kernel's
 	IgnoreTagged // VLAN-tagged: belongs to the VLAN device
 	IgnoreType   // broadcast or multicast at layer 2: the kernel's
 
@@ -34,6 +34,7 @@ const (
 	DropPktTooSmall      // shorter than its headers say
 	DropIPInHdr          // version, header length or total length wrong
 	DropIPCsum           // header checksum wrong
+	DropUnhandledProto   // an IPv6 header's version is another, or a hop-by-hop option forbids whom it is unknown to
 	DropIPInvalidSource  // source 0.0.0.0, multicast or broadcast
 	DropIPInvalidDest    // destination 0.0.0.0
 	DropIPLocalnet       // 127/8 on the wire
@@ -104,7 +105,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	PuntGSO:     {KindPunt, "gso"},
 	PuntStalled: {KindPunt, "reader-stalled"},
 
-	IgnoreProto:  {KindIgnore, "not-ipv4"},
+	IgnoreProto:  {KindIgnore, "not-ip"},
 	IgnoreTagged: {KindIgnore, "vlan-tagged"},
 	IgnoreType:   {KindIgnore, "multicast-not-forwarded"},
 
@@ -112,6 +113,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropPktTooSmall:      {KindDrop, "PKT_TOO_SMALL"},
 	DropIPInHdr:          {KindDrop, "IP_INHDR"},
 	DropIPCsum:           {KindDrop, "IP_CSUM"},
+	DropUnhandledProto:   {KindDrop, "UNHANDLED_PROTO"},
 	DropIPInvalidSource:  {KindDrop, "IP_INVALID_SOURCE"},
 	DropIPInvalidDest:    {KindDrop, "IP_INVALID_DEST"},
 	DropIPLocalnet:       {KindDrop, "IP_LOCALNET"},

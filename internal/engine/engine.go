@@ -66,6 +66,9 @@ type Ports interface {
 	SetPort(p Port) (slot uint32, err error)
 	// DeletePort forgets an interface. Its counters stay in Stats.
 	DeletePort(ifindex int32) error
+	// SetNDTarget says that neighbour solicitations for a target are the responder's
+	// alone, or are so no more; see [claim.Set.SetNDTarget].
+	SetNDTarget(t claim.NDTarget, on bool) error
 	// CanClaim reports whether a tc program can take an interface's frames
 	// from the kernel, as far as that is known.
 	CanClaim() bool

@@ -76,6 +76,14 @@ func (p *Programs) DeletePort(ifindex int32) error {
 	return p.set.DeletePort(ifindex)
 }
 
+// SetNDTarget implements [Ports].
+func (p *Programs) SetNDTarget(t claim.NDTarget, on bool) error {
+	if p.set == nil {
+		return nil
+	}
+	return p.set.SetNDTarget(t, on)
+}
+
 // Owns implements [Ports].
 func (p *Programs) Owns(id uint32) bool { return p.set != nil && p.set.Owns(id) }
 
@@ -178,6 +186,23 @@ func (p *Programs) AttachARP(fd int) error {
 		return fmt.Errorf("ARP filter: %w", claim.ErrNotSupported)
 	}
 	return p.set.AttachARP(fd)
+}
+
+// AttachND polices a socket of neighbour discovery; see [claim.Set.AttachND].
+func (p *Programs) AttachND(fd int) error {
+	if p.set == nil {
+		return fmt.Errorf("filter of neighbour discovery: %w", claim.ErrNotSupported)
+	}
+	return p.set.AttachND(fd)
+}
+
+// OwnND says that the calling thread answers neighbour solicitations; see
+// [claim.Set.OwnND].
+func (p *Programs) OwnND() (disown func(), err error) {
+	if p.set == nil {
+		return func() {}, nil
+	}
+	return p.set.OwnND()
 }
 
 // AttachWatch implements [Ports].

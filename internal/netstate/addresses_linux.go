@@ -20,15 +20,22 @@ type addressListKey struct {
 	family Family
 }
 
-// addressKey is what the kernel allows once a link (__inet_insert_ifa in
-// net/ipv4/devinet.c): a local address in a network.
+// addressKey is what the kernel allows once a link: of IPv4 a local address in a
+// network (__inet_insert_ifa in net/ipv4/devinet.c), of IPv6 a local address
+// (ipv6_add_addr in net/ipv6/addrconf.c), whose prefix is then not set.
 type addressKey struct {
 	index  int
 	local  netip.Addr
 	prefix netip.Prefix
 }
 
-func (a *Address) key() addressKey { return addressKey{a.Index, a.Local, a.Prefix} }
+func (a *Address) key() addressKey {
+	k := addressKey{index: a.Index, local: a.Local}
+	if a.Local.Is4() {
+		k.prefix = a.Prefix
+	}
+	return k
+}
 
 // list is the list that the address is in.
 func (a *Address) list() addressListKey { return addressListKey{a.Index, familyOfAddr(a.Local)} }
@@ -76,7 +83,7 @@ func (l *addressLists) put(a Address) (changed bool) {
 	if *old == a {
 		return false
 	}
-	if (old.Flags^a.Flags)&unix.IFA_F_SECONDARY == 0 {
+	if (old.Flags^a.Flags)&unix.IFA_F_SECONDARY == 0 || a.Local.Is6() {
 		*old = a
 		return true
 	}
@@ -86,8 +93,16 @@ func (l *addressLists) put(a Address) (changed bool) {
 }
 
 // addressPlace is where the kernel has a new address in a list
-// (__inet_insert_ifa and __inet_del_ifa in net/ipv4/devinet.c).
+// (__inet_insert_ifa and __inet_del_ifa in net/ipv4/devinet.c, ipv6_link_dev_addr
+// in net/ipv6/addrconf.c, where the flag of secondary ones means temporary ones).
 func addressPlace(list []Address, a *Address) int {
+	if a.Local.Is6() {
+		at := slices.IndexFunc(list, func(o Address) bool { return o.Scope >= a.Scope })
+		if at < 0 {
+			return len(list)
+		}
+		return at
+	}
 	if a.Flags&unix.IFA_F_SECONDARY != 0 {
 		return len(list)
 	}
@@ -100,7 +115,7 @@ func addressPlace(list []Address, a *Address) int {
 }
 
 func (l *addressLists) at(a *Address) int {
-	return slices.IndexFunc(l.lists[a.list()], func(o Address) bool { return o.Local == a.Local && o.Prefix == a.Prefix })
+	return slices.IndexFunc(l.lists[a.list()], func(o Address) bool { return o.key() == a.key() })
 }
 
 func (l *addressLists) insert(a Address, at int) {
@@ -131,6 +146,15 @@ func (l *addressLists) drop(a *Address) {
 	delete(l.known, a.key())
 	if l.links[a.Local]--; l.links[a.Local] == 0 {
 		delete(l.links, a.Local)
+	}
+}
+
+// forgetFamily removes all lists of a family.
+func (l *addressLists) forgetFamily(f Family) {
+	for k := range l.lists {
+		if k.family == f {
+			l.forget(k)
+		}
 	}
 }
 

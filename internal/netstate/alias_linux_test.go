@@ -97,11 +97,11 @@ func TestReplay(t *testing.T) {
 		h := history(rng, 20)
 		dumped := rng.IntN(len(h))
 		from := dumped - min(dumped, rng.IntN(6))
-		s := newState()
+		s := newState(false)
 		for _, r := range h[dumped].after {
-			s.routes.add(&r)
+			s.v4.routes.add(&r)
 		}
-		s.beginReplay()
+		s.v4.beginReplay()
 		for i := from; i < len(h); i++ {
 			if i > dumped {
 				s.endReplay()
@@ -112,10 +112,10 @@ func TestReplay(t *testing.T) {
 				s.deleteRoute(h[i].route)
 			}
 		}
-		if !s.stale && !equalRoutes(s.routes.routes(keyOf(0, aliased)), h[len(h)-1].after) {
-			t.Fatalf("seed %d from %d to %d: %v, not %v", seed, from, dumped, s.routes.routes(keyOf(0, aliased)), h[len(h)-1].after)
+		if !s.v4.stale && !equalRoutes(s.v4.routes.routes(keyOf(0, aliased)), h[len(h)-1].after) {
+			t.Fatalf("seed %d from %d to %d: %v, not %v", seed, from, dumped, s.v4.routes.routes(keyOf(0, aliased)), h[len(h)-1].after)
 		}
-		if s.stale {
+		if s.v4.stale {
 			asked++
 		}
 	}
@@ -128,14 +128,14 @@ func TestReplay(t *testing.T) {
 // TestDumpBetweenDeathAndFlush: fib_sync_down_dev marks nexthops first and
 // fib_flush drops the route later; a dump may fall between the two.
 func TestDumpBetweenDeathAndFlush(t *testing.T) {
-	s := newState()
+	s := newState(false)
 	dead := uint32(unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN)
-	s.routes.add(&Route{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: unix.RTN_UNICAST,
+	s.v4.routes.add(&Route{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: unix.RTN_UNICAST,
 		Nexthops: []Nexthop{{Index: 2, Flags: dead, Weight: 1}, {Index: 3, Flags: dead, Weight: 1}}})
-	s.beginReplay()
+	s.v4.beginReplay()
 	s.setLink(Link{Index: 3, Name: "b0"})
-	if s.routes.count != 0 || !s.stale {
-		t.Errorf("%d routes, stale %v", s.routes.count, s.stale)
+	if s.v4.routes.count != 0 || !s.v4.stale {
+		t.Errorf("%d routes, stale %v", s.v4.routes.count, s.v4.stale)
 	}
 }
 

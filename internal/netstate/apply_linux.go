@@ -1,8 +1,6 @@
 package netstate
 
 import (
-	"slices"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +20,13 @@ func (s *state) apply(typ, flags uint16, b []byte) outcome {
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		var l Link
+		if typ == unix.RTM_NEWLINK && s.ipv6 && familyOf(b) == unix.AF_INET6 {
+			if l, o = readInet6Link(b); o == applied {
+				s.setInet6(l)
+				s.revive6(l.Index)
+			}
+			break
+		}
 		if l, o = readLink(b); o == applied && typ == unix.RTM_NEWLINK {
 			s.setLink(l)
 		} else if o == applied {
@@ -29,13 +34,13 @@ func (s *state) apply(typ, flags uint16, b []byte) outcome {
 		}
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		var a Address
-		if a, o = readAddress(b); o == applied && typ == unix.RTM_NEWADDR {
+		if a, o = s.readAddress(b); o == applied && typ == unix.RTM_NEWADDR {
 			s.setAddress(a)
 		} else if o == applied {
 			s.deleteAddress(a)
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		if o = readRoute(b, &s.route); o != applied {
+		if o = s.readRoute(b, &s.route); o != applied {
 			break
 		}
 		if s.nexthops.complete(&s.route); typ == unix.RTM_NEWROUTE {
@@ -47,7 +52,7 @@ func (s *state) apply(typ, flags uint16, b []byte) outcome {
 		var r Rule
 		f := Family(familyOf(b))
 		s.unordered = s.unordered || s.replay // a rule that the dump has told would be there twice
-		if r, o = readRule(b); o == applied && typ == unix.RTM_NEWRULE {
+		if r, o = s.readRule(b); o == applied && typ == unix.RTM_NEWRULE {
 			s.setRules(f, insertRule(s.rules[f], r))
 		} else if o == applied {
 			s.setRules(f, removeRule(s.rules[f], r))
@@ -72,6 +77,7 @@ func (s *state) apply(typ, flags uint16, b []byte) outcome {
 }
 
 func (s *state) setLink(l Link) {
+	s.completeInet6(&l)
 	old, had := s.links[l.Index]
 	if had && anotherLink(old, l) {
 		s.deleteLink(l.Index)
@@ -81,11 +87,16 @@ func (s *state) setLink(l Link) {
 		s.links[l.Index] = l
 		s.tell(Event{Op: Set, Link: &l})
 	}
-	switch {
-	case !l.Up():
-		s.disableLink(l.Index, false)
-	case had && (!old.Up() || carrier(old) != carrier(l)):
-		s.stale = s.stale || s.routed(l.Index)
+	if had && old != l {
+		s.inet6Changed(&old, &l)
+	}
+	for _, t := range s.fibs() {
+		switch {
+		case !l.Up():
+			s.disableLink(t, l.Index, t == &s.v6)
+		case had && (!old.Up() || carrier(old) != carrier(l) || t == &s.v6 && old.Running() != l.Running()):
+			t.stale = t.stale || t.routed(l.Index)
+		}
 	}
 }
 
@@ -94,7 +105,8 @@ func (s *state) setLink(l Link) {
 func anotherLink(old, l Link) bool { return old.Kind != l.Kind || old.Type != l.Type }
 
 // carrier is the condition by which fib_netdev_event (net/ipv4/fib_frontend.c)
-// sets and clears RTNH_F_LINKDOWN.
+// sets and clears RTNH_F_LINKDOWN. That of addrconf_notify (net/ipv6/addrconf.c,
+// addrconf_link_ready) also looks at the operational state.
 func carrier(l Link) bool { return l.Flags&(unix.IFF_RUNNING|unix.IFF_LOWER_UP) != 0 }
 
 // deleteLink forgets a link and, in case the kernel did not say so one by one,
@@ -106,7 +118,10 @@ func (s *state) deleteLink(index int) {
 			s.tell(Event{Op: Delete, Neighbour: &n})
 		}
 	}
-	s.disableLink(index, true)
+	for _, t := range s.fibs() {
+		s.disableLink(t, index, true)
+	}
+	delete(s.unasked, index)
 	for _, f := range []Family{IPv4, IPv6} {
 		if k := (addressListKey{index, f}); s.addresses.forget(k) {
 			s.tellAddresses(k)
@@ -123,32 +138,45 @@ func (s *state) setAddress(a Address) {
 	if s.addresses.put(a) {
 		s.unordered = s.unordered || s.replay && len(s.addresses.of(a.list())) > 1
 		s.tellAddresses(a.list())
-	} else if !s.replay {
+	} else if !s.replaying() {
+		return
+	}
+	t := s.fib(familyOfAddr(a.Local))
+	if t == &s.v6 {
+		if len(s.addresses.of(a.list())) == 1 {
+			s.ask6(a.Index)
+		}
 		return
 	}
 	// fib_inetaddr_event: the first address of a link revives its nexthops.
-	s.stale = s.stale || s.bodies.match(func(r *Route) bool {
-		return slices.ContainsFunc(r.Nexthops, func(nh Nexthop) bool {
-			return nh.Index == a.Index && nh.Flags&unix.RTNH_F_DEAD != 0
-		})
-	}) != nil
+	t.stale = t.stale || t.dead(a.Index)
 }
 
 // deleteAddress forgets an address and the routes that go with it: those
 // preferring it as source (fib_sync_down_addr, which looks at the main table
 // only, outside of VRFs) when no link has it any more, and those of the link
-// if it was the last (fib_inetaddr_event).
+// if it was the last (fib_inetaddr_event). Of IPv6, routes lose the preferred
+// source, and stay (rt6_remove_prefsrc in net/ipv6/route.c).
 func (s *state) deleteAddress(a Address) {
 	if s.addresses.remove(a) {
 		s.tellAddresses(a.list())
 	}
-	preferring := s.bodies.match(func(r *Route) bool { return r.PrefSrc == a.Local })
-	s.stale = s.stale || preferring != nil || s.routed(a.Index)
-	if !s.addresses.has(a.Local) {
-		s.dropBodies(preferring, unix.RT_TABLE_MAIN)
+	t := s.fib(familyOfAddr(a.Local))
+	preferring := t.bodies.match(func(r *Route) bool { return r.PrefSrc == a.Local })
+	last := len(s.addresses.of(a.list())) == 0
+	t.stale = t.stale || preferring != nil
+	if t == &s.v6 {
+		if last {
+			s.ask6(a.Index)
+		}
+		return
 	}
-	if len(s.addresses.of(a.list())) == 0 {
-		s.disableLink(a.Index, true)
+	t.stale = t.stale || t.routed(a.Index)
+	if !s.addresses.has(a.Local) {
+		s.dropBodies(t, preferring, unix.RT_TABLE_MAIN)
+	}
+	if last {
+		s.disableLink(t, a.Index, true)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // told is a state, and what it tells: one word an event.
 func told() (s *state, words func() []string) {
-	s = newState()
+	s = newState(false)
 	var all []string
 	s.emit = func(ev Event) {
 		what := ""
@@ -82,11 +82,11 @@ func TestUnmatchedDelete(t *testing.T) {
 	} {
 		s, words := told()
 		for i := range c.has {
-			s.routes.add(&c.has[i])
+			s.v4.routes.add(&c.has[i])
 		}
 		s.deleteRoute(c.delete)
-		if s.stale != c.stale || s.routes.count != c.left {
-			t.Errorf("%s: %d routes left, stale %v", c.name, s.routes.count, s.stale)
+		if s.v4.stale != c.stale || s.v4.routes.count != c.left {
+			t.Errorf("%s: %d routes left, stale %v", c.name, s.v4.routes.count, s.v4.stale)
 		}
 		if got := len(words()); (got != 0) != (c.left != len(c.has)) {
 			t.Errorf("%s: %d events", c.name, got)
@@ -113,8 +113,8 @@ func TestLinkTakesAll(t *testing.T) {
 	words()
 	s.deleteLink(2)
 	expectTold(t, "the link goes", words, "delete link a", "delete neighbour 10.1.0.9", "delete routes 10.1.0.0/16", "delete routes 10.1.0.1/32", "set addresses")
-	if s.stale || s.routes.count != 2 || len(s.links) != 1 || len(s.neighbours) != 1 || len(s.addresses.lists) != 1 {
-		t.Errorf("stale %v, %d routes, %d links, %d neighbours, addresses of %d", s.stale, s.routes.count, len(s.links), len(s.neighbours), len(s.addresses.lists))
+	if s.v4.stale || s.v4.routes.count != 2 || len(s.links) != 1 || len(s.neighbours) != 1 || len(s.addresses.lists) != 1 {
+		t.Errorf("stale %v, %d routes, %d links, %d neighbours, addresses of %d", s.v4.stale, s.v4.routes.count, len(s.links), len(s.neighbours), len(s.addresses.lists))
 	}
 	s.deleteLink(2)
 	expectTold(t, "once more", words)
@@ -130,27 +130,27 @@ func TestLinkDown(t *testing.T) {
 	opaque.NHID = 4
 	host := routeTo("10.1.0.1/32", 2)
 	host.Scope = unix.RT_SCOPE_HOST
-	gone := routeTo("10.7.0.0/16", 2)
-	gone.Nexthops[0].Flags = unix.RTNH_F_DEAD
+	linkdown := routeTo("10.7.0.0/16", 2)
+	linkdown.Nexthops[0].Flags = unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN
 	for name, c := range map[string]struct {
 		route Route
 		left  int
 		stale bool
 	}{
-		"over it":                     {routeTo("10.1.0.0/16", 2), 0, false},
-		"over another":                {routeTo("10.1.0.0/16", 3), 1, false},
-		"over both":                   {routeTo("10.1.0.0/16", 2, 3), 1, true},
-		"over it, the other is dead":  {dead, 0, true},
-		"of an object":                {opaque, 1, true},
-		"to the host":                 {host, 1, false},
-		"dead already, so not routed": {gone, 1, false},
+		"over it":                    {routeTo("10.1.0.0/16", 2), 0, false},
+		"over another":               {routeTo("10.1.0.0/16", 3), 1, false},
+		"over both":                  {routeTo("10.1.0.0/16", 2, 3), 1, true},
+		"over it, the other is dead": {dead, 0, true},
+		"of an object":               {opaque, 1, true},
+		"to the host":                {host, 1, false},
+		"dead for want of a carrier": {linkdown, 0, false},
 	} {
 		s, _ := told()
 		s.setLink(Link{Index: 2, Name: "a", Flags: unix.IFF_UP})
 		s.setRoute(c.route, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 		s.setLink(Link{Index: 2, Name: "a"})
-		if s.routes.count != c.left || s.stale != c.stale {
-			t.Errorf("%s: %d routes, stale %v", name, s.routes.count, s.stale)
+		if s.v4.routes.count != c.left || s.v4.stale != c.stale {
+			t.Errorf("%s: %d routes, stale %v", name, s.v4.routes.count, s.v4.stale)
 		}
 	}
 }
@@ -176,8 +176,8 @@ func TestCarrier(t *testing.T) {
 		}
 		s.setRoute(routeTo("10.1.0.0/16", index), unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 		s.setLink(Link{Index: 2, Name: "a", Flags: c.after})
-		if s.stale != c.stale {
-			t.Errorf("%x to %x: stale %v", c.before, c.after, s.stale)
+		if s.v4.stale != c.stale {
+			t.Errorf("%x to %x: stale %v", c.before, c.after, s.v4.stale)
 		}
 	}
 }
@@ -212,8 +212,8 @@ func TestAddressTakesRoutes(t *testing.T) {
 		s.setRoute(c.route, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 		words()
 		s.deleteAddress(first)
-		if s.routes.count != c.left || s.stale != c.stale {
-			t.Errorf("%s: %d routes, stale %v", name, s.routes.count, s.stale)
+		if s.v4.routes.count != c.left || s.v4.stale != c.stale {
+			t.Errorf("%s: %d routes, stale %v", name, s.v4.routes.count, s.v4.stale)
 		}
 		if got := strings.Join(words(), ", "); !strings.Contains(got, "set addresses") || strings.Contains(got, "delete routes") != (c.left == 0) {
 			t.Errorf("%s: told %q", name, got)
@@ -224,18 +224,18 @@ func TestAddressTakesRoutes(t *testing.T) {
 	dead := routeTo("10.1.0.0/16", 2, 3)
 	dead.Nexthops[0].Flags = unix.RTNH_F_DEAD
 	s.setRoute(dead, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
-	if s.setAddress(elsewhere); s.stale {
+	if s.setAddress(elsewhere); s.v4.stale {
 		t.Error("an address of another link revives nexthops")
 	}
-	if s.setAddress(first); !s.stale {
+	if s.setAddress(first); !s.v4.stale {
 		t.Error("it does not revive nexthops")
 	}
-	s.stale = false
-	if s.setAddress(first); s.stale {
+	s.v4.stale = false
+	if s.setAddress(first); s.v4.stale {
 		t.Error("nothing new revives nexthops")
 	}
-	s.beginReplay()
-	if s.setAddress(first); !s.stale {
+	s.v4.beginReplay()
+	if s.setAddress(first); !s.v4.stale {
 		t.Error("what a dump told of may have revived nexthops after the dump of routes")
 	}
 }

@@ -24,16 +24,16 @@ func BenchmarkLoadRoutes(b *testing.B) {
 		b.StopTimer()
 		before := heap()
 		b.StartTimer()
-		s, n := newState(), &snapshot{}
-		n.begin(unix.RTM_GETROUTE, s)
+		s, n := newState(false), &snapshot{}
+		n.begin(kind{unix.RTM_GETROUTE, IPv4}, s)
 		for _, m := range messages {
-			n.add(unix.RTM_NEWROUTE, m)
+			n.add(s, IPv4, unix.RTM_NEWROUTE, m)
 		}
 		s.adoptRoutes(n)
 		b.StopTimer()
 		kept = heap() - before
-		if s.routes.count != count {
-			b.Fatal(s.routes.count)
+		if s.v4.routes.count != count {
+			b.Fatal(s.v4.routes.count)
 		}
 		runtime.KeepAlive(s)
 		b.StartTimer()
@@ -50,7 +50,7 @@ func BenchmarkChangeRoute(b *testing.B) {
 		return rtmsg(32, unix.RT_TABLE_MAIN, 0).attr(unix.RTA_DST, 10, byte(i>>16), byte(i>>8), byte(i)).
 			attr(unix.RTA_GATEWAY, 192, 0, 2, byte(gateway%200)).u32(unix.RTA_OIF, 2)
 	}
-	s := newState()
+	s := newState(false)
 	for i := range count {
 		s.apply(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, message(i, i))
 	}

@@ -33,8 +33,20 @@
 // without a message (net/core/neighbour.c), so those states are seen only by
 // chance.
 //
-// The types and the storage are neutral to the address family; the Watcher
-// subscribes to IPv4 and ignores messages of other families.
+// IPv6 is followed where Config says so; else nothing of it is read but
+// neighbours, which may be gateways of IPv4 routes. What differs from IPv4:
+//
+//   - routes that go with a link are told, unless the sysctl
+//     net.ipv6.route.skip_notify_on_dev_down is set; flags of nexthops, preferred
+//     sources and MTUs of routes change in silence;
+//   - each nexthop is a route of its own, told alone when it is deleted and with
+//     its siblings when it is added;
+//   - a dump of routes during which some are deleted may leave out others, so it
+//     is made again;
+//   - routes to link-local addresses and to groups are left out: each link has the
+//     same ones, and no packet is forwarded by them;
+//   - a link's MTU and disable_ipv6 are asked for when they may have changed. What
+//     is written to net.ipv6.conf.*.mtu is not told.
 //
 // Parsing is separate from sockets: every parser takes the bytes of one
 // message and returns an error for anything that is not well formed.

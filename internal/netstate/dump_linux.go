@@ -12,21 +12,46 @@ const maxDumps = 100
 
 // dumpOrder: links first, since their dump takes the RTNL lock, as whoever
 // changes routes does: the dumps after it do not see a change half made.
-var dumpOrder = []uint16{unix.RTM_GETLINK, unix.RTM_GETADDR, unix.RTM_GETRULE, unix.RTM_GETNEXTHOP, unix.RTM_GETROUTE, unix.RTM_GETNEIGH}
+var dumpOrder = []kind{
+	{unix.RTM_GETLINK, unspecified},
+	{unix.RTM_GETNETCONF, IPv6},
+	{unix.RTM_GETADDR, IPv4}, {unix.RTM_GETADDR, IPv6},
+	{unix.RTM_GETRULE, IPv4}, {unix.RTM_GETRULE, IPv6},
+	{unix.RTM_GETNEXTHOP, unspecified},
+	{unix.RTM_GETROUTE, IPv4}, {unix.RTM_GETROUTE, IPv6},
+	{unix.RTM_GETNEIGH, unspecified}, // a gateway of IPv4 may be IPv6
+}
+
+// A kind is what is dumped at a time.
+type kind struct {
+	typ    uint16
+	family Family
+}
+
+const unspecified Family = unix.AF_UNSPEC
+
+// readKinds reads all of what yes accepts.
+func (w *Watcher) readKinds(yes func(kind) bool) (*snapshot, error) {
+	n := new(snapshot)
+	for _, k := range dumpOrder {
+		if !yes(k) || k.family == IPv6 && !w.state.ipv6 {
+			continue
+		}
+		if err := w.dump(k, n); err != nil {
+			n.clear()
+			return nil, err
+		}
+	}
+	return n, nil
+}
 
 // load reads everything and makes it the State.
 func (w *Watcher) load() error {
-	var n snapshot
-	for _, typ := range dumpOrder {
-		if err := w.dump(typ, &n); err != nil {
-			if n.routes != nil {
-				n.routes.clear()
-			}
-			return err
-		}
+	n, err := w.readKinds(func(kind) bool { return true })
+	if err == nil {
+		w.state.adopt(n)
 	}
-	w.state.adopt(&n)
-	return nil
+	return err
 }
 
 // reloadSets reads the addresses and rules again. Who changes them holds the
@@ -35,17 +60,14 @@ func (w *Watcher) reloadSets() error {
 	if err := w.passRTNL(); err != nil {
 		return err
 	}
-	var n snapshot
-	for _, typ := range []uint16{unix.RTM_GETADDR, unix.RTM_GETRULE} {
-		if err := w.dump(typ, &n); err != nil {
-			return err
-		}
+	n, err := w.readKinds(func(k kind) bool { return k.typ == unix.RTM_GETADDR || k.typ == unix.RTM_GETRULE })
+	if err == nil {
+		w.state.adoptSets(n)
 	}
-	w.state.adoptSets(&n)
-	return nil
+	return err
 }
 
-// reloadRoutes reads the routes again. The kernel tells of a link or an
+// reloadRoutes reads the routes of those families again that may be others. The kernel tells of a link or an
 // address first and only then drops its routes, but under one hold of the RTNL
 // lock; a dump of routes takes no lock (inet_dump_fib in
 // net/ipv4/fib_frontend.c). So take and release it before.
@@ -53,18 +75,14 @@ func (w *Watcher) reloadRoutes() error {
 	if err := w.passRTNL(); err != nil {
 		return err
 	}
-	var n snapshot
-	for _, typ := range []uint16{unix.RTM_GETNEXTHOP, unix.RTM_GETROUTE} {
-		if err := w.dump(typ, &n); err != nil {
-			if n.routes != nil {
-				n.routes.clear()
-			}
-			return err
-		}
+	n, err := w.readKinds(func(k kind) bool {
+		return k.typ == unix.RTM_GETNEXTHOP || k.typ == unix.RTM_GETROUTE && w.state.fib(k.family).stale
+	})
+	if err == nil {
+		w.state.adoptRoutes(n)
+		w.stats.routeDumps.Add(1)
 	}
-	w.state.adoptRoutes(&n)
-	w.stats.routeDumps.Add(1)
-	return nil
+	return err
 }
 
 // passRTNL waits until changes under way are complete: RTM_GETLINK of one link
@@ -77,33 +95,37 @@ func (w *Watcher) passRTNL() error {
 }
 
 // dump reads all of one kind into n, again as long as it is interrupted.
-func (w *Watcher) dump(typ uint16, n *snapshot) error {
+func (w *Watcher) dump(k kind, n *snapshot) error {
 	var err error
 	for range maxDumps {
-		n.begin(typ, w.state)
-		err = w.ask(dumpRequest(typ), func(typ uint16, body []byte) error {
-			w.count(n.add(typ, body))
+		n.begin(k, w.state)
+		err = w.ask(dumpRequest(k), func(typ uint16, body []byte) error {
+			w.count(n.add(w.state, k.family, typ, body))
 			return w.isCanceled()
 		})
 		if !errors.Is(err, errInterrupted) {
 			break
 		}
 	}
-	if typ == unix.RTM_GETNEXTHOP && errors.Is(err, unix.EOPNOTSUPP) {
+	if k.typ == unix.RTM_GETNEXTHOP && errors.Is(err, unix.EOPNOTSUPP) {
 		return nil // new in Linux 5.3
 	}
+	if k.family == IPv6 && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP)) {
+		return nil // a kernel without IPv6
+	}
 	if err != nil {
-		return fmt.Errorf("dump %s: %w", dumpName(typ), err)
+		return fmt.Errorf("dump %s: %w", k, err)
 	}
 	return nil
 }
 
-// dumpRequest asks for all of one kind, of routes, rules and addresses for
-// those of IPv4. With
-// strict checking all fields that are not meant as filters must be zero.
-func dumpRequest(typ uint16) []byte {
+// dumpRequest asks for all of one kind. With strict checking all fields that are
+// not meant as filters must be zero.
+func dumpRequest(k kind) []byte {
 	var fixed []byte
-	switch typ {
+	switch typ := k.typ; typ {
+	case unix.RTM_GETNETCONF:
+		return getForwards6()
 	case unix.RTM_GETLINK:
 		msg := newMessage(typ, unix.NLM_F_DUMP, make([]byte, unix.SizeofIfInfomsg))
 		return appendU32(msg, unix.IFLA_EXT_MASK, rtextFilterSkipStats)
@@ -111,15 +133,15 @@ func dumpRequest(typ uint16) []byte {
 		fixed = make([]byte, unix.SizeofIfAddrmsg)
 	case unix.RTM_GETRULE:
 		fixed = make([]byte, sizeofFibRuleHdr)
-	case unix.RTM_GETNEIGH: // of any family: a gateway may be IPv6
-		return newMessage(typ, unix.NLM_F_DUMP, make([]byte, sizeofNdMsg))
+	case unix.RTM_GETNEIGH:
+		fixed = make([]byte, sizeofNdMsg)
 	case unix.RTM_GETNEXTHOP:
-		return newMessage(typ, unix.NLM_F_DUMP, make([]byte, unix.SizeofNhmsg))
+		fixed = make([]byte, unix.SizeofNhmsg)
 	case unix.RTM_GETROUTE:
 		fixed = make([]byte, unix.SizeofRtMsg)
 	}
-	fixed[0] = unix.AF_INET
-	return newMessage(typ, unix.NLM_F_DUMP, fixed)
+	fixed[0] = byte(k.family)
+	return newMessage(k.typ, unix.NLM_F_DUMP, fixed)
 }
 
 const rtextFilterSkipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS
@@ -131,18 +153,24 @@ func getLink(index int) []byte {
 	return appendU32(newMessage(unix.RTM_GETLINK, 0, fixed), unix.IFLA_EXT_MASK, rtextFilterSkipStats)
 }
 
-func dumpName(typ uint16) string {
-	switch typ {
+func (k kind) String() string {
+	family := ""
+	if k.family == IPv6 {
+		family = "IPv6 "
+	}
+	switch k.typ {
+	case unix.RTM_GETNETCONF:
+		return family + "settings"
 	case unix.RTM_GETLINK:
 		return "links"
 	case unix.RTM_GETADDR:
-		return "addresses"
+		return family + "addresses"
 	case unix.RTM_GETRULE:
-		return "rules"
+		return family + "rules"
 	case unix.RTM_GETNEIGH:
 		return "neighbours"
 	case unix.RTM_GETNEXTHOP:
 		return "nexthop objects"
 	}
-	return "routes"
+	return family + "routes"
 }

@@ -8,7 +8,9 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,13 +26,15 @@ import (
 type follower struct {
 	t       testing.TB
 	w       *Watcher
+	ipv6    bool
 	hold    chan struct{} // apply waits while it can send here
 	changed chan struct{}
 
 	mu         sync.Mutex
 	links      map[int]Link
 	addresses  map[addressListKey][]Address
-	rules      []Rule
+	rules      []Rule // of IPv4
+	rules6     []Rule
 	neighbours map[neighbourKey]Neighbour
 	netconfs   []Netconf
 	sets       map[routeKey][]Route
@@ -47,7 +51,7 @@ func follow(t testing.TB, ns *netns, cfg Config) *follower {
 // followWith has the Watcher changed before it runs.
 func followWith(t testing.TB, ns *netns, cfg Config, change func(*Watcher)) *follower {
 	t.Helper()
-	f := &follower{t: t, changed: make(chan struct{}, 1), links: map[int]Link{}, addresses: map[addressListKey][]Address{},
+	f := &follower{t: t, ipv6: cfg.IPv6, changed: make(chan struct{}, 1), links: map[int]Link{}, addresses: map[addressListKey][]Address{},
 		neighbours: map[neighbourKey]Neighbour{}, sets: map[routeKey][]Route{}, hold: make(chan struct{})}
 	ns.do(func() (err error) { f.w, err = Open(cfg); return err })
 	change(f.w)
@@ -107,7 +111,11 @@ func (f *follower) event(ev Event) {
 		}
 	case ev.Rules != nil:
 		f.log = append(f.log, fmt.Sprint(ev.Op, " rules ", len(ev.Rules.Rules)))
-		f.rules = ev.Rules.Rules
+		if ev.Rules.Family == IPv6 {
+			f.rules6 = ev.Rules.Rules
+		} else {
+			f.rules = ev.Rules.Rules
+		}
 	case ev.Routes != nil:
 		k := keyOf(ev.Routes.Table, ev.Routes.Dst)
 		f.log = append(f.log, fmt.Sprint(ev.Op, " routes ", ev.Routes.Dst))
@@ -175,7 +183,7 @@ func (f *follower) awaitKernel(ns *netns) {
 	f.t.Helper()
 	var want []string
 	f.awaitOr("agreement with the kernel", func() bool {
-		ns.do(func() (err error) { want, err = kernelPicture(); return err })
+		ns.do(func() (err error) { want, err = kernelPicture(f.ipv6); return err })
 		slices.Sort(want)
 		return slices.Equal(f.picture(), want)
 	}, func() string { return difference(f.picture(), want) })
@@ -202,6 +210,9 @@ func (f *follower) picture() []string {
 	var out []string
 	for l := range maps.Values(f.links) {
 		out = append(out, fmt.Sprintf("link %d %s %x up=%v mtu=%d master=%d kind=%s", l.Index, l.Name, l.MAC, l.Up(), l.MTU, l.Master, l.Kind))
+		if f.ipv6 {
+			out = append(out, link6Line(l.Name, l.IPv6, l.Forwards6, l.MTU6))
+		}
 	}
 	for _, list := range f.addresses {
 		for i, a := range list {
@@ -214,7 +225,10 @@ func (f *follower) picture() []string {
 		}
 	}
 	for i, r := range f.rules {
-		out = append(out, fmt.Sprintf("rule #%d %d table=%d iif=%s mark=%#x", i, r.Priority, r.Table, r.IIF, r.Mark))
+		out = append(out, fmt.Sprintf("rule %d #%d %d table=%d iif=%s mark=%#x", IPv4, i, r.Priority, r.Table, r.IIF, r.Mark))
+	}
+	for i, r := range f.rules6 {
+		out = append(out, fmt.Sprintf("rule %d #%d %d table=%d iif=%s mark=%#x", IPv6, i, r.Priority, r.Table, r.IIF, r.Mark))
 	}
 	for n := range maps.Values(f.neighbours) {
 		if n.State == unix.NUD_PERMANENT {
@@ -226,6 +240,9 @@ func (f *follower) picture() []string {
 }
 
 func addressLine(place, index int, local netip.Addr, bits int, flags uint32) string {
+	if local.Is6() { // the library leaves out the flags that are not in struct ifaddrmsg
+		return fmt.Sprintf("addr %d #%d %s/%d flags=%#x", index, place, local, bits, flags&0xff)
+	}
 	return fmt.Sprintf("addr %d #%d %s/%d secondary=%v", index, place, local, bits, flags&unix.IFA_F_SECONDARY != 0)
 }
 
@@ -246,8 +263,12 @@ func routeLine(place int, r Route) string {
 		r.Table, r.Dst, place, r.Type, r.Protocol, r.Scope, r.TOS, r.Priority, src, r.MTU, hops)
 }
 
+func link6Line(name string, has, forwards bool, mtu int) string {
+	return fmt.Sprintf("link %s ipv6=%v forwards=%v mtu6=%d", name, has, forwards, mtu)
+}
+
 // kernelPicture is picture as vishvananda/netlink reads the current namespace.
-func kernelPicture() ([]string, error) {
+func kernelPicture(ipv6 bool) ([]string, error) {
 	var out []string
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -262,34 +283,64 @@ func kernelPicture() ([]string, error) {
 			kind = ""
 		}
 		out = append(out, fmt.Sprintf("link %d %s %x up=%v mtu=%d master=%d kind=%s", a.Index, a.Name, mac, a.Flags&net.FlagUp != 0, a.MTU, a.MasterIndex, kind))
+		if ipv6 {
+			out = append(out, kernelLink6(a.Name))
+		}
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	families := []int{netlink.FAMILY_V4}
+	if ipv6 {
+		families = append(families, netlink.FAMILY_V6)
+	}
+	for _, family := range families {
+		for _, read := range []func(family int) ([]string, error){kernelAddresses, kernelRoutes, kernelRules, kernelNeighbours} {
+			lines, err := read(family)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, lines...)
+		}
+	}
+	return out, nil
+}
+
+// kernelLink6 reads what /proc/sys has of a link.
+func kernelLink6(name string) string {
+	value := func(key string) int {
+		b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + key)
+		n, convErr := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil || convErr != nil {
+			return -1
+		}
+		return n
+	}
+	if value(name+"/disable_ipv6") != 0 {
+		return link6Line(name, false, false, 0)
+	}
+	return link6Line(name, true, value("all/forwarding") == 1 || value(name+"/force_forwarding") == 1, value(name+"/mtu"))
+}
+
+func kernelAddresses(family int) ([]string, error) {
+	addrs, err := netlink.AddrList(nil, family)
 	if err != nil {
 		return nil, err
 	}
+	var out []string
 	places := map[int]int{}
 	for _, a := range addrs {
 		ones, _ := a.Mask.Size()
 		out = append(out, addressLine(places[a.LinkIndex], a.LinkIndex, addrFrom(a.IP), ones, uint32(a.Flags)))
 		places[a.LinkIndex]++
 	}
-	for _, read := range []func() ([]string, error){kernelRoutes, kernelRules, kernelNeighbours} {
-		lines, err := read()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, lines...)
-	}
 	return out, nil
 }
 
-func kernelRoutes() ([]string, error) {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+func kernelRoutes(family int) ([]string, error) {
+	routes, err := netlink.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	places := map[string]int{}
+	places, seen := map[string]int{}, map[string]bool{}
 	for _, k := range routes {
 		r := Route{Table: uint32(k.Table), Type: RouteType(k.Type), Protocol: Protocol(k.Protocol), Scope: Scope(k.Scope),
 			TOS: uint8(k.Tos), Priority: uint32(k.Priority), MTU: uint32(k.MTU)}
@@ -297,36 +348,47 @@ func kernelRoutes() ([]string, error) {
 		for _, nh := range k.MultiPath {
 			r.Nexthops = append(r.Nexthops, Nexthop{Index: nh.LinkIndex, Gateway: addrFrom(nh.Gw), Flags: uint32(nh.Flags), Weight: nh.Hops + 1})
 		}
-		if len(k.MultiPath) == 0 && (k.LinkIndex != 0 || k.Gw != nil) {
+		if len(k.MultiPath) == 0 && (k.LinkIndex != 0 || k.Gw != nil) && !rejects(r.Type) {
 			r.Nexthops = []Nexthop{{Index: k.LinkIndex, Gateway: addrFrom(k.Gw), Flags: uint32(k.Flags) & nexthopFlags, Weight: 1}}
 		}
 		dst := "0.0.0.0/0"
+		if family == netlink.FAMILY_V6 {
+			dst = "::/0"
+		}
 		if k.Dst != nil {
 			dst = k.Dst.String()
 		}
+		if r.Dst = netip.MustParsePrefix(dst); ofLink(&r) {
+			continue
+		}
 		key := fmt.Sprint(k.Table, " ", dst)
+		if whole := routeLine(-1, r); family == netlink.FAMILY_V6 && seen[whole] {
+			continue // there may be two that are the same
+		} else {
+			seen[whole] = true
+		}
 		line := routeLine(places[key], r)
-		out = append(out, strings.Replace(line, "invalid Prefix", dst, 1))
+		out = append(out, line)
 		places[key]++
 	}
 	return out, nil
 }
 
-func kernelRules() ([]string, error) {
-	rules, err := netlink.RuleList(netlink.FAMILY_V4)
+func kernelRules(family int) ([]string, error) {
+	rules, err := netlink.RuleList(family)
 	if err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(rules, func(a, b netlink.Rule) int { return cmp.Compare(max(a.Priority, 0), max(b.Priority, 0)) })
 	var out []string
 	for i, r := range rules {
-		out = append(out, fmt.Sprintf("rule #%d %d table=%d iif=%s mark=%#x", i, max(r.Priority, 0), r.Table, r.IifName, r.Mark))
+		out = append(out, fmt.Sprintf("rule %d #%d %d table=%d iif=%s mark=%#x", family, i, max(r.Priority, 0), r.Table, r.IifName, r.Mark))
 	}
 	return out, nil
 }
 
-func kernelNeighbours() ([]string, error) {
-	neighs, err := netlink.NeighList(0, netlink.FAMILY_V4)
+func kernelNeighbours(family int) ([]string, error) {
+	neighs, err := netlink.NeighList(0, family)
 	if err != nil {
 		return nil, err
 	}

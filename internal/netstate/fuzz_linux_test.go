@@ -1,6 +1,7 @@
 package netstate
 
 import (
+	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -93,7 +94,8 @@ func FuzzRoute(f *testing.F) {
 // as a replay.
 func FuzzApply(f *testing.F) {
 	types := []uint16{unix.RTM_NEWLINK, unix.RTM_NEWADDR, unix.RTM_NEWROUTE, unix.RTM_NEWRULE, unix.RTM_NEWNEIGH}
-	for i, b := range []payload{linkBody(), addressBody(), routeBodies()["multipath"], ruleBody(), neighbourBody()} {
+	types = append(types, unix.RTM_NEWROUTE)
+	for i, b := range []payload{linkBody(), addressBody(), routeBodies()["multipath"], ruleBody(), neighbourBody(), route6Body()} {
 		msg := newMessage(types[i], unix.NLM_F_CREATE, b)
 		native.PutUint32(msg, uint32(len(msg)))
 		gone := append([]byte(nil), msg...)
@@ -102,21 +104,35 @@ func FuzzApply(f *testing.F) {
 		f.Add(append(append([]byte(nil), msg...), gone...))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		w := &Watcher{state: newState()}
+		w := &Watcher{state: newState(true)}
 		w.state.emit = func(ev Event) {
 			if ev.Routes != nil && (len(ev.Routes.Routes) == 0) != (ev.Op == Delete) {
 				t.Errorf("%+v", ev)
 			}
 		}
 		w.datagram(b)
-		w.state.beginReplay()
+		for _, s := range w.state.fibs() {
+			s.beginReplay()
+		}
 		w.datagram(b)
 		for index := range 10 {
 			w.state.deleteLink(index)
 		}
-		w.state.routes.clear()
-		if n := len(w.state.bodies.byKey); n != 0 {
-			t.Errorf("%d bodies left", n)
+		for _, s := range w.state.fibs() {
+			s.routes.clear()
+			if n := len(s.bodies.byKey); n != 0 {
+				t.Errorf("%d bodies left", n)
+			}
 		}
 	})
+}
+
+// route6Body is an IPv6 route of two nexthops.
+func route6Body() payload {
+	hop := func(index uint32) []byte {
+		return rtnexthop(index, 0, 0, payload(nil).attr(unix.RTA_GATEWAY, netip.MustParseAddr("fe80::1").AsSlice()...))
+	}
+	b := words([]byte{unix.AF_INET6, 48, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BIRD, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST}, 0)
+	return payload(b).attr(unix.RTA_DST, netip.MustParseAddr("2001:db8::").AsSlice()...).
+		attr(unix.RTA_MULTIPATH, append(hop(2), hop(3)...)...).attr(unix.RTA_PREF, 1)
 }

@@ -63,10 +63,15 @@ func parseLinkAttr(l *Link, a *attrs) {
 		l.Multipoint = isMultipoint(a.val)
 	case unix.IFLA_AF_SPEC:
 		for n := (attrs{rest: a.val}); n.next() || a.take(&n); {
-			if n.typ == unix.AF_INET {
+			switch n.typ {
+			case unix.AF_INET:
 				l.Forwards = forwards(&n)
+			case unix.AF_INET6:
+				l.readInet6(&n)
 			}
 		}
+	case unix.IFLA_PROTINFO: // of a bridge's port, too, which is another family's
+		l.readInet6(a)
 	case unix.IFLA_MTU:
 		l.MTU = int(a.u32())
 	case unix.IFLA_MASTER:

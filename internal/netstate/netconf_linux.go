@@ -9,31 +9,35 @@ const (
 	netconfForwarding    = 2
 	netconfRPFilter      = 3
 	netconfIgnoreLinkdwn = 6
+	netconfForce         = 9 // NETCONFA_FORCE_FORWARDING of IPv6, since Linux 6.17
 )
 
-// AllLinks is the Index of a Netconf about net.ipv4.conf.all (NETCONFA_IFINDEX_ALL).
+// AllLinks is the Index of a Netconf about net.ipv4.conf.all or net.ipv6.conf.all
+// (NETCONFA_IFINDEX_ALL).
 const AllLinks = -1
 
-// A Netconf says that settings below net.ipv4.conf have changed. The kernel
-// tells of few of them, and the values only when they change: read them anew,
-// but for forwarding of a link, which is Link.Forwards.
+// A Netconf says that settings below net.ipv4.conf or net.ipv6.conf have changed.
+// The kernel tells of few of them, and the values only when they change: read
+// them anew, but for forwarding, which is Link.Forwards and Link.Forwards6.
 type Netconf struct {
+	Family     Family
 	Index      int // of the link, or AllLinks
 	Forwarding bool
 	RPFilter   bool
 }
 
-// setNetconf takes an RTM_NEWNETCONF (net/ipv4/devinet.c,
-// inet_netconf_notify_devconf).
+// setNetconf takes an RTM_NEWNETCONF (inet_netconf_notify_devconf in
+// net/ipv4/devinet.c, inet6_netconf_notify_devconf in net/ipv6/addrconf.c).
 func (s *state) setNetconf(b []byte) outcome {
 	if len(b) < sizeofNetconfmsg {
 		return malformed
 	}
-	if b[0] != unix.AF_INET {
+	if !s.follows(b[0]) {
 		return ignored
 	}
-	var n Netconf
+	n := Netconf{Family: Family(b[0])}
 	ignoreLinkdown, forwards := false, false
+	force, forces := false, false
 	a := attrs{rest: b[sizeofNetconfmsg:]}
 	for a.next() {
 		switch a.typ {
@@ -45,6 +49,8 @@ func (s *state) setNetconf(b []byte) outcome {
 			n.RPFilter = true
 		case netconfIgnoreLinkdwn:
 			ignoreLinkdown = true
+		case netconfForce:
+			force, forces = true, a.u32() != 0
 		}
 	}
 	if a.err != nil {
@@ -54,19 +60,55 @@ func (s *state) setNetconf(b []byte) outcome {
 	if !known && n.Index != AllLinks {
 		return ignored // "default", or a link that is being made, which tells it itself
 	}
-	if known && n.Forwarding && l.Forwards != forwards {
+	switch {
+	case n.Family == IPv6 && n.Index == AllLinks && n.Forwarding:
+		s.setForwards6(forwards)
+	case n.Family == IPv6 && known && force && l.forced6 != forces:
+		l.forced6 = forces
+		s.setLink(l)
+	case n.Family == IPv4 && known && n.Forwarding && l.Forwards != forwards:
 		l.Forwards = forwards
-		s.links[n.Index] = l
-		s.tell(Event{Op: Set, Link: &l})
+		s.setLink(l)
 	}
 	// It decides whether nexthops with RTNH_F_LINKDOWN bear RTNH_F_DEAD, too
 	// (net/ipv4/fib_semantics.c, fib_nexthop_info). A message that tells of
 	// everything is about a new link, which has no routes.
 	if ignoreLinkdown && !n.Forwarding {
-		s.stale = true
+		s.fib(n.Family).stale = true
 	}
 	if n.Forwarding || n.RPFilter {
 		s.tell(Event{Op: Set, Netconf: &n})
 	}
 	return applied
+}
+
+// setForwards6 takes net.ipv6.conf.all.forwarding. What turns it off takes
+// force_forwarding from all links (addrconf_fixup_forwarding in
+// net/ipv6/addrconf.c).
+func (s *state) setForwards6(on bool) {
+	s.forwards6 = on
+	for _, l := range s.links {
+		l.forced6 = l.forced6 && on
+		s.setLink(l)
+	}
+}
+
+// getForwards6 asks for net.ipv6.conf.all.
+func getForwards6() []byte {
+	msg := newMessage(unix.RTM_GETNETCONF, 0, []byte{unix.AF_INET6, 0, 0, 0})
+	all := AllLinks
+	return appendU32(msg, netconfIfindex, uint32(all))
+}
+
+// readForwards6 reads the answer.
+func readForwards6(b []byte) (on bool) {
+	if len(b) < sizeofNetconfmsg {
+		return false
+	}
+	for a := (attrs{rest: b[sizeofNetconfmsg:]}); a.next(); {
+		if a.typ == netconfForwarding {
+			on = a.u32() != 0
+		}
+	}
+	return on
 }

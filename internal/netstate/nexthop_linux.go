@@ -110,6 +110,8 @@ func (s *state) setNexthop(typ, flags uint16, b []byte) outcome {
 	if typ == unix.RTM_NEWNEXTHOP && flags&created == created {
 		return applied
 	}
-	s.stale = s.stale || s.bodies.match(func(r *Route) bool { return r.NHID != 0 }) != nil
+	for _, t := range s.fibs() {
+		t.stale = t.stale || t.any(func(r *Route) bool { return r.NHID != 0 })
+	}
 	return applied
 }

@@ -107,10 +107,10 @@ func TestShortage(t *testing.T) {
 // TestChurn changes everything at random, with a buffer that overruns now and
 // then, while dumps and events run into each other.
 func TestChurn(t *testing.T) {
-	for _, size := range []int{0, 4096} {
+	for _, cfg := range []Config{{}, {ReceiveBuffer: 4096}, {IPv6: true}, {IPv6: true, ReceiveBuffer: 4096}} {
 		ns := newNetns(t)
-		f := follow(t, ns, Config{ReceiveBuffer: size})
-		rng := rand.New(rand.NewPCG(1, uint64(size)))
+		f := follow(t, ns, cfg)
+		rng := rand.New(rand.NewPCG(1, uint64(cfg.ReceiveBuffer)))
 		names := []string{"a0", "b0", "c0"}
 		for _, n := range names {
 			ns.veth(n, n+"x")
@@ -118,13 +118,17 @@ func TestChurn(t *testing.T) {
 		for range 6 {
 			ns.do(func() error {
 				for range 400 {
-					churn(ns, rng, names)
+					if cfg.IPv6 && rng.IntN(2) == 0 {
+						churn6(ns, rng, names)
+					} else {
+						churn(ns, rng, names)
+					}
 				}
 				return nil
 			})
 			f.awaitKernel(ns)
 		}
-		t.Logf("buffer %d: %+v", size, f.w.Stats())
+		t.Logf("%+v: %+v", cfg, f.w.Stats())
 	}
 }
 
@@ -160,6 +164,70 @@ func churn(ns *netns, rng *rand.Rand, names []string) {
 		_ = ns.del(name)
 		_ = netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "x"})
 		_ = ns.setUp(name)
+		_ = ns.setUp(name + "x")
+	}
+}
+
+// churn6 is churn for IPv6: routes over links, with a gateway, and over several.
+// Those with a gateway have metrics of their own: others that are between siblings
+// the kernel leaves out when it dumps (fib6_dump_node in net/ipv6/ip6_fib.c).
+func churn6(ns *netns, rng *rand.Rand, names []string) {
+	name := names[rng.IntN(len(names))]
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return
+	}
+	dst := net.ParseIP("2001:db8::")
+	dst[15] = byte(rng.IntN(6))
+	r := &netlink.Route{Priority: 1 + rng.IntN(2), Dst: &net.IPNet{IP: dst, Mask: net.CIDRMask(128, 128)},
+		Table: []int{0, 50}[rng.IntN(2)], Protocol: netlink.RouteProtocol(3 + rng.IntN(2))}
+	gateway := func() net.IP {
+		gw := net.ParseIP("fe80::10")
+		gw[15] += byte(rng.IntN(3))
+		return gw
+	}
+	switch rng.IntN(8) {
+	case 0:
+		r.Type, r.Priority = unix.RTN_UNREACHABLE, r.Priority+2
+	case 1, 2:
+		r.LinkIndex, r.Priority = l.Attrs().Index, r.Priority+2
+	case 3:
+		r.MultiPath = []*netlink.NexthopInfo{{LinkIndex: l.Attrs().Index, Gw: gateway()}, {LinkIndex: l.Attrs().Index, Gw: gateway(), Hops: 3}}
+	default:
+		r.LinkIndex, r.Gw = l.Attrs().Index, gateway()
+	}
+	addr := fmt.Sprintf("2001:db8:1::%d/64", rng.IntN(3))
+	set := func(key string) {
+		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+key, []byte{byte('0' + rng.IntN(2))}, 0)
+	}
+	switch n := rng.IntN(100); {
+	case n < 30:
+		_ = netlink.RouteAppend(r)
+	case n < 45:
+		_ = netlink.RouteReplace(r)
+	case n < 50:
+		_ = netlink.RouteAdd(r)
+	case n < 68:
+		_ = netlink.RouteDel(r)
+	case n < 72:
+		r.LinkIndex, r.Gw, r.MultiPath = 0, nil, nil
+		_ = netlink.RouteDel(r)
+	case n < 80:
+		_ = ns.addAddr(name, addr)
+	case n < 86:
+		_ = ns.delAddr(name, addr)
+	case n < 90:
+		_ = netlink.LinkSetMTU(l, 1300+rng.IntN(3)*100)
+	case n < 92:
+		set(name + "/disable_ipv6")
+	case n < 94:
+		set(name + "/force_forwarding")
+	case n < 96:
+		set("all/forwarding")
+	case n < 98:
+		set(name + "/ignore_routes_with_linkdown")
+	default:
+		_ = ns.setDown(name + "x")
 		_ = ns.setUp(name + "x")
 	}
 }

@@ -65,7 +65,7 @@ func TestParseLinkForwards(t *testing.T) {
 		forwards, multipoint bool
 	}{
 		"nothing said":        {linkBody(), false, false},
-		"IPv6 alone":          {linkBody().attr(unix.IFLA_AF_SPEC, payload(nil).attr(unix.AF_INET6, 1, 0, 0, 0)...), false, false},
+		"IPv6 alone":          {linkBody().attr(unix.IFLA_AF_SPEC, payload(nil).attr(unix.AF_INET6, payload(nil).attr(2, 1, 0, 0, 0)...)...), false, false},
 		"forwarding 0":        {linkBody().attr(unix.IFLA_AF_SPEC, inet(0)...), false, false},
 		"forwarding 1":        {linkBody().attr(unix.IFLA_AF_SPEC, inet(1)...), true, false},
 		"Calico's tunl0":      {tunnel("ipip", unix.ARPHRD_TUNNEL, 0, 0, 0, 0), false, true},

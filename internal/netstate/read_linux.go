@@ -13,6 +13,12 @@ func familyOf(b []byte) uint8 {
 	return b[0]
 }
 
+// follows reports whether messages of a family are of interest, or have none and
+// are the parser's to refuse.
+func (s *state) follows(family uint8) bool {
+	return family == unix.AF_INET || family == unix.AF_INET6 && s.ipv6 || family == unix.AF_MAX
+}
+
 func outcomeOf(err error) outcome {
 	if err != nil {
 		return malformed
@@ -30,31 +36,41 @@ func readLink(b []byte) (Link, outcome) {
 	return l, outcomeOf(err)
 }
 
-func readAddress(b []byte) (Address, outcome) {
-	if f := familyOf(b); f != unix.AF_INET && f != unix.AF_MAX {
+func (s *state) readAddress(b []byte) (Address, outcome) {
+	if !s.follows(familyOf(b)) {
 		return Address{}, ignored
 	}
 	a, err := parseAddress(b)
 	return a, outcomeOf(err)
 }
 
-// readRoute ignores cached routes.
-func readRoute(b []byte, r *Route) outcome {
-	if f := familyOf(b); f != unix.AF_INET && f != unix.AF_MAX {
+// readRoute ignores cached routes, and those to link-local addresses and groups of
+// IPv6: each link has its own to the same few destinations, and no router
+// forwards by them (RFC 4291 sections 2.5.6 and 2.7).
+func (s *state) readRoute(b []byte, r *Route) outcome {
+	if !s.follows(familyOf(b)) {
 		return ignored
 	}
 	if err := parseRoute(b, r); err != nil {
 		return malformed
 	}
-	if r.Flags&unix.RTM_F_CLONED != 0 {
+	if r.Flags&unix.RTM_F_CLONED != 0 || ofLink(r) {
 		return ignored
 	}
 	return applied
 }
 
+// ofLink reports whether packets by an IPv6 route stay on its link.
+func ofLink(r *Route) bool {
+	ip := r.Dst.Addr()
+	return ip.Is6() && (r.Type == unix.RTN_MULTICAST || ip.IsLinkLocalUnicast() && r.Dst.Bits() >= linkLocalBits)
+}
+
+const linkLocalBits = 10 // of fe80::/10
+
 // readRule ignores the rules of multicast routing, which share the group.
-func readRule(b []byte) (Rule, outcome) {
-	if f := familyOf(b); f != unix.AF_INET && f != unix.AF_MAX {
+func (s *state) readRule(b []byte) (Rule, outcome) {
+	if !s.follows(familyOf(b)) {
 		return Rule{}, ignored
 	}
 	r, err := parseRule(b)

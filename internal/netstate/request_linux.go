@@ -201,7 +201,7 @@ func (r *Requester) Neighbours(ifindex int) ([]Neighbour, error) {
 // entries are in a dump of their own (neigh_dump_info in net/core/neighbour.c).
 // An entry that does not parse is an error: it may be one that must not be lost.
 func (r *Requester) neighbours(ifindex int, wanted func(*Neighbour) bool) (out []Neighbour, err error) {
-	msg := dumpRequest(unix.RTM_GETNEIGH)
+	msg := dumpRequest(kind{unix.RTM_GETNEIGH, unspecified})
 	if ifindex != 0 {
 		msg = appendU32(msg, unix.NDA_IFINDEX, uint32(ifindex))
 	}

@@ -27,12 +27,17 @@ func parseRoute(b []byte, r *Route) error {
 	r.Scope, r.Type = Scope(b[6]), RouteType(b[7])
 	r.Flags = native.Uint32(b[8:])
 	var dst netip.Addr
+	var from netip.Addr
 	single := Nexthop{Weight: 1, Flags: r.Flags & nexthopFlags}
 	a := attrs{rest: b[unix.SizeofRtMsg:]}
 	for a.next() {
 		switch a.typ {
 		case unix.RTA_DST:
 			dst = a.addr(family)
+		case unix.RTA_SRC:
+			from = a.addr(family)
+		case unix.RTA_PREF:
+			r.Pref = a.u8()
 		case unix.RTA_TABLE:
 			r.Table = a.u32()
 		case unix.RTA_PRIORITY:
@@ -54,10 +59,24 @@ func parseRoute(b []byte, r *Route) error {
 	if a.err != nil {
 		return a.err
 	}
-	if len(r.Nexthops) == 0 && (single.Index != 0 || single.Gateway.IsValid()) {
+	if len(r.Nexthops) == 0 && (single.Index != 0 || single.Gateway.IsValid()) && !rejects(r.Type) {
 		r.Nexthops = append(r.Nexthops, single)
 	}
+	if from.IsValid() && int(b[2]) <= familyBits(family) {
+		r.From = netip.PrefixFrom(from, int(b[2])).Masked()
+	}
 	return r.setDst(dst, family, bits)
+}
+
+// rejects reports whether packets go nowhere by routes of a type. Those of IPv6
+// name lo, or the device that they were given (ip6_route_dev_notify and
+// fib6_nh_init in net/ipv6/route.c).
+func rejects(t RouteType) bool {
+	switch t {
+	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, unix.RTN_THROW:
+		return true
+	}
+	return false
 }
 
 func (r *Route) setDst(dst netip.Addr, family uint8, bits int) error {

@@ -19,6 +19,9 @@ type routeTable struct {
 	lists  [][]uint32
 	free   []uint32
 	count  int // routes, not destinations
+	// doubled are destinations of which a route was told twice. The kernel may have it
+	// twice: IPv6 lets a route replace one that is another's double.
+	doubled map[routeKey]bool
 }
 
 const listBit = 1 << 31
@@ -239,6 +242,7 @@ func (t *routeTable) add(r *Route) {
 		t.set(k, id)
 	case v == id, v&listBit != 0 && slices.Contains(t.lists[v&^listBit], id):
 		t.bodies.release(id)
+		t.double(k)
 		return
 	case v&listBit != 0:
 		t.lists[v&^listBit] = append(t.lists[v&^listBit], id)
@@ -246,6 +250,13 @@ func (t *routeTable) add(r *Route) {
 		t.set(k, t.list([]uint32{v, id}))
 	}
 	t.count++
+}
+
+func (t *routeTable) double(k routeKey) {
+	if t.doubled == nil {
+		t.doubled = make(map[routeKey]bool)
+	}
+	t.doubled[k] = true
 }
 
 // clear gives all references back.

@@ -266,7 +266,7 @@ func BenchmarkServiceAddresses(b *testing.B) {
 // listened is a Watcher without a kernel, and the batches that apply is given.
 func listened(testing.TB) (*Watcher, *[][]Event) {
 	var batches [][]Event
-	w := &Watcher{state: newState()}
+	w := &Watcher{state: newState(false)}
 	w.state.emit = w.push
 	w.sink = func(evs []Event) error { batches = append(batches, slices.Clone(evs)); return nil }
 	return w, &batches

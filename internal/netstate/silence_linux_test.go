@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -148,9 +149,9 @@ func TestNetconf(t *testing.T) {
 		key  string
 		want Netconf
 	}{
-		{"a0/rp_filter", Netconf{Index: index, RPFilter: true}},
-		{"all/rp_filter", Netconf{Index: AllLinks, RPFilter: true}},
-		{"a0/forwarding", Netconf{Index: index, Forwarding: true}},
+		{"a0/rp_filter", Netconf{Family: IPv4, Index: index, RPFilter: true}},
+		{"all/rp_filter", Netconf{Family: IPv4, Index: AllLinks, RPFilter: true}},
+		{"a0/forwarding", Netconf{Family: IPv4, Index: index, Forwarding: true}},
 	} {
 		path := "/proc/sys/net/ipv4/conf/" + c.key
 		ns.do(func() error {
@@ -253,7 +254,11 @@ func groupOf(pairs ...int) (b []byte) {
 // NHA_GATEWAY of include/uapi/linux/nexthop.h.
 func nexthop(t *testing.T, r *Requester, typ, flags uint16, id uint32, index int, gateway string) {
 	t.Helper()
-	msg := newMessage(typ, flags, []byte{unix.AF_INET, 0, 0, 0, 0, 0, 0, 0})
+	family := byte(unix.AF_INET)
+	if strings.Contains(gateway, ":") {
+		family = unix.AF_INET6
+	}
+	msg := newMessage(typ, flags, []byte{family, 0, 0, 0, 0, 0, 0, 0})
 	if typ == unix.RTM_DELNEXTHOP {
 		msg[unix.SizeofNlMsghdr] = 0
 	}

@@ -13,33 +13,62 @@ type snapshot struct {
 	rules      map[Family][]Rule
 	neighbours map[neighbourKey]Neighbour
 	nexthops   nexthopObjects // before the routes, which refer to them
-	routes     *routeTable
+	routes     [2]*routeTable // of IPv4 and IPv6; nil if not dumped
+	forwards6  bool           // net.ipv6.conf.all.forwarding
 	route      Route
 }
 
+// fibAt is where arrays have a family.
+func fibAt(f Family) int {
+	if f == IPv6 {
+		return 1
+	}
+	return 0
+}
+
+// clear gives back what the routes hold.
+func (n *snapshot) clear() {
+	for _, t := range n.routes {
+		if t != nil {
+			t.clear()
+		}
+	}
+}
+
 // begin forgets what an interrupted dump of one kind has told.
-func (n *snapshot) begin(typ uint16, s *state) {
-	switch typ {
+func (n *snapshot) begin(k kind, s *state) {
+	switch k.typ {
 	case unix.RTM_GETLINK:
 		n.links = make(map[int]Link, len(s.links))
 	case unix.RTM_GETADDR:
-		n.addresses = newAddressLists()
+		if n.addresses.lists == nil {
+			n.addresses = newAddressLists()
+		}
+		n.addresses.forgetFamily(k.family)
 	case unix.RTM_GETRULE:
-		n.rules = make(map[Family][]Rule)
+		if n.rules == nil {
+			n.rules = make(map[Family][]Rule)
+		}
+		delete(n.rules, k.family)
 	case unix.RTM_GETNEIGH:
 		n.neighbours = make(map[neighbourKey]Neighbour, len(s.neighbours))
 	case unix.RTM_GETNEXTHOP:
 		n.nexthops = make(nexthopObjects)
 	case unix.RTM_GETROUTE:
-		if n.routes != nil {
-			n.routes.clear()
+		t, at := s.fib(k.family), fibAt(k.family)
+		if n.routes[at] != nil {
+			n.routes[at].clear()
 		}
-		n.routes = newRouteTable(&s.bodies, s.routes.size())
+		n.routes[at] = newRouteTable(&t.bodies, t.routes.size())
 	}
 }
 
-// add takes one message of a dump.
-func (n *snapshot) add(typ uint16, b []byte) outcome {
+// add takes one message of a dump. What is of another family than was asked for is
+// ignored: a kernel without IPv6 tells of IPv4 instead.
+func (n *snapshot) add(s *state, family Family, typ uint16, b []byte) outcome {
+	if family != unspecified && Family(familyOf(b)) != family {
+		return ignored
+	}
 	o := ignored
 	switch typ {
 	case unix.RTM_NEWLINK:
@@ -49,12 +78,12 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 		}
 	case unix.RTM_NEWADDR:
 		var a Address
-		if a, o = readAddress(b); o == applied {
+		if a, o = s.readAddress(b); o == applied {
 			n.addresses.add(a)
 		}
 	case unix.RTM_NEWRULE:
 		var r Rule
-		if r, o = readRule(b); o == applied {
+		if r, o = s.readRule(b); o == applied {
 			f := Family(familyOf(b))
 			n.rules[f] = append(n.rules[f], r)
 		}
@@ -69,10 +98,12 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 			n.nexthops[obj.id] = obj
 		}
 	case unix.RTM_NEWROUTE:
-		if o = readRoute(b, &n.route); o == applied {
+		if o = s.readRoute(b, &n.route); o == applied {
 			n.nexthops.complete(&n.route)
-			n.routes.add(&n.route)
+			n.routes[fibAt(family)].add(&n.route)
 		}
+	case unix.RTM_NEWNETCONF:
+		n.forwards6, o = readForwards6(b), applied
 	}
 	return o
 }
@@ -83,10 +114,18 @@ func (n *snapshot) add(typ uint16, b []byte) outcome {
 func (s *state) adopt(n *snapshot) {
 	old := *s
 	s.links, s.addresses, s.neighbours = n.links, n.addresses, n.neighbours
-	s.nexthops, s.routes, s.stale, s.unordered = n.nexthops, n.routes, false, false
-	s.beginReplay()
+	s.nexthops, s.forwards6, s.unordered = n.nexthops, n.forwards6, false
+	for index, l := range s.links {
+		s.completeInet6(&l)
+		s.links[index] = l
+	}
+	for i, t := range s.fibs() {
+		t.take(n.routes[i])
+	}
+	s.replay = true
 	tellGone(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Delete, Neighbour: v} })
-	s.tellGoneRoutes(old.routes)
+	s.tellGoneRoutes(&s.v4, old.v4.routes)
+	s.tellGoneRoutes(&s.v6, old.v6.routes)
 	for _, f := range []Family{IPv4, IPv6} {
 		s.setRules(f, n.rules[f])
 	}
@@ -109,16 +148,17 @@ func (s *state) adopt(n *snapshot) {
 			s.tellAddresses(k)
 		}
 	}
-	s.tellNewRoutes(old.routes)
+	s.tellNewRoutes(&s.v4, old.v4.routes)
+	s.tellNewRoutes(&s.v6, old.v6.routes)
 	tellNew(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Set, Neighbour: v} })
-	old.routes.clear()
+	old.v4.routes.clear()
+	old.v6.routes.clear()
 }
 
 // adoptSets is adopt for the addresses and rules alone.
 func (s *state) adoptSets(n *snapshot) {
 	old := s.addresses
-	s.addresses, s.unordered = n.addresses, false
-	s.beginReplay()
+	s.addresses, s.unordered, s.replay = n.addresses, false, true
 	for _, f := range []Family{IPv4, IPv6} {
 		s.setRules(f, n.rules[f])
 	}
@@ -134,33 +174,48 @@ func (s *state) adoptSets(n *snapshot) {
 	}
 }
 
-// adoptRoutes is adopt for the routes and nexthop objects alone.
+// adoptRoutes is adopt for the nexthop objects, and the routes of those families
+// that were dumped.
 func (s *state) adoptRoutes(n *snapshot) {
-	old := s.routes
-	s.nexthops, s.routes, s.stale = n.nexthops, n.routes, false
-	s.beginReplay()
-	s.tellGoneRoutes(old)
-	s.tellNewRoutes(old)
-	old.clear()
+	s.nexthops = n.nexthops
+	for i, t := range s.fibs() {
+		if n.routes[i] == nil {
+			continue
+		}
+		old := t.routes
+		t.take(n.routes[i])
+		s.tellGoneRoutes(t, old)
+		s.tellNewRoutes(t, old)
+		old.clear()
+	}
+}
+
+// take makes routes that were dumped those of the family; nil are none.
+func (t *fib) take(routes *routeTable) {
+	if routes == nil {
+		routes = newRouteTable(&t.bodies, 0)
+	}
+	t.routes, t.stale = routes, false
+	t.beginReplay()
 }
 
 // tellGoneRoutes tells the destinations of old that are no more. Both tables
 // hold their bodies, so equal routes have equal numbers.
-func (s *state) tellGoneRoutes(old *routeTable) {
+func (s *state) tellGoneRoutes(t *fib, old *routeTable) {
 	for k := range old.keys() {
-		if _, ok := s.routes.get(k); !ok {
+		if _, ok := t.routes.get(k); !ok {
 			s.tellRoutes(k)
 		}
 	}
 }
 
-func (s *state) tellNewRoutes(old *routeTable) {
-	for k := range s.routes.keys() {
+func (s *state) tellNewRoutes(t *fib, old *routeTable) {
+	for k := range t.routes.keys() {
 		if s.emit == nil {
 			return
 		}
 		s.before = old.appendIDs(s.before[:0], k)
-		s.after = s.routes.appendIDs(s.after[:0], k)
+		s.after = t.routes.appendIDs(s.after[:0], k)
 		if !slices.Equal(s.before, s.after) {
 			s.tellRoutes(k)
 		}

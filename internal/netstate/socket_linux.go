@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -20,6 +21,10 @@ var groups = []int{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFAD
 	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_TC, unix.RTNLGRP_IPV4_NETCONF,
 	unix.RTNLGRP_NEXTHOP}
 
+// groups6 are those of IPv6.
+var groups6 = []int{unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE,
+	unix.RTNLGRP_IPV6_NETCONF, unix.RTNLGRP_IPV6_IFINFO}
+
 // An eventSocket receives notifications. It waits in the runtime's poller, so
 // that a deadline or Close ends the wait.
 type eventSocket struct {
@@ -30,12 +35,12 @@ type eventSocket struct {
 	busy   atomic.Bool // what was read may not have been applied yet
 }
 
-func openEvents(receiveBuffer int) (*eventSocket, error) {
+func openEvents(receiveBuffer int, ipv6 bool) (*eventSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("netlink event socket: %w", err)
 	}
-	if err := subscribe(fd, receiveBuffer); err != nil {
+	if err := subscribe(fd, receiveBuffer, ipv6); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("netlink event socket: %w", err)
 	}
@@ -48,7 +53,7 @@ func openEvents(receiveBuffer int) (*eventSocket, error) {
 }
 
 // subscribe sets the buffer first: a burst may follow at once.
-func subscribe(fd, receiveBuffer int) error {
+func subscribe(fd, receiveBuffer int, ipv6 bool) error {
 	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
 	if err != nil { // without CAP_NET_ADMIN, up to net.core.rmem_max
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
@@ -59,7 +64,11 @@ func subscribe(fd, receiveBuffer int) error {
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
-	for _, g := range groups {
+	all := groups
+	if ipv6 {
+		all = slices.Concat(groups, groups6)
+	}
+	for _, g := range all {
 		err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, g)
 		if err != nil && g != unix.RTNLGRP_NEXTHOP { // Linux 5.3
 			return fmt.Errorf("group %d: %w", g, err)

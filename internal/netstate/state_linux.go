@@ -12,18 +12,20 @@ type state struct {
 	rules      map[Family][]Rule // in the kernel's order, duplicates included
 	neighbours map[neighbourKey]Neighbour
 	nexthops   nexthopObjects
-	routes     *routeTable
-	bodies     bodyPool
+	v4, v6     fib
+
+	// ipv6: IPv6 is followed. forwards6 is then net.ipv6.conf.all.forwarding, and
+	// unasked are links whose IPv6 settings may have changed without a message.
+	ipv6      bool
+	forwards6 bool
+	unasked   map[int]bool
 
 	emit   func(Event) // nil: nobody listens yet
 	untold untold
-	stale  bool // the kernel may have dropped or changed routes silently
 	// unordered: what a dump told of addresses and rules may have come apart from
 	// the kernel's by messages that are older than it.
 	unordered bool
-
-	replay   bool              // messages may be older than the last dump
-	replaced map[routeKey]bool // by such a message
+	replay    bool // messages about others than routes may be older than the last dump
 
 	route         Route // storage for parseRoute
 	before, after []uint32
@@ -36,8 +38,10 @@ type neighbourKey struct {
 
 func (n *Neighbour) key() neighbourKey { return neighbourKey{n.Index, n.IP} }
 
-func newState() *state {
+func newState(ipv6 bool) *state {
 	s := &state{
+		ipv6:       ipv6,
+		unasked:    make(map[int]bool),
 		links:      make(map[int]Link),
 		addresses:  newAddressLists(),
 		rules:      make(map[Family][]Rule),
@@ -45,12 +49,33 @@ func newState() *state {
 		nexthops:   make(nexthopObjects),
 		untold:     newUntold(),
 	}
-	s.routes = newRouteTable(&s.bodies, 0)
+	s.v4.routes = newRouteTable(&s.v4.bodies, 0)
+	s.v6.routes = newRouteTable(&s.v6.bodies, 0)
 	return s
 }
 
+// fibs are those of all families.
+func (s *state) fibs() [2]*fib { return [...]*fib{&s.v4, &s.v6} }
+
+func (s *state) fib(f Family) *fib {
+	if f == IPv6 {
+		return &s.v6
+	}
+	return &s.v4
+}
+
 // incomplete reports whether the kernel has to be asked.
-func (s *state) incomplete() bool { return s.stale || s.unordered }
+func (s *state) incomplete() bool { return s.v4.stale || s.v6.stale || s.unordered }
+
+// replaying reports whether messages that follow may be older than a dump.
+func (s *state) replaying() bool { return s.replay || s.v4.replay || s.v6.replay }
+
+// endReplay notes that all those messages have been applied.
+func (s *state) endReplay() {
+	s.replay = false
+	s.v4.endReplay()
+	s.v6.endReplay()
+}
 
 func (s *state) tell(ev Event) {
 	if s.emit != nil {
@@ -81,9 +106,11 @@ func (s *state) all() iter.Seq[Event] {
 				return
 			}
 		}
-		for k := range s.routes.keys() {
-			if !yield(Event{Op: Set, Routes: s.routes.routeSet(k)}) {
-				return
+		for _, t := range s.fibs() {
+			for k := range t.routes.keys() {
+				if !yield(Event{Op: Set, Routes: t.routes.routeSet(k)}) {
+					return
+				}
 			}
 		}
 		for _, n := range s.neighbours {

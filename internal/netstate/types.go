@@ -36,6 +36,13 @@ type Link struct {
 	// Forwards is net.ipv4.conf.*.forwarding of the link (IN_DEV_FORWARD): the
 	// kernel forwards what comes in there. It is false where the link has no IPv4.
 	Forwards bool
+	// IPv6 says that the link has IPv6: an inet6_dev, and
+	// net.ipv6.conf.*.disable_ipv6 is 0. MTU6 is net.ipv6.conf.*.mtu then, else 0.
+	// Forwards6 says that the kernel forwards what comes in there
+	// (net.ipv6.conf.all.forwarding, or force_forwarding of the link). None is set
+	// where IPv6 is not followed.
+	IPv6, Forwards6, forced6 bool
+	MTU6                     int
 	// Multipoint is set for a tunnel without a remote end of its own, as Calico's
 	// tunl0 is: where to is said by the route of each packet.
 	Multipoint bool
@@ -46,7 +53,9 @@ type Link struct {
 // net/ipv4/devinet.c), by which it chooses among them (inet_select_addr):
 // primary addresses by scope, the widest last, and in the order in which they
 // were added among equals; then those with IFA_F_SECONDARY, each of which has a
-// primary address in its network.
+// primary address in its network. Those of IPv6 are in the order of
+// inet6_dev.addr_list (ipv6_link_dev_addr in net/ipv6/addrconf.c): by scope, the
+// widest first, and the newest first among equals.
 type AddressSet struct {
 	Index     int
 	Family    Family
@@ -70,6 +79,11 @@ type Address struct {
 // then the order among equals that NLM_F_APPEND and NLM_F_REPLACE left
 // (fib_find_alias in net/ipv4/fib_trie.c). Routes is empty when none is left.
 // It and all it refers to must not be modified.
+//
+// The order of IPv6 is: those with From first, then priority ascending, then the
+// order in which they were added. Of several with the lowest priority the kernel
+// takes one by Pref and by what it knows of the neighbours (find_rr_leaf in
+// net/ipv6/route.c).
 type RouteSet struct {
 	Table  uint32
 	Dst    netip.Prefix
@@ -80,6 +94,7 @@ type RouteSet struct {
 type Route struct {
 	Table     uint32
 	Dst       netip.Prefix
+	From      netip.Prefix // invalid if any: packets from there alone (RTA_SRC of IPv6)
 	Type      RouteType
 	Protocol  Protocol
 	Scope     Scope
@@ -88,10 +103,12 @@ type Route struct {
 	PrefSrc   netip.Addr
 	MTU       uint32 // RTAX_MTU, or 0
 	MTULocked bool
+	Pref      uint8  // ICMPV6_ROUTER_PREF_* of IPv6: 0 medium, 1 high, 3 low
 	Flags     uint32 // RTM_F_* and, of a single nexthop, RTNH_F_*
 
 	// Nexthops is empty for blackholes and their like, and for a route of a
-	// nexthop object that has just gone.
+	// nexthop object that has just gone. IPv6 ones that have a gateway and one
+	// metric are one route ("siblings").
 	Nexthops []Nexthop
 	NHID     uint32 // nexthop object, or 0
 }

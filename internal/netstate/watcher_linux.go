@@ -25,6 +25,7 @@ const defaultReceiveBuffer = 8 << 20
 type Config struct {
 	ReceiveBuffer int          // of the event socket, in bytes; 0 is 8 MiB
 	Logger        *slog.Logger // nil is none
+	IPv6          bool         // follow IPv6 as well; neighbours are followed in any case
 }
 
 // A Watcher follows one network namespace.
@@ -57,9 +58,9 @@ func Open(cfg Config) (*Watcher, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	w := &Watcher{state: newState(), log: cfg.Logger}
+	w := &Watcher{state: newState(cfg.IPv6), log: cfg.Logger}
 	var err error
-	if w.events, err = openEvents(cfg.ReceiveBuffer); err != nil {
+	if w.events, err = openEvents(cfg.ReceiveBuffer, cfg.IPv6); err != nil {
 		return nil, fmt.Errorf("netstate: %w", err)
 	}
 	if w.dumps, err = dial(); err != nil {
@@ -135,11 +136,16 @@ func (w *Watcher) Incomplete() bool { return w.reading.Load() }
 // were not enough.
 func (w *Watcher) step() error {
 	if !w.overrun && !w.state.incomplete() {
-		empty, err := w.events.drain(MaxBatch, !w.state.replay, w.datagram)
+		empty, err := w.events.drain(MaxBatch, !w.state.replaying(), w.datagram)
 		if empty {
 			w.state.endReplay()
 		}
 		if w.overrun = errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM); err != nil && !w.overrun {
+			return err
+		}
+	}
+	if !w.overrun && len(w.state.unasked) > 0 {
+		if err := w.askLinks(); err != nil {
 			return err
 		}
 	}

@@ -218,9 +218,9 @@ func TestEventsAndDumpsAgree(t *testing.T) {
 	defer w.Close()
 	f.await("the same as a dump tells", func() bool {
 		same := maps.Equal(f.links, w.state.links) && maps.EqualFunc(f.addresses, w.state.addresses.lists, slices.Equal) &&
-			slices.Equal(f.rules, w.state.ruleSet(IPv4).Rules) && len(f.sets) == w.state.routes.size()
-		for k := range w.state.routes.keys() {
-			same = same && reflect.DeepEqual(f.sets[k], w.state.routes.routes(k))
+			slices.Equal(f.rules, w.state.ruleSet(IPv4).Rules) && len(f.sets) == w.state.v4.routes.size()
+		for k := range w.state.v4.routes.keys() {
+			same = same && reflect.DeepEqual(f.sets[k], w.state.v4.routes.routes(k))
 		}
 		return same
 	})

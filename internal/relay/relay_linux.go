@@ -201,10 +201,14 @@ func (d *Device) Return(buf []byte, ifindex int32, ethernet bool) error {
 
 // framed gives a packet without link layer one, until the next call.
 func (d *Device) framed(buf []byte) []byte {
-	const ethIPv4 = 0x0800
+	const ethIPv4, ethIPv6 = 0x0800, 0x86dd
+	etherType := uint16(ethIPv4)
+	if packet := buf[vnetLen:]; len(packet) > 0 && packet[0]>>4 == 6 {
+		etherType = ethIPv6
+	}
 	b := append(d.scratch[:0], buf[:vnetLen]...)
 	b = append(b, make([]byte, headerLen)...)
-	binary.BigEndian.PutUint16(b[vnetLen+12:], ethIPv4)
+	binary.BigEndian.PutUint16(b[vnetLen+12:], etherType)
 	d.scratch = append(b, buf[vnetLen:]...)
 	for _, at := range []int{2, 6} { // hdr_len and csum_start count from the frame's first byte
 		if v := binary.NativeEndian.Uint16(d.scratch[at:]); v != 0 {

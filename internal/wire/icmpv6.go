@@ -31,6 +31,12 @@ const (
 	ICMPv6RejectRoute     = 6
 )
 
+// Codes of parameter problem (RFC 4443 section 3.4).
+const (
+	ICMPv6ErroneousHeader = 0
+	ICMPv6UnknownOption   = 2
+)
+
 // ICMPv6IsError reports whether a type is an error message: no error may be sent about
 // one (RFC 4443 section 2.4 (e)).
 func ICMPv6IsError(typ uint8) bool { return typ < 128 }

@@ -424,7 +424,8 @@ static __always_inline bool unkept(void)
 // Carries a frame if it is a plain hit: d says where to.
 static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool sees)
 {
-	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
+	struct ip ip;
+	__u8 *hdr = ip.hdr;
 	__u32 ifindex = skb->ifindex, generation = carry_generation;
 
 	if (!carry_on || skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || skb->mark == MARK_RETURNED)
@@ -516,7 +517,9 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 	__u8 by = (egress & OUT_PEER) && !(flags_of(mac) & HOP_FIXED) ? BY_PEER : 0;
 	if (!by && !(egress & OUT_ORDINARY))
 		return false;
-	if (!source_ok(src, in) || (translates && forwards && translated(skb, ETH_HLEN, hdr)))
+	ip.off = ETH_HLEN;
+	ip.six = false;
+	if (!source_ok(src, in) || (translates && forwards && translated(skb, &ip)))
 		return false;
 	bool fresh = is_fresh(h, in, out);
 	if (fresh && overtakes(slot))

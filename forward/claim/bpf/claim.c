@@ -13,6 +13,7 @@
 //                tell whether a flow is translated
 //   parp_return  tc ingress of the relay: gives a frame back to where it came in
 //   parp_arp     socket filter of the ARP socket: polices each interface
+//   parp_nd      socket filter of the neighbour discovery socket (nd.h)
 //   parp_watch   socket filter of a capture: what neither of the sockets has seen
 //
 // On receive the kernel runs taps of ETH_P_ALL first and tc ingress next, on
@@ -41,6 +42,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_PORTS 4096
 #define MAX_HOSTS 65536
 #define MAX_NETS (1 << 22)
+#define MAX_HOSTS6 16384
+#define MAX_TARGETS 8192
 #define MAX_FLOWS 65536
 #define MAX_NATTED (1 << 18)
 #define MAX_WORKERS 16
@@ -61,6 +64,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define IPV4_MIN 20
 #define IPV4_MF 0x2000
 #define IPV4_OFFSET 0x1fff
+#define IPV6_NEXT 6
+#define IPV6_HOPS 7
+#define IPV6_SRC 8
+#define IPV6_DST 24
+#define IPV6_LEN 40
 #define VLAN_VID 0x0fff
 #define OWNER_DIED 0x40000000 // FUTEX_OWNER_DIED, include/uapi/linux/futex.h
 #define MARK_SHIFT 16 // 65.5 us
@@ -74,6 +82,9 @@ enum {
 	PORT_ANYWHERE = 8,         // packets from it go to uplinks too, and are refused here
 	PORT_KERNEL_FORWARDS = 16, // forwarding is on there: the kernel takes what we leave
 	PORT_ARP = 32,             // its ARP frames go to the responder
+	PORT_FORWARD6 = 64,        // its IPv6 frames are looked at
+	PORT_KERNEL_FORWARDS6 = 128, // as PORT_KERNEL_FORWARDS, of IPv6
+	PORT_ND = 256,             // its neighbour solicitations go to the responder
 };
 
 // Where a destination may lead, a set: route.Class.
@@ -89,7 +100,7 @@ enum {
 // has them too.
 enum owner {
 	OWNER_US,
-	OWNER_NOBODY, // no port of ours, or no IPv4 to its MAC: nothing to decide
+	OWNER_NOBODY, // no port of ours, or no IP to its MAC: nothing to decide
 	OWNER_LOCAL,
 	OWNER_PUNT,
 	OWNER_TRANSIT,    // the kernel forwards, and the way is none that is served
@@ -98,6 +109,7 @@ enum owner {
 	OWNER_TAGGED,     // a VLAN's
 	OWNER_GSO,        // the kernel forwards, and no ring can have it as it is
 	OWNER_STALLED,    // the kernel forwards, and nobody reads the ring
+	OWNER_RA_GUARD,   // nobody's: a workload's router advertisement or redirect, dropped
 	OWNERS,
 };
 
@@ -131,7 +143,7 @@ struct portstat {
 	__u64 policed;  // frames refused: the interface's quota was in use
 	__u64 badgso;   // frames with a GSO type that no virtio_net_hdr expresses
 	__u64 relayed;  // those of them that went to the relay
-	__u64 arp_passed;
+	__u64 arp_passed; // these count neighbour discovery, too
 	__u64 arp_policed;
 	__u64 arp_sender; // refused: their sender had had its share
 	__u64 left[OWNERS]; // frames left to the kernel, by owner
@@ -167,10 +179,19 @@ struct lpmkey {
 	__be32 addr;
 };
 
+struct addr6 {
+	__be32 word[4];
+};
+
+struct lpmkey6 {
+	__u32 prefixlen;
+	struct addr6 addr;
+};
+
 // One end of a flow. Protocol 0 stands for the address alone: so are fragments
 // looked for, since all of a datagram must go one way and few have the ports.
 struct flowkey {
-	__be32 addr;
+	struct addr6 addr; // of IPv4 the mapped one (RFC 4291 section 2.5.5.2)
 	__be16 port; // of ICMP: the identifier
 	__u8 proto;
 	__u8 pad;
@@ -200,6 +221,23 @@ struct {
 	__type(key, struct lpmkey);
 	__type(value, __u32);
 } parp_nets SEC(".maps");
+
+// The same of IPv6. All maps of IPv6 have room for one entry where it is not ours.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_HOSTS6);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct addr6);
+	__type(value, __u32);
+} parp_hosts6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_NETS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct lpmkey6);
+	__type(value, __u32);
+} parp_nets6 SEC(".maps");
 
 // Who sent what the kernel may translate, and when it last did (seconds()): answers
 // to it may be the kernel's. So a flow is known before the kernel has its first
@@ -241,11 +279,14 @@ struct {
 	__type(value, __u64);
 } parp_consumed SEC(".maps");
 
-// By worker.
+// By worker; and behind those the thread that answers neighbour solicitations, of
+// which the owner alone is used.
+#define READER_ND MAX_WORKERS
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MAX_WORKERS);
+	__uint(max_entries, MAX_WORKERS + 1);
 	__type(key, __u32);
 	__type(value, struct reader);
 } parp_reader SEC(".maps");
@@ -295,8 +336,9 @@ volatile __u32 watch_mark;
 
 static __u64 shown_last, shown_credit; // shared and unlocked: near enough
 
-// Number of entries in parp_nets: the trie is not walked while it is empty.
-volatile __u32 nets;
+// Number of entries in parp_nets and parp_nets6: a trie is not walked while it is
+// empty.
+volatile __u32 nets, nets6;
 
 // While the ring has a standing queue: what an interface may have in it, so
 // that the others do not wait behind a flood. 0 while it has none.
@@ -308,6 +350,9 @@ volatile __u32 relay;
 // How many rings get frames now, and what makes it hard to guess which one a flow
 // gets.
 volatile __u32 workers, fanout_seed;
+
+// Is IPv6 looked at? If not, all of it is the kernel's.
+volatile const __u32 ipv6 = 0;
 
 // Policing of ARP, of an interface and of a sender: ns that one frame costs, and ns
 // of credit at most.
@@ -383,26 +428,99 @@ extern void bpf_ct_release(struct nf_conn *ct) __ksym;
 // include/linux/skbuff.h, SKB_GSO_*: what a virtio_net_hdr can say, and what
 // may stand beside it.
 #define GSO_TCPV4 (1 << 0)
+#define GSO_TCPV6 (1 << 4)
 #define GSO_UDP_L4 (1 << 17)
 #define GSO_FRAGLIST (1 << 18)
 #define GSO_BESIDE ((1 << 1) | (1 << 2) | (1 << 3) | GSO_FRAGLIST) // DODGY, TCP_ECN, TCP_FIXEDID
+#define PROTO_HOP_BY_HOP 0
 #define PROTO_ICMP 1
 #define PROTO_TCP 6
 #define PROTO_UDP 17
+#define PROTO_ROUTING 43
+#define PROTO_FRAGMENT 44
+#define PROTO_AH 51
+#define PROTO_ICMPV6 58
+#define PROTO_DEST_OPTS 60
+
+// The IP header of a packet, and where it stands.
+struct ip {
+	__u8 hdr[IPV6_LEN] __attribute__((aligned(8))); // of IPv4 the first IPV4_MIN bytes
+	__u32 off; // bytes of the frame before it
+	bool six;  // it is IPv6
+};
+
+// Reads the header of an untagged frame by its EtherType; false if it is no IP, or
+// shorter than any header.
+static __always_inline bool read_ip(struct __sk_buff *skb, __u32 off, struct ip *ip)
+{
+	ip->off = off;
+	ip->six = false;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return !bpf_skb_load_bytes(skb, off, ip->hdr, IPV4_MIN);
+	ip->six = true;
+	return ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && !bpf_skb_load_bytes(skb, off, ip->hdr, IPV6_LEN);
+}
+
+// The protocol behind the header. Of IPv6 it may be an extension header.
+static __always_inline __u8 proto_of(const struct ip *ip)
+{
+	return ip->six ? ip->hdr[IPV6_NEXT] : ip->hdr[IPV4_PROTO];
+}
+
+// Where what is behind the header begins.
+static __always_inline __u32 end_of(const struct ip *ip)
+{
+	return ip->off + (ip->six ? IPV6_LEN : (ip->hdr[0] & 15) * 4);
+}
+
+static __always_inline __be32 src4(const struct ip *ip)
+{
+	return *(__be32 *)(ip->hdr + IPV4_SRC);
+}
+
+static __always_inline __be32 dst4(const struct ip *ip)
+{
+	return *(__be32 *)(ip->hdr + IPV4_DST);
+}
+
+static __always_inline void map4(struct addr6 *to, __be32 addr)
+{
+	to->word[0] = to->word[1] = 0;
+	to->word[2] = bpf_htonl(0xffff);
+	to->word[3] = addr;
+}
+
+static __always_inline void src_of(struct addr6 *to, const struct ip *ip)
+{
+	if (ip->six)
+		__builtin_memcpy(to, ip->hdr + IPV6_SRC, sizeof(*to));
+	else
+		map4(to, src4(ip));
+}
+
+static __always_inline void dst_of(struct addr6 *to, const struct ip *ip)
+{
+	if (ip->six)
+		__builtin_memcpy(to, ip->hdr + IPV6_DST, sizeof(*to));
+	else
+		map4(to, dst4(ip));
+}
 
 // One skb whose GSO type tpacket_rcv can't express stops a TPACKET_V2 ring for
 // good (net/packet/af_packet.c: the slot is taken and not given back). Without
 // sight of the type UDP is not trusted, if there is another way: it may be a
 // tunnel.
-static __always_inline bool gso_ok(struct __sk_buff *ctx, __u8 protocol, bool sees)
+static __always_inline bool gso_ok(struct __sk_buff *ctx, const struct ip *ip, bool sees)
 {
+	__u8 protocol = proto_of(ip);
+
 	if (!sees)
 		return protocol == PROTO_TCP || (protocol == PROTO_UDP && !relay);
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 	struct skb_shared_info *info = bpf_rdonly_cast(skb->head + skb->end,
 		bpf_core_type_id_kernel(struct skb_shared_info));
 	__u32 type = info->gso_type & ~GSO_BESIDE;
-	return (type == GSO_TCPV4 && protocol == PROTO_TCP) ||
+	return (type == (ip->six ? GSO_TCPV6 : GSO_TCPV4) && protocol == PROTO_TCP) ||
 	       (type == GSO_UDP_L4 && protocol == PROTO_UDP);
 }
 
@@ -449,6 +567,20 @@ static __always_inline bool to_host(__be32 dst)
 	return !dst || first == 127 || (first & 0xf0) == 0xe0 || dst == 0xffffffff;
 }
 
+// The same of IPv6: multicast, link-local, the unspecified and the loopback address.
+static __always_inline bool to_host6(const __u8 *dst)
+{
+	const __be32 *w = (const __be32 *)dst;
+
+	return dst[0] == 0xff || (dst[0] == 0xfe && (dst[1] & 0xc0) == 0x80) ||
+	       (!(w[0] | w[1] | w[2]) && bpf_ntohl(w[3]) <= 1);
+}
+
+static __always_inline bool stays(const struct ip *ip)
+{
+	return ip->six ? to_host6(ip->hdr + IPV6_DST) : to_host(dst4(ip));
+}
+
 // A tag that names no VLAN is a mere priority (IEEE 802.1Q), and the frame is
 // the device's own.
 static __always_inline bool in_vlan(struct __sk_buff *skb)
@@ -468,62 +600,107 @@ static __always_inline __u32 class_of(__be32 dst)
 	return to ? *to : TO_ELSEWHERE;
 }
 
+static __always_inline __u32 class_of6(const __u8 *dst)
+{
+	struct lpmkey6 key = { .prefixlen = 128 };
+
+	__builtin_memcpy(&key.addr, dst, sizeof(key.addr));
+	__u32 *to = bpf_map_lookup_elem(&parp_hosts6, &key.addr);
+	if (to)
+		return *to;
+	if (!nets6)
+		return TO_ELSEWHERE;
+	to = bpf_map_lookup_elem(&parp_nets6, &key);
+	return to ? *to : TO_ELSEWHERE;
+}
+
 static __always_inline __u32 seconds(void)
 {
 	return (bpf_ktime_get_ns() >> 30) + 1;
 }
 
-static __always_inline bool is_fragment(const __u8 *hdr)
+// Headers of IPv6 that may stand before the upper layer's.
+static __always_inline bool is_extension(__u8 next)
 {
-	return *(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET);
+	const __u64 low = 1ULL << PROTO_HOP_BY_HOP | 1ULL << PROTO_ROUTING | 1ULL << PROTO_FRAGMENT | 1ULL << PROTO_AH |
+			  1ULL << PROTO_DEST_OPTS;
+
+	return next < 64 ? low >> next & 1 : next == 135 || next == 139 || next == 140; // Mobility, HIP, Shim6
 }
 
-static __always_inline bool is_error(__u8 icmp)
+// Are a packet's ports not where those of others are, or not there at all? Those of
+// one flow must go one way, and so what has such packets goes by the addresses alone:
+// fragments of IPv4, and packets of IPv6 with extension headers.
+static __always_inline bool hides_ports(const struct ip *ip)
 {
+	if (ip->six)
+		return is_extension(ip->hdr[IPV6_NEXT]);
+	return *(__be16 *)(ip->hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET);
+}
+
+// Does a message of the protocol that controls the packet's quote another packet?
+static __always_inline bool is_error(const struct ip *ip, __u8 icmp)
+{
+	if (ip->six)
+		return icmp < 128; // RFC 4443 section 2.1
 	return icmp == 3 || icmp == 4 || icmp == 5 || icmp == 11 || icmp == 12;
 }
 
-// Reads the ends of a packet's flow. off is that of the IP header. An ICMP error
-// belongs to the flow that it quotes, the way back, and has no source of its own:
-// that end is empty. Protocol and ports are left out where the packet is a fragment.
-static __always_inline bool flow_ends(struct __sk_buff *skb, __u32 off, const __u8 *hdr, struct flowkey *from, struct flowkey *to)
+static __always_inline bool is_icmp(const struct ip *ip)
 {
-	__u8 inner[IPV4_MIN];
+	return proto_of(ip) == (ip->six ? PROTO_ICMPV6 : PROTO_ICMP);
+}
+
+// Has the packet become the one that it quotes, behind an ICMP header at off?
+static __always_inline bool unquote(struct __sk_buff *skb, __u32 off, struct ip *ip)
+{
+	ip->off = off + 8;
+	if (ip->six)
+		return !bpf_skb_load_bytes(skb, off + 8, ip->hdr, IPV6_LEN);
+	return !bpf_skb_load_bytes(skb, off + 8, ip->hdr, IPV4_MIN);
+}
+
+// Reads the ends of a packet's flow. An ICMP error belongs to the flow that it quotes,
+// the way back, and has no source of its own: that end is empty. Protocol and ports are
+// left out where the packet hides its ports.
+static __always_inline bool flow_ends(struct __sk_buff *skb, const struct ip *ip, struct flowkey *from, struct flowkey *to)
+{
+	struct ip inner;
 	__u8 icmp[8];
 	__be16 ports[2];
-	__u32 l4 = off + (hdr[0] & 15) * 4;
+	__u32 l4 = end_of(ip);
 
 	__builtin_memset(from, 0, sizeof(*from));
 	__builtin_memset(to, 0, sizeof(*to));
-	from->addr = *(__be32 *)(hdr + IPV4_SRC);
-	to->addr = *(__be32 *)(hdr + IPV4_DST);
-	if (is_fragment(hdr))
+	src_of(&from->addr, ip);
+	dst_of(&to->addr, ip);
+	if (hides_ports(ip))
 		return true;
-	from->proto = to->proto = hdr[IPV4_PROTO];
-	switch (to->proto) {
-	case PROTO_ICMP:
+	from->proto = to->proto = proto_of(ip);
+	if (is_icmp(ip)) {
 		if (bpf_skb_load_bytes(skb, l4, icmp, sizeof(icmp)))
 			return false;
-		if (!is_error(icmp[0])) {
+		if (!is_error(ip, icmp[0])) {
 			from->port = to->port = *(__be16 *)(icmp + 4);
 			return true;
 		}
-		if (bpf_skb_load_bytes(skb, l4 + 8, inner, sizeof(inner)))
+		inner.six = ip->six;
+		if (!unquote(skb, l4, &inner))
 			return false;
-		from->addr = 0;
-		to->addr = *(__be32 *)(inner + IPV4_SRC);
-		to->proto = inner[IPV4_PROTO];
-		l4 += 8 + (inner[0] & 15) * 4;
-		if (to->proto == PROTO_ICMP) {
-			if (bpf_skb_load_bytes(skb, l4 + 4, ports, 2))
-				return false;
-			to->port = ports[0];
+		__builtin_memset(&from->addr, 0, sizeof(from->addr));
+		src_of(&to->addr, &inner);
+		to->proto = proto_of(&inner);
+		if (inner.six && is_extension(to->proto)) {
+			to->proto = 0;
 			return true;
 		}
-		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
+		l4 = end_of(&inner);
+		if (bpf_skb_load_bytes(skb, is_icmp(&inner) ? l4 + 4 : l4, ports, 2))
 			return false;
 		to->port = ports[0];
 		return true;
+	}
+	switch (to->proto) {
 	case PROTO_TCP:
 	case PROTO_UDP:
 	case 33: // DCCP
@@ -548,24 +725,29 @@ static __always_inline void note_end(struct flowkey *key)
 		*last = now;
 }
 
+static __always_inline bool is_zero(const struct addr6 *a)
+{
+	return !(a->word[0] | a->word[1] | a->word[2] | a->word[3]);
+}
+
 // Notes who sent a packet that the kernel has, and may translate. The first fragment
-// of a datagram tells the port, too.
-static __always_inline void note_flow(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
+// of a datagram of IPv4 tells the port, too.
+static __always_inline void note_flow(struct __sk_buff *skb, const struct ip *ip)
 {
 	struct flowkey from, to;
 	__be16 ports[2];
 
-	if (flow_ends(skb, off, hdr, &from, &to) && from.addr) {
-		if (!from.proto && !(*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)) &&
-		    (hdr[IPV4_PROTO] == PROTO_UDP || hdr[IPV4_PROTO] == PROTO_TCP) &&
-		    !bpf_skb_load_bytes(skb, off + (hdr[0] & 15) * 4, ports, sizeof(ports))) {
-			from.proto = hdr[IPV4_PROTO];
+	if (flow_ends(skb, ip, &from, &to) && !is_zero(&from.addr)) {
+		if (!ip->six && !from.proto && !(*(__be16 *)(ip->hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)) &&
+		    (proto_of(ip) == PROTO_UDP || proto_of(ip) == PROTO_TCP) &&
+		    !bpf_skb_load_bytes(skb, end_of(ip), ports, sizeof(ports))) {
+			from.proto = proto_of(ip);
 			from.port = ports[0];
 		}
 		if (from.proto)
 			note_end(&from);
 	}
-	from.addr = *(__be32 *)(hdr + IPV4_SRC);
+	src_of(&from.addr, ip);
 	from.port = 0;
 	from.proto = 0;
 	note_end(&from);
@@ -586,13 +768,13 @@ static __always_inline bool end_translated(struct flowkey *key)
 // May a packet be of a flow that the kernel translates? So it may if one of its ends
 // has had such flows: what answers one goes to that end; and what comes from it may be
 // of a flow that the kernel has to translate because its answers would look the same.
-static __always_inline bool translated(struct __sk_buff *skb, __u32 off, const __u8 *hdr)
+static __always_inline bool translated(struct __sk_buff *skb, const struct ip *ip)
 {
 	struct flowkey from, to;
 
-	if (!flow_ends(skb, off, hdr, &from, &to))
+	if (!flow_ends(skb, ip, &from, &to))
 		return false;
-	if (end_translated(&to) || (from.addr && end_translated(&from)))
+	if (end_translated(&to) || (!is_zero(&from.addr) && end_translated(&from)))
 		return true;
 	if (!collided || seconds() - collided >= COLLIDED_FOR)
 		return false;
@@ -603,42 +785,9 @@ static __always_inline bool translated(struct __sk_buff *skb, __u32 off, const _
 
 // Can conntrack be asked about a packet? Of a fragment it can't, and it knows TCP and
 // UDP alone.
-static __always_inline bool askable(const __u8 *hdr)
+static __always_inline bool askable(const struct ip *ip)
 {
-	return !is_fragment(hdr) && (hdr[IPV4_PROTO] == PROTO_TCP || hdr[IPV4_PROTO] == PROTO_UDP || hdr[IPV4_PROTO] == PROTO_ICMP);
-}
-
-// Whose frame is it? *port is set where something is to be counted, and hdr
-// holds the IP header of one that is ours.
-static __always_inline enum owner whose(struct __sk_buff *skb, struct port **port, __u8 *hdr, bool sees)
-{
-	__u32 ifindex = skb->ifindex;
-	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-
-	if (!p || !(p->flags & PORT_FORWARD) || skb->mark == MARK_RETURNED)
-		return OWNER_NOBODY;
-	*port = p;
-	if (in_vlan(skb))
-		return OWNER_TAGGED;
-	if (skb->protocol != bpf_htons(ETH_P_IP) || (skb->pkt_type != PACKET_HOST && !alias_mac(skb, p)))
-		return OWNER_NOBODY;
-	__u32 off = p->l2len == ETH_HLEN ? ETH_HLEN : 0;
-	if (bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
-		return OWNER_NOBODY; // shorter than any IPv4 header: the kernel counts it
-	__be32 dst = *(__be32 *)(hdr + IPV4_DST);
-	if (to_host(dst))
-		return OWNER_LOCAL;
-	__u32 c = class_of(dst);
-	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
-	if (c == TO_LOCAL || (c & TO_PUNT))
-		return c == TO_LOCAL ? OWNER_LOCAL : OWNER_PUNT;
-	if (!forwards)
-		return c != TO_WORKLOAD && !(p->flags & PORT_WORKLOAD) && has_upper(skb, sees) ? OWNER_UPPER : OWNER_US;
-	if (c & ~(p->flags & PORT_ANYWHERE ? TO_WORKLOAD | TO_ELSEWHERE : TO_WORKLOAD))
-		return OWNER_TRANSIT;
-	if (translates && translated(skb, off, hdr))
-		return OWNER_TRANSLATED;
-	return OWNER_US;
+	return !hides_ports(ip) && (proto_of(ip) == PROTO_TCP || proto_of(ip) == PROTO_UDP || is_icmp(ip));
 }
 
 static __always_inline __u32 mix(__u32 h)
@@ -650,12 +799,132 @@ static __always_inline __u32 mix(__u32 h)
 	return h ^ h >> 16;
 }
 
-// The same for both directions.
-static __always_inline __u32 pair_hash(const __u8 *hdr)
+// Takes from a bucket; false if it is empty.
+static __always_inline bool take_arp(struct arpbucket *b, __u64 now, __u64 cost, __u64 burst)
 {
-	__u32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
+	__u64 credit = b->credit + (now - b->last);
+	if (credit > burst)
+		credit = burst;
+	b->last = now;
+	b->credit = credit < cost ? credit : credit - cost;
+	return credit >= cost;
+}
 
-	return mix((src ^ dst) * 0x9e3779b1 + (src + dst) + fanout_seed);
+// By what the bucket of an ARP frame's sender is found. 0: the frame is too short for
+// one, which is userspace's to count.
+static __always_inline __u64 arp_sender(struct __sk_buff *skb)
+{
+	struct {
+		__u8 sha[6];
+		__u8 spa[4];
+	} __attribute__((packed)) from;
+	__u32 lo;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + 8, &from, sizeof(from)))
+		return 0;
+	__builtin_memcpy(&lo, from.spa, 4);
+	if (lo)
+		return (__u64)skb->ifindex << 32 | lo;
+	__builtin_memcpy(&lo, from.sha + 2, 4); // the first two are the vendor's
+	return (__u64)skb->ifindex << 32 | lo | 1ULL << 63;
+}
+
+// Takes from the bucket of a sender.
+static __always_inline bool take_sender(__u64 key, __u64 now)
+{
+	struct arpsender *s = &arpsenders[mix((__u32)key + (__u32)(key >> 32)) >> (32 - ARP_SENDER_BITS)];
+
+	if (s->key != key) {
+		s->key = key;
+		s->bucket.last = now;
+		s->bucket.credit = arp_sender_burst_ns;
+	}
+	return take_arp(&s->bucket, now, arp_sender_cost_ns, arp_sender_burst_ns);
+}
+
+// Has an interface, by its slot, and a sender there, 0 for one that is not known, a
+// share left for a frame to a responder? A bucket a sender, before one an interface, so
+// that the others behind it have theirs.
+static __always_inline bool police(__u32 slot, __u64 sender)
+{
+	struct arpbucket *b = bpf_map_lookup_elem(&parp_buckets, &slot);
+	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
+
+	if (!b || !st)
+		return false;
+	__u64 now = bpf_ktime_get_ns();
+	if (sender && !take_sender(sender, now)) {
+		count(st->arp_sender);
+		return false;
+	}
+	if (!take_arp(b, now, arp_cost_ns, arp_burst_ns)) {
+		count(st->arp_policed);
+		return false;
+	}
+	count(st->arp_passed);
+	return true;
+}
+
+#include "nd.h"
+
+// Whose is a packet that a port of ours took in, by where it may lead?
+static __always_inline enum owner owner_of(struct __sk_buff *skb, const struct port *p, const struct ip *ip, __u32 c, bool forwards, bool sees)
+{
+	if (c == TO_LOCAL || (c & TO_PUNT))
+		return c == TO_LOCAL ? OWNER_LOCAL : OWNER_PUNT;
+	if (!forwards)
+		return c != TO_WORKLOAD && !(p->flags & PORT_WORKLOAD) && has_upper(skb, sees) ? OWNER_UPPER : OWNER_US;
+	if (c & ~(p->flags & PORT_ANYWHERE ? TO_WORKLOAD | TO_ELSEWHERE : TO_WORKLOAD))
+		return OWNER_TRANSIT;
+	if (translates && translated(skb, ip))
+		return OWNER_TRANSLATED;
+	return OWNER_US;
+}
+
+// Does the kernel forward packets of that family that it is left?
+static __always_inline bool kernel_forwards(const struct port *p, const struct ip *ip)
+{
+	return p->flags & (ip->six ? PORT_KERNEL_FORWARDS6 : PORT_KERNEL_FORWARDS);
+}
+
+// Whose frame is it? *port is set where something is to be counted, and *ip
+// holds the header of one that is ours.
+static __always_inline enum owner whose(struct __sk_buff *skb, struct port **port, struct ip *ip, bool sees)
+{
+	__u32 ifindex = skb->ifindex;
+	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
+
+	if (!p || !(p->flags & (PORT_FORWARD | PORT_FORWARD6)) || skb->mark == MARK_RETURNED)
+		return OWNER_NOBODY;
+	*port = p;
+	if (in_vlan(skb))
+		return OWNER_TAGGED;
+	if (skb->pkt_type != PACKET_HOST && !alias_mac(skb, p))
+		return OWNER_NOBODY;
+	if (!read_ip(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, ip))
+		return OWNER_NOBODY; // no IP, or shorter than any header: the kernel counts it
+	if (!(p->flags & (ip->six ? PORT_FORWARD6 : PORT_FORWARD)))
+		return OWNER_NOBODY;
+	if (stays(ip) || (ip->six && is_solicitation(skb, p, ip)))
+		return OWNER_LOCAL;
+	__u32 c = ip->six ? class_of6(ip->hdr + IPV6_DST) : class_of(dst4(ip));
+	return owner_of(skb, p, ip, c, kernel_forwards(p, ip), sees);
+}
+
+// The same for both directions.
+static __always_inline __u32 pair_hash(const struct ip *ip)
+{
+	__u32 src = src4(ip), dst = dst4(ip);
+
+	if (!ip->six)
+		return mix((src ^ dst) * 0x9e3779b1 + (src + dst) + fanout_seed);
+	__u32 h = fanout_seed;
+	for (int i = 0; i < 16; i += 4) {
+		src = *(__be32 *)(ip->hdr + IPV6_SRC + i);
+		dst = *(__be32 *)(ip->hdr + IPV6_DST + i);
+		h = ((h ^ h >> 15) + (src ^ dst)) * 0x9e3779b1 + (src + dst);
+	}
+	return mix(h);
 }
 
 static __always_inline struct joined *joined_of(__u32 pair)
@@ -670,14 +939,14 @@ static __always_inline struct joined *joined_of(__u32 pair)
 // relay has one reader, worker 0, which is to have the rest of such flows as well.
 static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 {
-	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
+	struct ip ip;
 	__be16 ports[2];
 
-	if (workers <= 1 || skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+	if (workers <= 1 || !read_ip(skb, off, &ip))
 		return 0; // the only one, or not for any
-	__u32 h = pair_hash(hdr), now = 0;
+	__u32 h = pair_hash(&ip), now = 0;
 	struct joined *j = joined_of(h);
-	bool whole = !(*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET));
+	bool whole = !hides_ports(&ip);
 	if (!whole || j->fragment || j->relay)
 		now = seconds();
 	if (j->relay && now - j->relay < JOINED_FOR)
@@ -685,55 +954,16 @@ static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 	if (!whole)
 		j->fragment = now;
 	else if (!j->fragment || now - j->fragment >= JOINED_FOR)
-		switch (hdr[IPV4_PROTO]) {
+		switch (proto_of(&ip)) {
 		case PROTO_TCP:
 		case PROTO_UDP:
 		case 33: // DCCP
 		case 132: // SCTP
 		case 136: // UDP-Lite
-			if (!bpf_skb_load_bytes(skb, off + (hdr[0] & 15) * 4, ports, sizeof(ports)))
+			if (!bpf_skb_load_bytes(skb, end_of(&ip), ports, sizeof(ports)))
 				h = mix(h + (ports[0] ^ ports[1]) + ((__u32)(__u16)(ports[0] + ports[1]) << 16));
 		}
 	return (__u64)h * workers >> 32;
-}
-
-// Takes from a bucket; false if it is empty.
-static __always_inline bool take_arp(struct arpbucket *b, __u64 now, __u64 cost, __u64 burst)
-{
-	__u64 credit = b->credit + (now - b->last);
-	if (credit > burst)
-		credit = burst;
-	b->last = now;
-	b->credit = credit < cost ? credit : credit - cost;
-	return credit >= cost;
-}
-
-// Takes from the bucket of an ARP frame's sender. A frame that is too short for one
-// is userspace's to count.
-static __always_inline bool take_sender(struct __sk_buff *skb, __u64 now)
-{
-	struct {
-		__u8 sha[6];
-		__u8 spa[4];
-	} __attribute__((packed)) from;
-	__u32 lo;
-	__u64 key;
-
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + 8, &from, sizeof(from)))
-		return true;
-	__builtin_memcpy(&lo, from.spa, 4);
-	key = (__u64)skb->ifindex << 32 | lo;
-	if (!lo) {
-		__builtin_memcpy(&lo, from.sha + 2, 4); // the first two are the vendor's
-		key = (__u64)skb->ifindex << 32 | lo | 1ULL << 63;
-	}
-	struct arpsender *s = &arpsenders[mix(lo + skb->ifindex) >> (32 - ARP_SENDER_BITS)];
-	if (s->key != key) {
-		s->key = key;
-		s->bucket.last = now;
-		s->bucket.credit = arp_sender_burst_ns;
-	}
-	return take_arp(&s->bucket, now, arp_sender_cost_ns, arp_sender_burst_ns);
 }
 
 #include "carry.h"
@@ -808,9 +1038,6 @@ static __always_inline void count_left(struct portstat *st, enum owner owner)
 	case OWNER_UPPER:
 		count(st->left[OWNER_UPPER]);
 		break;
-	case OWNER_TAGGED:
-		count(st->left[OWNER_TAGGED]);
-		break;
 	case OWNER_GSO:
 		count(st->left[OWNER_GSO]);
 		break;
@@ -863,11 +1090,11 @@ static __always_inline bool ring_of(struct ringstate *r, __u32 worker, __u32 slo
 // Sets *d for parp_claim and returns the socket filter's answer.
 static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool sees, bool carries)
 {
-	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
+	struct ip ip;
 	struct port *p = 0;
 	struct ringstate r;
 
-	enum owner owner = whose(skb, &p, hdr, sees);
+	enum owner owner = whose(skb, &p, &ip, sees);
 	if (!p)
 		return 0;
 	__u32 slot = p->slot;
@@ -880,11 +1107,17 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
 	if (!consumed || !all || !all_consumed || !ring_of(&r, d->worker, slot, all, all_consumed))
 		return 0;
-	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
-	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, hdr[IPV4_PROTO], sees);
+	if (owner == OWNER_NOBODY)
+		return 0;
+	if (owner == OWNER_TAGGED) {
+		count(st->left[OWNER_TAGGED]);
+		return 0;
+	}
+	bool forwards = kernel_forwards(p, &ip);
+	bool whole = owner != OWNER_US || !skb->gso_size || gso_ok(skb, &ip, sees);
 	if (!whole && !relay && forwards)
 		owner = OWNER_GSO;
-	bool asks = judges && owner == OWNER_TRANSLATED && relay && askable(hdr);
+	bool asks = judges && owner == OWNER_TRANSLATED && relay && askable(&ip);
 	bool stalled = (asks || owner == OWNER_US) && forwards && ((carries && unanswered()) || unread(r.reader, r.given, r.taken));
 	if (asks) {
 		d->decision = ASKED; // the claim counts it
@@ -895,11 +1128,11 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 		owner = OWNER_STALLED;
 	if (owner != OWNER_US) {
 		count_left(st, owner);
-		if (translates && forwards && (owner == OWNER_LOCAL || owner == OWNER_PUNT) && !to_host(*(__be32 *)(hdr + IPV4_DST))) {
+		if (translates && forwards && (owner == OWNER_LOCAL || owner == OWNER_PUNT) && !stays(&ip)) {
 			if (judges)
 				d->decision = NOTED;
 			else
-				note_flow(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, hdr);
+				note_flow(skb, &ip);
 		}
 		return 0;
 	}
@@ -917,7 +1150,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 		count(st->badgso);
 		d->decision = RELAYED;
 		if (rooms > 1)
-			joined_of(pair_hash(hdr))->relay = seconds();
+			joined_of(pair_hash(&ip))->relay = seconds();
 		return 0;
 	}
 	count(all->admitted);
@@ -1006,7 +1239,7 @@ static __always_inline int to_relay(struct __sk_buff *skb, bool whole)
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
 	struct relayhdr h = { .ifindex = ifindex, .ethernet = p->l2len == ETH_HLEN, .magic = { 'p', 'a', 'r', 'p', 'd', 0 },
-		.proto = bpf_htons(ETH_P_IP) };
+		.proto = skb->protocol };
 	__u64 n = segments(skb);
 	if (!st || !all || bpf_skb_change_head(skb, sizeof(h), 0) || bpf_skb_store_bytes(skb, 0, &h, sizeof(h), 0))
 		return TC_ACT_SHOT;
@@ -1027,36 +1260,68 @@ static __always_inline int to_relay(struct __sk_buff *skb, bool whole)
 // Fills in the addresses and ports by which conntrack knows a packet's flow, and
 // gives the protocol; 0 if it can't be asked. Of an ICMP error these are the quoted
 // packet's, the way back.
-static __always_inline __u8 tuple_of(struct __sk_buff *skb, __u32 off, __u8 *hdr, struct bpf_sock_tuple *t)
+static __always_inline __u8 tuple_of(struct __sk_buff *skb, struct ip *ip, struct bpf_sock_tuple *t)
 {
 	__u8 icmp[8];
 	__be16 ports[2];
 	bool back = false;
 
-	off += (hdr[0] & 15) * 4;
-	if (hdr[IPV4_PROTO] == PROTO_ICMP) {
-		if (bpf_skb_load_bytes(skb, off, icmp, sizeof(icmp)) || !is_error(icmp[0]) ||
-		    bpf_skb_load_bytes(skb, off + 8, hdr, IPV4_MIN) || (*(__be16 *)(hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)))
+	if (is_icmp(ip)) {
+		__u32 off = end_of(ip);
+		if (bpf_skb_load_bytes(skb, off, icmp, sizeof(icmp)) || !is_error(ip, icmp[0]) || !unquote(skb, off, ip) ||
+		    (!ip->six && (*(__be16 *)(ip->hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET))))
 			return 0;
-		off += 8 + (hdr[0] & 15) * 4;
 		back = true;
 	}
-	if ((hdr[IPV4_PROTO] != PROTO_TCP && hdr[IPV4_PROTO] != PROTO_UDP) || bpf_skb_load_bytes(skb, off, ports, sizeof(ports)))
+	__u8 proto = proto_of(ip);
+	if ((proto != PROTO_TCP && proto != PROTO_UDP) || bpf_skb_load_bytes(skb, end_of(ip), ports, sizeof(ports)))
 		return 0;
-	__be32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
-	t->ipv4.saddr = back ? dst : src;
-	t->ipv4.daddr = back ? src : dst;
-	t->ipv4.sport = back ? ports[1] : ports[0];
-	t->ipv4.dport = back ? ports[0] : ports[1];
-	return hdr[IPV4_PROTO];
+	__be16 sport = back ? ports[1] : ports[0], dport = back ? ports[0] : ports[1];
+	if (ip->six) {
+		__builtin_memcpy(t->ipv6.saddr, ip->hdr + (back ? IPV6_DST : IPV6_SRC), sizeof(t->ipv6.saddr));
+		__builtin_memcpy(t->ipv6.daddr, ip->hdr + (back ? IPV6_SRC : IPV6_DST), sizeof(t->ipv6.daddr));
+		t->ipv6.sport = sport;
+		t->ipv6.dport = dport;
+		return proto;
+	}
+	t->ipv4.saddr = back ? dst4(ip) : src4(ip);
+	t->ipv4.daddr = back ? src4(ip) : dst4(ip);
+	t->ipv4.sport = sport;
+	t->ipv4.dport = dport;
+	return proto;
+}
+
+// The answers' addresses and ports.
+static __always_inline void turn_around(struct bpf_sock_tuple *back, const struct bpf_sock_tuple *t, bool six)
+{
+	if (six) {
+		__builtin_memcpy(back->ipv6.saddr, t->ipv6.daddr, sizeof(back->ipv6.saddr));
+		__builtin_memcpy(back->ipv6.daddr, t->ipv6.saddr, sizeof(back->ipv6.daddr));
+		back->ipv6.sport = t->ipv6.dport;
+		back->ipv6.dport = t->ipv6.sport;
+		return;
+	}
+	back->ipv4.saddr = t->ipv4.daddr;
+	back->ipv4.daddr = t->ipv4.saddr;
+	back->ipv4.sport = t->ipv4.dport;
+	back->ipv4.dport = t->ipv4.sport;
+}
+
+// The kernel's entry for a flow, to be released; opts says what else was found out.
+static __always_inline struct nf_conn *find_flow(struct __sk_buff *skb, struct bpf_sock_tuple *t, bool six, struct bpf_ct_opts *opts)
+{
+	opts->netns_id = BPF_F_CURRENT_NETNS;
+	if (six)
+		return bpf_skb_ct_lookup(skb, t, sizeof(t->ipv6), opts, sizeof(*opts));
+	return bpf_skb_ct_lookup(skb, t, sizeof(t->ipv4), opts, sizeof(*opts));
 }
 
 // Does the kernel translate a flow in which packets with these addresses and ports
 // come? True, too, if it can't be asked.
-static __always_inline bool translates_flow(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u8 proto)
+static __always_inline bool translates_flow(struct __sk_buff *skb, struct bpf_sock_tuple *t, bool six, __u8 proto)
 {
-	struct bpf_ct_opts opts = { .netns_id = BPF_F_CURRENT_NETNS, .l4proto = proto };
-	struct nf_conn *ct = bpf_skb_ct_lookup(skb, t, sizeof(t->ipv4), &opts, sizeof(opts));
+	struct bpf_ct_opts opts = { .l4proto = proto };
+	struct nf_conn *ct = find_flow(skb, t, six, &opts);
 
 	if (!ct)
 		return opts.error != -ENOENT;
@@ -1068,19 +1333,17 @@ static __always_inline bool translates_flow(struct __sk_buff *skb, struct bpf_so
 // Has the kernel to translate a packet? It may be of a flow that is translated; or its
 // answers would look as those in such a flow do (of a client that uses one port for a
 // service and for the pod behind it), so that the kernel gives it another port.
-static __always_inline bool asked(struct __sk_buff *skb, __u32 off, __u8 *hdr)
+static __always_inline bool asked(struct __sk_buff *skb, struct ip *ip)
 {
 	struct bpf_sock_tuple t = {}, back = {};
-	struct flowkey key = { .addr = *(__be32 *)(hdr + IPV4_SRC), .proto = PROTO_COLLIDED };
+	struct flowkey key = { .proto = PROTO_COLLIDED };
 
-	__u8 proto = tuple_of(skb, off, hdr, &t);
-	if (!proto || translates_flow(skb, &t, proto))
+	src_of(&key.addr, ip);
+	__u8 proto = tuple_of(skb, ip, &t);
+	if (!proto || translates_flow(skb, &t, ip->six, proto))
 		return true;
-	back.ipv4.saddr = t.ipv4.daddr;
-	back.ipv4.daddr = t.ipv4.saddr;
-	back.ipv4.sport = t.ipv4.dport;
-	back.ipv4.dport = t.ipv4.sport;
-	if (!translates_flow(skb, &back, proto))
+	turn_around(&back, &t, ip->six);
+	if (!translates_flow(skb, &back, ip->six, proto))
 		return false;
 	note_end(&key);
 	collided = seconds();
@@ -1092,23 +1355,22 @@ static __always_inline bool asked(struct __sk_buff *skb, __u32 off, __u8 *hdr)
 // send to a host that asked them does.
 static __always_inline void note_asked(struct __sk_buff *skb)
 {
-	__u8 hdr[IPV4_MIN] __attribute__((aligned(4))), read[IPV4_MIN] __attribute__((aligned(4)));
+	struct ip ip, read;
 	struct bpf_sock_tuple t = {};
-	struct bpf_ct_opts opts = { .netns_id = BPF_F_CURRENT_NETNS };
+	struct bpf_ct_opts opts = {};
 	__u32 ifindex = skb->ifindex;
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-	__u32 off = p && p->l2len == ETH_HLEN ? ETH_HLEN : 0;
 
-	if (!p || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+	if (!p || !read_ip(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, &ip))
 		return;
-	__builtin_memcpy(read, hdr, IPV4_MIN);
-	if (!is_fragment(hdr)) {
-		opts.l4proto = tuple_of(skb, off, read, &t);
-		if (opts.l4proto && hdr[IPV4_PROTO] == PROTO_ICMP)
+	read = ip;
+	if (!hides_ports(&ip)) {
+		opts.l4proto = tuple_of(skb, &read, &t);
+		if (opts.l4proto && is_icmp(&ip))
 			return; // an error about another flow
 	}
 	if (opts.l4proto) {
-		struct nf_conn *ct = bpf_skb_ct_lookup(skb, &t, sizeof(t.ipv4), &opts, sizeof(opts));
+		struct nf_conn *ct = find_flow(skb, &t, ip.six, &opts);
 		if (ct) {
 			bool nat = ct->status & IPS_NAT;
 			bpf_ct_release(ct);
@@ -1116,7 +1378,7 @@ static __always_inline void note_asked(struct __sk_buff *skb)
 				return;
 		}
 	}
-	note_flow(skb, off, hdr);
+	note_flow(skb, &ip);
 }
 
 // A frame that the ring's filter did not take, since it may be of a flow that the
@@ -1124,20 +1386,20 @@ static __always_inline void note_asked(struct __sk_buff *skb)
 // had it.
 static __always_inline bool judged_ours(struct __sk_buff *skb, bool stalled, int *verdict)
 {
-	__u8 hdr[IPV4_MIN] __attribute__((aligned(4)));
+	struct ip ip;
 	__u32 ifindex = skb->ifindex, zero = 0;
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 	if (!p)
 		return false;
-	__u32 slot = p->slot, off = p->l2len == ETH_HLEN ? ETH_HLEN : 0;
+	__u32 slot = p->slot;
 	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
 	struct portstat *all = bpf_map_lookup_elem(&parp_stats, &zero);
 	__u64 *consumed = bpf_map_lookup_elem(&parp_consumed, &slot);
 	__u64 *all_consumed = bpf_map_lookup_elem(&parp_consumed, &zero);
-	if (!st || !all || !consumed || !all_consumed || bpf_skb_load_bytes(skb, off, hdr, IPV4_MIN))
+	if (!st || !all || !consumed || !all_consumed || !read_ip(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, &ip))
 		return false;
-	__u32 pair = pair_hash(hdr);
-	if (asked(skb, off, hdr)) {
+	__u32 pair = pair_hash(&ip);
+	if (asked(skb, &ip)) {
 		count(st->left[OWNER_TRANSLATED]);
 		return false;
 	}
@@ -1180,6 +1442,8 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries, bool asks)
 		note_asked(skb);
 	if (carries && skb->protocol == bpf_htons(ETH_P_ARP) && answers(skb))
 		return bpf_redirect(skb->ifindex, 0);
+	if (ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && discovers(skb, &verdict))
+		return verdict;
 	if (skb->mark == MARK_RETURNED)
 		skb->mark = 0;
 	if (skb->pkt_type == PACKET_OTHERHOST) {
@@ -1231,9 +1495,8 @@ int parp_return(struct __sk_buff *skb)
 	return bpf_redirect(src.ifindex, BPF_F_INGRESS);
 }
 
-// A bucket a sender, before one an interface, so that the others behind it have
-// theirs; frames of interfaces that userspace has not named yet
-// share that of slot 0, so that the first frame of a new one gets through.
+// Frames of interfaces that userspace has not named yet share the buckets of slot 0, so
+// that the first frame of a new one gets through.
 SEC("socket")
 int parp_arp(struct __sk_buff *skb)
 {
@@ -1244,27 +1507,13 @@ int parp_arp(struct __sk_buff *skb)
 			return 0;
 		slot = p->slot;
 	}
-	struct arpbucket *b = bpf_map_lookup_elem(&parp_buckets, &slot);
-	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
-	if (!b || !st)
-		return 0;
-	__u64 now = bpf_ktime_get_ns();
-	if (!take_sender(skb, now)) {
-		count(st->arp_sender);
-		return 0;
-	}
-	if (!take_arp(b, now, arp_cost_ns, arp_burst_ns)) {
-		count(st->arp_policed);
-		return 0;
-	}
-	count(st->arp_passed);
-	return TAKE_ALL;
+	return police(slot, arp_sender(skb)) ? TAKE_ALL : 0;
 }
 
 // Will the ring's filter, which runs next, leave a frame of this interface that
 // is ours to the kernel, since nobody reads the ring? Or refuse it for its quota,
 // and is there time to show one more of those?
-static __always_inline bool shown_refused(struct __sk_buff *skb, const struct port *p, bool carries)
+static __always_inline bool shown_refused(struct __sk_buff *skb, const struct port *p, bool forwards, bool carries)
 {
 	__u32 slot = p->slot, zero = 0;
 	struct ringstate r;
@@ -1275,7 +1524,7 @@ static __always_inline bool shown_refused(struct __sk_buff *skb, const struct po
 	if (!st || !consumed || !all || !all_consumed ||
 	    !ring_of(&r, rooms > 1 ? worker_of(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0) : 0, slot, all, all_consumed))
 		return false;
-	if ((p->flags & PORT_KERNEL_FORWARDS) && ((carries && unanswered()) || unread(r.reader, r.given, r.taken)))
+	if (forwards && ((carries && unanswered()) || unread(r.reader, r.given, r.taken)))
 		return true;
 	if (!over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed)))
 		return false;
@@ -1297,7 +1546,7 @@ static __always_inline bool shown_refused(struct __sk_buff *skb, const struct po
 // ours.
 static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees, bool carries)
 {
-	__u8 hdr[IPV4_MIN];
+	struct ip ip;
 	struct decided d;
 	__u32 ifindex = skb->ifindex;
 	struct port *p;
@@ -1311,9 +1560,11 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees, bo
 		p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 		return p && (p->flags & PORT_ARP) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
 	}
-	if (whose(skb, &p, hdr, sees) != OWNER_US)
+	if (ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && shown_as_nd(skb))
+		return true;
+	if (whose(skb, &p, &ip, sees) != OWNER_US)
 		return false;
-	return !shown_refused(skb, p, carries) || (carries && carry(skb, &d, sees));
+	return !shown_refused(skb, p, kernel_forwards(p, &ip), carries) || (carries && carry(skb, &d, sees));
 }
 
 SEC("socket")

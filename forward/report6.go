@@ -1,0 +1,82 @@
+package forward
+
+import (
+	"proxyarpd/forward/route"
+	"proxyarpd/internal/wire"
+)
+
+// dropped6 is dropped for an IPv6 packet. The kernel sends a redirect before it looks at
+// the MTU (net/ipv6/ip6_output.c, ip6_forward).
+func (p *reporter) dropped6(f *Frame, r *result) (sent route.ICMPError) {
+	if r.Redirect {
+		p.redirect6(f, r)
+	}
+	e := r.ICMP
+	if e.Type == 0 || e.Type == wire.ICMPv6DestUnreachable && p.incomplete() {
+		return sent
+	}
+	return p.send6(wire.IPv6(f.Buf[VnetLen+f.l2len():]), f.PktType, e, r.In)
+}
+
+// failed6 is failed for an IPv6 packet (net/ipv6/route.c, ip6_link_failure).
+func (p *reporter) failed6(w *waiting) route.ICMPError {
+	ip := wire.IPv6(w.buf[VnetLen+wire.EthernetLen:])
+	return p.send6(ip, packetHost, route.ICMPError{Type: wire.ICMPv6DestUnreachable, Code: wire.ICMPv6AddrUnreachable}, p.turn.table.Link(w.in))
+}
+
+// send6 sends an ICMPv6 error about ip, which came in by a link, to its source. It gives e
+// if that was sent.
+func (p *reporter) send6(ip wire.IPv6, pktType uint8, e route.ICMPError, in *route.Link) (sent route.ICMPError) {
+	if !mayReport6(ip, pktType, e) {
+		return sent
+	}
+	t := p.turn.table
+	way, ok := t.ErrorWay6(ip, in, e, ip.SrcAddr())
+	if !ok || !p.allowed6(ip, e, way.Bits) {
+		return sent
+	}
+	msg := icmpv6Report{ICMPError: e, about: ip, source: way.Source.As16(), dest: ip.Src(), class: way.Class, label: way.FlowLabel, hopLimit: way.TTL}
+	b := p.emit.room(VnetLen + wire.EthernetLen + icmpv6Room)
+	b = b[:msg.put(b)]
+	p.turn.tap.report(e)
+	p.put(b, way)
+	return e
+}
+
+// allowed6 asks the rate limits (net/ipv6/icmp.c, icmpv6_global_allow and
+// icmpv6_xrlim_allow). bits is the length of the prefix by which the sender is reached:
+// the shorter it is, the more it is sent.
+func (p *reporter) allowed6(ip wire.IPv6, e route.ICMPError, bits uint8) bool {
+	host := p.turn.table.Host()
+	if host.V6.ICMPRateMask[e.Type/32]>>(e.Type%32)&1 == 0 {
+		return true
+	}
+	interval := int64(host.V6.ICMPRateLimit) * (second / 1000)
+	if bits < 128 {
+		interval >>= (128 - bits) >> 5
+	}
+	return p.shared.allow(peer6(ip.Src()), interval, p.turn.now(), host)
+}
+
+// redirect6 tells the sender of a packet that leaves by the link it came in on of the
+// better way (net/ipv6/ip6_output.c, ip6_forward; net/ipv6/ndisc.c,
+// ndisc_send_redirect): of one packet a second for each destination, and one a second for
+// each sender.
+func (p *reporter) redirect6(f *Frame, r *result) {
+	now := p.turn.now()
+	ip := wire.IPv6(f.Buf[VnetLen+f.l2len():])
+	if !p.shared.allowPeer(peer6(ip.Dst()), second, now) || !p.shared.allowPeer(peer6(ip.Src()), second, now) {
+		return
+	}
+	msg := redirect6{about: ip, hops: ip.HopLimit(), target: r.Next.As16(), source: r.In.LinkLocal().As16()}
+	if r.Verdict == route.Forward || r.Verdict == route.Queue {
+		msg.hops++ // it is quoted as it came
+	}
+	if n := r.Out.Neighbour(r.Next); r.Out.Ethernet() && n != nil && n.Valid {
+		msg.mac, msg.known = n.MAC, true
+	}
+	b := p.emit.room(VnetLen + wire.EthernetLen + icmpv6Room)
+	b = b[:msg.put(b)]
+	p.turn.tap.report(route.ICMPError{Type: wire.ICMPv6Redirect})
+	p.put(b, route.ErrorWay{Out: r.In, Next: ip.SrcAddr()})
+}
