@@ -197,3 +197,23 @@ func BenchmarkProcess6(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/packet")
 }
+
+// TestNotServed6: what was taken of a link that IPv6 is not served for, or not any more,
+// goes back to the kernel.
+func TestNotServed6(t *testing.T) {
+	for _, off := range []bool{false, true} {
+		l, p, b, _ := newLoop6(t)
+		if off {
+			b.SetPolicy(route.Policy{})
+		} else {
+			b.SetLink(route.Link{Ifindex: forward.IfPod1, Name: "cali1", Flags: route.LinkUp | route.LinkEthernet | route.LinkWorkload, MAC: forward.MACHost, MTU: 1500, Slot: 1})
+		}
+		l.Publish(b.Publish())
+		p.Inject(forward.IfPod1, forward.Packet6(pod1, far, 18))
+		p.Inject(forward.IfPod1, forward.Packet("10.65.0.1", "10.65.0.2", 18))
+		once(t, l)
+		if len(p.Returned()) != 1 || len(p.Sent()) != 1 || counts(l, route.IgnoreProto) != 1 || counts(l, route.Forward) != 1 {
+			t.Errorf("off %t: %v", off, l.Counters().Read().ByVerdict)
+		}
+	}
+}

@@ -25,7 +25,7 @@ const (
 	PuntUpper    // the kernel's: maybe of a device that stands on the interface (macvlan, ipvlan)
 	PuntGSO      // the kernel's: a super-packet that can't be taken as it is, and it forwards
 	PuntStalled  // the kernel's: nobody reads the ring, and it forwards
-	IgnoreProto  // not IPv4: the kernel's
+	IgnoreProto  // neither IPv4 nor IPv6, or IPv6 where that is not served: the kernel's
 	IgnoreTagged // VLAN-tagged: belongs to the VLAN device
 	IgnoreType   // broadcast or multicast at layer 2: the kernel's
 
@@ -37,6 +37,7 @@ const (
 	DropUnhandledProto   // an IPv6 header's version is another, or a hop-by-hop option forbids whom it is unknown to
 	DropIPInvalidSource  // source 0.0.0.0, multicast or broadcast
 	DropIPInvalidDest    // destination 0.0.0.0
+	DropIPInAddrErrors   // IPv6 source that may not leave its link: link-local or unspecified
 	DropIPLocalnet       // 127/8 on the wire
 	DropIPLocalSource    // source is an address of this host
 	DropIPRPFilter       // source is not routed to the interface it came from
@@ -106,7 +107,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	PuntGSO:     {KindPunt, "gso"},
 	PuntStalled: {KindPunt, "reader-stalled"},
 
-	IgnoreProto:  {KindIgnore, "not-ipv4"},
+	IgnoreProto:  {KindIgnore, "not-ip"},
 	IgnoreTagged: {KindIgnore, "vlan-tagged"},
 	IgnoreType:   {KindIgnore, "multicast-not-forwarded"},
 
@@ -117,6 +118,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropUnhandledProto:   {KindDrop, "UNHANDLED_PROTO"},
 	DropIPInvalidSource:  {KindDrop, "IP_INVALID_SOURCE"},
 	DropIPInvalidDest:    {KindDrop, "IP_INVALID_DEST"},
+	DropIPInAddrErrors:   {KindDrop, "IP_INADDRERRORS"},
 	DropIPLocalnet:       {KindDrop, "IP_LOCALNET"},
 	DropIPLocalSource:    {KindDrop, "IP_LOCAL_SOURCE"},
 	DropIPRPFilter:       {KindDrop, "IP_RPFILTER"},
