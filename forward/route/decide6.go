@@ -118,6 +118,15 @@ func (t *Table) checkForward6(ip wire.IPv6, length int, d *Decision) bool {
 		d.dropWith(DropPktTooBig, wire.ICMPv6PacketTooBig, 0, uint32(d.MTU))
 		return false
 	}
+	// A route's MTU that is not locked counts when the packet leaves, behind ip6_forward
+	// (ip6_finish_output, ip6_fragment).
+	if mtu := d.Route.MTU; mtu != 0 && !d.Route.MTULock {
+		if d.MTU = min(d.MTU, mtu); length > d.MTU {
+			d.Hopped = true
+			d.dropWith(DropPktTooBig, wire.ICMPv6PacketTooBig, 0, uint32(d.MTU))
+			return false
+		}
+	}
 	return true
 }
 

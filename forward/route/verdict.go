@@ -62,6 +62,7 @@ const (
 	DropPacketSockError  // sending failed otherwise
 	DropLocalLate        // the kernel's, but taken before the filter knew, and it can't be given back
 	DropStalled          // waited too long in a ring that nobody read, while the kernel had those behind it
+	DropRAGuard          // a workload's router advertisement or redirect (RFC 6105)
 
 	NumVerdicts // how many there are
 )
@@ -142,6 +143,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropPacketSockError:  {KindDrop, "PACKET_SOCK_ERROR"},
 	DropLocalLate:        {KindDrop, "PARP_LOCAL_LATE"},
 	DropStalled:          {KindDrop, "PARP_STALLED"},
+	DropRAGuard:          {KindDrop, "PARP_RA_GUARD"},
 }
 
 // Kind is the class of v.
