@@ -26,6 +26,7 @@ const (
 var mayImport = map[string][]string{
 	"internal/wire":           {},
 	"arpd":                    {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
+	"arpd/ndp":                {"golang.org/x/net/bpf", unixPackage, "proxyarpd/arpd", "proxyarpd/internal/wire"},
 	"forward":                 {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
 	"forward/route":           {"proxyarpd/internal/wire"},
 	"forward/route/routetest": {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
@@ -79,7 +80,7 @@ var mayImport = map[string][]string{
 	"internal/engine/afpacket": {"golang.org/x/sync/errgroup", unixPackage, "proxyarpd/forward", "proxyarpd/forward/afpacket", "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/engine", "proxyarpd/internal/nice", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
 	"internal/engine/ebpf":     {"github.com/vishvananda/netlink/...", "golang.org/x/sys/unix", "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket", "proxyarpd/internal/wire"},
 	"internal/engine/none":     {"proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/engine"},
-	"internal/daemon": {"github.com/coreos/go-systemd/v22/daemon", "golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
+	"internal/daemon": {"github.com/coreos/go-systemd/v22/daemon", "golang.org/x/sync/errgroup", unixPackage, "proxyarpd/arpd", "proxyarpd/arpd/ndp", "proxyarpd/capture", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
 		"proxyarpd/internal/conntrack", "proxyarpd/internal/control", "proxyarpd/internal/control/client", "proxyarpd/internal/descriptors", "proxyarpd/internal/engine", "proxyarpd/internal/engine/afpacket",
 		"proxyarpd/internal/engine/ebpf", "proxyarpd/internal/engine/none", "proxyarpd/internal/ethtool", "proxyarpd/internal/explain", "proxyarpd/internal/handover", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/instance", "proxyarpd/internal/livecapture", "proxyarpd/internal/macs", "proxyarpd/internal/metrics",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/nice", "proxyarpd/internal/printable", "proxyarpd/internal/privilege", "proxyarpd/internal/shortage", "proxyarpd/internal/status", "proxyarpd/internal/wire"},

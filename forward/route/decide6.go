@@ -99,10 +99,10 @@ func (t *Table) checkForward6(ip wire.IPv6, length int, d *Decision) bool {
 	case d.In == d.Out:
 		d.Redirect = t.redirects6(src, ip.DstAddr(), d)
 	case src.IsUnspecified():
-		d.drop(DropIPInvalidSource)
+		d.drop(DropIPInAddrErrors)
 		return false
 	case src.IsLinkLocalUnicast():
-		d.dropWith(DropIPInvalidSource, wire.ICMPv6DestUnreachable, wire.ICMPv6BeyondScope, 0)
+		d.dropWith(DropIPInAddrErrors, wire.ICMPv6DestUnreachable, wire.ICMPv6BeyondScope, 0)
 		return false
 	}
 	d.MTU = d.Out.MTU6 // include/net/ip6_route.h, ip6_dst_mtu_maybe_forward
