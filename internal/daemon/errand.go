@@ -71,10 +71,10 @@ type hands struct {
 // inspectTimeout is how long the host's rules may take to be read.
 const inspectTimeout = 10 * time.Second
 
-func inspect(ifs []hostpolicy.Interface, ours func(id uint32) bool) ([]hostpolicy.Finding, error) {
+func inspect(ifs []hostpolicy.Interface, ipv6 bool, ours func(id uint32) bool) ([]hostpolicy.Finding, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
-	return hostpolicy.Inspect(ctx, ifs, ours)
+	return hostpolicy.Inspect(ctx, ifs, ipv6, ours)
 }
 
 // beginErrand is what has to be known before anything is changed.
@@ -107,7 +107,7 @@ func (e beginErrand) do(h *hands) outcome {
 		}
 	}
 	if e.inspect {
-		b.found, b.unknown = inspect(e.ifs, h.eng.Owns)
+		b.found, b.unknown = inspect(e.ifs, h.cfg.IPv6, h.eng.Owns)
 	}
 	if e.succeed != nil {
 		b.adoption, b.refused = e.succeed()
@@ -238,7 +238,7 @@ type rulesFound struct {
 }
 
 func (e rulesErrand) do(h *hands) outcome {
-	found, err := inspect(e.ifs, h.eng.Owns)
+	found, err := inspect(e.ifs, h.cfg.IPv6, h.eng.Owns)
 	if errors.Is(err, hostpolicy.ErrUserNamespace) {
 		err = nil // the start has said it
 	}

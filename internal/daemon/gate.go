@@ -189,7 +189,7 @@ func (e gateErrand) do(h *hands) outcome {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
-	results := hostpolicy.InspectOnly(ctx, e.ifs, e.which, h.eng.Owns)
+	results := hostpolicy.InspectOnly(ctx, e.ifs, h.cfg.IPv6, e.which, h.eng.Owns)
 	return gateSeen{e, results, time.Since(began)}
 }
 

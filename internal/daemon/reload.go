@@ -272,7 +272,7 @@ func (t *transition) judge(ctx context.Context) error {
 	if !t.d.owner.ask(ctx, func() { ifs, receive = t.d.owner.wouldServe(t.next) }) {
 		return errEnding
 	}
-	found, unknown := inspect(ifs, t.d.engine().Owns)
+	found, unknown := inspect(ifs, t.next.IPv6, t.d.engine().Owns)
 	t.judged = judge(t.next, found, unknown, func(name string) (int, bool) { i, ok := receive[name]; return i, ok })
 	return t.judged.err
 }

@@ -116,7 +116,7 @@ func (s *survey) pretend(e errand) outcome {
 		b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf, s.owner.cfg.IPv6)}
 		b.all, b.all6 = readAll(kernelConf.dev, kernelConf.dev6, s.owner.cfg.IPv6)
 		if e.inspect {
-			b.found, b.unknown = inspect(e.ifs, nil)
+			b.found, b.unknown = inspect(e.ifs, s.owner.cfg.IPv6, nil)
 			if v := judge(s.owner.cfg, b.found, b.unknown, s.owner.onlyReceives); v.err != nil {
 				s.refused = v.err.Error()
 				b.found, b.unknown = nil, nil // and on, as if it had been let

@@ -63,7 +63,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	slices.SortFunc(f.workloads, byName)
 	slices.SortFunc(f.uplinks, byName)
 	if f.forwards() {
-		f.rules, f.unknown = hostpolicy.Inspect(ctx, ifs, func(id uint32) bool { return f.status != nil && slices.Contains(f.status.Programs, id) })
+		f.rules, f.unknown = hostpolicy.Inspect(ctx, ifs, true, func(id uint32) bool { return f.status != nil && slices.Contains(f.status.Programs, id) })
 		if errors.Is(f.unknown, hostpolicy.ErrUserNamespace) {
 			f.unknown = nil
 		}

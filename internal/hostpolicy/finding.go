@@ -10,7 +10,8 @@
 // error and not "nothing found"; only what this kernel cannot have at all is passed over.
 //
 // XDP programs run before the frame reaches any socket, so they are not bypassed and not reported. Input and
-// output hooks go on seeing the host's own packets. Rules of bridges and of IPv6 are not looked at.
+// output hooks go on seeing the host's own packets. Rules of bridges are not looked at, those of IPv6 where it is
+// forwarded.
 package hostpolicy
 
 import (
@@ -136,6 +137,7 @@ type dumper func(ctx context.Context, protocol int, typ uint16, payload []byte) 
 
 type inspector struct {
 	ifs   []Interface
+	ipv6  bool // is forwarded as well
 	dump  dumper
 	names map[uint32]string    // of programs, by ID: one is at many interfaces
 	ours  func(id uint32) bool // nil: not known

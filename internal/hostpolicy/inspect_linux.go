@@ -16,15 +16,15 @@ import (
 // must then refuse, and may show both. Where that is nothing but the user namespace's limits the error is
 // ErrUserNamespace. An interface that vanished meanwhile is not an error.
 //
-// ours says which programs at tcx hooks are the caller's; nil: their names alone count, which take CAP_SYS_ADMIN to read.
-func Inspect(ctx context.Context, ifs []Interface, ours func(id uint32) bool) ([]Finding, error) {
-	results := InspectOnly(ctx, ifs, All, ours)
+// ipv6 says that IPv6 is forwarded as well. ours says which programs at tcx hooks are the caller's; nil: their names alone count, which take CAP_SYS_ADMIN to read.
+func Inspect(ctx context.Context, ifs []Interface, ipv6 bool, ours func(id uint32) bool) ([]Finding, error) {
+	results := InspectOnly(ctx, ifs, ipv6, All, ours)
 	return results.Combined()
 }
 
 // InspectOnly asks some of the sources, each for itself.
-func InspectOnly(ctx context.Context, ifs []Interface, which Sources, ours func(id uint32) bool) (results Results) {
-	in := &inspector{ifs: ifs, ours: ours, dump: dump, names: map[uint32]string{}}
+func InspectOnly(ctx context.Context, ifs []Interface, ipv6 bool, which Sources, ours func(id uint32) bool) (results Results) {
+	in := &inspector{ifs: ifs, ipv6: ipv6, ours: ours, dump: dump, names: map[uint32]string{}}
 	// Every source opens sockets or files of the thread's namespace.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

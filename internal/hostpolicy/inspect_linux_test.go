@@ -56,7 +56,7 @@ func veths(t testing.TB) []Interface {
 
 func inspect(t testing.TB, ifs []Interface) []string {
 	t.Helper()
-	found, err := Inspect(context.Background(), ifs, nil)
+	found, err := Inspect(context.Background(), ifs, true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +85,22 @@ func TestInspect(t *testing.T) {
 			nft add rule inet t in accept
 			nft add chain inet t out { type nat hook output priority -100 ; }
 			nft add rule inet t out counter
-			nft add table ip6 t
-			nft add chain ip6 t f6 { type filter hook forward priority 0 ; policy drop ; }
 			nft add table arp t
 			nft add chain arp t in { type filter hook input priority 0 ; }
 			nft add rule arp t in drop`, nil},
+		{"nft forward, IPv6", `
+			nft add table ip6 t
+			nft add chain ip6 t f6 { type filter hook forward priority 0 ; policy drop ; }
+			nft add rule ip6 t f6 counter`,
+			[]string{"nftables: nft table ip6 t chain f6 (hook forward, policy drop): 1 rule"}},
+		{"legacy ip6tables", `
+			ip6tables-legacy -A FORWARD -p tcp -m tcp --dport 80 -j ACCEPT
+			ip6tables-legacy -P FORWARD DROP
+			ip6tables-legacy -t mangle -A PREROUTING -j ACCEPT`,
+			[]string{
+				"iptables: ip6tables (legacy) table mangle chain PREROUTING: 1 rule",
+				"iptables: ip6tables (legacy) table filter chain FORWARD (policy DROP): 1 rule",
+			}},
 		{"nft forward", `
 			nft add table ip filter
 			nft add chain ip filter FORWARD { type filter hook forward priority 0 ; }
@@ -191,7 +202,7 @@ func TestInspect(t *testing.T) {
 			ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir out tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel
 			ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel
 			ip xfrm policy add src fd00::/8 dst fd00::/8 dir fwd action block`,
-			[]string{"xfrm: IPsec (ip xfrm policy) dir fwd: 2 policies", "xfrm: IPsec (ip xfrm policy) dir out: 1 policy"}},
+			[]string{"xfrm: IPsec (ip xfrm policy) dir fwd: 3 policies", "xfrm: IPsec (ip xfrm policy) dir out: 1 policy"}},
 		{"IPsec default", `ip xfrm policy setdefault fwd block`,
 			[]string{"xfrm: IPsec (ip xfrm policy) default fwd block"}},
 	} {
@@ -267,7 +278,7 @@ func TestPermissionIsAnError(t *testing.T) {
 	if err := unix.Capset(&head, &caps[0]); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Inspect(context.Background(), ifs, nil)
+	_, err := Inspect(context.Background(), ifs, true, nil)
 	if err == nil {
 		t.Fatal("no error without CAP_NET_ADMIN")
 	}
@@ -314,7 +325,7 @@ func TestCancelledAndVanished(t *testing.T) {
 	veths(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Inspect(ctx, nil, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Inspect(ctx, nil, true, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	if got := inspect(t, []Interface{{"gone0", 4711}}); len(got) != 0 {
@@ -340,7 +351,7 @@ func BenchmarkInspect(b *testing.B) {
 	nstest.Enter(b)
 	ifs := veths(b)
 	for b.Loop() {
-		if found, err := Inspect(context.Background(), ifs, nil); err != nil || len(found) != 0 {
+		if found, err := Inspect(context.Background(), ifs, true, nil); err != nil || len(found) != 0 {
 			b.Fatal(found, err)
 		}
 	}

@@ -41,7 +41,7 @@ type nftChain struct {
 	prefixes []string // of the same, 6.16 and later: every device whose name begins so
 }
 
-// nftables reports base chains that forwarded IPv4 packets meet, and flowtables. iptables-nft's tables are among
+// nftables reports base chains that forwarded packets meet, and flowtables. iptables-nft's tables are among
 // them. Google's nftables library is not used here: it gives neither a chain's devices nor its number of rules
 // without decoding each rule, of which kube-proxy writes tens of thousands.
 func (in *inspector) nftables(ctx context.Context) ([]Finding, error) {
@@ -86,14 +86,14 @@ func (in *inspector) nftables(ctx context.Context) ([]Finding, error) {
 }
 
 // judgeChain returns a finding (for a device chain one for each of our interfaces) if the chain can do anything
-// to a forwarded IPv4 packet.
+// to a forwarded packet.
 func (in *inspector) judgeChain(c nftChain) []Finding {
 	if !c.base || c.rules == 0 && !c.drop {
 		return nil
 	}
 	hook, perDevice := "", false
-	switch c.table.family {
-	case unix.NFPROTO_IPV4, unix.NFPROTO_INET:
+	switch family := c.table.family; {
+	case in.concerns(family):
 		switch c.hook {
 		case unix.NF_INET_PRE_ROUTING:
 			hook = "prerouting"
@@ -106,7 +106,7 @@ func (in *inspector) judgeChain(c nftChain) []Finding {
 				hook, perDevice = "ingress", true
 			}
 		}
-	case unix.NFPROTO_NETDEV:
+	case family == unix.NFPROTO_NETDEV:
 		perDevice = true
 		switch c.hook {
 		case unix.NF_NETDEV_INGRESS:
@@ -139,6 +139,11 @@ func (in *inspector) judgeChain(c nftChain) []Finding {
 	return found
 }
 
+// concerns reports whether tables of a family see packets that are forwarded.
+func (in *inspector) concerns(family uint8) bool {
+	return family == unix.NFPROTO_IPV4 || family == unix.NFPROTO_INET || family == unix.NFPROTO_IPV6 && in.ipv6
+}
+
 func (c *nftChain) covers(device string) bool {
 	for _, d := range c.devices {
 		if d == device {
@@ -157,6 +162,8 @@ func familyName(f uint8) string {
 	switch f {
 	case unix.NFPROTO_IPV4:
 		return "ip"
+	case unix.NFPROTO_IPV6:
+		return "ip6"
 	case unix.NFPROTO_INET:
 		return "inet"
 	case unix.NFPROTO_NETDEV:
@@ -251,7 +258,7 @@ func (in *inspector) judgeFlowtable(m []byte) (Finding, bool) {
 			}
 		}
 	}
-	if m[0] != unix.NFPROTO_IPV4 && m[0] != unix.NFPROTO_INET {
+	if !in.concerns(m[0]) {
 		return Finding{}, false
 	}
 	for _, ifc := range in.ifs {

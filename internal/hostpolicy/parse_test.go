@@ -35,6 +35,10 @@ func TestFlowtable(t *testing.T) {
 	if f, ok := in.judgeFlowtable(message(10, "veth0")); ok {
 		t.Errorf("a flowtable of IPv6 is a finding: %s", f)
 	}
+	in.ipv6 = true
+	if f, ok := in.judgeFlowtable(message(10, "veth0")); !ok {
+		t.Errorf("a flowtable of IPv6, which is forwarded, is none: %s", f)
+	}
 }
 
 func TestDevicePrefix(t *testing.T) {
@@ -57,13 +61,13 @@ func FuzzParse(f *testing.F) {
 	f.Add(slices.Concat([]byte{1, 0, 0, 0}, attr(4, attr(1, num(0)), attr(4, attr(1, []byte("x"))))))
 	f.Add(slices.Concat(make([]byte, 8), []byte{1, 0, 0, 0}, make([]byte, 8), attr(1, []byte("bpf\x00")), attr(2, attr(11, num(1)))))
 	f.Fuzz(func(t *testing.T, m []byte) {
-		in := &inspector{ifs: []Interface{{"veth0", 2}}}
+		in := &inspector{ifs: []Interface{{"veth0", 2}}, ipv6: true}
 		parseTable(m)
 		in.judgeChain(parseChain(m))
 		in.judgeFlowtable(m)
 		parseQdisc(m)
 		parseFilter(m)
-		policyDir(m)
+		in.policyDir(m)
 	})
 }
 
@@ -71,7 +75,8 @@ func FuzzIPTables(f *testing.F) {
 	f.Add(make([]byte, iptInfoLen), make([]byte, 400))
 	f.Fuzz(func(t *testing.T, info, entries []byte) {
 		if i, err := parseIPTInfo(info); err == nil {
-			_, _ = judgeIPTTable("filter", i, entries)
+			_, _ = legacyIPv4.judge("filter", i, entries)
+			_, _ = legacyIPv6.judge("filter", i, entries)
 		}
 	})
 }

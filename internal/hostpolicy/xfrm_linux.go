@@ -16,7 +16,7 @@ const (
 	xfrmPolicyFwd     = 2    // XFRM_POLICY_FWD
 )
 
-// xfrm reports IPsec policies for IPv4: fwd, which says what may be forwarded, and out, which says what of it
+// xfrm reports IPsec policies: fwd, which says what may be forwarded, and out, which says what of it
 // leaves encrypted (xfrm4_policy_check and xfrm4_route_forward in net/ipv4/ip_forward.c: forwarded packets meet
 // both). A namespace whose default is to block is reported too.
 func (in *inspector) xfrm(ctx context.Context) ([]Finding, error) {
@@ -27,7 +27,7 @@ func (in *inspector) xfrm(ctx context.Context) ([]Finding, error) {
 	}
 	var counts [3]int // by direction: in, out, fwd
 	for _, m := range msgs {
-		if dir, ok := policyDir(m); ok {
+		if dir, ok := in.policyDir(m); ok {
 			counts[dir]++
 		}
 	}
@@ -58,12 +58,13 @@ func (in *inspector) xfrm(ctx context.Context) ([]Finding, error) {
 	return found, nil
 }
 
-// policyDir returns the direction of an IPv4 policy (struct xfrm_userpolicy_info). Directions over 2 are the
+// policyDir returns the direction of a policy of a family that is forwarded (struct xfrm_userpolicy_info). Directions over 2 are the
 // policies of single sockets.
-func policyDir(m []byte) (uint8, bool) {
+func (in *inspector) policyDir(m []byte) (uint8, bool) {
 	if len(m) < nl.SizeofXfrmUserpolicyInfo {
 		return 0, false
 	}
 	p := nl.DeserializeXfrmUserpolicyInfo(m)
-	return p.Dir, p.Sel.Family == unix.AF_INET && p.Dir <= xfrmPolicyFwd
+	ours := p.Sel.Family == unix.AF_INET || p.Sel.Family == unix.AF_INET6 && in.ipv6
+	return p.Dir, ours && p.Dir <= xfrmPolicyFwd
 }
