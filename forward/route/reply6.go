@@ -2,6 +2,7 @@ package route
 
 import (
 	"net/netip"
+	"slices"
 
 	"proxyarpd/internal/wire"
 )
@@ -16,7 +17,7 @@ func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr)
 	}
 	source := t.errorSource(about, in, to)
 	if isLinkLocal6(to) {
-		if in == nil || !in.sends6() || !source.IsValid() {
+		if in == nil || !in.sends6() || !source.IsValid() || in.owns6(to) {
 			return way, false
 		}
 		return t.errorBy(in, nil, to, to, source, e), true
@@ -45,6 +46,11 @@ func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr)
 		next = to
 	}
 	return t.errorBy(out, route, next, to, f.src, e), true
+}
+
+// owns6 reports whether an address is one of the link's.
+func (l *Link) owns6(a netip.Addr) bool {
+	return slices.ContainsFunc(l.addresses[IPv6], func(own Address) bool { return own.Local == a })
 }
 
 // sends6 reports whether what this host makes can leave by a link.
