@@ -21,8 +21,8 @@ func (f Family) String() string {
 	return "IPv4"
 }
 
-// familyOf is the family of an address; of one that is none, IPv6.
-func familyOf(a netip.Addr) Family {
+// FamilyOf is the family of an address; of one that is none, IPv6.
+func FamilyOf(a netip.Addr) Family {
 	if a.Is4() {
 		return IPv4
 	}
@@ -37,7 +37,7 @@ var (
 )
 
 // zero is 0.0.0.0 or ::, of the family of an address.
-func zero(like netip.Addr) netip.Addr { return everythings[familyOf(like)].Addr() }
+func zero(like netip.Addr) netip.Addr { return everythings[FamilyOf(like)].Addr() }
 
 // hostsOnly6 are the IPv6 destinations that a router does not forward to (RFC 4291
 // sections 2.5.2, 2.5.3, 2.5.6 and 2.7): the unspecified and the loopback address,
@@ -58,6 +58,15 @@ func keptLocal(p netip.Prefix) bool {
 	}
 	return false
 }
+
+// isLinkLocal6 and isMulticast6 are as the kernel has it (net/ipv6/addrconf_core.c): netip's methods
+// say of a mapped IPv4 address what that is.
+func isLinkLocal6(a netip.Addr) bool {
+	b := a.As16()
+	return b[0] == 0xfe && b[1]&0xc0 == 0x80
+}
+
+func isMulticast6(a netip.Addr) bool { return a.As16()[0] == 0xff }
 
 // forwardable6 reports whether a router may forward to an address at all.
 func forwardable6(dst [16]byte) bool {

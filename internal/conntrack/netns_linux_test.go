@@ -35,12 +35,19 @@ func TestFollow(t *testing.T) {
 		"nft add rule ip nat out ip daddr 10.96.0.10 dnat to 10.65.0.9",
 		"nft add rule ip nat out ip daddr 10.96.0.11 dnat to 10.65.0.9",
 		"nft add rule ip nat post ct original daddr 10.96.0.11 snat to 10.65.0.77",
+		"ip address add fd65::2/128 dev lo", "ip address add fd65::9/128 dev lo", "ip route add fd96::/112 dev lo",
+		"nft add table ip6 nat", "nft add chain ip6 nat out { type nat hook output priority -100 ; }",
+		"nft add rule ip6 nat out ip6 daddr fd96::a dnat to fd65::9",
 	} {
 		sh(t, line)
 	}
 	send := func(port int, to string) {
 		t.Helper()
-		c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 65, 0, 2), Port: port}, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
+		from := netip.MustParseAddr("10.65.0.2")
+		if netip.MustParseAddrPort(to).Addr().Is6() {
+			from = netip.MustParseAddr("fd65::2")
+		}
+		c, err := net.DialUDP("udp", &net.UDPAddr{IP: from.AsSlice(), Port: port}, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,19 +56,22 @@ func TestFollow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client := netip.MustParseAddr("10.65.0.2")
+	client, client6 := netip.MustParseAddr("10.65.0.2"), netip.MustParseAddr("fd65::2")
 	end := func(port uint16) End { return End{client, unix.IPPROTO_UDP, port} }
+	end6 := func(port uint16) End { return End{client6, unix.IPPROTO_UDP, port} }
 
 	send(4000, "10.96.0.10:53") // before
 	send(4001, "10.65.0.9:53")  // is not translated
 	send(4002, "10.96.0.11:53") // its answers are for somebody else
+	send(4000, "[fd96::a]:53")
+	send(4001, "[fd65::9]:53")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	listed := map[string]int{}
 	if err := List(ctx, func(from, to netip.Addr) { listed[from.String()+" "+to.String()]++ }); err != nil {
 		t.Fatal(err)
 	}
-	if len(listed) != 2 || listed["10.65.0.2 10.96.0.10"] != 1 || listed["10.65.0.2 10.96.0.11"] != 1 {
+	if len(listed) != 3 || listed["10.65.0.2 10.96.0.10"] != 1 || listed["fd65::2 fd96::a"] != 1 || listed["10.65.0.2 10.96.0.11"] != 1 {
 		t.Errorf("listed %v", listed)
 	}
 	var o told
@@ -71,7 +81,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	if len(o.ends) != 2 || !o.ends[end(4000)] || !o.ends[End{Addr: client}] || len(o.hears) != 1 || !o.hears[0] {
+	if len(o.ends) != 4 || !o.ends[end(4000)] || !o.ends[End{Addr: client}] || !o.ends[end6(4000)] || !o.ends[End{Addr: client6}] || len(o.hears) != 1 || !o.hears[0] {
 		t.Fatalf("at the start: %v, told %v", o.ends, o.hears)
 	}
 	// Run on this thread, which is in the namespace, until there is what is waited for.
@@ -99,14 +109,16 @@ func TestFollow(t *testing.T) {
 	send(4004, "10.96.0.11:53")
 	send(4005, "10.96.0.10:53")
 	until("a flow that begins", func() bool { return o.ends[end(4005)] })
-	if len(o.ends) != 3 {
+	send(4006, "[fd96::a]:53")
+	until("a flow of IPv6 that begins", func() bool { return o.ends[end6(4006)] })
+	if len(o.ends) != 6 {
 		t.Errorf("%v", o.ends)
 	}
 	// Those that began before anybody listened end without an event, and the next dump says so.
 	if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
 		t.Fatal(err)
 	}
-	until("a flow that ends", func() bool { return !o.ends[end(4005)] })
+	until("flows that end", func() bool { return !o.ends[end(4005)] && !o.ends[end6(4006)] })
 	if err := m.resync(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +147,23 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(m)
 	f.Add(m[:20])
+	long := func(last byte) []byte {
+		return append([]byte{0x20, 0x01, 0x0d, 0xb8}, append(make([]byte, 11), last)...)
+	}
+	tuple6 := func(typ uint16, src, dst byte) []byte {
+		ip := append(attribute(3, long(src)), attribute(4, long(dst))...)
+		proto := append(attribute(1, []byte{58}), attribute(7, []byte{1, 2})...)
+		return attribute(typ|unix.NLA_F_NESTED, append(attribute(1|unix.NLA_F_NESTED, ip), attribute(2|unix.NLA_F_NESTED, proto)...))
+	}
+	m = []byte{unix.AF_INET6, 0, 0, 0}
+	m = append(append(m, tuple6(1, 2, 3)...), tuple6(2, 4, 2)...)
+	m = append(append(m, attribute(3, []byte{0, 0, 0, statusDstNAT})...), attribute(12, []byte{0, 0, 0, 8})...)
+	if got, ok := parse(m); !ok || got != (flow{8, netip.MustParseAddr("2001:db8::2"), 58, 0x102, 0x102, netip.MustParseAddr("2001:db8::3"), false}) {
+		f.Fatalf("%+v, %v", got, ok)
+	}
+	f.Add(m)
 	f.Fuzz(func(t *testing.T, m []byte) {
-		if got, ok := parse(m); ok && !got.client.Is4() {
+		if got, ok := parse(m); ok && !got.client.IsValid() {
 			t.Errorf("%+v", got)
 		}
 	})
