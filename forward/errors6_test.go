@@ -29,6 +29,7 @@ func TestErrors6(t *testing.T) {
 		"no route":                      {packet: forward.Packet6(pod1, "2002::1", 20), typ: 1, quoted: 68},
 		"prohibit":                      {packet: forward.Packet6(pod1, "2001:db8:72::1", 20), typ: 1, code: 1, quoted: 68},
 		"unknown option":                {packet: forward.WithOptions(forward.Packet6(pod1, far, 20), 0x9e, 0), typ: 4, code: 2, rest: 42, quoted: 76},
+		"from this host's address":      {packet: forward.Packet6(podSide, far, 20, forward.Hops(1)), unanswered: true},
 		"blackhole":                     {packet: forward.Packet6(pod1, "2001:db8:70::1", 20), unanswered: true},
 		"about an error":                {packet: icmp6(wire.ICMPv6TimeExceeded, 1), unanswered: true},
 		"about an echo request":         {packet: icmp6(wire.ICMPv6EchoRequest, 1), typ: 3, quoted: 68},
