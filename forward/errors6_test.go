@@ -104,6 +104,24 @@ func TestRouteMTU6(t *testing.T) {
 	}
 }
 
+// TestErrorsNoAllocations6: a flood of packets that are too big, whose senders are all told,
+// takes no memory.
+func TestErrorsNoAllocations6(t *testing.T) {
+	l, p, _, _ := newLoop6(t)
+	p.Discard = true
+	fresh := make([][]byte, 64)
+	for i := range fresh {
+		fresh[i] = forward.Packet6(pod1, "2001:db8:2::9", 1400)
+	}
+	f := forward.NewTestBatch(fresh, forward.IfPod1)
+	if n := testing.AllocsPerRun(100, func() {
+		f.Reset()
+		l.Process(f)
+	}); n != 0 || counts(l, route.Originate) == 0 {
+		t.Errorf("%v allocations a batch, %d told", n, counts(l, route.Originate))
+	}
+}
+
 // icmp6 makes an ICMPv6 message of 28 bytes.
 func icmp6(typ uint8, hopLimit uint8) []byte {
 	return forward.Packet6(pod1, far, 20, func(_ forward.Vnet, ip wire.IPv6) {
