@@ -50,7 +50,7 @@ func (d *Daemon) openND() error {
 	if !d.config().IPv6 {
 		return nil
 	}
-	o := arpd.Options{Lookup: d.lookup6, Behind: d.behind, Neighbours: d.learn, Recorder: d.taps.NewARPRecorder(), Timed: d.config().Metrics != "", Logger: d.log,
+	o := arpd.Options{Lookup: d.lookup6, Behind: d.behind, Neighbours: d.learn, Recorder: d.taps.NewNDRecorder(), Timed: d.config().Metrics != "", Logger: d.log,
 		RatePerSecond: arpPerSecond, Burst: arpBurst, SenderPerSecond: arpSenderPerSecond, SenderBurst: arpSenderBurst}
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachND

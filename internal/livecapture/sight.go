@@ -18,6 +18,7 @@ const (
 	fromResponder
 	fromHost
 	fromPrograms
+	fromND // the responder to neighbour solicitations; its verdicts are those of fromResponder
 	sources
 )
 
@@ -49,7 +50,7 @@ const (
 // capturePackets is how many packets of a source may wait in a session.
 func capturePackets(s source, buffer int) int {
 	switch s {
-	case fromResponder:
+	case fromResponder, fromND:
 		return captureMinPackets
 	case fromHost:
 		buffer /= 4
@@ -148,8 +149,16 @@ func (h *Hub) Look(k *forward.Look) {
 	v.offer(&e, k, frame, len(frame))
 }
 
-// lookARP is an arpd.Tap: it runs on the responder's goroutine.
+// lookARP and lookND are each an arpd.Tap, which runs on its responder's goroutine.
 func (h *Hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
+	return h.lookFrame(fromResponder, id, ifindex, frame, reply, verdict)
+}
+
+func (h *Hub) lookND(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
+	return h.lookFrame(fromND, id, ifindex, frame, reply, verdict)
+}
+
+func (h *Hub) lookFrame(from source, id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
 	v := h.view.Load()
 	if v == nil {
 		return id
@@ -161,12 +170,12 @@ func (h *Hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.
 	if !again {
 		id = h.ID()
 	}
-	e := sight{source: fromResponder, arp: true, known: true, again: again, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
+	e := sight{source: from, arp: true, known: true, again: again, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
 	if l, ok := v.links[e.ifindex]; ok {
 		e.pktType = packetType(frame, l.MAC)
 	}
-	if len(reply) >= arpSenderMAC+6 {
-		copy(e.answer[:], reply[arpSenderMAC:])
+	if eth := wire.Ethernet(reply); eth.Valid() {
+		e.answer = eth.Src() // which the answer tells, too
 	}
 	v.offer(&e, nil, frame, len(frame))
 	if reply != nil {
@@ -190,9 +199,6 @@ func packetType(frame []byte, own wire.MAC) uint8 {
 	}
 	return unix.PACKET_OTHERHOST
 }
-
-// arpSenderMAC is where an ARP packet in an Ethernet frame has ar$sha (RFC 826).
-const arpSenderMAC = 14 + 8
 
 // shows reports whether the session at that place asked for an interface.
 func (v *view) shows(i int, ifindex int32) bool {
