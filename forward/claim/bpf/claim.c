@@ -378,7 +378,7 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 // One skb whose GSO type tpacket_rcv can't express stops a TPACKET_V2 ring for
 // good (net/packet/af_packet.c: the slot is taken and not given back). Without
 // sight of the type UDP is not trusted, if there is another way: it may be a
-// tunnel.
+// tunnel. Behind IPv6's extension headers the type alone tells what there is.
 static __always_inline bool gso_ok(struct __sk_buff *ctx, const struct ip *ip, bool sees)
 {
 	__u8 protocol = proto_of(ip);
@@ -389,6 +389,8 @@ static __always_inline bool gso_ok(struct __sk_buff *ctx, const struct ip *ip, b
 	struct skb_shared_info *info = bpf_rdonly_cast(skb->head + skb->end,
 		bpf_core_type_id_kernel(struct skb_shared_info));
 	__u32 type = info->gso_type & ~GSO_BESIDE;
+	if (ip->six && is_extension(protocol))
+		return type == GSO_TCPV6 || type == GSO_UDP_L4;
 	return (type == (ip->six ? GSO_TCPV6 : GSO_TCPV4) && protocol == PROTO_TCP) ||
 	       (type == GSO_UDP_L4 && protocol == PROTO_UDP);
 }
