@@ -2,6 +2,7 @@ package route
 
 import (
 	"net/netip"
+	"slices"
 
 	"proxyarpd/internal/wire"
 )
@@ -45,6 +46,11 @@ func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr)
 		next = to
 	}
 	return t.errorBy(out, route, next, to, f.src, e), true
+}
+
+// owns6 reports whether an address is one of the link's.
+func (l *Link) owns6(a netip.Addr) bool {
+	return slices.ContainsFunc(l.addresses[IPv6], func(own Address) bool { return own.Local == a })
 }
 
 // sends6 reports whether what this host makes can leave by a link.
