@@ -154,7 +154,7 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 		j.err = fmt.Errorf("can't tell whether rules of this host would be bypassed: %w (--bypass-policy forwards all the same)", unknown)
 		return j
 	}
-	if puntsAll(cfg.Punt) {
+	if cfg.puntsAll() {
 		return j
 	}
 	for _, f := range found {
@@ -186,7 +186,12 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 }
 
 // puntsAll reports whether every destination is left to the kernel.
-func puntsAll(punt []netip.Prefix) bool {
+func (cfg *Config) puntsAll() bool {
+	return coversAll(of(netip.Addr.Is4, cfg.Punt)) && (!cfg.IPv6 || coversAll(of(netip.Addr.Is6, cfg.Punt)))
+}
+
+// coversAll reports whether prefixes of one family are all of its addresses.
+func coversAll(punt []netip.Prefix) bool {
 	halves := 0
 	for _, p := range punt {
 		switch p.Bits() {

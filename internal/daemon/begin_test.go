@@ -41,7 +41,7 @@ func TestJudge(t *testing.T) {
 		"can't tell, bypassed": {edit: func(c *Config) { c.BypassPolicy = true }, unknown: errors.New("EPERM")},
 		"user namespace":       {unknown: hostpolicy.ErrUserNamespace, unseen: true, warnings: 1},
 		"all punted": {edit: func(c *Config) {
-			c.Punt = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")}
+			c.Punt = prefixList("0.0.0.0/1", "128.0.0.0/1", "::/0")
 		},
 			found: []hostpolicy.Finding{tables}},
 	} {
@@ -91,15 +91,17 @@ func TestJudgeNew(t *testing.T) {
 func TestPuntsAll(t *testing.T) {
 	for _, c := range []struct {
 		punt string
+		ipv6 bool
 		want bool
 	}{
-		{"", false}, {"0.0.0.0/0", true}, {"0.0.0.0/1", false}, {"0.0.0.0/1 128.0.0.0/1", true}, {"10.0.0.0/8", false},
+		{"", false, false}, {"0.0.0.0/0", false, true}, {"0.0.0.0/1", false, false}, {"0.0.0.0/1 128.0.0.0/1", false, true}, {"10.0.0.0/8", false, false},
+		{"0.0.0.0/0", true, false}, {"::/0", true, false}, {"0.0.0.0/0 ::/0", true, true}, {"0.0.0.0/1 ::/1", true, false}, {"0.0.0.0/0 ::/1 8000::/1", true, true},
 	} {
 		var all []netip.Prefix
 		for _, s := range strings.Fields(c.punt) {
 			all = append(all, netip.MustParsePrefix(s))
 		}
-		if got := puntsAll(all); got != c.want {
+		if got := (&Config{Punt: all, IPv6: c.ipv6}).puntsAll(); got != c.want {
 			t.Errorf("%s: %t", c.punt, got)
 		}
 	}

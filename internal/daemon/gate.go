@@ -228,7 +228,7 @@ func (o *owner) weighRules() {
 	if g.err = err; err != nil && g.said.first("unknown", time.Now()) {
 		o.log.Warn("can't tell whether rules of this host are bypassed", "err", err)
 	}
-	if !o.eng.Forwards() || puntsAll(o.cfg.Punt) {
+	if !o.eng.Forwards() || o.cfg.puntsAll() {
 		found = nil
 	}
 	if err == nil {
