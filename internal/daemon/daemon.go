@@ -74,9 +74,10 @@ type Daemon struct {
 	firstSync chan struct{} // closed when the first tables are published
 
 	lock    *instance.Lock
-	heir    *heir         // of a predecessor; nil: there was none
-	others  atomic.Bool   // another process has, or goes on to have, what this one serves: nothing is put back
-	yielded chan struct{} // closed when a successor has taken over
+	heir    *heir                     // of a predecessor; nil: there was none
+	others  atomic.Bool               // another process has, or goes on to have, what this one serves: nothing is put back
+	yielded chan struct{}             // closed when a successor has taken over
+	resting atomic.Pointer[time.Time] // since when nobody reads rings and ARP socket here, for a successor; nil: somebody does
 	arpRun  runner
 
 	hops   chan hop
@@ -93,6 +94,8 @@ type Caller struct {
 	// nil: there is no file.
 	Reread func() (Config, error)
 	File   string
+	// Started, if set, is called when the daemon serves, and a predecessor has ended.
+	Started func()
 }
 
 // Run is the daemon. It returns when ctx ends (nil) or something fails.
@@ -122,7 +125,11 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 // there is none.
 func serve(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns, lock *instance.Lock, heir *heir) (err error) {
 	log := caller.Log
-	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog),
+	var managed managed
+	if heir != nil {
+		managed = heir.offer.Manager
+	}
+	d := &Daemon{caller: caller, log: log, manager: newManager(log, managed), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog),
 		lock: lock, heir: heir, yielded: make(chan struct{})}
 	d.others.Store(heir != nil)
 	d.arpRun.began = make(chan struct{})

@@ -83,6 +83,7 @@ type offer struct {
 	Metrics bool
 	Relay   bool
 	Rings   int
+	Manager managed // of services, to which this process is the main one
 	// Programs are those of claim.Set; nil: there is no eBPF.
 	Programs *claim.Handed
 }
@@ -208,9 +209,7 @@ func (d *Daemon) answerTakeover(ctx context.Context, c *control.Conn, request []
 		return nil, nil
 	}
 	d.log.Info("the successor has taken over", "pid", pid)
-	if err := tellMainPID(pid); err != nil {
-		d.log.Warn("the service manager is not told of the successor", "err", err)
-	}
+	d.manager.tellMain(pid)
 	close(d.yielded)
 	return nil, nil
 }
@@ -342,7 +341,7 @@ func (y *yielding) await(step string) error {
 
 func (y *yielding) offer() error {
 	d := y.d
-	o := offer{Version: d.config().Version, Config: *d.config()}
+	o := offer{Version: d.config().Version, Config: *d.config(), Manager: d.manager.managed}
 	file, socket := d.lock.Descriptors()
 	fds := []int{file}
 	add := func(fd int) (there bool) {
@@ -384,6 +383,8 @@ func (y *yielding) offer() error {
 func (y *yielding) stopReading() {
 	d := y.d
 	y.stopped = true
+	now := time.Now()
+	d.resting.Store(&now)
 	if d.engines.ring != nil {
 		d.engines.ring.Halt()
 		<-d.engines.over
@@ -445,6 +446,7 @@ func (y *yielding) resume(ctx context.Context, why error) {
 			d.runEngine()
 		}
 		d.runARP()
+		d.resting.Store(nil)
 		d.taps.Unsuspend()
 	}
 	if y.halt != nil {

@@ -42,6 +42,7 @@ type heir struct {
 	became chan struct{}    // closed when own is in force
 	ring   *afpacket.Engine // what there was then; nil: none
 	done   chan struct{}    // closed when the predecessor is not needed any more
+	alone  chan struct{}    // and this when it has ended
 }
 
 // errPredecessorGone says that the daemon that ran has ended before there was anything to
@@ -102,7 +103,7 @@ func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *i
 	if err := takeoverLine(line); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", cfg.Control, err)
 	}
-	h := &heir{own: cfg, conn: c, metrics: -1, relayFD: -1, became: make(chan struct{}), done: make(chan struct{})}
+	h := &heir{own: cfg, conn: c, metrics: -1, relayFD: -1, became: make(chan struct{}), done: make(chan struct{}), alone: make(chan struct{})}
 	h.offer.Config = Default()
 	fds, err := handover.Receive(c, &h.offer, maxHandover)
 	if err != nil {
@@ -457,6 +458,7 @@ func (h *heir) part(ctx context.Context, d *Daemon) error {
 		}
 	}
 	_ = h.conn.Close()
+	close(h.alone)
 	d.log.Info("taken over", "after", time.Since(d.began).Round(time.Millisecond))
 	return nil
 }

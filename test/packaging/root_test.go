@@ -151,3 +151,27 @@ ip -n pod%[1]d route add default via 169.254.1.1 dev eth0
 	h.run(script.String())
 	return func(pod int) string { return fmt.Sprintf("nsenter --net=/run/netns/pod%d ", pod) }
 }
+
+// pinging has pod 1 ping pod 2 once a millisecond while during runs. Each ping must be answered.
+func (h *host) pinging(in func(pod int) string, what string, during func()) {
+	h.t.Helper()
+	const pings = 4000
+	var out bytes.Buffer
+	cmd := h.command(h.t.Context(), "/bin/sh", "-c", "exec "+in(1)+fmt.Sprintf("ping -nq -i 0.001 -c %d -W 5 10.65.0.2", pings))
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	time.Sleep(300 * time.Millisecond)
+	during()
+	select {
+	case err := <-ended:
+		h.t.Errorf("%s: the pings were over before: %v\n%s", what, err, out.String())
+	default:
+		if err := <-ended; err != nil || !strings.Contains(out.String(), fmt.Sprintf(" %d received, 0%% packet loss", pings)) {
+			h.t.Errorf("%s: %v\n%s", what, err, out.String())
+		}
+	}
+}
