@@ -280,7 +280,7 @@ func (d *Daemon) openARP() error {
 	if d.heir != nil {
 		o.Handed = &arpd.Handed{FD: d.heir.takeARP()}
 	}
-	o.Unrouted, o.Claimed, o.Thread = d.conflicts.tell, d.tellClaim, d.answering.begin
+	o.Unrouted, o.Claimed = d.conflicts.tell, d.tellClaim
 	var err error
 	if d.announcer == nil {
 		if d.announcer, err = arpd.OpenAnnouncer(); err != nil {
@@ -440,37 +440,6 @@ func (d *Daemon) listenMetrics(address string) (*metrics.Server, error) {
 	}
 	d.log.Info("metrics", "address", s.Addr().String())
 	return s, nil
-}
-
-// runner is a part that runs, and can be made to return and to run again.
-type runner struct {
-	life context.Context
-	end  context.CancelFunc
-	over chan struct{} // is closed behind it
-
-	began chan struct{} // closed when it runs for the first time
-	first sync.Once
-}
-
-// runARP runs the responder.
-func (d *Daemon) runARP() {
-	r := &d.arpRun
-	var ctx context.Context
-	ctx, r.end = context.WithCancel(r.life)
-	over := make(chan struct{})
-	r.over = over
-	r.first.Do(func() { close(r.began) })
-	d.group.Go(func() error {
-		defer close(over)
-		return d.arp.Run(ctx)
-	})
-}
-
-// haltARP has the responder return. What comes waits in the socket.
-func (d *Daemon) haltARP() {
-	<-d.arpRun.began
-	d.arpRun.end()
-	<-d.arpRun.over
 }
 
 // metricsServer is the server of metrics that runs, if one does.

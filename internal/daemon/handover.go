@@ -387,9 +387,8 @@ func (y *yielding) stopReading() {
 	d.resting.Store(&now)
 	if d.engines.ring != nil {
 		d.engines.ring.Halt()
-		<-d.engines.over
 	}
-	d.haltARP()
+	d.arpRun.halt()
 }
 
 // gives stops reading, and says what there is then.
@@ -443,9 +442,9 @@ func (y *yielding) resume(ctx context.Context, why error) {
 			if y.given { // it may have read some of them
 				ring.Reread()
 			}
-			d.runEngine()
+			ring.Resume()
 		}
-		d.runARP()
+		d.arpRun.resume()
 		d.resting.Store(nil)
 		d.taps.Unsuspend()
 	}
