@@ -76,6 +76,7 @@ type Daemon struct {
 	lock    *instance.Lock
 	heir    *heir                     // of a predecessor; nil: there was none
 	others  atomic.Bool               // another process has, or goes on to have, what this one serves: nothing is put back
+	yields  sync.Mutex                // is held while a successor takes over, and for good when the daemon is to end
 	yielded chan struct{}             // closed when a successor has taken over
 	resting atomic.Pointer[time.Time] // since when nobody reads rings and ARP socket here, for a successor; nil: somebody does
 	arpRun  runner
@@ -351,8 +352,10 @@ func (d *Daemon) run(ctx context.Context) error {
 		return err
 	}
 	var show *metrics.Server
+	var early <-chan struct{} // as told, for who has not taken over yet
 	var err error
 	if d.heir != nil {
+		early = told
 		told = d.heir.committed(told)
 	} else {
 		if show, err = d.listenMetrics(d.config().Metrics); err != nil {
@@ -365,6 +368,7 @@ func (d *Daemon) run(ctx context.Context) error {
 			return err
 		}
 	}
+	told = d.untilYielded(told)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, unix.SIGHUP)
 	defer signal.Stop(hangup)
@@ -386,6 +390,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	})
 	d.engines.life, d.arpRun.life, d.metrics.life = engineCtx, ctx, ctx
 	if d.heir != nil {
+		g.Go(func() error { return d.heir.givesUp(ctx, early) })
 		g.Go(func() error { return d.heir.takeOver(ctx, d) })
 	} else {
 		d.runEngine()

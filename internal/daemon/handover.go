@@ -63,6 +63,7 @@ type takeoverRequest struct {
 // takeoverReply is the answer to it; messages follow.
 type takeoverReply struct {
 	Error    string `json:"error,omitempty"`
+	Ending   bool   `json:"ending,omitempty"` // there is nothing to take over any more
 	Takeover bool   `json:"takeover,omitempty"`
 }
 
@@ -195,9 +196,10 @@ func (d *Daemon) answerTakeover(ctx context.Context, c *control.Conn, request []
 		return nil, errors.New("a reload or another take-over is under way")
 	}
 	defer d.reloads.one.Unlock()
-	if !d.awaitStart(ctx) {
-		return nil, errEnding
+	if !d.awaitStart(ctx) || !d.yields.TryLock() {
+		return takeoverReply{Error: errEnding.Error(), Ending: true}, nil
 	}
+	defer d.yields.Unlock()
 	c.Keep()
 	y := &yielding{d: d, conn: c}
 	pid, _ := c.Peer() // 0: it can't be told
@@ -212,6 +214,18 @@ func (d *Daemon) answerTakeover(ctx context.Context, c *control.Conn, request []
 	d.manager.tellMain(pid)
 	close(d.yielded)
 	return nil, nil
+}
+
+// untilYielded is when the daemon may end as usual: when told, but not while a successor takes over, who would else take
+// a host that is being put back. If that succeeds the daemon ends with it.
+func (d *Daemon) untilYielded(told <-chan struct{}) <-chan struct{} {
+	may := make(chan struct{})
+	go func() {
+		<-told
+		d.yields.Lock() // for good: nobody takes over from now on
+		close(may)
+	}()
+	return may
 }
 
 // mayYield says why a successor must not take over.
@@ -467,10 +481,12 @@ func takeoverLine(line []byte) error {
 	if err := json.Unmarshal(line, &rep); err != nil {
 		return errors.New("the answer is none")
 	}
-	if rep.Error != "" {
+	switch {
+	case rep.Ending:
+		return errPredecessorGone
+	case rep.Error != "":
 		return errors.New(rep.Error)
-	}
-	if !rep.Takeover {
+	case !rep.Takeover:
 		return errors.New("the running daemon can't hand over")
 	}
 	return nil
