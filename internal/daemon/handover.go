@@ -167,6 +167,8 @@ func (c *countedForward) stats() (s engine.Stats) {
 // Bounds of the exchange.
 const (
 	maxHandover  = 64 << 20         // bytes of a message: what waits is at most 8 MB
+	busy         = 20 * time.Second // for a reload, or what follows a take-over that has failed
+	busyTick     = 10 * time.Millisecond
 	preparing    = time.Minute      // for the successor to get ready beside us
 	standing     = 15 * time.Second // and to bring its tables in place while nothing changes here
 	longTakeover = 30 * time.Second // then we say that it takes long
@@ -192,8 +194,10 @@ func (d *Daemon) answerTakeover(ctx context.Context, c *control.Conn, request []
 		d.log.Warn("a successor is refused", "version", req.Version, "err", err)
 		return nil, err
 	}
-	if !d.reloads.one.TryLock() {
-		return nil, errors.New("a reload or another take-over is under way")
+	for end := time.Now().Add(busy); !d.reloads.one.TryLock(); time.Sleep(busyTick) {
+		if time.Now().After(end) || ctx.Err() != nil {
+			return nil, errors.New("a reload or another take-over is under way")
+		}
 	}
 	defer d.reloads.one.Unlock()
 	if !d.awaitStart(ctx) || !d.yields.TryLock() {
