@@ -386,12 +386,18 @@ func (d *Daemon) run(ctx context.Context) error {
 		defer d.errands.Wait()
 		defer cancel()
 		defer endEngine()
+		if d.heir != nil { // what is in the rings is handled while it finds that it can't go on
+			defer d.heir.awaitOver(cancel)
+		}
 		return d.owner.run(ctx, told)
 	})
 	d.engines.life, d.arpRun.life, d.metrics.life = engineCtx, ctx, ctx
 	if d.heir != nil {
 		g.Go(func() error { return d.heir.givesUp(ctx, early) })
-		g.Go(func() error { return d.heir.takeOver(ctx, d) })
+		g.Go(func() error {
+			defer close(d.heir.over)
+			return d.heir.takeOver(ctx, d)
+		})
 	} else {
 		d.runEngine()
 		d.serveMetrics(show)

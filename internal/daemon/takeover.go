@@ -42,6 +42,7 @@ type heir struct {
 	fate   atomic.Int32     // open, or one of the others
 	became chan struct{}    // closed when own is in force
 	ring   *afpacket.Engine // what there was then; nil: none
+	over   chan struct{}    // closed when takeOver has returned
 	done   chan struct{}    // closed when the predecessor is not needed any more
 	alone  chan struct{}    // and this when it has ended
 }
@@ -57,7 +58,7 @@ var (
 
 // A daemon that ends keeps what a start needs for a while.
 const (
-	endingTime = 30 * time.Second
+	endingTime = 5 * time.Second
 	endingTick = 10 * time.Millisecond
 )
 
@@ -124,7 +125,7 @@ func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *i
 	if err := takeoverLine(line); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", cfg.Control, err)
 	}
-	h := &heir{own: cfg, conn: c, metrics: -1, relayFD: -1, became: make(chan struct{}), done: make(chan struct{}), alone: make(chan struct{})}
+	h := &heir{own: cfg, conn: c, metrics: -1, relayFD: -1, became: make(chan struct{}), over: make(chan struct{}), done: make(chan struct{}), alone: make(chan struct{})}
 	h.offer.Config = Default()
 	fds, err := handover.Receive(c, &h.offer, maxHandover)
 	if err != nil {
@@ -236,6 +237,16 @@ func (h *heir) givesUp(ctx context.Context, told <-chan struct{}) error {
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// awaitOver waits until takeOver has returned, which cancel has it do soon.
+func (h *heir) awaitOver(cancel context.CancelFunc) {
+	select {
+	case <-h.over:
+	default:
+		cancel()
+		<-h.over
+	}
 }
 
 // committed is when the daemon may end as usual: when told after the take-over.

@@ -57,7 +57,7 @@ func TestTakeoverTold(t *testing.T) {
 			t.Logf("%s: of %d datagrams %d lost, %d doubled", what, sent, len(missing), doubled)
 			begun := who == "successor" || step > sayOffer // else it is a start after an end
 			if doubled > 0 || begun && len(missing) > 0 {
-				t.Errorf("%s: of %d datagrams %d lost, %d doubled\n%s", what, sent, len(missing), doubled, p.Stderr())
+				t.Errorf("%s: of %d datagrams %d lost, %d doubled; drops %v\n%s", what, sent, len(missing), doubled, status(t, p).Forward.Drops, p.Stderr())
 			}
 		}
 	}
