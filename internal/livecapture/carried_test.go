@@ -136,7 +136,7 @@ func TestCarried(t *testing.T) {
 	if n, counted := s.missed(); !counted || n != 0 {
 		t.Errorf("%d missed, counted: %v", n, counted)
 	}
-	s.unshown = 2
+	s.carried.Load().from = 2
 	if n, _ := s.missed(); n != 5 {
 		t.Errorf("%d missed", n)
 	}
