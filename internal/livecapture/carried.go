@@ -111,10 +111,16 @@ func (v *view) wants(ifindex int32) bool {
 	return false
 }
 
-// settle waits until it has shown what programs have carried so far, for a time at
-// most.
-func (t *carriedTap) settle(most time.Duration) {
+// settleCarried waits until sessions have been shown what programs have carried so far, for a time at most.
+func (h *Hub) settleCarried(most time.Duration) {
+	h.switching.Lock() // nobody closes it meanwhile
+	t := h.carried
+	if t == nil {
+		h.switching.Unlock()
+		return
+	}
 	all, end := t.shown.Filled(), time.Now().Add(most)
+	h.switching.Unlock()
 	for t.shown.Passed() < all && time.Now().Before(end) {
 		select {
 		case <-t.done:
