@@ -39,34 +39,57 @@ type heir struct {
 	programs         []int // maps and claims
 
 	dead   atomic.Bool      // it has died: there is nobody who would go on
+	fate   atomic.Int32     // open, or one of the others
 	became chan struct{}    // closed when own is in force
 	ring   *afpacket.Engine // what there was then; nil: none
+	over   chan struct{}    // closed when takeOver has returned
 	done   chan struct{}    // closed when the predecessor is not needed any more
+	alone  chan struct{}    // and this when it has ended
 }
 
 // errPredecessorGone says that the daemon that ran has ended before there was anything to
 // take over: one can start as usual.
 var errPredecessorGone = errors.New("the running daemon has ended")
 
+var (
+	errInterrupted = errors.New("interrupted before it was done")
+	errNoAnswer    = errors.New("a daemon runs here, and does not answer")
+)
+
+// A daemon that ends keeps what a start needs for a while.
+const (
+	endingTime = 5 * time.Second
+	endingTick = 10 * time.Millisecond
+)
+
 // takeOver begins as a successor, or as usual if the predecessor ends before.
 func takeOver(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns) error {
+	var until time.Time // since the predecessor has been gone
 	for {
 		h, lock, err := succeed(ctx, cfg, ns)
-		if err == nil {
+		gone := errors.Is(err, errPredecessorGone) || errors.Is(err, errNoAnswer) && time.Now().Before(until)
+		switch {
+		case err == nil:
 			caller.Log.Info("taking over from the running daemon", "version", h.offer.Version)
 			return h.end(serve(ctx, h.first(), caller, ns, lock, h))
-		}
-		if !errors.Is(err, errPredecessorGone) {
+		case ctx.Err() != nil:
+			err = errInterrupted
+			fallthrough
+		case !gone:
 			return fmt.Errorf("--takeover: %w", err)
 		}
-		caller.Log.Warn("there is no daemon to take over from any more, starting as usual", "err", err)
+		if until.IsZero() {
+			until = time.Now().Add(endingTime)
+			caller.Log.Warn("there is no daemon to take over from any more, starting as usual", "err", err)
+		}
 		lock, err = instance.Acquire(cfg.StateDir, ns, caller.Log)
 		if err == nil {
 			return serve(ctx, cfg, caller, ns, lock, nil)
 		}
-		if !errors.Is(err, instance.ErrRunning) || ctx.Err() != nil {
+		if !errors.Is(err, instance.ErrRunning) {
 			return err
 		}
+		time.Sleep(endingTick)
 	}
 }
 
@@ -78,7 +101,7 @@ func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *i
 	}
 	c, err := client.Dial(ctx, cfg.Control, time.Now())
 	if err != nil {
-		return nil, nil, fmt.Errorf("a daemon runs here, and does not answer: %w: name its --control", err)
+		return nil, nil, fmt.Errorf("%w: %w: name its --control", errNoAnswer, err)
 	}
 	defer func() {
 		if err != nil {
@@ -102,7 +125,7 @@ func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *i
 	if err := takeoverLine(line); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", cfg.Control, err)
 	}
-	h := &heir{own: cfg, conn: c, nd: -1, metrics: -1, relayFD: -1, became: make(chan struct{}), done: make(chan struct{})}
+	h := &heir{own: cfg, conn: c, nd: -1, metrics: -1, relayFD: -1, became: make(chan struct{}), over: make(chan struct{}), done: make(chan struct{}), alone: make(chan struct{})}
 	h.offer.Config = Default()
 	fds, err := handover.Receive(c, &h.offer, maxHandover)
 	if err != nil {
@@ -188,7 +211,7 @@ func (h *heir) end(err error) error {
 	default:
 	}
 	if err == nil {
-		err = errors.New("interrupted before it was done")
+		err = errInterrupted
 	}
 	// By now nobody of this process reads a ring.
 	_ = h.conn.SetDeadline(time.Now().Add(time.Second))
@@ -196,8 +219,37 @@ func (h *heir) end(err error) error {
 	return fmt.Errorf("--takeover: %w", err)
 }
 
-// committed is when the daemon may end as usual: when told, but not before the
-// predecessor is not needed any more.
+// How a take-over ends: with the one or with the other, whichever is first.
+const (
+	fateOpen = iota
+	fateDone // the predecessor is not needed any more
+	fateTold // this daemon is to end: it gives up, and the predecessor goes on
+)
+
+// givesUp is an error as soon as the daemon is told to end before the take-over is done.
+func (h *heir) givesUp(ctx context.Context, told <-chan struct{}) error {
+	select {
+	case <-told:
+		if h.fate.CompareAndSwap(fateOpen, fateTold) {
+			return errInterrupted
+		}
+	case <-h.done:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// awaitOver waits until takeOver has returned, which cancel has it do soon.
+func (h *heir) awaitOver(cancel context.CancelFunc) {
+	select {
+	case <-h.over:
+	default:
+		cancel()
+		<-h.over
+	}
+}
+
+// committed is when the daemon may end as usual: when told after the take-over.
 func (h *heir) committed(told <-chan struct{}) <-chan struct{} {
 	both := make(chan struct{})
 	go func() {
@@ -455,6 +507,9 @@ func (h *heir) becomeOwn(ctx context.Context, d *Daemon) error {
 
 // part lets the predecessor end.
 func (h *heir) part(ctx context.Context, d *Daemon) error {
+	if !h.fate.CompareAndSwap(fateOpen, fateDone) {
+		return errInterrupted
+	}
 	d.others.Store(false)
 	close(h.done)
 	if !h.dead.Load() {
@@ -466,6 +521,7 @@ func (h *heir) part(ctx context.Context, d *Daemon) error {
 		}
 	}
 	_ = h.conn.Close()
+	close(h.alone)
 	d.log.Info("taken over", "after", time.Since(d.began).Round(time.Millisecond))
 	return nil
 }
