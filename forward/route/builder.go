@@ -295,8 +295,9 @@ func (b *Builder) use(r *Route, n int, family Family) {
 }
 
 // SetRoutes says what routes a table of the prefix's family has for it, in the
-// kernel's order of preference. None of them is the same as no route. Routes to
-// what is the host's alone (hostsOnly6) are not kept.
+// kernel's order of preference; of IPv6 these are all routes to the prefix, also those
+// for some sources. None of them is the same as no route. Routes to what is the host's
+// alone (hostsOnly6) are not kept.
 func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 	family := FamilyOf(prefix.Addr())
 	if family == IPv6 && keptLocal(prefix) {

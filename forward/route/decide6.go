@@ -9,7 +9,8 @@ import (
 // Decide6 is Decide for an IPv6 packet that came in by a link that serves IPv6
 // (Link.MTU6). Extension headers are not looked at; see Decision.Routed: the kernel
 // looks at hop-by-hop options before all of this but for the first addresses, and at a
-// router alert's then. Decision.Fragment is never set. Decision.Redirect does not know of routing headers.
+// router alert's then. Decision.Fragment is never set. Decision.Redirect does not know
+// of routing headers.
 func (t *Table) Decide6(ip wire.IPv6, length int, in *Link, d *Decision) {
 	d.In = in
 	if t.findWay6(ip, d) && t.checkForward6(ip, length, d) {

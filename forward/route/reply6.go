@@ -51,8 +51,8 @@ func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr)
 func (l *Link) sends6() bool { return l.Up() && l.MTU6 != 0 }
 
 // errorSource is the source that icmp6_send asks for: the packet's destination if that
-// is this host's, else what suits the interface that the packet came in by, but for a route that has a preferred source. It is
-// invalid where the route is to say.
+// is this host's, else what suits the interface that the packet came in by. It is
+// invalid where the route has a preferred source, or is to say for another reason.
 func (t *Table) errorSource(about wire.IPv6, in *Link, to netip.Addr) netip.Addr {
 	dst := about.DstAddr()
 	if r, ok := t.v6.local.Lookup(dst); ok && (r.Type == TypeLocal || r.Type == TypeAnycast) {

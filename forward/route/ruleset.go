@@ -4,9 +4,9 @@ import "maps"
 
 // What a Builder makes of rules, and of the tables that they lead to.
 
-// defaultRules is how many rules the kernel starts with, of each family
-// (net/ipv4/fib_rules.c, net/ipv6/fib6_rules.c: fib6_rules_net_init_rules): to the tables local and main, and of
-// IPv4 to the table default.
+// defaultRules is how many rules the kernel starts with, of each family (net/ipv4/
+// fib_rules.c, fib_default_rules_init; net/ipv6/fib6_rules.c, fib6_rules_net_init): to
+// the tables local and main, and of IPv4 to the table default.
 var defaultRules = [families]int{IPv4: 3, IPv6: 2}
 
 // noRoutes is a table that has none; nobody writes it.
@@ -30,7 +30,7 @@ func (b *Builder) buildRouting(family Family) routing {
 		w.fallback = b.fib(family, TableDefault)
 	}
 	if w.simple = !w.customRules; w.simple {
-		w.rules = rules // without tables: those are the three above
+		w.rules = rules // without tables: w has those
 		return w
 	}
 	names := make(map[string]int32, len(b.links))
