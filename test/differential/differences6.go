@@ -1,6 +1,10 @@
 package differential
 
-import "proxyarpd/internal/wire"
+import (
+	"slices"
+
+	"proxyarpd/internal/wire"
+)
 
 // known6 is what docs/DIFFERENCES.md lists for IPv6. Everything else fails the test.
 var known6 = []difference{
@@ -38,6 +42,19 @@ var known6 = []difference{
 		is: func(_ *world, r *result) bool {
 			h := ipv6Of(r.frame.Bytes)
 			return h != nil && h.SrcAddr().IsLinkLocalUnicast() && h.Src() != up1Station6("fe80::", int(h.Src()[15])) && len(r.ours) == 0
+		},
+	},
+	{
+		name: "redirect-elsewhere",
+		reason: "The kernel sends a redirect to a sender that is a neighbour on another link than that which the packet came by. " +
+			"RFC 4861 section 8.2 has routers tell neighbours on the link alone, and no other takes it.",
+		is: func(_ *world, r *result) bool {
+			rest := slices.DeleteFunc(slices.Clone(r.kernel), func(o output) bool {
+				typ, ok := errorType(o.frame)
+				return ok && typ == wire.ICMPv6Redirect && o.port != r.frame.Port
+			})
+			without := result{kernel: rest, ours: r.ours}
+			return len(rest) < len(r.kernel) && without.equal()
 		},
 	},
 	{
