@@ -16,7 +16,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 SOAK        ?= 20m
 # Packages in which goroutines share something.
-RACE        ?= ./arpd ./capture ./capture/source ./forward/... ./internal/control/... ./internal/daemon ./internal/instance ./internal/livecapture ./internal/logging ./internal/top ./internal/macs ./internal/netstate ./internal/pktring
+RACE        ?= ./arpd ./capture ./capture/source ./forward/... ./internal/conntrack ./internal/control/... ./internal/daemon ./internal/engine/... ./internal/handover ./internal/instance ./internal/livecapture ./internal/logging ./internal/top ./internal/macs ./internal/netstate ./internal/pktring
 CLANG_FILE  := forward/claim/bpf/CLANG
 CLANG_WANT  := $(shell cat $(CLANG_FILE))
 GENERATED   := $(wildcard forward/claim/bpf_bpfe[bl].go forward/claim/bpf_bpfe[bl].o)

@@ -64,10 +64,6 @@ type Options struct {
 	RatePerSecond, Burst         int
 	SenderPerSecond, SenderBurst int
 
-	// Thread, if set, is called on Run's thread when it begins, and what it gives when
-	// Run ends: for its priority, say.
-	Thread func() (end func())
-
 	// Recorder, if set, is told of the frames that are dropped.
 	Recorder Recorder
 
@@ -113,7 +109,6 @@ type Responder struct {
 	times        answerTimes
 	tap          atomic.Pointer[Tap]
 	recorder     Recorder // nil: nobody is told
-	thread       func() func()
 	closed       atomic.Bool
 	rounds       atomic.Uint64
 	running      sync.Mutex   // Run holds it
@@ -156,9 +151,6 @@ func newResponder(sock *socket, o Options) *Responder {
 	if o.Unrouted == nil {
 		o.Unrouted = func(Asker) {}
 	}
-	if o.Thread == nil {
-		o.Thread = func() func() { return func() {} }
-	}
 	if o.Behind == nil {
 		o.Behind = func() bool { return false }
 	}
@@ -169,7 +161,6 @@ func newResponder(sock *socket, o Options) *Responder {
 		tellUnrouted: o.Unrouted,
 		claimed:      o.Claimed,
 		recorder:     o.Recorder,
-		thread:       o.Thread,
 		log:          o.Logger,
 		sock:         sock,
 		ports:        newPorts(newLimit(o.RatePerSecond, o.Burst)),
@@ -224,13 +215,13 @@ func (r *Responder) Close() error {
 }
 
 // Run answers until ctx is done (nil) or the Responder is closed (os.ErrClosed).
-// No frame and no error of the socket ends it. It has a thread of its own.
+// No frame and no error of the socket ends it. It has a thread of its own,
+// which is the caller's where that is locked to one.
 func (r *Responder) Run(ctx context.Context) error {
 	r.running.Lock()
 	defer r.running.Unlock()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer r.thread()()
 	var done atomic.Bool
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

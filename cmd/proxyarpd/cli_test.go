@@ -238,7 +238,7 @@ func TestHelpGroups(t *testing.T) {
 		"--help":     "\nDaemon\n  run \n  reload \nLook\n  status \n  top \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
 		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --answer-uplink \n  --mac \n  --keep-mac \n  --ipv6 \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
-			"  --bypass-policy \n  --on-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --takeover \n  --state-dir \n  --log-format \n  --log-level \n  --config \n  -h, \nExamples\n",
+			"  --bypass-policy \n  --on-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --takeover \n  --state-dir \n  --log-format \n  --log-level \n  --config \n  --background \n  -h, \nExamples\n",
 		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --last-drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {
 		var short strings.Builder

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"os"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -15,19 +16,25 @@ const runLong = `run is the daemon: it answers ARP on the interfaces that lead t
 packets by the kernel's routes, rules and neighbours. It stays in the foreground, logs to stderr,
 and ends on SIGTERM or SIGINT. It writes no sysctl.
 
-Every flag but --config is also a key of the YAML file that --config names, a list where it is
-repeatable; a flag wins over the file. On SIGHUP, and for proxyarpd reload, it reads the file again
-and applies what changed; where it can't, it goes on as before. It reads the kernel's sysctls, too.`
+Every flag but --config and --background is also a key of the YAML file that --config names, a list
+where it is repeatable; a flag wins over the file. On SIGHUP, and for proxyarpd reload, it reads the
+file again and applies what changed; where it can't, it goes on as before. It reads the kernel's
+sysctls, too.
+
+With --takeover it takes over from the daemon that runs, for an upgrade of the program for instance.
+With --background the command ends when the daemon has started, or taken over, and fails where it has
+not.`
 
 const runExample = `  proxyarpd run                                # workloads are cali*, uplinks all other devices with IP
   proxyarpd run --workload 'veth*' --uplink ens3 --proxy 10.65.0.0/16
   proxyarpd run --engine none                  # answer ARP, and leave forwarding to the kernel
   proxyarpd run --punt 10.96.0.0/12            # a service range that kube-proxy translates
-  proxyarpd run --config /etc/proxyarpd.yaml --log-level debug`
+  proxyarpd run --config /etc/proxyarpd.yaml --log-level debug
+  proxyarpd run --config /etc/proxyarpd.yaml --takeover --background`
 
 func newRun(p *program) *cobra.Command {
 	scratch := defaultSettings()
-	file := ""
+	file, behind := "", false
 	cmd := &cobra.Command{
 		Use:     "run [--config FILE] [flags]",
 		Short:   "answer ARP for workloads and forward their packets",
@@ -36,13 +43,20 @@ func newRun(p *program) *cobra.Command {
 		GroupID: groupDaemon,
 		Args:    noArguments,
 		Annotations: map[string]string{
-			exit0: "ended by SIGTERM or SIGINT",
+			exit0: "ended by SIGTERM or SIGINT; with --background: it has started",
 			exit1: "could not start, or not go on; one line on stderr says why, and what to do",
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			step := os.Getenv(backgroundStep)
+			if behind && step == backgroundOrphan {
+				return orphan()
+			}
 			s, err := loadSettings(cmd.Flags(), file)
 			if err != nil {
 				return err
+			}
+			if behind && step != backgroundDaemon {
+				return background(cmd.Context())
 			}
 			// A panic, and SIGABRT, end by that signal: exit status 2 is for a wrong command line, with which a service
 			// manager does not try again.
@@ -57,12 +71,18 @@ func newRun(p *program) *cobra.Command {
 					return s.Config, err
 				}
 			}
+			if behind {
+				caller.Started = tellBegun()
+			}
 			return p.start(cmd.Context(), s.Config, caller)
 		},
 	}
 	cmd.Flags().AddFlagSet(scratch.flags())
 	cmd.Flags().StringVar(&file, "config", "", "YAML `FILE` with these flags as keys; a flag wins")
-	cmd.Flags().Lookup("config").Annotations = map[string][]string{cli.FlagGroup: {"Program"}}
+	cmd.Flags().BoolVar(&behind, "background", false, "start in the background: the command ends when the daemon has started, or taken over")
+	for _, name := range []string{"config", "background"} {
+		cmd.Flags().Lookup(name).Annotations = map[string][]string{cli.FlagGroup: {"Program"}}
+	}
 	completeRun(cmd)
 	return cmd
 }

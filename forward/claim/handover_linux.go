@@ -26,6 +26,7 @@ type Handed struct {
 	Classes []HandedClass
 	Targets []NDTarget
 	Claims  []HandedClaim // of TCX a descriptor each, in this order, behind those of Maps
+	IDs     []uint32      // of the programs at the interfaces, and of others that were: what is there until TakePlaces is no foreign one
 
 	Gone        Counters // of interfaces that have left
 	CarriedGone Carried
@@ -110,7 +111,7 @@ func (s *Set) HandOver() (h Handed, fds []int, err error) {
 	case s.cfg.Carry:
 		return h, nil, errors.New("eBPF programs that carry can't be handed over")
 	}
-	h = Handed{Config: s.cfg, Mode: s.mode, Gone: s.gone, CarriedGone: s.carriedGone}
+	h = Handed{Config: s.cfg, Mode: s.mode, Gone: s.gone, CarriedGone: s.carriedGone, IDs: slices.Sorted(maps.Keys(s.ids))}
 	all := s.kept(s.cfg)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		h.Maps = append(h.Maps, name)
@@ -243,6 +244,9 @@ func (s *Set) Renew(h *Handed, fds []int) error {
 		s.claims[c.Ifindex] = a
 	}
 	s.mode = h.Mode
+	for _, id := range h.IDs {
+		s.ids[id] = true
+	}
 	s.gone, s.carriedGone = h.Gone, h.CarriedGone
 	clear(s.ports)
 	used := map[uint32]bool{}

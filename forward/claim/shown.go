@@ -97,11 +97,19 @@ func (x *Shown) Want(snap int, wants func(ifindex int32) bool) error {
 	s := x.set
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.showTo(wants)
+	return s.vars.CarrySnap.Set(uint32(max(snap, minShown)))
+}
+
+// showTo has packets of some interfaces be shown; the set's mu is held.
+func (s *Set) showTo(wants func(ifindex int32) bool) {
+	if s.carrier == nil {
+		return // the programs carry no more
+	}
 	s.carrier.wants = wants
 	for ifindex, p := range s.ports {
 		s.carrier.show(ifindex, p.slot)
 	}
-	return s.vars.CarrySnap.Set(uint32(max(snap, minShown)))
 }
 
 // show says whether somebody captures on an interface; the set's mu is held.
@@ -193,10 +201,7 @@ func (x *Shown) Close() error {
 	s := x.set
 	err := s.vars.CarryShown.Set(uint32(0))
 	s.mu.Lock()
-	s.carrier.wants = nil
-	for ifindex, p := range s.ports {
-		s.carrier.show(ifindex, p.slot)
-	}
+	s.showTo(nil)
 	s.mu.Unlock()
 	if gone := s.objs.ParpShown.Delete(uint32(0)); !errors.Is(gone, ebpf.ErrKeyNotExist) {
 		err = errors.Join(err, gone)

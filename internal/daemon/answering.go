@@ -34,17 +34,21 @@ func (a *answering) begin() (end func()) {
 	a.thread, a.before = unix.Gettid(), nice.Of(0)
 	a.set(a.want())
 	a.once.Do(func() { close(a.begun) })
-	disown := func() {}
-	if a.own != nil {
-		disown = a.own()
-	}
 	return func() {
-		disown()
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		_ = nice.Set(a.thread, a.before) // nobody depends on it any more
 		a.thread = 0
 	}
+}
+
+// owns is called on the thread when it begins to answer, and what it gives when it stops,
+// be it for a while.
+func (a *answering) owns() (disown func()) {
+	if a.own == nil {
+		return func() {}
+	}
+	return a.own()
 }
 
 // setNice is for a reload.

@@ -80,9 +80,11 @@ type Daemon struct {
 	firstSync chan struct{} // closed when the first tables are published
 
 	lock    *instance.Lock
-	heir    *heir         // of a predecessor; nil: there was none
-	others  atomic.Bool   // another process has, or goes on to have, what this one serves: nothing is put back
-	yielded chan struct{} // closed when a successor has taken over
+	heir    *heir                     // of a predecessor; nil: there was none
+	others  atomic.Bool               // another process has, or goes on to have, what this one serves: nothing is put back
+	yields  sync.Mutex                // is held while a successor takes over, and for good when the daemon is to end
+	yielded chan struct{}             // closed when a successor has taken over
+	resting atomic.Pointer[time.Time] // since when nobody reads rings and ARP socket here, for a successor; nil: somebody does
 	arpRun  runner
 	ndRun   runner
 
@@ -100,6 +102,8 @@ type Caller struct {
 	// nil: there is no file.
 	Reread func() (Config, error)
 	File   string
+	// Started, if set, is called when the daemon serves, and a predecessor has ended.
+	Started func()
 }
 
 // Run is the daemon. It returns when ctx ends (nil) or something fails.
@@ -129,7 +133,11 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 // there is none.
 func serve(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns, lock *instance.Lock, heir *heir) (err error) {
 	log := caller.Log
-	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog),
+	var managed managed
+	if heir != nil {
+		managed = heir.offer.Manager
+	}
+	d := &Daemon{caller: caller, log: log, manager: newManager(log, managed), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog),
 		lock: lock, heir: heir, yielded: make(chan struct{})}
 	d.others.Store(heir != nil)
 	d.arpRun.began, d.ndRun.began = make(chan struct{}), make(chan struct{})
@@ -285,7 +293,7 @@ func (d *Daemon) openARP() error {
 	if d.heir != nil {
 		o.Handed = &arpd.Handed{FD: d.heir.takeARP()}
 	}
-	o.Unrouted, o.Claimed, o.Thread = d.conflicts.tell, d.tellClaim, d.answering.begin
+	o.Unrouted, o.Claimed = d.conflicts.tell, d.tellClaim
 	var err error
 	if d.announcer == nil {
 		if d.announcer, err = arpd.OpenAnnouncer(); err != nil {
@@ -365,8 +373,10 @@ func (d *Daemon) run(ctx context.Context) error {
 		return err
 	}
 	var show *metrics.Server
+	var early <-chan struct{} // as told, for who has not taken over yet
 	var err error
 	if d.heir != nil {
+		early = told
 		told = d.heir.committed(told)
 	} else {
 		if show, err = d.listenMetrics(d.config().Metrics); err != nil {
@@ -379,6 +389,7 @@ func (d *Daemon) run(ctx context.Context) error {
 			return err
 		}
 	}
+	told = d.untilYielded(told)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, unix.SIGHUP)
 	defer signal.Stop(hangup)
@@ -396,11 +407,18 @@ func (d *Daemon) run(ctx context.Context) error {
 		defer d.errands.Wait()
 		defer cancel()
 		defer endEngine()
+		if d.heir != nil { // what is in the rings is handled while it finds that it can't go on
+			defer d.heir.awaitOver(cancel)
+		}
 		return d.owner.run(ctx, told)
 	})
 	d.engines.life, d.arpRun.life, d.ndRun.life, d.metrics.life = engineCtx, ctx, ctx, ctx
 	if d.heir != nil {
-		g.Go(func() error { return d.heir.takeOver(ctx, d) })
+		g.Go(func() error { return d.heir.givesUp(ctx, early) })
+		g.Go(func() error {
+			defer close(d.heir.over)
+			return d.heir.takeOver(ctx, d)
+		})
 	} else {
 		d.runEngine()
 		d.serveMetrics(show)
@@ -455,51 +473,6 @@ func (d *Daemon) listenMetrics(address string) (*metrics.Server, error) {
 	}
 	d.log.Info("metrics", "address", s.Addr().String())
 	return s, nil
-}
-
-// runner is a part that runs, and can be made to return and to run again.
-type runner struct {
-	life context.Context
-	end  context.CancelFunc
-	over chan struct{} // is closed behind it
-
-	began chan struct{} // closed when it runs for the first time
-	first sync.Once
-}
-
-// runResponders runs those of ARP and of neighbour discovery.
-func (d *Daemon) runResponders() {
-	d.runResponder(&d.arpRun, d.arp)
-	if d.nd != nil {
-		d.runResponder(&d.ndRun, d.nd)
-	}
-}
-
-func (d *Daemon) runResponder(r *runner, to *arpd.Responder) {
-	var ctx context.Context
-	ctx, r.end = context.WithCancel(r.life)
-	over := make(chan struct{})
-	r.over = over
-	r.first.Do(func() { close(r.began) })
-	d.group.Go(func() error {
-		defer close(over)
-		return to.Run(ctx)
-	})
-}
-
-// haltResponders has them return. What comes waits in their sockets.
-func (d *Daemon) haltResponders() {
-	d.arpRun.halt()
-	if d.nd != nil {
-		d.ndRun.halt()
-	}
-}
-
-// halt has the part return.
-func (r *runner) halt() {
-	<-r.began
-	r.end()
-	<-r.over
 }
 
 // metricsServer is the server of metrics that runs, if one does.

@@ -60,7 +60,7 @@ func (d *Daemon) openND() error {
 	if d.heir != nil && d.heir.nd >= 0 {
 		o.Handed = &arpd.Handed{FD: d.heir.takeND()}
 	}
-	o.Unrouted, o.Claimed, o.Thread = d.conflicts.tell, d.heardNDClaim, d.discovering.begin
+	o.Unrouted, o.Claimed = d.conflicts.tell, d.heardNDClaim
 	if d.groups == nil {
 		d.groups = ndp.NewGroups(d.log)
 	}

@@ -63,6 +63,7 @@ type takeoverRequest struct {
 // takeoverReply is the answer to it; messages follow.
 type takeoverReply struct {
 	Error    string `json:"error,omitempty"`
+	Ending   bool   `json:"ending,omitempty"` // there is nothing to take over any more
 	Takeover bool   `json:"takeover,omitempty"`
 }
 
@@ -84,6 +85,7 @@ type offer struct {
 	Metrics bool
 	Relay   bool
 	Rings   int
+	Manager managed // of services, to which this process is the main one
 	// Programs are those of claim.Set; nil: there is no eBPF.
 	Programs *claim.Handed
 }
@@ -168,6 +170,8 @@ func (c *countedForward) stats() (s engine.Stats) {
 // Bounds of the exchange.
 const (
 	maxHandover  = 64 << 20         // bytes of a message: what waits is at most 8 MB
+	busy         = 20 * time.Second // for a reload, or what follows a take-over that has failed
+	busyTick     = 10 * time.Millisecond
 	preparing    = time.Minute      // for the successor to get ready beside us
 	standing     = 15 * time.Second // and to bring its tables in place while nothing changes here
 	longTakeover = 30 * time.Second // then we say that it takes long
@@ -193,13 +197,16 @@ func (d *Daemon) answerTakeover(ctx context.Context, c *control.Conn, request []
 		d.log.Warn("a successor is refused", "version", req.Version, "err", err)
 		return nil, err
 	}
-	if !d.reloads.one.TryLock() {
-		return nil, errors.New("a reload or another take-over is under way")
+	for end := time.Now().Add(busy); !d.reloads.one.TryLock(); time.Sleep(busyTick) {
+		if time.Now().After(end) || ctx.Err() != nil {
+			return nil, errors.New("a reload or another take-over is under way")
+		}
 	}
 	defer d.reloads.one.Unlock()
-	if !d.awaitStart(ctx) {
-		return nil, errEnding
+	if !d.awaitStart(ctx) || !d.yields.TryLock() {
+		return takeoverReply{Error: errEnding.Error(), Ending: true}, nil
 	}
+	defer d.yields.Unlock()
 	c.Keep()
 	y := &yielding{d: d, conn: c}
 	pid, _ := c.Peer() // 0: it can't be told
@@ -211,11 +218,21 @@ func (d *Daemon) answerTakeover(ctx context.Context, c *control.Conn, request []
 		return nil, nil
 	}
 	d.log.Info("the successor has taken over", "pid", pid)
-	if err := tellMainPID(pid); err != nil {
-		d.log.Warn("the service manager is not told of the successor", "err", err)
-	}
+	d.manager.tellMain(pid)
 	close(d.yielded)
 	return nil, nil
+}
+
+// untilYielded is when the daemon may end as usual: when told, but not while a successor takes over, who would else take
+// a host that is being put back. If that succeeds the daemon ends with it.
+func (d *Daemon) untilYielded(told <-chan struct{}) <-chan struct{} {
+	may := make(chan struct{})
+	go func() {
+		<-told
+		d.yields.Lock() // for good: nobody takes over from now on
+		close(may)
+	}()
+	return may
 }
 
 // mayYield says why a successor must not take over.
@@ -345,7 +362,7 @@ func (y *yielding) await(step string) error {
 
 func (y *yielding) offer() error {
 	d := y.d
-	o := offer{Version: d.config().Version, Config: *d.config()}
+	o := offer{Version: d.config().Version, Config: *d.config(), Manager: d.manager.managed}
 	file, socket := d.lock.Descriptors()
 	fds := []int{file}
 	add := func(fd int) (there bool) {
@@ -390,9 +407,10 @@ func (y *yielding) offer() error {
 func (y *yielding) stopReading() {
 	d := y.d
 	y.stopped = true
+	now := time.Now()
+	d.resting.Store(&now)
 	if d.engines.ring != nil {
 		d.engines.ring.Halt()
-		<-d.engines.over
 	}
 	d.haltResponders()
 }
@@ -451,9 +469,10 @@ func (y *yielding) resume(ctx context.Context, why error) {
 			if y.given { // it may have read some of them
 				ring.Reread()
 			}
-			d.runEngine()
+			ring.Resume()
 		}
-		d.runResponders()
+		d.resumeResponders()
+		d.resting.Store(nil)
 		d.taps.Unsuspend()
 	}
 	if y.halt != nil {
@@ -475,10 +494,12 @@ func takeoverLine(line []byte) error {
 	if err := json.Unmarshal(line, &rep); err != nil {
 		return errors.New("the answer is none")
 	}
-	if rep.Error != "" {
+	switch {
+	case rep.Ending:
+		return errPredecessorGone
+	case rep.Error != "":
 		return errors.New(rep.Error)
-	}
-	if !rep.Takeover {
+	case !rep.Takeover:
 		return errors.New("the running daemon can't hand over")
 	}
 	return nil

@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -20,24 +22,52 @@ import (
 
 // manager is the service manager that has started the daemon, if one did and wants to be told of it: sd_notify(3).
 type manager struct {
-	log    *slog.Logger
-	wants  bool
+	log *slog.Logger
+	managed
 	ready  atomic.Bool // it was told that the daemon has started
 	failed sync.Once
 }
 
-func newManager(log *slog.Logger) *manager {
-	return &manager{log: log, wants: os.Getenv("NOTIFY_SOCKET") != ""}
+// managed is what a service manager tells the main process of a service, by its environment. A successor has it from
+// its predecessor: systemd does not tell it to what runs for a reload.
+type managed struct {
+	Socket   string        // NOTIFY_SOCKET: a path, or an abstract address behind @; "": nobody is to be told anything
+	Patience time.Duration // WATCHDOG_USEC: it waits that long for a sign of life; 0: for none
 }
+
+// newManager is the manager of the environment; where that names none, or does not say what a main process is told,
+// that of the predecessor.
+func newManager(log *slog.Logger, predecessor managed) *manager {
+	m := &manager{log: log, managed: managed{Socket: os.Getenv("NOTIFY_SOCKET")}}
+	var err error
+	if m.Patience, err = sd.SdWatchdogEnabled(false); err != nil {
+		log.Warn("the service manager's watchdog is not served", "err", err)
+	}
+	if m.Socket == "" || m.Socket == predecessor.Socket && m.Patience == 0 {
+		m.managed = predecessor
+	}
+	return m
+}
+
+func (m *manager) wants() bool { return m.Socket != "" }
 
 // tell sends assignments. The kernel may make the caller wait where the manager does not read.
 func (m *manager) tell(lines ...string) {
-	if !m.wants {
+	if !m.wants() {
 		return
 	}
-	if _, err := sd.SdNotify(false, strings.Join(lines, "\n")); err != nil {
+	if err := m.send(strings.Join(lines, "\n")); err != nil {
 		m.failed.Do(func() { m.log.Warn("the service manager can't be told what the daemon does", "err", err) })
 	}
+}
+
+func (m *manager) send(assignments string) error {
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: m.Socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte(assignments))
+	return errors.Join(err, conn.Close())
 }
 
 // reloading says that a reload has begun, as Type=notify-reload wants it. What is returned says that it is over.
@@ -60,25 +90,31 @@ const (
 	beatsIn = 5
 )
 
-// inform tells the manager that the daemon has started, what it does, and that it lives: as long as the owner answers
-// and each thread of the datapath comes round.
+// inform tells the caller and the manager that the daemon has started, and the manager what it does and that it lives:
+// as long as the owner answers and each thread of the datapath comes round.
 func (d *Daemon) inform(ctx context.Context) {
 	m := d.manager
-	if !m.wants {
-		return
-	}
 	waiting, stop := context.WithTimeout(ctx, startsWithin)
 	d.awaitReady(waiting)
 	stop()
+	if d.heir != nil { // before, the predecessor is the main process
+		select {
+		case <-d.heir.alone:
+		case <-ctx.Done():
+		}
+	}
 	if ctx.Err() != nil {
 		return
 	}
-	every, watched := informEvery, false
-	switch patience, err := sd.SdWatchdogEnabled(false); {
-	case err != nil:
-		d.log.Warn("the service manager's watchdog is not served", "err", err)
-	case patience > 0:
-		every, watched = min(every, max(patience/beatsIn, time.Millisecond)), true
+	if d.caller.Started != nil {
+		d.caller.Started()
+	}
+	if !m.wants() {
+		return
+	}
+	every, watched := informEvery, m.Patience > 0
+	if watched {
+		every = min(every, max(m.Patience/beatsIn, time.Millisecond))
 	}
 	last, pulse := "", pulse{}
 	tick := time.NewTicker(every)
@@ -89,7 +125,12 @@ func (d *Daemon) inform(ctx context.Context) {
 			lines = append(lines, sd.SdNotifyReady)
 		}
 		summary, stuck := d.summary(ctx, every)
-		if stuck == "" {
+		if since := d.resting.Load(); since != nil {
+			pulse.asked = false // nobody comes round
+			if time.Since(*since) > longTakeover {
+				stuck = "the successor, which has the packets"
+			}
+		} else if stuck == "" {
 			stuck = pulse.beat(d.engine().Beats(), d.beats())
 		}
 		if ctx.Err() != nil {
@@ -179,13 +220,10 @@ func (p *pulse) beat(forward []uint64, answer [2]uint64) (stuck string) {
 	return ""
 }
 
-// tellMainPID tells systemd that another process is the service's main one from now on
-// (sd_notify(3), MAINPID=). It comes from the one that was: that one alone may say so by
-// NotifyAccess=main.
-func tellMainPID(pid int) error {
-	if pid == 0 {
-		return nil // of another PID namespace, so of another service
+// tellMain tells systemd that another process is the service's main one from now on: MAINPID=. Only the one that was
+// may say so, by NotifyAccess=main, and systemd takes only a process of the service's control group.
+func (m *manager) tellMain(pid int) {
+	if pid != 0 { // else it is of another PID namespace, so of another service
+		m.tell(fmt.Sprintf("MAINPID=%d", pid))
 	}
-	_, err := sd.SdNotify(false, fmt.Sprintf("MAINPID=%d", pid))
-	return err
 }

@@ -1,6 +1,55 @@
 package daemon
 
-import "testing"
+import (
+	"log/slog"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestManager: what the environment says, and where that is not what a main process is told, what the predecessor was.
+func TestManager(t *testing.T) {
+	before := managed{Socket: "/run/systemd/notify", Patience: 30 * time.Second}
+	for name, c := range map[string]struct {
+		socket, patience string
+		predecessor      managed
+		want             managed
+	}{
+		"none":                   {},
+		"a main process":         {socket: "@a", patience: "2000000", want: managed{"@a", 2 * time.Second}},
+		"no watchdog":            {socket: "@a", want: managed{Socket: "@a"}},
+		"a successor":            {predecessor: before, want: before},
+		"NotifyAccess=all":       {socket: before.Socket, predecessor: before, want: before},
+		"another service":        {socket: before.Socket, patience: "1000000", predecessor: before, want: managed{before.Socket, time.Second}},
+		"another manager":        {socket: "@a", predecessor: before, want: managed{Socket: "@a"}},
+		"nobody was to be told":  {socket: "@a", patience: "1000000", want: managed{"@a", time.Second}},
+		"a wrong WATCHDOG_USEC=": {socket: "@a", patience: "soon", want: managed{Socket: "@a"}},
+	} {
+		t.Setenv("NOTIFY_SOCKET", c.socket)
+		t.Setenv("WATCHDOG_USEC", c.patience)
+		t.Setenv("WATCHDOG_PID", "")
+		if got := newManager(slog.New(slog.DiscardHandler), c.predecessor).managed; got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m := &manager{log: slog.New(slog.DiscardHandler), managed: managed{Socket: path}}
+	m.tellMain(0)
+	m.tellMain(7)
+	m.tell("READY=1", "STATUS=x")
+	b := make([]byte, 100)
+	for _, want := range []string{"MAINPID=7", "READY=1\nSTATUS=x"} {
+		if n, err := l.Read(b); err != nil || string(b[:n]) != want {
+			t.Errorf("%q, %v, want %q", b[:n], err, want)
+		}
+	}
+}
 
 // TestPulse: who has not come round is named; another engine starts anew.
 func TestPulse(t *testing.T) {

@@ -32,7 +32,7 @@ func (n need) capabilities(has func(capability int) bool) []int {
 	if n.programs && (n.reloads || n.carries || !n.mapsFree) {
 		bpf = append(bpf, unix.CAP_BPF)
 	}
-	if n.programs && n.reloads {
+	if n.programs && (n.reloads || n.carries) { // a successor has it leave carrying, and go back if that fails
 		bpf = append(bpf, unix.CAP_PERFMON)
 	}
 	for _, c := range bpf {

@@ -20,7 +20,7 @@ func TestKeptCapabilities(t *testing.T) {
 		{need{programs: true, mapsFree: true}, all, []int{raw, admin}},
 		{need{programs: true}, all, []int{raw, admin, bpf}},
 		{need{programs: true}, old, []int{raw, admin, sys}},
-		{need{programs: true, carries: true, mapsFree: true}, all, []int{raw, admin, bpf}},
+		{need{programs: true, carries: true, mapsFree: true}, all, []int{raw, admin, bpf, perfmon}},
 		{need{programs: true, reloads: true, mapsFree: true}, all, []int{raw, admin, nice, bpf, perfmon}},
 		{need{programs: true, reloads: true}, old, []int{raw, admin, nice, sys, sys}},
 		{need{reloads: true, mapsFree: true}, all, []int{raw, admin, nice}}, // nothing can be loaded here

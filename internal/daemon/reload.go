@@ -294,8 +294,15 @@ func (t *transition) carryOut(ctx context.Context) error {
 	carried := d.config().Engine == EngineEBPF
 	if carried && t.next.Engine != EngineEBPF {
 		d.owner.ask(ctx, func() { d.owner.change(d.stopCarrying()) })
+		if err := claim.Grace(); err != nil {
+			d.log.Warn("captures may lack the last packets that were carried", "err", err)
+		}
+		d.taps.EndCarried()
 	}
 	if err := t.exchangePrograms(); err != nil {
+		if carried {
+			t.showCarried()
+		}
 		d.owner.ask(ctx, func() {
 			if carried && t.next.Engine != EngineEBPF {
 				if eng, again := ebpf.Around(d.engines.ring, d.resolve, d.log); again == nil {
@@ -312,6 +319,9 @@ func (t *transition) carryOut(ctx context.Context) error {
 		d.engines.ring = t.ring
 		d.runEngine()
 	}
+	if t.next.Engine == EngineEBPF {
+		t.showCarried()
+	}
 	if !d.owner.ask(ctx, func() {
 		d.owner.change(t.engine())
 		d.cfg.Store(t.next)
@@ -320,6 +330,13 @@ func (t *transition) carryOut(ctx context.Context) error {
 		return errEnding
 	}
 	return t.finish()
+}
+
+// showCarried has captures see what programs are about to carry.
+func (t *transition) showCarried() {
+	if err := t.d.taps.Renew(); err != nil {
+		t.d.log.Warn("captures do not show all that eBPF programs forward", "err", err)
+	}
 }
 
 // exchangePrograms puts the programs of the new configuration in their places.

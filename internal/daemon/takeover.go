@@ -39,34 +39,57 @@ type heir struct {
 	programs         []int // maps and claims
 
 	dead   atomic.Bool      // it has died: there is nobody who would go on
+	fate   atomic.Int32     // open, or one of the others
 	became chan struct{}    // closed when own is in force
 	ring   *afpacket.Engine // what there was then; nil: none
+	over   chan struct{}    // closed when takeOver has returned
 	done   chan struct{}    // closed when the predecessor is not needed any more
+	alone  chan struct{}    // and this when it has ended
 }
 
 // errPredecessorGone says that the daemon that ran has ended before there was anything to
 // take over: one can start as usual.
 var errPredecessorGone = errors.New("the running daemon has ended")
 
+var (
+	errInterrupted = errors.New("interrupted before it was done")
+	errNoAnswer    = errors.New("a daemon runs here, and does not answer")
+)
+
+// A daemon that ends keeps what a start needs for a while.
+const (
+	endingTime = 5 * time.Second
+	endingTick = 10 * time.Millisecond
+)
+
 // takeOver begins as a successor, or as usual if the predecessor ends before.
 func takeOver(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns) error {
+	var until time.Time // since the predecessor has been gone
 	for {
 		h, lock, err := succeed(ctx, cfg, ns)
-		if err == nil {
+		gone := errors.Is(err, errPredecessorGone) || errors.Is(err, errNoAnswer) && time.Now().Before(until)
+		switch {
+		case err == nil:
 			caller.Log.Info("taking over from the running daemon", "version", h.offer.Version)
 			return h.end(serve(ctx, h.first(), caller, ns, lock, h))
-		}
-		if !errors.Is(err, errPredecessorGone) {
+		case ctx.Err() != nil:
+			err = errInterrupted
+			fallthrough
+		case !gone:
 			return fmt.Errorf("--takeover: %w", err)
 		}
-		caller.Log.Warn("there is no daemon to take over from any more, starting as usual", "err", err)
+		if until.IsZero() {
+			until = time.Now().Add(endingTime)
+			caller.Log.Warn("there is no daemon to take over from any more, starting as usual", "err", err)
+		}
 		lock, err = instance.Acquire(cfg.StateDir, ns, caller.Log)
 		if err == nil {
 			return serve(ctx, cfg, caller, ns, lock, nil)
 		}
-		if !errors.Is(err, instance.ErrRunning) || ctx.Err() != nil {
+		if !errors.Is(err, instance.ErrRunning) {
 			return err
 		}
+		time.Sleep(endingTick)
 	}
 }
 
@@ -78,7 +101,7 @@ func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *i
 	}
 	c, err := client.Dial(ctx, cfg.Control, time.Now())
 	if err != nil {
-		return nil, nil, fmt.Errorf("a daemon runs here, and does not answer: %w: name its --control", err)
+		return nil, nil, fmt.Errorf("%w: %w: name its --control", errNoAnswer, err)
 	}
 	defer func() {
 		if err != nil {
@@ -102,7 +125,7 @@ func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *i
 	if err := takeoverLine(line); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", cfg.Control, err)
 	}
-	h := &heir{own: cfg, conn: c, nd: -1, metrics: -1, relayFD: -1, became: make(chan struct{}), done: make(chan struct{})}
+	h := &heir{own: cfg, conn: c, nd: -1, metrics: -1, relayFD: -1, became: make(chan struct{}), over: make(chan struct{}), done: make(chan struct{}), alone: make(chan struct{})}
 	h.offer.Config = Default()
 	fds, err := handover.Receive(c, &h.offer, maxHandover)
 	if err != nil {
@@ -178,34 +201,6 @@ func (h *heir) first() *Config {
 	c, own := h.offer.Config, h.own
 	c.Version, c.Control, c.StateDir, c.LogFormat, c.LogLevel, c.Takeover = own.Version, own.Control, own.StateDir, own.LogFormat, own.LogLevel, own.Takeover
 	return &c
-}
-
-// end tells the predecessor how it ended, unless it has ended itself.
-func (h *heir) end(err error) error {
-	select {
-	case <-h.done:
-		return err
-	default:
-	}
-	if err == nil {
-		err = errors.New("interrupted before it was done")
-	}
-	// By now nobody of this process reads a ring.
-	_ = h.conn.SetDeadline(time.Now().Add(time.Second))
-	_ = handover.Send(h.conn, &say{Error: err.Error()}, nil)
-	return fmt.Errorf("--takeover: %w", err)
-}
-
-// committed is when the daemon may end as usual: when told, but not before the
-// predecessor is not needed any more.
-func (h *heir) committed(told <-chan struct{}) <-chan struct{} {
-	both := make(chan struct{})
-	go func() {
-		<-h.done
-		<-told
-		close(both)
-	}()
-	return both
 }
 
 // rooms is for how many threads that forward the predecessor's programs have room.
@@ -451,21 +446,4 @@ func (h *heir) becomeOwn(ctx context.Context, d *Daemon) error {
 	}
 	h.ring = d.engines.ring
 	return errors.Join(err, d.taps.Renew())
-}
-
-// part lets the predecessor end.
-func (h *heir) part(ctx context.Context, d *Daemon) error {
-	d.others.Store(false)
-	close(h.done)
-	if !h.dead.Load() {
-		_ = h.conn.SetDeadline(time.Now().Add(partTime))
-		if err := handover.Send(h.conn, &say{Step: stepDone}, nil); err != nil {
-			d.log.Warn("the daemon that was taken over is gone already", "err", err)
-		} else if _, err := h.conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, unix.ECONNRESET) {
-			d.log.Warn("the daemon that was taken over has not ended yet", "err", err)
-		}
-	}
-	_ = h.conn.Close()
-	d.log.Info("taken over", "after", time.Since(d.began).Round(time.Millisecond))
-	return nil
 }

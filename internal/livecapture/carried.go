@@ -41,6 +41,28 @@ type carriedTap struct {
 	left  []byte // scratch: the frame as it left
 }
 
+// carriedPart is a session's part of a carriedTap, which may have ended.
+type carriedPart struct {
+	tap    *carriedTap
+	from   uint64 // of lost, when it began
+	before uint64 // lost of others before
+}
+
+// lost is how many packets the session was not shown; nil: none.
+func (c *carriedPart) lost() uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.before + c.tap.lost() - c.from
+}
+
+// showCarried has a session be shown what the programs carry, if they do; switching is held.
+func (h *Hub) showCarried(s *session) {
+	if h.carried != nil {
+		s.carried.Store(&carriedPart{tap: h.carried, from: h.carried.lost(), before: s.carried.Load().lost()})
+	}
+}
+
 // startCarried begins to look at what the programs carry, if they do and nobody
 // looks yet; switching is held.
 func (h *Hub) startCarried() error {
@@ -89,10 +111,16 @@ func (v *view) wants(ifindex int32) bool {
 	return false
 }
 
-// settle waits until it has shown what programs have carried so far, for a time at
-// most.
-func (t *carriedTap) settle(most time.Duration) {
+// settleCarried waits until sessions have been shown what programs have carried so far, for a time at most.
+func (h *Hub) settleCarried(most time.Duration) {
+	h.switching.Lock() // nobody closes it meanwhile
+	t := h.carried
+	if t == nil {
+		h.switching.Unlock()
+		return
+	}
 	all, end := t.shown.Filled(), time.Now().Add(most)
+	h.switching.Unlock()
 	for t.shown.Passed() < all && time.Now().Before(end) {
 		select {
 		case <-t.done:

@@ -145,7 +145,7 @@ func TestCarried(t *testing.T) {
 	if n, counted := s.missed(); !counted || n != 0 {
 		t.Errorf("%d missed, counted: %v", n, counted)
 	}
-	s.unshown = 2
+	s.carried.Load().from = 2
 	if n, _ := s.missed(); n != 5 {
 		t.Errorf("%d missed", n)
 	}
@@ -159,7 +159,10 @@ func TestCarried(t *testing.T) {
 // nothing that nobody shows.
 func TestCarriedSettles(t *testing.T) {
 	p := newProgram()
-	tap := &carriedTap{h: New(Config{Log: slog.New(slog.DiscardHandler)}), shown: p, done: make(chan struct{})}
+	h := New(Config{Log: slog.New(slog.DiscardHandler)})
+	h.settleCarried(patience) // nobody shows anything
+	tap := &carriedTap{h: h, shown: p, done: make(chan struct{})}
+	h.carried = tap
 	go tap.run()
 	const n = 20
 	p.filled.Store(n)
@@ -169,7 +172,7 @@ func TestCarriedSettles(t *testing.T) {
 		}
 		p.packets <- claim.ShownPacket{} // and one more, which nobody has to wait for
 	}()
-	tap.settle(patience)
+	h.settleCarried(patience)
 	if got := p.Passed(); got < n {
 		t.Errorf("%d of %d shown", got, n)
 	}
@@ -177,10 +180,10 @@ func TestCarriedSettles(t *testing.T) {
 	if err := p.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	tap.settle(patience) // it has ended
+	h.settleCarried(patience) // it has ended
 	began := time.Now()
 	tap.done = make(chan struct{})
-	if tap.settle(10 * time.Millisecond); time.Since(began) > patience/2 {
+	if h.settleCarried(10 * time.Millisecond); time.Since(began) > patience/2 {
 		t.Error("it waits for ever")
 	}
 }

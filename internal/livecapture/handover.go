@@ -248,8 +248,8 @@ func (h *Hub) Continue(ctx context.Context, states []StreamState) {
 	h.resumed = nil
 }
 
-// Renew has sessions that are under way see what programs carry, where another engine
-// does that by now.
+// Renew has sessions that are under way see what programs carry, where those of another
+// engine are in their places. They carry nothing yet.
 func (h *Hub) Renew() error {
 	h.switching.Lock()
 	defer h.switching.Unlock()
@@ -268,12 +268,21 @@ func (h *Hub) Renew() error {
 		return err
 	}
 	for _, s := range sessions {
-		if s.carried = h.carried; s.carried != nil {
-			s.unshown = s.carried.lost()
-		}
+		h.showCarried(s)
 	}
 	h.follow()
 	return nil
+}
+
+// EndCarried has sessions that are under way see the last of what programs have carried,
+// which do so no more, and go on without them.
+func (h *Hub) EndCarried() {
+	h.switching.Lock()
+	defer h.switching.Unlock()
+	if h.carried != nil {
+		h.carried.stop()
+		h.carried = nil
+	}
 }
 
 func descriptorOf(c syscall.Conn) (fd int) {

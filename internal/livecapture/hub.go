@@ -153,9 +153,7 @@ func (h *Hub) add(s *session) (capture.Reply, error) {
 		h.cfg.Log.Warn("a capture does not show what is left to the kernel", "err", err)
 	}
 	h.follow()
-	if s.carried = h.carried; s.carried != nil {
-		s.unshown = s.carried.lost()
-	}
+	h.showCarried(s)
 	if s.host = h.host; s.host != nil {
 		s.hostDrops = s.host.ring.Drops()
 		h.promiscuous(s)

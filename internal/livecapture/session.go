@@ -43,12 +43,11 @@ type session struct {
 	wake     chan struct{}
 	began    time.Time
 
-	host        *hostTap    // nil: there is none
-	promiscuous []int32     // interfaces that are in that mode for it; guarded by hub.switching
-	hostDrops   uint64      // of it when the session began
-	carried     *carriedTap // nil: programs carry nothing
-	unshown     uint64      // of it when the session began
-	before      uint64      // what a predecessor missed
+	host        *hostTap                    // nil: there is none
+	promiscuous []int32                     // interfaces that are in that mode for it; guarded by hub.switching
+	hostDrops   uint64                      // of it when the session began
+	carried     atomic.Pointer[carriedPart] // nil: programs have carried nothing
+	before      uint64                      // what a predecessor missed
 
 	stream atomic.Pointer[stream] // nil: it has not begun
 }
@@ -286,8 +285,6 @@ func (s *session) missed() (n uint64, counted bool) {
 	if s.host != nil {
 		n = s.host.ring.Drops() - s.hostDrops
 	}
-	if s.carried != nil {
-		n += s.carried.lost() - s.unshown
-	}
-	return n + s.before, s.host != nil || s.carried != nil
+	c := s.carried.Load()
+	return n + c.lost() + s.before, s.host != nil || c != nil
 }

@@ -125,6 +125,7 @@ type status struct {
 		PacketsOut uint64   `json:"packets_out"`
 		ByWorker   []uint64 `json:"by_worker"`
 		Carried    uint64
+		Waiting    int64
 		Returned   uint64
 		Verdicts   counts
 		Drops      counts

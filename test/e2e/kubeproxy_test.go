@@ -520,12 +520,36 @@ func TestKubeProxy(t *testing.T) {
 				}
 				k.reusedPort("tcp4")
 				k.reusedPort("udp4")
+				k.takeOver(old, "--engine", engine, "--punt", serviceRange, "--bypass-policy")
+				k.compare("after a take-over", want, k.matrix())
 				k.d[0].Stop(t)
 				k.pushAll("without a daemon", old)
 				k.d[0] = labtest.Daemon(t, k.Lab, "host0", "--engine", engine, "--punt", serviceRange, "--bypass-policy")
 				k.pushAll("after a restart", old)
 			})
 		}
+	}
+}
+
+// takeOver has the daemon taken over while the servers send in flows that stand, without a pause. What the kernel has of
+// translated flows is the kernel's in the successor, too.
+func (k *kubeHost) takeOver(standing []*flow, args ...string) {
+	k.t.Helper()
+	p := k.d[0]
+	before := statusOf(k.t, p).Forward.Verdicts["punted-flow"]
+	next := p.Successor(k.t, args...)
+	for over := false; !over; {
+		over = strings.Contains(p.Stderr()+next.Stderr(), "taken over") // or it has not
+		k.pushAll("during a take-over", standing)
+	}
+	if err := p.Wait(k.t); err != nil {
+		k.t.Fatalf("taken over: %v\n%s\n%s", err, p.Stderr(), next.Stderr())
+	}
+	next.AwaitReady(k.t)
+	k.d[0] = next
+	k.pushAll("after a take-over", standing)
+	if now := statusOf(k.t, next).Forward.Verdicts["punted-flow"]; now <= before {
+		k.t.Errorf("%d packets were left to the kernel as of translated flows before the take-over, and %d are behind it", before, now)
 	}
 }
 

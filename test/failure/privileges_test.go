@@ -113,7 +113,7 @@ func TestPrivilegesGivenUp(t *testing.T) {
 	}{
 		{"af_packet", "tcx", nil},
 		{"af_packet", "clsact", nil},
-		{"ebpf", "tcx", []int{unix.CAP_BPF}},
+		{"ebpf", "tcx", []int{unix.CAP_BPF, unix.CAP_PERFMON}},
 		{"none", "tcx", nil},
 	} {
 		t.Run(c.engine+" "+c.claim, func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestUnprivilegedUser(t *testing.T) {
 			p.AwaitReady(t)
 			want := []int{unix.CAP_NET_RAW, unix.CAP_NET_ADMIN}
 			if engine == "ebpf" {
-				want = append(want, unix.CAP_BPF)
+				want = append(want, unix.CAP_BPF, unix.CAP_PERFMON)
 			}
 			confined(t, p, want...)
 			serves(t, l, p, true)

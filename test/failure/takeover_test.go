@@ -159,6 +159,9 @@ func TestTakeoverKilled(t *testing.T) {
 			}
 			stays.AwaitReady(t)
 			flow.Progress(100)
+			if n := len(stays.ThreadsOfNice(t, -20)); n != 2 && labtest.OneWorker() { // one that forwards, and one that answers
+				t.Errorf("%s: %d threads have nice -20", what, n)
+			}
 			sent, missing, doubled := flow.StopMissing()
 			lost := len(missing)
 			if who == "daemon" && step == sayOffer {

@@ -109,13 +109,14 @@ func TestDeb(t *testing.T) {
 	in := h.pods()
 	h.run("systemctl enable --now proxyarpd")
 	h.served(in)
-	pid := h.property("MainPID")
+	pid, since := h.property("MainPID"), h.property("ActiveEnterTimestampMonotonic")
 
-	// An upgrade: the service runs the new program, and a configuration file that nobody has changed is the new one.
-	h.run("dpkg -i /deb/new.deb")
-	h.await("systemctl is-active proxyarpd", "active\n")
-	if again := h.property("MainPID"); again == pid || again == "0" {
-		t.Errorf("after the upgrade the main process is %s, as before", again)
+	// An upgrade: the new program takes over, and a configuration file that nobody has changed is the new one.
+	restarts := h.property("NRestarts")
+	h.pinging(in, "upgrade", func() { h.run("dpkg -i /deb/new.deb") })
+	h.takenOver("upgrade", pid)
+	if now := h.property("NRestarts"); now != restarts || h.property("ActiveEnterTimestampMonotonic") != since {
+		t.Errorf("the upgrade has restarted the service: %s restarts, and %s before", now, restarts)
 	}
 	h.served(in)
 	if out := h.run("grep -c 'older version' /etc/proxyarpd.yaml || true"); out != "0\n" {
@@ -130,6 +131,11 @@ func TestDeb(t *testing.T) {
 		t.Error("the configuration file that somebody has changed is gone")
 	}
 	h.await("systemctl is-active proxyarpd", "active\n")
+	// Where a take-over is refused the upgrade restarts the service.
+	pid = h.property("MainPID")
+	h.run("sed -i 's/^claim: .*/claim: clsact/' /etc/proxyarpd.yaml; dpkg -i --force-confold /deb/new.deb")
+	h.await("proxyarpd status --wait 10s", "claim clsact")
+	h.takenOver("restart", pid)
 
 	h.run("dpkg -r proxyarpd")
 	if out, err := h.try("pidof proxyarpd"); err == nil {

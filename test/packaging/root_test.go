@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -150,4 +151,37 @@ ip -n pod%[1]d route add default via 169.254.1.1 dev eth0
 	}
 	h.run(script.String())
 	return func(pod int) string { return fmt.Sprintf("nsenter --net=/run/netns/pod%d ", pod) }
+}
+
+// pinging has pod 1 ping pod 2 once a millisecond while during runs. Each ping must be answered, but for what the machine's
+// backlogs have dropped.
+func (h *host) pinging(in func(pod int) string, what string, during func()) {
+	h.t.Helper()
+	const pings = 4000
+	var out bytes.Buffer
+	cmd := h.command(h.t.Context(), "/bin/sh", "-c", "exec "+in(1)+fmt.Sprintf("ping -nq -i 0.001 -c %d -W 5 10.65.0.2", pings))
+	cmd.Stdout, cmd.Stderr = &out, &out
+	overflowed := nstest.BacklogDrops(h.t)
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	time.Sleep(300 * time.Millisecond)
+	during()
+	select {
+	case err := <-ended:
+		h.t.Errorf("%s: the pings were over before: %v\n%s", what, err, out.String())
+	default:
+		err := <-ended
+		received := regexp.MustCompile(` (\d+) received, `).FindStringSubmatch(out.String())
+		if received == nil {
+			h.t.Fatalf("%s: %v\n%s", what, err, out.String())
+		}
+		n, err := strconv.Atoi(received[1])
+		if err != nil || uint64(pings-n) > nstest.BacklogDrops(h.t)-overflowed {
+			h.t.Errorf("%s: %v\n%s", what, err, out.String())
+		}
+		h.t.Logf("%s: %d of %d pings answered", what, n, pings)
+	}
 }

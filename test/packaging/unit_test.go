@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/nstest"
@@ -40,6 +41,23 @@ func (h *host) served(in func(int) string) {
 	}
 }
 
+// takenOver fails the test unless the service has another main process than it had, which systemd itself waits for, and
+// which alone is left of it.
+func (h *host) takenOver(what, before string) {
+	h.t.Helper()
+	pid := h.property("MainPID")
+	if pid == before || pid == "0" {
+		h.t.Fatalf("%s: the main process is %s, and was %s", what, pid, before)
+	}
+	if state := h.property("ActiveState"); state != "active" {
+		h.t.Errorf("%s: %s", what, state)
+	}
+	if parent := strings.TrimSpace(h.run("awk '/^PPid:/ {print $2}' /proc/" + pid + "/status")); parent != "1" {
+		h.t.Errorf("%s: process %s is the child of %s", what, pid, parent)
+	}
+	h.await(`test "$(cat /sys/fs/cgroup`+h.property("ControlGroup")+`/cgroup.procs)" = `+pid+" && echo alone", "alone")
+}
+
 // TestUnit has systemd run the unit, with all that it restricts.
 func TestUnit(t *testing.T) {
 	h := bootSystemd(t)
@@ -47,7 +65,8 @@ func TestUnit(t *testing.T) {
 	h.put(filepath.Join("..", "..", "deploy", "systemd", "proxyarpd.service"), "/etc/systemd/system/proxyarpd.service", 0o644)
 	h.put(filepath.Join("..", "..", "deploy", "systemd", "proxyarpd.yaml"), "/etc/proxyarpd.yaml", 0o644)
 	// A drop-in alone: where the log goes, and a watchdog that a test can wait for.
-	h.write([]byte("[Service]\nStandardError=append:/var/log.txt\nWatchdogSec=1\nTimeoutAbortSec=500ms\nRestartSec=100ms\n"), "/etc/systemd/system/proxyarpd.service.d/test.conf", 0o644)
+	const watchdog = time.Second
+	h.write([]byte("[Service]\nStandardError=append:/var/log.txt\nWatchdogSec="+watchdog.String()+"\nTimeoutAbortSec=500ms\nRestartSec=100ms\n"), "/etc/systemd/system/proxyarpd.service.d/test.conf", 0o644)
 	h.run("systemctl daemon-reload")
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -61,7 +80,9 @@ func TestUnit(t *testing.T) {
 		if engine == "af_packet" {
 			h.run("systemctl start proxyarpd")
 		} else {
-			h.run("systemctl reload proxyarpd")
+			pid := h.property("MainPID")
+			h.pinging(in, "reload", func() { h.run("systemctl reload proxyarpd") })
+			h.takenOver("reload", pid)
 		}
 		if got := h.property("ActiveState"); got != "active" {
 			t.Fatalf("after the start: %s", got)
@@ -78,12 +99,37 @@ func TestUnit(t *testing.T) {
 			t.Errorf("no relay:\n%s", json)
 		}
 	}
-	if out, err := h.try("sed -i 's/^engine: .*/engine: warp/' /etc/proxyarpd.yaml; systemctl reload proxyarpd"); err == nil {
-		t.Errorf("a bad file is reloaded: %s", out)
-	}
-	h.run("sed -i 's/^engine: .*/engine: auto/' /etc/proxyarpd.yaml; systemctl reload proxyarpd")
-
+	// Files that are refused, and one that only a restart can put in force: the running daemon goes on.
 	pid := h.property("MainPID")
+	for _, line := range []string{"s/^engine: .*/engine: warp/", "s/^claim: .*/claim: none/"} {
+		h.run("cp /etc/proxyarpd.yaml /etc/good.yaml")
+		if out, err := h.try("sed -i '" + line + "' /etc/proxyarpd.yaml; systemctl reload proxyarpd"); err == nil {
+			t.Errorf("%s is reloaded: %s", line, out)
+		}
+		if now := h.property("MainPID"); now != pid || h.property("ActiveState") != "active" {
+			t.Errorf("%s: the main process is %s, and was %s", line, now, pid)
+		}
+		h.run("mv /etc/good.yaml /etc/proxyarpd.yaml")
+	}
+	h.served(in)
+	// The daemon itself reads its file again, on request.
+	h.run("sed -i 's/^engine: .*/engine: auto/' /etc/proxyarpd.yaml; proxyarpd reload")
+	if now := h.property("MainPID"); now != pid {
+		t.Errorf("proxyarpd reload: the main process is %s, and was %s", now, pid)
+	}
+	// One successor after another; each gives the sign of life that systemd waits for.
+	h.pinging(in, "three successors", func() {
+		for range 3 {
+			pid = h.property("MainPID")
+			h.run("systemctl reload-or-restart proxyarpd")
+			h.takenOver("reload-or-restart", pid)
+		}
+	})
+	time.Sleep(2 * watchdog)
+	if n := h.property("NRestarts"); n != "0" {
+		t.Errorf("%s restarts", n)
+	}
+	pid = h.property("MainPID")
 	for _, c := range []struct{ what, line, want string }{
 		{"all threads have the capabilities of the unit, and no more", "grep -h ^Cap[PEB] /proc/" + pid + "/task/*/status | sort | uniq -c | awk '{print $3}' | sort -u", "000000c000803000\n"},
 		{"the root file system is read-only", "grep ' / / ' /proc/" + pid + "/mountinfo | tail -1", " ro,"},

@@ -46,7 +46,7 @@ type Engine struct {
 	mu      sync.Mutex
 	running *errgroup.Group // Run's; nil: it does not run
 	life    context.Context // its
-	halted  chan struct{}   // is closed by Halt
+	halt    *halt           // the threads that forward are to rest; nil: they are not
 	tap     forward.Tap
 	mark    uint32
 	gone    engine.Stats        // of workers that have ended
@@ -67,7 +67,7 @@ type worker struct {
 	// Of Run: owns is closed when its thread reads the ring, with its nice value, over
 	// behind its end.
 	owns, over chan struct{}
-	began      bool
+	reads      bool // its thread reads the ring, or is about to; under the Engine's mu
 }
 
 // Config of an Engine.
@@ -217,14 +217,10 @@ func (e *Engine) Forwards() bool { return true }
 // a thread of its own, and one of GOMAXPROCS, which it holds while it spins.
 func (e *Engine) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	halted := make(chan struct{})
 	e.mu.Lock()
-	e.running, e.life, e.halted = g, ctx, halted
+	e.running, e.life = g, ctx
 	g.Go(func() error { // the group lasts as long as others may begin
-		select {
-		case <-ctx.Done():
-		case <-halted:
-		}
+		<-ctx.Done()
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.running = nil
@@ -241,27 +237,35 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) begin(w *worker) {
 	var ctx context.Context
 	ctx, w.end = context.WithCancel(e.life)
-	if w.began { // before it was halted
-		w.owns, w.over = make(chan struct{}), make(chan struct{})
-	}
-	w.began = true
-	owns, over := w.owns, w.over
+	w.reads = true
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	e.running.Go(func() error {
-		defer close(over)
+		defer close(w.over)
 		defer func() {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 1)
 		}()
-		return e.run(ctx, w, owns)
+		return e.run(ctx, w)
 	})
 }
 
-// run runs a worker. The ring's filter sees when its thread ends.
-func (e *Engine) run(ctx context.Context, w *worker, owns chan struct{}) error {
+// run runs a worker, on one thread: who may not lower a nice value any more can't have another thread that forwards.
+func (e *Engine) run(ctx context.Context, w *worker) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	exactTimers()
+	defer e.beNice()()
+	for began := false; ; began = true {
+		err := e.read(ctx, w, !began)
+		if !e.rest(ctx, w, err) {
+			return err
+		}
+	}
+}
+
+// read runs a worker's loop. The ring's filter sees when its thread ends.
+func (e *Engine) read(ctx context.Context, w *worker, first bool) error {
 	if w.window != nil {
 		if err := w.window.Own(); err != nil {
 			e.mortal.Do(func() { e.log.Warn("after a kill frames are lost until the kernel has detached all", "err", err) })
@@ -269,9 +273,9 @@ func (e *Engine) run(ctx context.Context, w *worker, owns chan struct{}) error {
 			defer w.window.Disown()
 		}
 	}
-	exactTimers()
-	defer e.beNice()()
-	close(owns)
+	if first {
+		close(w.owns)
+	}
 	return w.loop.Run(ctx)
 }
 
@@ -284,12 +288,9 @@ func (e *Engine) AwaitThreads() {
 
 // await returns when a worker's thread is as it should be, or has ended.
 func (e *Engine) await(w *worker) {
-	e.mu.Lock()
-	owns, over := w.owns, w.over
-	e.mu.Unlock()
 	select {
-	case <-owns:
-	case <-over:
+	case <-w.owns:
+	case <-w.over:
 	}
 }
 

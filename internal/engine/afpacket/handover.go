@@ -1,7 +1,9 @@
 package afpacket
 
 import (
+	"context"
 	"fmt"
+	"sync"
 
 	"proxyarpd/forward"
 	"proxyarpd/internal/pktring"
@@ -38,7 +40,7 @@ func (e *Engine) Descriptors() (rings []int, relay int) {
 	return rings, relay
 }
 
-// Positions are the slots that are to be read next, by worker. Run must have returned.
+// Positions are the slots that are to be read next, by worker. The Engine must be halted.
 func (e *Engine) Positions() (all []int) {
 	for _, w := range e.all() {
 		all = append(all, w.conn.Position())
@@ -46,21 +48,62 @@ func (e *Engine) Positions() (all []int) {
 	return all
 }
 
-// Halt has Run return soon: what is in the rings stays there, and what waits is kept.
-// Another Run may follow.
+// halt has the threads that forward rest.
+type halt struct {
+	rest sync.WaitGroup // of those that read
+	over chan struct{}  // closed when they are to go on
+}
+
+// Halt has the threads that forward rest, and returns when they do: what is in the rings stays there, and what waits is
+// kept. Run must have been called.
 func (e *Engine) Halt() {
+	e.AwaitThreads()
+	e.mu.Lock()
+	h := &halt{over: make(chan struct{})}
+	e.halt = h
+	for _, w := range e.all() {
+		if w.reads {
+			h.rest.Add(1)
+		}
+		w.loop.Halt()
+	}
+	e.mu.Unlock()
+	h.rest.Wait()
+}
+
+// Resume has the threads go on that rest.
+func (e *Engine) Resume() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.running != nil {
-		e.running = nil
-		close(e.halted)
-	}
 	for _, w := range e.all() {
-		w.loop.Halt()
+		w.reads = true
+	}
+	close(e.halt.over)
+	e.halt = nil
+}
+
+// rest is called by a worker's thread when the loop has returned, with what it has returned. While the Engine is halted
+// the thread rests. It reports whether the loop is to run again.
+func (e *Engine) rest(ctx context.Context, w *worker, err error) (again bool) {
+	e.mu.Lock()
+	h := e.halt
+	w.reads = false
+	if h != nil {
+		h.rest.Done()
+	}
+	e.mu.Unlock()
+	if h == nil || err != nil {
+		return false
+	}
+	select {
+	case <-h.over:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
-// Waiting are the packets that wait, by worker. Run must have returned.
+// Waiting are the packets that wait, by worker. The Engine must be halted.
 func (e *Engine) Waiting() (all [][]forward.Waiting) {
 	for _, w := range e.all() {
 		all = append(all, w.loop.Waiting())
@@ -89,7 +132,7 @@ func (e *Engine) GoOn(positions []int, waiting [][]forward.Waiting) error {
 }
 
 // Reread has the Engine read rings on that another process has read meanwhile, and
-// nobody has told how far. It comes before Run.
+// nobody has told how far. It comes before Resume.
 func (e *Engine) Reread() {
 	for _, w := range e.all() {
 		w.conn.GoOn(pktring.Unknown)

@@ -43,8 +43,22 @@ func Daemon(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 	return p
 }
 
+// DaemonOf is Daemon with another program.
+func DaemonOf(t testing.TB, binary string, l *lab.Lab, node string, args ...string) *Process {
+	t.Helper()
+	p := start(t, binary, l, node, newControl(t), args)
+	p.AwaitReady(t)
+	return p
+}
+
 // Start is Daemon without the waiting, for a daemon that is to refuse, say.
 func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
+	t.Helper()
+	return start(t, Binary(t), l, node, newControl(t), args)
+}
+
+// newControl is the path of a control socket.
+func newControl(t testing.TB) string {
 	t.Helper()
 	// Not t.TempDir: the test's name may be too long for a socket's path (108).
 	dir, err := os.MkdirTemp("", "parp")
@@ -52,7 +66,7 @@ func Start(t testing.TB, l *lab.Lab, node string, args ...string) *Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return start(t, l, node, filepath.Join(dir, "control.sock"), args)
+	return filepath.Join(dir, "control.sock")
 }
 
 // Successor starts `proxyarpd run --takeover args...` beside the daemon, with its control
@@ -65,10 +79,16 @@ func (p *Process) Successor(t testing.TB, args ...string) *Process {
 // SuccessorAt is Successor with another control socket, by which it reaches the daemon.
 func (p *Process) SuccessorAt(t testing.TB, control string, args ...string) *Process {
 	t.Helper()
-	return start(t, p.lab, p.Node, control, append([]string{"--takeover"}, args...))
+	return start(t, Binary(t), p.lab, p.Node, control, append([]string{"--takeover"}, args...))
 }
 
-func start(t testing.TB, l *lab.Lab, node, control string, args []string) *Process {
+// SuccessorOf is Successor with another program.
+func (p *Process) SuccessorOf(t testing.TB, binary string, args ...string) *Process {
+	t.Helper()
+	return start(t, binary, p.lab, p.Node, p.Control, append([]string{"--takeover"}, args...))
+}
+
+func start(t testing.TB, binary string, l *lab.Lab, node, control string, args []string) *Process {
 	t.Helper()
 	p := &Process{Node: node, Control: control, lab: l, done: make(chan struct{})}
 	if engine := os.Getenv("PROXYARPD_ENGINE"); engine != "" && !slices.Contains(args, "--engine") && !slices.Contains(args, "--config") && !slices.Contains(args, "none") {
@@ -78,7 +98,7 @@ func start(t testing.TB, l *lab.Lab, node, control string, args []string) *Proce
 		args = append([]string{"--workers", workers}, args...)
 	}
 	args = append([]string{"run", "--control", p.Control}, args...)
-	p.Cmd = l.Command(context.WithoutCancel(t.Context()), node, Binary(t), args...)
+	p.Cmd = l.Command(context.WithoutCancel(t.Context()), node, binary, args...)
 	p.Cmd.Stdout, p.Cmd.Stderr = &p.stderr, &p.stderr
 	if err := p.Cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -170,10 +170,17 @@ func DialUDP(t testing.TB, l *lab.Lab, from string, to netip.AddrPort) (conn *ne
 // ListenUDP opens a UDP socket in a node, whose queue holds what comes while the test gets no CPU.
 func ListenUDP(t testing.TB, l *lab.Lab, node string, at netip.AddrPort) (conn *net.UDPConn) {
 	t.Helper()
-	err := l.Do(node, func() (err error) {
-		conn, err = net.ListenUDP(udpOf(at), net.UDPAddrFromAddrPort(at))
-		return err
-	})
+	var err error
+	// A process that another test is just starting has all sockets, those that are closed meanwhile too, until it execs.
+	for end := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err = l.Do(node, func() (err error) {
+			conn, err = net.ListenUDP(udpOf(at), net.UDPAddrFromAddrPort(at))
+			return err
+		})
+		if !errors.Is(err, unix.EADDRINUSE) || time.Now().After(end) {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
