@@ -24,6 +24,8 @@ type Config struct {
 	Hears func(hears bool, why error)
 	// Max bounds the ends.
 	Max int
+	// IPv6 has the flows of IPv6 followed, too.
+	IPv6 bool
 }
 
 // Why a Mirror does not hear of all flows.
@@ -63,8 +65,8 @@ func (f *flow) ends() [3]End {
 
 // List calls take for each flow that the kernel translates in the network namespace of the calling thread, with whom it
 // is from, and for.
-func List(ctx context.Context, take func(from, to netip.Addr)) error {
-	return dump(ctx, func(f flow) { take(f.client, f.to) })
+func List(ctx context.Context, ipv6 bool, take func(from, to netip.Addr)) error {
+	return dump(ctx, ipv6, func(f flow) { take(f.client, f.to) })
 }
 
 // Open reads which flows there are, in the network namespace of the calling thread, and has the kernel tell of changes.
@@ -134,7 +136,7 @@ func (m *Mirror) resync(ctx context.Context) error {
 	if eventsOff() {
 		m.why = ErrEventsOff
 	}
-	if err := dump(ctx, m.add); err != nil {
+	if err := dump(ctx, m.cfg.IPv6, m.add); err != nil {
 		return err
 	}
 	m.sweep()
@@ -165,7 +167,7 @@ func (m *Mirror) lacks(why error) {
 
 // add notes a flow, or that it is there still.
 func (m *Mirror) add(f flow) {
-	if f.hidden {
+	if f.hidden || f.client.Is6() && !m.cfg.IPv6 {
 		return
 	}
 	have, known := m.flows[f.id]

@@ -24,23 +24,41 @@ func sh(t *testing.T, line string) {
 	}
 }
 
-// TestFollow has the kernel translate flows, before a Mirror is there and after, and end them.
+// plan is the addresses of one family that flows are between.
+type plan struct {
+	nft                         string // the family's name in nftables
+	client, server, other       string // addresses of the host, and the one that clients are hidden behind
+	services, service, hideaway string // a prefix, and two services in it
+}
+
+var (
+	plan4 = plan{"ip", "10.65.0.2", "10.65.0.9", "10.65.0.77", "10.96.0.0/12", "10.96.0.10", "10.96.0.11"}
+	plan6 = plan{"ip6", "fd00:65::2", "fd00:65::9", "fd00:65::77", "fd00:96::/64", "fd00:96::10", "fd00:96::11"}
+)
+
 func TestFollow(t *testing.T) {
+	t.Run("IPv4", plan4.follow)
+	t.Run("IPv6", plan6.follow)
+}
+
+// follow has the kernel translate flows, before a Mirror is there and after, and end them.
+func (p plan) follow(t *testing.T) {
 	nstest.Enter(t)
 	nstest.Need(t, "ip", "nft")
 	for _, line := range []string{
-		"ip link set lo up", "ip address add 10.65.0.2/32 dev lo", "ip address add 10.65.0.9/32 dev lo", "ip route add 10.96.0.0/12 dev lo",
-		"nft add table ip nat", "nft add chain ip nat out { type nat hook output priority -100 ; }",
-		"nft add chain ip nat post { type nat hook postrouting priority 100 ; }",
-		"nft add rule ip nat out ip daddr 10.96.0.10 dnat to 10.65.0.9",
-		"nft add rule ip nat out ip daddr 10.96.0.11 dnat to 10.65.0.9",
-		"nft add rule ip nat post ct original daddr 10.96.0.11 snat to 10.65.0.77",
+		"ip link set lo up", "ip address add " + p.client + " dev lo", "ip address add " + p.server + " dev lo", "ip route add " + p.services + " dev lo",
+		"nft add table " + p.nft + " nat", "nft add chain " + p.nft + " nat out { type nat hook output priority -100 ; }",
+		"nft add chain " + p.nft + " nat post { type nat hook postrouting priority 100 ; }",
+		"nft add rule " + p.nft + " nat out " + p.nft + " daddr " + p.service + " dnat to " + p.server,
+		"nft add rule " + p.nft + " nat out " + p.nft + " daddr " + p.hideaway + " dnat to " + p.server,
+		"nft add rule " + p.nft + " nat post ct original " + p.nft + " daddr " + p.hideaway + " snat to " + p.other,
 	} {
 		sh(t, line)
 	}
-	send := func(port int, to string) {
+	client := netip.MustParseAddr(p.client)
+	send := func(port uint16, to string) {
 		t.Helper()
-		c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 65, 0, 2), Port: port}, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
+		c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(client, port)), net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(to), 53)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,23 +67,23 @@ func TestFollow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client := netip.MustParseAddr("10.65.0.2")
 	end := func(port uint16) End { return End{client, unix.IPPROTO_UDP, port} }
 
-	send(4000, "10.96.0.10:53") // before
-	send(4001, "10.65.0.9:53")  // is not translated
-	send(4002, "10.96.0.11:53") // its answers are for somebody else
+	send(4000, p.service)  // before
+	send(4001, p.server)   // is not translated
+	send(4002, p.hideaway) // its answers are for somebody else
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	listed := map[string]int{}
-	if err := List(ctx, func(from, to netip.Addr) { listed[from.String()+" "+to.String()]++ }); err != nil {
+	if err := List(ctx, true, func(from, to netip.Addr) { listed[from.String()+" "+to.String()]++ }); err != nil {
 		t.Fatal(err)
 	}
-	if len(listed) != 2 || listed["10.65.0.2 10.96.0.10"] != 1 || listed["10.65.0.2 10.96.0.11"] != 1 {
+	if len(listed) != 2 || listed[p.client+" "+p.service] != 1 || listed[p.client+" "+p.hideaway] != 1 {
 		t.Errorf("listed %v", listed)
 	}
 	var o told
 	cfg := o.config(100)
+	cfg.IPv6 = true
 	m, err := Open(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -95,15 +113,15 @@ func TestFollow(t *testing.T) {
 			t.Fatalf("%s: %v", what, o.ends)
 		}
 	}
-	send(4003, "10.65.0.9:53")
-	send(4004, "10.96.0.11:53")
-	send(4005, "10.96.0.10:53")
+	send(4003, p.server)
+	send(4004, p.hideaway)
+	send(4005, p.service)
 	until("a flow that begins", func() bool { return o.ends[end(4005)] })
 	if len(o.ends) != 3 {
 		t.Errorf("%v", o.ends)
 	}
 	// Those that began before anybody listened end without an event, and the next dump says so.
-	if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+	if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil { // of both families
 		t.Fatal(err)
 	}
 	until("a flow that ends", func() bool { return !o.ends[end(4005)] })
@@ -112,6 +130,49 @@ func TestFollow(t *testing.T) {
 	}
 	if len(o.ends) > 0 {
 		t.Errorf("left: %v", o.ends)
+	}
+}
+
+// TestEcho has the kernel translate an echo request, whose identifier stands for the port.
+func TestEcho(t *testing.T) {
+	for _, p := range []plan{plan4, plan6} {
+		t.Run(p.nft, func(t *testing.T) {
+			nstest.Enter(t)
+			nstest.Need(t, "ip", "nft", "ping")
+			for _, line := range []string{
+				"ip link set lo up", "ip address add " + p.client + " dev lo", "ip address add " + p.server + " dev lo", "ip route add " + p.services + " dev lo",
+				"nft add table " + p.nft + " nat", "nft add chain " + p.nft + " nat out { type nat hook output priority -100 ; }",
+				"nft add rule " + p.nft + " nat out " + p.nft + " daddr " + p.service + " dnat to " + p.server,
+				"ping -n -c 1 -W 5 -e 4711 -I " + p.client + " " + p.service,
+			} {
+				sh(t, line)
+			}
+			proto := uint8(unix.IPPROTO_ICMP)
+			if p == plan6 {
+				proto = unix.IPPROTO_ICMPV6
+			}
+			var o told
+			cfg := o.config(100)
+			cfg.IPv6 = true
+			m, err := Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			client := netip.MustParseAddr(p.client)
+			if len(o.ends) != 2 || !o.ends[End{client, proto, 4711}] || !o.ends[End{Addr: client}] {
+				t.Errorf("%v", o.ends)
+			}
+			cfg.IPv6 = false // what nobody asks for
+			only, err := Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer only.Close()
+			if has := len(only.ends) > 0; has != (p == plan4) {
+				t.Errorf("of IPv4 alone: %v", only.ends)
+			}
+		})
 	}
 }
 
@@ -136,7 +197,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(m)
 	f.Add(m[:20])
 	f.Fuzz(func(t *testing.T, m []byte) {
-		if got, ok := parse(m); ok && !got.client.Is4() {
+		if got, ok := parse(m); ok && !got.client.IsValid() {
 			t.Errorf("%+v", got)
 		}
 	})

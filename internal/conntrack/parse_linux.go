@@ -1,4 +1,4 @@
-// Package conntrack follows the flows of IPv4 that the kernel's conntrack translates (NAT), by ctnetlink.
+// Package conntrack follows the flows that the kernel's conntrack translates (NAT), of IPv4 and IPv6, by ctnetlink.
 //
 // What answers a packet of such a flow bears the address of who really got it, and is for who sent the first packet.
 // Nothing in it says that the kernel has to translate it back. [Mirror] keeps who these are.
@@ -17,7 +17,7 @@ type flow struct {
 	id     uint32     // the kernel's, CTA_ID
 	client netip.Addr // who began it, and whom answers are for
 	proto  uint8
-	port   uint16 // from which it sends; of ICMP: the identifier
+	port   uint16 // from which it sends; of ICMP and ICMPv6: the identifier
 	answer uint16 // to which answers come: another one if the kernel translates it
 	to     netip.Addr
 	// hidden says that the kernel translates the client's address: what answers is for an address of this host.
@@ -28,6 +28,7 @@ type flow struct {
 const (
 	ctaStatusMask = 26
 	ctaICMPID     = 4 // CTA_PROTO_ICMP_ID
+	ctaICMPv6ID   = 7 // CTA_PROTO_ICMPV6_ID
 
 	statusSrcNAT = 1 << 4 // IPS_SRC_NAT
 	statusDstNAT = 1 << 5 // IPS_DST_NAT
@@ -39,13 +40,14 @@ const (
 type tuple struct {
 	src, dst         netip.Addr
 	srcPort, dstPort uint16
-	icmpID           uint16
+	icmpID           uint16 // of ICMPv6, too
 	proto            uint8
 }
 
-// parse reads a message of ctnetlink; ok is false for flows of IPv6, and for those that are not translated.
+// parse reads a message of ctnetlink; ok is false for flows of other protocols than IP, and for those that are not
+// translated.
 func parse(m []byte) (f flow, ok bool) {
-	if len(m) < sizeofNfgenmsg || m[0] != unix.AF_INET {
+	if len(m) < sizeofNfgenmsg || m[0] != unix.AF_INET && m[0] != unix.AF_INET6 {
 		return f, false
 	}
 	var original, reply tuple
@@ -67,7 +69,7 @@ func parse(m []byte) (f flow, ok bool) {
 	}
 	f.to, f.hidden = original.dst, original.src != reply.dst
 	f.client, f.proto, f.port, f.answer = original.src, original.proto, original.srcPort, reply.dstPort
-	if f.proto == unix.IPPROTO_ICMP {
+	if f.proto == unix.IPPROTO_ICMP || f.proto == unix.IPPROTO_ICMPV6 {
 		f.port, f.answer = original.icmpID, reply.icmpID
 	}
 	return f, true
@@ -80,9 +82,9 @@ func parseTuple(b []byte) (t tuple) {
 			for typ, v := range attributes(v) {
 				a, _ := netip.AddrFromSlice(v)
 				switch typ {
-				case nl.CTA_IP_V4_SRC:
+				case nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC:
 					t.src = a
-				case nl.CTA_IP_V4_DST:
+				case nl.CTA_IP_V4_DST, nl.CTA_IP_V6_DST:
 					t.dst = a
 				}
 			}
@@ -96,7 +98,7 @@ func parseTuple(b []byte) (t tuple) {
 					t.srcPort = binary.BigEndian.Uint16(v)
 				case typ == nl.CTA_PROTO_DST_PORT:
 					t.dstPort = binary.BigEndian.Uint16(v)
-				case typ == ctaICMPID:
+				case typ == ctaICMPID, typ == ctaICMPv6ID:
 					t.icmpID = binary.BigEndian.Uint16(v)
 				}
 			}
