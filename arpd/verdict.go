@@ -40,7 +40,7 @@ const (
 	IgnoreNDUnforwarded // as IgnoreUnforwarded
 	IgnoreAdvertisement // neighbour advertisement
 	IgnoreNDOther       // another message, or none of ICMPv6
-	IgnoreNDDestination // sent to an address that is neither the target's, a gateway's nor a group's
+	IgnoreNDDestination // sent to an address that is neither the target nor its group's, nor a gateway's
 
 	// Malformed or hostile.
 	DropTooSmall        // shorter than an Ethernet header, or than a solicitation
@@ -61,7 +61,6 @@ const (
 
 	// The checks of RFC 4861 section 7.1.1, in the kernel's order.
 	DropIPv6Header // version of the IPv6 header is wrong
-	DropExtHeader  // extension headers are malformed
 	DropICMPCsum   // ICMPv6 checksum is wrong
 	DropNDFrag     // behind a fragment header (RFC 6980)
 	DropNDHopLimit // hop limit is not 255
@@ -144,7 +143,6 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropReceiveOverflow: {KindDrop, "SOCKET_RCVBUFF", false},
 
 	DropIPv6Header: {KindDrop, "IP_INHDR", false},
-	DropExtHeader:  {KindDrop, "IPV6_BAD_EXTHDR", false},
 	DropICMPCsum:   {KindDrop, "ICMP_CSUM", false},
 	DropNDFrag:     {KindDrop, "IPV6_NDISC_FRAG", false},
 	DropNDHopLimit: {KindDrop, "IPV6_NDISC_HOP_LIMIT", false},
@@ -179,7 +177,7 @@ func (v Verdict) OnlyND() bool {
 
 // OnlyARP reports whether only ARP frames end so.
 func (v Verdict) OnlyARP() bool {
-	return v == IgnoreReply || v == IgnoreOperation || v == DropBadHeader || v.ForND() != v
+	return v == IgnoreReply || v == IgnoreOperation || v == DropBadHeader || v == DropLocalnet || v.ForND() != v
 }
 
 // Kind is the class of v.

@@ -19,7 +19,7 @@ var verdictCases = []struct {
 	{Verdict{Kind: Answer, ID: 8124, IsAt: net.HardwareAddr{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}}, " => answer is-at ee:ee:ee:ee:ee:ee #8124"},
 	{Verdict{Kind: Drop, Reason: "NEIGH_FAILED", ID: 8125, Out: "ens192", Via: netip.MustParseAddr("192.168.1.77"), ICMP: "3/1"},
 		" => drop NEIGH_FAILED ens192 nh 192.168.1.77 icmp 3/1 #8125"},
-	{Verdict{Kind: Ignore, Reason: "not-ipv4", ID: 1}, " => ignore not-ipv4 #1"},
+	{Verdict{Kind: Ignore, Reason: "not-ip", ID: 1}, " => ignore not-ip #1"},
 	{Verdict{Kind: Forward, ID: 2, In: "cali1"}, " => forward from cali1 #2"},
 	{Verdict{Kind: Queue, Out: "a\nb c\x1b", ID: 3}, ` => queue a\x0ab\x20c\x1b #3`},
 }

@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -20,8 +21,13 @@ import (
 // The eBPF decision is the table's, over random hosts and frames: the ring's own
 // filter, on a socket, and frames over a wire.
 func TestClaimDecidesAsTable(t *testing.T) {
+	t.Run("IPv4", func(t *testing.T) { decidesAsTable(t, false) })
+	t.Run("IPv6", func(t *testing.T) { decidesAsTable(t, true) })
+}
+
+func decidesAsTable(t *testing.T, six bool) {
 	nstest.Enter(t)
-	set, err := claim.Load(claim.Config{ARP: claim.ARPPolice{PerSecond: 1, Burst: 1}})
+	set, err := claim.Load(claim.Config{ARP: claim.ARPPolice{PerSecond: 1, Burst: 1}, IPv6: true})
 	if errors.Is(err, claim.ErrNotSupported) {
 		nstest.Skip(t, "%v", err)
 	}
@@ -31,6 +37,7 @@ func TestClaimDecidesAsTable(t *testing.T) {
 	defer set.Close()
 	nstest.NoIPv6()
 	w := newWire(t, set)
+	w.six = six
 	ifindex := w.to
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -38,22 +45,31 @@ func TestClaimDecidesAsTable(t *testing.T) {
 	counts := map[route.Verdict]int{}
 	for range 300 {
 		world := forward.NewTestWorld(rng)
-		table := world.Publish(func(p netip.Prefix, c route.Class) {
+		publish, draw := world.Publish, world.Packet
+		if six {
+			publish, draw = world.Publish6, world.Packet6
+		}
+		table := publish(func(p netip.Prefix, c route.Class) {
 			if err := set.SetClass(p, claim.Class(c)); err != nil {
 				t.Fatal(err)
 			}
 		})
 		for range 40 {
-			in, packet := world.Packet(rng, table)
+			in, packet := draw(rng, table)
 			if in == nil {
 				continue
 			}
-			slot, err := set.SetPort(claim.Port{Ifindex: ifindex, Forward: true, Workload: in.Workload(), Anywhere: in.Workload() || world.Transit(),
-				KernelForwards: in.KernelForwards(), Quota: 1 << 30, L2Len: wire.EthernetLen})
+			slot, err := set.SetPort(claim.Port{Ifindex: ifindex, Forward: true, IPv6: true, Workload: in.Workload(), Anywhere: in.Workload() || world.Transit(),
+				KernelForwards: in.KernelForwards(), KernelForwards6: in.KernelForwards6(), Quota: 1 << 30, L2Len: wire.EthernetLen})
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := world.OwnerByDestination(table, in, packet)
+			var want route.Verdict
+			if six {
+				want = table.OwnerOf(wire.IPv6(packet).DstAddr(), in)
+			} else {
+				want = world.OwnerByDestination(table, in, packet)
+			}
 			if got := w.decide(packet, slot); got != want {
 				t.Fatalf("%v, want %v\nfrom %s, flags %b\n% x\n%v", got, want, in.Name, in.Flags, packet, world)
 			}
@@ -81,6 +97,7 @@ type decidingWire struct {
 	from, to int32
 	mac      [6]byte
 	send     int
+	six      bool // what is sent is IPv6
 }
 
 func newWire(t *testing.T, set *claim.Set) *decidingWire {
@@ -118,7 +135,11 @@ func newWire(t *testing.T, set *claim.Set) *decidingWire {
 func (w *decidingWire) decide(packet []byte, slot uint32) route.Verdict {
 	w.t.Helper()
 	before := w.set.Counters(w.to)
-	frame := append(append(append([]byte(nil), w.mac[:]...), 2, 0, 0, 0, 0, 9, 8, 0), packet...)
+	frame := append(append(append([]byte(nil), w.mac[:]...), 2, 0, 0, 0, 0, 9, 0, 0), packet...)
+	binary.BigEndian.PutUint16(frame[12:], uint16(wire.EtherTypeIPv4))
+	if w.six {
+		binary.BigEndian.PutUint16(frame[12:], uint16(wire.EtherTypeIPv6))
+	}
 	if _, err := unix.Write(w.send, frame); err != nil {
 		w.t.Fatal(err)
 	}

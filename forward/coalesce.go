@@ -53,23 +53,28 @@ type datagram struct {
 
 // flowKey is what is the same in all datagrams of a group, beside TTL and lengths: addresses,
 // ports, and the first word of the header, of IPv4 but for the length.
-type flowKey [5]uint64
+type flowKey struct {
+	addrs        [4]uint64
+	ports, first uint32
+}
 
 // key4 is the key of a datagram without options.
 func key4(ip wire.IPv4) flowKey {
-	return flowKey{binary.BigEndian.Uint64(ip[12:]), uint64(binary.BigEndian.Uint32(ip[wire.IPv4MinLen:]))<<32 | uint64(ip[0])<<24 | uint64(ip.TOS())}
+	return flowKey{addrs: [4]uint64{binary.BigEndian.Uint64(ip[12:])}, ports: binary.BigEndian.Uint32(ip[wire.IPv4MinLen:]),
+		first: uint32(ip[0])<<24 | uint32(ip.TOS())<<16}
 }
 
 // key6 is the key of a datagram without extension headers.
 func key6(ip wire.IPv6) flowKey {
-	return flowKey{uint64(binary.BigEndian.Uint32(ip[wire.IPv6Len:]))<<32 | uint64(binary.BigEndian.Uint32(ip)),
-		binary.BigEndian.Uint64(ip[8:]), binary.BigEndian.Uint64(ip[16:]), binary.BigEndian.Uint64(ip[24:]), binary.BigEndian.Uint64(ip[32:])}
+	return flowKey{addrs: [4]uint64{binary.BigEndian.Uint64(ip[8:]), binary.BigEndian.Uint64(ip[16:]), binary.BigEndian.Uint64(ip[24:]), binary.BigEndian.Uint64(ip[32:])},
+		ports: binary.BigEndian.Uint32(ip[wire.IPv6Len:]), first: binary.BigEndian.Uint32(ip)}
 }
 
-// bucket is where the newest group of a flow is looked for.
+// bucket is where the newest group of a flow is looked for: the same for all datagrams
+// that must not overtake each other, whatever their first word.
 func (k *flowKey) bucket() uint64 {
-	h := (k[0] ^ k[1] ^ k[3] ^ bits.RotateLeft64(k[2]^k[4], 32)) * 0x9e3779b97f4a7c15
-	return h >> 53 & (groupBuckets - 1)
+	h := k.addrs[0] ^ k.addrs[2] ^ bits.RotateLeft64(k.addrs[1]^k.addrs[3], 32) ^ uint64(k.ports)<<32
+	return h * 0x9e3779b97f4a7c15 >> 53 & (groupBuckets - 1)
 }
 
 // coalescer joins datagrams within one batch. Its arrays are indexed by the

@@ -35,6 +35,22 @@ var (
 	TCPGSO      = tcpGSO
 )
 
+// The same of IPv6.
+const IfTun, IfSmall = ifTun, ifSmall
+
+var (
+	Builder6    = builder6
+	Packet6     = packet6
+	Hops        = hops
+	WithOptions = withOptions
+	Framed6     = framed6
+	GSO6        = gso6
+	Own6        = own6
+	Own6LL      = own6LL
+	MACRouter   = macRouter
+	MACUplink   = macUplink
+)
+
 // TestBatch is a batch that can be processed again and again.
 type TestBatch struct {
 	batch    Batch

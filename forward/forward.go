@@ -57,7 +57,7 @@ func step(t *route.Table, f *Frame, r *result) {
 	switch {
 	case f.Late && forwardsToo(r.In, r.v6):
 		r.drop(route.DropStalled)
-	case !checkFrame(f, r):
+	case !checkFrame(t, f, r):
 	case r.v6:
 		step6(t, f, r)
 	default:

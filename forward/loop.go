@@ -260,7 +260,7 @@ func (l *Loop) act(f *Frame, r *result, since int64) route.Verdict {
 			f.Buf, f.Ethernet = l.emit.relink(f, r), true
 		}
 		return l.wait.hold(f, r)
-	case route.Local, route.Punt, route.PuntTransit:
+	case route.Local, route.Punt, route.PuntTransit, route.IgnoreProto:
 		switch {
 		case l.turn.table.Copies(): // the kernel has it
 		case l.conn.Return(f):

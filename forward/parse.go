@@ -7,12 +7,15 @@ import (
 
 // checkFrame looks at all that stands before the network layer: a frame may be no router's
 // at all.
-func checkFrame(f *Frame, r *result) bool {
-	if f.Tagged {
+func checkFrame(t *route.Table, f *Frame, r *result) bool {
+	switch {
+	case f.Tagged:
 		r.drop(route.IgnoreTagged)
 		return false
-	}
-	if !f.Ethernet {
+	case r.v6 && !t.Serves6(r.In):
+		r.drop(route.IgnoreProto)
+		return false
+	case !f.Ethernet:
 		return true
 	}
 	eth := f.ethernet()

@@ -51,6 +51,48 @@ func TestLateFrame(t *testing.T) {
 	}
 }
 
+// The kernel may forward one family and not the other.
+func TestLateFrameOfFamily(t *testing.T) {
+	for _, c := range []struct {
+		flags  route.LinkFlags
+		v4, v6 route.Verdict
+	}{
+		{0, route.Forward, route.Forward},
+		{route.LinkKernelForwards, route.DropStalled, route.Forward},
+		{route.LinkKernelForwards6, route.Forward, route.DropStalled},
+	} {
+		b := builder6(route.Policy{})
+		in := *b.Publish().Link(ifPod1)
+		in.Flags |= c.flags
+		b.SetLink(in)
+		table := b.Publish()
+		for _, p := range []struct {
+			buf  []byte
+			want route.Verdict
+		}{{packet("10.65.0.1", "10.65.0.2", 20), c.v4}, {packet6("2001:db8::1", "2001:db8::2", 20), c.v6}} {
+			f := Frame{Buf: p.buf, Ethernet: true, Ifindex: ifPod1, Late: true}
+			var r result
+			if step(table, &f, &r); r.Verdict != p.want {
+				t.Errorf("flags %b, IPv6 %t: %v, want %v", c.flags, r.v6, r.Verdict, p.want)
+			}
+			f = Frame{Buf: p.buf, Ethernet: true, Ifindex: ifPod1, Received: 77}
+			s := &sink{}
+			l := NewLoop(s, Options{})
+			l.Publish(table)
+			l.turn.begin(nil)
+			l.handle(&f, 0)
+			l.emit.flush()
+			want := int64(0)
+			if p.want == route.DropStalled {
+				want = 77
+			}
+			if !slices.Equal(s.received, []int64{want}) {
+				t.Errorf("flags %b, IPv6 %t: sent as received at %v, want %d", c.flags, f.isIPv6(), s.received, want)
+			}
+		}
+	}
+}
+
 // sink keeps when what it was given to send had come in.
 type sink struct {
 	Conn

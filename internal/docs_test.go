@@ -138,16 +138,24 @@ func TestVerdictsDocumented(t *testing.T) {
 	sameSet(t, "packets", firstColumn(t, text, "## Packets", "##"), packets[route.KindForward])
 	sameSet(t, "packets dropped", firstColumn(t, text, "### Packets dropped", "##"), packets[route.KindDrop])
 
-	frames := map[arpd.Kind][]string{}
-	for v := range arpd.NumVerdicts {
-		kind := v.Kind()
-		if kind != arpd.KindDrop {
-			kind = arpd.KindAnswer
+	frames := func(notOf func(arpd.Verdict) bool) (others, drops []string) {
+		for v := range arpd.NumVerdicts {
+			switch {
+			case notOf(v):
+			case v.Kind() == arpd.KindDrop:
+				drops = append(drops, v.String())
+			default:
+				others = append(others, v.String())
+			}
 		}
-		frames[kind] = append(frames[kind], v.String())
+		return others, drops
 	}
-	sameSet(t, "ARP", firstColumn(t, text, "## ARP frames", "##"), frames[arpd.KindAnswer])
-	sameSet(t, "ARP dropped", firstColumn(t, text, "### ARP frames dropped", "##"), frames[arpd.KindDrop])
+	others, drops := frames(arpd.Verdict.OnlyND)
+	sameSet(t, "ARP", firstColumn(t, text, "## ARP frames", "##"), others)
+	sameSet(t, "ARP dropped", firstColumn(t, text, "### ARP frames dropped", "##"), drops)
+	others, drops = frames(arpd.Verdict.OnlyARP)
+	sameSet(t, "ND", firstColumn(t, text, "## Neighbour discovery", "##"), others)
+	sameSet(t, "ND dropped", firstColumn(t, text, "### Solicitations dropped", "##"), drops)
 }
 
 // The table of flags in docs/RUN.md is what `run --help` says; the README's has some of them, in the same words of flag

@@ -26,10 +26,11 @@ const (
 var mayImport = map[string][]string{
 	"internal/wire":           {},
 	"arpd":                    {"github.com/mdlayher/packet", "github.com/mdlayher/arp", "golang.org/x/net/bpf", unixPackage, "proxyarpd/internal/wire"},
+	"arpd/ndp":                {"golang.org/x/net/bpf", unixPackage, "proxyarpd/arpd", "proxyarpd/internal/wire"},
 	"forward":                 {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
 	"forward/route":           {"proxyarpd/internal/wire"},
 	"forward/route/routetest": {"proxyarpd/forward/route", "proxyarpd/internal/wire"},
-	"forward/memconn":         {"proxyarpd/forward", "proxyarpd/forward/route"},
+	"forward/memconn":         {"proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/wire"},
 	"forward/afpacket":        {unixPackage, "proxyarpd/forward", "proxyarpd/forward/route", "proxyarpd/internal/pktring", "proxyarpd/internal/relay", "proxyarpd/internal/shortage"},
 	"forward/claim":           {"github.com/cilium/ebpf/...", "github.com/vishvananda/netlink/...", unixPackage, "proxyarpd/internal/wire", "proxyarpd/internal/shortage"},
 

@@ -18,8 +18,11 @@ const AdvertisementLen = wire.AdvertisementLen
 //   - a gateway needs no local address, and wins over Routes;
 //   - a target is proxied by its route; the kernel has an entry for each, and asks
 //     neither for a route nor who has the address itself;
+//   - a unicast probe for a proxied target is answered. The kernel forwards it, to
+//     nobody, unless proxy_ndp of all interfaces is set (ip6_forward);
 //   - a workload's duplicate address detection gets no answer but for a gateway: the
 //     address that it probes is its own, in all likelihood;
+//   - what stands behind extension headers is not looked at;
 //   - nothing is delayed (proxy_delay): one host has the route;
 //   - the override flag is set in all, the target's link-layer address told in all;
 //   - a multicast solicitation without source link-layer address is answered to the MAC
@@ -45,16 +48,29 @@ func judge(s *Solicitation, p *Policy) Verdict {
 		return arpd.IgnoreNDOwnAddress
 	}
 	v := p.Judge(asker(s, p)).ForND()
-	if s.Target.IsLinkLocalUnicast() && !p.IsGateway(s.Target) && v != arpd.Local {
-		return arpd.IgnoreNDNotProxied // it belongs to this link, whatever routes say
+	if v != arpd.Local && ofLink(s, p) {
+		return arpd.IgnoreNDNotProxied
 	}
 	return v
 }
 
+// ofLink reports a target that belongs to this link, whatever routes say.
+func ofLink(s *Solicitation, p *Policy) bool {
+	return s.Target.IsLinkLocalUnicast() && (p.Uplink != nil || !p.IsGateway(s.Target))
+}
+
 // isForUs reports whether a solicitation came to an address where we listen: one to
-// another station's is on its way there, by this host as its router.
+// another station's is on its way there, by this host as its router, and one to another
+// group is for its members.
 func isForUs(s *Solicitation, p *Policy) bool {
-	return s.To.IsMulticast() || s.To == s.Target || p.IsGateway(s.To)
+	if s.To.IsMulticast() {
+		to := s.To.As16()
+		return to == wire.SolicitedNode(s.Target.As16()) || to == wire.AllNodes
+	}
+	if s.Dst.IsMulticast() && !p.IsGateway(s.Target) {
+		return false // the kernel forwards nothing of the kind, and so proxies none
+	}
+	return s.To == s.Target || p.IsGateway(s.To)
 }
 
 func asker(s *Solicitation, p *Policy) arpd.Asker {

@@ -62,38 +62,27 @@ const (
 	payloadAt    = wire.EthernetLen + wire.IPv6Len
 )
 
-// Filter passes received solicitations and advertisements. They may stand behind one
-// extension header, a hop-by-hop, destination options or fragment header; behind more
-// nobody sends them, and the kernel has them alone.
+// Filter passes received solicitations and advertisements, those behind the fragment
+// header of a first fragment too.
 func (*protocol) Filter() []bpf.Instruction {
-	const pass, drop = 22, 23
+	const message, pass, drop = 10, 13, 14
 	to := func(from, target int) uint8 { return uint8(target - from - 1) }
 	return []bpf.Instruction{
 		0: bpf.LoadExtension{Num: bpf.ExtType},
 		1: bpf.JumpIf{Cond: bpf.JumpEqual, Val: packetOutgoing, SkipTrue: to(1, drop)},
-		2: bpf.LoadAbsolute{Off: nextHeaderAt, Size: 1},
-		3: bpf.LoadConstant{Dst: bpf.RegX, Val: 0},
-		4: bpf.JumpIf{Cond: bpf.JumpEqual, Val: wire.ProtoICMPv6, SkipTrue: to(4, 19)},
-		5: bpf.JumpIf{Cond: bpf.JumpEqual, Val: wire.ProtoHopByHop, SkipTrue: to(5, 11)},
-		6: bpf.JumpIf{Cond: bpf.JumpEqual, Val: wire.ProtoDestOpts, SkipTrue: to(6, 11)},
-		7: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: wire.ProtoFragment, SkipTrue: to(7, drop)},
-		// The first fragment has offset 0.
-		8:  bpf.LoadAbsolute{Off: payloadAt + 2, Size: 2},
-		9:  bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0xfff8, SkipTrue: to(9, drop)},
-		10: bpf.Jump{Skip: 3},
-		// The length of options is in units of 8 bytes, the first not counted.
-		11:   bpf.LoadAbsolute{Off: payloadAt + 1, Size: 1},
-		12:   bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 3},
-		13:   bpf.Jump{Skip: 1},
-		14:   bpf.LoadConstant{Dst: bpf.RegA, Val: 0},
-		15:   bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 8},
-		16:   bpf.TAX{},
-		17:   bpf.LoadAbsolute{Off: payloadAt, Size: 1},
-		18:   bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: wire.ProtoICMPv6, SkipTrue: to(18, drop)},
-		19:   bpf.LoadIndirect{Off: payloadAt, Size: 1},
-		20:   bpf.JumpIf{Cond: bpf.JumpEqual, Val: wire.ICMPv6NeighSolicit, SkipTrue: to(20, pass)},
-		21:   bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: wire.ICMPv6NeighAdvert, SkipTrue: to(21, drop)},
-		pass: bpf.RetConstant{Val: snapLen},
-		drop: bpf.RetConstant{Val: 0},
+		2: bpf.LoadConstant{Dst: bpf.RegX, Val: 0}, // where the message stands in the payload
+		3: bpf.LoadAbsolute{Off: nextHeaderAt, Size: 1},
+		4: bpf.JumpIf{Cond: bpf.JumpEqual, Val: wire.ProtoICMPv6, SkipTrue: to(4, message)},
+		5: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: wire.ProtoFragment, SkipTrue: to(5, drop)},
+		6: bpf.LoadAbsolute{Off: payloadAt, Size: 4}, // next header, reserved, offset, flags
+		7: bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xff00fff8},
+		8: bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: wire.ProtoICMPv6 << 24, SkipTrue: to(8, drop)},
+		9: bpf.LoadConstant{Dst: bpf.RegX, Val: fragmentLen},
+
+		message: bpf.LoadIndirect{Off: payloadAt, Size: 1},
+		11:      bpf.JumpIf{Cond: bpf.JumpEqual, Val: wire.ICMPv6NeighSolicit, SkipTrue: to(11, pass)},
+		12:      bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: wire.ICMPv6NeighAdvert, SkipTrue: to(12, drop)},
+		pass:    bpf.RetConstant{Val: snapLen},
+		drop:    bpf.RetConstant{Val: 0},
 	}
 }

@@ -88,7 +88,9 @@ func valid(ip wire.IPv6, msg wire.ND) Verdict {
 }
 
 // message finds the ICMPv6 message of a frame; fragment says that a fragment header
-// stands before it. The message has at least one byte, its type.
+// stands before it. The message has at least one byte, its type. Behind other extension
+// headers nobody sends neighbour discovery; there the kernel has it alone, whose options
+// are its to judge.
 func message(eth wire.Ethernet) (ip wire.IPv6, msg wire.ND, fragment bool, v Verdict) {
 	if eth.Type() != wire.EtherTypeIPv6 {
 		return nil, nil, false, arpd.DropProtocol
@@ -102,10 +104,11 @@ func message(eth wire.Ethernet) (ip wire.IPv6, msg wire.ND, fragment bool, v Ver
 	case ip.SrcAddr().IsMulticast() || ip.SrcAddr().IsLoopback():
 		return nil, nil, false, arpd.DropInvalidSource
 	}
-	rest, next, fragment, v := skipHeaders(ip.Payload()[:ip.PayloadLen()], ip.NextHeader())
+	rest, next := ip.Payload()[:ip.PayloadLen()], ip.NextHeader()
+	if next == wire.ProtoFragment && len(rest) >= fragmentLen && isFirst(rest) {
+		rest, next, fragment = rest[fragmentLen:], rest[0], true
+	}
 	switch {
-	case v != arpd.NotSpecified:
-		return nil, nil, false, v
 	case next != wire.ProtoICMPv6:
 		return nil, nil, false, arpd.IgnoreNDOther
 	case len(rest) == 0:
@@ -114,34 +117,12 @@ func message(eth wire.Ethernet) (ip wire.IPv6, msg wire.ND, fragment bool, v Ver
 	return ip, wire.ND(rest), fragment, arpd.NotSpecified
 }
 
-// skipHeaders passes by extension headers (RFC 8200 section 4). Behind the first
-// fragment's the message may go on elsewhere; a later fragment bears none.
-func skipHeaders(b []byte, next uint8) (rest []byte, of uint8, fragment bool, v Verdict) {
-	for {
-		var n int
-		switch next {
-		case wire.ProtoHopByHop, wire.ProtoRouting, wire.ProtoDestOpts:
-			if len(b) < 2 {
-				return nil, 0, fragment, arpd.DropExtHeader
-			}
-			n = 8 * (int(b[1]) + 1)
-		case wire.ProtoFragment:
-			if len(b) < 8 {
-				return nil, 0, fragment, arpd.DropExtHeader
-			}
-			if b[2] != 0 || b[3]&0xf8 != 0 {
-				return nil, 0, true, arpd.IgnoreNDOther
-			}
-			n, fragment = 8, true
-		default:
-			return b, next, fragment, arpd.NotSpecified
-		}
-		if n > len(b) {
-			return nil, 0, fragment, arpd.DropExtHeader
-		}
-		b, next = b[n:], b[0]
-	}
-}
+// fragmentLen is the length of a fragment header in bytes (RFC 8200 section 4.5).
+const fragmentLen = 8
+
+// isFirst reports whether a fragment header is that of the first fragment, of several or
+// of one: its offset is 0.
+func isFirst(header []byte) bool { return header[2] == 0 && header[3]&0xf8 == 0 }
 
 // isSolicitedNode reports an address of ff02::1:ff00:0/104 (RFC 4291 section 2.7.1).
 func isSolicitedNode(a [16]byte) bool { return a == wire.SolicitedNode(a) }

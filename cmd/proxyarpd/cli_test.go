@@ -95,7 +95,7 @@ func TestWrongUsage(t *testing.T) {
 		"run --gateway x":                  `run: --gateway "x": want an address such as 169.254.1.1; see proxyarpd run --help`,
 		"run --punt 10.96.0.0/33":          `run: --punt "10.96.0.0/33": want a prefix such as 10.96.0.0/12; see proxyarpd run --help`,
 		"run --rp-filter strict":           `run: --rp-filter "strict": want a number; see proxyarpd run --help`,
-		"run --gateway fe80::1":            "run: --gateway fe80::1: want an IPv4 address",
+		"run --gateway ff02::1":            "run: --gateway ff02::1: want an address that an interface can have",
 		"run --engine dpdk":                `run: --engine "dpdk": want auto, af_packet, ebpf or none`,
 		"run --claim xdp":                  `run: --claim "xdp": want auto, tcx, clsact or none`,
 		"run --workload [":                 `run: --workload "[" is not a glob: want a name, or a pattern such as cali* or !cali-x*`,
@@ -104,7 +104,7 @@ func TestWrongUsage(t *testing.T) {
 		"run --uplink auto --uplink eth0":  "run: --uplink auto stands alone, or with exclusions: leave it out, or the others",
 		"run --proxy 10.0.0.1/8":           "run: --proxy 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"run --punt 10.0.0.1/8":            "run: --punt 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
-		"run --punt fd00::/8":              "run: --punt fd00::/8: want an IPv4 prefix",
+		"run --punt fd00::1/8":             "run: --punt fd00::1/8 has host bits: write fd00::/8, or fd00::1/128",
 		"run --mac 00:00:00:00:00:00":      "run: --mac 00:00:00:00:00:00: want an address that an interface can have, neither zero nor a group's",
 		"run --mac 01:00:5e:00:00:01":      "run: --mac 01:00:5e:00:00:01: want an address that an interface can have, neither zero nor a group's",
 		"run --rp-filter 3":                "run: --rp-filter 3: want 0, 1 or 2",
@@ -237,7 +237,7 @@ func TestHelpGroups(t *testing.T) {
 	for line, want := range map[string]string{
 		"--help":     "\nDaemon\n  run \n  reload \nLook\n  status \n  top \n  capture \n  explain \n  doctor \nMeasure\n  bench \nLab\n  lab \nOther\n  completion \n  version \n  help \nFlags\n",
 		"lab --help": "\nCommands\n  up \n  down \n  exec \n  demo \nFlags\n",
-		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --answer-uplink \n  --mac \n  --keep-mac \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
+		"run --help": "\nInterfaces\n  --workload \n  --uplink \nAnswers\n  --gateway \n  --proxy \n  --answer-uplink \n  --mac \n  --keep-mac \n  --ipv6 \nForwarding\n  --engine \n  --transit \n  --rp-filter \n  --punt \n" +
 			"  --bypass-policy \n  --on-policy \n  --claim \n  --workers \n  --nice \nProgram\n  --control \n  --metrics \n  --takeover \n  --state-dir \n  --log-format \n  --log-level \n  --config \n  -h, \nExamples\n",
 		"capture --help": "\nVerdicts\n  --verdict \n  --drops \n  --last-drops \n  --reason \n  --summary \n  --control \n  --bpf-file \ntcpdump's options\n  -i, \n  -c, \n  -s, \n",
 	} {

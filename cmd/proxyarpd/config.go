@@ -47,11 +47,12 @@ func (s *settings) flags() *pflag.FlagSet {
 	fs.Var(globs(&s.Uplinks), "uplink", "interfaces that lead off the host (repeatable); !GLOB leaves out; auto: every device that carries IP, but lo, workloads and those that have a master")
 	inGroup(fs, "Interfaces")
 
-	fs.Var(&list[netip.Addr]{values: &s.Gateways, parse: parseAddress, name: "IP"}, "gateway", "addresses answered on workload interfaces (repeatable)")
+	fs.Var(&list[netip.Addr]{values: &s.Gateways, parse: parseAddress, name: "IP"}, "gateway", "addresses answered on workload interfaces (repeatable); one of a family replaces that family's default")
 	fs.Var(prefixes(&s.Proxy), "proxy", "further targets to answer on workload interfaces, by the kernel's proxy_arp rules (repeatable)")
 	fs.Var(prefixes(&s.AnswerUplink), "answer-uplink", "addresses to answer for on uplinks, with the uplink's MAC, while a route leads to them over a workload interface; routes to one address are announced (repeatable)")
 	fs.Var(&scalar[wire.MAC]{&s.MAC, wire.ParseMAC, "MAC"}, "mac", "the MAC that is answered")
 	fs.BoolVar(&s.KeepMAC, "keep-mac", s.KeepMAC, "leave the MAC of workload interfaces as found")
+	fs.BoolVar(&s.IPv6, "ipv6", s.IPv6, "forward and answer IPv6 as well; --ipv6=false leaves it to the kernel")
 	inGroup(fs, "Answers")
 
 	fs.Var(&scalar[string]{&s.Engine, text, "NAME"}, "engine", "auto, af_packet: every packet through userspace, ebpf: userspace decides, plain packets stay in the kernel, or none: answer ARP only; auto is af_packet")

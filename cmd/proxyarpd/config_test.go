@@ -40,7 +40,7 @@ func prefixes(all ...string) (p []netip.Prefix) {
 func TestDefaults(t *testing.T) {
 	c := call(t, "run")
 	want := daemon.Config{
-		Version: versionString(), Workloads: []string{"cali*"}, Uplinks: []string{"auto"}, Gateways: []netip.Addr{netip.MustParseAddr("169.254.1.1")},
+		Version: versionString(), Workloads: []string{"cali*"}, Uplinks: []string{"auto"}, Gateways: []netip.Addr{netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("fe80::ecee:eeff:feee:eeee")}, IPv6: true,
 		MAC: wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, Engine: "af_packet", RPFilter: 1, OnPolicy: "warn", Control: "/run/proxyarpd.sock", Claim: claim.Auto, StateDir: "/run/proxyarpd", Nice: -20, LogFormat: "text",
 	}
 	if c.code != 0 || !reflect.DeepEqual(*c.started, want) {
@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 // everything is each flag of run but --config, with values that are no default, and what they make.
 var (
 	everything = map[string][]string{
-		"workload": {"veth*", "tap?"}, "uplink": {"ens3", "wg*"}, "transit": {"true"}, "gateway": {"10.0.0.1", "10.0.0.2"}, "proxy": {"10.1.0.0/16", "10.2.0.0/16"}, "answer-uplink": {"10.5.0.0/16", "10.6.0.0/16"},
+		"workload": {"veth*", "tap?"}, "uplink": {"ens3", "wg*"}, "transit": {"true"}, "gateway": {"10.0.0.1", "10.0.0.2"}, "ipv6": {"false"}, "proxy": {"10.1.0.0/16", "10.2.0.0/16"}, "answer-uplink": {"10.5.0.0/16", "10.6.0.0/16"},
 		"mac": {"02:00:5e:00:53:01"}, "engine": {"none"}, "rp-filter": {"2"}, "punt": {"10.96.0.0/12", "0.0.0.0/0"}, "keep-mac": {"true"}, "bypass-policy": {"true"}, "on-policy": {"leave"},
 		"control": {"/tmp/c.sock"}, "state-dir": {"/tmp/state"}, "claim": {"clsact"}, "nice": {"5"}, "workers": {"3"}, "metrics": {"127.0.0.1:9477"}, "takeover": {"true"}, "log-format": {"json"}, "log-level": {"debug"},
 	}
@@ -123,7 +123,7 @@ func TestFlagsAndKeys(t *testing.T) {
 	}
 	// One flag beside the file changes its field alone, and replaces lists as a whole.
 	others := map[string]string{
-		"workload": "cali*", "uplink": "auto", "transit": "false", "gateway": "169.254.1.1", "proxy": "10.3.0.0/16", "answer-uplink": "10.7.0.0/16", "mac": "ee:ee:ee:ee:ee:ee", "engine": "af_packet", "rp-filter": "1",
+		"workload": "cali*", "uplink": "auto", "transit": "false", "gateway": "169.254.1.1", "ipv6": "true", "proxy": "10.3.0.0/16", "answer-uplink": "10.7.0.0/16", "mac": "ee:ee:ee:ee:ee:ee", "engine": "af_packet", "rp-filter": "1",
 		"punt": "10.4.0.0/16", "keep-mac": "false", "bypass-policy": "false", "on-policy": "warn", "control": "/run/other.sock", "state-dir": "/run/other", "claim": "tcx", "nice": "-3", "workers": "2", "metrics": ":9999", "takeover": "false", "log-format": "text", "log-level": "warn",
 	}
 	for _, name := range names {
@@ -271,7 +271,7 @@ func TestWrongFile(t *testing.T) {
 		"uplink:\n- eth0\n- auto\n":             "line 2: uplink auto stands alone, or with exclusions: leave it out, or the others",
 		"proxy: 10.0.0.1/8\n":                   "line 1: proxy 10.0.0.1/8 has host bits: write 10.0.0.0/8, or 10.0.0.1/32",
 		"engine: x\n":                           `line 1: engine "x": want auto, af_packet, ebpf or none`,
-		"gateway: fe80::1\n":                    "line 1: gateway fe80::1: want an IPv4 address",
+		"gateway: ff02::1\n":                    "line 1: gateway ff02::1: want an address that an interface can have",
 		"workload:\n- cali*\n- !cali-x*\n":      "line 3: workload: !cali-x* is a tag of YAML's: write it in quotes, as '!cali-x*'",
 		"uplink: !docker0\n":                    "line 1: uplink: !docker0 is a tag of YAML's: write it in quotes, as '!docker0'",
 		"workload: '!cali*'\n":                  "line 1: workload !cali* only excludes: also name what it is taken from, such as cali*",

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type demo struct {
 	l       *lab.Lab
 	bin     string
 	dir     string // of the control sockets and logs
+	ipv6    bool   // the kernel and proxyarpd do IPv6
 	daemons []*demoDaemon
 }
 
@@ -41,14 +43,18 @@ func newLabDemo(p *program) *cobra.Command {
 		Example: "  proxyarpd lab demo",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return labDemo(cmd.Context(), name, p.text(), p.errw)
+			run, _, err := cmd.Root().Find([]string{"run"})
+			if err != nil {
+				return err
+			}
+			return labDemo(cmd.Context(), name, run.Flags().Lookup("ipv6") != nil, p.text(), p.errw)
 		},
 	}
 	labName(cmd, &name, defaultLab+"-demo")
 	return cmd
 }
 
-func labDemo(ctx context.Context, name string, out, errw io.Writer) error {
+func labDemo(ctx context.Context, name string, ipv6 bool, out, errw io.Writer) error {
 	spec := lab.Spec{Name: name, Transient: true}
 	if err := spec.Validate(); err != nil || name == "" {
 		return usagef("lab demo: --name %q cannot be a lab's name", name)
@@ -63,7 +69,7 @@ func labDemo(ctx context.Context, name string, out, errw io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, demoLimit, fmt.Errorf("not done after %v", demoLimit))
 	defer cancel()
-	d := &demo{ctx: ctx, out: out, spec: spec}
+	d := &demo{ctx: ctx, out: out, spec: spec, ipv6: ipv6}
 	err := d.show()
 	if err != nil {
 		d.printLogs(errw)
@@ -71,23 +77,31 @@ func labDemo(ctx context.Context, name string, out, errw io.Writer) error {
 	return errors.Join(err, d.remove())
 }
 
+// demoStep is one of the things that the demo shows.
+type demoStep struct {
+	title string
+	run   func() error
+}
+
 func (d *demo) show() error {
 	began := time.Now()
-	for i, step := range []struct {
-		title string
-		run   func() error
-	}{
+	steps := []demoStep{
 		{"Two hosts and a pod on each, in network namespaces", d.makeLab},
 		{"The kernel neither forwards nor answers for others", d.sysctls},
 		{"proxyarpd starts on both hosts", d.startDaemons},
-		{"A pod pings the one on the other host", d.ping},
+		{"A pod pings the one on the other host", func() error { return d.ping("10.20.1.3") }},
 		{"The pod's neighbours are all ee:ee:ee:ee:ee:ee", d.neighbours},
 		{"What became of each packet, and why: one that arrives and one that does not", d.capture},
 		{"TCP between the hosts", d.tcp},
 		{"A pod is added while proxyarpd runs, and reached at once", d.addPod},
 		{"What proxyarpd counted", d.status},
 		{"And the sysctls are still 0", d.sysctls},
-	} {
+	}
+	if d.ipv6 {
+		at := slices.IndexFunc(steps, func(s demoStep) bool { return strings.Contains(s.title, "neighbours") })
+		steps = slices.Insert(steps, at+1, demoStep{"The same over IPv6, by the gateway that Calico's pods have", d.ping6})
+	}
+	for i, step := range steps {
 		fmt.Fprintf(d.out, "\n== %d. %s\n\n", i+1, step.title)
 		if err := step.run(); err != nil {
 			if d.ctx.Err() != nil {
@@ -113,6 +127,7 @@ func (d *demo) makeLab() (err error) {
 	if d.l, err = lab.New(d.ctx, d.spec); err != nil {
 		return err
 	}
+	d.ipv6 = d.ipv6 && d.l.Pods()[0].Addr6.IsValid()
 	fmt.Fprintln(d.out, d.l.Topology())
 	for _, n := range d.l.Nodes() {
 		if _, err := d.run(n.Name, "ip", "route"); err != nil {
@@ -127,6 +142,9 @@ func (d *demo) sysctls() error {
 		keys := []string{"net.ipv4.ip_forward"}
 		for _, dev := range []string{"all", "veth0", "ens192"} {
 			keys = append(keys, "net.ipv4.conf."+dev+".forwarding", "net.ipv4.conf."+dev+".proxy_arp")
+		}
+		if d.ipv6 {
+			keys = append(keys, "net.ipv6.conf.all.forwarding", "net.ipv6.conf.all.proxy_ndp")
 		}
 		for _, key := range keys {
 			value, err := d.l.Sysctl(node, key)
@@ -144,8 +162,8 @@ func (d *demo) sysctls() error {
 
 var pingTime = regexp.MustCompile(`icmp_seq=1 .*time=([0-9.]+ ms)`)
 
-func (d *demo) ping() error {
-	out, err := d.run("ns0", "ping", "-c", "3", "10.20.1.3")
+func (d *demo) ping(to string) error {
+	out, err := d.run("ns0", "ping", "-c", "3", to)
 	if err != nil {
 		return err
 	}
@@ -157,6 +175,26 @@ func (d *demo) ping() error {
 		return errors.New("the answers have not ttl=62: they did not pass two hosts")
 	}
 	fmt.Fprintf(d.out, "(ttl=62: two hosts on the way. The first ping, cold, took %s)\n", first[1])
+	return nil
+}
+
+// gateway6 is the IPv6 gateway of the pods, for which proxyarpd answers.
+const gateway6 = "fe80::ecee:eeff:feee:eeee"
+
+func (d *demo) ping6() error {
+	if _, err := d.run("ns0", "ip", "-6", "route", "show", "default"); err != nil {
+		return err
+	}
+	if err := d.ping(d.l.Pods()[1].Addr6.Addr().String()); err != nil {
+		return err
+	}
+	out, err := d.run("ns0", "ip", "-6", "neigh")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(out, gateway6+" dev eth0 lladdr ee:ee:ee:ee:ee:ee") {
+		return fmt.Errorf("ns0 does not have ee:ee:ee:ee:ee:ee for %s", gateway6)
+	}
 	return nil
 }
 

@@ -151,6 +151,9 @@ func printLab(l *lab.Lab, out io.Writer) {
 		}
 	}
 	fmt.Fprintf(out, "  %s%s ping %s\n", in, first.Node, last.Addr.Addr())
+	if last.Addr6.IsValid() {
+		fmt.Fprintf(out, "  %s%s ping %s\n", in, first.Node, last.Addr6.Addr())
+	}
 	fmt.Fprintln(out, "And in the end:")
 	fmt.Fprintf(out, "  %s\n", down)
 }

@@ -9,6 +9,7 @@ import (
 
 	"proxyarpd/forward"
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/wire"
 )
 
 // Sent is a frame that left.
@@ -16,6 +17,7 @@ type Sent struct {
 	Ifindex int32
 	Buf     []byte // virtio_net_hdr and frame
 	Bypass  bool   // past the queueing discipline
+	Type    wire.EtherType
 }
 
 // Conn holds received and sent frames. Its methods may be called from any
@@ -121,7 +123,7 @@ func (c *Conn) Send(out []forward.Out) {
 			o.Err = c.Fail(o.Ifindex)
 		}
 		if o.Err == route.Forward && !c.Discard {
-			c.sent = append(c.sent, Sent{Ifindex: o.Ifindex, Buf: slices.Concat(append([][]byte{o.Buf}, o.Tail...)...), Bypass: o.Bypass})
+			c.sent = append(c.sent, Sent{Ifindex: o.Ifindex, Buf: slices.Concat(append([][]byte{o.Buf}, o.Tail...)...), Bypass: o.Bypass, Type: o.Type})
 		}
 	}
 }

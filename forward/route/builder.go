@@ -313,7 +313,7 @@ func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
 	old, had := s.fib.Get(prefix)
 	var best *Route
 	if family == IPv6 {
-		b.chain = appendChain6(b.chain[:0], routes)
+		b.chain = appendChain6(b.chain[:0], routes, prefix.Bits())
 	} else {
 		b.chain = appendChain(b.chain[:0], routes)
 	}

@@ -52,5 +52,5 @@ var DefaultHostConf = HostConf{DefaultTTL: 64, ICMPRateLimit: 1000, ICMPRateMask
 	RedirectLoad: second / 50, RedirectNumber: 9, RedirectSilence: second / 50 << (9 + 1), V6: DefaultHostConf6}
 
 // DefaultHostConf6 is what a kernel starts with. Packet too big has no limit.
-var DefaultHostConf6 = HostConf6{HopLimit: 64, HashFields: 7, AutoFlowLabels: true, FlowLabelRanges: true, ICMPRateLimit: 1000, MaxHopOptions: 8, MaxHopLength: math.MaxInt32,
+var DefaultHostConf6 = HostConf6{HopLimit: 64, HashFields: 7, AutoFlowLabels: true, ICMPRateLimit: 1000, MaxHopOptions: 8, MaxHopLength: math.MaxInt32,
 	ICMPRateMask: [8]uint32{^uint32(1 << 2), ^uint32(0), ^uint32(0), ^uint32(0)}}

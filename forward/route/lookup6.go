@@ -10,7 +10,11 @@ import (
 // takes, in the order in which choose6 looks at them: by the length of From, the
 // longest first, and of each From those of the best metric alone, for one of these
 // takes all of its packets. Unicast routes without a usable nexthop are passed over.
-func appendChain6(list, routes []Route) []Route {
+//
+// Beside routes with a From, those without one are out of reach but for the default
+// route: where no From has the source, the kernel goes on with a shorter prefix
+// (net/ipv6/ip6_fib.c, fib6_node_lookup_1). bits is the length of the destination's.
+func appendChain6(list, routes []Route, bits int) []Route {
 	for i := range routes {
 		r := &routes[i]
 		if r.Type == TypeUnicast && len(r.Nexthops) == 0 {
@@ -30,6 +34,9 @@ func appendChain6(list, routes []Route) []Route {
 	})
 	kept := list[:0]
 	for i := range list {
+		if bits > 0 && list[0].From.IsValid() && !list[i].From.IsValid() {
+			break
+		}
 		if last := len(kept) - 1; last < 0 || list[i].From != kept[last].From || list[i].Metric == kept[last].Metric {
 			kept = append(kept, list[i])
 		}
@@ -50,9 +57,9 @@ func (r *Route) choose6(f *flow) *Route {
 		if r.From.IsValid() && !r.From.Contains(src) {
 			continue
 		}
-		best, most := r, r.score(f.near)
-		for o := r.next; o != nil && o.From == r.From; o = o.next {
-			if s := o.score(f.near); s > most {
+		best, most := r, -1
+		for o := r; o != nil && o.From == r.From; o = o.next {
+			if s := o.score(f.near, most); s > most {
 				best, most = o, s
 			}
 		}
@@ -62,13 +69,22 @@ func (r *Route) choose6(f *flow) *Route {
 }
 
 // score is rt6_score_route: that a route leads over a given interface counts beside the
-// router's preference.
-func (r *Route) score(near int32) int {
-	s := r.Pref.rank() << 2
-	if near == 0 || r.leadsOver(near) {
-		s |= 2
+// router's preference. Of a nexthop object the kernel takes the first score that is more than
+// what it has (rt6_nh_find_match), of other multipath routes the best.
+func (r *Route) score(near int32, most int) int {
+	rank := r.Pref.rank() << 2
+	switch {
+	case near == 0 || r.Object && len(r.Nexthops) > 1 && rank <= most && r.leadsOver(near):
+		return rank | 2
+	case r.Object && len(r.Nexthops) > 1:
+		if r.Nexthops[0].Ifindex == near {
+			return rank | 2
+		}
+		return rank
+	case r.leadsOver(near):
+		return rank | 2
 	}
-	return s
+	return rank
 }
 
 // leadsOver reports whether a route is one over an interface. Local routes are, too.

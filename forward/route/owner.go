@@ -143,7 +143,7 @@ func (t *Table) Owner(packet []byte, in *Link) Verdict {
 // although Owner says of some of its packets that they are ours.
 func (t *Table) OwnerOf(dst netip.Addr, in *Link) Verdict {
 	family := familyOf(dst)
-	if family == IPv6 && !t.serves6(in) {
+	if family == IPv6 && !t.Serves6(in) {
 		return IgnoreProto
 	}
 	return t.policy.owner(t.Class(dst), in, family)
@@ -259,6 +259,7 @@ func (t *Table) waysTo(p netip.Prefix) (c Class) {
 // go on to the next rule. r is the rule that asks, nil is one that suppresses
 // nothing.
 func (t *Table) found(table *fib, r *Rule, p netip.Prefix) (c Class, more bool) {
+	family, groups := familyOf(p.Addr()), t.of(p.Addr()).groups
 	for bits := p.Bits(); bits >= 0; bits-- {
 		if table.lengths[bits] == 0 {
 			continue
@@ -267,10 +268,10 @@ func (t *Table) found(table *fib, r *Rule, p netip.Prefix) (c Class, more bool) 
 		route, _ := table.Get(shorter)
 		decided := false // some route is for all packets
 		for ; route != nil; route = route.next {
-			if route.Type == TypeThrow || r != nil && r.suppresses(t.of(p.Addr()).groups, route) {
+			if route.Type == TypeThrow || r != nil && r.suppresses(groups, route) {
 				more = true
 			} else {
-				c |= t.class(route, familyOf(p.Addr()))
+				c |= t.class(route, family)
 			}
 			decided = decided || route.TOS == 0 && !route.From.IsValid()
 		}

@@ -2,14 +2,14 @@ package route
 
 import "proxyarpd/internal/wire"
 
-// serves6 reports whether IPv6 packets that come in by a link are forwarded at all.
-func (t *Table) serves6(in *Link) bool { return t.policy.IPv6 && in.MTU6 != 0 }
+// Serves6 reports whether IPv6 packets that come in by a link are forwarded at all.
+func (t *Table) Serves6(in *Link) bool { return t.policy.IPv6 && in.MTU6 != 0 }
 
 // owner6 is Owner for IPv6.
 func (t *Table) owner6(packet []byte, in *Link) Verdict {
 	ip := wire.IPv6(packet)
 	switch {
-	case !t.serves6(in):
+	case !t.Serves6(in):
 		return IgnoreProto
 	case !ip.Valid() || !forwardable6(ip.Dst()):
 		return Local

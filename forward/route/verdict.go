@@ -25,7 +25,7 @@ const (
 	PuntUpper    // the kernel's: maybe of a device that stands on the interface (macvlan, ipvlan)
 	PuntGSO      // the kernel's: a super-packet that can't be taken as it is, and it forwards
 	PuntStalled  // the kernel's: nobody reads the ring, and it forwards
-	IgnoreProto  // not IPv4: the kernel's
+	IgnoreProto  // neither IPv4 nor IPv6, or IPv6 where that is not served: the kernel's
 	IgnoreTagged // VLAN-tagged: belongs to the VLAN device
 	IgnoreType   // broadcast or multicast at layer 2: the kernel's
 
@@ -105,7 +105,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	PuntGSO:     {KindPunt, "gso"},
 	PuntStalled: {KindPunt, "reader-stalled"},
 
-	IgnoreProto:  {KindIgnore, "not-ipv4"},
+	IgnoreProto:  {KindIgnore, "not-ip"},
 	IgnoreTagged: {KindIgnore, "vlan-tagged"},
 	IgnoreType:   {KindIgnore, "multicast-not-forwarded"},
 

@@ -135,10 +135,17 @@ func (o *owner) heldOf(ip netip.Addr) (a arpd.Announcement, candidate bool) {
 		return a, true
 	}
 	p := o.ports[int(l.Ifindex)]
-	if p == nil || p.policy == nil || p.policy.Uplink == nil || p.policy.Uplink.Unforwarded || !p.policy.Settled {
+	if p == nil {
 		return a, true
 	}
-	return arpd.Announcement{Index: p.index, IP: ip, MAC: p.policy.Answer}, true
+	policy := p.policy
+	if ip.Is6() {
+		policy = p.policy6
+	}
+	if policy == nil || policy.Uplink == nil || policy.Uplink.Unforwarded || !policy.Settled {
+		return a, true
+	}
+	return arpd.Announcement{Index: p.index, IP: ip, MAC: policy.Answer}, true
 }
 
 func within(all []netip.Prefix, ip netip.Addr) bool {

@@ -185,17 +185,17 @@ func TestUplinkPolicies(t *testing.T) {
 	if len(b.responder.policies) != 3 || string(others(2)) != "\x07" || string(others(7)) != "\x02" {
 		t.Errorf("%+v", b.responder.policies)
 	}
-	if p, ours := b.lookup(nic(8)); p == nil || !ours || p.Uplink == nil {
+	if p, ours := b.lookup(nic(8), arpPolicy); p == nil || !ours || p.Uplink == nil {
 		t.Errorf("one that comes by its first frame: %+v, %t", p, ours)
 	}
-	if p, ours := b.lookup(tun); p != nil || ours {
+	if p, ours := b.lookup(tun, arpPolicy); p != nil || ours {
 		t.Errorf("one without ARP: %+v, %t", p, ours)
 	}
 	without := newBench(t, nil)
 	if err := without.begins(nil, pod(1), nic(2)); err != nil {
 		t.Fatal(err)
 	}
-	if _, ours := without.lookup(nic(2)); ours || len(without.responder.policies) != 1 || without.fake.ports[2].ARP {
+	if _, ours := without.lookup(nic(2), arpPolicy); ours || len(without.responder.policies) != 1 || without.fake.ports[2].ARP {
 		t.Error("an uplink is answered on without --answer-uplink")
 	}
 }

@@ -9,12 +9,15 @@ import (
 	"proxyarpd/internal/nice"
 )
 
-// answering is the thread that answers ARP. It has the nice value of those that
+// answering is a thread that answers ARP, or neighbour discovery. It has the nice value of those that
 // forward: senders on all CPUs would have it wait until its queue is full. How much
 // it may take is bounded, by the rates of its interfaces.
 type answering struct {
 	want func() int
+	what string
 	log  *slog.Logger
+	// own, if set, is called on the thread, and what it gives when it answers no more.
+	own func() (disown func())
 
 	once  sync.Once
 	begun chan struct{} // closed when a thread has the value, or can't have it
@@ -31,7 +34,12 @@ func (a *answering) begin() (end func()) {
 	a.thread, a.before = unix.Gettid(), nice.Of(0)
 	a.set(a.want())
 	a.once.Do(func() { close(a.begun) })
+	disown := func() {}
+	if a.own != nil {
+		disown = a.own()
+	}
 	return func() {
+		disown()
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		_ = nice.Set(a.thread, a.before) // nobody depends on it any more
@@ -52,6 +60,6 @@ func (a *answering) setNice(n int) {
 // warning tells the same.
 func (a *answering) set(n int) {
 	if err := nice.Set(a.thread, n); err != nil {
-		a.log.Info("answers to ARP get less CPU time than they should where all CPUs are busy", "err", err)
+		a.log.Info("answers to "+a.what+" get less CPU time than they should where all CPUs are busy", "err", err)
 	}
 }

@@ -58,7 +58,7 @@ func (b begun) take(o *owner) error {
 	if err := cmp.Or(b.swept, b.refused); err != nil {
 		return err
 	}
-	o.host, o.confAll = b.host, b.all
+	o.host, o.confAll, o.confAll6 = b.host, b.all, b.all6
 	o.builder.SetHost(b.host)
 	asked := b.serve
 	left := map[int][]string{}

@@ -52,6 +52,7 @@ type Config struct {
 	Nice         int        // of the threads that forward, and of the one that answers (setpriority(2))
 	Workers      int        // how many threads forward; 0 is auto
 	Takeover     bool       // from a daemon that runs, instead of refusing to start
+	IPv6         bool       // IPv6 is forwarded and answered; else it is the kernel's
 }
 
 // Defaults of `run`.
@@ -61,12 +62,19 @@ const (
 	DefaultNice     = -20
 )
 
+// The gateways that Calico gives workloads.
+var (
+	gatewayV4 = netip.MustParseAddr("169.254.1.1")
+	gatewayV6 = netip.MustParseAddr("fe80::ecee:eeff:feee:eeee")
+)
+
 // Default is the configuration without flags.
 func Default() Config {
 	return Config{
 		Workloads: []string{"cali*"},
 		Uplinks:   []string{UplinkAuto},
-		Gateways:  []netip.Addr{netip.MustParseAddr("169.254.1.1")},
+		Gateways:  []netip.Addr{gatewayV4, gatewayV6},
+		IPv6:      true,
 		MAC:       wire.MAC{0xee, 0xee, 0xee, 0xee, 0xee, 0xee},
 		Engine:    EngineAuto,
 		OnPolicy:  PolicyWarn,
@@ -138,18 +146,7 @@ func (c *Config) Validate() error {
 	if err := c.validateInterfaces(); err != nil {
 		return err
 	}
-	for _, a := range c.Gateways {
-		if !a.Is4() {
-			return badConfig("gateway", "%s: want an IPv4 address", a)
-		}
-	}
-	if err := validatePrefixes("proxy", c.Proxy); err != nil {
-		return err
-	}
-	if err := validatePrefixes("answer-uplink", c.AnswerUplink); err != nil {
-		return err
-	}
-	if err := validatePrefixes("punt", c.Punt); err != nil {
+	if err := c.validateAddresses(); err != nil {
 		return err
 	}
 	if c.RPFilter < 0 || c.RPFilter > 2 {
@@ -215,16 +212,72 @@ func validateGlobs(key string, globs []string) error {
 	return nil
 }
 
-func validatePrefixes(key string, prefixes []netip.Prefix) error {
-	for _, p := range prefixes {
+// validateAddresses checks addresses and prefixes, and completes the gateways: each
+// family of which none is named has its default.
+func (c *Config) validateAddresses() error {
+	c.Gateways = slices.Clone(c.Gateways)
+	if !slices.ContainsFunc(c.Gateways, netip.Addr.Is4) {
+		c.Gateways = slices.Insert(c.Gateways, 0, gatewayV4)
+	}
+	switch {
+	case !c.IPv6: // it may be the default
+		c.Gateways = slices.DeleteFunc(c.Gateways, func(a netip.Addr) bool { return a == gatewayV6 })
+	case !slices.ContainsFunc(c.Gateways, netip.Addr.Is6):
+		c.Gateways = append(c.Gateways, gatewayV6)
+	}
+	for _, a := range c.Gateways {
 		switch {
-		case !p.IsValid() || !p.Addr().Is4():
-			return badConfig(key, "%s: want an IPv4 prefix", p)
-		case p.Masked() != p:
-			return badConfig(key, "%s has host bits: write %s, or %s/32", p, p.Masked(), p.Addr())
+		case !a.IsValid() || a.Is4In6() || a.Zone() != "":
+			return badConfig("gateway", "%s: want an IPv4 or IPv6 address without a zone", a)
+		case a.IsMulticast() || a.IsUnspecified() || a.IsLoopback():
+			return badConfig("gateway", "%s: want an address that an interface can have", a)
+		case a.Is6() && !c.IPv6:
+			return badConfig("gateway", "%s: --ipv6=false leaves IPv6 to the kernel", a)
+		}
+	}
+	for _, list := range []struct {
+		key      string
+		prefixes []netip.Prefix
+	}{{"proxy", c.Proxy}, {"answer-uplink", c.AnswerUplink}, {"punt", c.Punt}} {
+		if err := c.validatePrefixes(list.key, list.prefixes); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (c *Config) validatePrefixes(key string, prefixes []netip.Prefix) error {
+	for _, p := range prefixes {
+		switch {
+		case !p.IsValid() || p.Addr().Is4In6():
+			return badConfig(key, "%s: want an IPv4 or IPv6 prefix", p)
+		case p.Masked() != p:
+			return badConfig(key, "%s has host bits: write %s, or %s/%d", p, p.Masked(), p.Addr(), p.Addr().BitLen())
+		case p.Addr().Is6() && !c.IPv6:
+			return badConfig(key, "%s: --ipv6=false leaves IPv6 to the kernel", p)
+		}
+	}
+	return nil
+}
+
+// gateways are those of one family.
+func (c *Config) gateways(is func(netip.Addr) bool) (all []netip.Addr) {
+	for _, a := range c.Gateways {
+		if is(a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// of are the prefixes of one family.
+func of(is func(netip.Addr) bool, prefixes []netip.Prefix) (all []netip.Prefix) {
+	for _, p := range prefixes {
+		if is(p.Addr()) {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // exclusion begins a glob whose interfaces are left out, wherever it stands among

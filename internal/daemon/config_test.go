@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -24,7 +25,10 @@ func TestValidate(t *testing.T) {
 		{"no workload", func(c *Config) { c.Workloads = nil }, "--workload"},
 		{"no uplink", func(c *Config) { c.Uplinks = nil }, "--uplink"},
 		{"bad uplink", func(c *Config) { c.Uplinks = []string{""} }, "--uplink"},
-		{"IPv6 prefix", func(c *Config) { c.Punt = []netip.Prefix{netip.MustParsePrefix("fd00::/8")} }, "--punt"},
+		{"IPv6 prefix", func(c *Config) { c.Punt = []netip.Prefix{netip.MustParsePrefix("fd00::/8")} }, ""},
+		{"IPv4 in IPv6", func(c *Config) { c.Punt = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")} }, "--punt"},
+		{"IPv6 host bits", func(c *Config) { c.Proxy = []netip.Prefix{netip.MustParsePrefix("2001:db8::1/64")} }, "2001:db8::1/128"},
+		{"a zone", func(c *Config) { c.Gateways = []netip.Addr{netip.MustParseAddr("fe80::1%eth0")} }, "--gateway"},
 		{"no prefix", func(c *Config) { c.Proxy = []netip.Prefix{{}} }, "--proxy"},
 		{"no MAC", func(c *Config) { c.MAC = wire.MAC{} }, "--mac"},
 		{"negative rp-filter", func(c *Config) { c.RPFilter = -1 }, "--rp-filter"},
@@ -32,7 +36,9 @@ func TestValidate(t *testing.T) {
 		{"no control", func(c *Config) { c.Control = "" }, "--control"},
 		{"bad glob", func(c *Config) { c.Workloads = []string{"cali["} }, "not a glob"},
 		{"auto and more", func(c *Config) { c.Uplinks = []string{"auto", "eth0"} }, "--uplink auto"},
-		{"IPv6 gateway", func(c *Config) { c.Gateways = []netip.Addr{netip.IPv6LinkLocalAllNodes()} }, "--gateway"},
+		{"gateway of a group", func(c *Config) { c.Gateways = []netip.Addr{netip.IPv6LinkLocalAllNodes()} }, "--gateway"},
+		{"IPv6 gateway without IPv6", func(c *Config) { c.IPv6, c.Gateways = false, []netip.Addr{netip.MustParseAddr("fe80::1")} }, "--gateway"},
+		{"IPv6 prefix without IPv6", func(c *Config) { c.IPv6, c.Punt = false, []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")} }, "--punt"},
 		{"host bits", func(c *Config) { c.Proxy = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")} }, "host bits"},
 		{"group MAC", func(c *Config) { c.MAC = wire.Broadcast }, "--mac"},
 		{"rp-filter", func(c *Config) { c.RPFilter = 3 }, "--rp-filter"},
@@ -48,6 +54,33 @@ func TestValidate(t *testing.T) {
 		err := c.Validate()
 		if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// TestGateways: naming one of a family replaces that family's default only, and
+// without IPv6 there is none of it.
+func TestGateways(t *testing.T) {
+	for _, tt := range []struct {
+		ipv6       bool
+		given, got string
+	}{
+		{true, "169.254.1.1 fe80::ecee:eeff:feee:eeee", "[169.254.1.1 fe80::ecee:eeff:feee:eeee]"},
+		{true, "10.0.0.1", "[10.0.0.1 fe80::ecee:eeff:feee:eeee]"},
+		{true, "fe80::1 fe80::2", "[169.254.1.1 fe80::1 fe80::2]"},
+		{true, "fe80::1 10.0.0.1", "[fe80::1 10.0.0.1]"},
+		{false, "169.254.1.1 fe80::ecee:eeff:feee:eeee", "[169.254.1.1]"},
+		{false, "10.0.0.1", "[10.0.0.1]"},
+	} {
+		c := Default()
+		c.IPv6, c.Gateways = tt.ipv6, nil
+		for _, a := range strings.Fields(tt.given) {
+			c.Gateways = append(c.Gateways, netip.MustParseAddr(a))
+		}
+		for range 2 { // what has been completed stays
+			if err := c.Validate(); err != nil || fmt.Sprint(c.Gateways) != tt.got {
+				t.Errorf("%s: %v, %v", tt.given, c.Gateways, err)
+			}
 		}
 	}
 }

@@ -124,7 +124,7 @@ func rightful(t *route.Table, ip netip.Addr, index int) *route.Link {
 	if t.LeadsTo(ip, int32(index)) {
 		return nil
 	}
-	r := t.Lookup(ip, netip.IPv4Unspecified(), 1, 0)
+	r := t.Lookup(ip, unspecified(ip), 1, 0)
 	if r == nil || r.Type != route.TypeUnicast || len(r.Nexthops) == 0 {
 		return nil
 	}
@@ -133,6 +133,14 @@ func rightful(t *route.Table, ip netip.Addr, index int) *route.Link {
 		return nil
 	}
 	return l
+}
+
+// unspecified is the unspecified address of an address's family.
+func unspecified(ip netip.Addr) netip.Addr {
+	if ip.Is6() {
+		return netip.IPv6Unspecified()
+	}
+	return netip.IPv4Unspecified()
 }
 
 // heardClaim takes a claim of a gateway's address.

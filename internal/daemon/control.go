@@ -118,7 +118,7 @@ func (s sources) SetTaps(packets forward.Tap, frames arpd.Tap) {
 }
 
 func (s sources) SetMark(mark uint32) error {
-	return errors.Join(s.d.arp.SetMark(mark), s.d.engines.setMark(mark))
+	return errors.Join(s.d.setMark(mark), s.d.engines.setMark(mark))
 }
 
 func (s sources) AttachWatch(fd int, mark uint32, snap int) error {

@@ -7,6 +7,14 @@ import (
 	"proxyarpd/internal/netstate"
 )
 
+// family is a family in the words of the tables.
+func family(f netstate.Family) route.Family {
+	if f == netstate.IPv6 {
+		return route.IPv6
+	}
+	return route.IPv4
+}
+
 // neighbour says of a kernel entry what the datapath needs.
 func neighbour(n *netstate.Neighbour) *route.Neighbour {
 	return &route.Neighbour{
@@ -34,6 +42,7 @@ func (s *routeScratch) convert(set *netstate.RouteSet) []route.Route {
 			Table: r.Table, Type: route.Type(r.Type), Protocol: uint8(r.Protocol),
 			Scope: uint8(r.Scope), TOS: r.TOS, Metric: r.Priority, MTU: int(r.MTU), Source: r.PrefSrc,
 			Object: r.NHID != 0, Nexthops: s.usable(r),
+			From: r.From, Pref: route.Pref(r.Pref), MTULock: r.MTULocked, HopLimit: r.HopLimit,
 		}
 		if len(r.Nexthops) > 0 {
 			f.Dev = int32(r.Nexthops[0].Index)
@@ -60,8 +69,9 @@ func addresses(set *netstate.AddressSet) []route.Address {
 	all := make([]route.Address, 0, len(set.Addresses))
 	for i := range set.Addresses {
 		a := &set.Addresses[i]
-		all = append(all, route.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope),
-			Secondary: a.Flags&unix.IFA_F_SECONDARY != 0})
+		has := func(flag uint32) bool { return a.Flags&flag != 0 }
+		all = append(all, route.Address{Local: a.Local, Prefix: a.Prefix, Scope: uint8(a.Scope), Secondary: has(unix.IFA_F_SECONDARY),
+			Deprecated: has(unix.IFA_F_DEPRECATED), Tentative: has(unix.IFA_F_TENTATIVE), Optimistic: has(unix.IFA_F_OPTIMISTIC)})
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/arpd"
+	"proxyarpd/arpd/ndp"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/conntrack"
@@ -60,14 +62,18 @@ type Daemon struct {
 	claims     *arpd.Claims        // of gateways' addresses
 	conflicts  *conflicts
 	arp        *arpd.Responder
+	nd         *arpd.Responder // of neighbour discovery; nil: IPv6 is left to the kernel
+	groups     *ndp.Groups     // nil then, too
 	answering  answering
-	announcer  *arpd.Announcer
-	learn      *learner
-	control    *control.Server
-	taps       *livecapture.Hub
-	owner      *owner
-	members    members
-	errands    sync.WaitGroup
+
+	discovering answering // nd's
+	announcer   *arpd.Announcer
+	learn       *learner
+	control     *control.Server
+	taps        *livecapture.Hub
+	owner       *owner
+	members     members
+	errands     sync.WaitGroup
 
 	proxy     proxyRoutes
 	caughtUp  atomic.Bool   // firstSync is closed
@@ -78,6 +84,7 @@ type Daemon struct {
 	others  atomic.Bool   // another process has, or goes on to have, what this one serves: nothing is put back
 	yielded chan struct{} // closed when a successor has taken over
 	arpRun  runner
+	ndRun   runner
 
 	hops   chan hop
 	asked  hopStats
@@ -125,7 +132,7 @@ func serve(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns, l
 	d := &Daemon{caller: caller, log: log, manager: newManager(log), began: time.Now(), firstSync: make(chan struct{}), conflicts: newConflicts(), hops: make(chan hop, hopBacklog),
 		lock: lock, heir: heir, yielded: make(chan struct{})}
 	d.others.Store(heir != nil)
-	d.arpRun.began = make(chan struct{})
+	d.arpRun.began, d.ndRun.began = make(chan struct{}), make(chan struct{})
 	defer func() {
 		if d.others.Load() {
 			err = errors.Join(err, lock.Abandon())
@@ -134,7 +141,9 @@ func serve(ctx context.Context, cfg *Config, caller Caller, ns instance.Netns, l
 		}
 	}()
 	d.cfg.Store(cfg)
-	d.answering.want, d.answering.log, d.answering.begun = func() int { return d.config().Nice }, log, make(chan struct{})
+	nice := func() int { return d.config().Nice }
+	d.answering = answering{want: nice, what: "ARP", log: log, begun: make(chan struct{})}
+	d.discovering = answering{want: nice, what: "neighbour discovery", log: log, own: d.ownND, begun: make(chan struct{})}
 	d.reloads.state = status.Config{File: caller.File, Read: d.began}
 	rooms := cfg.rooms(caller.Reread != nil)
 	if heir != nil { // its own configuration may want more than the one that it begins with
@@ -155,7 +164,7 @@ func (d *Daemon) open(ctx context.Context, ns instance.Netns) error {
 	var both errgroup.Group
 	both.Go(func() error {
 		return d.patiently(ctx, func() (err error) {
-			d.watch, err = netstate.Open(netstate.Config{Logger: d.log})
+			d.watch, err = netstate.Open(netstate.Config{Logger: d.log, IPv6: d.config().IPv6})
 			return err
 		})
 	})
@@ -176,7 +185,10 @@ func (d *Daemon) open(ctx context.Context, ns instance.Netns) error {
 		return err
 	}
 	d.openTranslated(ctx)
-	return d.patiently(ctx, d.openARP)
+	if err := d.patiently(ctx, d.openARP); err != nil {
+		return err
+	}
+	return d.patiently(ctx, d.openND)
 }
 
 // startPatience is how long the start waits for what is short.
@@ -225,9 +237,9 @@ func (d *Daemon) config() *Config { return d.cfg.Load() }
 // programs says what the eBPF programs are to be loaded for.
 func (c *Config) programs() claim.Config {
 	p := claim.Config{ARP: claim.ARPPolice{PerSecond: arpPerSecond, Burst: arpBurst, SenderPerSecond: arpSenderPerSecond, SenderBurst: arpSenderBurst},
-		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy)}
+		Translates: c.forwards() && (len(c.Punt) > 0 || c.BypassPolicy), IPv6: c.IPv6}
 	if c.Engine == EngineEBPF {
-		p.Carry, p.Gateways = true, c.Gateways
+		p.Carry, p.Gateways = true, c.gateways(netip.Addr.Is4)
 	}
 	return p
 }
@@ -281,7 +293,7 @@ func (d *Daemon) openARP() error {
 		}
 	}
 	if d.claims == nil {
-		if d.claims, err = arpd.ListenClaims(d.config().Gateways); err != nil {
+		if d.claims, err = arpd.ListenClaims(d.config().gateways(netip.Addr.Is4)); err != nil {
 			return err
 		}
 	}
@@ -291,6 +303,11 @@ func (d *Daemon) openARP() error {
 
 // lookup answers the responder about an interface whose event has not come yet.
 func (d *Daemon) lookup(ifindex int) (policy *arpd.Policy, ours bool) {
+	return d.lookupBy(ifindex, arpPolicy)
+}
+
+// lookupBy looks for the policy of one of the responders.
+func (d *Daemon) lookupBy(ifindex int, of func(*port) *arpd.Policy) (policy *arpd.Policy, ours bool) {
 	l, err := d.req.LinkByIndex(ifindex)
 	if err != nil {
 		return nil, true
@@ -300,7 +317,7 @@ func (d *Daemon) lookup(ifindex int) (policy *arpd.Policy, ours bool) {
 		ours   bool
 	}
 	c := make(chan answer, 1)
-	if !d.owner.ask(d.owner.life, func() { p, ours := d.owner.lookup(l); c <- answer{p, ours} }) {
+	if !d.owner.ask(d.owner.life, func() { p, ours := d.owner.lookup(l, of); c <- answer{p, ours} }) {
 		return nil, true
 	}
 	a := <-c
@@ -314,7 +331,7 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 	o := &owner{
 		confining: true, cfg: cfg, log: d.log, began: d.began, life: ctx,
 		eng: eng, builder: route.NewBuilder(cfg.policy(eng)),
-		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts, herald: newHerald(d.announcer),
+		proxy: &d.proxy, arp: d.arp, taps: d.taps, macs: d.macs, asking: &d.asking, resolve: d.resolve, conflicts: d.conflicts, herald: newHerald(announcing{Announcer: d.announcer}),
 		batches: make(chan batch), questions: make(chan func()), outcomes: make(chan arrival, lanes),
 		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		others: &d.others,
@@ -323,6 +340,10 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 	o.send = func(l lane, e errand) {
 		h := &hands{cfg: o.cfg, log: d.log, eng: o.eng, macs: d.macs, members: &d.members, limits: o.limits}
 		d.errands.Go(func() { o.outcomes <- arrival{l, e.do(h)} })
+	}
+	if d.nd != nil {
+		o.discovery = discovery{to: d.nd, groups: d.groups, linkLocal: map[int]linkLocal{}}
+		o.herald.to = announcing{d.announcer, d.groups}
 	}
 	if d.heir != nil {
 		o.succeed = func() (*adoption, error) { return d.heir.freeze(d) }
@@ -377,7 +398,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		defer endEngine()
 		return d.owner.run(ctx, told)
 	})
-	d.engines.life, d.arpRun.life, d.metrics.life = engineCtx, ctx, ctx
+	d.engines.life, d.arpRun.life, d.ndRun.life, d.metrics.life = engineCtx, ctx, ctx, ctx
 	if d.heir != nil {
 		g.Go(func() error { return d.heir.takeOver(ctx, d) })
 	} else {
@@ -386,7 +407,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		g.Go(func() error { return d.control.Serve(ctx) })
 		g.Go(func() error { // frames that come before wait in the socket
 			if d.awaitStart(ctx) {
-				d.runARP()
+				d.runResponders()
 			}
 			return nil
 		})
@@ -406,6 +427,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.claims.Run(ctx, d.heardClaim) })
 	g.Go(func() error { d.watchConflicts(ctx); return nil })
 	g.Go(func() error { d.announcer.Run(ctx); return nil })
+	g.Go(func() error { return d.runGroups(ctx) })
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error { d.resolveHops(ctx); return nil })
 	g.Go(func() error { d.learn.run(ctx); return nil })
@@ -445,9 +467,15 @@ type runner struct {
 	first sync.Once
 }
 
-// runARP runs the responder.
-func (d *Daemon) runARP() {
-	r := &d.arpRun
+// runResponders runs those of ARP and of neighbour discovery.
+func (d *Daemon) runResponders() {
+	d.runResponder(&d.arpRun, d.arp)
+	if d.nd != nil {
+		d.runResponder(&d.ndRun, d.nd)
+	}
+}
+
+func (d *Daemon) runResponder(r *runner, to *arpd.Responder) {
 	var ctx context.Context
 	ctx, r.end = context.WithCancel(r.life)
 	over := make(chan struct{})
@@ -455,15 +483,23 @@ func (d *Daemon) runARP() {
 	r.first.Do(func() { close(r.began) })
 	d.group.Go(func() error {
 		defer close(over)
-		return d.arp.Run(ctx)
+		return to.Run(ctx)
 	})
 }
 
-// haltARP has the responder return. What comes waits in the socket.
-func (d *Daemon) haltARP() {
-	<-d.arpRun.began
-	d.arpRun.end()
-	<-d.arpRun.over
+// haltResponders has them return. What comes waits in their sockets.
+func (d *Daemon) haltResponders() {
+	d.arpRun.halt()
+	if d.nd != nil {
+		d.ndRun.halt()
+	}
+}
+
+// halt has the part return.
+func (r *runner) halt() {
+	<-r.began
+	r.end()
+	<-r.over
 }
 
 // metricsServer is the server of metrics that runs, if one does.
@@ -547,6 +583,9 @@ func (d *Daemon) close() error {
 	}
 	if d.arp != nil {
 		errs = append(errs, d.arp.Close())
+	}
+	if d.nd != nil {
+		errs = append(errs, d.nd.Close())
 	}
 	if d.claims != nil {
 		errs = append(errs, d.claims.Close())

@@ -29,7 +29,7 @@ func (c *Config) forwards() bool { return c.Engine != EngineNone }
 
 // policy is what the table builder is told.
 func (c *Config) policy(eng engine.Engine) route.Policy {
-	return route.Policy{Transit: c.Transit, Copies: !eng.Decides(), Punt: c.Punt}
+	return route.Policy{Transit: c.Transit, Copies: !eng.Decides(), Punt: c.Punt, IPv6: c.IPv6}
 }
 
 // engines is the engine that runs, which a reload may exchange. Those that forward

@@ -91,14 +91,15 @@ type begun struct {
 	refused  error // by the predecessor
 	host     route.HostConf
 	all      devConf
+	all6     devConf6
 	found    []hostpolicy.Finding
 	swept    error
 	unknown  error // why found can't be told
 }
 
 func (e beginErrand) do(h *hands) outcome {
-	b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf)}
-	b.all, _ = readDevConf("all", kernelConf.dev) // read again in a moment
+	b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf, h.cfg.IPv6)}
+	b.all, b.all6 = readAll(kernelConf.dev, kernelConf.dev6, h.cfg.IPv6) // read again in a moment
 	if h.eng.Decides() && e.succeed == nil {
 		if err := claim.SweepAll(func(ifindex int) bool { return e.serve[ifindex] }); err != nil {
 			b.swept = fmt.Errorf("remove the tc filters of a killed predecessor: %w", err)
@@ -249,6 +250,7 @@ type readErrand struct {
 	host, all bool // those that count for all
 	knownHost route.HostConf
 	knownAll  devConf
+	knownAll6 devConf6
 	ifs       []readInterface
 	last      int       // the tick's place behind it, when all could be read
 	hangup    time.Time // not zero: a signal asked for it then
@@ -266,14 +268,14 @@ type settingsRead struct{ readErrand }
 
 func (e readErrand) do(h *hands) outcome {
 	if e.host {
-		e.knownHost = readHostConf(e.knownHost)
+		e.knownHost = readHostConf(e.knownHost, h.cfg.IPv6)
 	}
 	if e.all {
-		e.knownAll, _ = readDevConf("all", e.knownAll)
+		e.knownAll, e.knownAll6 = readAll(e.knownAll, e.knownAll6, h.cfg.IPv6)
 	}
 	for i := range e.ifs {
 		r := &e.ifs[i]
-		r.known, r.err = readIfConf(r.name, r.known)
+		r.known, r.err = readIfConf(r.name, r.known, h.cfg.IPv6)
 		r.known.offloads = h.cfg.Engine == EngineEBPF && offloads(r.name)
 	}
 	return settingsRead{e}

@@ -40,7 +40,7 @@ import (
 
 // handoverProtocol is the version of what they say. Whoever changes the meaning of a
 // message changes it.
-const handoverProtocol = 1
+const handoverProtocol = 2
 
 const opTakeover = "takeover"
 
@@ -73,13 +73,14 @@ type say struct {
 }
 
 // offer is what there is to take over. Its descriptors: the lock's file and socket, the
-// ARP socket, the metrics socket, the relay, the rings, the maps, the claims; where a
+// ARP socket, that of neighbour discovery, the metrics socket, the relay, the rings, the maps, the claims; where a
 // number says that there is none, none.
 type offer struct {
 	Error   string
 	Version string
 	Config  Config
 	Lock    bool // there is a socket beside the file
+	ND      bool
 	Metrics bool
 	Relay   bool
 	Rings   int
@@ -100,6 +101,8 @@ type given struct {
 	Waiting   [][]forward.Waiting
 	Held      []arpd.HeldFrame
 	ARP       arpd.Counted
+	HeldND    []arpd.HeldFrame
+	ND        arpd.Counted
 	Forward   countedForward
 	Kernel    countedKernel
 	Captures  livecapture.Suspended // the message's descriptors are its
@@ -353,6 +356,9 @@ func (y *yielding) offer() error {
 	}
 	o.Lock = add(socket)
 	add(d.arp.FD())
+	if d.nd != nil {
+		o.ND = add(d.nd.FD())
+	}
 	metrics, err := d.metrics.file()
 	if err != nil {
 		return err
@@ -380,7 +386,7 @@ func (y *yielding) offer() error {
 	return handover.Send(y.conn.UnixConn, &o, fds)
 }
 
-// stopReading has nobody read rings and ARP socket any more: what comes waits there.
+// stopReading has nobody read rings and the responders' sockets any more: what comes waits there.
 func (y *yielding) stopReading() {
 	d := y.d
 	y.stopped = true
@@ -388,7 +394,7 @@ func (y *yielding) stopReading() {
 		d.engines.ring.Halt()
 		<-d.engines.over
 	}
-	d.haltARP()
+	d.haltResponders()
 }
 
 // gives stops reading, and says what there is then.
@@ -399,6 +405,9 @@ func (y *yielding) gives() (*given, []int) {
 	g := &given{Captures: captures, Held: d.arp.Held(), ARP: d.arp.Counted(),
 		Kernel: countedKernel{d.asked.asked.Load(), d.asked.refused.Load(), d.asked.overflow.Load(),
 			d.learn.learned.Load(), d.learn.crowded.Load(), d.learn.failed.Load()}}
+	if d.nd != nil {
+		g.HeldND, g.ND = d.nd.Held(), d.nd.Counted()
+	}
 	var s engine.Stats
 	if ring := d.engines.ring; ring != nil {
 		g.Positions = ring.Positions()
@@ -432,7 +441,7 @@ func (y *yielding) resume(ctx context.Context, why error) {
 				refilter = d.engines.ring.Refilter
 			}
 			failed("the eBPF programs are not in their places", set.TakePlaces(refilter))
-			failed("requests for ARP are not policed", d.arp.Refilter(d.programs.AttachARP))
+			failed("requests are not policed", d.refilter())
 		}
 		failed("the lock does not name this process", d.lock.Name())
 		failed("the record of changed MACs can't be read", d.macs.Reread())
@@ -444,7 +453,7 @@ func (y *yielding) resume(ctx context.Context, why error) {
 			}
 			d.runEngine()
 		}
-		d.runARP()
+		d.runResponders()
 		d.taps.Unsuspend()
 	}
 	if y.halt != nil {

@@ -28,6 +28,7 @@ var keys = []key{
 	{"answer-uplink", func(c *Config) any { return c.AnswerUplink }, ""},
 	{"mac", func(c *Config) any { return c.MAC }, ""},
 	{"keep-mac", func(c *Config) any { return c.KeepMAC }, ""},
+	{"ipv6", func(c *Config) any { return c.IPv6 }, "the kernel's state is followed, and the eBPF maps have room, for it or not from the start on"},
 	{"engine", func(c *Config) any { return c.Engine }, ""},
 	{"transit", func(c *Config) any { return c.Transit }, ""},
 	{"rp-filter", func(c *Config) any { return c.RPFilter }, ""},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -89,7 +90,7 @@ func (d *Daemon) inform(ctx context.Context) {
 		}
 		summary, stuck := d.summary(ctx, every)
 		if stuck == "" {
-			stuck = pulse.beat(d.engine().Beats(), d.arp.Beat())
+			stuck = pulse.beat(d.engine().Beats(), d.beats())
 		}
 		if ctx.Err() != nil {
 			return
@@ -139,19 +140,33 @@ func (o *owner) summary() string {
 // pulse is what the threads of the datapath had done when they were last asked.
 type pulse struct {
 	forward []uint64
-	arp     uint64
+	answer  [2]uint64 // the responders of ARP and of neighbour discovery
 	asked   bool
+}
+
+// noBeat is of a responder that there is not.
+const noBeat = math.MaxUint64
+
+// beats are how many times each responder has come round.
+func (d *Daemon) beats() [2]uint64 {
+	b := [...]uint64{d.arp.Beat(), noBeat}
+	if d.nd != nil {
+		b[1] = d.nd.Beat()
+	}
+	return b
 }
 
 // beat takes how many times each thread has come round, and names one that has not since it was last told to; "" if
 // all have.
-func (p *pulse) beat(forward []uint64, arp uint64) (stuck string) {
-	defer func() { *p = pulse{slices.Clone(forward), arp, true} }()
+func (p *pulse) beat(forward []uint64, answer [2]uint64) (stuck string) {
+	defer func() { *p = pulse{slices.Clone(forward), answer, true} }()
 	if !p.asked {
 		return ""
 	}
-	if arp <= p.arp {
-		return "the ARP responder"
+	for i, who := range [...]string{"the ARP responder", "the responder of neighbour discovery"} {
+		if answer[i] <= p.answer[i] && answer[i] != noBeat {
+			return who
+		}
 	}
 	if len(forward) != len(p.forward) {
 		return "" // another engine

@@ -22,7 +22,7 @@ func TestPulse(t *testing.T) {
 		{[]uint64{3}, 8, ""},
 		{[]uint64{1}, 9, ""}, // a ring that was opened anew
 	} {
-		if got := p.beat(c.forward, c.arp); got != c.stuck {
+		if got := p.beat(c.forward, [2]uint64{c.arp, noBeat}); got != c.stuck {
 			t.Errorf("%d: stuck is %q, want %q", i, got, c.stuck)
 		}
 	}

@@ -35,6 +35,7 @@ type owner struct {
 	resolve   func(ifindex int32, addr netip.Addr)
 	conflicts *conflicts // nil: nobody looks for any
 	herald    herald
+	discovery discovery
 
 	// What it hears.
 	batches   chan batch
@@ -51,6 +52,7 @@ type owner struct {
 	ids       uint64 // of ports
 	host      route.HostConf
 	confAll   devConf
+	confAll6  devConf6
 	ports     map[int]*port
 	egress    map[int]bool // interfaces with egress rules that --bypass-policy spares
 	gate      gate         // the host's rules, since the start

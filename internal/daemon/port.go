@@ -49,8 +49,13 @@ type port struct {
 	slot     uint32
 	filter   engine.Port
 	policy   *arpd.Policy // nil where nothing is answered
+	policy6  *arpd.Policy // of neighbour discovery
 	toldLeft bool         // the tables, that it is left to the kernel
 }
+
+// arpPolicy and ndPolicy are what the responders go by.
+func arpPolicy(p *port) *arpd.Policy { return p.policy }
+func ndPolicy(p *port) *arpd.Policy  { return p.policy6 }
 
 // life is where an interface stands between its first event and its last.
 type life uint8

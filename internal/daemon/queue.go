@@ -222,13 +222,13 @@ func (o *owner) nextLook() errand {
 		return e
 	case len(q.read)+len(q.again) > 0 || q.allConf:
 		n := min(len(q.read), readTogether)
-		e := readErrand{ifs: o.toRead(append(q.again, q.read[:n]...)), all: q.allConf, knownAll: o.confAll}
+		e := readErrand{ifs: o.toRead(append(q.again, q.read[:n]...)), all: q.allConf, knownAll: o.confAll, knownAll6: o.confAll6}
 		q.read, q.again, q.allConf = q.read[n:], nil, false
 		return e
 	case q.turn != nil:
 		e := *q.turn
 		q.turn = nil
-		e.knownHost, e.knownAll = o.host, o.confAll
+		e.knownHost, e.knownAll, e.knownAll6 = o.host, o.confAll, o.confAll6
 		return e
 	}
 	return nil

@@ -58,11 +58,11 @@ func (o *owner) note(e *netstate.Event) {
 	case e.Link != nil:
 		o.noteLink(e.Link, del)
 	case e.Addresses != nil:
-		o.builder.SetAddresses(route.IPv4, int32(e.Addresses.Index), addresses(e.Addresses))
+		o.noteAddresses(e.Addresses)
 	case e.Routes != nil:
 		o.noteRoutes(e.Routes)
 	case e.Rules != nil:
-		o.builder.SetRules(route.IPv4, rules(e.Rules))
+		o.builder.SetRules(family(e.Rules.Family), rules(e.Rules))
 		o.herald.all = true
 	case e.Netconf != nil:
 		o.noteNetconf(e.Netconf)
@@ -77,6 +77,7 @@ func (o *owner) noteLink(l *netstate.Link, del bool) {
 		o.dirty.gone[l.Index] = true
 		o.asking.forget(int32(l.Index))
 		delete(o.links, l.Index)
+		delete(o.discovery.linkLocal, l.Index)
 		o.taps.DeleteLink(l.Index)
 		return
 	}
@@ -116,9 +117,6 @@ func (p *port) changed(l *netstate.Link) {
 }
 
 func (o *owner) noteRoutes(set *netstate.RouteSet) {
-	if !set.Dst.Addr().Is4() {
-		return
-	}
 	o.builder.SetRoutes(set.Table, set.Dst, o.scratch.convert(set))
 	o.herald.noteRoutes(o.cfg, set.Dst)
 	o.dirty.roles = o.builder.UsedLinksChanged() || o.dirty.roles
@@ -192,7 +190,7 @@ func (o *owner) find(r ref) (*netstate.Link, *port) {
 func (o *owner) setting() *setting {
 	how, _ := o.eng.Claims()
 	return &setting{cfg: o.cfg, forwards: o.eng.Forwards(), canClaim: o.eng.CanClaim(), modeless: how == "" || how == "auto",
-		ports: len(o.ports), started: o.phase >= serving, waits: o.waits, ending: o.phase >= ending, unseen: o.unseen, all: o.confAll}
+		ports: len(o.ports), started: o.phase >= serving, waits: o.waits, ending: o.phase >= ending, unseen: o.unseen, all: o.confAll, all6: o.confAll6}
 }
 
 // wants says what a port should be.
@@ -243,7 +241,7 @@ func (o *owner) describe(index int) {
 	}
 	w := o.wants(l, p)
 	// The slot first: frames are counted by it from the first on.
-	if !o.tellFilter(l, p, w, p.filter.Forward && w.take) {
+	if !o.tellFilter(l, p, w, p.filter.Forward && w.take, p.filter.IPv6) {
 		return
 	}
 	w.link.Slot = p.slot
@@ -254,6 +252,10 @@ func (o *owner) describe(index int) {
 			p.policy.Routes = o.proxy
 		}
 		o.dirty.publish = true
+		o.herald.all = o.herald.all || r == roleUplink
+	}
+	if !samePolicy(w.policy6, p.policy6) {
+		o.setPolicy6(p, w.policy6)
 		o.herald.all = o.herald.all || r == roleUplink
 	}
 	if isLeft := w.left != nil; isLeft != p.toldLeft {
@@ -289,6 +291,10 @@ func (o *owner) closePort(index int) {
 		o.taps.SetLink(l, false)
 	}
 	o.builder.DeleteLink(int32(index))
+	o.setPolicy6(p, nil)
+	if o.discovery.groups != nil {
+		o.discovery.groups.Forget(index)
+	}
 	o.herald.gone(index)
 	if o.conflicts != nil {
 		o.conflicts.forget(index)
@@ -313,11 +319,12 @@ func (o *owner) forget(index int) {
 	}
 }
 
-// tellFilter tells the ring's filter of a port, and whether its frames are taken.
-// It is false if that failed.
-func (o *owner) tellFilter(l *netstate.Link, p *port, w *want, take bool) bool {
+// tellFilter tells the ring's filter of a port, and whether its frames are taken, and
+// those of IPv6 with them. It is false if that failed.
+func (o *owner) tellFilter(l *netstate.Link, p *port, w *want, take, take6 bool) bool {
 	f := w.filter
 	f.Forward = take
+	f.IPv6 = f.IPv6 && take && take6
 	if f == p.filter {
 		return true
 	}
@@ -339,7 +346,7 @@ func (o *owner) admit(index int) {
 		return
 	}
 	w := o.wants(l, p)
-	o.tellFilter(l, p, w, w.take)
+	o.tellFilter(l, p, w, w.take, true)
 	for _, j := range w.jobs(p) {
 		o.work.add(j, p)
 	}
@@ -397,6 +404,7 @@ func (o *owner) publish() {
 		}
 	}
 	o.arp.Publish(all)
+	o.publish6()
 }
 
 // tellClasses brings what the ring's filter knows of destinations up to date. One
@@ -424,7 +432,7 @@ func (o *owner) tellClasses() {
 // lookup answers the responder about an interface whose event has not come
 // yet: the frame was faster. Everything that the workload needs is in place
 // before its first answer leaves. ours is false if it is none to answer on.
-func (o *owner) lookup(l *netstate.Link) (policy *arpd.Policy, ours bool) {
+func (o *owner) lookup(l *netstate.Link, of func(*port) *arpd.Policy) (policy *arpd.Policy, ours bool) {
 	if o.phase < serving || o.stands {
 		return nil, true
 	}
@@ -436,7 +444,7 @@ func (o *owner) lookup(l *netstate.Link) (policy *arpd.Policy, ours bool) {
 		o.reconcile()
 	}
 	if p := o.ports[l.Index]; p != nil {
-		return p.policy, p.policy != nil || p.role == roleWorkload // an uplink without ARP has none
+		return of(p), of(p) != nil || p.role == roleWorkload // an uplink without ARP has none
 	}
 	return nil, true
 }
@@ -457,7 +465,7 @@ func (o *owner) end() {
 	o.publish()
 	e := &endErrand{}
 	for index, l := range o.links { // the kernel drops their packets by itself
-		if p := o.ports[index]; p != nil && p.claim == done && !l.Forwards {
+		if p := o.ports[index]; p != nil && p.claim == done && !l.Forwards && !l.Forwards6 {
 			e.release = append(e.release, int32(index))
 		}
 	}
@@ -482,7 +490,7 @@ func (o *owner) giveBack() {
 			continue
 		}
 		f := p.filter
-		f.Forward = false
+		f.Forward, f.IPv6 = false, false
 		if _, err := o.eng.SetPort(f); err != nil {
 			o.log.Error("interface not given back", "interface", l.Name, "err", err)
 			continue

@@ -107,14 +107,14 @@ func TestGoes(t *testing.T) {
 // TestLookup: a frame that is faster than the event of its interface.
 func TestLookup(t *testing.T) {
 	b := newBench(t, nil)
-	if p, ours := b.lookup(pod(1)); p != nil || !ours {
+	if p, ours := b.lookup(pod(1), arpPolicy); p != nil || !ours {
 		t.Error("something is known before the start")
 	}
 	b = running(t, nil)
-	if p, ours := b.lookup(nic(2)); p != nil || ours {
+	if p, ours := b.lookup(nic(2), arpPolicy); p != nil || ours {
 		t.Error("an uplink is answered on")
 	}
-	if p, ours := b.lookup(pod(1)); p == nil || !ours || p.Answer != b.cfg.MAC || b.ports[1] == nil || b.responder.policies[1] != p {
+	if p, ours := b.lookup(pod(1), arpPolicy); p == nil || !ours || p.Answer != b.cfg.MAC || b.ports[1] == nil || b.responder.policies[1] != p {
 		t.Errorf("%+v, %t", p, ours)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -383,17 +384,20 @@ func (t *transition) finish() error {
 	if d.caller.SetLevel != nil {
 		d.caller.SetLevel(t.next.LogLevel)
 	}
-	if err := d.claims.SetAddresses(t.next.Gateways); err != nil {
+	if err := d.claims.SetAddresses(t.next.gateways(netip.Addr.Is4)); err != nil {
 		d.log.Warn("foreign answers for the new gateways are not noticed", "err", err)
 	}
 	if t.next.Metrics != t.now.Metrics {
-		if err := d.arp.SetTimed(t.next.Metrics != ""); err != nil {
-			d.log.Warn("answers are not timed", "err", err)
+		for _, r := range d.responders() {
+			if err := r.SetTimed(t.next.Metrics != ""); err != nil {
+				d.log.Warn("answers are not timed", "err", err)
+			}
 		}
 		d.serveMetrics(t.metrics)
 	}
 	if t.next.Nice != t.now.Nice {
 		d.answering.setNice(t.next.Nice)
+		d.discovering.setNice(t.next.Nice)
 	}
 	switch {
 	case t.ends():

@@ -57,6 +57,6 @@ func TestProxyRoutes(t *testing.T) {
 // BenchmarkReadIfConf is what following the settings of one interface costs.
 func BenchmarkReadIfConf(b *testing.B) {
 	for b.Loop() {
-		readIfConf("lo", kernelConf)
+		readIfConf("lo", kernelConf, true)
 	}
 }

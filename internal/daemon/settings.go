@@ -63,8 +63,8 @@ func (r settingsRead) take(o *owner) error {
 		o.builder.SetHost(o.host)
 	}
 	var again []int
-	if r.all && o.confAll != r.knownAll {
-		o.confAll = r.knownAll
+	if r.all && (o.confAll != r.knownAll || o.confAll6 != r.knownAll6) {
+		o.confAll, o.confAll6 = r.knownAll, r.knownAll6
 		for index := range o.ports {
 			again = append(again, index)
 		}

@@ -26,7 +26,7 @@ func Survey(ctx context.Context, cfg Config) (_ *explain.View, _ *netstate.Reque
 		return nil, nil, err
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	watch, err := netstate.Open(netstate.Config{Logger: quiet})
+	watch, err := netstate.Open(netstate.Config{Logger: quiet, IPv6: cfg.IPv6})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -66,14 +66,25 @@ func newSurvey(ctx context.Context, cfg *Config, log *slog.Logger) *survey {
 	eng := &paper{moves: cfg.forwards()}
 	s.owner = &owner{
 		cfg: cfg, log: log, life: ctx, eng: eng,
-		builder: route.NewBuilder(route.Policy{Transit: cfg.Transit, Punt: cfg.Punt}), proxy: new(proxyRoutes),
+		builder: route.NewBuilder(route.Policy{Transit: cfg.Transit, Punt: cfg.Punt, IPv6: cfg.IPv6}), proxy: new(proxyRoutes),
 		arp: unheard{}, taps: unseen{}, macs: unwritten{}, asking: new(asking), resolve: func(int32, netip.Addr) {},
 		links: map[int]*netstate.Link{}, ports: map[int]*port{}, egress: map[int]bool{},
 		dirty: newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{}, begun: func() {},
 		send: func(l lane, e errand) { s.sent[l] = e },
 	}
+	if cfg.IPv6 {
+		s.owner.discovery = discovery{to: unheard{}, groups: unjoined{}, linkLocal: map[int]linkLocal{}}
+	}
 	return s
 }
+
+// unjoined joins no groups.
+type unjoined struct{}
+
+func (unjoined) Hold(int, netip.Addr)    {}
+func (unjoined) Release(int, netip.Addr) {}
+func (unjoined) Forget(int)              {}
+func (unjoined) Again(int)               {}
 
 // settle does what is to be done until there is nothing more.
 func (s *survey) settle() error {
@@ -102,8 +113,8 @@ func (s *survey) settle() error {
 func (s *survey) pretend(e errand) outcome {
 	switch e := e.(type) {
 	case beginErrand:
-		b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf)}
-		b.all, _ = readDevConf("all", kernelConf.dev)
+		b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf, s.owner.cfg.IPv6)}
+		b.all, b.all6 = readAll(kernelConf.dev, kernelConf.dev6, s.owner.cfg.IPv6)
 		if e.inspect {
 			b.found, b.unknown = inspect(e.ifs, nil)
 			if v := judge(s.owner.cfg, b.found, b.unknown, s.owner.onlyReceives); v.err != nil {

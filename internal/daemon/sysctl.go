@@ -15,7 +15,10 @@ import (
 	"proxyarpd/internal/shortage"
 )
 
-const sysctlIPv4 = "/proc/sys/net/ipv4/"
+const (
+	sysctlIPv4 = "/proc/sys/net/ipv4/"
+	sysctlIPv6 = "/proc/sys/net/ipv6/"
+)
 
 // sysctls reads numbers of the network namespace.
 type sysctls struct {
@@ -87,6 +90,9 @@ type neighConf struct {
 type ifConf struct {
 	dev   devConf
 	neigh neighConf
+	// Of IPv6, unless it is left to the kernel.
+	dev6   devConf6
+	neigh6 neighConf
 	// offloads: it takes what a workload leaves to devices. Asked for --engine ebpf.
 	offloads bool
 }
@@ -96,6 +102,9 @@ type ifConf struct {
 var kernelConf = ifConf{
 	dev:   devConf{sendRedirects: true, sharedMedia: true},
 	neigh: neighConf{queueBytes: 212992, solicits: 3, retrans: time.Second},
+
+	dev6:   devConf6{hopLimit: 64},
+	neigh6: neighConf{queueBytes: 212992, solicits: 3, retrans: time.Second},
 }
 
 // readDevConf reads what was known before. The error passes: what could not be
@@ -112,8 +121,9 @@ func readDevConf(name string, known devConf) (devConf, error) {
 	}, s.short
 }
 
-func readNeighConf(name string, known neighConf) (neighConf, error) {
-	s := sysctls{root: sysctlIPv4 + "neigh/" + name + "/"}
+// readNeighConf reads what an interface has below a family's directory.
+func readNeighConf(root, name string, known neighConf) (neighConf, error) {
+	s := sysctls{root: root + "neigh/" + name + "/"}
 	k := &kernelConf.neigh
 	n := neighConf{queueBytes: s.number("unres_qlen_bytes", known.queueBytes, k.queueBytes)}
 	n.solicits = s.number("mcast_solicit", 0, k.solicits) + s.number("app_solicit", 0, 0)
@@ -124,10 +134,25 @@ func readNeighConf(name string, known neighConf) (neighConf, error) {
 	return n, s.short
 }
 
-func readIfConf(name string, known ifConf) (ifConf, error) {
-	dev, err := readDevConf(name, known.dev)
-	neigh, neighErr := readNeighConf(name, known.neigh)
-	return ifConf{dev: dev, neigh: neigh}, cmp.Or(err, neighErr)
+func readIfConf(name string, known ifConf, ipv6 bool) (ifConf, error) {
+	c := known
+	var errs [4]error
+	c.dev, errs[0] = readDevConf(name, known.dev)
+	c.neigh, errs[1] = readNeighConf(sysctlIPv4, name, known.neigh)
+	if ipv6 {
+		c.dev6, errs[2] = readDevConf6(name, known.dev6)
+		c.neigh6, errs[3] = readNeighConf(sysctlIPv6, name, known.neigh6)
+	}
+	return c, cmp.Or(errs[:]...)
+}
+
+// readAll reads the settings of "all". What can't be read at the moment is as it was.
+func readAll(known devConf, known6 devConf6, ipv6 bool) (devConf, devConf6) {
+	known, _ = readDevConf("all", known)
+	if ipv6 {
+		known6, _ = readDevConf6("all", known6)
+	}
+	return known, known6
 }
 
 // linkConf combines the settings of an interface with those of "all" as the
@@ -180,8 +205,12 @@ func bootSeed(known uint32) uint32 {
 // moment is as it was known. Settings of ICMP errors and redirects are in ticks
 // as they stand (ipv4_route_table in net/ipv4/route.c has proc_dointvec), and
 // the kernel shows them in the first network namespace only.
-func readHostConf(known route.HostConf) route.HostConf {
-	return hostConf(sysctls{root: sysctlIPv4}, known, tick())
+func readHostConf(known route.HostConf, ipv6 bool) route.HostConf {
+	c := hostConf(sysctls{root: sysctlIPv4}, known, tick())
+	if ipv6 {
+		c.V6 = hostConf6(sysctls{root: sysctlIPv6}, known.V6)
+	}
+	return c
 }
 
 func hostConf(s sysctls, known route.HostConf, tick int64) route.HostConf {

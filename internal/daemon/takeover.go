@@ -33,10 +33,10 @@ type heir struct {
 	own   *Config       // that it is to have in the end
 	offer offer
 
-	arp, relayFD int
-	metrics      int
-	rings        []int
-	programs     []int // maps and claims
+	arp, nd, relayFD int
+	metrics          int
+	rings            []int
+	programs         []int // maps and claims
 
 	dead   atomic.Bool      // it has died: there is nobody who would go on
 	became chan struct{}    // closed when own is in force
@@ -102,7 +102,7 @@ func succeed(ctx context.Context, cfg *Config, ns instance.Netns) (_ *heir, _ *i
 	if err := takeoverLine(line); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", cfg.Control, err)
 	}
-	h := &heir{own: cfg, conn: c, metrics: -1, relayFD: -1, became: make(chan struct{}), done: make(chan struct{})}
+	h := &heir{own: cfg, conn: c, nd: -1, metrics: -1, relayFD: -1, became: make(chan struct{}), done: make(chan struct{})}
 	h.offer.Config = Default()
 	fds, err := handover.Receive(c, &h.offer, maxHandover)
 	if err != nil {
@@ -136,7 +136,7 @@ func (h *heir) take(cfg *Config, ns instance.Netns, fds []int) (_ *instance.Lock
 		return nil, errors.New(o.Error)
 	}
 	count := 2 + o.Rings // the lock's file, the ARP socket, the rings
-	for _, there := range []bool{o.Lock, o.Metrics, o.Relay} {
+	for _, there := range []bool{o.Lock, o.ND, o.Metrics, o.Relay} {
 		if there {
 			count++
 		}
@@ -165,9 +165,9 @@ func (h *heir) take(cfg *Config, ns instance.Netns, fds []int) (_ *instance.Lock
 		return fd
 	}
 	file, socket := next(true), next(o.Lock)
-	h.arp, h.metrics, h.relayFD = next(true), next(o.Metrics), next(o.Relay)
+	h.arp, h.nd, h.metrics, h.relayFD = next(true), next(o.ND), next(o.Metrics), next(o.Relay)
 	h.rings, h.programs = fds[:o.Rings], fds[o.Rings:]
-	fds = []int{h.arp, h.metrics, h.relayFD}
+	fds = []int{h.arp, h.nd, h.metrics, h.relayFD}
 	fds = append(append(fds, h.rings...), h.programs...)
 	return instance.Adopt(cfg.StateDir, ns, file, socket)
 }
@@ -233,6 +233,12 @@ func (h *heir) adoptPrograms(d *Daemon) error {
 func (h *heir) takeARP() int {
 	fd := h.arp
 	h.arp = -1
+	return fd
+}
+
+func (h *heir) takeND() int {
+	fd := h.nd
+	h.nd = -1
 	return fd
 }
 
@@ -377,7 +383,10 @@ func (h *heir) takePackets(ctx context.Context, d *Daemon) error {
 		return errEnding
 	}
 	d.arp.GoOn(g.Held, &g.ARP)
-	d.runARP()
+	if d.nd != nil {
+		d.nd.GoOn(g.HeldND, &g.ND)
+	}
+	d.runResponders()
 	k := &g.Kernel
 	d.asked.asked.Add(k.Resolved)
 	d.asked.refused.Add(k.Refused)
@@ -390,7 +399,7 @@ func (h *heir) takePackets(ctx context.Context, d *Daemon) error {
 		if d.engines.ring != nil {
 			refilter = d.engines.ring.Refilter
 		}
-		if err := errors.Join(set.TakePlaces(refilter), d.arp.Refilter(d.programs.AttachARP)); err != nil {
+		if err := errors.Join(set.TakePlaces(refilter), d.refilter()); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,7 @@ type setting struct {
 	ending   bool    // MACs go back
 	unseen   bool    // there may be tc programs that can't be seen
 	all      devConf // settings of "all"
+	all6     devConf6
 }
 
 // facts are those of one interface that neither its link nor its port holds.
@@ -63,6 +65,7 @@ type want struct {
 	filter   engine.Port
 	link     route.Link
 	policy   *arpd.Policy
+	policy6  *arpd.Policy // of neighbour discovery
 
 	rules, mac, member, read bool // jobs that are due or under way
 	claim, hurry             bool // so is this one; hurry: nothing works without it
@@ -95,8 +98,13 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	w.rules = s.forwards && s.started && (p.rules.pending() || p.rules == short)
 	w.read = s.started && p.read.pending()
 	claimable := s.canClaim && p.claim != never
-	w.claim = claimable && s.started && !s.ending && !attached && !w.rules && (w.forwards || aliases != [2]macAddr{})
-	w.hurry = !f.idle && (s.ports <= fewPorts && p.first || !s.forwards || s.cfg.KeepMAC || s.modeless || l.Forwards)
+	w.policy = s.answers(l, w, f, aliases, netip.Addr.Is4, l.Forwards)
+	if s.serves6(l) {
+		w.policy6 = s.answers(l, w, f, aliases, netip.Addr.Is6, l.Forwards6)
+	}
+	// The claim has the kernel not answer solicitations for a gateway.
+	w.claim = claimable && s.started && !s.ending && !attached && !w.rules && (w.forwards || aliases != [2]macAddr{} || workload && w.policy6 != nil)
+	w.hurry = !f.idle && (s.ports <= fewPorts && p.first || !s.forwards || s.cfg.KeepMAC || s.modeless || l.Forwards || l.Forwards6)
 	kernelToo := l.Forwards && !attached // would forward what we forward
 	if w.forwards && kernelToo && !claimable {
 		w.impossible = fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)
@@ -104,6 +112,8 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	w.take = w.forwards && s.started && !kernelToo && !p.leaving && (p.err == nil && !s.waits || p.filter.Forward)
 
 	w.filter = s.filter(l, p, aliases)
+	w.filter.IPv6 = s.serves6(l) && (!l.Forwards6 || attached) // once the others are taken
+	w.filter.ND = w.policy6 != nil
 	w.link = s.link(l, p, f, aliases)
 	if w.left != nil {
 		w.link.Flags |= route.LinkLeft
@@ -111,23 +121,32 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	if workload && settled(l) {
 		w.filter.Answer = w.answer // else replies pass by the queue
 	}
-	if workload {
-		w.policy = &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Answer: w.answer, Settled: settled(l),
-			Gateways: s.cfg.Gateways, Proxy: s.cfg.Proxy}
-		for _, alias := range aliases {
-			if alias != w.answer && !alias.IsZero() {
-				w.policy.Alias = append(w.policy.Alias, alias)
-			}
-		}
-	}
-	if p.role == roleUplink && len(s.cfg.AnswerUplink) > 0 && resolves(l) {
-		w.policy = &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Answer: l.MAC, Settled: settled(l),
-			Uplink: &arpd.Uplink{Targets: s.cfg.AnswerUplink, Others: f.uplinks, Unforwarded: !w.forwards && !l.Forwards}}
-	}
 	return w
 }
 
-// resolves reports whether addresses are resolved by ARP on a link.
+// answers says what is answered on an interface of one family of addresses, nil if
+// nothing is.
+func (s *setting) answers(l *netstate.Link, w *want, f *facts, aliases [2]macAddr, family func(netip.Addr) bool, kernelForwards bool) *arpd.Policy {
+	p := &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Settled: settled(l)}
+	switch targets := of(family, s.cfg.AnswerUplink); {
+	case w.role == roleWorkload:
+		p.Answer, p.Gateways, p.Proxy = w.answer, s.cfg.gateways(family), of(family, s.cfg.Proxy)
+		for _, alias := range aliases {
+			if alias != w.answer && !alias.IsZero() {
+				p.Alias = append(p.Alias, alias)
+			}
+		}
+		return p
+	case w.role == roleUplink && len(targets) > 0 && resolves(l):
+		p.Answer = l.MAC
+		p.Uplink = &arpd.Uplink{Targets: targets, Others: f.uplinks, Unforwarded: !w.forwards && !kernelForwards}
+		return p
+	}
+	return nil
+}
+
+// resolves reports whether addresses are resolved on a link, by ARP or neighbour
+// discovery.
 func resolves(l *netstate.Link) bool { return layerOf(l) == ethernet && l.Flags&unix.IFF_NOARP == 0 }
 
 // waits reports whether something is yet to come before a port is open. A claim
@@ -192,11 +211,11 @@ func (s *setting) aliases(l *netstate.Link, p *port, f *facts, w *want) (a [2]ma
 func (s *setting) filter(l *netstate.Link, p *port, aliases [2]macAddr) engine.Port {
 	workload := p.role == roleWorkload
 	c := engine.Port{Ifindex: int32(l.Index), Workload: workload, Anywhere: workload || s.cfg.Transit,
-		KernelForwards: l.Forwards, Quota: uplinkQuota, Aliases: aliases}
+		KernelForwards: l.Forwards, KernelForwards6: l.Forwards6, Quota: uplinkQuota, Aliases: aliases}
 	if layerOf(l) == ethernet {
 		c.L2Len = wire.EthernetLen
 	}
-	c.ARP = workload || len(s.cfg.AnswerUplink) > 0 && resolves(l)
+	c.ARP = workload || len(of(netip.Addr.Is4, s.cfg.AnswerUplink)) > 0 && resolves(l)
 	if workload {
 		c.Quota = workloadQuota
 	}
@@ -206,7 +225,10 @@ func (s *setting) filter(l *netstate.Link, p *port, aliases [2]macAddr) engine.P
 // link describes a port to the datapath.
 func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) route.Link {
 	d := route.Link{Ifindex: int32(l.Index), Name: l.Name, MAC: l.MAC, MTU: l.MTU, Slot: p.slot,
-		Aliases: aliases, Conf: s.linkConf(p)}
+		Aliases: aliases, Conf: s.linkConf(p), Conf6: s.linkConf6(p)}
+	if s.serves6(l) {
+		d.MTU6 = l.MTU6
+	}
 	bypass := (l.Qdisc == "noqueue" || !settled(l)) && !f.egress && !s.unseen
 	for _, f := range [...]struct {
 		flag route.LinkFlags
@@ -221,6 +243,7 @@ func (s *setting) link(l *netstate.Link, p *port, f *facts, aliases [2]macAddr) 
 		{route.LinkBypass, bypass},
 		{route.LinkNoARP, l.Flags&unix.IFF_NOARP != 0},
 		{route.LinkKernelForwards, l.Forwards},
+		{route.LinkKernelForwards6, l.Forwards6},
 		{route.LinkReceiveOnly, l.Multipoint},
 		{route.LinkNoOffload, l.Type == unix.ARPHRD_PPP},
 		{route.LinkUnsettled, !settled(l)},

@@ -79,6 +79,9 @@ func (l *Lab) build(ctx context.Context) error {
 	}
 	for host := range l.spec.Hosts {
 		n := Node{Name: hostName(host), Host: host, Addr: hostAddr(host)}
+		if kernelHasIPv6() && carriesIPv6(l.spec.WireMTU) {
+			n.Addr6 = hostAddr6(host)
+		}
 		n.Netns = l.spec.Name + "-" + n.Name
 		l.nodes = append(l.nodes, n)
 	}

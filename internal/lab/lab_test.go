@@ -41,11 +41,15 @@ func kernelForwards(t *testing.T, l *lab.Lab) {
 		}
 		set("net.ipv4.ip_forward", "1")
 		set("net.ipv4.conf.all.proxy_arp", "1")
+		set("net.ipv6.conf.all.forwarding", "1")
 		// The kernel answers only for what it can route elsewhere.
 		dev := "lo"
 		for _, p := range l.Pods() {
 			if p.Host == n.Host {
 				set("net/ipv4/neigh/"+p.Iface+"/proxy_delay", "0")
+				if p.MAC != "ee:ee:ee:ee:ee:ee" { // else the IPv6 gateway's address is the interface's own
+					labtest.Run(t, l, n.Name, "ip", "addr", "add", "fe80::ecee:eeff:feee:eeee/64", "dev", p.Iface)
+				}
 			}
 		}
 		if l.Spec().Hosts == 2 {
@@ -72,6 +76,13 @@ func TestFormsAreWired(t *testing.T) {
 				}
 				if !strings.Contains(out, ttl) {
 					t.Errorf("ping %s to %s: no %s in\n%s", from.Name, to.Name, ttl, out)
+				}
+				if !to.Addr6.IsValid() {
+					t.Error("no IPv6")
+					continue
+				}
+				if out := labtest.Run(t, l, from.Node, "ping", "-6", "-c1", "-W5", to.Addr6.Addr().String()); !strings.Contains(out, ttl) {
+					t.Errorf("ping -6 %s to %s: no %s in\n%s", from.Name, to.Name, ttl, out)
 				}
 			}
 		})
@@ -115,9 +126,16 @@ func TestNothingForwardsByItself(t *testing.T) {
 				t.Errorf("%s: net.ipv4.%s = %q, %v", n.Name, key, value, err)
 			}
 		}
+		for _, key := range []string{"forwarding", "proxy_ndp"} {
+			if value, err := l.Sysctl(n.Name, "net.ipv6.conf.all."+key); err != nil || value != "0" {
+				t.Errorf("%s: net.ipv6.conf.all.%s = %q, %v", n.Name, key, value, err)
+			}
+		}
 	}
-	if out, err := labtest.Output(t, l, "pod0-0", "ping", "-c1", "-W1", "10.65.0.3"); err == nil {
-		t.Errorf("a pod reaches another without proxyarpd:\n%s", out)
+	for _, to := range []string{"10.65.0.3", "fd00:10:65::3"} {
+		if out, err := labtest.Output(t, l, "pod0-0", "ping", "-c1", "-W1", to); err == nil {
+			t.Errorf("a pod reaches another without proxyarpd:\n%s", out)
+		}
 	}
 }
 
@@ -134,12 +152,13 @@ func TestSharedPods(t *testing.T) {
 		t.Fatalf("pod %+v, %v", p, err)
 	}
 	labtest.Run(t, l, "pods1", "ping", "-c1", "-W5", "-I", "10.65.1.2", p.Addr.Addr().String())
+	labtest.Run(t, l, "pods1", "ping", "-6", "-c1", "-W5", "-I", "fd00:10:65:1::2", p.Addr6.Addr().String())
 }
 
 func TestPodsComeAndGo(t *testing.T) {
 	labtest.Need(t, "ip", "ping")
 	l := labtest.New(t, lab.Spec{Form: lab.FormSlash32, PodMTU: 1400, WireMTU: 1450})
-	before := labtest.Run(t, l, "host0", "ip", "route")
+	before := labtest.Run(t, l, "host0", "ip", "route") + labtest.Run(t, l, "host0", "ip", "-6", "route")
 	pods, err := l.AddPods(t.Context(), 1, 3, lab.PodOptions{Down: true})
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +182,7 @@ func TestPodsComeAndGo(t *testing.T) {
 		}
 	}
 	labtest.Run(t, l, "host0", "ip", "route", "del", "169.254.1.1")
-	if after := labtest.Run(t, l, "host0", "ip", "route"); after != before {
+	if after := labtest.Run(t, l, "host0", "ip", "route") + labtest.Run(t, l, "host0", "ip", "-6", "route"); after != before {
 		t.Errorf("routes of host0 after the pods went:\n%sbefore they came:\n%s", after, before)
 	}
 	if _, err := l.AddPod(t.Context(), 0, lab.PodOptions{Iface: "ens192"}); !errors.Is(err, syscall.EEXIST) {

@@ -97,7 +97,7 @@ func (l *Lab) addPods(ctx context.Context, host, n int, o PodOptions) ([]Pod, er
 	var nodes []Node
 	if !l.spec.SharedPods {
 		for _, p := range pods {
-			nodes = append(nodes, Node{Name: p.Node, Netns: l.spec.Name + "-" + p.Node, Host: host, IsPod: true, Addr: p.Addr})
+			nodes = append(nodes, Node{Name: p.Node, Netns: l.spec.Name + "-" + p.Node, Host: host, IsPod: true, Addr: p.Addr, Addr6: p.Addr6})
 		}
 	}
 	l.record(nodes, pods)

@@ -31,6 +31,11 @@ const (
 	uplinkName  = "ens192"
 	podLinkName = "eth0"
 	gateway     = "169.254.1.1"
+	// gateway6 is the link-local address that an interface with calicoMAC gives itself
+	// (RFC 4291 appendix A): Calico's IPv6 gateway.
+	gateway6 = "fe80::ecee:eeff:feee:eeee"
+	// minMTU6 is that of a link which may carry IPv6 (RFC 8200 section 5).
+	minMTU6 = 1280
 	// blockSize is how many pods one of Calico's route blocks holds here: what
 	// of a /24 is neither 0, 1 nor the end.
 	blockSize = 250
@@ -72,6 +77,7 @@ type Node struct {
 	Host  int          // the host it is, or hangs off
 	IsPod bool         // else it is the host itself
 	Addr  netip.Prefix // of its eth0 or ens192; zero for a shared pod namespace
+	Addr6 netip.Prefix // alike; zero also where there is no IPv6
 }
 
 // Pod is one veth pair: an interface of a host, and the end behind it.
@@ -81,10 +87,11 @@ type Pod struct {
 	Host     int
 	N        int // the how-manieth of its host, from 0
 	Addr     netip.Prefix
-	Iface    string // the host's end
-	Index    int    // of the host's end
-	MAC      string // of the host's end, as it was made
-	Peer     string // the pod's end
+	Addr6    netip.Prefix // zero where there is no IPv6
+	Iface    string       // the host's end
+	Index    int          // of the host's end
+	MAC      string       // of the host's end, as it was made
+	Peer     string       // the pod's end
 	PeerMAC  string
 	HostDown bool // made with PodOptions.Down and not yet brought Up
 }
@@ -154,6 +161,11 @@ func hostAddr(host int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 1, byte(32 - 16*host)}), 24)
 }
 
+// hostAddr6 is hostAddr for IPv6.
+func hostAddr6(host int) netip.Prefix {
+	return netip.MustParsePrefix(fmt.Sprintf("fd00:192:168:1::%d/64", 32-16*host))
+}
+
 // plan names and addresses the nth pod of a host.
 func (s Spec) plan(host, n int, o PodOptions) Pod {
 	p := Pod{Host: host, N: n, Peer: podLinkName, HostDown: o.Down, Iface: fmt.Sprintf("veth%d", n)}
@@ -172,6 +184,8 @@ func (s Spec) plan(host, n int, o PodOptions) Pod {
 			p.Addr = netip.PrefixFrom(p.Addr.Addr(), 32)
 		}
 	}
+	a := p.Addr.Addr().As4()
+	p.Addr6 = netip.MustParsePrefix(fmt.Sprintf("fd00:%d:%d:%d::%d/128", a[0], a[1], a[2], a[3]))
 	p.Node = p.Name
 	if s.SharedPods {
 		p.Node = fmt.Sprintf("pods%d", host)
@@ -193,6 +207,14 @@ func (s Spec) route(p Pod) netip.Prefix {
 		return netip.PrefixFrom(p.Addr.Addr(), 24).Masked()
 	}
 	return netip.PrefixFrom(p.Addr.Addr(), 32)
+}
+
+// route6 is route for IPv6.
+func (s Spec) route6(p Pod) netip.Prefix {
+	if s.Form == FormCalico {
+		return netip.PrefixFrom(p.Addr6.Addr(), 64).Masked()
+	}
+	return p.Addr6
 }
 
 // caliName makes a host end's name as Calico does: a hash of the workload's name.

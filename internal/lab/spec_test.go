@@ -15,20 +15,24 @@ func TestPlan(t *testing.T) {
 		name, iface, mac string
 		addr             string
 		route            string
+		addr6, route6    string
 	}{
-		{FormArticle, 0, 0, "ns0", "veth0", "", "10.20.1.2/24", "10.20.1.2/32"},
-		{FormArticle, 1, 0, "ns1", "veth0", "", "10.20.1.3/24", "10.20.1.3/32"},
-		{FormArticle, 1, 124, "ns249", "veth124", "", "10.20.1.251/24", "10.20.1.251/32"},
-		{FormSlash32, 1, 127, "ns255", "veth127", "", "10.20.2.1/32", "10.20.2.1/32"},
-		{FormCalico, 1, 1, "pod1-1", caliName("pod1-1"), "ee:ee:ee:ee:ee:ee", "10.65.1.3/32", "10.65.1.0/24"},
-		{FormCalico, 0, 999, "pod0-999", caliName("pod0-999"), "ee:ee:ee:ee:ee:ee", "10.65.6.251/32", "10.65.6.0/24"},
+		{FormArticle, 0, 0, "ns0", "veth0", "", "10.20.1.2/24", "10.20.1.2/32", "fd00:10:20:1::2/128", "fd00:10:20:1::2/128"},
+		{FormArticle, 1, 0, "ns1", "veth0", "", "10.20.1.3/24", "10.20.1.3/32", "fd00:10:20:1::3/128", "fd00:10:20:1::3/128"},
+		{FormArticle, 1, 124, "ns249", "veth124", "", "10.20.1.251/24", "10.20.1.251/32", "fd00:10:20:1::251/128", "fd00:10:20:1::251/128"},
+		{FormSlash32, 1, 127, "ns255", "veth127", "", "10.20.2.1/32", "10.20.2.1/32", "fd00:10:20:2::1/128", "fd00:10:20:2::1/128"},
+		{FormCalico, 1, 1, "pod1-1", caliName("pod1-1"), "ee:ee:ee:ee:ee:ee", "10.65.1.3/32", "10.65.1.0/24", "fd00:10:65:1::3/128", "fd00:10:65:1::/64"},
+		{FormCalico, 0, 999, "pod0-999", caliName("pod0-999"), "ee:ee:ee:ee:ee:ee", "10.65.6.251/32", "10.65.6.0/24", "fd00:10:65:6::251/128", "fd00:10:65:6::/64"},
 	} {
 		s := Spec{Form: c.form}.withDefaults()
 		p := s.plan(c.host, c.n, PodOptions{})
-		if p.Name != c.name || p.Iface != c.iface || p.MAC != c.mac || p.Addr != netip.MustParsePrefix(c.addr) {
+		if p.Name != c.name || p.Iface != c.iface || p.MAC != c.mac || p.Addr != netip.MustParsePrefix(c.addr) || p.Addr6 != netip.MustParsePrefix(c.addr6) {
 			t.Errorf("%s pod %d of host%d is %+v", c.form, c.n, c.host, p)
 		}
 		if r := s.route(p); r != netip.MustParsePrefix(c.route) {
+			t.Errorf("%s pod %d of host%d is reached by %s", c.form, c.n, c.host, r)
+		}
+		if r := s.route6(p); r != netip.MustParsePrefix(c.route6) {
 			t.Errorf("%s pod %d of host%d is reached by %s", c.form, c.n, c.host, r)
 		}
 		if len(p.Iface) > 15 {
@@ -44,10 +48,12 @@ func TestAddressesAreDistinct(t *testing.T) {
 		for host := range 2 {
 			for n := 0; s.checkPods(n+1) == nil; n++ {
 				p := s.plan(host, n, PodOptions{})
-				if other, ok := seen[p.Addr.Addr()]; ok {
-					t.Errorf("%s: %s and %s have %s", form, other, p.Name, p.Addr)
+				for _, a := range []netip.Addr{p.Addr.Addr(), p.Addr6.Addr()} {
+					if other, ok := seen[a]; ok {
+						t.Errorf("%s: %s and %s have %s", form, other, p.Name, a)
+					}
+					seen[a] = p.Name
 				}
-				seen[p.Addr.Addr()] = p.Name
 			}
 		}
 	}
@@ -104,17 +110,19 @@ func TestMainThreadStaysWhereItIs(t *testing.T) {
 func TestTopology(t *testing.T) {
 	l := newLab(Spec{Name: "x"}.withDefaults())
 	for host := range 2 {
-		l.nodes = append(l.nodes, Node{Name: hostName(host), Addr: hostAddr(host)})
+		l.nodes = append(l.nodes, Node{Name: hostName(host), Addr: hostAddr(host), Addr6: hostAddr6(host)})
 	}
 	for host := range 2 {
 		l.pods = append(l.pods, l.spec.plan(host, 0, PodOptions{}))
 	}
-	const want = `    host0                                   host1
-  +------------------------+              +------------------------+
-  | ens192 192.168.1.32/24 |--------------| ens192 192.168.1.16/24 |
-  +------------------------+              +------------------------+
-    |                                       |
-    +- veth0 --- eth0 ns0 10.20.1.2/24      +- veth0 --- eth0 ns1 10.20.1.3/24
+	const want = `    host0                                          host1
+  +------------------------------+               +------------------------------+
+  | ens192 192.168.1.32/24       |---------------| ens192 192.168.1.16/24       |
+  |        fd00:192:168:1::32/64 |               |        fd00:192:168:1::16/64 |
+  +------------------------------+               +------------------------------+
+    |                                              |
+    +- veth0 --- eth0 ns0 10.20.1.2/24             +- veth0 --- eth0 ns1 10.20.1.3/24
+    |                     fd00:10:20:1::2/128      |                     fd00:10:20:1::3/128
 `
 	if got := l.Topology(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

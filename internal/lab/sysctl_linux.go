@@ -19,8 +19,14 @@ func labSysctls() error {
 		for _, name := range []string{"forwarding", "proxy_arp", "rp_filter", "arp_ignore", "arp_announce", "arp_filter"} {
 			set = append(set, struct{ key, value string }{"net/ipv4/conf/" + which + "/" + name, "0"})
 		}
-		// No IPv6, so no neighbour and multicast listener discovery in captures.
-		set = append(set, struct{ key, value string }{"net/ipv6/conf/" + which + "/disable_ipv6", "1"})
+		// Addresses can be used at once, and nobody asks for routers: little is in captures
+		// that no test asked for.
+		for _, s := range []struct{ name, value string }{
+			{"disable_ipv6", "0"}, {"forwarding", "0"}, {"proxy_ndp", "0"}, {"accept_ra", "0"}, {"accept_redirects", "0"},
+			{"accept_dad", "0"}, {"router_solicitations", "0"}, {"addr_gen_mode", "0"},
+		} {
+			set = append(set, struct{ key, value string }{"net/ipv6/conf/" + which + "/" + s.name, s.value})
+		}
 	}
 	for _, s := range set {
 		if err := writeSysctl(s.key, s.value); err != nil {
@@ -32,6 +38,15 @@ func labSysctls() error {
 	}
 	return nil
 }
+
+// kernelHasIPv6 reports whether the kernel does IPv6.
+func kernelHasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6/conf")
+	return err == nil
+}
+
+// carriesIPv6 reports whether links of an MTU carry IPv6; 0 is the kernel's 1500.
+func carriesIPv6(mtu int) bool { return mtu == 0 || mtu >= minMTU6 }
 
 // writeSysctl writes only what differs: /proc/sys may be read-only and right.
 func writeSysctl(key, value string) error {

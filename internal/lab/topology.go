@@ -15,8 +15,20 @@ func (l *Lab) Topology() string {
 		if l.spec.Hosts == 1 {
 			box = fmt.Sprintf(" lo %s/32 ", nodes[host].Addr.Addr())
 		}
-		edge := "+" + strings.Repeat("-", len(box)) + "+"
-		lines := []string{"  " + nodes[host].Name, edge, "|" + box + "|", edge}
+		box6 := ""
+		if a := nodes[host].Addr6; a.IsValid() {
+			box6 = strings.Repeat(" ", strings.Index(box[1:], " ")+2) + a.String() + " "
+			if l.spec.Hosts == 1 {
+				box6 = "    " + a.Addr().String() + "/128 "
+			}
+		}
+		width := max(len(box), len(box6))
+		edge := "+" + strings.Repeat("-", width) + "+"
+		lines := []string{"  " + nodes[host].Name, edge, fmt.Sprintf("|%-*s|", width, box)}
+		if box6 != "" {
+			lines = append(lines, fmt.Sprintf("|%-*s|", width, box6))
+		}
+		lines = append(lines, edge)
 		shown, more := 0, 0
 		for _, p := range pods {
 			switch {
@@ -25,7 +37,11 @@ func (l *Lab) Topology() string {
 				more++
 			default:
 				shown++
-				lines = append(lines, "  |", fmt.Sprintf("  +- %s --- %s %s %s", p.Iface, p.Peer, p.Node, p.Addr))
+				ends := fmt.Sprintf("  +- %s --- %s %s ", p.Iface, p.Peer, p.Node)
+				lines = append(lines, "  |", ends+p.Addr.String())
+				if p.Addr6.IsValid() {
+					lines = append(lines, fmt.Sprintf("  |%*s%s", len(ends)-3, "", p.Addr6))
+				}
 			}
 		}
 		if more > 0 {

@@ -25,7 +25,11 @@ func (l *Lab) makeUplink(ctx context.Context) error {
 	}
 	defer h.Close()
 	if len(nodes) == 1 {
-		_, err := addrUp(h, "lo", netip.PrefixFrom(nodes[0].Addr.Addr(), 32))
+		addrs := []netip.Prefix{hostPrefix(nodes[0].Addr.Addr())}
+		if a := nodes[0].Addr6; a.IsValid() {
+			addrs = append(addrs, hostPrefix(a.Addr()))
+		}
+		_, err := addrUp(h, "lo", addrs...)
 		return err
 	}
 	if err := addVeth(h, uplinkName, "", l.spec.WireMTU, uplinkName, nodes[1].Netns); err != nil {
@@ -36,19 +40,29 @@ func (l *Lab) makeUplink(ctx context.Context) error {
 		return err
 	}
 	defer peer.Close()
-	link0, err := addrUp(h, uplinkName, nodes[0].Addr)
+	link0, err := addrUp(h, uplinkName, nodes[0].Addr, nodes[0].Addr6)
 	if err != nil {
 		return err
 	}
-	link1, err := addrUp(peer, uplinkName, nodes[1].Addr)
+	link1, err := addrUp(peer, uplinkName, nodes[1].Addr, nodes[1].Addr6)
 	if err != nil {
 		return err
 	}
 	if _, err := awaitUp(ctx, h, link0.Attrs().Index); err != nil {
 		return err
 	}
-	_, err = awaitUp(ctx, peer, link1.Attrs().Index)
-	return err
+	if _, err = awaitUp(ctx, peer, link1.Attrs().Index); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if !n.Addr6.IsValid() {
+			continue
+		}
+		if err := awaitSolicited(ctx, n.Netns, uplinkName, n.Addr6.Addr()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Lab) makePod(ctx context.Context, p *Pod, mtu int) error {
@@ -77,7 +91,10 @@ func (l *Lab) makePod(ctx context.Context, p *Pod, mtu int) error {
 		return err
 	}
 	defer pod.Close()
-	peer, err := addrUp(pod, p.Peer, p.Addr)
+	if !kernelHasIPv6() || !carriesIPv6(mtu) {
+		p.Addr6 = netip.Prefix{}
+	}
+	peer, err := addrUp(pod, p.Peer, p.Addr, p.Addr6)
 	if err != nil {
 		return err
 	}
@@ -85,33 +102,55 @@ func (l *Lab) makePod(ctx context.Context, p *Pod, mtu int) error {
 	if err := podRoutes(pod, peer, p.Addr.Addr(), table); err != nil {
 		return err
 	}
+	if p.Addr6.IsValid() {
+		if err := podRoutes6(pod, peer, p.Addr6.Addr(), table); err != nil {
+			return err
+		}
+	}
 	if p.HostDown {
 		return nil
 	}
 	if err := l.hostEndUp(ctx, host, link, p); err != nil {
 		return err
 	}
-	_, err = awaitUp(ctx, pod, peer.Attrs().Index)
-	return err
+	if _, err = awaitUp(ctx, pod, peer.Attrs().Index); err != nil || !p.Addr6.IsValid() {
+		return err
+	}
+	return awaitSolicited(ctx, netns, p.Peer, p.Addr6.Addr())
 }
 
 // hostEndUp brings up the host's end and tells both hosts where the pod is.
 func (l *Lab) hostEndUp(ctx context.Context, host *netlink.Handle, link netlink.Link, p *Pod) error {
+	if p.Addr6.IsValid() {
+		if err := addLinkLocal(host, link); err != nil {
+			return err
+		}
+	}
 	if err := host.LinkSetUp(link); err != nil {
 		return fmt.Errorf("lab: set %s up: %w", p.Iface, err)
 	}
 	p.HostDown = false
-	dst := netip.PrefixFrom(p.Addr.Addr(), 32)
-	if err := host.RouteAdd(hostRoute(dst, link)); err != nil {
-		return fmt.Errorf("lab: route %s dev %s: %w", dst, p.Iface, err)
+	for _, a := range []netip.Prefix{p.Addr, p.Addr6} {
+		if !a.IsValid() {
+			continue
+		}
+		dst := hostPrefix(a.Addr())
+		if err := host.RouteAdd(hostRoute(dst, link)); err != nil {
+			return fmt.Errorf("lab: route %s dev %s: %w", dst, p.Iface, err)
+		}
 	}
 	if _, err := awaitUp(ctx, host, link.Attrs().Index); err != nil {
 		return err
 	}
+	if p.Addr6.IsValid() {
+		if err := awaitSolicited(ctx, l.nodes[p.Host].Netns, p.Iface, linkLocal(link)); err != nil {
+			return err
+		}
+	}
 	return l.otherHost(*p, (*netlink.Handle).RouteReplace)
 }
 
-// otherHost does something to the other host's route to the pod.
+// otherHost does something to the other host's routes to the pod.
 func (l *Lab) otherHost(p Pod, do func(*netlink.Handle, *netlink.Route) error) error {
 	if l.spec.Hosts < 2 {
 		return nil
@@ -125,12 +164,18 @@ func (l *Lab) otherHost(p Pod, do func(*netlink.Handle, *netlink.Route) error) e
 	if err != nil {
 		return fmt.Errorf("lab: link %s: %w", uplinkName, err)
 	}
-	dst, via := l.spec.route(p), hostAddr(p.Host).Addr()
-	route := &netlink.Route{LinkIndex: uplink.Attrs().Index, Dst: ipNet(dst), Gw: via.AsSlice()}
-	if err := do(h, route); err != nil {
-		return fmt.Errorf("lab: route %s via %s: %w", dst, via, err)
+	way := func(dst netip.Prefix, via netip.Addr) error {
+		route := &netlink.Route{LinkIndex: uplink.Attrs().Index, Dst: ipNet(dst), Gw: via.AsSlice()}
+		if err := do(h, route); err != nil {
+			return fmt.Errorf("lab: route %s via %s: %w", dst, via, err)
+		}
+		return nil
 	}
-	return nil
+	err = way(l.spec.route(p), l.nodes[p.Host].Addr.Addr())
+	if a := l.nodes[p.Host].Addr6; a.IsValid() && p.Addr6.IsValid() {
+		err = errors.Join(err, way(l.spec.route6(p), a.Addr()))
+	}
+	return err
 }
 
 // removePod removes what there is of a pod, be it whole or not.
@@ -158,9 +203,10 @@ func (l *Lab) removePod(p Pod) error {
 	if l.spec.Form == FormCalico {
 		return nil // the block remains for its other pods
 	}
-	err = l.otherHost(p, (*netlink.Handle).RouteDel)
-	if errors.Is(err, unix.ESRCH) {
+	return l.otherHost(p, func(h *netlink.Handle, r *netlink.Route) error {
+		if err := h.RouteDel(r); !errors.Is(err, unix.ESRCH) {
+			return err
+		}
 		return nil
-	}
-	return err
+	})
 }

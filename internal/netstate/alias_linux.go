@@ -103,7 +103,7 @@ func before(a, b *Route) bool {
 // destination are equal already.
 func sameRoute(a, b *Route) bool {
 	return a.Type == b.Type && a.Protocol == b.Protocol && a.Scope == b.Scope && a.TOS == b.TOS &&
-		a.Priority == b.Priority && a.From == b.From && a.Pref == b.Pref && a.PrefSrc == b.PrefSrc && a.NHID == b.NHID &&
+		a.Priority == b.Priority && a.From == b.From && a.Pref == b.Pref && a.HopLimit == b.HopLimit && a.PrefSrc == b.PrefSrc && a.NHID == b.NHID &&
 		a.MTU == b.MTU && a.MTULocked == b.MTULocked && (a.Flags^b.Flags)&^volatileFlags == 0 &&
 		slices.EqualFunc(a.Nexthops, b.Nexthops, func(x, y Nexthop) bool {
 			x.Flags &^= volatileFlags

@@ -85,7 +85,7 @@ func appendBody(b []byte, r *Route) []byte {
 		locked = 1
 	}
 	b = append(b, byte(r.Type), byte(r.Protocol), byte(r.Scope), r.TOS, locked)
-	b = append(b, r.Pref, byte(r.From.Bits()))
+	b = append(b, r.Pref, r.HopLimit, byte(r.From.Bits()))
 	b = appendAddr(b, r.From.Addr())
 	b = e.AppendUint32(b, r.Priority)
 	b = e.AppendUint32(b, r.MTU)

@@ -147,6 +147,8 @@ func parseMetrics(r *Route, a *attrs) {
 		switch nested.typ {
 		case unix.RTAX_MTU:
 			r.MTU = nested.u32()
+		case unix.RTAX_HOPLIMIT:
+			r.HopLimit = uint8(min(nested.u32(), 255))
 		case unix.RTAX_LOCK:
 			r.MTULocked = nested.u32()&(1<<unix.RTAX_MTU) != 0
 		}

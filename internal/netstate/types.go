@@ -103,6 +103,7 @@ type Route struct {
 	PrefSrc   netip.Addr
 	MTU       uint32 // RTAX_MTU, or 0
 	MTULocked bool
+	HopLimit  uint8  // RTAX_HOPLIMIT, or 0
 	Pref      uint8  // ICMPV6_ROUTER_PREF_* of IPv6: 0 medium, 1 high, 3 low
 	Flags     uint32 // RTM_F_* and, of a single nexthop, RTNH_F_*
 

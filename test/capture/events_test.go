@@ -34,7 +34,7 @@ func TestTaggedARP(t *testing.T) {
 	out, _ := s.end(t)
 	for sender, want := range map[string]string{
 		"101": ` B   .* => answer is-at`, "102": ` B   .* => ignore vlan-tagged`, "103": ` In  .* => ignore vlan-tagged`, "104": ` B   .* => answer is-at`,
-		"105": ` In  .* => answer is-at`, "106": `vlan 20.* => ignore vlan-tagged`, "107": ` P   .* => ignore OTHERHOST`, "109": ` P   .* => ignore vlan-tagged`, "108": `vlan 20.* => ignore (vlan-tagged|not-ipv4)`,
+		"105": ` In  .* => answer is-at`, "106": `vlan 20.* => ignore vlan-tagged`, "107": ` P   .* => ignore OTHERHOST`, "109": ` P   .* => ignore vlan-tagged`, "108": `vlan 20.* => ignore (vlan-tagged|not-ip)`,
 	} {
 		lines := regexp.MustCompile(`(?m)^.*tell 10\.65\.0\.`+sender+`,.*$`).FindAllString(out, -1)
 		if len(lines) != 1 || !regexp.MustCompile(want).MatchString(lines[0]) {

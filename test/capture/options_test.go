@@ -151,6 +151,11 @@ func TestInterfaceGoes(t *testing.T) {
 		link := func(args ...string) { labtest.Run(t, l.Lab, "host0", "ip", append([]string{"link"}, args...)...) }
 		for _, name := range []string{"gone0", "gone1"} {
 			link("add", name, "type", "veth", "peer", "name", name+"p")
+			for _, end := range []string{name, name + "p"} { // else they speak by themselves
+				if err := l.SetSysctl("host0", "net/ipv6/conf/"+end+"/disable_ipv6", "1"); err != nil {
+					t.Fatal(err)
+				}
+			}
 			link("set", name, "up")
 			link("set", name+"p", "up")
 		}

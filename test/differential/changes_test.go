@@ -142,11 +142,7 @@ func (x *exchange) probe(t *testing.T, seed int) string {
 		p := packet{port: pod0, src: addr{10, 72, byte(seed), byte(1 + x.next%250)}, dst: addr{10, 80, 0, byte(n)}, ttl: 64,
 			proto: wire.ProtoUDP, l4: udp(uint16(5000+n), 9, nil), l4sum: 6, tos: byte(n%3) << 3}
 		f := p.frame("probe", n)
-		if x.next&0xffff < firstID {
-			x.next = firstID
-		}
-		f.mark(uint16(x.next))
-		x.next++
+		f.mark(x.marks(1))
 		x.byID[f.ID] = &result{frame: f}
 		all = append(all, x.byID[f.ID])
 	}
@@ -170,7 +166,7 @@ func (x *exchange) pass(t *testing.T, h *host, all []*result, got func(*result, 
 			t.Fatal(err)
 		}
 	}
-	if err := h.stations[pod0].send(fence(pod0)); err != nil {
+	if err := h.stations[pod0].send(x.fence(pod0)); err != nil {
 		t.Fatal(err)
 	}
 	for seen, end := 0, time.Now().Add(patience); seen == 0; {

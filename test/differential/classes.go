@@ -8,26 +8,29 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// class is one kind of frames. make gives frame index of it; all chance is r's.
+// class is one kind of frames. make gives the datagram of frame index, or frame
+// the whole frame; all chance is g's.
 type class struct {
 	name   string
 	weight int
 	make   func(g *gen) packet
+	frame  func(g *gen) *Frame
 }
 
 // gen is what a class makes a frame from.
 type gen struct {
 	*rand.Rand
 	w     *world
+	class string
 	index int
 }
 
 func generate(seed uint64, w *world, c class, index int) *Frame {
 	h := fnv.New64a()
 	h.Write([]byte(c.name))
-	g := &gen{Rand: rand.New(rand.NewPCG(seed, h.Sum64()+uint64(index))), w: w, index: index}
-	if c.name == "mutated" {
-		return mutated(g)
+	g := &gen{Rand: rand.New(rand.NewPCG(seed, h.Sum64()+uint64(index))), w: w, class: c.name, index: index}
+	if c.frame != nil {
+		return c.frame(g)
 	}
 	p := c.make(g)
 	g.spare(&p)
@@ -164,59 +167,60 @@ func (g *gen) layer4(p *packet, n int) {
 }
 
 var classes = []class{
-	{"plain", 10, (*gen).plain},
-	{"protocol", 4, func(g *gen) packet {
+	{name: "plain", weight: 10, make: (*gen).plain},
+	{name: "protocol", weight: 4, make: func(g *gen) packet {
 		p := g.plain()
 		p.proto, p.l4, p.l4sum, p.partial = pick[byte](g, 0, 2, 4, 41, 47, 50, 51, 58, 132, 136, 253, 255), g.data(g.IntN(80)), -1, false
 		return p
 	}},
-	{"ttl", 6, func(g *gen) packet {
+	{name: "ttl", weight: 6, make: func(g *gen) packet {
 		p := g.plain()
 		p.ttl = [...]byte{0, 1, 2, 64, 255}[g.index%5]
 		return p
 	}},
-	{"ttl-error", 6, func(g *gen) packet { // all that an error quotes
+	{name: "ttl-error", weight: 6, make: func(g *gen) packet { // all that an error quotes
 		p := g.plain()
 		p.ttl, p.tos = pick[byte](g, 0, 1, 1, 1), byte(g.IntN(256))
 		g.layer4(&p, pick(g, 0, 1, 7, 100, 500, 519, 520, 521, 548, 600, 900))
 		return p
 	}},
-	{"tos", 4, func(g *gen) packet {
+	{name: "tos", weight: 4, make: func(g *gen) packet {
 		p := g.plain()
 		p.tos = byte(g.index)
 		return p
 	}},
-	{"length", 6, lengths},
-	{"checksum", 4, func(g *gen) packet {
+	{name: "length", weight: 6, make: lengths},
+	{name: "checksum", weight: 4, make: func(g *gen) packet {
 		p := g.plain()
 		p.wrongSum = pick[uint16](g, 1, 0x100, 0xffff, 0x8000, uint16(g.Uint32()))
 		p.ttl = pick[byte](g, 1, 2, 64)
 		return p
 	}},
-	{"version", 3, func(g *gen) packet {
+	{name: "version", weight: 3, make: func(g *gen) packet {
 		p := g.plain()
 		p.first = byte(g.index)
 		return p
 	}},
-	{"opt-pad", 4, optPad},
-	{"opt-rr", 8, optRecordRoute},
-	{"opt-ts", 8, optTimestamp},
-	{"opt-srr", 6, optSourceRoute},
-	{"opt-other", 6, optOther},
-	{"opt-bad", 6, optBad},
-	{"opt-error", 8, optError},
-	{"fragment", 8, fragment},
-	{"size", 12, sizes},
-	{"size-opt", 8, sizesWithOptions},
-	{"gso-tcp", 8, gsoTCP},
-	{"gso-udp", 8, gsoUDP},
-	{"icmp-error", 6, icmpError},
-	{"encap", 10, encapsulated},
-	{"martian", 8, martian},
-	{"layer2", 6, layer2},
-	{"route", 10, routeTypes},
-	{"redirect", 6, redirect},
-	{"spoof", 10, spoof},
-	{"local", 4, local},
-	{"mutated", 20, nil},
+	{name: "opt-pad", weight: 4, make: optPad},
+	{name: "opt-rr", weight: 8, make: optRecordRoute},
+	{name: "opt-ts", weight: 8, make: optTimestamp},
+	{name: "opt-srr", weight: 6, make: optSourceRoute},
+	{name: "opt-other", weight: 6, make: optOther},
+	{name: "opt-bad", weight: 6, make: optBad},
+	{name: "opt-error", weight: 8, make: optError},
+	{name: "fragment", weight: 8, make: fragment},
+	{name: "size", weight: 12, make: sizes},
+	{name: "size-opt", weight: 8, make: sizesWithOptions},
+	{name: "gso-tcp", weight: 8, make: gsoTCP},
+	{name: "gso-udp", weight: 8, make: gsoUDP},
+	{name: "icmp-error", weight: 6, make: icmpError},
+	{name: "encap", weight: 10, make: encapsulated},
+	{name: "martian", weight: 8, make: martian},
+	{name: "layer2", weight: 6, make: layer2},
+	{name: "route", weight: 10, make: routeTypes},
+	{name: "redirect", weight: 6, make: redirect},
+	{name: "spoof", weight: 10, make: spoof},
+	{name: "local", weight: 4, make: local},
 }
+
+func init() { classes = append(classes, class{name: "mutated", weight: 20, frame: mutated}) }

@@ -145,7 +145,7 @@ func icmpError(g *gen) packet {
 
 // mutated flips bits of what another class made.
 func mutated(g *gen) *Frame {
-	c := classes[g.IntN(len(classes)-1)]
+	c := classes[g.IntN(len(classes)-1)] // mutated is the last
 	p := c.make(g)
 	if g.spare(&p); p.port < up0 {
 		p.src = g.wide(behind[p.port%2])

@@ -87,7 +87,11 @@ var known = []difference{
 }
 
 func excused(w *world, r *result) (name string, ok bool) {
-	for _, d := range known {
+	all := known
+	if w.ipv6 {
+		all = known6
+	}
+	for _, d := range all {
 		if d.is(w, r) {
 			return d.name, true
 		}

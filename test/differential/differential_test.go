@@ -5,10 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"proxyarpd/internal/lab/labtest"
 )
 
 var (
@@ -19,10 +22,12 @@ var (
 	showFlag   = flag.Int("show", 20, "how many differing frames to show")
 )
 
-func init() { flag.StringVar(&engine, "engine", engine, "of the daemon: af_packet or ebpf") }
+func init() {
+	flag.StringVar(&engine, "engine", engine, "of the daemon: af_packet or ebpf; kernel: no daemon, two kernels are compared")
+}
 
 func TestDifferential(t *testing.T) {
-	eachWorld(t, func(t *testing.T, p *pair, seed uint64) {
+	eachWorld(t, slices.Concat(worlds, worlds6), func(t *testing.T, p *pair, seed uint64) {
 		frames := schedule(seed, p.w, *framesFlag)
 		if *replayFlag != "" {
 			frames = []*Frame{replayed(t, seed, p.w)}
@@ -31,20 +36,23 @@ func TestDifferential(t *testing.T) {
 	})
 }
 
-// eachWorld calls fn with the hosts of each world that is asked for, on a thread
+// eachWorld calls fn with the hosts of each of the worlds that is asked for, on a thread
 // that keeps its CPU.
-func eachWorld(t *testing.T, fn func(t *testing.T, p *pair, seed uint64)) {
+func eachWorld(t *testing.T, all []world, fn func(t *testing.T, p *pair, seed uint64)) {
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano()) & 0xffffffff
 	}
 	t.Logf("seed %d", seed)
-	for i := range worlds {
-		w := &worlds[i]
+	for i := range all {
+		w := &all[i]
 		if *worldFlag != "" && *worldFlag != w.name {
 			continue
 		}
 		t.Run(w.name, func(t *testing.T) {
+			if w.ipv6 && engine != noEngine {
+				labtest.NeedIPv6(t)
+			}
 			p := setUp(t, w)
 			runtime.LockOSThread() // and the thread ends with the test
 			if err := pin(); err != nil {
@@ -55,10 +63,20 @@ func eachWorld(t *testing.T, fn func(t *testing.T, p *pair, seed uint64)) {
 	}
 }
 
+func (p *pair) status(t *testing.T, args ...string) string {
+	if p.daemon == nil {
+		return "no daemon runs"
+	}
+	return p.daemon.Status(t, args...)
+}
+
 // carried checks that an engine that carries has done so: else the test would
 // compare the other one.
 func (p *pair) carried(t *testing.T) {
 	t.Helper()
+	if p.daemon == nil {
+		return
+	}
 	var s struct {
 		Forward struct {
 			In      uint64 `json:"packets_in"`
@@ -80,7 +98,7 @@ func replayed(t *testing.T, seed uint64, w *world) *Frame {
 	if err != nil {
 		t.Fatalf("-replay %s: want CLASS:INDEX", *replayFlag)
 	}
-	for _, c := range classes {
+	for _, c := range w.classes() {
 		if c.name == name {
 			return generate(seed, w, c, index)
 		}
@@ -99,7 +117,7 @@ func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
 	took := time.Since(began)
 	type tally struct{ frames, equal, out, excused int }
 	counts := map[string]*tally{}
-	excuses := map[string]int{}
+	excuses, errors := map[string]int{}, map[string]int{}
 	all, shown := tally{}, 0
 	markLimited(results)
 	for _, r := range results {
@@ -110,6 +128,14 @@ func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
 		}
 		c.frames++
 		c.out += len(r.kernel)
+		for _, o := range r.kernel {
+			if k, _ := classify(o.frame, p.own); k != report {
+				continue
+			}
+			if typ, code, ok := errorOf(o.frame); ok {
+				errors[fmt.Sprintf("%d/%d", typ, code)]++
+			}
+		}
 		name, ok := "", false
 		switch {
 		case r.equal():
@@ -126,20 +152,20 @@ func compare(t *testing.T, p *pair, seed uint64, frames []*Frame) {
 			}
 		}
 		if *replayFlag != "" {
-			t.Logf("%s\n%s", show(r, true), p.daemon.Status(t, "-o", "json"))
+			t.Logf("%s\n%s", show(r, true), p.status(t, "-o", "json"))
 		}
 	}
 	var b strings.Builder
-	for _, c := range classes {
+	for _, c := range p.w.classes() {
 		if n := counts[c.name]; n != nil {
 			fmt.Fprintf(&b, "  %-12s %6d frames %6d out %6d equal %4d listed %4d differ\n", c.name, n.frames, n.out, n.equal, n.excused, n.frames-n.equal-n.excused)
 			all.frames, all.out, all.equal, all.excused = all.frames+n.frames, all.out+n.out, all.equal+n.equal, all.excused+n.excused
 		}
 	}
-	t.Logf("seed %d, world %s, %v\n%s  %d frames, %d packets out, %.3f %% equal, %d listed %v, %d differ", seed, p.w.name, took.Round(time.Millisecond), b.String(),
-		all.frames, all.out, 100*float64(all.equal)/float64(all.frames), all.excused, excuses, all.frames-all.equal-all.excused)
+	t.Logf("seed %d, world %s, %v\n%s  %d frames, %d packets out, %.3f %% equal, %d listed %v, %d differ\n  ICMP errors of the kernel by type and code: %v", seed, p.w.name, took.Round(time.Millisecond), b.String(),
+		all.frames, all.out, 100*float64(all.equal)/float64(all.frames), all.excused, excuses, all.frames-all.equal-all.excused, errors)
 	if t.Failed() {
-		t.Log(p.daemon.Status(t))
+		t.Log(p.status(t))
 	}
 	p.carried(t)
 	for i, s := range x.strays {

@@ -9,6 +9,10 @@
 //	go test ./test/differential -args -seed 7 -frames 100000
 //	go test ./test/differential -args -seed 7 -world strict -replay ttl:12
 //
-// What is known to differ stands in differences.go, and for readers in
-// docs/DIFFERENCES.md.
+// A world is of IPv4 or of IPv6 (world6.go); the IP ID or the flow label is the
+// mark by which what comes out is known. With -engine kernel both hosts forward
+// with the kernel: what differs then is chance, or the comparison's own fault.
+//
+// What is known to differ stands in differences.go and differences6.go, and for
+// readers in docs/DIFFERENCES.md.
 package differential

@@ -13,24 +13,31 @@ type Frame struct {
 	Port  int
 	Vnet  [vnetLen]byte
 	Bytes []byte // from the link-layer header
-	Span  int    // how many IP IDs may come out: one, or one a segment
-	ID    uint16
+	Span  int    // how many marks may come out: one, or one a segment
+	ID    uint32 // the mark: IP ID of an IPv4 packet, flow label of an IPv6 one
+	IPv6  bool
 }
 
 // GSO types of a virtio_net_hdr.
 const (
 	vnetNeedsCsum = 1
 	gsoTCPv4      = 1
+	gsoTCPv6      = 4
 	gsoUDPL4      = 5
 )
 
-// mark gives the frame its IP ID, by which what comes out is known. A header
-// checksum that was right or wrong stays so.
-func (f *Frame) mark(id uint16) {
-	f.ID = id
+// mark gives the frame its IP ID or flow label, by which what comes out is known. A
+// header checksum that was right or wrong stays so.
+func (f *Frame) mark(mark uint32) {
+	f.ID = mark
+	if f.IPv6 {
+		f.markFlow()
+		return
+	}
 	if len(f.Bytes) < 14+20 {
 		return
 	}
+	id := uint16(mark)
 	h := f.Bytes[14:]
 	before := binary.BigEndian.Uint16(h[4:])
 	sum := binary.BigEndian.Uint16(h[10:])

@@ -36,6 +36,10 @@ const node = "host0"
 // engine is the daemon's.
 var engine = "af_packet"
 
+// noEngine is the engine with which no daemon runs: the kernels of both hosts forward,
+// and what still differs is chance.
+const noEngine = "kernel"
+
 // setUp makes both hosts and starts proxyarpd in one of them.
 func setUp(t testing.TB, w *world) *pair {
 	t.Helper()
@@ -49,13 +53,19 @@ func setUp(t testing.TB, w *world) *pair {
 	kernel, l := labtest.New(t, single), labtest.New(t, single)
 	p.labs = []*lab.Lab{kernel, l}
 	p.kernel = makeHost(t, w, kernel, far, "k", true)
-	p.ours = makeHost(t, w, l, far, "o", w.both)
+	p.ours = makeHost(t, w, l, far, "o", w.both || engine == noEngine)
+	if engine == noEngine {
+		return p
+	}
 	p.daemon = labtest.Daemon(t, l, node, "--engine", engine, "--workload", "cali*", "--uplink", "up*", fmt.Sprintf("--transit=%v", !w.both), "--rp-filter", strconv.Itoa(w.rpFilter))
 	return p
 }
 
 // dead reports whether nothing comes in at a port.
 func (w *world) dead(port int) bool { return w.down && port == up1 }
+
+// mute reports whether no fence comes from a port.
+func (w *world) mute(port int) bool { return w.dead(port) || w.deaf && port == up1 }
 
 func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards bool) *host {
 	t.Helper()
@@ -65,7 +75,10 @@ func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards b
 	if w.bare {
 		bare = openBare(t, l, ports[up1].name)
 	}
-	ipBatch(t, l, w.batch(netns, prefix))
+	if w.ipv6 {
+		setAll(t, l, before6())
+	}
+	w.ip(t, l, w.batch(netns, prefix))
 	var up strings.Builder
 	for i, p := range ports {
 		if i != up1 || !w.bare {
@@ -73,13 +86,8 @@ func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards b
 		}
 	}
 	ipBatch(t, far, up.String())
-	for _, s := range w.settings(forwards) {
-		key, value, _ := strings.Cut(s, "=")
-		if err := l.SetSysctl(node, key, value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ipBatch(t, l, strings.Join(w.objects, "\n"))
+	setAll(t, l, w.settings(forwards))
+	w.make(t, l, w.objects)
 	err := far.Do(node, func() error {
 		for i, p := range ports {
 			if i == up1 && w.bare {
@@ -107,6 +115,16 @@ func makeHost(t testing.TB, w *world, l, far *lab.Lab, prefix string, forwards b
 	return h
 }
 
+func setAll(t testing.TB, l *lab.Lab, settings []string) {
+	t.Helper()
+	for _, s := range settings {
+		key, value, _ := strings.Cut(s, "=")
+		if err := l.SetSysctl(node, key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // openBare makes a device without link-layer header in a host; whoever has its
 // descriptor is the station behind it.
 func openBare(t testing.TB, l *lab.Lab, name string) (s *station) {
@@ -121,11 +139,37 @@ func openBare(t testing.TB, l *lab.Lab, name string) (s *station) {
 	return s
 }
 
-func ipBatch(t testing.TB, l *lab.Lab, text string) {
+// make runs commands one by one: groups of next hops have no family.
+func (w *world) make(t testing.TB, l *lab.Lab, objects []string) {
+	t.Helper()
+	if !w.ipv6 {
+		ipBatch(t, l, strings.Join(objects, "\n"))
+		return
+	}
+	for _, o := range objects {
+		if strings.Contains(o, " group ") {
+			ipBatch(t, l, o)
+		} else {
+			ipBatch(t, l, o, "-6")
+		}
+	}
+}
+
+// ip runs commands of the world's family.
+func (w *world) ip(t testing.TB, l *lab.Lab, text string) {
+	t.Helper()
+	if w.ipv6 {
+		ipBatch(t, l, text, "-6")
+	} else {
+		ipBatch(t, l, text)
+	}
+}
+
+func ipBatch(t testing.TB, l *lab.Lab, text string, flags ...string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "batch")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Run(t, l, node, "ip", "-batch", file)
+	labtest.Run(t, l, node, "ip", append(flags, "-batch", file)...)
 }

@@ -66,7 +66,7 @@ func (w *watcher) send(port int, src, dst addr, size int, opts ...byte) uint16 {
 	w.id++
 	p := packet{port: port, src: src, dst: dst, ttl: 64, opts: opts, proto: wire.ProtoUDP, l4: udp(1000, 2000, make([]byte, size-28)), l4sum: 6}
 	f := p.frame("neighbours", int(w.id))
-	f.mark(w.id)
+	f.mark(uint32(w.id))
 	for _, h := range w.hosts() {
 		if err := h.stations[port].send(append(f.Vnet[:], f.Bytes...)); err != nil {
 			w.t.Fatal(err)
@@ -153,7 +153,7 @@ func (w *watcher) requests(h *host, target addr) (at []time.Duration) {
 func (w *watcher) marked(h *host, want kind) (ids []uint16, at []time.Duration) {
 	for _, s := range w.seen[h] {
 		if k, id := classify(s.frame, w.p.own); k == want {
-			ids, at = append(ids, id), append(at, s.at)
+			ids, at = append(ids, uint16(id)), append(at, s.at)
 		}
 	}
 	return ids, at
@@ -494,7 +494,7 @@ func testMACChange(t *testing.T, p *pair) {
 					t.Fatalf("%s: to % x", h.name, s.frame[:6])
 				}
 				count[at]++
-				last[at] = id - first
+				last[at] = uint16(id) - first
 			}
 		}
 		t.Logf("%s: to each MAC %v, the last of each %v", h.name, count, last)

@@ -23,6 +23,10 @@ type output struct {
 // left to a device, and gives what a wire would carry.
 func onWire(buf []byte, emit func(frame []byte)) {
 	v, frame := buf[:vnetLen], bytes.Clone(buf[vnetLen:])
+	if h := ipv6Of(frame); h != nil {
+		onWire6(v, frame, emit)
+		return
+	}
 	hlen := 0
 	if len(frame) >= 34 {
 		hlen = int(frame[14]&15) * 4
@@ -30,17 +34,7 @@ func onWire(buf []byte, emit func(frame []byte)) {
 	tcp := v[1]&0x7f == gsoTCPv4
 	size := int(binary.NativeEndian.Uint16(v[4:]))
 	if v[1] == 0 || hlen < 20 || len(frame) < 14+hlen+8 || size == 0 || !tcp && v[1] != gsoUDPL4 {
-		if v[0]&vnetNeedsCsum != 0 {
-			start := int(binary.NativeEndian.Uint16(v[6:]))
-			at := start + int(binary.NativeEndian.Uint16(v[8:]))
-			if at+2 <= len(frame) {
-				sum := wire.Checksum(frame[start:])
-				if sum == 0 && frame[23] == wire.ProtoUDP {
-					sum = 0xffff
-				}
-				binary.BigEndian.PutUint16(frame[at:], sum)
-			}
-		}
+		complete(v, frame, frame[min(23, len(frame)-1)])
 		emit(frame)
 		return
 	}
@@ -56,13 +50,36 @@ func onWire(buf []byte, emit func(frame []byte)) {
 	}
 }
 
+// complete fills in a checksum that was left to a device.
+func complete(vnet, frame []byte, proto byte) {
+	if vnet[0]&vnetNeedsCsum == 0 {
+		return
+	}
+	start := int(binary.NativeEndian.Uint16(vnet[6:]))
+	at := start + int(binary.NativeEndian.Uint16(vnet[8:]))
+	if at+2 > len(frame) {
+		return
+	}
+	sum := wire.Checksum(frame[start:])
+	if sum == 0 && proto == wire.ProtoUDP {
+		sum = 0xffff
+	}
+	binary.BigEndian.PutUint16(frame[at:], sum)
+}
+
 func segment(head, piece []byte, n, size, hlen int, tcp, last bool) []byte {
 	s := append(bytes.Clone(head), piece...)
 	h := wire.IPv4(s[14:])
 	h.SetTotalLen(len(h))
 	h.SetID(h.ID() + uint16(n))
 	h.UpdateHeaderChecksum()
-	l4 := s[14+hlen:]
+	cutUpper(s[14+hlen:], n, size, tcp, last, wire.PseudoSum4(h.Src(), h.Dst(), h.Protocol(), len(s)-14-hlen))
+	return s
+}
+
+// cutUpper makes the TCP or UDP header of a super-packet that of its segment n. pseudo is
+// the sum over the segment's pseudo-header.
+func cutUpper(l4 []byte, n, size int, tcp, last bool, pseudo uint32) {
 	at := 6
 	if tcp {
 		at = 16
@@ -77,12 +94,11 @@ func segment(head, piece []byte, n, size, hlen int, tcp, last bool) []byte {
 		binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
 	}
 	l4[at], l4[at+1] = 0, 0
-	sum := wire.Fold(wire.Sum(l4, wire.PseudoSum4(h.Src(), h.Dst(), h.Protocol(), len(l4))))
+	sum := wire.Fold(wire.Sum(l4, pseudo))
 	if sum == 0 && !tcp {
 		sum = 0xffff
 	}
 	binary.BigEndian.PutUint16(l4[at:], sum)
-	return s
 }
 
 // kind is what an output is to the comparison.
@@ -105,8 +121,11 @@ func (o *owned) has(a addr) bool {
 	return o.addrs[a] || slices.ContainsFunc(o.prefixes, func(p netip.Prefix) bool { return p.Contains(netip.AddrFrom4(a)) })
 }
 
-// classify tells what an output is, and the IP ID of the packet that it comes from.
-func classify(frame []byte, own *owned) (k kind, id uint16) {
+// classify tells what an output is, and the mark of the packet that it comes from.
+func classify(frame []byte, own *owned) (k kind, mark uint32) {
+	if h := ipv6Of(frame); h != nil {
+		return classify6(h)
+	}
 	if len(frame) < 34 || frame[12] != 8 || frame[13] != 0 {
 		return foreign, 0
 	}
@@ -114,11 +133,11 @@ func classify(frame []byte, own *owned) (k kind, id uint16) {
 	src := h.Src()
 	resets := src[0] == 127 && h.ID() == 0 // the host's TCP does, of route_localnet; no frame that is sent has this ID
 	if !own.has(src) && !resets || !h.HeaderValid() {
-		return forwarded, h.ID()
+		return forwarded, uint32(h.ID())
 	}
 	l4 := h.Payload()
 	if h.Protocol() == wire.ProtoICMP && len(l4) >= 8+20 && wire.ICMPIsError(l4[0]) {
-		return report, binary.BigEndian.Uint16(l4[8+4:])
+		return report, uint32(binary.BigEndian.Uint16(l4[8+4:]))
 	}
 	return answer, 0
 }
@@ -130,6 +149,10 @@ func normalise(frame []byte, k kind) []byte {
 		return frame
 	}
 	b := bytes.Clone(frame)
+	if h := ipv6Of(b); h != nil {
+		normalise6(h, k)
+		return b
+	}
 	h := wire.IPv4(b[14:])
 	if !h.HeaderValid() {
 		return b
@@ -193,6 +216,9 @@ func recent(ms uint32) bool {
 
 // describe says in a line what a frame is.
 func describe(frame []byte) string {
+	if h := ipv6Of(frame); h != nil {
+		return describe6(h)
+	}
 	if len(frame) < 34 || frame[12] != 8 || frame[13] != 0 {
 		return fmt.Sprintf("%d bytes % x", len(frame), frame[:min(len(frame), 14)])
 	}
@@ -226,7 +252,7 @@ func show(r *result, dump bool) string {
 		}
 	}
 	line("in", r.frame.Port, r.frame.Bytes)
-	fmt.Fprintf(&b, "           id %#04x vnet %x\n", r.frame.ID, r.frame.Vnet)
+	fmt.Fprintf(&b, "           mark %#04x vnet %x\n", r.frame.ID, r.frame.Vnet)
 	for _, o := range r.kernel {
 		line("kernel", o.port, o.frame)
 	}

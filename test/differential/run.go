@@ -29,10 +29,11 @@ const errorBurst = 2 * 5 // of both hosts
 
 // markLimited says which frames come from a station that has used up its burst.
 func markLimited(results []*result) {
+	markLimited6(results)
 	type had struct{ redirects, errors int }
 	stations := map[addr]had{}
 	for _, r := range results {
-		if len(r.frame.Bytes) < 34 {
+		if r.frame.IPv6 || len(r.frame.Bytes) < 34 {
 			continue
 		}
 		src := wire.IPv4(r.frame.Bytes[14:]).Src()
@@ -52,14 +53,22 @@ func markLimited(results []*result) {
 
 // errorType gives the type of a frame that is an ICMP error.
 func errorType(frame []byte) (typ uint8, ok bool) {
+	typ, _, ok = errorOf(frame)
+	return typ, ok
+}
+
+func errorOf(frame []byte) (typ, code uint8, ok bool) {
+	if h := ipv6Of(frame); h != nil {
+		return errorOf6(h)
+	}
 	if len(frame) < 34 {
-		return 0, false
+		return 0, 0, false
 	}
 	h := wire.IPv4(frame[14:])
 	if !h.HeaderValid() || h.Protocol() != wire.ProtoICMP || len(h.Payload()) < 8 {
-		return 0, false
+		return 0, 0, false
 	}
-	return h.Payload()[0], wire.ICMPIsError(h.Payload()[0])
+	return h.Payload()[0], h.Payload()[1], wire.ICMPIsError(h.Payload()[0])
 }
 
 // withoutErrors leaves the ICMP errors out.
@@ -84,7 +93,7 @@ func sameOutput(a, b output) bool { return a.port == b.port && bytes.Equal(a.fra
 // has all that went in before them.
 const (
 	fencePort = 65014
-	firstID   = 16 // IP IDs below are those of fences
+	firstID   = 16 // marks below are those of fences
 	batchSize = 256
 	patience  = 10 * time.Second
 	grace     = 200 * time.Millisecond // what proxyarpd holds back for the news of a route
@@ -93,9 +102,9 @@ const (
 // exchange sends frames into both hosts of a pair.
 type exchange struct {
 	p       *pair
-	next    uint32             // IP ID, counting on
-	byID    map[uint16]*result // of this batch and the one before
-	old     []uint16
+	next    uint32             // mark, counting on
+	byID    map[uint32]*result // of this batch and the one before
+	old     []uint32
 	strays  []string
 	buf     []byte
 	answers map[string]int
@@ -103,7 +112,7 @@ type exchange struct {
 }
 
 func newExchange(p *pair) *exchange {
-	return &exchange{p: p, next: firstID, byID: map[uint16]*result{}, buf: make([]byte, 1<<18), answers: map[string]int{}}
+	return &exchange{p: p, next: firstID, byID: map[uint32]*result{}, buf: make([]byte, 1<<18), answers: map[string]int{}}
 }
 
 // begin waits until the kernel of our host leaves all ports' frames alone: where
@@ -113,13 +122,11 @@ func (x *exchange) begin() error {
 	for end := time.Now().Add(patience); ; {
 		var probes []*result
 		for i := range ports {
-			if x.p.w.dead(i) {
+			if x.p.w.mute(i) {
 				continue
 			}
-			from := [...]addr{ip("10.72.255.1"), ip("10.73.255.1"), ip("10.66.255.1"), ip("10.67.255.1")}[i]
-			p := packet{port: i, src: from, dst: podAddrs[(i+1)%2][0], opts: []byte{7, 3, 0, 0}, ttl: 64, proto: wire.ProtoUDP, l4: udp(9, 9, nil), l4sum: 6}
-			f := p.frame("probe", i)
-			f.mark(uint16(5 + i))
+			f := x.probeOptions(i)
+			f.mark(uint32(5 + i))
 			x.byID[f.ID] = &result{frame: f}
 			probes = append(probes, x.byID[f.ID])
 		}
@@ -133,6 +140,16 @@ func (x *exchange) begin() error {
 			return fmt.Errorf("the kernel of %s handles frames too: %s", x.p.ours.name, show(probes[0], false))
 		}
 	}
+}
+
+// probeOptions has options about which a host complains at once.
+func (x *exchange) probeOptions(i int) *Frame {
+	if x.p.w.ipv6 {
+		return probeOptions6(i)
+	}
+	from := [...]addr{ip("10.72.255.1"), ip("10.73.255.1"), ip("10.66.255.1"), ip("10.67.255.1")}[i]
+	p := packet{port: i, src: from, dst: podAddrs[(i+1)%2][0], opts: []byte{7, 3, 0, 0}, ttl: 64, proto: wire.ProtoUDP, l4: udp(9, 9, nil), l4sum: 6}
+	return p.frame("probe", i)
 }
 
 // run gives what both hosts made of the frames.
@@ -154,21 +171,31 @@ func (x *exchange) run(frames []*Frame) ([]*result, error) {
 	return all, x.settle()
 }
 
+// marks gives the first of n marks that follow each other.
+func (x *exchange) marks(n int) uint32 {
+	most := uint32(0xffff)
+	if x.p.w.ipv6 {
+		most = 0xfffff
+	}
+	if x.next+uint32(n) > most {
+		x.next = firstID
+	}
+	first := x.next
+	x.next += uint32(n)
+	return first
+}
+
 func (x *exchange) batch(frames []*Frame) ([]*result, error) {
 	var results []*result
-	var used []uint16
+	var used []uint32
 	for _, f := range frames {
-		if x.next&0xffff+uint32(f.Span) > 0xffff {
-			x.next = firstID
-		}
-		id := uint16(x.next)
+		id := x.marks(f.Span)
 		f.mark(id)
 		r := &result{frame: f}
-		for n := range f.Span {
-			x.byID[id+uint16(n)] = r
-			used = append(used, id+uint16(n))
+		for n := range uint32(f.Span) {
+			x.byID[id+n] = r
+			used = append(used, id+n)
 		}
-		x.next += uint32(f.Span)
 		results = append(results, r)
 	}
 	if err := x.through(x.p.kernel, results, func(r *result, o output) { r.kernel = append(r.kernel, o) }); err != nil {
@@ -231,11 +258,11 @@ func (x *exchange) through(h *host, results []*result, got func(*result, output)
 	}
 	want := 0
 	for i := range ports {
-		if x.p.w.dead(i) {
+		if x.p.w.mute(i) {
 			continue
 		}
 		want++
-		if err := h.stations[i].send(fence(i)); err != nil {
+		if err := h.stations[i].send(x.fence(i)); err != nil {
 			return err
 		}
 	}
@@ -286,22 +313,29 @@ func (x *exchange) collect(h *host, got func(*result, output)) (fences int, err 
 }
 
 // fence is the datagram that goes in last at a port.
-func fence(i int) []byte {
+func (x *exchange) fence(i int) []byte {
+	if x.p.w.ipv6 {
+		return fence6(i)
+	}
 	from := [...]addr{podAddrs[pod0][0], podAddrs[pod1][0], ip("10.66.0.254"), ip("10.67.0.254")}
 	to := [...]addr{podAddrs[pod1][0], podAddrs[pod0][0], podAddrs[pod0][0], podAddrs[pod1][0]}
 	p := packet{port: i, src: from[i], dst: to[i], ttl: 64, proto: wire.ProtoUDP, l4: udp(fencePort, fencePort, make([]byte, 16)), l4sum: 6}
 	f := p.frame("fence", i)
-	f.mark(uint16(1 + i))
+	f.mark(uint32(1 + i))
 	return append(f.Vnet[:], f.Bytes...)
 }
 
 func isFence(frame []byte) bool {
+	if h := ipv6Of(frame); h != nil {
+		return isFence6(h)
+	}
 	h := wire.IPv4(frame[14:])
 	return h.ID() < firstID && h.Protocol() == wire.ProtoUDP && h[0] == 0x45 && len(h) >= 24 && binary.BigEndian.Uint16(h[20:]) == fencePort
 }
 
 // schedule deals frames out to the classes by weight, in an order of the seed's.
 func schedule(seed uint64, w *world, n int) []*Frame {
+	classes := w.classes()
 	total := 0
 	for _, c := range classes {
 		total += c.weight

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/nstest"
+	"proxyarpd/internal/wire"
 )
 
 const vnetLen = 10
@@ -69,10 +70,13 @@ func moveHeaders(vnet []byte, n int) {
 	}
 }
 
-// unframed takes the Ethernet header out of a frame. What is no IPv4 there is
+// unframed takes the Ethernet header out of a frame. What is no IP there is
 // cut down to nothing, which the device refuses.
 func unframed(frame []byte) []byte {
-	if len(frame) < vnetLen+ethernetLen || frame[vnetLen+12] != 8 || frame[vnetLen+13] != 0 {
+	if len(frame) < vnetLen+ethernetLen {
+		return frame[:vnetLen]
+	}
+	if typ := wire.Ethernet(frame[vnetLen:]).Type(); typ != wire.EtherTypeIPv4 && typ != wire.EtherTypeIPv6 {
 		return frame[:vnetLen]
 	}
 	b := append(append([]byte(nil), frame[:vnetLen]...), frame[vnetLen+ethernetLen:]...)
@@ -84,7 +88,11 @@ func unframed(frame []byte) []byte {
 // being the packet.
 func framed(buf []byte) []byte {
 	clear(buf[vnetLen : vnetLen+ethernetLen])
-	buf[vnetLen+12] = 8
+	typ := wire.EtherTypeIPv4
+	if len(buf) > vnetLen+ethernetLen && buf[vnetLen+ethernetLen]>>4 == 6 {
+		typ = wire.EtherTypeIPv6
+	}
+	wire.Ethernet(buf[vnetLen:]).SetType(typ)
 	moveHeaders(buf, ethernetLen)
 	return buf
 }

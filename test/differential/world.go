@@ -11,15 +11,16 @@ type port struct {
 	name string
 	mac  [6]byte
 	mtu  int
+	mtu6 int // in IPv6 worlds
 	pod  bool
 }
 
 // The interfaces. Names are those of Calico's pods and of plain uplinks.
 var ports = [...]port{
-	{"cali0", [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, 4000, true},
-	{"cali1", [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, 1500, true},
-	{"up0", [6]byte{2, 0xaa, 0, 0, 0, 1}, 1500, false},
-	{"up1", [6]byte{2, 0xaa, 0, 0, 0, 2}, 1000, false},
+	{"cali0", [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, 4000, 4000, true},
+	{"cali1", [6]byte{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}, 1500, 1500, true},
+	{"up0", [6]byte{2, 0xaa, 0, 0, 0, 1}, 1500, 1500, false},
+	{"up1", [6]byte{2, 0xaa, 0, 0, 0, 2}, 1000, 1300, false},
 }
 
 const (
@@ -32,6 +33,7 @@ const (
 // world is one setting in which both hosts are compared.
 type world struct {
 	name         string
+	ipv6         bool // IPv6 frames are compared, else IPv4 frames
 	rpFilter     int
 	noRoute      bool           // there is no default route
 	inbound      bool           // ICMP errors bear the address of the interface that the packet came in by
@@ -44,6 +46,7 @@ type world struct {
 	both         bool           // the kernel of our host forwards too, and uplinks are among themselves its own
 	bare         bool           // up1 is a device without link-layer header
 	down         bool           // up1 has no carrier
+	deaf         bool           // nothing that comes in at up1 is forwarded
 	looped       netip.Prefix   // is routed to lo
 	delivered    []netip.Prefix // are this host's, by routes
 }
@@ -232,13 +235,10 @@ var (
 func (w *world) batch(stations, prefix string) string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	for i, p := range ports {
-		if i == up1 && w.bare {
-			say("link set %s mtu %d", p.name, p.mtu)
-			continue
-		}
-		say("link add name %s mtu %d address %s type veth peer name %s%s mtu 65535 netns %s",
-			p.name, p.mtu, macString(p.mac), prefix, p.name, stations)
+	b.WriteString(w.links(stations, prefix))
+	if w.ipv6 {
+		w.batch6(say)
+		return b.String()
 	}
 	say("addr add 10.65.0.1/32 dev lo")
 	say("addr add 10.1.0.1/20 dev up0")
@@ -294,6 +294,9 @@ func macString(m [6]byte) string {
 
 // settings are the sysctls of a host, in the order in which they are written.
 func (w *world) settings(forwards bool) []string {
+	if w.ipv6 {
+		return w.settings6(forwards)
+	}
 	forwarding := "0"
 	if forwards {
 		forwarding = "1"

@@ -180,7 +180,9 @@ func iperf3Client(t *testing.T, c *client) {
 	}
 	c.same(t, c.node, "ip route get "+c.far, "mtu 1280")
 	for _, l := range c.routers {
-		run(t, l, c.node, "ip route flush cache") // else its SYN says what it has learnt
+		for _, family := range []string{"-4", "-6"} {
+			run(t, l, c.node, "ip "+family+" route flush cache") // else its SYN says what it has learnt
+		}
 		bulk(t, l, c, "-p 5202 -R")
 	}
 	c.same(t, c.farNode, "ip route get "+c.addr, "mtu 1280")

@@ -125,14 +125,20 @@ func closedKernel(t *testing.T, l *lab.Lab) {
 // ipv4Sysctls reads all that a node's IPv4 can be told.
 func ipv4Sysctls(t testing.TB, l *lab.Lab, node string) map[string]string {
 	t.Helper()
+	return sysctlsBelow(t, l, node, "/proc/sys/net/ipv4")
+}
+
+// sysctlsBelow reads all sysctls of a node below a folder.
+func sysctlsBelow(t testing.TB, l *lab.Lab, node, folder string) map[string]string {
+	t.Helper()
 	all := map[string]string{}
 	err := l.Do(node, func() error {
-		return fs.WalkDir(os.DirFS("/proc/sys/net/ipv4"), ".", func(path string, e fs.DirEntry, err error) error {
+		return fs.WalkDir(os.DirFS(folder), ".", func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
 				return err
 			}
 			// Some can only be written, and some not be read without IPv6.
-			if b, err := os.ReadFile(filepath.Join("/proc/sys/net/ipv4", path)); err == nil {
+			if b, err := os.ReadFile(filepath.Join(folder, path)); err == nil {
 				all[path] = strings.TrimSpace(string(b))
 			}
 			return nil

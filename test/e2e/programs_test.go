@@ -179,11 +179,15 @@ func transfer(t testing.TB, l *lab.Lab, from string, to lab.Pod, args string) ip
 	}
 	server.end()
 	// What arrived and found iperf3's socket full was not lost on the way.
-	snmp := regexp.MustCompile(`(?m)^Udp: (\d+) (\d+) (\d+) (\d+) (\d+) `).FindStringSubmatch(run(t, l, to.Node, "cat /proc/net/snmp"))
-	if snmp == nil {
-		t.Fatal("/proc/net/snmp without UDP")
+	file, field := "/proc/net/snmp", `(?m)^Udp: (?:\d+ ){4}(\d+) `
+	if to.Addr.Addr().Is6() {
+		file, field = "/proc/net/snmp6", `(?m)^Udp6RcvbufErrors\s+(\d+)$`
 	}
-	overflows, _ := strconv.ParseFloat(snmp[5], 64)
+	snmp := regexp.MustCompile(field).FindStringSubmatch(run(t, l, to.Node, "cat "+file))
+	if snmp == nil {
+		t.Fatalf("%s without UDP", file)
+	}
+	overflows, _ := strconv.ParseFloat(snmp[1], 64)
 	r.End.Sum.Lost = max(0, r.End.Sum.Lost-overflows)
 	return r
 }

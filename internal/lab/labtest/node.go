@@ -62,6 +62,16 @@ func Pods(l *lab.Lab, host int) (all []lab.Pod) {
 // IP is a pod's address.
 func IP(p lab.Pod) string { return p.Addr.Addr().String() }
 
+// OverIPv6 is the pod as those see it who speak IPv6 with it.
+func OverIPv6(t testing.TB, p lab.Pod) lab.Pod {
+	t.Helper()
+	if !p.Addr6.IsValid() {
+		t.Fatalf("%s has no IPv6 address", p.Name)
+	}
+	p.Addr = p.Addr6
+	return p
+}
+
 // MAC parses one.
 func MAC(t testing.TB, s string) wire.MAC {
 	t.Helper()

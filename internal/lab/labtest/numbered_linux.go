@@ -145,11 +145,19 @@ func (r *Receiver) Missing(n int) (missing []int, doubled int) {
 	return missing, doubled
 }
 
+// udpOf is the network that has an address alone, without the other family's.
+func udpOf(a netip.AddrPort) string {
+	if a.Addr().Is4() {
+		return "udp4"
+	}
+	return "udp6"
+}
+
 // DialUDP opens a UDP socket of a node to an address.
 func DialUDP(t testing.TB, l *lab.Lab, from string, to netip.AddrPort) (conn *net.UDPConn) {
 	t.Helper()
 	err := l.Do(from, func() (err error) {
-		conn, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
+		conn, err = net.DialUDP(udpOf(to), nil, net.UDPAddrFromAddrPort(to))
 		return err
 	})
 	if err != nil {
@@ -163,7 +171,7 @@ func DialUDP(t testing.TB, l *lab.Lab, from string, to netip.AddrPort) (conn *ne
 func ListenUDP(t testing.TB, l *lab.Lab, node string, at netip.AddrPort) (conn *net.UDPConn) {
 	t.Helper()
 	err := l.Do(node, func() (err error) {
-		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+		conn, err = net.ListenUDP(udpOf(at), net.UDPAddrFromAddrPort(at))
 		return err
 	})
 	if err != nil {
