@@ -37,7 +37,7 @@ func (r *Responder) take(f frame, snap snapshot, now int64, tap *Tap) {
 	}
 	if v == NotSpecified {
 		v = r.judge(f, e, now)
-		if e.policy.unrouted(v) && e.policy.lacksRoute(r.question.asker(e.policy), v) {
+		if e.policy.unrouted(v) && e.policy.lacksRoute(r.question.asker(e.policy)) {
 			if r.hold(f, e, now, tap) {
 				return
 			}

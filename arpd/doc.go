@@ -20,10 +20,17 @@
 // The stations of an uplink's network may have asked when another host had the
 // address: an Announcer tells them, as its Agenda says.
 //
+// # Other protocols
+//
+// A Responder may have another Protocol than ARP: package ndp's, by which it answers
+// neighbour solicitations. It shares all but the header: the rules about who is answered
+// for what (Policy.Judge), what is held, learnt and limited, and the verdicts. An
+// Announcer announces addresses of both families.
+//
 // # mdlayher/arp
 //
 // A request is an arp.Packet of github.com/mdlayher/arp from its reading to its
-// end, while it is held too. Request.Read fills the Packet and wire.PutARP writes
+// end. Request.Read fills the Packet and wire.PutARP writes
 // the reply, not the Packet's own methods: UnmarshalBinary copies the addresses
 // to a new slice, MarshalBinary returns a new slice, and neither takes one that
 // is there. To read a request and write its reply takes them about 230 ns and two

@@ -73,9 +73,9 @@ func (p *Policy) judgeUplink(a Asker) Verdict {
 }
 
 // lacksRoute reports whether nothing but Routes stands against an answer to a request
-// that was judged so.
-func (p *Policy) lacksRoute(a Asker, v Verdict) bool {
-	return p.unrouted(v) && p.Routes != nil && (p.Uplink != nil || p.inProxy(a.Target))
+// that was found unrouted.
+func (p *Policy) lacksRoute(a Asker) bool {
+	return p.Routes != nil && (p.Uplink != nil || p.inProxy(a.Target))
 }
 
 // unrouted reports whether v is the verdict of a request for a target that Routes does

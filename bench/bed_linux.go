@@ -14,8 +14,6 @@ import (
 	"proxyarpd/internal/lab"
 )
 
-var gateway = netip.MustParseAddr("169.254.1.1")
-
 // bed is where contestants take turns: a lab of two hosts with Calico-like pods,
 // or two namespaces that were found.
 type bed struct {
@@ -23,6 +21,7 @@ type bed struct {
 	bin   string // of proxyarpd
 	dir   string // of control sockets
 	found *found // nil: a lab
+	ipv6  bool   // pods are known by their IPv6 addresses
 	bulk  *bulk  // many workloads, where a work wants them
 
 	nextHops map[string]net.HardwareAddr // what each pod last learned of its next hop
@@ -34,6 +33,31 @@ func (b *bed) Close() error {
 		return errors.Join(b.bulk.release(), b.Lab.Close())
 	}
 	return b.Lab.Close()
+}
+
+// Pods are the lab's, each with the address of the family that is measured.
+func (b *bed) Pods() []lab.Pod {
+	all := b.Lab.Pods()
+	for i := range all {
+		all[i] = b.seen(all[i])
+	}
+	return all
+}
+
+// seen is a pod with the address of the family that is measured.
+func (b *bed) seen(p lab.Pod) lab.Pod {
+	if b.ipv6 {
+		p.Addr = p.Addr6
+	}
+	return p
+}
+
+// family is netlink's number of the family that is measured.
+func (b *bed) family() int {
+	if b.ipv6 {
+		return netlink.FAMILY_V6
+	}
+	return netlink.FAMILY_V4
 }
 
 // pod finds pod n of a host.
@@ -97,7 +121,7 @@ func (b *bed) path(from lab.Pod, to netip.Addr) (index int, p Path, err error) {
 		if err != nil {
 			return err
 		}
-		neighbours, err := netlink.NeighList(index, netlink.FAMILY_V4)
+		neighbours, err := netlink.NeighList(index, b.family())
 		if err != nil {
 			return fmt.Errorf("bench: neighbours of %s: %w", from.Name, err)
 		}
@@ -155,7 +179,7 @@ func (b *bed) settle(ctx context.Context, c contestant, pairs [][2]lab.Pod) erro
 
 func (b *bed) forget(p lab.Pod) error {
 	return b.Do(p.Node, func() error {
-		neighbours, err := netlink.NeighList(0, netlink.FAMILY_V4)
+		neighbours, err := netlink.NeighList(0, b.family())
 		if err != nil {
 			return fmt.Errorf("bench: neighbours of %s: %w", p.Name, err)
 		}
@@ -217,8 +241,8 @@ func (b *bed) asks(from, to lab.Pod, open func(netip.Addr) (*Echo, error), dial 
 	return ask, func() { _ = ask.Close(); _ = echo.Close() }, nil
 }
 
-// asksARP opens who asks for the next hop from a pod to another.
-func (b *bed) asksARP(p, to lab.Pod) (*asker, error) {
+// asksNeighbour opens who asks for the next hop from a pod to another.
+func (b *bed) asksNeighbour(p, to lab.Pod) (*asker, error) {
 	l, err := b.end(p)
 	if err != nil {
 		return nil, err
@@ -229,11 +253,11 @@ func (b *bed) asksARP(p, to lab.Pod) (*asker, error) {
 		if err != nil {
 			return err
 		}
-		request, err := ARPRequest(l.HardwareAddr, p.Addr.Addr(), hop)
+		request, err := Request(l.HardwareAddr, p.Addr.Addr(), hop)
 		if err != nil {
 			return err
 		}
-		ask, err = openARPAsker(l.Index, request)
+		ask, err = openNeighbourAsker(l.Index, request, hop)
 		return err
 	})
 	return ask, err

@@ -67,6 +67,9 @@ func (k *bulk) add() (*bulkLink, error) {
 		mac:  net.HardwareAddr{0x02, 0xbe, 0, 0, byte(n >> 8), byte(n)},
 		addr: netip.AddrFrom4([4]byte{10, 66, byte(n / 250), byte(1 + n%250)}),
 	}
+	if k.bed.ipv6 {
+		l.addr = netip.AddrFrom16([16]byte{0: 0xfd, 3: 0x10, 5: 0x66, 14: byte(n / 250), 15: byte(1 + n%250)})
+	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Group = fmt.Sprintf("calibulk%06d", n), bulkGroup
 	attrs.HardwareAddr = net.HardwareAddr{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}
@@ -103,8 +106,7 @@ func (k *bulk) up(l *bulkLink) error {
 
 // route leads to the pod, as the CNI plug-in would have it.
 func (k *bulk) route(l *bulkLink) error {
-	r := &netlink.Route{LinkIndex: l.host.Index, Scope: netlink.SCOPE_LINK,
-		Dst: &net.IPNet{IP: l.addr.AsSlice(), Mask: net.CIDRMask(32, 32)}}
+	r := &netlink.Route{LinkIndex: l.host.Index, Scope: netlink.SCOPE_LINK, Dst: hostNet(l.addr)}
 	if err := k.hostNL.RouteAdd(r); err != nil {
 		return fmt.Errorf("bench: route to %s: %w", l.addr, err)
 	}
@@ -115,10 +117,10 @@ func (k *bulk) route(l *bulkLink) error {
 // neighbours for all namespaces together, permanent ones not counted.
 func (k *bulk) settle(l *bulkLink) error {
 	end := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.end}}
-	if err := k.podNL.AddrAdd(end, &netlink.Addr{IPNet: &net.IPNet{IP: l.addr.AsSlice(), Mask: net.CIDRMask(32, 32)}}); err != nil {
+	if err := k.podNL.AddrAdd(end, &netlink.Addr{IPNet: hostNet(l.addr)}); err != nil {
 		return fmt.Errorf("bench: address %s: %w", l.addr, err)
 	}
-	n := &netlink.Neigh{LinkIndex: l.host.Index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT, IP: l.addr.AsSlice(), HardwareAddr: l.mac}
+	n := &netlink.Neigh{LinkIndex: l.host.Index, Family: k.bed.family(), State: netlink.NUD_PERMANENT, IP: l.addr.AsSlice(), HardwareAddr: l.mac}
 	if err := k.hostNL.NeighSet(n); err != nil {
 		return fmt.Errorf("bench: neighbour %s: %w", l.addr, err)
 	}
@@ -161,7 +163,7 @@ func (k *bulk) reach(ctx context.Context, b *bed, c contestant) (err error) {
 	to := k.addresses()
 	var sink *Sink
 	err = b.Do(k.pod.Node, func() (err error) {
-		sink, err = OpenSink(netip.Addr{}, len(to), 1<<16)
+		sink, err = OpenSink(unspecified(to[0]), len(to), 1<<16)
 		return err
 	})
 	if err != nil {
@@ -170,7 +172,7 @@ func (k *bulk) reach(ctx context.Context, b *bed, c contestant) (err error) {
 	defer func() { err = errors.Join(err, sink.Close()) }()
 	var g generators
 	defer func() { err = errors.Join(err, g.close()) }()
-	if err := openGenerators(b, load{senders: b.senders(1), to: to, flows: len(to), sizes: []int{64}}, sink.Port(), &g); err != nil {
+	if err := openGenerators(b, load{senders: b.senders(1), to: to, flows: len(to), sizes: []int{leastFrame(b.ipv6)}}, sink.Port(), &g); err != nil {
 		return err
 	}
 	seen := 0

@@ -39,7 +39,7 @@ func (r *run) answerers(alsoDelayed bool) []contestant {
 		return r.forwarders()
 	}
 	all := []contestant{&kernel{}}
-	if alsoDelayed {
+	if alsoDelayed && r.Family != familyIPv6 { // proxy_delay is not asked about addresses of its own
 		all = append(all, &kernel{delayed: true})
 	}
 	return append(append(all, r.proxyarpds()...), r.customs()...)

@@ -18,7 +18,7 @@ import (
 // circumstances notes what the figures depend on, as far as it can be told before there is a lab.
 func (r *run) circumstances() {
 	c := Circumstances{Began: time.Now(), Command: strings.Join(os.Args, " "), CPUs: runtime.NumCPU(), Go: runtime.Version(),
-		Rounds: r.Rounds, Programs: map[string]string{}, Interfaces: map[string]string{}, Sysctls: map[string]string{}}
+		Rounds: r.Rounds, Family: r.Family, Programs: map[string]string{}, Interfaces: map[string]string{}, Sysctls: map[string]string{}}
 	cpus := usableCPUs()
 	c.Pinning = fmt.Sprintf("usable CPUs %v of %d; sender n on the nth, all else unpinned", cpus, onlineCPUs())
 	c.Trial = fmt.Sprintf("%v after %v of warm-up (RFC 2544 section 24 asks for 60 s)", r.Trial, warmUp(r.Trial))
@@ -53,6 +53,9 @@ func (r *run) circumstances() {
 	if r.Between != nil {
 		c.Topology = r.lab.found.String()
 	}
+	if r.Family == familyIPv6 {
+		c.Topology += ", IPv6"
+	}
 	r.report.Circumstances = c
 }
 
@@ -75,6 +78,7 @@ func field(text, name string) string {
 // noted are the sysctls on which forwarding depends.
 var noted = []string{
 	"net/ipv4/ip_forward", "net/ipv4/conf/all/proxy_arp", "net/ipv4/conf/all/rp_filter", "net/ipv4/neigh/default/proxy_delay",
+	"net/ipv6/conf/all/forwarding",
 	"net/ipv4/ip_early_demux", "net/core/netdev_max_backlog", "net/core/netdev_budget", "net/core/rps_sock_flow_entries",
 	"net/core/rmem_max", "net/core/bpf_jit_enable", "net/ipv4/tcp_congestion_control", "net/ipv4/tcp_rmem",
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +56,23 @@ func (k *kernel) start(_ context.Context, b *bed, hosts ...int) error {
 	return nil
 }
 
+// forwarding6 is the one sysctl that has the kernel forward IPv6; setting it sets that of each interface, too.
+const forwarding6 = "net/ipv6/conf/all/forwarding"
+
+// startOn6 has the kernel forward IPv6. It answers for the gateway as for any address of its own.
+func (k *kernel) startOn6(b *bed, node string) error {
+	restore, err := keepSysctls(b, node, forwarding6)
+	if err != nil {
+		return err
+	}
+	k.undo = append(k.undo, restore)
+	return b.SetSysctl(node, forwarding6, "1")
+}
+
 func (k *kernel) startOn(b *bed, node string) error {
+	if b.ipv6 {
+		return k.startOn6(b, node)
+	}
 	keys := [][2]string{{"net/ipv4/conf/all/proxy_arp", "1"}}
 	if !k.delayed {
 		delays, err := sysctlKeys(b, node, "net/ipv4/neigh/*/proxy_delay")
@@ -86,8 +101,7 @@ func (k *kernel) startOn(b *bed, node string) error {
 		if err != nil {
 			return fmt.Errorf("bench: %s: ens192: %w", node, err)
 		}
-		r := &netlink.Route{LinkIndex: up.Attrs().Index, Scope: netlink.SCOPE_LINK,
-			Dst: &net.IPNet{IP: gateway.AsSlice(), Mask: net.CIDRMask(32, 32)}}
+		r := &netlink.Route{LinkIndex: up.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: hostNet(gateway)}
 		if err := netlink.RouteAdd(r); err != nil {
 			return fmt.Errorf("bench: %s: route to %s: %w", node, gateway, err)
 		}
@@ -132,7 +146,7 @@ func keepSysctls(b *bed, node string, keys ...string) (restore func() error, err
 // newcomer prepares an interface made since start: the kernel gives new ones the
 // proxy_delay of the machine's first namespace, whatever the host's default says.
 func (k *kernel) newcomer(b *bed, node, iface string) error {
-	if k.delayed {
+	if k.delayed || b.ipv6 {
 		return nil
 	}
 	return b.SetSysctl(node, "net/ipv4/neigh/"+iface+"/proxy_delay", "0")
@@ -210,7 +224,7 @@ func (d *daemon) state(ctx context.Context, b *bed) string {
 		out, err := b.Command(ctx, p.node, b.bin, "status", "--control", control(b, p.node)).CombinedOutput()
 		fmt.Fprintf(&text, "%s: status (%v):\n%s\nneighbours:\n", p.node, err, out)
 		err = b.Do(p.node, func() error {
-			neighbours, err := netlink.NeighList(0, netlink.FAMILY_V4)
+			neighbours, err := netlink.NeighList(0, b.family())
 			for _, n := range neighbours {
 				fmt.Fprintf(&text, "  %s link %d %s state %#x flags %#x %#x\n", n.IP, n.LinkIndex, n.HardwareAddr, n.State, n.Flags, n.FlagsExt)
 			}
@@ -264,7 +278,7 @@ func (c *custom) start(ctx context.Context, b *bed, hosts ...int) error {
 
 // switches are the sysctls that a command may set in the lab to forward.
 var switches = []string{"net/ipv4/ip_forward", "net/ipv4/conf/*/forwarding", "net/ipv4/conf/*/proxy_arp",
-	"net/ipv4/conf/*/rp_filter", "net/ipv4/neigh/*/proxy_delay"}
+	"net/ipv4/conf/*/rp_filter", "net/ipv4/neigh/*/proxy_delay", forwarding6, "net/ipv6/conf/*/forwarding", "net/ipv6/conf/*/proxy_ndp"}
 
 func (c *custom) startOn(ctx context.Context, b *bed, n int) error {
 	if b.found == nil {

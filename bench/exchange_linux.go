@@ -95,13 +95,30 @@ func (e *Echo) start(serve func()) (err error) {
 	return nil
 }
 
+// sockaddr is an address as system calls take it.
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
+}
+
+// familyOf is the family of the sockets that take an address.
+func familyOf(a unix.Sockaddr) int {
+	if _, ok := a.(*unix.SockaddrInet6); ok {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
 // tcpSocket makes a blocking TCP socket that is bound to a port of the kernel's choice.
 func tcpSocket(addr netip.Addr) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	at := sockaddr(netip.AddrPortFrom(addr, 0))
+	fd, err := unix.Socket(familyOf(at), unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("bench: TCP socket: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: addr.As4()}); err != nil {
+	if err := unix.Bind(fd, at); err != nil {
 		return -1, errors.Join(fmt.Errorf("bench: TCP socket at %s: %w", addr, err), unix.Close(fd))
 	}
 	return fd, nil
@@ -154,7 +171,7 @@ func openUDPAsker(from netip.Addr, to netip.AddrPort) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
+	if err := unix.Connect(fd, sockaddr(to)); err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: connect to %s: %w", to, err), unix.Close(fd))
 	}
 	return numberedAsker(fd), nil
@@ -171,7 +188,7 @@ func openTCPAsker(from netip.Addr, to netip.AddrPort) (*asker, error) {
 		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 5}) // of connect, too
 	}
 	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+		err = unix.Connect(fd, sockaddr(to))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: connect to %s: %w", to, err), unix.Close(fd))
@@ -188,35 +205,26 @@ func numberedAsker(fd int) *asker {
 	}
 }
 
-// openARPAsker asks for target from a packet socket on one interface of the
+// openNeighbourAsker asks for target from a packet socket on one interface of the
 // calling thread's namespace. Answers bear no number: one that comes so late that
 // the next question is on its way is taken for the answer to that.
-func openARPAsker(ifindex int, request []byte) (*asker, error) {
+func openNeighbourAsker(ifindex int, request []byte, target netip.Addr) (*asker, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("bench: packet socket: %w", err)
 	}
-	err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: ifindex})
+	err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(uint16(wire.Ethernet(request).Type())), Ifindex: ifindex})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: packet socket: %w", err), unix.Close(fd))
 	}
-	target := wire.ARP(request[wire.EthernetLen:]).TargetIP()
 	return &asker{
 		fd: fd, question: request,
 		prepare: func(uint64) {},
 		answers: func(_ uint64, b []byte) bool {
-			return isReply(b) && wire.ARP(b[wire.EthernetLen:]).SenderIP() == target
+			a, ok := answered(b)
+			return ok && a == target
 		},
 	}, nil
-}
-
-// isReply tells an ARP reply from everything else.
-func isReply(frame []byte) bool {
-	if len(frame) < wire.EthernetLen {
-		return false
-	}
-	a := wire.ARP(frame[wire.EthernetLen:])
-	return a.Valid() && a.Op() == wire.ARPReply
 }
 
 func (a *asker) Close() error { return unix.Close(a.fd) }

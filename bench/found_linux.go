@@ -26,10 +26,11 @@ type Between struct {
 type found struct {
 	from, to lab.Pod
 	via      netip.Addr // the next hop, or the receiver itself
+	ipv6     bool
 }
 
 // open enters the namespaces and finds the way.
-func (w Between) open() (*bed, error) {
+func (w Between) open(ipv6 bool) (*bed, error) {
 	nodes := []lab.Node{{Name: "from", Netns: w.From, IsPod: true}, {Name: "to", Netns: w.To, IsPod: true}}
 	if w.Host != "" {
 		nodes = append(nodes, lab.Node{Name: host(0), Netns: w.Host})
@@ -38,7 +39,7 @@ func (w Between) open() (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{Lab: l, found: &found{from: lab.Pod{Name: w.From, Node: "from"}, to: lab.Pod{Name: w.To, Node: "to"}}}
+	b := &bed{Lab: l, ipv6: ipv6, found: &found{ipv6: ipv6, from: lab.Pod{Name: w.From, Node: "from"}, to: lab.Pod{Name: w.To, Node: "to"}}}
 	err = l.Do("to", func() error { return b.found.findReceiver(w) })
 	if err == nil {
 		err = l.Do("from", func() error { return b.found.findSender(w) })
@@ -49,18 +50,26 @@ func (w Between) open() (*bed, error) {
 	return b, nil
 }
 
+// family is netlink's number of the family that is measured.
+func (f *found) family() int {
+	if f.ipv6 {
+		return netlink.FAMILY_V6
+	}
+	return netlink.FAMILY_V4
+}
+
 // findReceiver looks in the calling thread's namespace.
 func (f *found) findReceiver(w Between) error {
 	if w.ToAddress.IsValid() {
-		f.to.Addr = netip.PrefixFrom(w.ToAddress, 32)
+		f.to.Addr = hostPrefix(w.ToAddress)
 	} else {
-		a, err := mainAddress()
+		a, err := mainAddress(f.family())
 		if err != nil {
 			return fmt.Errorf("bench: --to %s: %w; give --to-address", w.To, err)
 		}
-		f.to.Addr = netip.PrefixFrom(a, 32)
+		f.to.Addr = hostPrefix(a)
 	}
-	l, err := interfaceOf(f.to.Addr.Addr())
+	l, err := interfaceOf(f.to.Addr.Addr(), f.family())
 	if err != nil {
 		return fmt.Errorf("bench: --to %s: %w", w.To, err)
 	}
@@ -91,10 +100,10 @@ func (f *found) findSender(w Between) error {
 		return fmt.Errorf("bench: --from %s: %s, which leads to %s, is not Ethernet", w.From, a.Name, to)
 	}
 	src, ok := netip.AddrFromSlice(routes[0].Src)
-	if !ok || !src.Unmap().Is4() {
+	if !ok || src.Unmap().Is6() != f.ipv6 {
 		return fmt.Errorf("bench: --from %s: no source address towards %s: give --from-address", w.From, to)
 	}
-	f.from.Peer, f.from.Addr, f.via = a.Name, netip.PrefixFrom(src.Unmap(), 32), to
+	f.from.Peer, f.from.Addr, f.via = a.Name, hostPrefix(src.Unmap()), to
 	if gw, ok := netip.AddrFromSlice(routes[0].Gw); ok {
 		f.via = gw.Unmap()
 	}
@@ -102,9 +111,9 @@ func (f *found) findSender(w Between) error {
 }
 
 // mainAddress is the address of the interface that the default route uses, else the first that is global.
-func mainAddress() (netip.Addr, error) {
+func mainAddress(family int) (netip.Addr, error) {
 	preferred := 0
-	if routes, err := netlink.RouteList(nil, netlink.FAMILY_V4); err == nil {
+	if routes, err := netlink.RouteList(nil, family); err == nil {
 		for _, r := range routes {
 			if r.Dst == nil || r.Dst.IP.IsUnspecified() {
 				preferred = r.LinkIndex
@@ -112,7 +121,7 @@ func mainAddress() (netip.Addr, error) {
 			}
 		}
 	}
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addresses, err := netlink.AddrList(nil, family)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -130,13 +139,13 @@ func mainAddress() (netip.Addr, error) {
 		}
 	}
 	if !first.IsValid() {
-		return first, errors.New("no interface there has an IPv4 address")
+		return first, errors.New("no interface there has an address of that family")
 	}
 	return first, nil
 }
 
-func interfaceOf(addr netip.Addr) (netlink.Link, error) {
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+func interfaceOf(addr netip.Addr, family int) (netlink.Link, error) {
+	addresses, err := netlink.AddrList(nil, family)
 	if err != nil {
 		return nil, err
 	}

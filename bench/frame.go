@@ -19,6 +19,7 @@ const (
 	payloadLen    = 18 // which makes the smallest Ethernet frame
 	udpLen        = 8
 	payloadAt     = wire.EthernetLen + wire.IPv4MinLen + udpLen
+	payloadAt6    = wire.EthernetLen + wire.IPv6Len + udpLen // of IPv6
 
 	fcsLen     = 4 // RFC 2544 counts it (9.1), a veth has none
 	smallFrame = payloadAt + payloadLen + fcsLen
@@ -51,8 +52,8 @@ func (f Frames) Build() ([][]byte, error) {
 	for i := range frames {
 		flow, turn := i%f.Flows, i/f.Flows
 		size := f.Sizes[(flow+turn)%len(f.Sizes)]
-		if size < smallFrame {
-			return nil, fmt.Errorf("bench: frame of %d bytes: the least is %d", size, smallFrame)
+		if least := leastFrame(f.Paths[0].To.Is6()); size < least {
+			return nil, fmt.Errorf("bench: frame of %d bytes: the least is %d", size, least)
 		}
 		var err error
 		if frames[i], err = udpFrame(f.Paths[flow%len(f.Paths)], uint16(f.First+flow), f.Port, size-fcsLen); err != nil {
@@ -64,8 +65,8 @@ func (f Frames) Build() ([][]byte, error) {
 
 // udpFrame is what gopacket's layers would build (the tests compare): those cost every process that links them 7 MB.
 func udpFrame(p Path, flow, port uint16, size int) ([]byte, error) {
-	if len(p.FromMAC) != len(wire.MAC{}) || len(p.ToMAC) != len(wire.MAC{}) || !p.From.Is4() || !p.To.Is4() {
-		return nil, fmt.Errorf("bench: frame: want Ethernet and IPv4, not %s %s to %s %s", p.FromMAC, p.From, p.ToMAC, p.To)
+	if len(p.FromMAC) != len(wire.MAC{}) || len(p.ToMAC) != len(wire.MAC{}) || !p.From.IsValid() || p.From.BitLen() != p.To.BitLen() {
+		return nil, fmt.Errorf("bench: frame: want Ethernet and addresses of one family, not %s %s to %s %s", p.FromMAC, p.From, p.ToMAC, p.To)
 	}
 	if p.MTU > 0 && size > p.MTU+wire.EthernetLen {
 		return nil, fmt.Errorf("bench: a frame of %d bytes with FCS is more than the sender's MTU of %d allows", size+fcsLen, p.MTU)
@@ -74,14 +75,24 @@ func udpFrame(p Path, flow, port uint16, size int) ([]byte, error) {
 	eth := wire.Ethernet(b)
 	eth.SetDst(wire.MAC(p.ToMAC))
 	eth.SetSrc(wire.MAC(p.FromMAC))
-	eth.SetType(wire.EtherTypeIPv4)
-	ip, udp := b[wire.EthernetLen:], b[payloadAt-udpLen:]
-	wire.PutIPv4(ip, 0, len(ip), 0, wire.IPv4DF, 64, wire.ProtoUDP, p.From.As4(), p.To.As4())
+	at, ip := payloadAt, b[wire.EthernetLen:]
+	var pseudo uint32
+	if p.To.Is6() {
+		at = payloadAt6
+		eth.SetType(wire.EtherTypeIPv6)
+		wire.PutIPv6(ip, 0, 0, len(ip)-wire.IPv6Len, wire.ProtoUDP, 64, p.From.As16(), p.To.As16())
+		pseudo = wire.PseudoSum6(p.From.As16(), p.To.As16(), wire.ProtoUDP, size-at+udpLen)
+	} else {
+		eth.SetType(wire.EtherTypeIPv4)
+		wire.PutIPv4(ip, 0, len(ip), 0, wire.IPv4DF, 64, wire.ProtoUDP, p.From.As4(), p.To.As4())
+		pseudo = wire.PseudoSum4(p.From.As4(), p.To.As4(), wire.ProtoUDP, size-at+udpLen)
+	}
+	udp := b[at-udpLen:]
 	binary.BigEndian.PutUint16(udp[0:], firstPort+flow)
 	binary.BigEndian.PutUint16(udp[2:], port)
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
-	binary.BigEndian.PutUint16(b[payloadAt+payloadFlow:], flow)
-	sum := wire.Fold(wire.Sum(udp, wire.PseudoSum4(p.From.As4(), p.To.As4(), wire.ProtoUDP, len(udp))))
+	binary.BigEndian.PutUint16(b[at+payloadFlow:], flow)
+	sum := wire.Fold(wire.Sum(udp, pseudo))
 	if sum == 0 {
 		sum = 0xffff // RFC 768: 0 says that there is none
 	}
@@ -92,7 +103,11 @@ func udpFrame(p Path, flow, port uint16, size int) ([]byte, error) {
 // stamp numbers a frame and says when it is sent, and leaves its UDP checksum right: in one's complement (RFC 1071) the
 // words that it writes add up to nothing.
 func stamp(frame []byte, number uint32, now uint64) {
-	p := frame[payloadAt:]
+	at := payloadAt
+	if wire.Ethernet(frame).Type() == wire.EtherTypeIPv6 {
+		at = payloadAt6
+	}
+	p := frame[at:]
 	binary.BigEndian.PutUint32(p[payloadNumber:], number)
 	binary.BigEndian.PutUint64(p[payloadTime:], now)
 	sum := uint64(number>>16) + uint64(number&0xffff) + now>>48 + now>>32&0xffff + now>>16&0xffff + now&0xffff

@@ -64,15 +64,84 @@ func TestFrames(t *testing.T) {
 			t.Errorf("%d bytes at an MTU of 1450: %v", size, err)
 		}
 	}
-	v6 := testPath
-	v6.To = netip.MustParseAddr("::1")
-	if _, err := (Frames{Paths: []Path{v6}, Flows: 1, Sizes: []int{64}}).Build(); err == nil {
-		t.Error("IPv6 is taken")
+	mixed := testPath
+	mixed.To = netip.MustParseAddr("::1")
+	if _, err := (Frames{Paths: []Path{mixed}, Flows: 1, Sizes: []int{84}}).Build(); err == nil {
+		t.Error("addresses of two families are taken")
 	}
 	for _, bad := range []struct{ first, flows, size int }{{0, 1, 63}, {0, 0, 64}, {0, 60000, 64}, {49999, 2, 64}} {
 		if _, err := (Frames{Paths: []Path{testPath}, First: bad.first, Flows: bad.flows, Sizes: []int{bad.size}}).Build(); err == nil {
 			t.Errorf("%+v: no error", bad)
 		}
+	}
+}
+
+var testPath6 = Path{
+	FromMAC: testPath.FromMAC, ToMAC: testPath.ToMAC,
+	From: netip.MustParseAddr("fd00:10:65::2"), To: netip.MustParseAddr("fd00:10:65::4"),
+}
+
+func TestFramesOfIPv6(t *testing.T) {
+	frames, err := Frames{Paths: []Path{testPath6}, Port: 4000, First: 5, Flows: 3, Sizes: []int{84, 1518}}.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range frames {
+		stamp(f, uint32(i)*0x10001, 1<<63+uint64(i)*12345678901)
+		p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.Default)
+		if p.ErrorLayer() != nil {
+			t.Fatal(p.ErrorLayer().Error())
+		}
+		ip, udp := p.Layer(layers.LayerTypeIPv6).(*layers.IPv6), p.Layer(layers.LayerTypeUDP).(*layers.UDP)
+		if ip.HopLimit != 64 || int(ip.Length) != len(f)-54 || int(udp.SrcPort) != firstPort+5+i%3 || binary.BigEndian.Uint16(udp.Payload) != uint16(5+i%3) {
+			t.Errorf("frame %d: %v %v", i, ip, udp)
+		}
+		sum := wire.PseudoSum6(testPath6.From.As16(), testPath6.To.As16(), wire.ProtoUDP, len(f)-54)
+		if wire.Fold(wire.Sum(f[54:], sum)) != 0 {
+			t.Errorf("frame %d: the UDP checksum is wrong once it is stamped", i)
+		}
+	}
+	if _, err := (Frames{Paths: []Path{testPath6}, Flows: 1, Sizes: []int{83}}).Build(); err == nil {
+		t.Error("a frame that has no room for the datagram is built")
+	}
+}
+
+// TestNeighborSolicitation compares with the bytes of RFC 4861 section 4.3, of which gopacket checks those that it knows.
+func TestNeighborSolicitation(t *testing.T) {
+	f, err := Request(testPath6.FromMAC, testPath6.From, gateway6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.Default)
+	ns, ok := p.Layer(layers.LayerTypeICMPv6NeighborSolicitation).(*layers.ICMPv6NeighborSolicitation)
+	if !ok || p.ErrorLayer() != nil {
+		t.Fatalf("% x: %v", f, p)
+	}
+	ip := p.Layer(layers.LayerTypeIPv6).(*layers.IPv6)
+	eth := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
+	if ns.TargetAddress.String() != gateway6.String() || len(ns.Options) != 1 || !bytes.Equal(ns.Options[0].Data, testPath6.FromMAC) ||
+		ip.HopLimit != 255 || ip.DstIP.String() != "ff02::1:ffee:eeee" || eth.DstMAC.String() != "33:33:ff:ee:ee:ee" {
+		t.Errorf("%v\n%v\n%v", eth, ip, ns)
+	}
+	if wire.Fold(wire.Sum(f[54:], wire.PseudoSum6([16]byte(f[22:38]), [16]byte(f[38:54]), wire.ProtoICMPv6, len(f)-54))) != 0 {
+		t.Error("the checksum is wrong")
+	}
+	if _, ok := answered(f); ok {
+		t.Error("a solicitation is taken for an answer")
+	}
+	f[54] = wire.ICMPv6NeighAdvert
+	if a, ok := answered(f); !ok || a != gateway6 {
+		t.Errorf("an advertisement of %v", a)
+	}
+}
+
+func TestSNMP6Counter(t *testing.T) {
+	const snmp6 = "Udp6InDatagrams \t1\nUdp6InCsumErrors                \t4000\n"
+	if got, err := snmp6Counter([]byte(snmp6), "Udp6InCsumErrors"); err != nil || got != 4000 {
+		t.Errorf("got %d, %v; want 4000", got, err)
+	}
+	if _, err := snmp6Counter([]byte(snmp6), "Udp6NoPorts"); err == nil {
+		t.Error("no error")
 	}
 }
 
@@ -109,8 +178,10 @@ func TestARPRequest(t *testing.T) {
 	if !a.Valid() || !a.IsIPv4OverEthernet() || a.Op() != wire.ARPRequest || a.TargetIP() != gateway || a.SenderIP() != testPath.From {
 		t.Errorf("request % x", f)
 	}
-	if isReply(f) || isReply(f[:20]) {
-		t.Error("taken for a reply")
+	for _, b := range [][]byte{f, f[:20], f[:5]} {
+		if _, ok := answered(b); ok {
+			t.Error("taken for a reply")
+		}
 	}
 }
 

@@ -210,7 +210,7 @@ func TestExchanges(t *testing.T) {
 	tcp, endTCP, err := b.asks(from, to, OpenTCPEcho, openTCPAsker)
 	must(t, err)
 	defer endTCP()
-	arp, err := b.asksARP(from, to)
+	arp, err := b.asksNeighbour(from, to)
 	must(t, err)
 	defer arp.Close()
 	for name, a := range map[string]*asker{"UDP": ping, "TCP": tcp, "ARP": arp} {

@@ -96,7 +96,8 @@ type Circumstances struct {
 	Version    string            `json:"proxyarpd"`
 	Programs   map[string]string `json:"programs,omitempty"`
 	Rounds     int               `json:"rounds"`
-	Trial      string            `json:"trial"` // and how it differs from RFC 2544's
+	Family     int               `json:"family,omitempty"` // IP version, 4 or 6; absent: 4
+	Trial      string            `json:"trial"`            // and how it differs from RFC 2544's
 	Topology   string            `json:"topology"`
 	Interfaces map[string]string `json:"interfaces"` // driver, MTU and offloads of those in use
 	Sysctls    map[string]string `json:"sysctls"`

@@ -21,6 +21,7 @@ type Options struct {
 	Binary  string   // the program under test
 	Version string   // of this program
 	Engines []string // of the program under test, each a contestant
+	Family  int      // 4 (also 0) or 6: the IP version of what is sent
 	Only    []string // of Works; empty means all, or with Quick those of the main table
 	Rounds  int
 	Quick   bool          // shorter trials, fewer cases: the main table in about a minute
@@ -111,6 +112,8 @@ func (o *Options) Validate() error {
 		names = append(names, c.Name)
 	}
 	switch {
+	case o.Family != 0 && o.Family != familyIPv4 && o.Family != familyIPv6:
+		return fmt.Errorf("family %d: want 4 or 6", o.Family)
 	case o.Rounds < 1:
 		return fmt.Errorf("%d rounds: want 1 or more", o.Rounds)
 	case o.Trial < 0 || o.Trial > 0 && o.Trial < 100*time.Millisecond || o.Trial > 10*time.Minute:
@@ -134,6 +137,9 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 			o.Trial = DefaultTrial[1]
 		}
 	}
+	if o.Family == 0 {
+		o.Family = familyIPv4
+	}
 	if missing := lab.MissingCaps(); len(missing) > 0 {
 		return nil, fmt.Errorf("bench: network namespaces need %s: run it as root", strings.Join(missing, " and "))
 	}
@@ -143,7 +149,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	r := &run{ctx: ctx, Options: o, report: &Report{Base: Kernel, Methods: map[string]string{}}, ceilings: map[string]float64{}}
 	if o.Between != nil {
 		r.report.Base = AsFound
-		if r.lab, err = o.Between.open(); err != nil {
+		if r.lab, err = o.Between.open(o.Family == familyIPv6); err != nil {
 			return nil, err
 		}
 		r.report.Notes = append(r.report.Notes, "Between namespaces that were found nothing is dropped on purpose, so the generator's ceiling is not known.")
@@ -160,6 +166,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		err = errors.Join(err, os.RemoveAll(r.dir))
 	}()
 	r.circumstances()
+	r.report.Notes = append(r.report.Notes, r.familyNotes()...)
 	err = r.all()
 	r.report.Circumstances.Complete = err == nil
 	r.report.Circumstances.Took = time.Since(r.report.Circumstances.Began).Seconds()
@@ -260,7 +267,11 @@ func (r *run) newBed(pods int) (*bed, error) {
 		return nil, err
 	}
 	r.logf("lab %s is up", l.Name())
-	return &bed{Lab: l, bin: r.Binary, dir: r.dir}, nil
+	b := &bed{Lab: l, bin: r.Binary, dir: r.dir, ipv6: r.Family == familyIPv6}
+	if b.ipv6 && pods > 0 && !b.Pods()[0].Addr.IsValid() {
+		return nil, errors.Join(errors.New("bench: the kernel does no IPv6"), b.Close())
+	}
+	return b, nil
 }
 
 // step is one comparison: who takes part, and what is measured of each.

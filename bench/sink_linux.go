@@ -22,17 +22,15 @@ type Sink struct {
 	fd   int
 	port uint16
 	maps sinkMaps
+	ipv6 bool
 	snmp *os.File
 	bad  uint64 // datagrams with wrong checksums before it began
 }
 
-// OpenSink binds a port in the calling thread's namespace, at addr, or at all addresses if that is not valid. It knows
-// flows 0 to flows-1, of perFlow datagrams at most.
+// OpenSink binds a port in the calling thread's namespace, at addr, which may be unspecified. It knows flows
+// 0 to flows-1, of perFlow datagrams at most.
 func OpenSink(addr netip.Addr, flows int, perFlow uint64) (_ *Sink, err error) {
-	if !addr.IsValid() {
-		addr = netip.IPv4Unspecified()
-	}
-	s := &Sink{fd: -1}
+	s := &Sink{fd: -1, ipv6: addr.Is6()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -53,7 +51,11 @@ func OpenSink(addr netip.Addr, flows int, perFlow uint64) (_ *Sink, err error) {
 		return nil, err
 	}
 	// Not /proc/net: that is the main thread's.
-	if s.snmp, err = os.Open("/proc/thread-self/net/snmp"); err != nil {
+	file := "/proc/thread-self/net/snmp"
+	if s.ipv6 {
+		file += "6"
+	}
+	if s.snmp, err = os.Open(file); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
 	s.bad, err = s.checksumErrors()
@@ -150,6 +152,9 @@ func (s *Sink) checksumErrors() (uint64, error) {
 	if n == 0 {
 		return 0, fmt.Errorf("bench: %s: %w", s.snmp.Name(), err)
 	}
+	if s.ipv6 {
+		return snmp6Counter(b[:n], "Udp6InCsumErrors")
+	}
 	return snmpCounter(b[:n], "Udp:", "InCsumErrors")
 }
 
@@ -178,28 +183,45 @@ func snmpCounter(snmp []byte, protocol, counter string) (uint64, error) {
 	return 0, fmt.Errorf("bench: /proc/net/snmp: no %s %s", protocol, counter)
 }
 
+// snmp6Counter finds a counter in the text of /proc/net/snmp6, which has one a line.
+func snmp6Counter(snmp6 []byte, counter string) (uint64, error) {
+	for line := range bytes.Lines(snmp6) {
+		if f := bytes.Fields(line); len(f) == 2 && string(f[0]) == counter {
+			n, err := strconv.ParseUint(string(f[1]), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("bench: /proc/net/snmp6: %s: %w", counter, err)
+			}
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("bench: /proc/net/snmp6: no %s", counter)
+}
+
 // boundPort is the port that the kernel has chosen.
 func boundPort(fd int) (uint16, error) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		return 0, fmt.Errorf("bench: getsockname: %w", err)
 	}
-	at, ok := sa.(*unix.SockaddrInet4)
-	if !ok {
-		return 0, fmt.Errorf("bench: getsockname: %T", sa)
+	switch at := sa.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(at.Port), nil
+	case *unix.SockaddrInet6:
+		return uint16(at.Port), nil
 	}
-	return uint16(at.Port), nil
+	return 0, fmt.Errorf("bench: getsockname: %T", sa)
 }
 
 // udpSocket makes a blocking UDP socket that is bound.
 func udpSocket(at netip.AddrPort) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	name := sockaddr(at)
+	fd, err := unix.Socket(familyOf(name), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("bench: UDP socket: %w", err)
 	}
 	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1})
 	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())})
+		err = unix.Bind(fd, name)
 	}
 	if err != nil {
 		return -1, errors.Join(fmt.Errorf("bench: UDP socket at %s: %w", at, err), unix.Close(fd))

@@ -65,12 +65,12 @@ func rawWrite(fd int, b []byte) syscall.Errno {
 
 // peer is whom a datagram came from.
 type peer struct {
-	addr unix.RawSockaddrInet4
+	addr unix.RawSockaddrAny
 	len  uint32
 }
 
 func (p *peer) read(fd int, b []byte) (int, syscall.Errno) {
-	p.len = unix.SizeofSockaddrInet4
+	p.len = unix.SizeofSockaddrAny
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0,
 		uintptr(unsafe.Pointer(&p.addr)), uintptr(unsafe.Pointer(&p.len)))
 	return int(n), errno

@@ -56,9 +56,9 @@ type rig struct {
 func (b *bed) openRig(l load) (_ *rig, err error) {
 	r := &rig{}
 	err = b.Do(l.receiver.Node, func() (err error) {
-		var at netip.Addr
-		if len(l.to) == 1 {
-			at = l.to[0]
+		at := l.to[0]
+		if len(l.to) > 1 {
+			at = unspecified(at)
 		}
 		r.sink, err = OpenSink(at, l.flows*len(l.senders), l.perFlow())
 		return err

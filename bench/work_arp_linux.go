@@ -45,6 +45,7 @@ func (r *run) firstPing(b *bed, c contestant) (v Value, err error) {
 		if pods[h], err = b.AddPod(r.ctx, h, lab.PodOptions{}); err != nil {
 			return v, err
 		}
+		pods[h] = b.seen(pods[h])
 		defer func() { err = errors.Join(err, b.DelPod(pods[h].Name)) }()
 		if k, ok := c.(*kernel); ok {
 			if err := k.newcomer(b, host(h), pods[h].Iface); err != nil {
@@ -74,7 +75,7 @@ func (r *run) arp() (steps []*step) {
 		what string
 		x    Exchange
 	}
-	kinds := []kind{{"ARP answer, at once", Exchange{Count: 1500}}, {"ARP answer, paced 1 ms", Exchange{Count: 3000, Pace: time.Millisecond}}}
+	kinds := []kind{{r.question() + " answer, at once", Exchange{Count: 1500}}, {r.question() + " answer, paced 1 ms", Exchange{Count: 3000, Pace: time.Millisecond}}}
 	if r.Quick {
 		kinds = kinds[:1]
 	}
@@ -84,7 +85,7 @@ func (r *run) arp() (steps []*step) {
 			figures:     exchangeFigures(k.what, "arp", map[string]float64{"paced": float64(k.x.Pace.Milliseconds())}),
 			contestants: r.answerers(false), hosts: oneHost, turn: time.Duration(k.x.Count) * max(k.x.Pace, 50*time.Microsecond), pairs: pairs(1, oneHost),
 			measure: func(b *bed, _ contestant) ([]Value, error) {
-				ask, err := b.asksARP(b.sender(0), b.receiver(oneHost))
+				ask, err := b.asksNeighbour(b.sender(0), b.receiver(oneHost))
 				if err != nil {
 					return nil, err
 				}
@@ -114,20 +115,20 @@ func (r *run) flood() (steps []*step) {
 	}
 	for _, f := range []flood{
 		{"quiet", params{}, nil},
-		{"ARP flood", params{"flood_arp": 1}, func(p Path) ([][]byte, error) {
-			frame, err := ARPRequest(p.FromMAC, p.From, gateway)
+		{r.question() + " flood", params{"flood_arp": 1}, func(p Path) ([][]byte, error) {
+			frame, err := Request(p.FromMAC, p.From, gatewayOf(p.From))
 			return [][]byte{frame}, err
 		}},
 		{"IP flood", params{"flood_ip": 1}, func(p Path) ([][]byte, error) {
-			return Frames{Paths: []Path{p}, Port: discardPort, Flows: 1, Sizes: []int{64}}.Build()
+			return Frames{Paths: []Path{p}, Port: discardPort, Flows: 1, Sizes: []int{r.small()}}.Build()
 		}},
 	} {
-		figures := append(exchangeFigures("ARP answer to another pod, "+f.what, "flood-arp", f.params),
+		figures := append(exchangeFigures(r.question()+" answer to another pod, "+f.what, "flood-arp", f.params),
 			exchangeFigures("UDP request/response of other pods, "+f.what, "flood-rr", f.params)...)
 		if f.frames != nil {
 			figures = append(figures, Figure{Work: f.what + ": sent", Kind: "flood-sent", Unit: "kpps", Params: f.params})
 		}
-		if f.what == "ARP flood" {
+		if f.params["flood_arp"] == 1 {
 			figures = append(figures, Figure{Work: f.what + ": replies to the flooder", Kind: "flood-replies", Unit: "k/s", Params: f.params})
 		}
 		steps = append(steps, &step{
@@ -152,7 +153,7 @@ func (b *bed) bystander(n int) lab.Pod { return b.pod(0, maxSenders()+n) }
 func (r *run) flooded(b *bed, f flood, n int) (values []Value, err error) {
 	flooder, victim, friend, target := b.flooder(), b.bystander(0), b.bystander(1), b.bystander(2)
 	x := Exchange{Count: n, Pace: time.Millisecond, Timeout: 100 * time.Millisecond, CPU: -1}
-	ask, err := b.asksARP(victim, friend)
+	ask, err := b.asksNeighbour(victim, friend)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func (r *run) flooded(b *bed, f flood, n int) (values []Value, err error) {
 			sent, replies, stopErr := stop()
 			at := 2 * len(exchangePercentiles)
 			values = append(values, Value{Figure: at, X: sent})
-			if f.what == "ARP flood" {
+			if f.params["flood_arp"] == 1 {
 				values = append(values, Value{Figure: at + 1, X: replies})
 			}
 			err = errors.Join(err, stopErr)

@@ -110,8 +110,8 @@ func (r *run) capture() []*step {
 		return []contestant{watch(noCapture, ""), watch("capture of nothing", "", "-i", "any", "tcp port 443 and host 198.51.100.7"),
 			watch("capture of all, -s 96", "", "-i", "any", "-s", "96"), watch("capture of all", "", "-i", "any")}
 	}
-	rate := Figure{Work: "rate, 64 B, 1 sender, 16 flows, beside a capture", Kind: "rate-captured", Unit: "kpps", Base: noCapture,
-		Params: map[string]float64{"frame": 64, "senders": 1, "flows": 16, "hosts": 1}}
+	rate := Figure{Work: fmt.Sprintf("rate, %d B, 1 sender, 16 flows, beside a capture", r.small()), Kind: "rate-captured", Unit: "kpps", Base: noCapture,
+		Params: map[string]float64{"frame": float64(r.small()), "senders": 1, "flows": 16, "hosts": 1}}
 	latency := exchangeFigures("UDP request/response, one host, beside a capture", "rr", params{"udp": 1, "hosts": 1, "captured": 1})
 	for i := range latency {
 		latency[i].Base = noCapture
@@ -127,7 +127,7 @@ func (r *run) capture() []*step {
 		if offered == 0 {
 			at = "full speed"
 		}
-		recorded = append(recorded, Figure{Work: "recorded, 64 B, at " + at, Kind: "recorded", Unit: "kpps", Base: "tcpdump -w", Params: map[string]float64{"frame": 64, "rate": offered}})
+		recorded = append(recorded, Figure{Work: fmt.Sprintf("recorded, %d B, at %s", r.small(), at), Kind: "recorded", Unit: "kpps", Base: "tcpdump -w", Params: map[string]float64{"frame": float64(r.small()), "rate": offered}})
 	}
 	cpu := []Figure{rate}
 	for i, whose := range []string{"daemon's process", "capture's process"} {
@@ -169,7 +169,7 @@ const noCapture = "no capture"
 
 // besides is the rate that the daemon reaches beside a capture, and what it costs both.
 func (r *run) besides(b *bed, w *watched) ([]Value, error) {
-	l := load{senders: b.senders(1), receiver: b.receiver(oneHost), flows: 16, sizes: []int{64}, duration: r.Trial}
+	l := load{senders: b.senders(1), receiver: b.receiver(oneHost), flows: 16, sizes: []int{r.small()}, duration: r.Trial}
 	before := w.cpuTimes()
 	o, err := r.trial(b, w, l)
 	if err != nil {
@@ -197,7 +197,7 @@ func (r *run) recorded(b *bed, w *watched, offered float64) (v Value, err error)
 		_, endErr := w.end()
 		return v, errors.Join(err, endErr)
 	}
-	l := load{senders: b.senders(1), receiver: b.receiver(oneHost), flows: 16, sizes: []int{64}, rate: offered, duration: r.Trial}
+	l := load{senders: b.senders(1), receiver: b.receiver(oneHost), flows: 16, sizes: []int{r.small()}, rate: offered, duration: r.Trial}
 	o, err := r.trial(b, w, l)
 	captured, endErr := w.end()
 	if err := errors.Join(err, endErr); err != nil {

@@ -20,12 +20,12 @@ func (r *run) cpu() (steps []*step) {
 		flows = []int{16}
 	}
 	for _, n := range flows {
-		params := map[string]float64{"flows": float64(n), "frame": 64}
+		params := map[string]float64{"flows": float64(n), "frame": float64(r.small())}
 		steps = append(steps, &step{
 			figures: cpuFigures(fmt.Sprintf("CPU a packet, %s", count(n, "flow")), params), contestants: r.measured(), hosts: oneHost,
 			turn: warmUp(r.Trial) + r.Trial, pairs: pairs(1, oneHost),
 			measure: func(b *bed, c contestant) ([]Value, error) {
-				l := load{senders: b.senders(1), receiver: b.receiver(oneHost), flows: n, sizes: []int{64}, rate: cpuRate, duration: r.Trial}
+				l := load{senders: b.senders(1), receiver: b.receiver(oneHost), flows: n, sizes: []int{r.small()}, rate: cpuRate, duration: r.Trial}
 				o, err := r.trial(b, c, l)
 				if err != nil {
 					return nil, err
@@ -74,9 +74,9 @@ func (r *run) workloads() (steps []*step) {
 		counts = counts[:2]
 	}
 	for _, n := range counts {
-		params := map[string]float64{"workloads": float64(n), "frame": 64}
+		params := map[string]float64{"workloads": float64(n), "frame": float64(r.small())}
 		to := count(n, "workload")
-		figures := append([]Figure{{Work: "rate, 64 B, 1 sender, to " + to, Kind: "rate", Unit: "kpps", Params: params}},
+		figures := append([]Figure{{Work: fmt.Sprintf("rate, %d B, 1 sender, to %s", r.small(), to), Kind: "rate", Unit: "kpps", Params: params}},
 			cpuFigures("CPU a packet, to "+to, params)...)
 		steps = append(steps, &step{
 			figures: figures, contestants: r.measured(), hosts: oneHost, turn: 2 * (warmUp(r.Trial) + r.Trial), pairs: pairs(1, oneHost),
@@ -85,7 +85,7 @@ func (r *run) workloads() (steps []*step) {
 				if err := r.reachAll(b, c); err != nil {
 					return nil, err
 				}
-				l := load{senders: b.senders(1), receiver: b.bulk.pod, to: b.bulk.addresses(), flows: n, sizes: []int{64}, duration: r.Trial}
+				l := load{senders: b.senders(1), receiver: b.bulk.pod, to: b.bulk.addresses(), flows: n, sizes: []int{r.small()}, duration: r.Trial}
 				fast, err := r.trial(b, c, l)
 				if err != nil {
 					return nil, err

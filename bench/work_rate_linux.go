@@ -31,13 +31,13 @@ func (r *run) rate() (steps []*step) {
 	}
 	for _, k := range kinds {
 		f := Figure{Kind: "rate", Unit: "kpps",
-			Work:   fmt.Sprintf("rate, 64 B, %s, %s, %s", count(k.senders, "sender"), count(k.flows, "flow"), r.where(k.hosts)),
-			Params: map[string]float64{"frame": 64, "senders": float64(k.senders), "flows": float64(k.flows), "hosts": float64(len(k.hosts))}}
+			Work:   fmt.Sprintf("rate, %d B, %s, %s, %s", r.small(), count(k.senders, "sender"), count(k.flows, "flow"), r.where(k.hosts)),
+			Params: map[string]float64{"frame": float64(r.small()), "senders": float64(k.senders), "flows": float64(k.flows), "hosts": float64(len(k.hosts))}}
 		steps = append(steps, &step{
 			figures: []Figure{f}, contestants: r.measured(), hosts: k.hosts, turn: warmUp(r.Trial) + r.Trial,
 			pairs: pairs(k.senders, k.hosts),
 			measure: func(b *bed, c contestant) ([]Value, error) {
-				l := load{senders: b.senders(k.senders), receiver: b.receiver(k.hosts), flows: k.flows, sizes: []int{64}, duration: r.Trial}
+				l := load{senders: b.senders(k.senders), receiver: b.receiver(k.hosts), flows: k.flows, sizes: []int{r.small()}, duration: r.Trial}
 				o, err := r.trial(b, c, l)
 				if err != nil {
 					return nil, err

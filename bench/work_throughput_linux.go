@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -44,11 +45,20 @@ const (
 
 var latencyPercentiles = []float64{50, 99, 99.9}
 
+// sizes are frame sizes, none smaller than the least of the run's family.
+func (r *run) sizes(all []int) []int {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i] = max(all[i], r.small())
+	}
+	return all
+}
+
 func (r *run) mixes() (all []mix) {
-	for _, s := range frameSizes {
+	for _, s := range r.sizes(frameSizes) {
 		all = append(all, mix{fmt.Sprintf("%d B", s), []int{s}})
 	}
-	all = append(all, mix{"IMIX", imix})
+	all = append(all, mix{"IMIX", r.sizes(imix)})
 	if r.Quick {
 		all = all[:1]
 	}
@@ -123,7 +133,7 @@ var lossShares = []float64{100, 90, 80, 70, 60, 50, 40, 30, 20, 10}
 
 // loss: the frame loss rate by offered load.
 func (r *run) loss() []*step {
-	m := mix{"64 B", []int{64}}
+	m := mix{fmt.Sprintf("%d B", r.small()), []int{r.small()}}
 	var figures []Figure
 	for _, share := range lossShares {
 		params := m.params()

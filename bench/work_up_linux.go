@@ -69,7 +69,7 @@ func (r *run) bringUp(b *bed, who contestant, n int) (took []time.Duration, all 
 	defer func() { err = errors.Join(err, k.Close()) }()
 	c := &newcomers{byIndex: map[int]*newcomer{}, wanted: n}
 	err = b.Do(b.bulk.pod.Node, func() (err error) {
-		c.fd, err = arpSocket()
+		c.fd, err = answersSocket(b.ipv6)
 		return err
 	})
 	if err != nil {
@@ -85,7 +85,7 @@ func (r *run) bringUp(b *bed, who contestant, n int) (took []time.Duration, all 
 		if err != nil {
 			return nil, 0, err
 		}
-		request, err := ARPRequest(l.mac, l.addr, gateway)
+		request, err := Request(l.mac, l.addr, gatewayOf(l.addr))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -113,9 +113,13 @@ func (r *run) bringUp(b *bed, who contestant, n int) (took []time.Duration, all 
 	return took, all, nil
 }
 
-// arpSocket hears ARP on all interfaces of the calling thread's namespace.
-func arpSocket() (int, error) {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(htons(unix.ETH_P_ARP)))
+// answersSocket hears ARP, or IPv6, on all interfaces of the calling thread's namespace.
+func answersSocket(ipv6 bool) (int, error) {
+	protocol := uint16(unix.ETH_P_ARP)
+	if ipv6 {
+		protocol = unix.ETH_P_IPV6
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(htons(protocol)))
 	if err != nil {
 		return -1, fmt.Errorf("bench: packet socket: %w", err)
 	}
@@ -164,8 +168,10 @@ func (c *newcomers) receive(deadline time.Time, cancelled <-chan struct{}) error
 				break
 			}
 			now := time.Now()
-			if at, ok := from.(*unix.SockaddrLinklayer); ok && isReply(buf[:n]) {
-				c.answer(at.Ifindex, now)
+			if at, ok := from.(*unix.SockaddrLinklayer); ok {
+				if _, ok = answered(buf[:n]); ok {
+					c.answer(at.Ifindex, now)
+				}
 			}
 		}
 		if c.repeat() {

@@ -73,6 +73,36 @@ func TestErrors6(t *testing.T) {
 	}
 }
 
+// TestRouteMTU6: a route's MTU that is locked counts in ip6_forward; one that is not counts
+// as the packet leaves, which is quoted with the hop limit that it has by then.
+func TestRouteMTU6(t *testing.T) {
+	for _, c := range []struct {
+		mtu    int
+		locked bool
+		told   uint32
+		hops   byte
+	}{{1400, true, 1400, 64}, {1400, false, 1400, 63}, {9000, true, 0, 0}, {9000, false, 0, 0}, {1000, true, 1280, 64}, {1000, false, 1000, 63}} {
+		l, p, b, _ := newLoop6(t)
+		b.SetRoutes(route.TableMain, netip.MustParsePrefix("2001:db8:1::/64"), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, MTU: c.mtu, MTULock: c.locked,
+			Dev: forward.IfUplink, Nexthops: []route.Nexthop{{Ifindex: forward.IfUplink, Gateway: addr("fe80::16"), Weight: 1}}}})
+		l.Publish(b.Publish())
+		p.Inject(forward.IfPod1, forward.Packet6(pod1, far, 1400))
+		p.Inject(forward.IfPod1, forward.Packet6(pod1, far, 900))
+		once(t, l)
+		var told uint32
+		var hops byte
+		for _, s := range p.Sent() {
+			if h := ip6(s); h.NextHeader() == wire.ProtoICMPv6 {
+				msg := sound6(t, h)
+				told, hops = binary.BigEndian.Uint32(msg[4:]), msg[8+7]
+			}
+		}
+		if told != c.told || hops != c.hops || counts(l, route.Forward) == 0 {
+			t.Errorf("%+v: told of an MTU of %d, hop limit %d; %v", c, told, hops, l.Counters().Read().ByVerdict)
+		}
+	}
+}
+
 // icmp6 makes an ICMPv6 message of 28 bytes.
 func icmp6(typ uint8, hopLimit uint8) []byte {
 	return forward.Packet6(pod1, far, 20, func(_ forward.Vnet, ip wire.IPv6) {

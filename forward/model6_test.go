@@ -266,7 +266,7 @@ func TestStep6Model(t *testing.T) {
 	}
 	t.Log(counts)
 	for _, v := range []route.Verdict{route.Forward, route.Queue, route.Local, route.IgnoreType, route.DropOtherHost, route.DropPktTooSmall, route.DropIPInHdr,
-		route.DropUnhandledProto, route.DropIPInvalidSource, route.DropIPInNoRoutes, route.DropRouteBlackhole, route.DropRouteUnreachable,
+		route.DropUnhandledProto, route.DropIPInAddrErrors, route.DropIPInNoRoutes, route.DropRouteBlackhole, route.DropRouteUnreachable,
 		route.DropRouteProhibit, route.DropTTLExpired, route.DropPktTooBig, route.DropGSO, route.DropTransit} {
 		if counts[v] == 0 {
 			t.Errorf("never came to %v", v)

@@ -23,7 +23,7 @@ func step6(t *route.Table, f *Frame, r *result) {
 	switch {
 	case hop.verdict != route.NotSpecified && overrules(r):
 		// The kernel looks at the options before it looks for a way.
-		r.Redirect = false
+		r.Redirect, r.Hopped = false, false
 		r.dropWith(hop.verdict, hop.icmp)
 	case r.Verdict == route.Forward || r.Verdict == route.Queue:
 		deferChecksum(ip, f)

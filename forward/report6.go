@@ -15,7 +15,12 @@ func (p *reporter) dropped6(f *Frame, r *result) (sent route.ICMPError) {
 	if e.Type == 0 || e.Type == wire.ICMPv6DestUnreachable && p.incomplete() {
 		return sent
 	}
-	return p.send6(wire.IPv6(f.Buf[VnetLen+f.l2len():]), f.PktType, e, r.In)
+	ip := wire.IPv6(f.Buf[VnetLen+f.l2len():])
+	if r.Hopped {
+		ip.DecrementHopLimit()
+		defer giveHopBack(ip)
+	}
+	return p.send6(ip, f.PktType, e, r.In)
 }
 
 // failed6 is failed for an IPv6 packet (net/ipv6/route.c, ip6_link_failure).

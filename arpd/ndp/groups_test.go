@@ -114,7 +114,11 @@ func TestGroupsJoinedAgain(t *testing.T) {
 	g.Hold(s.index, nth(1))
 	g.Hold(s.index, nth(2))
 	l.awaitJoined(g, "ens1", 2)
-	// Without link-layer address length or with a small MTU the kernel forgets all.
+	// What is joined stays so while the link is down, and is reported again.
+	l.must(l.hostLinks.LinkSetDown(s.host))
+	l.must(l.hostLinks.LinkSetUp(s.host))
+	l.awaitJoined(g, "ens1", 2)
+	// With an MTU that is too small for IPv6 the kernel forgets all.
 	l.must(l.hostLinks.LinkSetMTU(s.host, 1000))
 	g.Again(s.index)
 	for deadline := time.Now().Add(patience); g.Stats().Failed < 2; time.Sleep(time.Millisecond) {

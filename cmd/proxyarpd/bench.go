@@ -31,6 +31,7 @@ same run. It needs root.`
 
 const benchExample = `  proxyarpd bench --quick                                  # the main table in about a minute
   proxyarpd bench --only throughput,latency -o json        # some of the works, with every sample
+  proxyarpd bench --quick --family 6                       # over IPv6
   proxyarpd bench --from pod1 --to pod2                    # between two namespaces of yours, as they are
   proxyarpd bench --quick --contestant 'mine=./forwarder'  # a forwarder of your own among the contestants
   proxyarpd bench --html report.html -o json > report.json # all of it, with plots: half an hour
@@ -124,8 +125,9 @@ type benchFlags struct {
 func (b *benchFlags) define(fs *pflag.FlagSet) {
 	fs.SortFlags = false
 	o, between := &b.o, &b.between
-	o.Rounds = 3
+	o.Rounds, o.Family = 3, 4
 	fs.BoolVar(&o.Quick, "quick", false, "the main table in about a minute: fewer cases, shorter trials")
+	fs.Var(&scalar[int]{&o.Family, parseNumber, "4|6"}, "family", "the IP version of what is sent")
 	fs.StringVar(&b.only, "only", "", "measure these `works` only, comma-separated: "+strings.Join(bench.Works(), ", "))
 	fs.Var(&scalar[int]{&o.Rounds, parseNumber, "N"}, "rounds", "how often each contestant takes its turn")
 	fs.DurationVar(&o.Trial, "trial", 0, fmt.Sprintf("a trial lasts that `duration` (default %v, with --quick %v)", bench.DefaultTrial[0], bench.DefaultTrial[1]))
@@ -172,6 +174,7 @@ func (b *benchFlags) options(fs *pflag.FlagSet) (o bench.Options, err error) {
 
 func completeBench(cmd *cobra.Command) {
 	complete(cmd, "output", words("table", "json"))
+	complete(cmd, "family", words("4", "6"))
 	complete(cmd, "only", lastOfList(bench.Works()))
 	complete(cmd, "from", netnsNames)
 	complete(cmd, "to", netnsNames)

@@ -45,8 +45,8 @@ func TestClassesFollowChanges(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for range 400 {
-		w := routetest.New(rng)
+	for i := range 400 {
+		w := newWorld(rng, i)
 		b := w.Builder()
 		told := classMap{}
 		for range 30 {
@@ -62,7 +62,7 @@ func TestClassesFollowChanges(t *testing.T) {
 				}
 			}
 			for p, c := range told {
-				if told.without(p).lookup(p.Addr()) == c && p.Bits() == 32 {
+				if told.without(p).lookup(p.Addr()) == c && p.IsSingleIP() {
 					t.Errorf("%v is told needlessly\n%v", p, told)
 				}
 			}
@@ -74,6 +74,33 @@ func TestClassesFollowChanges(t *testing.T) {
 			}
 		}
 	}
+}
+
+// newWorld draws the nth world: each other one has IPv6.
+func newWorld(rng *rand.Rand, n int) *routetest.World {
+	if n%2 == 1 {
+		return routetest.New6(rng)
+	}
+	return routetest.New(rng)
+}
+
+// draw draws a packet of the world's family, with its destination and the table's link
+// that it comes in by, nil if that has none.
+func draw(w *routetest.World, t *route.Table, c *routetest.Choices) (in *route.Link, ip []byte, dst netip.Addr) {
+	if w.Family == route.IPv6 {
+		from, ip := w.Packet6(c)
+		return t.Link(from.Ifindex), ip, wire.IPv6(ip).DstAddr()
+	}
+	from, ip := w.Packet(c)
+	return t.Link(from.Ifindex), ip, wire.IPv4(ip).DstAddr()
+}
+
+// forwards reports whether the kernel forwards what comes in for an address.
+func forwards(in *route.Link, dst netip.Addr) bool {
+	if dst.Is6() {
+		return in.KernelForwards6()
+	}
+	return in.KernelForwards()
 }
 
 func (m classMap) without(p netip.Prefix) classMap {
@@ -93,8 +120,8 @@ func TestOwnerByDestination(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	counts := map[route.Verdict]int{}
-	for range 2000 {
-		w := routetest.New(rng)
+	for i := range 2000 {
+		w := newWorld(rng, i)
 		w.Policy.Copies = false
 		table := w.Build()
 		for range 50 {
@@ -103,13 +130,8 @@ func TestOwnerByDestination(t *testing.T) {
 				data[i] = byte(rng.Uint32())
 			}
 			c := routetest.Choices(data)
-			from, packet := w.Packet(&c)
-			in, ip := table.Link(from.Ifindex), wire.IPv4(packet)
-			if in == nil || ip.Version() == 6 { // else Owner reads it as IPv6
-				continue
-			}
-			dst := ip.DstAddr()
-			if !route.Forwardable(dst) {
+			in, ip, dst := draw(w, table, &c)
+			if in == nil || !route.Forwardable(dst) || ip[0]>>4 == 6 != dst.Is6() { // else Owner reads it as of the other family
 				continue
 			}
 			owner := table.Owner(ip, in)
@@ -117,11 +139,11 @@ func TestOwnerByDestination(t *testing.T) {
 			counts[owner]++
 			switch {
 			case owner == byClass:
-			case owner == route.NotSpecified && byClass == route.PuntTransit && in.KernelForwards():
+			case owner == route.NotSpecified && byClass == route.PuntTransit && forwards(in, dst):
 				// Not certain to be ours, and the kernel forwards.
-			case byClass == route.NotSpecified && owner == route.Local && !in.KernelForwards():
+			case byClass == route.NotSpecified && owner == route.Local && !forwards(in, dst):
 				// Maybe this host's, and nobody else would forward: taken, and given back.
-			case owner == route.Local && byClass == route.PuntTransit && in.KernelForwards():
+			case owner == route.Local && byClass == route.PuntTransit && forwards(in, dst):
 			default:
 				t.Fatalf("%v from %v: %v, by its destination alone %v (class %b)\n%v", dst, in.Name, owner, byClass, table.Class(dst), w)
 			}

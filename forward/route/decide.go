@@ -26,6 +26,9 @@ type Decision struct {
 	// Looped says that the way leads over lo. The kernel hands such a packet to
 	// itself until its TTL has run out.
 	Looped bool
+	// Hopped says of an IPv6 packet that is dropped that its hop limit is one less by
+	// then: the error quotes it so.
+	Hopped bool
 }
 
 // ICMPError is an ICMP or ICMPv6 error to be sent; none if Type is 0. Rest is the

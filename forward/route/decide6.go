@@ -99,10 +99,10 @@ func (t *Table) checkForward6(ip wire.IPv6, length int, d *Decision) bool {
 	case d.In == d.Out:
 		d.Redirect = t.redirects6(src, ip.DstAddr(), d)
 	case src.IsUnspecified():
-		d.drop(DropIPInvalidSource)
+		d.drop(DropIPInAddrErrors)
 		return false
 	case src.IsLinkLocalUnicast():
-		d.dropWith(DropIPInvalidSource, wire.ICMPv6DestUnreachable, wire.ICMPv6BeyondScope, 0)
+		d.dropWith(DropIPInAddrErrors, wire.ICMPv6DestUnreachable, wire.ICMPv6BeyondScope, 0)
 		return false
 	}
 	d.MTU = d.Out.MTU6 // include/net/ip6_route.h, ip6_dst_mtu_maybe_forward
@@ -117,6 +117,15 @@ func (t *Table) checkForward6(ip wire.IPv6, length int, d *Decision) bool {
 	case length > d.MTU:
 		d.dropWith(DropPktTooBig, wire.ICMPv6PacketTooBig, 0, uint32(d.MTU))
 		return false
+	}
+	// A route's MTU that is not locked counts when the packet leaves, behind ip6_forward
+	// (ip6_finish_output, ip6_fragment).
+	if mtu := d.Route.MTU; mtu != 0 && !d.Route.MTULock {
+		if d.MTU = min(d.MTU, mtu); length > d.MTU {
+			d.Hopped = true
+			d.dropWith(DropPktTooBig, wire.ICMPv6PacketTooBig, 0, uint32(d.MTU))
+			return false
+		}
 	}
 	return true
 }

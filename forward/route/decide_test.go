@@ -20,8 +20,8 @@ func TestDecideMovesNothing(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	counts := map[route.Verdict]int{}
-	for range 500 {
-		w := routetest.New(rng)
+	for i := range 600 {
+		w := newWorld(rng, i)
 		table := w.Build()
 		for range 40 {
 			data := make([]byte, 48)
@@ -29,18 +29,17 @@ func TestDecideMovesNothing(t *testing.T) {
 				data[i] = byte(rng.Uint32())
 			}
 			c := routetest.Choices(data)
-			from, packet := w.Packet(&c)
-			in, ip := table.Link(from.Ifindex), wire.IPv4(packet)
-			if in == nil || !ip.HeaderValid() {
+			in, ip, dst := draw(w, table, &c)
+			if in == nil || dst.Is4() && !wire.IPv4(ip).HeaderValid() || dst.Is6() && in.MTU6 == 0 {
 				continue
 			}
 			came := bytes.Clone(ip)
 			var d, again route.Decision
-			table.Decide(ip, len(ip), in, &d)
-			if table.Decide(ip, len(ip), in, &again); d != again || !bytes.Equal(ip, came) {
+			decide(table, ip, in, &d)
+			if decide(table, ip, in, &again); d != again || !bytes.Equal(ip, came) {
 				t.Fatalf("%+v, then %+v\nof % x, now % x\n%v", d, again, came, ip, w)
 			}
-			if wrong := contradiction(table, ip, &d); wrong != "" {
+			if wrong := contradiction(table, ip, dst, &d); wrong != "" {
 				t.Fatalf("%s: %+v\n% x\n%v", wrong, d, ip, w)
 			}
 			counts[d.Verdict]++
@@ -49,8 +48,16 @@ func TestDecideMovesNothing(t *testing.T) {
 	t.Log(counts)
 }
 
+func decide(t *route.Table, ip []byte, in *route.Link, d *route.Decision) {
+	if ip[0]>>4 == 6 {
+		t.Decide6(ip, len(ip), in, d)
+	} else {
+		t.Decide(ip, len(ip), in, d)
+	}
+}
+
 // contradiction says in what a decision can't be.
-func contradiction(t *route.Table, ip wire.IPv4, d *route.Decision) string {
+func contradiction(t *route.Table, ip []byte, dst netip.Addr, d *route.Decision) string {
 	on := d.Verdict == route.Forward || d.Verdict == route.Queue
 	switch kind := d.Verdict.Kind(); {
 	case d.Verdict == route.NotSpecified:
@@ -63,9 +70,9 @@ func contradiction(t *route.Table, ip wire.IPv4, d *route.Decision) string {
 		return "a route that no rule led to"
 	case d.Verdict == route.Forward && d.Out.Ethernet() && (d.Neighbour == nil || !d.Neighbour.Valid):
 		return "sent to nobody"
-	case on && d.Fragment != (len(ip) > d.MTU), on && d.Fragment && ip.DontFragment():
+	case dst.Is4() && on && (d.Fragment != (len(ip) > d.MTU) || d.Fragment && wire.IPv4(ip).DontFragment()), dst.Is6() && on && (d.Fragment || len(ip) > d.MTU):
 		return "pieces"
-	case (kind == route.KindLocal || kind == route.KindPunt) && route.Forwardable(ip.DstAddr()) && t.Owner(ip, d.In) != d.Verdict:
+	case (kind == route.KindLocal || kind == route.KindPunt) && route.Forwardable(dst) && t.Owner(ip, d.In) != d.Verdict:
 		return "the owner is another: " + t.Owner(ip, d.In).String()
 	}
 	return ""

@@ -37,6 +37,7 @@ const (
 	DropUnhandledProto   // an IPv6 header's version is another, or a hop-by-hop option forbids whom it is unknown to
 	DropIPInvalidSource  // source 0.0.0.0, multicast or broadcast
 	DropIPInvalidDest    // destination 0.0.0.0
+	DropIPInAddrErrors   // IPv6 source that may not leave its link: link-local or unspecified
 	DropIPLocalnet       // 127/8 on the wire
 	DropIPLocalSource    // source is an address of this host
 	DropIPRPFilter       // source is not routed to the interface it came from
@@ -61,6 +62,7 @@ const (
 	DropPacketSockError  // sending failed otherwise
 	DropLocalLate        // the kernel's, but taken before the filter knew, and it can't be given back
 	DropStalled          // waited too long in a ring that nobody read, while the kernel had those behind it
+	DropRAGuard          // a workload's router advertisement or redirect (RFC 6105)
 
 	NumVerdicts // how many there are
 )
@@ -116,6 +118,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropUnhandledProto:   {KindDrop, "UNHANDLED_PROTO"},
 	DropIPInvalidSource:  {KindDrop, "IP_INVALID_SOURCE"},
 	DropIPInvalidDest:    {KindDrop, "IP_INVALID_DEST"},
+	DropIPInAddrErrors:   {KindDrop, "IP_INADDRERRORS"},
 	DropIPLocalnet:       {KindDrop, "IP_LOCALNET"},
 	DropIPLocalSource:    {KindDrop, "IP_LOCAL_SOURCE"},
 	DropIPRPFilter:       {KindDrop, "IP_RPFILTER"},
@@ -140,6 +143,7 @@ var verdicts = [NumVerdicts]verdictInfo{
 	DropPacketSockError:  {KindDrop, "PACKET_SOCK_ERROR"},
 	DropLocalLate:        {KindDrop, "PARP_LOCAL_LATE"},
 	DropStalled:          {KindDrop, "PARP_STALLED"},
+	DropRAGuard:          {KindDrop, "PARP_RA_GUARD"},
 }
 
 // Kind is the class of v.

@@ -145,6 +145,7 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		verdicts[route.DropRateLimit] += c.Policed
 		verdicts[route.Local] += c.Left[claim.Local]
 		verdicts[route.IgnoreTagged] += c.Left[claim.Tagged]
+		verdicts[route.DropRAGuard] += c.Left[claim.RAGuard]
 		for owner, verdict := range engine.PuntedTo {
 			verdicts[verdict] += c.Left[owner]
 			if n := c.Left[owner]; n > 0 {

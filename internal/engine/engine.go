@@ -141,8 +141,8 @@ type Stats struct {
 	Carried  uint64   // of PacketsOut, packets that never came to userspace
 	// ARPAnswered are requests that the programs answered.
 	ARPAnswered uint64
-	// ARPPoliced are ARP frames that the programs refused: their interfaces had had
-	// their share. ARPSender are those whose senders had.
+	// ARPPoliced are frames of ARP and neighbour discovery that the programs refused:
+	// their interfaces had had their share. ARPSender are those whose senders had.
 	ARPPoliced, ARPSender uint64
 }
 

@@ -160,6 +160,7 @@ func (p *Programs) Stats() (s Stats) {
 	s.ByVerdict[route.DropGSO] = c.BadGSO - min(c.Relayed, c.BadGSO)
 	s.ByVerdict[route.Local] = c.Left[claim.Local]
 	s.ByVerdict[route.IgnoreTagged] = c.Left[claim.Tagged]
+	s.ByVerdict[route.DropRAGuard] = c.Left[claim.RAGuard]
 	for owner, verdict := range PuntedTo {
 		s.ByVerdict[verdict] += c.Left[owner]
 	}

@@ -19,10 +19,10 @@ func TestWithoutPrograms(t *testing.T) {
 		t.Errorf("claims: %s, %d", how, n)
 	}
 	slot, err := p.SetPort(Port{Ifindex: 1})
-	if slot != 0 || errors.Join(err, p.DeletePort(1), p.Release(1), p.SetClass(netip.Prefix{}, route.ToLocal), p.Close()) != nil {
+	if slot != 0 || errors.Join(err, p.DeletePort(1), p.Release(1), p.SetClass(netip.Prefix{}, route.ToLocal), p.SetNDTarget(claim.NDTarget{}, true), p.Close()) != nil {
 		t.Errorf("slot %d, %v", slot, err)
 	}
-	for name, err := range map[string]error{"claim": p.Claim(1), "ARP": p.AttachARP(1), "watch": p.AttachWatch(1, 0, 0)} {
+	for name, err := range map[string]error{"claim": p.Claim(1), "ARP": p.AttachARP(1), "ND": p.AttachND(1), "watch": p.AttachWatch(1, 0, 0)} {
 		if !errors.Is(err, claim.ErrNotSupported) {
 			t.Errorf("%s: %v", name, err)
 		}

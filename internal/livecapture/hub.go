@@ -39,7 +39,7 @@ type Sources interface {
 	// Table is what the datapath goes by; nil if nothing is forwarded.
 	Table() *route.Table
 	// Counters are an interface's, and Translated reports whether the kernel
-	// translates the addresses of an IPv4 packet's flow: they are asked only
+	// translates the addresses of a packet's flow: they are asked only
 	// while the filter of AttachWatch is attached and there is a Table.
 	Counters(ifindex int32) claim.Counters
 	Translated(packet []byte) bool

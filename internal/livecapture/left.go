@@ -25,45 +25,69 @@ func leftToKernel(src Sources, s *pktring.Slot) (verdict uint8, known bool) {
 	case s.Tagged && s.TCI&pktring.VLANID != 0:
 		return uint8(route.IgnoreTagged), true
 	}
-	ip := s.Data
+	ip, six := s.Data, len(s.Data) > 0 && s.Data[0]>>4 == 6
 	if s.Hatype == unix.ARPHRD_ETHER {
 		eth := wire.Ethernet(s.Data)
 		if !eth.Valid() {
 			return uint8(route.DropPktTooSmall), true
 		}
-		if eth.Type() != wire.EtherTypeIPv4 {
+		six = eth.Type() == wire.EtherTypeIPv6
+		if !six && eth.Type() != wire.EtherTypeIPv4 {
 			return uint8(route.IgnoreProto), true
 		}
 		ip = eth.Payload()
 	}
+	length := wire.IPv4MinLen
+	if six {
+		length = wire.IPv6Len
+	}
 	switch {
+	case six && !table.Serves6(ours):
+		return uint8(route.IgnoreProto), true
+	case six && guarded(src, ip, ours):
+		return uint8(route.DropRAGuard), true
 	case s.PktType == unix.PACKET_OTHERHOST:
 		return uint8(route.DropOtherHost), true
 	case s.PktType != unix.PACKET_HOST:
 		return uint8(route.IgnoreType), true
-	case len(ip) < wire.IPv4MinLen:
+	case len(ip) < length:
 		return uint8(route.Local), true
 	}
-	return uint8(ownerOf(src, table, ip, ours, s)), true
+	return uint8(ownerOf(src, table, ip, six, ours, s)), true
+}
+
+// guarded reports whether the claim drops an IPv6 packet that came in by a link: a
+// router advertisement or redirect of a workload (is_router_message of
+// forward/claim/bpf/nd.h, but for what hides them).
+func guarded(src Sources, packet []byte, in *route.Link) bool {
+	ip := wire.IPv6(packet)
+	if !in.Workload() || !ip.Valid() || ip.HopLimit() != 255 || src.Counters(in.Ifindex).Left[claim.RAGuard] == 0 {
+		return false
+	}
+	off, next, _, ok := ip.Upper()
+	return ok && next == wire.ProtoICMPv6 && off < len(ip) && (ip[off] == wire.ICMPv6RouterAdvert || ip[off] == wire.ICMPv6Redirect)
 }
 
 // ownerOf says why the ring's filter left a packet to the kernel. What is ours by
 // the tables may have been left for what only the filter sees, or have been
 // refused because its interface held its share of the ring.
-func ownerOf(src Sources, table *route.Table, ip []byte, in *route.Link, s *pktring.Slot) route.Verdict {
+func ownerOf(src Sources, table *route.Table, ip []byte, six bool, in *route.Link, s *pktring.Slot) route.Verdict {
 	owner := table.Owner(ip, in)
 	if owner != route.NotSpecified {
 		return owner
 	}
-	left := src.Counters(in.Ifindex).Left
+	left, forwards, mtu := src.Counters(in.Ifindex).Left, in.KernelForwards(), in.MTU
+	if six {
+		forwards, mtu = in.KernelForwards6(), in.MTU6
+	}
 	switch {
-	case in.KernelForwards() && left[claim.Stalled] > 0 && src.Stalled(s.Time):
+	case forwards && left[claim.Stalled] > 0 && src.Stalled(s.Time):
 		return route.PuntStalled
-	case in.KernelForwards() && src.Translated(ip):
+	case forwards && src.Translated(ip):
 		return route.PuntFlow
-	case in.KernelForwards() && left[claim.GSO] > 0 && s.Len > in.MTU+wire.EthernetLen:
+	case forwards && left[claim.GSO] > 0 && s.Len > mtu+wire.EthernetLen:
 		return route.PuntGSO
-	case !in.KernelForwards() && !in.Workload() && left[claim.Upper] > 0:
+	case !forwards && !in.Workload() && left[claim.Upper] > 0:
 		return route.PuntUpper
 	}
 	return route.DropRateLimit

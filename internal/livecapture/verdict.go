@@ -58,24 +58,27 @@ func (e *event) describeForward(v *capture.Verdict, verdict route.Verdict, frame
 	if k.ICMPType != 0 {
 		v.ICMP = strconv.Itoa(int(k.ICMPType)) + "/" + strconv.Itoa(int(k.ICMPCode))
 	}
-	ip := wire.IPv4(frame)
+	packet := frame
 	if e.ethernet && len(frame) >= wire.EthernetLen {
-		ip = wire.IPv4(wire.Ethernet(frame).Payload())
+		packet = wire.Ethernet(frame).Payload()
 		if e.tagged {
-			ip = ip[min(pktring.TagLen, len(ip)):]
+			packet = packet[min(pktring.TagLen, len(packet)):]
 		}
 	}
+	dst, hops, six := destination(packet)
 	if k.To != nil {
-		v.Out, v.MTU = k.To.Name, k.To.MTU
+		if v.Out, v.MTU = k.To.Name, k.To.MTU; six {
+			v.MTU = k.To.MTU6
+		}
 		waits := verdict == route.Queue || verdict == route.DropNeighFailed || verdict == route.DropNeighQueueFull
-		if k.Next.IsValid() && (waits || !ip.Valid() || k.Next != netip.AddrFrom4(ip.Dst())) {
+		if k.Next.IsValid() && (waits || k.Next != dst) {
 			v.Via = k.Next
 		}
 	}
 	if r := k.Route; r != nil {
 		v.Table, v.Metric = r.Table, r.Metric
-		if ip.Valid() {
-			v.Route = r.PrefixOf(netip.AddrFrom4(ip.Dst()))
+		if dst.IsValid() {
+			v.Route = r.PrefixOf(dst)
 		}
 		if r.MTU != 0 {
 			v.MTU = r.MTU
@@ -84,12 +87,27 @@ func (e *event) describeForward(v *capture.Verdict, verdict route.Verdict, frame
 	if k.Rule != nil {
 		v.Rule = strconv.FormatUint(uint64(k.Rule.Priority), 10)
 	}
-	if v.Kind != capture.Forward || !ip.Valid() {
+	if v.Kind != capture.Forward || !dst.IsValid() {
 		return
 	}
-	v.TTL = strconv.Itoa(int(ip.TTL())) + ">" + strconv.Itoa(int(ip.TTL())-1)
+	v.TTL = strconv.Itoa(int(hops)) + ">" + strconv.Itoa(int(hops)-1)
 	if n := k.Neighbour; n != nil {
 		v.Neighbour = n.State()
 		v.Src, v.Dst = k.To.MAC.String(), n.MAC.String()
 	}
+}
+
+// destination reads where a packet goes, the zero Addr if it has no whole header, and
+// its TTL or hop limit.
+func destination(packet []byte) (dst netip.Addr, hops uint8, six bool) {
+	if len(packet) > 0 && packet[0]>>4 == 6 {
+		if ip := wire.IPv6(packet); ip.Valid() {
+			return ip.DstAddr(), ip.HopLimit(), true
+		}
+		return dst, 0, true
+	}
+	if ip := wire.IPv4(packet); ip.Valid() {
+		return ip.DstAddr(), ip.TTL(), false
+	}
+	return dst, 0, false
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"proxyarpd/internal/nstest"
 )
 
 // set6 writes a setting below net.ipv6.conf.
@@ -385,7 +387,7 @@ func TestSourceRoutes(t *testing.T) {
 	for _, from := range []string{"2001:db8:f::/48", "", "2001:db8:f::1/128"} {
 		err := r.c.request(msg(unix.RTM_NEWROUTE, from), nil)
 		if errors.Is(err, unix.EINVAL) {
-			t.Skip("the kernel has no routes by source (CONFIG_IPV6_SUBTREES)")
+			nstest.Skip(t, "the kernel has no routes by source (CONFIG_IPV6_SUBTREES)")
 		} else if err != nil {
 			t.Fatal(err)
 		}

@@ -48,8 +48,8 @@ func to(b []byte, mac [6]byte, protocol uint16) []byte {
 	return b
 }
 
-// TestIPv4Filter: what the classic filter leaves to the kernel alone.
-func TestIPv4Filter(t *testing.T) {
+// TestIPFilter: what the classic filters leave to the kernel alone.
+func TestIPFilter(t *testing.T) {
 	namespace(t)
 	from, at := nstest.Veth(t, "a", "b")
 	l, err := netlink.LinkByIndex(int(at))
@@ -57,7 +57,7 @@ func TestIPv4Filter(t *testing.T) {
 		t.Fatal(err)
 	}
 	host, other := [6]byte(l.Attrs().HardwareAddr), [6]byte{2, 3, 4, 5, 6, 7}
-	all, some := openRing(t, Config{}), openRing(t, Config{Filter: AttachIPv4})
+	all, some, both := openRing(t, Config{}), openRing(t, Config{Filter: AttachIPv4}), openRing(t, Config{Filter: AttachIP})
 	s := openSender(t, false)
 	tag := func(b []byte, tpid, tci uint16) []byte {
 		tagged := append([]byte(nil), b[:VnetLen+12]...)
@@ -69,26 +69,39 @@ func TestIPv4Filter(t *testing.T) {
 	for name, c := range map[string]struct {
 		frame []byte
 		taken bool
+		six   bool // taken by who takes IPv6, too
 	}{
-		"IPv4 to us":              {to(plain, host, unix.ETH_P_IP), true},
-		"IPv4 to another":         {to(plain, other, unix.ETH_P_IP), true},
-		"GSO":                     {to(gsoTCP(7, 60000, 1448), host, unix.ETH_P_IP), true},
-		"IPv4 to all":             {to(plain, [6]byte{255, 255, 255, 255, 255, 255}, unix.ETH_P_IP), false},
-		"IPv4 multicast":          {to(plain, [6]byte{1, 0, 0x5e, 0, 0, 1}, unix.ETH_P_IP), false},
-		"ARP":                     {to(plain, host, unix.ETH_P_ARP), false},
-		"IPv6":                    {to(plain, host, unix.ETH_P_IPV6), false},
-		"tagged IPv4":             {tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 5), false},
-		"tagged twice":            {tag(tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 5), unix.ETH_P_8021AD, 6), false},
-		"priority-tagged IPv4":    {tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 7<<13), true},
-		"shorter than IPv4 is":    {to(ethernet(testProto, 7, 4), host, unix.ETH_P_IP), true},
-		"an 802.3 frame's length": {to(plain, host, 46), false},
+		"IPv4 to us":              {to(plain, host, unix.ETH_P_IP), true, false},
+		"IPv4 to another":         {to(plain, other, unix.ETH_P_IP), true, false},
+		"GSO":                     {to(gsoTCP(7, 60000, 1448), host, unix.ETH_P_IP), true, false},
+		"IPv4 to all":             {to(plain, [6]byte{255, 255, 255, 255, 255, 255}, unix.ETH_P_IP), false, false},
+		"IPv4 multicast":          {to(plain, [6]byte{1, 0, 0x5e, 0, 0, 1}, unix.ETH_P_IP), false, false},
+		"ARP":                     {to(plain, host, unix.ETH_P_ARP), false, false},
+		"IPv6":                    {to(plain, host, unix.ETH_P_IPV6), false, true},
+		"IPv6 to another":         {to(plain, other, unix.ETH_P_IPV6), false, true},
+		"IPv6 multicast":          {to(plain, [6]byte{0x33, 0x33, 0, 0, 0, 1}, unix.ETH_P_IPV6), false, false},
+		"tagged IPv6":             {tag(to(plain, host, unix.ETH_P_IPV6), unix.ETH_P_8021Q, 5), false, false},
+		"tagged IPv4":             {tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 5), false, false},
+		"tagged twice":            {tag(tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 5), unix.ETH_P_8021AD, 6), false, false},
+		"priority-tagged IPv4":    {tag(to(plain, host, unix.ETH_P_IP), unix.ETH_P_8021Q, 7<<13), true, false},
+		"shorter than IPv4 is":    {to(ethernet(testProto, 7, 4), host, unix.ETH_P_IP), true, false},
+		"an 802.3 frame's length": {to(plain, host, 46), false, false},
 	} {
 		send(t, s, from, c.frame)
 		slot, _ := receive(t, all)
 		var got Slot
 		taken := some.Next(&got)
-		if some.Release(1); taken != c.taken {
+		if taken {
+			some.Release(1)
+		}
+		if taken != c.taken {
 			t.Errorf("%s: taken %v, want %v; without filter: type %d, tagged %v", name, taken, c.taken, slot.PktType, slot.Tagged)
+		}
+		if taken = both.Next(&got); taken {
+			both.Release(1)
+		}
+		if want := c.taken || c.six; taken != want {
+			t.Errorf("%s: both families: taken %v, want %v", name, taken, want)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 // World is a random host: what a Builder is told, in lists.
 type World struct {
+	Family route.Family
 	Links  []Link // by index
 	Routes []Route
 	Rules  []route.Rule // by priority
@@ -249,7 +250,7 @@ func (w *World) Builder() *route.Builder {
 		if l.Known() {
 			b.SetLink(l.Link)
 		}
-		b.SetAddresses(route.IPv4, l.Ifindex, l.Addrs)
+		b.SetAddresses(w.Family, l.Ifindex, l.Addrs)
 		for a, n := range l.Neigh {
 			b.SetNeighbour(l.Ifindex, a, &route.Neighbour{MAC: n.MAC, Valid: n.Valid})
 		}
@@ -264,7 +265,7 @@ func (w *World) Builder() *route.Builder {
 		}
 		b.SetRoutes(table, prefix, all)
 	}
-	b.SetRules(route.IPv4, w.Rules)
+	b.SetRules(w.Family, w.Rules)
 	return b
 }
 
@@ -287,17 +288,24 @@ func (w *World) String() string {
 // Probes are addresses that lie in, beside and between the prefixes of a world.
 func (w *World) Probes(rng *rand.Rand) []netip.Addr {
 	all := slices.Clone(worldAddrs)
-	around := func(p netip.Prefix) {
-		first := p.Masked().Addr().As4()
-		last := first
-		for i := p.Bits(); i < 32; i++ {
-			last[i/8] |= 0x80 >> (i % 8)
+	if w.Family == route.IPv6 {
+		for i := range all {
+			all[i] = To6(all[i])
 		}
-		all = append(all, netip.AddrFrom4(first), netip.AddrFrom4(last))
-		if a := netip.AddrFrom4(last).Next(); a.IsValid() {
+		all = append(all, special6...)
+	}
+	around := func(p netip.Prefix) {
+		first := p.Masked().Addr()
+		b := first.AsSlice()
+		for i := p.Bits(); i < len(b)*8; i++ {
+			b[i/8] |= 0x80 >> (i % 8)
+		}
+		last, _ := netip.AddrFromSlice(b)
+		all = append(all, first, last)
+		if a := last.Next(); a.IsValid() {
 			all = append(all, a)
 		}
-		if a := netip.AddrFrom4(first).Prev(); a.IsValid() {
+		if a := first.Prev(); a.IsValid() {
 			all = append(all, a)
 		}
 	}
@@ -312,7 +320,11 @@ func (w *World) Probes(rng *rand.Rand) []netip.Addr {
 	for _, p := range w.Policy.Punt {
 		around(p)
 	}
-	return append(all, netip.AddrFrom4([4]byte{byte(rng.Uint32()), byte(rng.Uint32()), 0, 1}))
+	some := netip.AddrFrom4([4]byte{byte(rng.Uint32()), byte(rng.Uint32()), 0, 1})
+	if w.Family == route.IPv6 {
+		some = To6(some)
+	}
+	return append(all, some)
 }
 
 // Change changes something, in the world and in its builder alike.
@@ -327,8 +339,10 @@ func (w *World) Change(rng *rand.Rand, b *route.Builder) {
 			b.DeleteLink(l.Ifindex)
 		}
 	case 1:
-		w.newRules(rng)
-		b.SetRules(route.IPv4, w.Rules)
+		if w.newRules(rng); w.Family == route.IPv6 {
+			w.rules6()
+		}
+		b.SetRules(w.Family, w.Rules)
 	case 2:
 		if len(w.Routes) > 0 {
 			gone := pick(rng, w.Routes)
@@ -337,7 +351,9 @@ func (w *World) Change(rng *rand.Rand, b *route.Builder) {
 		}
 	default:
 		r := w.newRoute(rng, pick(rng, []uint32{route.TableMain, route.TableMain, route.TableDefault, route.TableLocal, 100, 200}), pick(rng, worldPrefixes))
-		r.TOS = 0
+		if r.TOS = 0; w.Family == route.IPv6 {
+			r = w.route6(rng, r)
+		}
 		w.Routes = slices.DeleteFunc(w.Routes, func(o Route) bool { return o.InTable == r.InTable && o.Prefix == r.Prefix })
 		w.Routes = append(w.Routes, r)
 		b.SetRoutes(r.InTable, r.Prefix, []route.Route{r.Route})

@@ -76,6 +76,9 @@ type Config struct {
 	// Nice is the nice value of the threads that forward. Where they can't have it,
 	// they keep the one that they have, and the log says so.
 	Nice int
+	// IPv6 says that without eBPF the rings have copies of IPv6 frames, too. Programs
+	// have it from [claim.Config.IPv6].
+	IPv6 bool
 	// Workers is how many threads forward: as many as there is room for in the programs
 	// ([claim.Config.Rooms]); 0 is one.
 	Workers int
@@ -161,6 +164,9 @@ func (e *Engine) newGroup() *pktring.Group {
 
 func (e *Engine) openWorker(number int) (*worker, error) {
 	cfg := afpacket.Config{Ring: pktring.Config{Spin: spin, Group: e.group, Filter: pktring.AttachIPv4}}
+	if e.cfg.IPv6 {
+		cfg.Ring.Filter = pktring.AttachIP
+	}
 	if h := e.cfg.Handed; h != nil && number < len(h.Rings) {
 		cfg.Ring.Handed = &h.Rings[number]
 	}

@@ -1,0 +1,252 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"proxyarpd/arpd"
+	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/wire"
+)
+
+// Addresses of the network that the hosts' uplink lan0 is in, as those of uplink_test.go.
+const (
+	lanCIDR6    = "2001:db8:2::/64"
+	lanPodIP6   = "2001:db8:2::50"
+	lanHostIP6  = "2001:db8:2::100"
+	lanNobody6  = "2001:db8:2::51"
+	lanSubnet6  = "2001:db8:2::7000/116"
+	lanInRange6 = "2001:db8:2::7070"
+)
+
+// newSegment6 is newSegment with IPv6: the first pod of each host has lanPodIP6.
+func newSegment6(t *testing.T) *segment {
+	t.Helper()
+	labtest.NeedIPv6(t)
+	labtest.Need(t, "ndisc6")
+	s := newSegment(t)
+	s.do("host0: ip addr add 2001:db8:2::1/64 dev lan0 nodad", "host1: ip addr add 2001:db8:2::2/64 dev lan0 nodad", s.station+": ip addr add "+lanHostIP6+"/64 dev lan0 nodad")
+	for _, p := range s.pods {
+		s.do(p.Node + ": ip addr add " + lanPodIP6 + "/128 dev eth0 nodad")
+	}
+	return s
+}
+
+// route6 says which host has lanPodIP6.
+func (s *segment) route6(host int, add bool) {
+	verb := "del"
+	if add {
+		verb = "add"
+	}
+	s.do(fmt.Sprintf("host%d: ip route %s %s/128 dev %s", host, verb, lanPodIP6, s.pods[host].Iface))
+}
+
+// solicits is ndisc6 from the station: the MAC that answers, "" if nobody does.
+func (s *segment) solicits(target string) string {
+	s.tb.Helper()
+	out, code := try(s.tb, s.Lab, s.station, "ndisc6 -q -1 -r 2 -w 500 -s "+lanHostIP6+" "+target+" lan0")
+	if code != 0 {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSpace(out))
+}
+
+// mayHave reports whether duplicate address detection lets the station have an address.
+func (s *segment) mayHave(t *testing.T, address string) bool {
+	t.Helper()
+	s.do(s.station + ": ip addr add " + address + "/64 dev lan0")
+	defer func() { s.do(s.station + ": ip addr del " + address + "/64 dev lan0") }()
+	state := ""
+	await(t, "duplicate address detection of "+address, func() bool {
+		state = run(t, s.Lab, s.station, "ip addr show dev lan0 to "+address)
+		return strings.Contains(state, "dadfailed") || state != "" && !strings.Contains(state, "tentative")
+	})
+	return !strings.Contains(state, "dadfailed")
+}
+
+// advertised is the target of an unsolicited advertisement, if a frame is one.
+func advertised(f wire.Ethernet) (target netip.Addr, ok bool) {
+	ip := wire.IPv6(f.Payload())
+	if f.Type() != wire.EtherTypeIPv6 || !ip.Valid() || ip.NextHeader() != wire.ProtoICMPv6 {
+		return target, false
+	}
+	msg := wire.ND(ip.Payload())
+	if !msg.Valid() || msg[0] != wire.ICMPv6NeighAdvert || msg.Flags() != wire.NDOverride || ip.Dst() != wire.AllNodes {
+		return target, false
+	}
+	return msg.Target(), true
+}
+
+// TestAnswerUplink6: a station reaches a workload in its own network, by each engine.
+func TestAnswerUplink6(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"af_packet", "ebpf", "none"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			s := newSegment6(t)
+			if engine == "none" {
+				kernelForwards6(t, s.Lab)
+			}
+			s.route6(0, true)
+			s.do("host0: ip route add " + lanSubnet6 + " dev " + s.pods[0].Iface)
+			s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--engine", engine, "--answer-uplink", lanCIDR6))
+			own := macOf(t, s.Lab, "host0", lanUplink)
+			for target, want := range map[string]string{lanPodIP6: own, lanInRange6: own, lanNobody6: "", ip6Of(s): "", gateway6: "", "2001:db8:2::1": own} {
+				if got := s.solicits(target); got != want {
+					t.Errorf("%q answers for %s, want %q", got, target, want)
+				}
+			}
+			if s.mayHave(t, lanPodIP6) {
+				t.Error("the station may have the workload's address, too")
+			}
+			if !s.mayHave(t, lanNobody6) {
+				t.Error("the station may not have an address that nobody has")
+			}
+			run(t, s.Lab, s.station, "ip -6 neigh flush dev lan0")
+			wantTTL(t, s.Lab, s.station, lanPodIP6, 63)
+			ping(t, s.Lab, s.pods[0].Node, lanHostIP6, "-I", lanPodIP6)
+			if a := s.of(0, lanUplink); a.Held != 1 || a.Taken != 1 {
+				t.Errorf("a shorter prefix is not announced: %+v", a)
+			}
+		})
+	}
+}
+
+// ip6Of is an address that is not in lanCIDR6, of a workload.
+func ip6Of(s *segment) string { return ip(pods6(s.tb, s.Lab, 0)[0]) }
+
+// TestAnswerUplink6Move: an address goes to another host, whose daemon says so at once.
+func TestAnswerUplink6Move(t *testing.T) {
+	t.Parallel()
+	s := newSegment6(t)
+	s.route6(0, true)
+	s.daemons(t, "--answer-uplink", lanCIDR6)
+	macs := [2]string{macOf(t, s.Lab, "host0", lanUplink), macOf(t, s.Lab, "host1", lanUplink)}
+	wantTTL(t, s.Lab, s.station, lanPodIP6, 63)
+	if m := s.neighbour(lanPodIP6); m != macs[0] {
+		t.Fatalf("the station has %s, want host0's %s", m, macs[0])
+	}
+	const interval, many = 20 * time.Millisecond, 160
+	from, to := 0, 1
+	for range 2 { // there and back: the second time host0 announces anew
+		ping := spawn(t, s.Lab, s.station, fmt.Sprintf("ping -n -O -i %v -c %d %s", interval.Seconds(), many, lanPodIP6))
+		ping.await("icmp_seq=25 ttl")
+		s.route6(from, false)
+		s.route6(to, true)
+		await(t, "the station sends to the other host", func() bool { return s.neighbour(lanPodIP6) == macs[to] })
+		out := ping.end()
+		m := regexp.MustCompile(`(\d+) received`).FindStringSubmatch(out)
+		if m == nil {
+			t.Fatal(out)
+		}
+		received, _ := strconv.Atoi(m[1])
+		lost := time.Duration(many-received) * interval
+		t.Logf("%d of %d lost: %v", many-received, many, lost)
+		if lost > arpd.AnnounceInterval { // of which the first announcement may be lost
+			t.Errorf("%v of a flow lost\n%s", lost, out)
+		}
+		if a, b := s.of(from, lanUplink), s.of(to, lanUplink); a.Held != 0 || a.Released == 0 || b.Held != 1 || b.Taken == 0 || b.Sent == 0 {
+			t.Errorf("%+v, then %+v", a, b)
+		}
+		if mac := s.solicits(lanPodIP6); mac != macs[to] {
+			t.Errorf("%s answers, want host%d", mac, to)
+		}
+		from, to = to, from
+	}
+	for host := range s.d {
+		var st uplinkStatus
+		if s.d[host].StatusJSON(t, &st); len(st.Conflicts) > 0 {
+			t.Errorf("a move is no conflict: host%d has %+v", host, st.Conflicts)
+		}
+	}
+}
+
+// TestAnswerUplink6Carrier: when the uplink's carrier returns, what is there is announced
+// anew, and solicitations come again. The switch snoops: it brings them to those alone
+// who have joined their group.
+func TestAnswerUplink6Carrier(t *testing.T) {
+	t.Parallel()
+	s := newSegment6(t)
+	s.do(s.sw + ": ip link set sw type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10")
+	s.route6(0, true)
+	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
+	await(t, "it is announced", func() bool { return s.of(0, lanUplink).Sent == arpd.AnnounceNum })
+	heard := listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_IPV6)
+	for range 2 {
+		s.do(s.sw+": ip link set port0 down", s.sw+": ip link set port0 up")
+		if heard.next(patience, func(f wire.Ethernet) bool {
+			target, ok := advertised(f)
+			return ok && target.String() == lanPodIP6
+		}) == nil {
+			t.Fatalf("not announced: %+v", s.of(0, lanUplink))
+		}
+	}
+	await(t, "the switch has the group of the address", func() bool {
+		return strings.Contains(run(t, s.Lab, s.sw, "bridge mdb show dev sw"), "port0 grp ff02::1:ff00:50")
+	})
+	own := macOf(t, s.Lab, "host0", lanUplink)
+	if mac := s.solicits(lanPodIP6); mac != own {
+		t.Errorf("%q answers, want %s", mac, own)
+	}
+	s.route6(0, false)
+	await(t, "the group is left", func() bool {
+		return !strings.Contains(run(t, s.Lab, s.sw, "bridge mdb show dev sw"), "port0 grp ff02::1:ff00:50")
+	})
+}
+
+// TestAnswerUplink6Conflict: who goes on advertising an address that is announced is told
+// of; the route decides all the same.
+func TestAnswerUplink6Conflict(t *testing.T) {
+	t.Parallel()
+	s := newSegment6(t)
+	heard := listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_IPV6)
+	other := wire.MAC{2, 0, 0x5e, 0, 0x53, 0x77}
+	target := netip.MustParseAddr(lanPodIP6).As16()
+	claim := make([]byte, wire.AdvertisementLen)
+	wire.PutAdvertisement(claim, other, target, target, wire.NDOverride, wire.MulticastMAC(wire.AllNodes), wire.AllNodes)
+	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
+	status := func() (st uplinkStatus) { s.d[0].StatusJSON(t, &st); return st }
+	heard.send(claim) // who had it until now
+	s.route6(0, true)
+	await(t, "it is announced in full", func() bool { return s.of(0, lanUplink).Sent == arpd.AnnounceNum })
+	if st := status(); len(st.Conflicts) > 0 {
+		t.Errorf("a claim before the last announcement: %+v", st.Conflicts)
+	}
+	await(t, "the claim is noticed", func() bool {
+		heard.send(claim)
+		return len(status().Conflicts) == 1
+	})
+	if c := status().Conflicts[0]; c.Kind != "uplink-claim" || c.Interface != lanUplink || c.Address != lanPodIP6 || c.MAC != other.String() || c.Other != s.pods[0].Iface {
+		t.Errorf("%+v", c)
+	}
+	if a := s.of(0, lanUplink); a.Sent != arpd.AnnounceNum || a.Held != 1 {
+		t.Errorf("it is defended: %+v", a)
+	}
+	if mac := s.solicits(lanPodIP6); mac != macOf(t, s.Lab, "host0", lanUplink) {
+		t.Errorf("the route decides: %q answers", mac)
+	}
+}
+
+// TestGateway6Claimed: a workload that says that it is the gateway is told of.
+func TestGateway6Claimed(t *testing.T) {
+	t.Parallel()
+	s := newSegment6(t)
+	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0"))
+	pod := listen(t, s.Lab, s.pods[0].Node, "eth0", unix.ETH_P_IPV6)
+	target := netip.MustParseAddr(gateway6).As16()
+	claim := make([]byte, wire.AdvertisementLen)
+	wire.PutAdvertisement(claim, pod.mac, target, target, wire.NDOverride, wire.MulticastMAC(wire.AllNodes), wire.AllNodes)
+	await(t, "the claim is noticed", func() bool {
+		pod.send(claim)
+		var st uplinkStatus
+		s.d[0].StatusJSON(t, &st)
+		return len(st.Conflicts) == 1 && st.Conflicts[0].Address == gateway6 && st.Conflicts[0].MAC == pod.mac.String() && st.Conflicts[0].Interface == s.pods[0].Iface
+	})
+}
