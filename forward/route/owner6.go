@@ -5,9 +5,6 @@ import "proxyarpd/internal/wire"
 // Serves6 reports whether IPv6 packets that come in by a link are forwarded at all.
 func (t *Table) Serves6(in *Link) bool { return t.policy.IPv6 && in.MTU6 != 0 }
 
-// Serves6 is serves6, for who tells what became of packets.
-func (t *Table) Serves6(in *Link) bool { return t.serves6(in) }
-
 // owner6 is Owner for IPv6.
 func (t *Table) owner6(packet []byte, in *Link) Verdict {
 	ip := wire.IPv6(packet)

@@ -13,6 +13,7 @@ import (
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/engine/none"
 	"proxyarpd/internal/explain"
+	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/netstate"
 )
@@ -116,10 +117,11 @@ func (s *survey) pretend(e errand) outcome {
 		b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf, s.owner.cfg.IPv6)}
 		b.all, b.all6 = readAll(kernelConf.dev, kernelConf.dev6, s.owner.cfg.IPv6)
 		if e.inspect {
-			b.found, b.unknown = inspect(e.ifs, nil)
-			if v := judge(s.owner.cfg, b.found, b.unknown, s.owner.onlyReceives); v.err != nil {
+			b.rules = inspect(e.ifs, s.owner.cfg.IPv6, hostpolicy.All, nil)
+			found, unknown := b.rules.Combined()
+			if v := judge(s.owner.cfg, found, unknown, s.owner.onlyReceives); v.err != nil {
 				s.refused = v.err.Error()
-				b.found, b.unknown = nil, nil // and on, as if it had been let
+				b.rules = hostpolicy.Results{} // and on, as if it had been let
 			}
 		}
 		return b
@@ -130,7 +132,7 @@ func (s *survey) pretend(e errand) outcome {
 	case adoptErrand:
 		return adopted{}
 	case gateErrand:
-		return gateSeen{gateErrand: e}
+		return gateSeen{gateErrand: e, results: s.owner.gate.results}
 	case putBackErrand:
 		return putBack{}
 	case macErrand:

@@ -63,7 +63,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	slices.SortFunc(f.workloads, byName)
 	slices.SortFunc(f.uplinks, byName)
 	if f.forwards() {
-		f.rules, f.unknown = hostpolicy.Inspect(ctx, ifs, func(id uint32) bool { return f.status != nil && slices.Contains(f.status.Programs, id) })
+		f.rules, f.unknown = hostpolicy.Inspect(ctx, ifs, f.cfg.IPv6, func(id uint32) bool { return f.status != nil && slices.Contains(f.status.Programs, id) })
 		if errors.Is(f.unknown, hostpolicy.ErrUserNamespace) {
 			f.unknown = nil
 		}
@@ -86,7 +86,7 @@ func (f *facts) askConntrack(ctx context.Context) {
 		return
 	}
 	t, in := f.view.Table, f.view.Table.Link(int32(f.workloads[0].Index))
-	_ = conntrack.List(ctx, func(from, to netip.Addr) {
+	_ = conntrack.List(ctx, f.cfg.IPv6, func(from, to netip.Addr) {
 		if in != nil && t.Class(from) == route.ToWorkload && t.OwnerOf(to, in) == route.NotSpecified {
 			f.translated.flows++
 			f.translated.from, f.translated.to = from, to

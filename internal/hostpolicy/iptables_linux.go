@@ -23,14 +23,41 @@ var iptHooks = [...]struct {
 	{unix.NF_INET_POST_ROUTING, "POSTROUTING"},
 }
 
-// iptables reports legacy tables. Only tables that the kernel lists as present are opened: asking for another one
-// would load its module and register its hooks, which costs every packet of the namespace.
+// xtables is where legacy tables of one family are, and how their rules are laid out.
+type xtables struct {
+	family  Family
+	command string
+	names   string // the file that lists the tables
+	domain  int    // of sockets
+	level   int    // of their options
+	target  int    // offset of target_offset in struct ipt_entry, or ip6t_entry
+	next    int    // of next_offset
+	entry   int    // its size: matches and target follow
+}
+
+// The families (include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h).
+var (
+	xtables4 = xtables{IPv4, "iptables", "ip_tables_names", unix.AF_INET, unix.SOL_IP, 88, 90, 112}
+	xtables6 = xtables{IPv6, "ip6tables", "ip6_tables_names", unix.AF_INET6, unix.SOL_IPV6, 140, 142, 168}
+)
+
+// iptables reports legacy tables, of iptables and ip6tables.
 func (in *inspector) iptables(ctx context.Context) ([]Finding, error) {
-	const list = "/proc/thread-self/net/ip_tables_names"
-	names, err := os.ReadFile(list)
+	found, err := xtables4.inspect(ctx)
+	if err != nil || !in.ipv6 {
+		return found, err
+	}
+	found6, err := xtables6.inspect(ctx)
+	return append(found, found6...), err
+}
+
+// inspect reports the tables of one family. Only tables that the kernel lists as present are opened: asking for another
+// one would load its module and register its hooks, which costs every packet of the namespace.
+func (x *xtables) inspect(ctx context.Context) ([]Finding, error) {
+	names, err := os.ReadFile("/proc/thread-self/net/" + x.names)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		// No such file where ip_tables is not loaded; but without /proc nothing is known.
+		// No such file where ip_tables or ip6_tables is not loaded; but without /proc nothing is known.
 		if _, err := os.Stat("/proc/thread-self/net"); err != nil {
 			return nil, err
 		}
@@ -41,7 +68,7 @@ func (in *inspector) iptables(ctx context.Context) ([]Finding, error) {
 	if len(bytes.TrimSpace(names)) == 0 {
 		return nil, nil
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(x.domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
@@ -50,7 +77,7 @@ func (in *inspector) iptables(ctx context.Context) ([]Finding, error) {
 	var found []Finding
 	for sc := bufio.NewScanner(bytes.NewReader(names)); sc.Scan(); {
 		table := sc.Text()
-		f, err := iptTable(ctx, fd, table)
+		f, err := x.table(ctx, fd, table)
 		if errors.Is(err, unix.ENOENT) {
 			continue // gone since
 		}
@@ -62,15 +89,15 @@ func (in *inspector) iptables(ctx context.Context) ([]Finding, error) {
 	return found, nil
 }
 
-// iptTable reads one table. The size asked for must be the size it has, so a change in between is tried again.
-func iptTable(ctx context.Context, fd int, table string) ([]Finding, error) {
+// table reads one table. The size asked for must be the size it has, so a change in between is tried again.
+func (x *xtables) table(ctx context.Context, fd int, table string) ([]Finding, error) {
 	var err error
 	for range dumpTries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		var b []byte
-		if b, err = iptInfo(fd, table); err != nil {
+		if b, err = x.info(fd, table); err != nil {
 			return nil, err
 		}
 		info, perr := parseIPTInfo(b)
@@ -78,14 +105,14 @@ func iptTable(ctx context.Context, fd int, table string) ([]Finding, error) {
 			return nil, perr
 		}
 		var entries []byte
-		entries, err = iptEntries(fd, table, info.size)
+		entries, err = x.entries(fd, table, info.size)
 		if errors.Is(err, unix.EAGAIN) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		return judgeIPTTable(table, info, entries)
+		return x.judge(table, info, entries)
 	}
 	return nil, err
 }
@@ -93,7 +120,7 @@ func iptTable(ctx context.Context, fd int, table string) ([]Finding, error) {
 // iptSize bounds the memory that a table may claim (kube-proxy's largest are some ten megabytes).
 const iptSize = 1 << 30
 
-// An iptTableInfo is struct ipt_getinfo (include/uapi/linux/netfilter_ipv4/ip_tables.h).
+// An iptTableInfo is struct ipt_getinfo, or ip6t_getinfo, which is laid out alike.
 type iptTableInfo struct {
 	valid     uint32
 	entry     [5]uint32 // where a hook's chain begins
@@ -118,17 +145,12 @@ func parseIPTInfo(b []byte) (info iptTableInfo, err error) {
 	return info, nil
 }
 
-// Offsets in struct ipt_entry, which is followed by its matches and its target.
-const (
-	iptTargetOffset = 88
-	iptNextOffset   = 90
-	iptEntryLen     = 112
-	iptTargetLen    = 32 // struct xt_entry_target; a standard target's verdict follows
-)
+// iptTargetLen is the size of struct xt_entry_target; a standard target's verdict follows.
+const iptTargetLen = 32
 
-// judgeIPTTable counts the rules of the chains that forwarded packets meet. A chain's rules stand between its
+// judge counts the rules of the chains that forwarded packets meet. A chain's rules stand between its
 // hook's entry and its underflow; user-defined chains and the error target come after all of them.
-func judgeIPTTable(table string, info iptTableInfo, entries []byte) ([]Finding, error) {
+func (x *xtables) judge(table string, info iptTableInfo, entries []byte) ([]Finding, error) {
 	var found []Finding
 	for _, h := range iptHooks {
 		if info.valid&(1<<h.index) == 0 {
@@ -137,20 +159,20 @@ func judgeIPTTable(table string, info iptTableInfo, entries []byte) ([]Finding, 
 		at, end := int(info.entry[h.index]), int(info.underflow[h.index])
 		rules := 0
 		for at < end {
-			if at+iptEntryLen > len(entries) {
+			if at+x.entry > len(entries) {
 				return found, errors.New("an entry leaves the table")
 			}
-			next := int(binary.NativeEndian.Uint16(entries[at+iptNextOffset:]))
-			if next < iptEntryLen {
+			next := int(binary.NativeEndian.Uint16(entries[at+x.next:]))
+			if next < x.entry {
 				return found, fmt.Errorf("an entry of %d bytes", next)
 			}
 			at += next
 			rules++
 		}
-		if at != end || at+iptEntryLen > len(entries) {
+		if at != end || at+x.entry > len(entries) {
 			return found, fmt.Errorf("chain %s does not end at its policy", h.name)
 		}
-		target := at + int(binary.NativeEndian.Uint16(entries[at+iptTargetOffset:]))
+		target := at + int(binary.NativeEndian.Uint16(entries[at+x.target:]))
 		if target+iptTargetLen+4 > len(entries) {
 			return found, fmt.Errorf("chain %s has a policy outside of the table", h.name)
 		}
@@ -163,8 +185,8 @@ func judgeIPTTable(table string, info iptTableInfo, entries []byte) ([]Finding, 
 		if drop {
 			policy = " (policy DROP)"
 		}
-		found = append(found, Finding{Kind: KindIPTables, Count: rules,
-			What: fmt.Sprintf("iptables (legacy) table %s chain %s%s", table, h.name, policy)})
+		found = append(found, Finding{Kind: KindIPTables, Count: rules, Family: x.family,
+			What: fmt.Sprintf("%s (legacy) table %s chain %s%s", x.command, table, h.name, policy)})
 	}
 	return found, nil
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options of level SOL_IP (include/uapi/linux/netfilter_ipv4/ip_tables.h).
+// Options of the level SOL_IP, and SOL_IPV6 (include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h).
 const (
 	iptSOGetInfo    = 64
 	iptSOGetEntries = 65
@@ -22,27 +22,27 @@ const iptEntriesHead = unsafe.Offsetof(struct {
 	entry struct{ counter uint64 }
 }{}.entry)
 
-// iptInfo asks for a table's outline, iptEntries for its rules. Both are questions whose subject stands in the
+// info asks for a table's outline, entries for its rules. Both are questions whose subject stands in the
 // buffer of the answer, which x/sys/unix's getsockopt functions do not do.
-func iptInfo(fd int, table string) ([]byte, error) {
+func (x *xtables) info(fd int, table string) ([]byte, error) {
 	b := make([]byte, iptInfoLen)
 	copy(b[:31], table)
-	return b, getsockopt(fd, iptSOGetInfo, b)
+	return b, getsockopt(fd, x.level, iptSOGetInfo, b)
 }
 
-func iptEntries(fd int, table string, size uint32) ([]byte, error) {
+func (x *xtables) entries(fd int, table string, size uint32) ([]byte, error) {
 	b := make([]byte, int(iptEntriesHead)+int(size))
 	copy(b[:31], table)
 	binary.NativeEndian.PutUint32(b[32:], size)
-	if err := getsockopt(fd, iptSOGetEntries, b); err != nil {
+	if err := getsockopt(fd, x.level, iptSOGetEntries, b); err != nil {
 		return nil, err
 	}
 	return b[iptEntriesHead:], nil
 }
 
-func getsockopt(fd, option int, b []byte) error {
+func getsockopt(fd, level, option int, b []byte) error {
 	length := uint32(len(b))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_IP, uintptr(option),
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option),
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(unsafe.Pointer(&length)), 0)
 	if errno != 0 {
 		return os.NewSyscallError("getsockopt", errno)

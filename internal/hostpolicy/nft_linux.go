@@ -41,8 +41,8 @@ type nftChain struct {
 	prefixes []string // of the same, 6.16 and later: every device whose name begins so
 }
 
-// nftables reports base chains that forwarded IPv4 packets meet, and flowtables. iptables-nft's tables are among
-// them. Google's nftables library is not used here: it gives neither a chain's devices nor its number of rules
+// nftables reports base chains that forwarded packets meet, and flowtables. The tables of iptables-nft and
+// ip6tables-nft are among them. Google's nftables library is not used here: it gives neither a chain's devices nor its number of rules
 // without decoding each rule, of which kube-proxy writes tens of thousands.
 func (in *inspector) nftables(ctx context.Context) ([]Finding, error) {
 	nfnl := func(msg uint16) ([][]byte, error) {
@@ -86,14 +86,14 @@ func (in *inspector) nftables(ctx context.Context) ([]Finding, error) {
 }
 
 // judgeChain returns a finding (for a device chain one for each of our interfaces) if the chain can do anything
-// to a forwarded IPv4 packet.
+// to a forwarded packet.
 func (in *inspector) judgeChain(c nftChain) []Finding {
 	if !c.base || c.rules == 0 && !c.drop {
 		return nil
 	}
 	hook, perDevice := "", false
 	switch c.table.family {
-	case unix.NFPROTO_IPV4, unix.NFPROTO_INET:
+	case unix.NFPROTO_IPV4, unix.NFPROTO_IPV6, unix.NFPROTO_INET:
 		switch c.hook {
 		case unix.NF_INET_PRE_ROUTING:
 			hook = "prerouting"
@@ -123,7 +123,7 @@ func (in *inspector) judgeChain(c nftChain) []Finding {
 		detail += ", policy drop"
 	}
 	f := Finding{Kind: KindNFTables, What: fmt.Sprintf("nft table %s %s chain %s (%s)",
-		familyName(c.table.family), c.table.name, c.name, detail), Count: c.rules}
+		familyName(c.table.family), c.table.name, c.name, detail), Count: c.rules, Family: familyOf(c.table.family)}
 	if !perDevice {
 		return []Finding{f}
 	}
@@ -153,10 +153,23 @@ func (c *nftChain) covers(device string) bool {
 	return false
 }
 
+// familyOf says whose packets meet the chains of a table.
+func familyOf(nfproto uint8) Family {
+	switch nfproto {
+	case unix.NFPROTO_IPV4:
+		return IPv4
+	case unix.NFPROTO_IPV6:
+		return IPv6
+	}
+	return AnyFamily
+}
+
 func familyName(f uint8) string {
 	switch f {
 	case unix.NFPROTO_IPV4:
 		return "ip"
+	case unix.NFPROTO_IPV6:
+		return "ip6"
 	case unix.NFPROTO_INET:
 		return "inet"
 	case unix.NFPROTO_NETDEV:
@@ -251,12 +264,14 @@ func (in *inspector) judgeFlowtable(m []byte) (Finding, bool) {
 			}
 		}
 	}
-	if m[0] != unix.NFPROTO_IPV4 && m[0] != unix.NFPROTO_INET {
+	switch m[0] {
+	case unix.NFPROTO_IPV4, unix.NFPROTO_IPV6, unix.NFPROTO_INET:
+	default:
 		return Finding{}, false
 	}
 	for _, ifc := range in.ifs {
 		if c.covers(ifc.Name) {
-			return Finding{Kind: KindNFTables, Interface: ifc.Name, What: fmt.Sprintf(
+			return Finding{Kind: KindNFTables, Family: familyOf(m[0]), Interface: ifc.Name, What: fmt.Sprintf(
 				"nft table %s %s flowtable %s (device %s)", familyName(m[0]), table, name, ifc.Name)}, true
 		}
 	}

@@ -72,6 +72,8 @@ type Bypassed struct {
 	What      string    `json:"what"`
 	Interface string    `json:"interface,omitempty"`
 	Since     time.Time `json:"since"`
+	IPv6      bool      `json:"ipv6"` // it concerns IPv6 alone
+	Left      bool      `json:"left"` // what it concerns is left to the kernel
 }
 
 // Config is the configuration that is in force.
