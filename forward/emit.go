@@ -157,6 +157,9 @@ func (e *emitter) room(n int) []byte {
 	}
 	if e.used+n > len(e.scratch) {
 		e.flush()
+		if n > len(e.scratch) { // BIG TCP, and another link layer
+			e.scratch = make([]byte, n)
+		}
 	}
 	b := e.scratch[e.used : e.used+n : e.used+n]
 	e.used += n

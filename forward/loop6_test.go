@@ -161,6 +161,36 @@ func TestNoOffload6(t *testing.T) {
 	}
 }
 
+// TestRelinkBig: a super-packet of any size gets another link layer.
+func TestRelinkBig(t *testing.T) {
+	l, p, b, _ := newLoop6(t)
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("10.80.0.0/16"), []route.Route{{Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: forward.IfTun, Weight: 1}}}})
+	l.Publish(b.Publish())
+	ip, v := forward.GSO6(wire.ProtoTCP, wire.ProtoTCP, nil, 400_000, 1400)
+	to := addr(tunnelled).As16()
+	copy(ip[24:], to[:])
+	for range 3 {
+		p.Inject(forward.IfPod1, forward.Framed6(v, ip))
+		big := forward.TCPGSO("10.65.0.1", "10.80.0.9", 400_000, 1400, 0)
+		h := wire.IPv4(big[forward.VnetLen+wire.EthernetLen:])
+		h.SetTotalLen(0)
+		h.UpdateHeaderChecksum()
+		p.Inject(forward.IfPod1, big)
+		p.Inject(forward.IfPod1, forward.Packet6(pod1, tunnelled, 30))
+	}
+	once(t, l)
+	lengths := 0
+	for i, s := range p.Sent() {
+		want := [...]int{len(ip), 400_040, 78}[i%3]
+		if lengths++; s.Ifindex != forward.IfTun || len(s.Buf)-forward.VnetLen != want {
+			t.Errorf("packet %d: %d bytes, want %d", i, len(s.Buf)-forward.VnetLen, want)
+		}
+	}
+	if lengths != 9 {
+		t.Errorf("%d sent, %v", lengths, l.Counters().Read().ByVerdict)
+	}
+}
+
 func TestNoAllocations6(t *testing.T) {
 	l, p, _, _ := newLoop6(t)
 	p.Discard = true

@@ -110,6 +110,11 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 			fmt.Fprintf(out, "%s: %s\n", i.Name, i.Error)
 		}
 	}
+	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
+		if i.IPv6 != nil && i.IPv6.Why != "" {
+			fmt.Fprintf(out, "%s: IPv6: %s\n", i.Name, i.IPv6.Why)
+		}
+	}
 	for _, l := range s.Left {
 		fmt.Fprintf(out, "%s: %s\n", l.Name, l.Why)
 	}
@@ -129,6 +134,7 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
 	printCounts(out, "arp", s.ARP.Verdicts)
+	printCounts(out, "neighbour discovery", s.ND.Verdicts)
 	printAnnounced(out, s)
 	printCommonest(out, s.Forward.Commonest)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
@@ -246,6 +252,8 @@ func printCommonest(out io.Writer, drops []daemon.Drop) {
 		text := d.Reason
 		if d.ARP {
 			text = "ARP " + text
+		} else if d.ND {
+			text = "ND " + text
 		}
 		if d.Interface != "" {
 			text += " from " + d.Interface

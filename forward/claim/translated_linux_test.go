@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/nstest"
+	"proxyarpd/internal/pktring"
+	"proxyarpd/internal/wire"
 )
 
 // translating loads the programs for a kernel that translates flows.
@@ -84,6 +86,78 @@ func TestTranslated(t *testing.T) {
 	}
 	if !s.Translated(to("10.65.0.2", 1, 3)[len(to("10.65.0.2", 1, 3))-60+14:]) || s.Translated(to("10.65.0.2", 1, 4)[len(to("10.65.0.2", 1, 4))-60+14:]) {
 		t.Error("Translated tells otherwise")
+	}
+}
+
+// TestTranslated6 is TestTranslated for IPv6: where conntrack can't be asked for lack of a relay, and where it can, which
+// knows no flow.
+func TestTranslated6(t *testing.T) {
+	namespace(t)
+	nstest.Need(t, "nft", "ip")
+	e, s := veth(t, "a"), load6(t, Config{Translates: true})
+	if !s.Judges() {
+		nstest.Skip(t, "bpf_skb_ct_lookup: the kernel has none, or CAP_PERFMON is missing")
+	}
+	if err := s.HearsTranslated(true); err != nil {
+		t.Fatal(err)
+	}
+	r, k := openRing(t, s, 256), openKernel(t, e, unix.ETH_P_IPV6)
+	slot := forward6(t, s, e, func(p *Port) { p.KernelForwards6, p.Anywhere = true, true })
+	classes{"2001:db8::1/128": toLocal, "fd96::/112": toPunt, "2001:db8::/64": toWorkload}.become(t, s)
+	try := func(what string, frame []byte, owner Owner) {
+		t.Helper()
+		was := s.Counters(e.index)
+		e.put(t, frame)
+		inRing, inKernel := drain(r, s, slot), len(k.got(t))
+		left := s.Counters(e.index).Left[owner] - was.Left[owner]
+		if owner == ours && (inRing != 1 || inKernel != 0) || owner != ours && (inRing != 0 || inKernel != 1 || left != 1) {
+			t.Errorf("%s: %d in the ring, %d in the kernel, %d counted", what, inRing, inKernel, left)
+		}
+	}
+	to := func(dst string, from, to byte) []byte {
+		return packet6(e.mac, source6, dst, unix.IPPROTO_UDP, 0x20, from, 0x20, to, 0, 8, 0, 0)
+	}
+	try("to a pod", to("2001:db8::2", 1, 2), ours)
+	end := End{netip.MustParseAddr("2001:db8::2"), unix.IPPROTO_UDP, 0x2003}
+	set := func(e End, has bool) {
+		t.Helper()
+		if err := s.SetTranslated(e, has); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(end, true)
+	try("an end that has one", to("2001:db8::2", 1, 3), Translated)
+	try("another port of it", to("2001:db8::2", 1, 4), ours)
+	fragment := packet6(e.mac, source6, "2001:db8::2", unix.IPPROTO_FRAGMENT, append([]byte{unix.IPPROTO_UDP, 0, 0, 8, 0, 0, 0, 1}, make([]byte, 8)...)...)
+	try("a fragment to it", fragment, ours)
+	set(End{Addr: end.Addr}, true)
+	try("a fragment to an address that has one", fragment, Translated)
+	set(End{Addr: end.Addr}, false)
+	quoted := to("2001:db8::7", 3, 1)[pktring.VnetLen+14:]
+	copy(quoted[8:], quoted[24:40]) // who sent it
+	a := end.Addr.As16()
+	copy(quoted[8:], a[:])
+	icmp := append([]byte{wire.ICMPv6PacketTooBig, 0, 0, 0, 0, 0, 5, 0}, quoted...)
+	try("an error about what it sent", packet6(e.mac, source6, "2001:db8::2", unix.IPPROTO_ICMPV6, icmp...), Translated)
+	if packet := to("2001:db8::2", 1, 3)[pktring.VnetLen+14:]; !s.Translated(packet) || s.Translated(to("2001:db8::2", 1, 4)[pktring.VnetLen+14:]) {
+		t.Error("Translated tells otherwise")
+	}
+	if packet := packet6(e.mac, source6, "2001:db8::2", unix.IPPROTO_ICMPV6, icmp...)[pktring.VnetLen+14:]; !s.Translated(packet) {
+		t.Error("Translated tells otherwise of an error")
+	}
+	// Who sends to what the kernel may translate is remembered.
+	try("to a service", to("fd96::a", 9, 53), Punted)
+	back := func(dst byte) []byte {
+		return packet6(e.mac, "2001:db8::9", source6, unix.IPPROTO_UDP, 0x20, 53, 0x20, dst, 0, 8, 0, 0)
+	}
+	try("to the same port", back(9), Translated)
+	try("to another one", back(10), ours)
+	d := openRelay(t, s)
+	for what, frame := range map[string][]byte{"conntrack knows of no flow": to("2001:db8::2", 1, 3), "nor that it is an answer": back(9)} {
+		e.put(t, frame)
+		if p := readRelay(t, d); len(p) != 1 || drain(r, s, slot) != 0 || len(k.got(t)) != 0 {
+			t.Errorf("%s: %d by the relay", what, len(p))
+		}
 	}
 }
 

@@ -298,7 +298,7 @@ func (b *Builder) use(r *Route, n int, family Family) {
 // kernel's order of preference. None of them is the same as no route. Routes to
 // what is the host's alone (hostsOnly6) are not kept.
 func (b *Builder) SetRoutes(table uint32, prefix netip.Prefix, routes []Route) {
-	family := familyOf(prefix.Addr())
+	family := FamilyOf(prefix.Addr())
 	if family == IPv6 && keptLocal(prefix) {
 		return
 	}

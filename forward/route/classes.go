@@ -132,7 +132,7 @@ func (u *classUpdate) within(p netip.Prefix, except uint32, fn func(netip.Prefix
 			table.within(p, func(q netip.Prefix, _ *Route) { fn(q) })
 		}
 	}
-	for q := range u.t.namedByPolicy(familyOf(p.Addr())) {
+	for q := range u.t.namedByPolicy(FamilyOf(p.Addr())) {
 		if q.Bits() > p.Bits() && p.Contains(q.Addr()) {
 			fn(q)
 		}
@@ -173,7 +173,7 @@ func (t *Table) namedByPolicy(family Family) func(func(netip.Prefix) bool) {
 			}
 		}
 		for _, p := range t.policy.Punt {
-			if familyOf(p.Addr()) == family && !yield(p) {
+			if FamilyOf(p.Addr()) == family && !yield(p) {
 				return
 			}
 		}
@@ -205,7 +205,7 @@ func (t *Table) names(p netip.Prefix) bool {
 			return true
 		}
 	}
-	for q := range t.namedByPolicy(familyOf(p.Addr())) {
+	for q := range t.namedByPolicy(FamilyOf(p.Addr())) {
 		if p == q {
 			return true
 		}

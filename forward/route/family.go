@@ -21,8 +21,8 @@ func (f Family) String() string {
 	return "IPv4"
 }
 
-// familyOf is the family of an address; of one that is none, IPv6.
-func familyOf(a netip.Addr) Family {
+// FamilyOf is the family of an address; of one that is none, IPv6.
+func FamilyOf(a netip.Addr) Family {
 	if a.Is4() {
 		return IPv4
 	}
@@ -37,7 +37,7 @@ var (
 )
 
 // zero is 0.0.0.0 or ::, of the family of an address.
-func zero(like netip.Addr) netip.Addr { return everythings[familyOf(like)].Addr() }
+func zero(like netip.Addr) netip.Addr { return everythings[FamilyOf(like)].Addr() }
 
 // hostsOnly6 are the IPv6 destinations that a router does not forward to (RFC 4291
 // sections 2.5.2, 2.5.3, 2.5.6 and 2.7): the unspecified and the loopback address,

@@ -24,6 +24,9 @@ func fullTable(b *Builder, prefixes []netip.Prefix) {
 // setVia gives a prefix one of 200 next hops.
 func setVia(b *Builder, p netip.Prefix, hop int) {
 	nh := Nexthop{Ifindex: ifUplink, Gateway: netip.AddrFrom4([4]byte{192, 168, 1, byte(1 + hop%200)}), Weight: 1}
+	if p.Addr().Is6() {
+		nh.Gateway = netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: byte(1 + hop%200)})
+	}
 	b.SetRoutes(TableMain, p, []Route{{Table: TableMain, Type: TypeUnicast, Protocol: 12, Nexthops: []Nexthop{nh}}})
 }
 
@@ -43,8 +46,15 @@ func gcSeconds() float64 {
 }
 
 // BenchmarkMillionLoad: time and memory of a full table.
-func BenchmarkMillionLoad(b *testing.B) {
-	prefixes := fulltable.Prefixes(million, 1)
+func BenchmarkMillionLoad(b *testing.B) { benchmarkLoad(b, fulltable.Prefixes(million, 1)) }
+
+// BenchmarkMillionLoad6 is the same for IPv6: of a router's table, and of workloads.
+func BenchmarkMillionLoad6(b *testing.B) {
+	b.Run("full", func(b *testing.B) { benchmarkLoad(b, fulltable.Prefixes6(million, 1)) })
+	b.Run("hosts", func(b *testing.B) { benchmarkLoad(b, fulltable.Hosts6(million, 1)) })
+}
+
+func benchmarkLoad(b *testing.B, prefixes []netip.Prefix) {
 	var held uint64
 	for b.Loop() {
 		b.StopTimer()
@@ -64,12 +74,21 @@ func BenchmarkMillionLoad(b *testing.B) {
 
 // BenchmarkMillionLookup: random destinations miss the caches, hot ones don't.
 func BenchmarkMillionLookup(b *testing.B) {
-	prefixes := fulltable.Prefixes(million, 1)
+	benchmarkLookup(b, fulltable.Prefixes(million, 1), fulltable.Addrs)
+}
+
+// BenchmarkMillionLookup6 is the same for IPv6.
+func BenchmarkMillionLookup6(b *testing.B) {
+	b.Run("full", func(b *testing.B) { benchmarkLookup(b, fulltable.Prefixes6(million, 1), fulltable.Addrs6) })
+	b.Run("hosts", func(b *testing.B) { benchmarkLookup(b, fulltable.Hosts6(million, 1), fulltable.Addrs6) })
+}
+
+func benchmarkLookup(b *testing.B, prefixes []netip.Prefix, draw func([]netip.Prefix, int, uint64) []netip.Addr) {
 	builder := NewBuilder(Policy{})
 	fullTable(builder, prefixes)
 	t := builder.Publish()
 	for name, n := range map[string]int{"random": 1 << 20, "hot": 1 << 8} {
-		addrs := fulltable.Addrs(prefixes, n, 1)
+		addrs := draw(prefixes, n, 1)
 		b.Run(name, func(b *testing.B) {
 			at := 0
 			for b.Loop() {

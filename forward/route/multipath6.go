@@ -65,18 +65,16 @@ func (t *Table) customHash6(ip wire.IPv6, keys *flowKeys) uint32 {
 }
 
 // l3Keys6 are what policy 0 looks at (ip6_multipath_l3_keys): of an ICMPv6 error
-// that which the packet has that it quotes. Where rules have the headers of an ICMPv6
-// message dissected, the kernel takes what was found, in which the flow label is in the
-// host's byte order.
+// that which the packet has that it quotes. Where rules have headers dissected, the
+// kernel takes of an ICMPv6 message, behind whatever extension headers, what was found,
+// in which the flow label is in the host's byte order.
 func l3Keys6(ip wire.IPv6, dissected *flowKeys) flowKeys {
-	if ip.NextHeader() == wire.ProtoICMPv6 {
-		l4 := ip.Payload()
-		switch {
-		case len(l4) >= wire.ICMPv6Len+wire.IPv6Len && isQuoting6(l4[0]):
-			ip = wire.IPv6(l4[wire.ICMPv6Len:])
-		case dissected != nil:
-			return *dissected
-		}
+	l4 := ip.Payload()
+	switch {
+	case ip.NextHeader() == wire.ProtoICMPv6 && len(l4) >= wire.ICMPv6Len+wire.IPv6Len && isQuoting6(l4[0]):
+		ip = wire.IPv6(l4[wire.ICMPv6Len:])
+	case dissected != nil && dissected.proto == wire.ProtoICMPv6:
+		return *dissected
 	}
 	label := [4]byte{1: ip[1] & 0xf, 2: ip[2], 3: ip[3]}
 	return flowKeys{v6: true, src: ip.Src(), dst: ip.Dst(), proto: ip.NextHeader(), label: binary.NativeEndian.Uint32(label[:])}

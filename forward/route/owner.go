@@ -142,7 +142,7 @@ func (t *Table) Owner(packet []byte, in *Link) Verdict {
 // to the kernel. Where several ways lead to the destination it may be the kernel's
 // although Owner says of some of its packets that they are ours.
 func (t *Table) OwnerOf(dst netip.Addr, in *Link) Verdict {
-	family := familyOf(dst)
+	family := FamilyOf(dst)
 	if family == IPv6 && !t.Serves6(in) {
 		return IgnoreProto
 	}
@@ -259,7 +259,7 @@ func (t *Table) waysTo(p netip.Prefix) (c Class) {
 // go on to the next rule. r is the rule that asks, nil is one that suppresses
 // nothing.
 func (t *Table) found(table *fib, r *Rule, p netip.Prefix) (c Class, more bool) {
-	family, groups := familyOf(p.Addr()), t.of(p.Addr()).groups
+	family, groups := FamilyOf(p.Addr()), t.of(p.Addr()).groups
 	for bits := p.Bits(); bits >= 0; bits-- {
 		if table.lengths[bits] == 0 {
 			continue

@@ -38,11 +38,12 @@ func (t *Table) of(a netip.Addr) *routing {
 // Link gives the interface with that index, or nil.
 func (t *Table) Link(ifindex int32) *Link { return t.links.get(ifindex) }
 
-// HostOver is the lowest IPv4 address that has a unicast route of its own over an
-// interface in the main table, as a workload's has; invalid if there is none. It
+// HostOver is the lowest address of a family that has a unicast route of its own over
+// an interface in the main table, as a workload's has; invalid if there is none. It
 // walks the table.
-func (t *Table) HostOver(ifindex int32) (host netip.Addr) {
-	t.v4.main.within(everythingV4, func(p netip.Prefix, r *Route) {
+func (t *Table) HostOver(family Family, ifindex int32) (host netip.Addr) {
+	all := everythings[family]
+	t.of(all.Addr()).main.within(all, func(p netip.Prefix, r *Route) {
 		if p.IsSingleIP() && r.Type == TypeUnicast && len(r.Nexthops) == 1 && r.Nexthops[0].Ifindex == ifindex &&
 			(!host.IsValid() || p.Addr().Less(host)) {
 			host = p.Addr()

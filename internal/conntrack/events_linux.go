@@ -155,14 +155,7 @@ func (e *events) close() error {
 }
 
 // dump calls take for each flow that there is, some of them maybe twice.
-func dump(ctx context.Context, ipv6 bool, take func(flow)) error {
-	if err := dumpFamily(ctx, unix.AF_INET, take); err != nil || !ipv6 {
-		return err
-	}
-	return dumpFamily(ctx, unix.AF_INET6, take)
-}
-
-func dumpFamily(ctx context.Context, family uint8, take func(flow)) error {
+func dump(ctx context.Context, take func(flow)) error {
 	// The status that is asked for, under the mask of both; older kernels take no notice.
 	for _, status := range []uint32{statusDstNAT, statusSrcNAT, statusSrcNAT | statusDstNAT} {
 		var failed error = nl.ErrDumpInterrupted
@@ -171,7 +164,7 @@ func dumpFamily(ctx context.Context, family uint8, take func(flow)) error {
 				return err
 			}
 			req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
-			req.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
+			req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
 			req.AddData(nl.NewRtAttr(nl.CTA_STATUS, binary.BigEndian.AppendUint32(nil, status)))
 			req.AddData(nl.NewRtAttr(ctaStatusMask, binary.BigEndian.AppendUint32(nil, statusSrcNAT|statusDstNAT)))
 			failed = req.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {

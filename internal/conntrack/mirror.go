@@ -65,8 +65,8 @@ func (f *flow) ends() [3]End {
 
 // List calls take for each flow that the kernel translates in the network namespace of the calling thread, with whom it
 // is from, and for.
-func List(ctx context.Context, ipv6 bool, take func(from, to netip.Addr)) error {
-	return dump(ctx, ipv6, func(f flow) { take(f.client, f.to) })
+func List(ctx context.Context, take func(from, to netip.Addr)) error {
+	return dump(ctx, func(f flow) { take(f.client, f.to) })
 }
 
 // Open reads which flows there are, in the network namespace of the calling thread, and has the kernel tell of changes.
@@ -136,7 +136,7 @@ func (m *Mirror) resync(ctx context.Context) error {
 	if eventsOff() {
 		m.why = ErrEventsOff
 	}
-	if err := dump(ctx, m.cfg.IPv6, m.add); err != nil {
+	if err := dump(ctx, m.add); err != nil {
 		return err
 	}
 	m.sweep()

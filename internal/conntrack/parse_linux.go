@@ -1,4 +1,4 @@
-// Package conntrack follows the flows that the kernel's conntrack translates (NAT), of IPv4 and IPv6, by ctnetlink.
+// Package conntrack follows the flows of IPv4 and IPv6 that the kernel's conntrack translates (NAT), by ctnetlink.
 //
 // What answers a packet of such a flow bears the address of who really got it, and is for who sent the first packet.
 // Nothing in it says that the kernel has to translate it back. [Mirror] keeps who these are.
@@ -17,7 +17,7 @@ type flow struct {
 	id     uint32     // the kernel's, CTA_ID
 	client netip.Addr // who began it, and whom answers are for
 	proto  uint8
-	port   uint16 // from which it sends; of ICMP and ICMPv6: the identifier
+	port   uint16 // from which it sends; of ICMP: the identifier
 	answer uint16 // to which answers come: another one if the kernel translates it
 	to     netip.Addr
 	// hidden says that the kernel translates the client's address: what answers is for an address of this host.
@@ -40,12 +40,11 @@ const (
 type tuple struct {
 	src, dst         netip.Addr
 	srcPort, dstPort uint16
-	icmpID           uint16 // of ICMPv6, too
+	icmpID           uint16
 	proto            uint8
 }
 
-// parse reads a message of ctnetlink; ok is false for flows of other protocols than IP, and for those that are not
-// translated.
+// parse reads a message of ctnetlink; ok is false for flows that are not translated.
 func parse(m []byte) (f flow, ok bool) {
 	if len(m) < sizeofNfgenmsg || m[0] != unix.AF_INET && m[0] != unix.AF_INET6 {
 		return f, false

@@ -112,9 +112,12 @@ func (d *Daemon) serveCapture(ctx context.Context, c *control.Conn, request []by
 // control socket.
 type sources struct{ d *Daemon }
 
-func (s sources) SetTaps(packets forward.Tap, frames arpd.Tap) {
+func (s sources) SetTaps(packets forward.Tap, arp, nd arpd.Tap) {
 	s.d.engines.setTap(packets)
-	s.d.arp.SetTap(frames)
+	s.d.arp.SetTap(arp)
+	if s.d.nd != nil {
+		s.d.nd.SetTap(nd)
+	}
 }
 
 func (s sources) SetMark(mark uint32) error {

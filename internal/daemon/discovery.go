@@ -12,6 +12,8 @@ import (
 	"proxyarpd/arpd/ndp"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/printable"
+	"proxyarpd/internal/status"
 )
 
 // groups is what the owner asks of the memberships in solicited-node groups. Nothing
@@ -48,7 +50,7 @@ func (d *Daemon) openND() error {
 	if !d.config().IPv6 {
 		return nil
 	}
-	o := arpd.Options{Lookup: d.lookup6, Behind: d.behind, Neighbours: d.learn, Recorder: d.taps.NewARPRecorder(), Timed: d.config().Metrics != "", Logger: d.log,
+	o := arpd.Options{Lookup: d.lookup6, Behind: d.behind, Neighbours: d.learn, Recorder: d.taps.NewNDRecorder(), Timed: d.config().Metrics != "", Logger: d.log,
 		RatePerSecond: arpPerSecond, Burst: arpBurst, SenderPerSecond: arpSenderPerSecond, SenderBurst: arpSenderBurst}
 	if d.programs.Decides() {
 		o.Filter = d.programs.AttachND
@@ -275,4 +277,38 @@ func (d *Daemon) refilter() error {
 		err = errors.Join(err, d.nd.Refilter(d.programs.AttachND))
 	}
 	return err
+}
+
+// ndStats are the counters of neighbour discovery, all 0 where IPv6 is left to the
+// kernel.
+func (d *Daemon) ndStats() *arpd.Stats {
+	if d.nd == nil {
+		return new(arpd.Stats)
+	}
+	s := d.nd.Stats()
+	return &s
+}
+
+func (d *Daemon) ndStatus(s *arpd.Stats) status.ND {
+	n := status.ND{Verdicts: arpVerdicts(s.ByVerdict), Unrouted: s.Unrouted}
+	if d.groups != nil {
+		g := d.groups.Stats()
+		n.Groups, n.Joined = g.Groups, g.Joined
+	}
+	if d.nd != nil && d.config().Metrics != "" {
+		n.Times = answerTimes(&s.AnswerTimes)
+	}
+	return n
+}
+
+// ipv6Status is what is told of an interface's IPv6.
+func (o *owner) ipv6Status(l *netstate.Link, p *port, s arpd.InterfaceStats) *status.IPv6 {
+	if !o.cfg.IPv6 {
+		return nil
+	}
+	i := &status.IPv6{Forwards: p.filter.IPv6, Why: printable.UTF8(o.ipv6Why(l))}
+	if p.policy6 != nil {
+		i.Solicitations, i.Advertisements, i.Unrouted, i.Verdicts = s.Requests, s.Replies, s.Unrouted, arpVerdicts(s.ByVerdict)
+	}
+	return i
 }

@@ -113,7 +113,7 @@ func (d *Daemon) openEngine() error {
 
 func (d *Daemon) openRing(cfg *Config) (*afpacket.Engine, error) {
 	c := afpacket.Config{
-		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete, Recorder: d.taps.Recorder}, Nice: cfg.Nice, Workers: cfg.workers()}
+		Forward: forward.Options{Resolve: d.resolve, Behind: d.behind, Incomplete: d.incomplete, Recorder: d.taps.Recorder}, Nice: cfg.Nice, Workers: cfg.workers(), IPv6: cfg.IPv6}
 	if d.heir != nil && d.engines.ring == nil && len(d.heir.rings) > 0 {
 		c.Handed = d.heir.takeRings()
 	}

@@ -38,6 +38,17 @@ type fakeEngine struct {
 	known, took map[int32]int // tables that were published when an interface was told of, and when its frames were taken
 	classes     int
 	tables      int
+	targets     map[claim.NDTarget]bool
+}
+
+func (e *fakeEngine) SetNDTarget(t claim.NDTarget, on bool) error {
+	if e.targets == nil {
+		e.targets = map[claim.NDTarget]bool{}
+	}
+	if e.targets[t] = on; !on {
+		delete(e.targets, t)
+	}
+	return nil
 }
 
 func (e *fakeEngine) Forwards() bool        { return e.moves }

@@ -53,7 +53,9 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	carried := eng.ARPAnswered
 	arp.ByVerdict[arpd.Answered] += carried
 	addPoliced(&arp, &eng)
+	nd := d.ndStats()
 	s := &Status{
+		IPv6: cfg.IPv6, ND: d.ndStatus(nd),
 		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine, Workers: cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
@@ -62,12 +64,12 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	if cfg.Metrics != "" {
 		s.ARP.Times = answerTimes(&arp.AnswerTimes)
 	}
-	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp, &eng) }) {
+	if !d.owner.ask(ctx, func() { d.owner.status(s, &arp, nd, &eng) }) {
 		return nil, false
 	}
 	d.announceStatus(s)
 	d.forwardStatus(&s.Forward, running, &eng)
-	s.Forward.Commonest = commonest(s, &arp)
+	s.Forward.Commonest = commonest(s, &arp, nd)
 	s.Config = d.reloads.status(cfg)
 	s.Process = processStatus()
 	d.egressStatus(s)
@@ -87,7 +89,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 }
 
 // status fills in what the owner knows.
-func (o *owner) status(s *Status, arp *arpd.Stats, eng *engine.Stats) {
+func (o *owner) status(s *Status, arp, nd *arpd.Stats, eng *engine.Stats) {
 	s.Ready, s.NotReady = o.isReady()
 	s.NotReady = printable.UTF8(s.NotReady)
 	how, _ := o.eng.Claims()
@@ -100,6 +102,10 @@ func (o *owner) status(s *Status, arp *arpd.Stats, eng *engine.Stats) {
 			continue
 		}
 		i := o.interfaceStatus(l, p, arp.Interfaces[index], byInterface[int32(index)])
+		i.IPv6 = o.ipv6Status(l, p, nd.Interfaces[index])
+		if i.Answers == "" && p.policy6 != nil {
+			i.Answers = p.policy6.Answer.String()
+		}
 		if p.role == roleWorkload {
 			s.Workloads = append(s.Workloads, i)
 		} else {
@@ -230,23 +236,28 @@ const mostCommon = 10
 
 // commonest finds the drops that were most frequent. What no interface that is
 // there has counted is counted without one.
-func commonest(s *Status, arp *arpd.Stats) []status.Drop {
+func commonest(s *Status, arp, nd *arpd.Stats) []status.Drop {
 	all := []status.Drop{}
-	rest, restARP := maps.Clone(s.Forward.Drops), arpDrops(arp)
-	take := func(rest, verdicts map[string]uint64, name string, isARP bool) {
+	packets, frames, messages := maps.Clone(s.Forward.Drops), arpDrops(arp), arpDrops(nd)
+	take := func(rest, verdicts map[string]uint64, of status.Drop) {
 		for reason, n := range verdicts {
 			if total, isDrop := rest[reason]; isDrop && n > 0 {
 				rest[reason] = total - min(n, total)
-				all = append(all, status.Drop{Reason: reason, Interface: name, ARP: isARP, Count: n})
+				of.Reason, of.Count = reason, n
+				all = append(all, of)
 			}
 		}
 	}
 	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
-		take(rest, i.Drops, i.Name, false)
-		take(restARP, i.ARPVerdicts, i.Name, true)
+		take(packets, i.Drops, status.Drop{Interface: i.Name})
+		take(frames, i.ARPVerdicts, status.Drop{Interface: i.Name, ARP: true})
+		if i.IPv6 != nil {
+			take(messages, i.IPv6.Verdicts, status.Drop{Interface: i.Name, ND: true})
+		}
 	}
-	take(rest, maps.Clone(rest), "", false)
-	take(restARP, maps.Clone(restARP), "", true)
+	take(packets, maps.Clone(packets), status.Drop{})
+	take(frames, maps.Clone(frames), status.Drop{ARP: true})
+	take(messages, maps.Clone(messages), status.Drop{ND: true})
 	slices.SortFunc(all, func(a, b status.Drop) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Interface, b.Interface))
 	})
@@ -294,8 +305,10 @@ func (d *Daemon) drops() map[string]uint64 {
 	arp, s := d.arp.Stats(), d.stats(d.engine())
 	addPoliced(&arp, &s)
 	_, all := routeVerdicts(&s.ByVerdict)
-	for reason, n := range arpDrops(&arp) {
-		all[reason] += n
+	for _, r := range []*arpd.Stats{&arp, d.ndStats()} {
+		for reason, n := range arpDrops(r) {
+			all[reason] += n
+		}
 	}
 	return all
 }

@@ -86,7 +86,7 @@ func (f *facts) askConntrack(ctx context.Context) {
 		return
 	}
 	t, in := f.view.Table, f.view.Table.Link(int32(f.workloads[0].Index))
-	_ = conntrack.List(ctx, f.cfg.IPv6, func(from, to netip.Addr) {
+	_ = conntrack.List(ctx, func(from, to netip.Addr) {
 		if in != nil && t.Class(from) == route.ToWorkload && t.OwnerOf(to, in) == route.NotSpecified {
 			f.translated.flows++
 			f.translated.from, f.translated.to = from, to

@@ -144,7 +144,7 @@ func (v *View) Complete(q *Question) error {
 		return fmt.Errorf("--iif %s: no such interface", q.IIF)
 	}
 	if !q.From.IsValid() {
-		if q.From = v.Table.HostOver(int32(l.Index)); !q.From.IsValid() {
+		if q.From = v.Table.HostOver(route.FamilyOf(q.Dst), int32(l.Index)); !q.From.IsValid() {
 			return fmt.Errorf("no address has a route of its own over %s: name the packet's source with --from", q.IIF)
 		}
 	}
@@ -187,7 +187,7 @@ func (v *View) ingress(q *Question) string {
 	slices.Sort(names)
 	for _, name := range names {
 		l := v.link(name)
-		if v.Table.HostOver(int32(l.Index)).IsValid() && !v.Table.LeadsTo(q.Dst, int32(l.Index)) {
+		if v.Table.HostOver(route.FamilyOf(q.Dst), int32(l.Index)).IsValid() && !v.Table.LeadsTo(q.Dst, int32(l.Index)) {
 			return name
 		}
 	}

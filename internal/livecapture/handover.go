@@ -184,7 +184,7 @@ func (h *Hub) Resume(s *Suspended, fds []int) {
 		h.publish()
 		h.mu.Unlock()
 	}
-	h.cfg.Sources.SetTaps(h, h.lookARP)
+	h.cfg.Sources.SetTaps(h, h.lookARP, h.lookND)
 	if hostFD < 0 {
 		return
 	}

@@ -27,9 +27,9 @@ const Sessions = 8
 // Sources is what a Hub asks of datapath, responder and eBPF programs. It is
 // called from sessions' goroutines and the Hub's own.
 type Sources interface {
-	// SetTaps has datapath and responder show what they see from the next batch
-	// on; nil, nil ends that.
-	SetTaps(packets forward.Tap, frames arpd.Tap)
+	// SetTaps has datapath and responders, of ARP and of neighbour discovery, show
+	// what they see from the next batch on; nil ends that.
+	SetTaps(packets forward.Tap, arp, nd arpd.Tap)
 	// SetMark gives what both send from now on a firewall mark; 0 is none.
 	SetMark(mark uint32) error
 	// AttachWatch attaches to a packet socket the filter that keeps out what the
@@ -144,7 +144,7 @@ func (h *Hub) add(s *session) (capture.Reply, error) {
 	if err != nil {
 		return rep, err
 	}
-	h.cfg.Sources.SetTaps(h, h.lookARP)
+	h.cfg.Sources.SetTaps(h, h.lookARP, h.lookND)
 	if err := h.startCarried(); err != nil {
 		h.leave(s)
 		return capture.Reply{}, err
@@ -242,7 +242,7 @@ func (h *Hub) leave(s *session) {
 		h.follow()
 		return
 	}
-	h.cfg.Sources.SetTaps(nil, nil)
+	h.cfg.Sources.SetTaps(nil, nil, nil)
 	if h.carried != nil {
 		h.carried.stop()
 		h.carried = nil

@@ -97,6 +97,9 @@ func (h *Hub) loopRecorder(n int) *recorder {
 // NewARPRecorder makes the recorder of a responder.
 func (h *Hub) NewARPRecorder() arpd.Recorder { return h.newRecorder(fromResponder).recordARP }
 
+// NewNDRecorder makes that of the responder of neighbour discovery.
+func (h *Hub) NewNDRecorder() arpd.Recorder { return h.newRecorder(fromDiscovery).recordARP }
+
 // Record implements forward.Recorder: it runs on the datapath.
 func (r *recorder) Record(k *forward.Look, now int64) {
 	e := sight{source: fromDatapath, out: k.Out, known: true, ethernet: k.Ethernet, pktType: k.PktType, ifindex: k.Ifindex,
@@ -111,7 +114,7 @@ func (r *recorder) recordARP(id uint64, ifindex int, received int64, frame []byt
 	if received == 0 {
 		received = now
 	}
-	r.keep(&sight{source: fromResponder, arp: true, known: true, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(v), received: received},
+	r.keep(&sight{source: r.from, arp: true, known: true, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(v), received: received},
 		nil, frame, len(frame), now)
 }
 
@@ -219,7 +222,7 @@ func (d *keptDrop) event(links map[int32]link) *keptEvent {
 
 // reason is the name of a verdict of the writer's.
 func (r *recorder) reason(v uint8) string {
-	if r.from == fromResponder {
+	if r.from == fromResponder || r.from == fromDiscovery {
 		return arpd.Verdict(v).String()
 	}
 	return route.Verdict(v).String()

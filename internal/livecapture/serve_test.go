@@ -36,7 +36,7 @@ type recorded struct {
 	snaps []int
 }
 
-func (r *recorded) SetTaps(packets forward.Tap, frames arpd.Tap) {
+func (r *recorded) SetTaps(packets forward.Tap, frames, _ arpd.Tap) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if (packets == nil) != (frames == nil) {

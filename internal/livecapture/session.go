@@ -98,7 +98,7 @@ func newSession(req capture.Request, workers int) (*session, error) {
 	s.selectVerdicts()
 	for i := range int(sources) + max(workers, 1) - 1 {
 		from, bytes := wroteBy(i), req.Buffer
-		if from == fromResponder {
+		if from == fromResponder || from == fromDiscovery {
 			bytes = captureMinBuffer
 		}
 		packets := capturePackets(from, req.Buffer)
@@ -122,7 +122,8 @@ func (s *session) selectVerdicts() {
 		s.verdicts[fromDatapath][v], s.verdicts[fromHost][v], s.verdicts[fromPrograms][v] = ok, ok, ok
 	}
 	for v := range arpd.NumVerdicts {
-		s.verdicts[fromResponder][v] = s.selects(v.Kind().String(), v.String())
+		ok := s.selects(v.Kind().String(), v.String())
+		s.verdicts[fromResponder][v], s.verdicts[fromDiscovery][v] = ok, ok
 	}
 }
 
@@ -187,7 +188,7 @@ func (s *session) follow(links map[int32]link) {
 // wantsQueued reports whether the session was told when a packet of that source
 // began to wait.
 func (s *session) wantsQueued(from source) bool {
-	if from == fromResponder {
+	if from == fromResponder || from == fromDiscovery {
 		return s.verdicts[from][arpd.Queued]
 	}
 	return s.verdicts[from][route.Queue]

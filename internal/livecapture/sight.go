@@ -16,6 +16,7 @@ type source uint8
 const (
 	fromDatapath source = iota
 	fromResponder
+	fromDiscovery // the responder of neighbour discovery
 	fromHost
 	fromPrograms
 	sources
@@ -49,7 +50,7 @@ const (
 // capturePackets is how many packets of a source may wait in a session.
 func capturePackets(s source, buffer int) int {
 	switch s {
-	case fromResponder:
+	case fromResponder, fromDiscovery:
 		return captureMinPackets
 	case fromHost:
 		buffer /= 4
@@ -150,6 +151,17 @@ func (h *Hub) Look(k *forward.Look) {
 
 // lookARP is an arpd.Tap: it runs on the responder's goroutine.
 func (h *Hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
+	return h.lookFrame(fromResponder, arpSenderMAC, id, ifindex, frame, reply, verdict)
+}
+
+// lookND is lookARP for neighbour discovery.
+func (h *Hub) lookND(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
+	return h.lookFrame(fromDiscovery, ethernetSource, id, ifindex, frame, reply, verdict)
+}
+
+// lookFrame takes what a responder shows. A reply has the MAC that is answered at an
+// offset.
+func (h *Hub) lookFrame(from source, answerAt int, id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
 	v := h.view.Load()
 	if v == nil {
 		return id
@@ -161,12 +173,12 @@ func (h *Hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.
 	if !again {
 		id = h.ID()
 	}
-	e := sight{source: fromResponder, arp: true, known: true, again: again, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
+	e := sight{source: from, arp: true, known: true, again: again, ethernet: true, ifindex: int32(ifindex), id: id, verdict: uint8(verdict)}
 	if l, ok := v.links[e.ifindex]; ok {
 		e.pktType = packetType(frame, l.MAC)
 	}
-	if len(reply) >= arpSenderMAC+6 {
-		copy(e.answer[:], reply[arpSenderMAC:])
+	if len(reply) >= answerAt+6 {
+		copy(e.answer[:], reply[answerAt:])
 	}
 	v.offer(&e, nil, frame, len(frame))
 	if reply != nil {
@@ -193,6 +205,10 @@ func packetType(frame []byte, own wire.MAC) uint8 {
 
 // arpSenderMAC is where an ARP packet in an Ethernet frame has ar$sha (RFC 826).
 const arpSenderMAC = 14 + 8
+
+// ethernetSource is where a frame has its source, which is also the target link-layer
+// address of our advertisements.
+const ethernetSource = 6
 
 // shows reports whether the session at that place asked for an interface.
 func (v *view) shows(i int, ifindex int32) bool {

@@ -51,6 +51,14 @@ var (
 	unannounced  = desc("unannounced_total", "Addresses for which there was no room: they are answered on uplinks, and not announced.")
 	arpVerdicts  = desc("arp_interface_verdicts_total", "ARP frames on an interface where they are answered, by verdict (docs/VERDICTS.md).", "interface", "verdict")
 	arpAll       = desc("arp_verdicts_total", "ARP frames of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
+	ndRequests   = desc("nd_solicitations_total", "Well-formed neighbour solicitations on an interface where they are answered.", "interface")
+	ndReplies    = desc("nd_advertisements_total", "Neighbour solicitations that were answered on an interface.", "interface")
+	ndUnrouted   = desc("nd_unrouted_total", "Answered solicitations whose sender is not routed to the interface.", "interface")
+	ndVerdicts   = desc("nd_interface_verdicts_total", "Frames of neighbour discovery on an interface where solicitations are answered, by verdict (docs/VERDICTS.md).", "interface", "verdict")
+	ndAll        = desc("nd_verdicts_total", "Frames of neighbour discovery of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
+	ndGroups     = desc("nd_groups", "Solicited-node groups that are to be joined, and those that are.", "state")
+	ndSeconds    = desc("nd_answer_seconds", "Time from the kernel's receipt of a neighbour solicitation until the advertisement was handed to the interface.")
+	ipv6On       = desc("interface_ipv6", "1 if IPv6 is forwarded for a served interface; proxyarpd status says why not.", "interface")
 	arpCarried   = desc("arp_carried_total", "ARP requests that the tc program of the engine ebpf answered.")
 	arpSeconds   = desc("arp_answer_seconds", "Time from the kernel's receipt of an ARP request until the reply was handed to the interface.")
 
@@ -121,6 +129,7 @@ func collect(s *status.Status) []byte {
 	o.gauge(ports, float64(len(s.Uplinks)), "uplink")
 	o.gauge(left, float64(len(s.Left)))
 	o.arp(s)
+	o.nd(s)
 	o.forward(&s.Forward)
 	o.interfaces(s)
 	k := &s.Kernel
@@ -159,6 +168,35 @@ func (o *page) arp(s *status.Status) {
 		return
 	}
 	o.histogram(arpSeconds, h)
+}
+
+func (o *page) nd(s *status.Status) {
+	if !s.IPv6 {
+		return
+	}
+	for v, n := range s.ND.Verdicts {
+		o.counter(ndAll, n, v)
+	}
+	o.gauge(ndGroups, float64(s.ND.Groups), "wanted")
+	o.gauge(ndGroups, float64(s.ND.Joined), "joined")
+	if h := s.ND.Times; h != nil {
+		o.histogram(ndSeconds, h)
+	}
+}
+
+// ipv6 shows what one interface has of it.
+func (o *page) ipv6(i *status.Interface) {
+	s := i.IPv6
+	if s == nil {
+		return
+	}
+	o.gauge(ipv6On, number(s.Forwards), i.Name)
+	o.counter(ndRequests, s.Solicitations, i.Name)
+	o.counter(ndReplies, s.Advertisements, i.Name)
+	o.counter(ndUnrouted, s.Unrouted, i.Name)
+	for v, n := range s.Verdicts {
+		o.counter(ndVerdicts, n, i.Name, v)
+	}
 }
 
 func (o *page) forward(f *status.Forward) {
@@ -213,6 +251,7 @@ func (o *page) interfaces(s *status.Status) {
 				o.counter(arpVerdicts, n, i.Name, v)
 			}
 		}
+		o.ipv6(i)
 		for v, n := range i.Verdicts {
 			o.counter(ifVerdicts, n, i.Name, v)
 		}
@@ -267,6 +306,18 @@ func add(sum, i *status.Interface) {
 		sum.Announced.Released += a.Released
 		sum.Announced.Sent += a.Sent
 		sum.Announced.Failed += a.Failed
+	}
+	if v := i.IPv6; v != nil {
+		if sum.IPv6 == nil {
+			sum.IPv6 = &status.IPv6{Forwards: true, Verdicts: map[string]uint64{}}
+		}
+		sum.IPv6.Forwards = sum.IPv6.Forwards && v.Forwards
+		sum.IPv6.Solicitations += v.Solicitations
+		sum.IPv6.Advertisements += v.Advertisements
+		sum.IPv6.Unrouted += v.Unrouted
+		for verdict, n := range v.Verdicts {
+			sum.IPv6.Verdicts[verdict] += n
+		}
 	}
 	sum.Received += i.Received
 	sum.Carried += i.Carried

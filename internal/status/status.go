@@ -18,7 +18,9 @@ type Status struct {
 	Uplinks   []Interface `json:"uplinks"`
 	Left      []Left      `json:"left"`  // interfaces that are not served, though one might expect it
 	Relay     string      `json:"relay"` // device for what no ring can take; empty: none
+	IPv6      bool        `json:"ipv6"`  // is forwarded and answered, but where Interface.IPv6 says why not
 	ARP       ARP         `json:"arp"`
+	ND        ND          `json:"nd"`
 	Forward   Forward     `json:"forward"`
 	Kernel    Kernel      `json:"kernel"`
 
@@ -121,6 +123,7 @@ type Interface struct {
 	Announced    *Announced        `json:"announced,omitempty"`  // on uplinks with --answer-uplink
 	Unlearned    uint64            `json:"neighbours_unlearned"` // who asked and was left out: too many, too fast
 	ARPVerdicts  map[string]uint64 `json:"arp_verdicts,omitempty"`
+	IPv6         *IPv6             `json:"ipv6,omitempty"`  // without IPv6 there is none
 	Received     uint64            `json:"received"`        // frames given to the ring
 	Carried      uint64            `json:"carried"`         // frames that the programs of --engine ebpf took: beside received, not of it
 	Policed      uint64            `json:"policed"`         // frames refused: share of the ring in use
@@ -131,6 +134,16 @@ type Interface struct {
 	// Verdicts and Drops are of the packets that came in by it, as in Forward.
 	Verdicts map[string]uint64 `json:"verdicts,omitempty"`
 	Drops    map[string]uint64 `json:"drops,omitempty"`
+}
+
+// IPv6 is what one interface has of it.
+type IPv6 struct {
+	Forwards       bool              `json:"forwards"`
+	Why            string            `json:"why,omitempty"`  // it is left to the kernel there, or what it lacks
+	Solicitations  uint64            `json:"solicitations"`  // of neighbours, well-formed, on an interface where they are answered
+	Advertisements uint64            `json:"advertisements"` // of these, that were answered
+	Unrouted       uint64            `json:"unrouted"`       // answered, though the sender is not routed to here
+	Verdicts       map[string]uint64 `json:"verdicts,omitempty"`
 }
 
 // Announced are the addresses that are announced on an uplink.
@@ -170,6 +183,16 @@ type ARP struct {
 	Times *Histogram `json:"answer_seconds,omitempty"`
 }
 
+// ND counts frames of neighbour discovery by verdict.
+type ND struct {
+	Verdicts map[string]uint64 `json:"verdicts"`
+	Unrouted uint64            `json:"unrouted"`
+	// Groups are the solicited-node groups that are to be joined, Joined those that are.
+	Groups int        `json:"groups"`
+	Joined int        `json:"groups_joined"`
+	Times  *Histogram `json:"answer_seconds,omitempty"` // as of ARP
+}
+
 // Histogram counts by classes. Counts has one more than Bounds, for all above.
 type Histogram struct {
 	Bounds []float64 `json:"bounds"` // upper, each of its class
@@ -207,6 +230,7 @@ type Drop struct {
 	Reason    string `json:"reason"`
 	Interface string `json:"interface,omitempty"` // empty: of several, or of none that is there
 	ARP       bool   `json:"arp,omitempty"`       // ARP frames
+	ND        bool   `json:"nd,omitempty"`        // frames of neighbour discovery
 	Count     uint64 `json:"count"`
 }
 

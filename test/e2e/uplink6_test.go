@@ -36,6 +36,11 @@ func newSegment6(t *testing.T) *segment {
 	for _, p := range s.pods {
 		s.do(p.Node + ": ip addr add " + lanPodIP6 + "/128 dev eth0 nodad")
 	}
+	for name, value := range map[string]string{"accept_dad": "1", "dad_transmits": "1"} {
+		if err := s.SetSysctl(s.station, "net.ipv6.conf.lan0."+name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return s
 }
 

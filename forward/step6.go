@@ -29,6 +29,10 @@ func step6(t *route.Table, f *Frame, r *result) {
 		deferChecksum(ip, f)
 		ip.DecrementHopLimit()
 		r.readdress(f)
+	case r.Looped:
+		for ip.HopLimit() > 1 {
+			ip.DecrementHopLimit()
+		}
 	}
 }
 
