@@ -75,7 +75,7 @@ func (b begun) take(o *owner) error {
 		o.spare(v.spared)
 		o.gate.results, o.gate.accepted, o.gate.respects = b.rules, v.spared, v.left6
 		for _, f := range v.left6 {
-			o.gate.said.first(f.What, time.Now())
+			o.gate.found = append(o.gate.found, bypassed{f, time.Now()})
 		}
 	}
 	o.phase, o.beginning = serving, true
