@@ -47,7 +47,7 @@ demo: ## two hosts, their pods and proxyarpd in namespaces, shown in a minute (r
 .PHONY: test
 test: vet ## vet, unit tests, tests in namespaces (root), race detector
 ifeq ($(ROOT),yes)
-	@scripts/need ip:iproute2 ping:iputils-ping arping:iputils-arping iperf3:iperf3 tcpdump:tcpdump \
+	@scripts/need ip:iproute2 ping:iputils-ping arping:iputils-arping ndisc6:ndisc6 iperf3:iperf3 tcpdump:tcpdump \
 		bird:bird2 nft:nftables iptables:iptables ethtool:ethtool traceroute:traceroute capsh:libcap2-bin gcc:gcc tshark:tshark \
 		tmux:tmux promtool:prometheus mtr:mtr-tiny tracepath:iputils-tracepath hping3:hping3 nping:nmap curl:curl /usr/lib/systemd/systemd:systemd /usr/lib/cni/host-local:containernetworking-plugins
 	@$(MAKE) -j2 test-all test-race test-ebpf LAB_REQUIRED=1

@@ -203,23 +203,11 @@ func etherType(ip []byte) wire.EtherType {
 // flush between two pieces gives to the next ones.
 func (e *emitter) pieces(buf []byte, l2len int, n *route.Neighbour, out *route.Link, mtu int) {
 	e.room(0)
-	outLen := out.L2Len()
 	ip, v := buf[VnetLen+l2len:], Vnet(buf)
-	first := true
+	as := route.Forward
 	emit := func(p []byte) {
-		b := e.room(VnetLen + outLen + len(p))
-		clear(b[:VnetLen])
-		if out.Ethernet() {
-			eth := wire.Ethernet(b[VnetLen:])
-			eth.SetType(etherType(p))
-			setMACs(eth, n, out)
-		}
-		copy(b[VnetLen+outLen:], p)
-		as := route.NotSpecified // one packet, one verdict: its first piece counts
-		if first {
-			as, first = route.Forward, false
-		}
-		e.send(b, out, as)
+		e.whole(p, n, out, as)
+		as = route.NotSpecified // one packet, one verdict: its first piece counts
 	}
 	ok := true
 	switch {
@@ -241,4 +229,18 @@ func (e *emitter) pieces(buf []byte, l2len int, n *route.Neighbour, out *route.L
 		e.counters.end(route.DropGSO, e.in, 1)
 		e.drops.unsent(&Out{Buf: buf, Ifindex: out.Ifindex, Err: route.DropGSO}, e.in, l2len > 0)
 	}
+}
+
+// whole sends a packet that needs nothing of a device. It must not lie in scratch.
+func (e *emitter) whole(ip []byte, n *route.Neighbour, out *route.Link, as route.Verdict) {
+	outLen := out.L2Len()
+	b := e.room(VnetLen + outLen + len(ip))
+	clear(b[:VnetLen])
+	if out.Ethernet() {
+		eth := wire.Ethernet(b[VnetLen:])
+		eth.SetType(etherType(ip))
+		setMACs(eth, n, out)
+	}
+	copy(b[VnetLen+outLen:], ip)
+	e.send(b, out, as)
 }

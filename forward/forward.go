@@ -90,7 +90,9 @@ func step4(t *route.Table, f *Frame, r *result) {
 	}
 	switch {
 	case r.Verdict == route.Forward || r.Verdict == route.Queue:
-		deferChecksum(ip, f)
+		if v := Vnet(f.Buf); v.lacksChecksums() {
+			partialChecksum(ip, v, f.l2len())
+		}
 		ip.DecrementTTL()
 		if r.compiled && !r.Redirect { // else a redirect quotes it first
 			r.stamp(t, ip)
@@ -124,13 +126,6 @@ func checkOptions(t *route.Table, ip wire.IPv4, r *result) bool {
 		return false
 	}
 	return true
-}
-
-// deferChecksum leaves to who cuts a super-packet what checksums its segments lack.
-func deferChecksum(ip []byte, f *Frame) {
-	if v := Vnet(f.Buf); v.gso() == gsoUDPL4 && v.flags()&vnetNeedsCsum == 0 {
-		partialChecksum(ip, v, f.l2len())
-	}
 }
 
 // readdress puts a frame that goes on behind the MACs of its next hop, if those are known

@@ -56,6 +56,10 @@ const (
 // be made, a checksum to be filled in.
 func (v Vnet) wants() bool { return v.gso() != gsoNone || v.flags()&vnetNeedsCsum != 0 }
 
+// lacksChecksums reports whether a super-packet's segments have no checksums, and nobody is
+// asked to fill them in.
+func (v Vnet) lacksChecksums() bool { return v.gso() == gsoUDPL4 && v.flags()&vnetNeedsCsum == 0 }
+
 func (v Vnet) flags() uint8       { return v[0] }
 func (v Vnet) gso() uint8         { return v[1] &^ gsoECN }
 func (v Vnet) headerLen() int     { return int(binary.NativeEndian.Uint16(v[2:])) }

@@ -14,8 +14,8 @@ func TestInlined(t *testing.T) {
 	nstest.Need(t, "go")
 	for dir, functions := range map[string][]string{
 		".": {
-			"(*Frame).ethernet", "(*Frame).l2len", "Vnet.flags", "Vnet.gso", "Vnet.wants", "Vnet.headerLen", "setMACs",
-			"(*result).drop", "(*turn).begin", "(*turn).now", "(*turn).old", "(*coalescer).alone", "(*coalescer).reset", "(*coalescer).forget", "(*appetite).learn", "(*Batch).Limit",
+			"(*Frame).ethernet", "(*Frame).l2len", "(*Frame).isIPv6", "isIPv6", "etherType", "forwardsToo", "(*result).readdress", "Vnet.lacksChecksums", "Vnet.flags", "Vnet.gso", "Vnet.wants", "Vnet.headerLen", "setMACs",
+			"(*result).drop", "(*turn).begin", "(*turn).now", "(*turn).old", "(*coalescer).alone", "(*coalescer).reset", "(*coalescer).forget", "key4", "key6", "(*flowKey).bucket", "(*appetite).learn", "(*Batch).Limit",
 			"(*hopQueue).empty", "(*missQueue).empty", "(*waiter).until",
 			"(*tapping).arrive", "(*tapping).decided", "(*tapping).settle", "(*tapping).leave", "(*tapping).sending",
 			"(*tapping).flushed", "(*tapping).looking", "(*tapping).resume", "(*tapping).failed", "(*tapping).report",

@@ -111,7 +111,7 @@ func TestStepModel(t *testing.T) {
 // decidedByStep: the others come of sending, of queues or of ICMP errors.
 func decidedByStep(v route.Verdict) bool {
 	switch v {
-	case route.DropUnhandledProto: // of IPv6
+	case route.DropUnhandledProto, route.DropIPInAddrErrors, route.DropRAGuard: // of IPv6
 		return false
 	case route.Originate, route.PuntFlow, route.PuntUpper, route.PuntGSO, route.PuntStalled, route.DropLocalLate, route.DropStalled, route.DropNeighFailed, route.DropNeighQueueFull, route.DropFullRing, route.DropNoMem, route.DropQdisc, route.DropPacketSockError:
 		return false

@@ -16,11 +16,40 @@ func (p *reporter) dropped6(f *Frame, r *result) (sent route.ICMPError) {
 		return sent
 	}
 	ip := wire.IPv6(f.Buf[VnetLen+f.l2len():])
-	if r.Hopped {
+	switch v := Vnet(f.Buf); {
+	case r.Hopped && v.gso() != gsoNone:
+		return p.hopped6(ip, v, f.PktType, r)
+	case r.Hopped:
 		ip.DecrementHopLimit()
 		defer giveHopBack(ip)
 	}
 	return p.send6(ip, f.PktType, e, r.In)
+}
+
+// hopped6 ends a super-packet whose segments are larger than the route's MTU: the kernel
+// cuts it, sends an error about each segment that is too large, and those on their way that
+// are not, as the last may be (net/ipv6/ip6_output.c, ip6_finish_output_gso_slowpath_drop). One
+// that fits is lost where the next hop is not known.
+func (p *reporter) hopped6(ip wire.IPv6, v Vnet, pktType uint8, r *result) (sent route.ICMPError) {
+	var d route.Decision
+	p.turn.table.Decide6(ip, 0, r.In, &d)
+	p.emit.room(0)
+	ip.DecrementHopLimit()
+	defer giveHopBack(ip)
+	segments(ip, v, p.emit.piece[:pieceSize], func(seg []byte) {
+		switch {
+		case len(seg) > r.MTU:
+			if r.Out.Flags&route.LinkNoOffload == 0 {
+				leavePseudoSum(seg)
+			}
+			if e := p.send6(seg, pktType, r.ICMP, r.In); e.Type != 0 {
+				sent = e
+			}
+		case d.Verdict == route.Forward:
+			p.emit.whole(seg, d.Neighbour, d.Out, route.NotSpecified)
+		}
+	})
+	return sent
 }
 
 // failed6 is failed for an IPv6 packet (net/ipv6/route.c, ip6_link_failure).

@@ -175,6 +175,17 @@ func partialChecksum(ip []byte, v Vnet, l2len int) {
 	binary.BigEndian.PutUint16(udp[6:], ^wire.Fold(pseudoSum(ip, proto, len(udp))))
 }
 
+// leavePseudoSum makes the checksum of a segment what it is in the kernel when it is left to a device
+// (net/ipv4/tcp_offload.c, tcp_gso_segment): the sum of the pseudo-header.
+func leavePseudoSum(seg []byte) {
+	off, proto := upper(seg)
+	at := off + 6
+	if proto == wire.ProtoTCP {
+		at = off + 16
+	}
+	binary.BigEndian.PutUint16(seg[at:], ^wire.Fold(pseudoSum(seg, proto, len(seg)-off)))
+}
+
 // completeChecksum does what the sender left to a device: it fills in the
 // checksum that v describes, and clears the wish (net/core/dev.c,
 // skb_checksum_help). l2len is the length of the link-layer header. It reports

@@ -166,8 +166,15 @@ func testWaitIsShared(t *testing.T) {
 // What only forwards waits for no other loop.
 func TestForwardsWithoutLocks(t *testing.T) {
 	w := newWorkers(t, 2)
+	w.table = forward.Builder6(route.Policy{})
+	w.publish()
 	defer w.shared.LockAll()()
-	w.each(100, forward.IfPod1, func(int) []byte { return forward.Packet("10.65.0.1", "10.65.0.2", 18) })
+	w.each(100, forward.IfPod1, func(i int) []byte {
+		if i%2 == 0 {
+			return forward.Packet6(pod1, pod2, 18)
+		}
+		return forward.Packet("10.65.0.1", "10.65.0.2", 18)
+	})
 	if n := w.sent(); n != 100 {
 		t.Errorf("%d of 100 sent", n)
 	}

@@ -26,7 +26,9 @@ func step6(t *route.Table, f *Frame, r *result) {
 		r.Redirect, r.Hopped = false, false
 		r.dropWith(hop.verdict, hop.icmp)
 	case r.Verdict == route.Forward || r.Verdict == route.Queue:
-		deferChecksum(ip, f)
+		if v := Vnet(f.Buf); v.lacksChecksums() {
+			partialChecksum(ip, v, f.l2len())
+		}
 		ip.DecrementHopLimit()
 		r.readdress(f)
 	case r.Looped:

@@ -53,7 +53,7 @@ var mayImport = map[string][]string{
 	"internal/top":            {"golang.org/x/term", "proxyarpd/internal/printable", "proxyarpd/internal/status"},
 	"internal/doctor": {"golang.org/x/sync/errgroup", "github.com/vishvananda/netlink", unixPackage, "proxyarpd/forward/claim", "proxyarpd/forward/route", "proxyarpd/internal/conntrack", "proxyarpd/internal/daemon",
 		"proxyarpd/internal/explain", "proxyarpd/internal/hostpolicy", "proxyarpd/internal/netstate", "proxyarpd/internal/privilege", "proxyarpd/internal/wire"},
-	"internal/explain":     {unixPackage, "proxyarpd/arpd", "proxyarpd/forward/route", "proxyarpd/internal/netstate", "proxyarpd/internal/wire"},
+	"internal/explain":     {unixPackage, "proxyarpd/arpd", "proxyarpd/arpd/ndp", "proxyarpd/forward/route", "proxyarpd/internal/netstate", "proxyarpd/internal/wire"},
 	"internal/descriptors": {unixPackage, "proxyarpd/internal/shortage"},
 	"internal/livecapture": {unixPackage, "proxyarpd/arpd", "proxyarpd/capture", "proxyarpd/capture/filter", "proxyarpd/capture/pcapfile", "proxyarpd/forward", "proxyarpd/forward/claim", "proxyarpd/forward/route",
 		"proxyarpd/internal/netstate", "proxyarpd/internal/pktring", "proxyarpd/internal/wire"},

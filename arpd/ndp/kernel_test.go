@@ -137,7 +137,7 @@ func TestAsKernel(t *testing.T) {
 		}
 	}
 	t.Logf("%d solicitations answered, %d dropped", answered, dropped)
-	if answered < 100 || dropped < 100 {
+	if answered < 80 || dropped < 300 {
 		t.Error("too few")
 	}
 }

@@ -129,7 +129,7 @@ func (x *explaining) flags() *pflag.FlagSet {
 }
 
 // protocols are names of /etc/protocols that one may want to ask about.
-var protocols = map[string]uint8{"icmp": 1, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "ospf": 89, "sctp": 132, "udplite": 136}
+var protocols = map[string]uint8{"icmp": 1, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "ospf": 89, "sctp": 132, "udplite": 136, "ipv6-icmp": 58}
 
 func parseProtocol(s string) (uint8, error) {
 	if n, ok := protocols[strings.ToLower(s)]; ok {
@@ -228,9 +228,23 @@ func (x *explaining) followLive(ctx context.Context, p *program, control string,
 func (x *explaining) expression(given *pflag.FlagSet) string {
 	q := &x.question
 	packet, request := []string{"ip dst host " + q.Dst.String()}, []string{"arp[6:2] = 1 and arp dst host " + q.Dst.String()}
+	proto, tos := "ip proto %v", "ip[1] = %v"
+	if q.Dst.Is6() {
+		// The target stands behind the message's first eight bytes.
+		packet, request = []string{"ip6 dst host " + q.Dst.String()}, []string{"icmp6 and ip6[40] = 135"}
+		target := q.Dst.As16()
+		for at := 0; at < len(target); at += 4 {
+			request = append(request, fmt.Sprintf("ip6[%d:4] = 0x%x", 48+at, target[at:at+4]))
+		}
+		proto, tos = "ip6 proto %v", "ip6[0:2] & 0xff0 = %v << 4"
+	}
 	if given.Changed("from") {
 		packet = append(packet, "src host "+q.From.String())
-		request = append(request, "arp src host "+q.From.String())
+		if q.Dst.Is6() {
+			request = append(request, "ip6 src host "+q.From.String())
+		} else {
+			request = append(request, "arp src host "+q.From.String())
+		}
 	}
 	described := false
 	add := func(flag, format string, value any) {
@@ -239,10 +253,10 @@ func (x *explaining) expression(given *pflag.FlagSet) string {
 			packet = append(packet, fmt.Sprintf(format, value))
 		}
 	}
-	add("proto", "ip proto %v", q.Proto)
+	add("proto", proto, q.Proto)
 	add("sport", "src port %v", q.SPort)
 	add("dport", "dst port %v", q.DPort)
-	add("tos", "ip[1] = %v", q.TOS)
+	add("tos", tos, q.TOS)
 	if described {
 		return strings.Join(packet, " and ")
 	}
@@ -281,7 +295,11 @@ func writeExplanation(out io.Writer, a *explain.Answer) error {
 	if a.Refused != "" {
 		fmt.Fprintf(w, "which would not start here: %s\n", a.Refused)
 	}
-	fmt.Fprintf(w, "\nARP request by %s: who has %s, tell %s\n", q.IIF, q.Dst, q.From)
+	request := "ARP request"
+	if q.Dst.Is6() {
+		request = "neighbour solicitation"
+	}
+	fmt.Fprintf(w, "\n%s by %s: who has %s, tell %s\n", request, q.IIF, q.Dst, q.From)
 	for _, s := range a.ARP.Steps {
 		step(s.Rule, s.Says)
 	}

@@ -20,7 +20,7 @@ func (t NDTarget) key() bpfNdkey {
 }
 
 // MaxNDTargets is MAX_TARGETS of bpf/claim.c.
-const MaxNDTargets = 8192
+const MaxNDTargets = 1024
 
 // SetNDTarget says that neighbour solicitations for a target are the responder's, so
 // that the kernel does not answer them as well, or are so no more. Without Config.IPv6

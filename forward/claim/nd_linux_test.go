@@ -333,3 +333,52 @@ func TestNDPolicing(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// TestWatch6: a capture of what the daemon does not handle shows neither what the ring
+// gets, nor what the responder sees.
+func TestWatch6(t *testing.T) {
+	namespace(t)
+	e, other, s := veth(t, "a"), veth(t, "b"), load6(t, Config{})
+	r := openRing(t, s, 64)
+	slot := forward6(t, s, e, ndPort)
+	classes{"2001:db8::1/128": toLocal}.become(t, s)
+	setTarget(t, s, 0, gateway6, true)
+	own(t, s)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err == nil {
+		err = s.AttachWatch(fd, 7, 2000)
+	}
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, 23, 1) // PACKET_IGNORE_OUTGOING
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	watch := kernel{fd}
+	for _, c := range []struct {
+		what  string
+		at    *end
+		frame []byte
+		shown int
+	}{
+		{"ours", e, packet6(e.mac, source6, "2001:db8::9", wire.ProtoUDP), 0},
+		{"to the host", e, packet6(e.mac, source6, "2001:db8::1", wire.ProtoUDP), 1},
+		{"link-local", e, packet6(e.mac, pod6, "fe80::1", wire.ProtoUDP), 1},
+		{"a solicitation for a gateway", e, solicit(gateway6), 0},
+		{"for another target", e, solicit("fd00::7"), 0},
+		{"an advertisement", e, nd(e.mac, pod6, "fe80::1", wire.ICMPv6NeighAdvert, pod6), 0},
+		{"a router's", e, nd(e.mac, pod6, "fe80::1", wire.ICMPv6RouterAdvert, pod6), 1},
+		{"of no port", other, packet6(other.mac, source6, "2001:db8::9", wire.ProtoUDP), 1},
+		{"a solicitation there", other, solicit(gateway6), 1},
+	} {
+		c.at.put(t, c.frame)
+		drain(r, s, slot)
+		if n := len(watch.got(t)); n != c.shown {
+			t.Errorf("%s: %d shown, want %d", c.what, n, c.shown)
+		}
+	}
+}

@@ -16,7 +16,7 @@ type hostAddress struct {
 // out, of IPv6: each interface has them, and no other uses them.
 func appendHost(all []hostAddress, family Family, index int32, s *linkState) []hostAddress {
 	for _, a := range s.addresses[family] {
-		if family == IPv4 || !a.Local.IsLinkLocalUnicast() {
+		if family == IPv4 || !isLinkLocal6(a.Local) {
 			all = append(all, hostAddress{a, index, s.link.Conf6.PreferTemporary, s.link.Conf6.UseOptimistic})
 		}
 	}
@@ -27,7 +27,7 @@ func appendHost(all []hostAddress, family Family, index int32, s *linkState) []h
 // which redirects are sent from; invalid if it has none.
 func (l *Link) LinkLocal() netip.Addr {
 	for i := range l.addresses[IPv6] {
-		if a := &l.addresses[IPv6][i]; a.Local.IsLinkLocalUnicast() && !a.Tentative {
+		if a := &l.addresses[IPv6][i]; isLinkLocal6(a.Local) && !a.Tentative {
 			return a.Local
 		}
 	}
@@ -72,7 +72,7 @@ type candidate6 struct {
 // meet takes another address if it is the better one by the first rule that tells
 // them apart.
 func (c *candidate6) meet(a *hostAddress, to *target6) {
-	if a.Tentative && !a.Optimistic || a.Local.IsUnspecified() || a.Local.IsMulticast() {
+	if a.Tentative && !a.Optimistic || a.Local.IsUnspecified() || isMulticast6(a.Local) {
 		return
 	}
 	scores := a.scores(to)
@@ -95,7 +95,7 @@ func (a *hostAddress) scores(to *target6) [8]int {
 	} else {
 		scope -= 128 // worse than any that is enough
 	}
-	usable := !a.Deprecated && (!a.Optimistic || a.useOptimistic) || a.Local.IsLoopback() || a.Local.Is4In6() || compat4.Contains(a.Local)
+	usable := !a.Deprecated && (!a.Optimistic || a.useOptimistic) || a.Local == netip.IPv6Loopback() || a.Local.Is4In6() || compat4.Contains(a.Local)
 	return [8]int{
 		score(a.Local == to.addr), // 1: the same address
 		scope,                     // 2: appropriate scope
@@ -128,7 +128,7 @@ func scopeOf6(a netip.Addr) int {
 	switch {
 	case b[0] == 0xff:
 		return int(b[1] & 0xf)
-	case a.IsLinkLocalUnicast(), a.IsLoopback():
+	case isLinkLocal6(a), a == netip.IPv6Loopback():
 		return scopeLinkLocal6
 	case b[0] == 0xfe && b[1]&0xc0 == 0xc0:
 		return scopeSiteLocal6

@@ -101,7 +101,7 @@ func (t *Table) checkForward6(ip wire.IPv6, length int, d *Decision) bool {
 	case src.IsUnspecified():
 		d.drop(DropIPInAddrErrors)
 		return false
-	case src.IsLinkLocalUnicast():
+	case isLinkLocal6(src):
 		d.dropWith(DropIPInAddrErrors, wire.ICMPv6DestUnreachable, wire.ICMPv6BeyondScope, 0)
 		return false
 	}
@@ -135,10 +135,10 @@ func (t *Table) checkForward6(ip wire.IPv6, length int, d *Decision) bool {
 // must be a neighbour itself, and what it is told an address on the link.
 func (t *Table) redirects6(src, dst netip.Addr, d *Decision) bool {
 	own := d.In.LinkLocal()
-	if !own.IsValid() || d.Next != dst && !d.Next.IsLinkLocalUnicast() {
+	if !own.IsValid() || d.Next != dst && !isLinkLocal6(d.Next) {
 		return false
 	}
-	if src.IsLinkLocalUnicast() {
+	if isLinkLocal6(src) {
 		return true
 	}
 	if src.IsUnspecified() {
@@ -154,7 +154,7 @@ func (t *Table) redirects6(src, dst netip.Addr, d *Decision) bool {
 // The kernel has no such check for IPv6. A link-local source leaves no link.
 func (t *Table) validateSource6(f *flow, in *Link, oif int32, d *Decision) bool {
 	mode := in.Conf6.RPFilter
-	if mode == 0 || f.src.IsLinkLocalUnicast() {
+	if mode == 0 || isLinkLocal6(f.src) {
 		return true
 	}
 	reverse := f.reverse(oif)

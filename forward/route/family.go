@@ -59,6 +59,15 @@ func keptLocal(p netip.Prefix) bool {
 	return false
 }
 
+// isLinkLocal6 and isMulticast6 are as the kernel has it (net/ipv6/addrconf_core.c): netip's methods
+// say of a mapped IPv4 address what that is.
+func isLinkLocal6(a netip.Addr) bool {
+	b := a.As16()
+	return b[0] == 0xfe && b[1]&0xc0 == 0x80
+}
+
+func isMulticast6(a netip.Addr) bool { return a.As16()[0] == 0xff }
+
 // forwardable6 reports whether a router may forward to an address at all.
 func forwardable6(dst [16]byte) bool {
 	switch {

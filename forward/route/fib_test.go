@@ -17,13 +17,31 @@ import (
 func TestFIBSame(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	// Few bits vary, so that prefixes meet at all lengths.
-	addr := func() netip.Addr {
+	testFIB(t, rng, func() netip.Addr {
 		a := [4]byte{10, byte(rng.UintN(4)) << 6, byte(rng.UintN(8)), byte(rng.UintN(256))}
 		if rng.UintN(8) == 0 {
 			a = [4]byte{byte(rng.UintN(256)), byte(rng.UintN(256)), 0, 0}
 		}
 		return netip.AddrFrom4(a)
-	}
+	})
+}
+
+// TestFIBSame6 is TestFIBSame for IPv6. An address that stands for an IPv4 one is one.
+func TestFIBSame6(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 2))
+	testFIB(t, rng, func() netip.Addr {
+		a := [16]byte{0xfd, byte(rng.UintN(4)) << 6, 7: byte(rng.UintN(8)), 8: byte(rng.UintN(2)), 15: byte(rng.UintN(256))}
+		switch rng.UintN(8) {
+		case 0:
+			a = [16]byte{byte(rng.UintN(256)), byte(rng.UintN(256))}
+		case 1:
+			a = [16]byte{10: 0xff, 11: 0xff, 12: 10, 15: byte(rng.UintN(256))}
+		}
+		return netip.AddrFrom16(a)
+	})
+}
+
+func testFIB(t *testing.T, rng *rand.Rand, addr func() netip.Addr) {
 	var f fib
 	model := new(bart.Table[*Route])
 	same := func(f *fib, model *bart.Table[*Route]) {
@@ -43,7 +61,7 @@ func TestFIBSame(t *testing.T) {
 	}
 	var old []pair
 	for i := range 20000 {
-		p := netip.PrefixFrom(addr(), rng.IntN(33)).Masked()
+		p := randomPrefix(rng, addr())
 		got, ok := f.Get(p)
 		if want, wanted := model.Get(p); got != want || ok != wanted {
 			t.Fatalf("%v: %v, %v; want %v, %v", p, got, ok, want, wanted)
@@ -76,6 +94,10 @@ func TestFIBSame(t *testing.T) {
 	if _, ok := f.Lookup(netip.Addr{}); ok {
 		t.Error("no address has a route")
 	}
+}
+
+func randomPrefix(rng *rand.Rand, a netip.Addr) netip.Prefix {
+	return netip.PrefixFrom(a, rng.IntN(a.BitLen()+1)).Masked()
 }
 
 // TestRoutesShared: equal routes are one, and go with the last that uses them.

@@ -136,10 +136,7 @@ func (h *hashHost) compare(t *testing.T) {
 // forwarded has the kernel forward a packet, and gives the interface that it leaves by.
 func (h *hashHost) forwarded(t *testing.T, ip []byte) int32 {
 	t.Helper()
-	const typeIPv6 = uint16(unix.ETH_P_IPV6&0xff)<<8 | unix.ETH_P_IPV6>>8
-	to := &unix.SockaddrLinklayer{Protocol: typeIPv6, Ifindex: int(h.from), Halen: 6}
-	copy(to.Addr[:], h.mac)
-	if err := unix.Sendto(h.fd, ip, 0, to); err != nil {
+	if err := unix.Sendto(h.fd, ip, 0, h.to()); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, 2048)
@@ -153,6 +150,14 @@ func (h *hashHost) forwarded(t *testing.T, ip []byte) int32 {
 			return int32(ll.Ifindex)
 		}
 	}
+}
+
+// to is where packets are sent for the kernel to forward them.
+func (h *hashHost) to() *unix.SockaddrLinklayer {
+	const typeIPv6 = uint16(unix.ETH_P_IPV6&0xff)<<8 | unix.ETH_P_IPV6>>8
+	to := &unix.SockaddrLinklayer{Protocol: typeIPv6, Ifindex: int(h.from), Halen: 6}
+	copy(to.Addr[:], h.mac)
+	return to
 }
 
 // packet draws a packet that is forwarded.

@@ -11,11 +11,11 @@ import (
 // icmpv6_route_lookup). It is false if there is none that can be taken. about is read
 // only.
 func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr) (way ErrorWay, ok bool) {
-	if to.IsUnspecified() || to.IsMulticast() {
+	if to.IsUnspecified() || isMulticast6(to) {
 		return way, false
 	}
 	source := t.errorSource(about, in, to)
-	if to.IsLinkLocalUnicast() {
+	if isLinkLocal6(to) {
 		if in == nil || !in.sends6() || !source.IsValid() {
 			return way, false
 		}

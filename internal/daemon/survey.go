@@ -184,7 +184,7 @@ func (unwritten) Forget(int)                              {}
 
 // view is what a packet is explained by. Its maps are the owner's.
 func (o *owner) view() explain.View {
-	v := explain.View{Table: o.proxy.table.Load(), Links: o.links, Policies: make(map[int]*arpd.Policy, len(o.ports)),
+	v := explain.View{Table: o.proxy.table.Load(), Links: o.links, Policies: make(map[int]*arpd.Policy, len(o.ports)), Policies6: map[int]*arpd.Policy{},
 		Used: map[int32]bool{}, Forwards: o.eng.Forwards()}
 	for index, routes := range o.builder.UsedLinks() {
 		v.Used[index] = routes > 0
@@ -192,6 +192,9 @@ func (o *owner) view() explain.View {
 	for index, p := range o.ports {
 		if p.policy != nil {
 			v.Policies[index] = p.policy
+		}
+		if p.policy6 != nil {
+			v.Policies6[index] = p.policy6
 		}
 	}
 	return v

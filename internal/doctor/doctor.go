@@ -58,12 +58,15 @@ type facts struct {
 		flows    int
 		from, to netip.Addr // of one
 	}
-	dead     []string
-	local    map[string]bool // IPv4 addresses of this host
-	managers managers
-	pods     []pod
-	noPods   string   // why pods could not be looked into
-	answers  []answer // to requests for gateways
+	dead []string
+	// advertised are the interfaces over which an IPv6 default route of a router
+	// advertisement leads, by index.
+	advertised map[int]bool
+	local      map[string]bool // IPv4 addresses of this host
+	managers   managers
+	pods       []pod
+	noPods     string   // why pods could not be looked into
+	answers    []answer // to requests for gateways
 }
 
 // pod is what the other end of a workload interface is like.
@@ -99,7 +102,7 @@ type answer struct {
 
 // checks are all there are, in the order in which they are told.
 var checks = []func(*facts) []Finding{
-	checkDaemon, checkPrivileges, checkKernel, checkForwarding, checkUplinks, checkARPSysctls, checkRPFilter,
+	checkDaemon, checkPrivileges, checkKernel, checkForwarding, checkIPv6, checkUplinks, checkARPSysctls, checkRPFilter,
 	checkAnswers, checkRules, checkConntrack, checkManagers, checkInterfaces, checkRoutes, checkPods,
 }
 
@@ -242,6 +245,9 @@ func checkUplinks(f *facts) (found []Finding) {
 	answered := false
 	for _, l := range f.uplinks {
 		p := f.view.Policies[l.Index]
+		if p == nil {
+			p = f.view.Policies6[l.Index]
+		}
 		switch {
 		case p == nil:
 		case p.Uplink.Unforwarded:
@@ -253,7 +259,7 @@ func checkUplinks(f *facts) (found []Finding) {
 		}
 	}
 	if !answered {
-		found = append(found, Finding{"uplink-none", Warning, "", "--answer-uplink is given, and no uplink has ARP", "name one: --uplink GLOB"})
+		found = append(found, Finding{"uplink-none", Warning, "", "--answer-uplink is given, and no uplink has ARP, or for IPv6 neighbour discovery", "name one: --uplink GLOB"})
 	}
 	return found
 }

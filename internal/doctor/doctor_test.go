@@ -28,7 +28,7 @@ func good() (*facts, map[string]int) {
 	cfg := daemon.Default()
 	up := uint32(unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_RUNNING)
 	link := func(index int, name string) *netstate.Link {
-		return &netstate.Link{Index: index, Name: name, MTU: 1500, Flags: up, OperState: 6}
+		return &netstate.Link{Index: index, Name: name, MTU: 1500, Flags: up, OperState: 6, IPv6: true, MTU6: 1500}
 	}
 	a, b, u, v := link(2, "cali1"), link(3, "cali2"), link(4, "eth0"), link(5, "eth1")
 	f := &facts{cfg: &cfg, workloads: []*netstate.Link{a, b}, uplinks: []*netstate.Link{u, v}, status: &daemon.Status{Ready: true},
@@ -50,6 +50,13 @@ func answerUplinks(f *facts, unforwarded bool) {
 	for _, l := range f.uplinks {
 		f.view.Policies[l.Index] = &arpd.Policy{Uplink: &arpd.Uplink{Targets: f.cfg.AnswerUplink, Unforwarded: unforwarded}}
 	}
+}
+
+// routeIPv6 has a workload be reached by IPv6.
+func routeIPv6(f *facts) {
+	b := route.NewBuilder(route.Policy{IPv6: true})
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("2001:db8::1/128"), []route.Route{{Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: 2, Weight: 1}}}})
+	f.view.Table = b.Publish()
 }
 
 func TestFindings(t *testing.T) {
@@ -84,6 +91,16 @@ func TestFindings(t *testing.T) {
 		{"forwarding-too", Info, "cali1", func(f *facts, _ map[string]int) { f.workloads[0].Forwards = true }},
 		{"forwarding-too", Error, "cali1", func(f *facts, _ map[string]int) { f.workloads[0].Forwards, f.programs = true, errors.New("none") }},
 		{"forwarding-off", Error, "cali1, cali2", func(f *facts, _ map[string]int) { f.view.Forwards = false }},
+		{"ipv6-disabled", Info, "cali2", func(f *facts, _ map[string]int) { f.workloads[1].IPv6 = false }},
+		{"ipv6-disabled", Warning, "cali2", func(f *facts, _ map[string]int) { routeIPv6(f); f.workloads[1].IPv6 = false }},
+		{"ipv6-link-local", Warning, "cali1", func(f *facts, _ map[string]int) {
+			routeIPv6(f)
+			f.status.Workloads = []daemon.Interface{{Name: "cali1", IPv6: &status.IPv6{Why: "x"}}}
+		}},
+		{"accept-ra", Warning, "eth0", func(f *facts, s map[string]int) {
+			f.advertised = map[int]bool{4: true}
+			s["../ipv6/conf/eth0/forwarding"], s["../ipv6/conf/eth0/accept_ra"] = 1, 1
+		}},
 		{"proxy-arp-too", Warning, "cali1, cali2", func(_ *facts, s map[string]int) { s["conf/all/proxy_arp"] = 1 }},
 		{"proxy-arp-too", Warning, "cali2", func(_ *facts, s map[string]int) { s["conf/cali2/proxy_arp"] = 1 }},
 		{"proxy-delay", Warning, "cali2", func(_ *facts, s map[string]int) { s["conf/cali2/proxy_arp"], s["neigh/cali2/proxy_delay"] = 1, 80 }},

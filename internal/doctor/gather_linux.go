@@ -63,7 +63,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	slices.SortFunc(f.workloads, byName)
 	slices.SortFunc(f.uplinks, byName)
 	if f.forwards() {
-		f.rules, f.unknown = hostpolicy.Inspect(ctx, ifs, f.cfg.IPv6, func(id uint32) bool { return f.status != nil && slices.Contains(f.status.Programs, id) })
+		f.rules, f.unknown = hostpolicy.Inspect(ctx, ifs, cfg.IPv6, func(id uint32) bool { return f.status != nil && slices.Contains(f.status.Programs, id) })
 		if errors.Is(f.unknown, hostpolicy.ErrUserNamespace) {
 			f.unknown = nil
 		}
@@ -72,6 +72,7 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 	}
 	f.readOnly = readOnly("/proc/sys")
 	f.dead = deadRoutes()
+	f.advertised = advertisedDefaults()
 	f.local = localAddresses()
 	f.managers = readManagers(os.DirFS("/"), workloadNames(f))
 	f.lookIntoPods()
@@ -148,6 +149,19 @@ func deadRoutes() (dead []string) {
 	return dead
 }
 
+// advertisedDefaults are the interfaces of the IPv6 default routes that router
+// advertisements have made, by index.
+func advertisedDefaults() map[int]bool {
+	by := map[int]bool{}
+	_ = netlink.RouteListFilteredIter(unix.AF_INET6, &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL, func(r netlink.Route) bool {
+		if bits, _ := maskSize(r.Dst); r.Dst == nil || bits == 0 {
+			by[r.LinkIndex] = true
+		}
+		return true
+	})
+	return by
+}
+
 // localAddresses are the IPv4 addresses of this host's interfaces; nil where they can't be told.
 func localAddresses() map[string]bool {
 	all, err := netlink.AddrList(nil, unix.AF_INET)
@@ -216,7 +230,7 @@ func (f *facts) askAll(ctx context.Context) {
 			continue
 		}
 		g.Go(func() error {
-			if err := inNetns(p.netns, func() error { *a = ask(p.name, f.sender(p), f.cfg.Gateways); return nil }); err != nil {
+			if err := inNetns(p.netns, func() error { *a = ask(p.name, f.sender(p), f.gateways()); return nil }); err != nil {
 				a.err = err
 			}
 			a.where, a.pod, a.host = p.where(), true, p.host
@@ -230,7 +244,7 @@ func (f *facts) askAll(ctx context.Context) {
 			continue
 		}
 		g.Go(func() error {
-			if err := inNetns(fmt.Sprintf("/proc/self/fd/%d", here.Fd()), func() error { *a = ask(l.Name, addressOf(l.Index), f.cfg.Gateways); return nil }); err != nil {
+			if err := inNetns(fmt.Sprintf("/proc/self/fd/%d", here.Fd()), func() error { *a = ask(l.Name, addressOf(l.Index), f.gateways()); return nil }); err != nil {
 				a.err = err
 			}
 			a.where = l.Name

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"proxyarpd/arpd"
+	"proxyarpd/arpd/ndp"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/wire"
@@ -23,16 +24,17 @@ type View struct {
 	Table    *route.Table
 	Links    map[int]*netstate.Link
 	Policies map[int]*arpd.Policy // of the interfaces on which ARP requests are answered
-	Used     map[int32]bool       // interfaces that unicast routes lead over
-	Forwards bool                 // the engine moves packets
+	// Policies6 are those of neighbour discovery.
+	Policies6 map[int]*arpd.Policy
+	Used      map[int32]bool // interfaces that unicast routes lead over
+	Forwards  bool           // the engine moves packets
 	// From says whose view it is: a daemon's, or what one would see.
 	From string
 	// Refused says why a daemon would not start here, "" if it would, or runs.
 	Refused string
 }
 
-// Question is a packet that is asked about. Dst must be IPv4; Complete fills in
-// what is missing.
+// Question is a packet that is asked about. Complete fills in what is missing.
 type Question struct {
 	Dst   netip.Addr `json:"dst"`
 	IIF   string     `json:"iif"`  // interface that it comes in by
@@ -48,7 +50,7 @@ type Question struct {
 const (
 	DefaultProto = wire.ProtoUDP
 	DefaultLen   = 84
-	MinLen       = wire.IPv4MinLen + 8 // a header, and ports
+	MinLen       = wire.IPv4MinLen + 8 // of IPv4: a header, and ports
 	MaxLen       = 65535
 )
 
@@ -109,19 +111,27 @@ type Kernel struct {
 
 // Validate checks what a question says, whatever the host.
 func (q *Question) Validate() error {
-	if !q.Dst.Is4() {
-		return fmt.Errorf("%s: want an IPv4 address", q.Dst)
+	if !q.Dst.IsValid() || q.Dst.Is4In6() || q.Dst.Zone() != "" {
+		return fmt.Errorf("%s: want an IPv4 or IPv6 address", q.Dst)
 	}
-	if q.From.IsValid() && !q.From.Is4() {
-		return fmt.Errorf("--from %s: want an IPv4 address", q.From)
+	if q.From.IsValid() && (q.From.Is4() != q.Dst.Is4() || q.From.Is4In6() || q.From.Zone() != "") {
+		return fmt.Errorf("--from %s: want an address of the family of %s", q.From, q.Dst)
 	}
 	if q.Len == 0 {
 		q.Len = DefaultLen
 	}
-	if q.Len < MinLen || q.Len > MaxLen {
-		return fmt.Errorf("--len %d: want %d to %d bytes", q.Len, MinLen, MaxLen)
+	if least := q.least(); q.Len < least || q.Len > MaxLen {
+		return fmt.Errorf("--len %d: want %d to %d bytes", q.Len, least, MaxLen)
 	}
 	return nil
+}
+
+// least is the shortest packet: a header, and ports.
+func (q *Question) least() int {
+	if q.Dst.Is6() {
+		return MinLen - wire.IPv4MinLen + wire.IPv6Len
+	}
+	return MinLen
 }
 
 // Complete fills in what the question leaves open: the interface by the source,
@@ -179,7 +189,7 @@ func (v *View) ingress(q *Question) string {
 		}
 	}
 	var names []string
-	for index, p := range v.Policies {
+	for index, p := range v.policies(q) {
 		if v.Links[index] != nil && p.Uplink == nil {
 			names = append(names, v.Links[index].Name)
 		}
@@ -194,13 +204,27 @@ func (v *View) ingress(q *Question) string {
 	return strings.Join(names[:min(1, len(names))], "")
 }
 
+// policies are those of the responder that the question concerns.
+func (v *View) policies(q *Question) map[int]*arpd.Policy {
+	if q.Dst.Is6() {
+		return v.Policies6
+	}
+	return v.Policies
+}
+
 // packet is the one that is asked about: no options, DF set.
-func (q *Question) packet() wire.IPv4 {
-	ip := make(wire.IPv4, q.Len)
-	wire.PutIPv4(ip, q.TOS, q.Len, 0, wire.IPv4DF, ttl, q.Proto, q.From.As4(), q.Dst.As4())
-	l4 := ip.Payload() // where ports are, or what stands for them: an SPI, an ICMP type
+func (q *Question) packet() []byte {
+	b := make([]byte, q.Len)
+	var l4 []byte // where ports are, or what stands for them: an SPI, an ICMP type
+	if q.Dst.Is6() {
+		wire.PutIPv6(b, q.TOS, 0, q.Len-wire.IPv6Len, q.Proto, ttl, q.From.As16(), q.Dst.As16())
+		l4 = wire.IPv6(b).Payload()
+	} else {
+		wire.PutIPv4(b, q.TOS, q.Len, 0, wire.IPv4DF, ttl, q.Proto, q.From.As4(), q.Dst.As4())
+		l4 = wire.IPv4(b).Payload()
+	}
 	l4[0], l4[1], l4[2], l4[3] = byte(q.SPort>>8), byte(q.SPort), byte(q.DPort>>8), byte(q.DPort)
-	return ip
+	return b
 }
 
 const ttl = 64 // of the packet
@@ -215,10 +239,17 @@ func (v *View) Explain(q Question, req *netstate.Requester) *Answer {
 	return a
 }
 
-// arp judges the request that a station with the packet's source would broadcast.
+// arp judges the request, or the solicitation, that a station with the packet's source
+// would send to all.
 func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
-	p := v.Policies[in.Index]
-	if p == nil {
+	p := v.policies(q)[in.Index]
+	switch {
+	case p == nil && q.Dst.Is6() && !in.IPv6:
+		reason := arpd.IgnoreNotWorkload
+		a.Verdict, a.Reason = text(reason.Kind().String()), text(reason.String())
+		a.Steps = []arpd.Step{{Rule: "IPv6", Says: in.Name + " has none: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false", Decides: true}}
+		return a
+	case p == nil:
 		reason := arpd.IgnoreNotWorkload
 		a.Verdict, a.Reason = text(reason.Kind().String()), text(reason.String())
 		says := in.Name + " matches none: its requests are the kernel's alone"
@@ -228,7 +259,14 @@ func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
 		a.Steps = []arpd.Step{{Rule: "--workload", Says: says, Decides: true}}
 		return a
 	}
-	verdict, steps := arpd.Explain(arpd.NewRequest(station, q.From, q.Dst), p)
+	var verdict arpd.Verdict
+	var steps []arpd.Step
+	if q.Dst.Is6() {
+		group := wire.SolicitedNode(q.Dst.As16())
+		verdict, steps = ndp.Explain(&ndp.Solicitation{Dst: wire.MulticastMAC(group), Src: station, From: q.From, To: netip.AddrFrom16(group), Target: q.Dst, MAC: station}, p)
+	} else {
+		verdict, steps = arpd.Explain(arpd.NewRequest(station, q.From, q.Dst), p)
+	}
 	a.Verdict, a.Steps = text(verdict.Kind().String()), steps
 	if k := verdict.Kind(); k == arpd.KindIgnore || k == arpd.KindDrop {
 		a.Reason = text(verdict.String())
@@ -258,6 +296,10 @@ func (v *View) forward(q *Question, in *netstate.Link, f *Forward) *route.Decisi
 		say("interface", "%s is neither --workload nor --uplink: its packets are the kernel's", in.Name)
 		f.end(route.Punt)
 		return d
+	case q.Dst.Is6() && !v.Table.Serves6(link):
+		say("IPv6", "%s has none that is served: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false", in.Name)
+		f.end(route.IgnoreProto)
+		return d
 	case link.Flags&route.LinkLeft != 0:
 		say("interface", "%s is left to the kernel, for rules of the host that are bound to it", in.Name)
 		f.end(route.Punt)
@@ -279,7 +321,11 @@ func (v *View) forward(q *Question, in *netstate.Link, f *Forward) *route.Decisi
 		return d
 	}
 	say("owner", "ours: it is neither for this host nor in --punt")
-	v.Table.Decide(ip, len(ip), link, d)
+	if q.Dst.Is6() {
+		v.Table.Decide6(ip, len(ip), link, d)
+	} else {
+		v.Table.Decide(ip, len(ip), link, d)
+	}
 	v.fill(q, d, f, say)
 	f.end(d.Verdict)
 	return d
@@ -339,7 +385,7 @@ func (v *View) fill(q *Question, d *route.Decision, f *Forward, say func(what, f
 		f.MTU = &d.MTU
 		fits := "fits"
 		if q.Len > d.MTU {
-			fits = "is too long, and DF is set"
+			fits = q.tooLong()
 		}
 		say("MTU", "%d: a packet of %d bytes %s", d.MTU, q.Len, fits)
 	}
@@ -364,9 +410,20 @@ func (v *View) fill(q *Question, d *route.Decision, f *Forward, say func(what, f
 	}
 }
 
+// tooLong says so of the packet.
+func (q *Question) tooLong() string {
+	if q.Dst.Is6() {
+		return "is too long, and routers cut none"
+	}
+	return "is too long, and DF is set"
+}
+
 // saySource tells the source validation of a packet that got so far.
 func (v *View) saySource(q *Question, d *route.Decision, say func(what, format string, args ...any)) {
 	mode := d.In.Conf.RPFilter
+	if q.Dst.Is6() {
+		mode = d.In.Conf6.RPFilter
+	}
 	switch d.Verdict {
 	case route.DropIPRPFilter:
 		say("source", "%s is not routed to %s, and rp_filter is %d", q.From, q.IIF, mode)
@@ -391,6 +448,6 @@ func tableName(t uint32) string {
 
 // Clone is a view of the same that the owner's changes do not reach.
 func (v View) Clone() *View {
-	v.Links, v.Policies, v.Used = maps.Clone(v.Links), maps.Clone(v.Policies), maps.Clone(v.Used)
+	v.Links, v.Policies, v.Policies6, v.Used = maps.Clone(v.Links), maps.Clone(v.Policies), maps.Clone(v.Policies6), maps.Clone(v.Used)
 	return &v
 }

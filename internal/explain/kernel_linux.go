@@ -23,14 +23,22 @@ func (v *View) askKernel(q *Question, in *netstate.Link, d *route.Decision, req 
 		k.Steps = append(k.Steps, Step{what, fmt.Sprintf(format, args...)})
 	}
 	conf := sysctls{in.Name}
-	say("forwarding", "net.ipv4.conf.%s.forwarding is %d", in.Name, digit(in.Forwards))
-	say("rp_filter", "%d (the larger of all and %s)", conf.most("rp_filter"), in.Name)
+	six := q.Dst.Is6()
+	if six {
+		say("forwarding", "net.ipv6.conf.all.forwarding, or force_forwarding of %s, is %d", in.Name, digit(in.Forwards6))
+	} else {
+		say("forwarding", "net.ipv4.conf.%s.forwarding is %d", in.Name, digit(in.Forwards))
+		say("rp_filter", "%d (the larger of all and %s)", conf.most("rp_filter"), in.Name)
+	}
 	if !netstate.CanAskFor(q.Proto) {
 		say("rules", "rules by protocol or port are not asked for: the kernel takes that question for TCP, UDP and ICMP alone")
 	}
 	way, err := req.Route(&netstate.RouteQuery{Dst: q.Dst, Src: q.From, IIF: in.Index, TOS: q.TOS, Proto: q.Proto, SPort: q.SPort, DPort: q.DPort})
 	var errno unix.Errno
 	switch {
+	case err == nil && six && !in.Forwards6 && route.Type(way.Type) == route.TypeUnicast:
+		say("route", "dropped: the kernel forwards nothing that comes in by %s", in.Name)
+		k.Verdict = text(route.KindDrop.String())
 	case err == nil:
 		v.kernelWay(q, way, req, k, say)
 	case errors.As(err, &errno):
@@ -38,7 +46,11 @@ func (v *View) askKernel(q *Question, in *netstate.Link, d *route.Decision, req 
 	default:
 		say("route", "it could not be asked: %v", err)
 	}
-	a.Kernel.ARP = v.kernelARP(q, in, way, &conf)
+	if six {
+		a.Kernel.ARP = v.kernelND(q, in, way)
+	} else {
+		a.Kernel.ARP = v.kernelARP(q, in, way, &conf)
+	}
 	f := &a.Forward
 	a.Agree = same(f.Verdict, k.Verdict) && same(f.Out, k.Out) && same(f.Nexthop, k.Nexthop)
 	if !a.Agree && k.Verdict != nil {
@@ -87,10 +99,12 @@ func (v *View) kernelWay(q *Question, way *netstate.Route, req *netstate.Request
 	}
 	mtu := int(way.MTU)
 	if mtu == 0 && l != nil {
-		mtu = l.MTU
+		if mtu = l.MTU; q.Dst.Is6() {
+			mtu = l.MTU6
+		}
 	}
 	if mtu > 0 && q.Len > mtu {
-		say("MTU", "%d: a packet of %d bytes is too long, and DF is set", mtu, q.Len)
+		say("MTU", "%d: a packet of %d bytes %s", mtu, q.Len, q.tooLong())
 		k.Verdict, k.Reason = text(route.KindDrop.String()), text(route.DropPktTooBig.String())
 		return
 	}
@@ -146,6 +160,9 @@ func (v *View) kernelRefuses(q *Question, in *netstate.Link, errno unix.Errno, c
 // refusal finds out what EINVAL stands for.
 func (v *View) refusal(q *Question, conf *sysctls, req *netstate.Requester) route.Verdict {
 	loopback := q.From.IsLoopback() || q.Dst.IsLoopback()
+	if q.Dst.Is6() { // the source is not looked at
+		return route.DropRouteBlackhole
+	}
 	switch {
 	case q.From.IsUnspecified() || q.From.IsMulticast() || q.From == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return route.DropIPInvalidSource
@@ -191,6 +208,23 @@ func (v *View) kernelARP(q *Question, in *netstate.Link, way *netstate.Route, co
 	return fmt.Sprintf("answers with %s too: proxy_arp is 1%s", macOf(in), delay)
 }
 
+// kernelND says whether the kernel answers the solicitation as well (net/ipv6/ndisc.c,
+// ndisc_recv_ns). Its proxy entries, each for one address, are not asked for.
+func (v *View) kernelND(q *Question, in *netstate.Link, way *netstate.Route) string {
+	if !in.IPv6 {
+		return "does not answer: it has no IPv6 there"
+	}
+	p := v.Policies6[in.Index]
+	local := way != nil && route.Type(way.Type) == route.TypeLocal
+	switch {
+	case p != nil && p.IsGateway(q.Dst):
+		return "does not answer for a gateway where the tc program is attached, and else if it is an address of its own there"
+	case local:
+		return fmt.Sprintf("answers with %s if %s is an address of %s", macOf(in), q.Dst, in.Name)
+	}
+	return "does not answer, but by a proxy entry (ip -6 neigh show proxy)"
+}
+
 func macOf(l *netstate.Link) string {
 	parts := make([]string, len(l.MAC))
 	for i, b := range l.MAC {
@@ -204,13 +238,20 @@ func (v *View) why(in *netstate.Link, d *route.Decision, conf *sysctls, a *Answe
 	f, k := &a.Forward, &a.Kernel
 	kernel, ours := *k.Verdict, *f.Verdict
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	if kernel == route.KindDrop.String() && k.Reason == nil && !in.Forwards {
+	six := a.Question.Dst.Is6()
+	switch dropped := kernel == route.KindDrop.String() && k.Reason == nil; {
+	case dropped && six && !in.Forwards6:
+		say("the kernel does not forward what comes in by %s: net.ipv6.conf.all.forwarding is 0", in.Name)
+	case dropped && !six && !in.Forwards:
 		say("the kernel does not forward what comes in by %s: net.ipv4.conf.%s.forwarding is 0", in.Name, in.Name)
 	}
 	if ours == route.KindPunt.String() {
 		say("proxyarpd leaves the packet to the kernel, which does what it says here")
 	}
-	if link := v.Table.Link(int32(in.Index)); link != nil && int(link.Conf.RPFilter) != conf.most("rp_filter") {
+	if six && f.Reason != nil && *f.Reason == route.DropIPRPFilter.String() {
+		say("proxyarpd validates sources on %s (--rp-filter); the kernel does so for IPv4 alone", in.Name)
+	}
+	if link := v.Table.Link(int32(in.Index)); !six && link != nil && int(link.Conf.RPFilter) != conf.most("rp_filter") {
 		refused := route.DropIPRPFilter.String()
 		if f.Reason != nil && *f.Reason == refused || k.Reason != nil && *k.Reason == refused {
 			say("proxyarpd validates sources on %s with rp_filter %d (--rp-filter), the kernel with %d", in.Name, link.Conf.RPFilter, conf.most("rp_filter"))

@@ -27,8 +27,8 @@ const Sessions = 8
 // Sources is what a Hub asks of datapath, responder and eBPF programs. It is
 // called from sessions' goroutines and the Hub's own.
 type Sources interface {
-	// SetTaps has datapath and responders, of ARP and of neighbour discovery, show
-	// what they see from the next batch on; nil ends that.
+	// SetTaps has the datapath and the responders to ARP and to neighbour solicitations
+	// show what they see from the next batch on; nil ends that.
 	SetTaps(packets forward.Tap, arp, nd arpd.Tap)
 	// SetMark gives what both send from now on a firewall mark; 0 is none.
 	SetMark(mark uint32) error

@@ -45,16 +45,16 @@ func testLink(index int, name string) *netstate.Link {
 // nothing are Sources that show nothing.
 type nothing struct{}
 
-func (nothing) SetTaps(forward.Tap, arpd.Tap, arpd.Tap) {}
-func (nothing) SetMark(uint32) error                    { return nil }
-func (nothing) AttachWatch(int, uint32, int) error      { return claim.ErrNotSupported }
-func (nothing) Table() *route.Table                     { return nil }
-func (nothing) Counters(int32) claim.Counters           { return claim.Counters{} }
-func (nothing) Translated([]byte) bool                  { return false }
-func (nothing) Announces(int, netip.Addr) bool          { return false }
-func (nothing) Drops() map[string]uint64                { return nil }
-func (nothing) Stalled(int64) bool                      { return false }
-func (nothing) ShowCarried() (Carried, error)           { return nil, nil }
+func (nothing) SetTaps(_ forward.Tap, _, _ arpd.Tap) {}
+func (nothing) SetMark(uint32) error                 { return nil }
+func (nothing) AttachWatch(int, uint32, int) error   { return claim.ErrNotSupported }
+func (nothing) Table() *route.Table                  { return nil }
+func (nothing) Counters(int32) claim.Counters        { return claim.Counters{} }
+func (nothing) Translated([]byte) bool               { return false }
+func (nothing) Announces(int, netip.Addr) bool       { return false }
+func (nothing) Drops() map[string]uint64             { return nil }
+func (nothing) Stalled(int64) bool                   { return false }
+func (nothing) ShowCarried() (Carried, error)        { return nil, nil }
 
 func join(t testing.TB, h *Hub, req capture.Request) *session {
 	t.Helper()

@@ -94,11 +94,12 @@ func (h *Hub) loopRecorder(n int) *recorder {
 	return nil
 }
 
-// NewARPRecorder makes the recorder of a responder.
-func (h *Hub) NewARPRecorder() arpd.Recorder { return h.newRecorder(fromResponder).recordARP }
+// NewARPRecorder makes the recorder of the responder to ARP requests, NewNDRecorder that
+// of the one to neighbour solicitations.
+func (h *Hub) NewARPRecorder() arpd.Recorder { return h.newRecorder(fromResponder).recordFrame }
 
-// NewNDRecorder makes that of the responder of neighbour discovery.
-func (h *Hub) NewNDRecorder() arpd.Recorder { return h.newRecorder(fromDiscovery).recordARP }
+// NewNDRecorder is NewARPRecorder for neighbour discovery.
+func (h *Hub) NewNDRecorder() arpd.Recorder { return h.newRecorder(fromND).recordFrame }
 
 // Record implements forward.Recorder: it runs on the datapath.
 func (r *recorder) Record(k *forward.Look, now int64) {
@@ -108,8 +109,8 @@ func (r *recorder) Record(k *forward.Look, now int64) {
 	r.keep(&e, k, frame, len(frame), now)
 }
 
-// recordARP is an arpd.Recorder: it runs on the responder's goroutine.
-func (r *recorder) recordARP(id uint64, ifindex int, received int64, frame []byte, v arpd.Verdict) {
+// recordFrame is an arpd.Recorder: it runs on the responder's goroutine.
+func (r *recorder) recordFrame(id uint64, ifindex int, received int64, frame []byte, v arpd.Verdict) {
 	now := time.Now().UnixNano()
 	if received == 0 {
 		received = now
@@ -222,7 +223,7 @@ func (d *keptDrop) event(links map[int32]link) *keptEvent {
 
 // reason is the name of a verdict of the writer's.
 func (r *recorder) reason(v uint8) string {
-	if r.from == fromResponder || r.from == fromDiscovery {
+	if r.from == fromResponder || r.from == fromND {
 		return arpd.Verdict(v).String()
 	}
 	return route.Verdict(v).String()

@@ -191,7 +191,7 @@ func TestRecorderNoAllocations(t *testing.T) {
 		t.Errorf("%v allocations a drop", n)
 	}
 	frame := k.Buf[forward.VnetLen:]
-	if n := testing.AllocsPerRun(1000, func() { r.recordARP(0, 7, 0, frame, arpd.DropLocalnet) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { r.recordFrame(0, 7, 0, frame, arpd.DropLocalnet) }); n != 0 {
 		t.Errorf("%v allocations a frame", n)
 	}
 }

@@ -36,10 +36,10 @@ type recorded struct {
 	snaps []int
 }
 
-func (r *recorded) SetTaps(packets forward.Tap, frames, _ arpd.Tap) {
+func (r *recorded) SetTaps(packets forward.Tap, arp, nd arpd.Tap) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if (packets == nil) != (frames == nil) {
+	if (packets == nil) != (arp == nil) || (packets == nil) != (nd == nil) {
 		r.taps = append(r.taps, false, false)
 	}
 	r.taps = append(r.taps, packets != nil)

@@ -98,7 +98,7 @@ func newSession(req capture.Request, workers int) (*session, error) {
 	s.selectVerdicts()
 	for i := range int(sources) + max(workers, 1) - 1 {
 		from, bytes := wroteBy(i), req.Buffer
-		if from == fromResponder || from == fromDiscovery {
+		if from == fromResponder || from == fromND {
 			bytes = captureMinBuffer
 		}
 		packets := capturePackets(from, req.Buffer)
@@ -123,7 +123,7 @@ func (s *session) selectVerdicts() {
 	}
 	for v := range arpd.NumVerdicts {
 		ok := s.selects(v.Kind().String(), v.String())
-		s.verdicts[fromResponder][v], s.verdicts[fromDiscovery][v] = ok, ok
+		s.verdicts[fromResponder][v], s.verdicts[fromND][v] = ok, ok
 	}
 }
 
@@ -188,7 +188,7 @@ func (s *session) follow(links map[int32]link) {
 // wantsQueued reports whether the session was told when a packet of that source
 // began to wait.
 func (s *session) wantsQueued(from source) bool {
-	if from == fromResponder || from == fromDiscovery {
+	if from == fromResponder || from == fromND {
 		return s.verdicts[from][arpd.Queued]
 	}
 	return s.verdicts[from][route.Queue]

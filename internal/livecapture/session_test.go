@@ -285,8 +285,13 @@ func TestWaits(t *testing.T) {
 }
 
 // TestARP: a request is told of with its answer, and the reply as a packet of
-// its own; a frame that the host's tap shows is not shown twice.
-func TestARP(t *testing.T) {
+// its own; a frame that the host's tap shows is not shown twice. So is a solicitation,
+// by a ring of its own.
+func TestARP(t *testing.T) { testLookFrame(t, fromResponder, (*Hub).lookARP) }
+
+func TestND(t *testing.T) { testLookFrame(t, fromND, (*Hub).lookND) }
+
+func testLookFrame(t *testing.T, from source, look func(h *Hub, id uint64, ifindex int, frame, reply []byte, v arpd.Verdict) uint64) {
 	h := newHub()
 	link := testLink(testPod, "cali1")
 	link.MAC = wire.MAC{2, 0, 0, 0, 0, 7}
@@ -295,11 +300,11 @@ func TestARP(t *testing.T) {
 	frame := make([]byte, 60)
 	copy(frame, "\xff\xff\xff\xff\xff\xff")
 	reply := make([]byte, 60)
-	copy(reply[arpSenderMAC:], "\x02abcde")
-	if id := h.lookARP(0, testPod, frame, reply, arpd.Answered); id == 0 {
+	copy(reply[6:], "\x02abcde") // the Ethernet source
+	if id := look(h, 0, testPod, frame, reply, arpd.Answered); id == 0 {
 		t.Error("no id")
 	}
-	ring := s.rings[fromResponder]
+	ring := s.rings[from]
 	request, _ := ring.Peek()
 	if request == nil || request.out || request.again || !request.known || !request.arp || request.pktType != unix.PACKET_BROADCAST || string(request.answer[:]) != "\x02abcde" || request.name != "cali1" || request.mac != link.MAC {
 		t.Errorf("the request: %+v", request)
@@ -310,7 +315,7 @@ func TestARP(t *testing.T) {
 		t.Errorf("the reply: %+v", answer)
 	}
 	s.seen()
-	if got := h.lookARP(id, testPod, frame, reply, arpd.Answered); got != id {
+	if got := look(h, id, testPod, frame, reply, arpd.Answered); got != id {
 		t.Errorf("after its wait it is %d, was %d", got, id)
 	}
 	if request, _ := ring.Peek(); request == nil || !request.again || request.id != id {
@@ -324,14 +329,14 @@ func TestARP(t *testing.T) {
 	for _, v := range []arpd.Verdict{arpd.IgnoreVLAN, arpd.IgnoreNotWorkload, arpd.IgnoreOtherhost, arpd.DropRateLimit} {
 		for _, watched := range []bool{false, true} {
 			h.watched.Store(watched)
-			h.lookARP(0, testPod, frame, nil, v)
-			if n := s.seen()[fromResponder]; (n == 1) != (!watched || v == arpd.DropRateLimit) {
+			look(h, 0, testPod, frame, nil, v)
+			if n := s.seen()[from]; (n == 1) != (!watched || v == arpd.DropRateLimit) {
 				t.Errorf("%v, with the host's traffic %v: %d packets", v, watched, n)
 			}
 		}
 	}
 	h.part(s)
-	if id := h.lookARP(0, testPod, frame, reply, arpd.Answered); id != 0 {
+	if id := look(h, 0, testPod, frame, reply, arpd.Answered); id != 0 {
 		t.Errorf("while nobody looks: id %d", id)
 	}
 }

@@ -16,9 +16,9 @@ type source uint8
 const (
 	fromDatapath source = iota
 	fromResponder
-	fromDiscovery // the responder of neighbour discovery
 	fromHost
 	fromPrograms
+	fromND // the responder to neighbour solicitations; its verdicts are those of fromResponder
 	sources
 )
 
@@ -50,7 +50,7 @@ const (
 // capturePackets is how many packets of a source may wait in a session.
 func capturePackets(s source, buffer int) int {
 	switch s {
-	case fromResponder, fromDiscovery:
+	case fromResponder, fromND:
 		return captureMinPackets
 	case fromHost:
 		buffer /= 4
@@ -149,19 +149,16 @@ func (h *Hub) Look(k *forward.Look) {
 	v.offer(&e, k, frame, len(frame))
 }
 
-// lookARP is an arpd.Tap: it runs on the responder's goroutine.
+// lookARP and lookND are each an arpd.Tap, which runs on its responder's goroutine.
 func (h *Hub) lookARP(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
-	return h.lookFrame(fromResponder, arpSenderMAC, id, ifindex, frame, reply, verdict)
+	return h.lookFrame(fromResponder, id, ifindex, frame, reply, verdict)
 }
 
-// lookND is lookARP for neighbour discovery.
 func (h *Hub) lookND(id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
-	return h.lookFrame(fromDiscovery, ethernetSource, id, ifindex, frame, reply, verdict)
+	return h.lookFrame(fromND, id, ifindex, frame, reply, verdict)
 }
 
-// lookFrame takes what a responder shows. A reply has the MAC that is answered at an
-// offset.
-func (h *Hub) lookFrame(from source, answerAt int, id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
+func (h *Hub) lookFrame(from source, id uint64, ifindex int, frame, reply []byte, verdict arpd.Verdict) uint64 {
 	v := h.view.Load()
 	if v == nil {
 		return id
@@ -177,8 +174,8 @@ func (h *Hub) lookFrame(from source, answerAt int, id uint64, ifindex int, frame
 	if l, ok := v.links[e.ifindex]; ok {
 		e.pktType = packetType(frame, l.MAC)
 	}
-	if len(reply) >= answerAt+6 {
-		copy(e.answer[:], reply[answerAt:])
+	if eth := wire.Ethernet(reply); eth.Valid() {
+		e.answer = eth.Src() // which the answer tells, too
 	}
 	v.offer(&e, nil, frame, len(frame))
 	if reply != nil {
@@ -202,13 +199,6 @@ func packetType(frame []byte, own wire.MAC) uint8 {
 	}
 	return unix.PACKET_OTHERHOST
 }
-
-// arpSenderMAC is where an ARP packet in an Ethernet frame has ar$sha (RFC 826).
-const arpSenderMAC = 14 + 8
-
-// ethernetSource is where a frame has its source, which is also the target link-layer
-// address of our advertisements.
-const ethernetSource = 6
 
 // shows reports whether the session at that place asked for an interface.
 func (v *view) shows(i int, ifindex int32) bool {

@@ -10,7 +10,7 @@ import (
 
 // RouteQuery is a packet whose way the kernel is asked for.
 type RouteQuery struct {
-	Dst, Src     netip.Addr // IPv4; Src may be invalid
+	Dst, Src     netip.Addr // of one family; Src may be invalid
 	IIF          int        // index of the interface that it came in by; 0: the host sends it
 	TOS          uint8
 	Proto        uint8 // 0: no protocol
@@ -21,7 +21,7 @@ type RouteQuery struct {
 // protocol (rtm_getroute_parse_ip_proto in net/ipv4/fib_frontend.c). For others the
 // answer leaves out the rules by protocol and port.
 func CanAskFor(proto uint8) bool {
-	return proto == unix.IPPROTO_TCP || proto == unix.IPPROTO_UDP || proto == unix.IPPROTO_ICMP
+	return proto == unix.IPPROTO_TCP || proto == unix.IPPROTO_UDP || proto == unix.IPPROTO_ICMP || proto == unix.IPPROTO_ICMPV6
 }
 
 // Attributes of RTM_GETROUTE that x/sys/unix does not name (include/uapi/linux/rtnetlink.h).
@@ -30,22 +30,25 @@ const (
 	rtaSPort    = 28
 	rtaDPort    = 29
 	lookupTable = 0x1000 // RTM_F_LOOKUP_TABLE
-	fullAddress = 32     // bits
 )
 
 // Route asks the kernel for the way of a packet (RTM_GETROUTE), as `ip route get`
 // does: route lookup with rules and, for one that came in, source validation and
 // the forwarding setting. Where it would refuse the packet the error is the
 // kernel's: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, EXDEV
-// (net/ipv4/route.c, ip_route_input_slow).
+// (net/ipv4/route.c, ip_route_input_slow). Of IPv6 it asks neither for the
+// forwarding setting nor for the source (net/ipv6/route.c, inet6_rtm_getroute).
 //
 // Dst of the Route is the packet's, not the prefix that matched.
 func (r *Requester) Route(q *RouteQuery) (*Route, error) {
 	fixed := make([]byte, unix.SizeofRtMsg)
-	fixed[0], fixed[1], fixed[3] = unix.AF_INET, fullAddress, q.TOS
-	native.PutUint32(fixed[8:], lookupTable)
+	bits := byte(q.Dst.BitLen())
+	fixed[0], fixed[1], fixed[3] = byte(familyOfAddr(q.Dst)), bits, q.TOS
+	if q.Dst.Is4() { // the table is told of IPv6 in any case
+		native.PutUint32(fixed[8:], lookupTable)
+	}
 	if q.Src.IsValid() {
-		fixed[2] = fullAddress
+		fixed[2] = bits
 	}
 	msg := appendAttr(newMessage(unix.RTM_GETROUTE, 0, fixed), unix.RTA_DST, q.Dst.AsSlice())
 	if q.Src.IsValid() {
@@ -56,7 +59,7 @@ func (r *Requester) Route(q *RouteQuery) (*Route, error) {
 	}
 	if CanAskFor(q.Proto) {
 		msg = appendAttr(msg, rtaIPProto, []byte{q.Proto})
-		if q.Proto != unix.IPPROTO_ICMP {
+		if q.Proto != unix.IPPROTO_ICMP && q.Proto != unix.IPPROTO_ICMPV6 {
 			msg = appendAttr(msg, rtaSPort, binary.BigEndian.AppendUint16(nil, q.SPort))
 			msg = appendAttr(msg, rtaDPort, binary.BigEndian.AppendUint16(nil, q.DPort))
 		}

@@ -117,10 +117,30 @@ func TestAnswerUplink6(t *testing.T) {
 			run(t, s.Lab, s.station, "ip -6 neigh flush dev lan0")
 			wantTTL(t, s.Lab, s.station, lanPodIP6, 63)
 			ping(t, s.Lab, s.pods[0].Node, lanHostIP6, "-I", lanPodIP6)
+			s.captures6(t)
 			if a := s.of(0, lanUplink); a.Held != 1 || a.Taken != 1 {
 				t.Errorf("a shorter prefix is not announced: %+v", a)
 			}
 		})
+	}
+}
+
+// captures6 looks at the verdicts of solicitations by the uplink.
+func (s *segment) captures6(t *testing.T) {
+	t.Helper()
+	shown := spawn(t, s.Lab, "host0", labtest.Binary(t)+" capture --control "+s.d[0].Control+" -lni lan0 -c3 icmp6 and ( ip6[40] = 135 or ip6[40] = 136 ) and src net "+lanCIDR6)
+	shown.await("listening")
+	s.solicits(lanPodIP6)
+	s.solicits(lanNobody6)
+	out := shown.end()
+	for _, want := range []string{
+		"neighbor solicitation, who has " + lanPodIP6 + ", length 32 => answer is-at " + macOf(t, s.Lab, "host0", lanUplink),
+		"neighbor advertisement, tgt is " + lanPodIP6 + ", length 32 => originate",
+		"neighbor solicitation, who has " + lanNobody6 + ", length 32 => ignore nd-no-workload",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
 	}
 }
 

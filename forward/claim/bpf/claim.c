@@ -12,7 +12,7 @@
 //                the same, and ask the kernel's conntrack where the filter can't
 //                tell whether a flow is translated
 //   parp_return  tc ingress of the relay: gives a frame back to where it came in
-//   parp_arp     socket filter of the ARP socket: polices each interface
+//   parp_arp     socket filter of the ARP socket: polices each interface (police.h)
 //   parp_nd      socket filter of the neighbour discovery socket (nd.h)
 //   parp_watch   socket filter of a capture: what neither of the sockets has seen
 //
@@ -43,32 +43,16 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_HOSTS 65536
 #define MAX_NETS (1 << 22)
 #define MAX_HOSTS6 16384
-#define MAX_TARGETS 8192
+#define MAX_TARGETS 1024
 #define MAX_FLOWS 65536
 #define MAX_NATTED (1 << 18)
 #define MAX_WORKERS 16
 #define JOINED_BITS 12
-#define ARP_SENDER_BITS 12
 #define JOINED_FOR 8 // s: longer than parts of a datagram, or of a tunnel's stream, are apart
 #define TAKE_ALL 0x7fffffff
 #define RING_SLOTS 4096 // internal/pktring's default
 #define RING_RESERVE 512 // of them for interfaces that have few
 #define FEW 32
-#define IPV4_DST 16
-#define IPV4_SRC 12
-#define IPV4_FRAG 6
-#define IPV4_TOS 1
-#define IPV4_TTL 8
-#define IPV4_PROTO 9
-#define IPV4_SUM 10
-#define IPV4_MIN 20
-#define IPV4_MF 0x2000
-#define IPV4_OFFSET 0x1fff
-#define IPV6_NEXT 6
-#define IPV6_HOPS 7
-#define IPV6_SRC 8
-#define IPV6_DST 24
-#define IPV6_LEN 40
 #define VLAN_VID 0x0fff
 #define OWNER_DIED 0x40000000 // FUTEX_OWNER_DIED, include/uapi/linux/futex.h
 #define MARK_SHIFT 16 // 65.5 us
@@ -167,11 +151,6 @@ struct reader {
 	// ring was empty. One word, so that no two CPUs can tear it.
 	__u64 mark;
 	__u64 pad[7]; // what is written while frames come is alone in its cache line
-};
-
-struct arpbucket {
-	__u64 last; // time of the last refill, ns
-	__u64 credit; // ns of credit
 };
 
 struct lpmkey {
@@ -300,23 +279,6 @@ struct joined {
 static struct joined joined[1 << JOINED_BITS];
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_PORTS);
-	__type(key, __u32);
-	__type(value, struct arpbucket);
-} parp_buckets SEC(".maps");
-
-// What one sender may ask on an interface: by its address, or of a probe, which
-// has none, by its MAC. A sender that finds another in its place takes it, with a
-// full bucket: who is forgotten so has nothing held against it.
-struct arpsender {
-	__u64 key;
-	struct arpbucket bucket;
-};
-
-static struct arpsender arpsenders[1 << ARP_SENDER_BITS]; // shared and unlocked: near enough
-
-struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -353,13 +315,6 @@ volatile __u32 workers, fanout_seed;
 
 // Is IPv6 looked at? If not, all of it is the kernel's.
 volatile const __u32 ipv6 = 0;
-
-// Policing of ARP, of an interface and of a sender: ns that one frame costs, and ns
-// of credit at most.
-volatile const __u64 arp_cost_ns = 250000;
-volatile const __u64 arp_burst_ns = 125000000;
-volatile const __u64 arp_sender_cost_ns = 500000;
-volatile const __u64 arp_sender_burst_ns = 125000000;
 
 // Are parp_flows and parp_natted kept?
 volatile const __u32 translates = 0;
@@ -407,23 +362,8 @@ struct nf_conn {
 	unsigned long status;
 } __attribute__((preserve_access_index));
 
-// net/netfilter/nf_conntrack_bpf.c, as far as it is the same in all versions.
-struct bpf_ct_opts {
-	__s32 netns_id;
-	__s32 error;
-	__u8 l4proto;
-	__u8 dir;
-	__u8 reserved[2];
-};
-
-#define ENOENT 2
-#define IPS_NAT (1 << 4 | 1 << 5) // IPS_SRC_NAT, IPS_DST_NAT
-
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
-extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 tuple_len,
-	struct bpf_ct_opts *opts, __u32 opts_len) __ksym;
-extern void bpf_ct_release(struct nf_conn *ct) __ksym;
 
 // include/linux/skbuff.h, SKB_GSO_*: what a virtio_net_hdr can say, and what
 // may stand beside it.
@@ -432,84 +372,13 @@ extern void bpf_ct_release(struct nf_conn *ct) __ksym;
 #define GSO_UDP_L4 (1 << 17)
 #define GSO_FRAGLIST (1 << 18)
 #define GSO_BESIDE ((1 << 1) | (1 << 2) | (1 << 3) | GSO_FRAGLIST) // DODGY, TCP_ECN, TCP_FIXEDID
-#define PROTO_HOP_BY_HOP 0
-#define PROTO_ICMP 1
-#define PROTO_TCP 6
-#define PROTO_UDP 17
-#define PROTO_ROUTING 43
-#define PROTO_FRAGMENT 44
-#define PROTO_AH 51
-#define PROTO_ICMPV6 58
-#define PROTO_DEST_OPTS 60
 
-// The IP header of a packet, and where it stands.
-struct ip {
-	__u8 hdr[IPV6_LEN] __attribute__((aligned(8))); // of IPv4 the first IPV4_MIN bytes
-	__u32 off; // bytes of the frame before it
-	bool six;  // it is IPv6
-};
-
-// Reads the header of an untagged frame by its EtherType; false if it is no IP, or
-// shorter than any header.
-static __always_inline bool read_ip(struct __sk_buff *skb, __u32 off, struct ip *ip)
-{
-	ip->off = off;
-	ip->six = false;
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return !bpf_skb_load_bytes(skb, off, ip->hdr, IPV4_MIN);
-	ip->six = true;
-	return ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && !bpf_skb_load_bytes(skb, off, ip->hdr, IPV6_LEN);
-}
-
-// The protocol behind the header. Of IPv6 it may be an extension header.
-static __always_inline __u8 proto_of(const struct ip *ip)
-{
-	return ip->six ? ip->hdr[IPV6_NEXT] : ip->hdr[IPV4_PROTO];
-}
-
-// Where what is behind the header begins.
-static __always_inline __u32 end_of(const struct ip *ip)
-{
-	return ip->off + (ip->six ? IPV6_LEN : (ip->hdr[0] & 15) * 4);
-}
-
-static __always_inline __be32 src4(const struct ip *ip)
-{
-	return *(__be32 *)(ip->hdr + IPV4_SRC);
-}
-
-static __always_inline __be32 dst4(const struct ip *ip)
-{
-	return *(__be32 *)(ip->hdr + IPV4_DST);
-}
-
-static __always_inline void map4(struct addr6 *to, __be32 addr)
-{
-	to->word[0] = to->word[1] = 0;
-	to->word[2] = bpf_htonl(0xffff);
-	to->word[3] = addr;
-}
-
-static __always_inline void src_of(struct addr6 *to, const struct ip *ip)
-{
-	if (ip->six)
-		__builtin_memcpy(to, ip->hdr + IPV6_SRC, sizeof(*to));
-	else
-		map4(to, src4(ip));
-}
-
-static __always_inline void dst_of(struct addr6 *to, const struct ip *ip)
-{
-	if (ip->six)
-		__builtin_memcpy(to, ip->hdr + IPV6_DST, sizeof(*to));
-	else
-		map4(to, dst4(ip));
-}
+#include "ip.h"
 
 // One skb whose GSO type tpacket_rcv can't express stops a TPACKET_V2 ring for
 // good (net/packet/af_packet.c: the slot is taken and not given back). Without
 // sight of the type UDP is not trusted, if there is another way: it may be a
-// tunnel.
+// tunnel. Behind IPv6's extension headers the type alone tells what there is.
 static __always_inline bool gso_ok(struct __sk_buff *ctx, const struct ip *ip, bool sees)
 {
 	__u8 protocol = proto_of(ip);
@@ -520,6 +389,8 @@ static __always_inline bool gso_ok(struct __sk_buff *ctx, const struct ip *ip, b
 	struct skb_shared_info *info = bpf_rdonly_cast(skb->head + skb->end,
 		bpf_core_type_id_kernel(struct skb_shared_info));
 	__u32 type = info->gso_type & ~GSO_BESIDE;
+	if (ip->six && is_extension(protocol))
+		return type == GSO_TCPV6 || type == GSO_UDP_L4;
 	return (type == (ip->six ? GSO_TCPV6 : GSO_TCPV4) && protocol == PROTO_TCP) ||
 	       (type == GSO_UDP_L4 && protocol == PROTO_UDP);
 }
@@ -540,7 +411,7 @@ static __always_inline bool has_upper(struct __sk_buff *ctx, bool sees)
 #define count(counter) \
 	do { \
 		__sync_fetch_and_add(&(counter), 1); \
-		asm volatile("" ::"i"(__LINE__)); \
+		asm volatile("" ::"i"(__COUNTER__)); \
 	} while (0)
 
 static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
@@ -558,27 +429,6 @@ static __always_inline bool alias_mac(struct __sk_buff *skb, const struct port *
 	    bpf_skb_load_bytes(skb, 0, dst, 6))
 		return false;
 	return same_mac(dst, p->alias[0]) || same_mac(dst, p->alias[1]);
-}
-
-// Multicast, broadcast, loopback: never forwarded.
-static __always_inline bool to_host(__be32 dst)
-{
-	__u8 first = bpf_ntohl(dst) >> 24;
-	return !dst || first == 127 || (first & 0xf0) == 0xe0 || dst == 0xffffffff;
-}
-
-// The same of IPv6: multicast, link-local, the unspecified and the loopback address.
-static __always_inline bool to_host6(const __u8 *dst)
-{
-	const __be32 *w = (const __be32 *)dst;
-
-	return dst[0] == 0xff || (dst[0] == 0xfe && (dst[1] & 0xc0) == 0x80) ||
-	       (!(w[0] | w[1] | w[2]) && bpf_ntohl(w[3]) <= 1);
-}
-
-static __always_inline bool stays(const struct ip *ip)
-{
-	return ip->six ? to_host6(ip->hdr + IPV6_DST) : to_host(dst4(ip));
 }
 
 // A tag that names no VLAN is a mere priority (IEEE 802.1Q), and the frame is
@@ -619,177 +469,6 @@ static __always_inline __u32 seconds(void)
 	return (bpf_ktime_get_ns() >> 30) + 1;
 }
 
-// Headers of IPv6 that may stand before the upper layer's.
-static __always_inline bool is_extension(__u8 next)
-{
-	const __u64 low = 1ULL << PROTO_HOP_BY_HOP | 1ULL << PROTO_ROUTING | 1ULL << PROTO_FRAGMENT | 1ULL << PROTO_AH |
-			  1ULL << PROTO_DEST_OPTS;
-
-	return next < 64 ? low >> next & 1 : next == 135 || next == 139 || next == 140; // Mobility, HIP, Shim6
-}
-
-// Are a packet's ports not where those of others are, or not there at all? Those of
-// one flow must go one way, and so what has such packets goes by the addresses alone:
-// fragments of IPv4, and packets of IPv6 with extension headers.
-static __always_inline bool hides_ports(const struct ip *ip)
-{
-	if (ip->six)
-		return is_extension(ip->hdr[IPV6_NEXT]);
-	return *(__be16 *)(ip->hdr + IPV4_FRAG) & bpf_htons(IPV4_MF | IPV4_OFFSET);
-}
-
-// Does a message of the protocol that controls the packet's quote another packet?
-static __always_inline bool is_error(const struct ip *ip, __u8 icmp)
-{
-	if (ip->six)
-		return icmp < 128; // RFC 4443 section 2.1
-	return icmp == 3 || icmp == 4 || icmp == 5 || icmp == 11 || icmp == 12;
-}
-
-static __always_inline bool is_icmp(const struct ip *ip)
-{
-	return proto_of(ip) == (ip->six ? PROTO_ICMPV6 : PROTO_ICMP);
-}
-
-// Has the packet become the one that it quotes, behind an ICMP header at off?
-static __always_inline bool unquote(struct __sk_buff *skb, __u32 off, struct ip *ip)
-{
-	ip->off = off + 8;
-	if (ip->six)
-		return !bpf_skb_load_bytes(skb, off + 8, ip->hdr, IPV6_LEN);
-	return !bpf_skb_load_bytes(skb, off + 8, ip->hdr, IPV4_MIN);
-}
-
-// Reads the ends of a packet's flow. An ICMP error belongs to the flow that it quotes,
-// the way back, and has no source of its own: that end is empty. Protocol and ports are
-// left out where the packet hides its ports.
-static __always_inline bool flow_ends(struct __sk_buff *skb, const struct ip *ip, struct flowkey *from, struct flowkey *to)
-{
-	struct ip inner;
-	__u8 icmp[8];
-	__be16 ports[2];
-	__u32 l4 = end_of(ip);
-
-	__builtin_memset(from, 0, sizeof(*from));
-	__builtin_memset(to, 0, sizeof(*to));
-	src_of(&from->addr, ip);
-	dst_of(&to->addr, ip);
-	if (hides_ports(ip))
-		return true;
-	from->proto = to->proto = proto_of(ip);
-	if (is_icmp(ip)) {
-		if (bpf_skb_load_bytes(skb, l4, icmp, sizeof(icmp)))
-			return false;
-		if (!is_error(ip, icmp[0])) {
-			from->port = to->port = *(__be16 *)(icmp + 4);
-			return true;
-		}
-		inner.six = ip->six;
-		if (!unquote(skb, l4, &inner))
-			return false;
-		__builtin_memset(&from->addr, 0, sizeof(from->addr));
-		src_of(&to->addr, &inner);
-		to->proto = proto_of(&inner);
-		if (inner.six && is_extension(to->proto)) {
-			to->proto = 0;
-			return true;
-		}
-		l4 = end_of(&inner);
-		if (bpf_skb_load_bytes(skb, is_icmp(&inner) ? l4 + 4 : l4, ports, 2))
-			return false;
-		to->port = ports[0];
-		return true;
-	}
-	switch (to->proto) {
-	case PROTO_TCP:
-	case PROTO_UDP:
-	case 33: // DCCP
-	case 132: // SCTP
-	case 136: // UDP-Lite
-		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
-			return false;
-		from->port = ports[0];
-		to->port = ports[1];
-	}
-	return true;
-}
-
-static __always_inline void note_end(struct flowkey *key)
-{
-	__u32 now = seconds();
-	__u32 *last = bpf_map_lookup_elem(&parp_flows, key); // which also says that it is in use
-
-	if (!last)
-		bpf_map_update_elem(&parp_flows, key, &now, BPF_ANY);
-	else if (*last != now)
-		*last = now;
-}
-
-static __always_inline bool is_zero(const struct addr6 *a)
-{
-	return !(a->word[0] | a->word[1] | a->word[2] | a->word[3]);
-}
-
-// Notes who sent a packet that the kernel has, and may translate. The first fragment
-// of a datagram of IPv4 tells the port, too.
-static __always_inline void note_flow(struct __sk_buff *skb, const struct ip *ip)
-{
-	struct flowkey from, to;
-	__be16 ports[2];
-
-	if (flow_ends(skb, ip, &from, &to) && !is_zero(&from.addr)) {
-		if (!ip->six && !from.proto && !(*(__be16 *)(ip->hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)) &&
-		    (proto_of(ip) == PROTO_UDP || proto_of(ip) == PROTO_TCP) &&
-		    !bpf_skb_load_bytes(skb, end_of(ip), ports, sizeof(ports))) {
-			from.proto = proto_of(ip);
-			from.port = ports[0];
-		}
-		if (from.proto)
-			note_end(&from);
-	}
-	src_of(&from.addr, ip);
-	from.port = 0;
-	from.proto = 0;
-	note_end(&from);
-}
-
-static __always_inline bool noted(struct flowkey *key)
-{
-	__u32 *last = bpf_map_lookup_elem(&parp_flows, key), lasts = notes_last;
-
-	return last && (!lasts || seconds() - *last < lasts);
-}
-
-static __always_inline bool end_translated(struct flowkey *key)
-{
-	return noted(key) || (natted && bpf_map_lookup_elem(&parp_natted, key));
-}
-
-// May a packet be of a flow that the kernel translates? So it may if one of its ends
-// has had such flows: what answers one goes to that end; and what comes from it may be
-// of a flow that the kernel has to translate because its answers would look the same.
-static __always_inline bool translated(struct __sk_buff *skb, const struct ip *ip)
-{
-	struct flowkey from, to;
-
-	if (!flow_ends(skb, ip, &from, &to))
-		return false;
-	if (end_translated(&to) || (!is_zero(&from.addr) && end_translated(&from)))
-		return true;
-	if (!collided || seconds() - collided >= COLLIDED_FOR)
-		return false;
-	to.proto = PROTO_COLLIDED;
-	to.port = 0;
-	return noted(&to);
-}
-
-// Can conntrack be asked about a packet? Of a fragment it can't, and it knows TCP and
-// UDP alone.
-static __always_inline bool askable(const struct ip *ip)
-{
-	return !hides_ports(ip) && (proto_of(ip) == PROTO_TCP || proto_of(ip) == PROTO_UDP || is_icmp(ip));
-}
-
 static __always_inline __u32 mix(__u32 h)
 {
 	h ^= h >> 16; // the finalizer of MurmurHash3
@@ -799,72 +478,8 @@ static __always_inline __u32 mix(__u32 h)
 	return h ^ h >> 16;
 }
 
-// Takes from a bucket; false if it is empty.
-static __always_inline bool take_arp(struct arpbucket *b, __u64 now, __u64 cost, __u64 burst)
-{
-	__u64 credit = b->credit + (now - b->last);
-	if (credit > burst)
-		credit = burst;
-	b->last = now;
-	b->credit = credit < cost ? credit : credit - cost;
-	return credit >= cost;
-}
-
-// By what the bucket of an ARP frame's sender is found. 0: the frame is too short for
-// one, which is userspace's to count.
-static __always_inline __u64 arp_sender(struct __sk_buff *skb)
-{
-	struct {
-		__u8 sha[6];
-		__u8 spa[4];
-	} __attribute__((packed)) from;
-	__u32 lo;
-
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + 8, &from, sizeof(from)))
-		return 0;
-	__builtin_memcpy(&lo, from.spa, 4);
-	if (lo)
-		return (__u64)skb->ifindex << 32 | lo;
-	__builtin_memcpy(&lo, from.sha + 2, 4); // the first two are the vendor's
-	return (__u64)skb->ifindex << 32 | lo | 1ULL << 63;
-}
-
-// Takes from the bucket of a sender.
-static __always_inline bool take_sender(__u64 key, __u64 now)
-{
-	struct arpsender *s = &arpsenders[mix((__u32)key + (__u32)(key >> 32)) >> (32 - ARP_SENDER_BITS)];
-
-	if (s->key != key) {
-		s->key = key;
-		s->bucket.last = now;
-		s->bucket.credit = arp_sender_burst_ns;
-	}
-	return take_arp(&s->bucket, now, arp_sender_cost_ns, arp_sender_burst_ns);
-}
-
-// Has an interface, by its slot, and a sender there, 0 for one that is not known, a
-// share left for a frame to a responder? A bucket a sender, before one an interface, so
-// that the others behind it have theirs.
-static __always_inline bool police(__u32 slot, __u64 sender)
-{
-	struct arpbucket *b = bpf_map_lookup_elem(&parp_buckets, &slot);
-	struct portstat *st = bpf_map_lookup_elem(&parp_stats, &slot);
-
-	if (!b || !st)
-		return false;
-	__u64 now = bpf_ktime_get_ns();
-	if (sender && !take_sender(sender, now)) {
-		count(st->arp_sender);
-		return false;
-	}
-	if (!take_arp(b, now, arp_cost_ns, arp_burst_ns)) {
-		count(st->arp_policed);
-		return false;
-	}
-	count(st->arp_passed);
-	return true;
-}
-
+#include "flow.h"
+#include "police.h"
 #include "nd.h"
 
 // Whose is a packet that a port of ours took in, by where it may lead?
@@ -1257,129 +872,7 @@ static __always_inline int to_relay(struct __sk_buff *skb, bool whole)
 	return bpf_redirect(relay, 0);
 }
 
-// Fills in the addresses and ports by which conntrack knows a packet's flow, and
-// gives the protocol; 0 if it can't be asked. Of an ICMP error these are the quoted
-// packet's, the way back.
-static __always_inline __u8 tuple_of(struct __sk_buff *skb, struct ip *ip, struct bpf_sock_tuple *t)
-{
-	__u8 icmp[8];
-	__be16 ports[2];
-	bool back = false;
-
-	if (is_icmp(ip)) {
-		__u32 off = end_of(ip);
-		if (bpf_skb_load_bytes(skb, off, icmp, sizeof(icmp)) || !is_error(ip, icmp[0]) || !unquote(skb, off, ip) ||
-		    (!ip->six && (*(__be16 *)(ip->hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET))))
-			return 0;
-		back = true;
-	}
-	__u8 proto = proto_of(ip);
-	if ((proto != PROTO_TCP && proto != PROTO_UDP) || bpf_skb_load_bytes(skb, end_of(ip), ports, sizeof(ports)))
-		return 0;
-	__be16 sport = back ? ports[1] : ports[0], dport = back ? ports[0] : ports[1];
-	if (ip->six) {
-		__builtin_memcpy(t->ipv6.saddr, ip->hdr + (back ? IPV6_DST : IPV6_SRC), sizeof(t->ipv6.saddr));
-		__builtin_memcpy(t->ipv6.daddr, ip->hdr + (back ? IPV6_SRC : IPV6_DST), sizeof(t->ipv6.daddr));
-		t->ipv6.sport = sport;
-		t->ipv6.dport = dport;
-		return proto;
-	}
-	t->ipv4.saddr = back ? dst4(ip) : src4(ip);
-	t->ipv4.daddr = back ? src4(ip) : dst4(ip);
-	t->ipv4.sport = sport;
-	t->ipv4.dport = dport;
-	return proto;
-}
-
-// The answers' addresses and ports.
-static __always_inline void turn_around(struct bpf_sock_tuple *back, const struct bpf_sock_tuple *t, bool six)
-{
-	if (six) {
-		__builtin_memcpy(back->ipv6.saddr, t->ipv6.daddr, sizeof(back->ipv6.saddr));
-		__builtin_memcpy(back->ipv6.daddr, t->ipv6.saddr, sizeof(back->ipv6.daddr));
-		back->ipv6.sport = t->ipv6.dport;
-		back->ipv6.dport = t->ipv6.sport;
-		return;
-	}
-	back->ipv4.saddr = t->ipv4.daddr;
-	back->ipv4.daddr = t->ipv4.saddr;
-	back->ipv4.sport = t->ipv4.dport;
-	back->ipv4.dport = t->ipv4.sport;
-}
-
-// The kernel's entry for a flow, to be released; opts says what else was found out.
-static __always_inline struct nf_conn *find_flow(struct __sk_buff *skb, struct bpf_sock_tuple *t, bool six, struct bpf_ct_opts *opts)
-{
-	opts->netns_id = BPF_F_CURRENT_NETNS;
-	if (six)
-		return bpf_skb_ct_lookup(skb, t, sizeof(t->ipv6), opts, sizeof(*opts));
-	return bpf_skb_ct_lookup(skb, t, sizeof(t->ipv4), opts, sizeof(*opts));
-}
-
-// Does the kernel translate a flow in which packets with these addresses and ports
-// come? True, too, if it can't be asked.
-static __always_inline bool translates_flow(struct __sk_buff *skb, struct bpf_sock_tuple *t, bool six, __u8 proto)
-{
-	struct bpf_ct_opts opts = { .l4proto = proto };
-	struct nf_conn *ct = find_flow(skb, t, six, &opts);
-
-	if (!ct)
-		return opts.error != -ENOENT;
-	bool nat = ct->status & IPS_NAT;
-	bpf_ct_release(ct);
-	return nat;
-}
-
-// Has the kernel to translate a packet? It may be of a flow that is translated; or its
-// answers would look as those in such a flow do (of a client that uses one port for a
-// service and for the pod behind it), so that the kernel gives it another port.
-static __always_inline bool asked(struct __sk_buff *skb, struct ip *ip)
-{
-	struct bpf_sock_tuple t = {}, back = {};
-	struct flowkey key = { .proto = PROTO_COLLIDED };
-
-	src_of(&key.addr, ip);
-	__u8 proto = tuple_of(skb, ip, &t);
-	if (!proto || translates_flow(skb, &t, ip->six, proto))
-		return true;
-	turn_around(&back, &t, ip->six);
-	if (!translates_flow(skb, &back, ip->six, proto))
-		return false;
-	note_end(&key);
-	collided = seconds();
-	return true;
-}
-
-// Notes who sent a packet that the kernel has, if the kernel may translate it: not of a
-// flow that it knows and does not translate, nor what answers another one, as what pods
-// send to a host that asked them does.
-static __always_inline void note_asked(struct __sk_buff *skb)
-{
-	struct ip ip, read;
-	struct bpf_sock_tuple t = {};
-	struct bpf_ct_opts opts = {};
-	__u32 ifindex = skb->ifindex;
-	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-
-	if (!p || !read_ip(skb, p->l2len == ETH_HLEN ? ETH_HLEN : 0, &ip))
-		return;
-	read = ip;
-	if (!hides_ports(&ip)) {
-		opts.l4proto = tuple_of(skb, &read, &t);
-		if (opts.l4proto && is_icmp(&ip))
-			return; // an error about another flow
-	}
-	if (opts.l4proto) {
-		struct nf_conn *ct = find_flow(skb, &t, ip.six, &opts);
-		if (ct) {
-			bool nat = ct->status & IPS_NAT;
-			bpf_ct_release(ct);
-			if (!nat || opts.dir)
-				return;
-		}
-	}
-	note_flow(skb, &ip);
-}
+#include "conntrack.h"
 
 // A frame that the ring's filter did not take, since it may be of a flow that the
 // kernel translates. If it is not, it is ours: by the relay, for the ring has not
@@ -1493,21 +986,6 @@ int parp_return(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	skb->mark = MARK_RETURNED;
 	return bpf_redirect(src.ifindex, BPF_F_INGRESS);
-}
-
-// Frames of interfaces that userspace has not named yet share the buckets of slot 0, so
-// that the first frame of a new one gets through.
-SEC("socket")
-int parp_arp(struct __sk_buff *skb)
-{
-	__u32 ifindex = skb->ifindex, slot = 0;
-	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-	if (p) {
-		if (!(p->flags & PORT_ARP))
-			return 0;
-		slot = p->slot;
-	}
-	return police(slot, arp_sender(skb)) ? TAKE_ALL : 0;
 }
 
 // Will the ring's filter, which runs next, leave a frame of this interface that
