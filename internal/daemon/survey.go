@@ -155,14 +155,15 @@ type paper struct {
 
 var _ engine.Engine = (*paper)(nil)
 
-func (p *paper) Forwards() bool                     { return p.moves }
-func (*paper) Decides() bool                        { return true }
-func (*paper) CanClaim() bool                       { return true }
-func (*paper) Owns(uint32) bool                     { return false }
-func (*paper) SetPort(engine.Port) (uint32, error)  { return 0, nil }
-func (*paper) DeletePort(int32) error               { return nil }
-func (*paper) Orphans() []int32                     { return nil }
-func (*paper) Claims() (how claim.Mode, claims int) { return claim.TCX, 0 }
+func (p *paper) Forwards() bool                       { return p.moves }
+func (*paper) Decides() bool                          { return true }
+func (*paper) CanClaim() bool                         { return true }
+func (*paper) Owns(uint32) bool                       { return false }
+func (*paper) SetPort(engine.Port) (uint32, error)    { return 0, nil }
+func (*paper) DeletePort(int32) error                 { return nil }
+func (*paper) SetNDTarget(claim.NDTarget, bool) error { return nil }
+func (*paper) Orphans() []int32                       { return nil }
+func (*paper) Claims() (how claim.Mode, claims int)   { return claim.TCX, 0 }
 
 // unheard, unseen and unwritten are those who are told of an owner's decisions,
 // where there is nobody.
@@ -185,7 +186,7 @@ func (unwritten) Forget(int)                              {}
 // view is what a packet is explained by. Its maps are the owner's.
 func (o *owner) view() explain.View {
 	v := explain.View{Table: o.proxy.table.Load(), Links: o.links, Policies: make(map[int]*arpd.Policy, len(o.ports)), Policies6: map[int]*arpd.Policy{},
-		Used: map[int32]bool{}, Forwards: o.eng.Forwards()}
+		Left6: map[int]string{}, Used: map[int32]bool{}, Forwards: o.eng.Forwards()}
 	for index, routes := range o.builder.UsedLinks() {
 		v.Used[index] = routes > 0
 	}
@@ -195,6 +196,9 @@ func (o *owner) view() explain.View {
 		}
 		if p.policy6 != nil {
 			v.Policies6[index] = p.policy6
+		}
+		if l := o.links[index]; l != nil && p.toldLeft.v6 {
+			v.Left6[index] = said(o.gated6(l))
 		}
 	}
 	return v
