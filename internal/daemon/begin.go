@@ -64,7 +64,7 @@ func (b begun) take(o *owner) error {
 	left := map[int][]string{}
 	if b.inspect {
 		found, unknown := b.rules.Combined()
-		v := judge(o.cfg, found, unknown, o.onlyReceives)
+		v := judge(o.cfg, found, unknown, o.forwards6(), o.onlyReceives)
 		for _, w := range v.warnings {
 			o.log.Warn(w.what, w.key, w.value)
 		}
@@ -153,8 +153,8 @@ type warning struct {
 // judge refuses to pass by the host's own rules. An uplink that only receives is
 // no reason: one that has rules of its own is left to the kernel. Nor are rules of
 // IPv6 alone: IPv6 is left to the kernel, and IPv4 forwarded. unknown says why
-// found is not all.
-func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives func(name string) (int, bool)) (j judgement) {
+// found is not all, forwards6 that the kernel forwards IPv6.
+func judge(cfg *Config, found []hostpolicy.Finding, unknown error, forwards6 bool, onlyReceives func(name string) (int, bool)) (j judgement) {
 	j.left = map[int][]string{}
 	if errors.Is(unknown, hostpolicy.ErrUserNamespace) {
 		j.warnings = append(j.warnings, warning{"packets to all interfaces take the ordinary way, for the tc programs that may be there", "err", unknown})
@@ -173,6 +173,12 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 	}
 	var all, v6 []string
 	for _, f := range found {
+		if cfg.leavesNAT6(&f, forwards6) {
+			if v6 = append(v6, f.String()); f.Family == hostpolicy.IPv6 {
+				j.left6 = append(j.left6, f)
+				continue
+			}
+		}
 		// Of IPVS it is not known either which flows of IPv6 it translates.
 		if f.Family == hostpolicy.IPv6 && (!cfg.BypassPolicy || f.Kind == hostpolicy.KindIPVS) {
 			j.left6, v6 = append(j.left6, f), append(v6, f.String())
@@ -188,7 +194,7 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 		j.spared = append(j.spared, f)
 	}
 	if len(v6) > 0 {
-		j.warnings = append(j.warnings, warning{"IPv6 is left to the kernel, for forwarding would bypass its rules; IPv4 is forwarded (--bypass-policy forwards IPv6 all the same, --ipv6=false leaves it to the kernel for good)", "found", strings.Join(v6, "; ")})
+		j.warnings = append(j.warnings, warning{"IPv6 is left to the kernel, for forwarding would bypass its rules; IPv4 is forwarded (--bypass-policy forwards IPv6 all the same, with --punt for destinations that are translated; --ipv6=false leaves it to the kernel for good)", "found", strings.Join(v6, "; ")})
 	}
 	switch {
 	case len(all) == 0:
@@ -199,6 +205,24 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 			strings.Join(all, "; "))
 	}
 	return j
+}
+
+// leavesNAT6 reports whether IPv6 is left to the kernel, which forwards it, because rules
+// translate it and no destination of IPv6 is: what --punt names for IPv4 alone, as a
+// range of services, would not be translated.
+func (c *Config) leavesNAT6(f *hostpolicy.Finding, forwards6 bool) bool {
+	return f.NAT && f.Family != hostpolicy.IPv4 && c.IPv6 && forwards6 && len(of(netip.Addr.Is6, c.Punt)) == 0
+}
+
+// forwards6 reports whether the kernel forwards IPv6 that comes in by an interface that
+// is served.
+func (o *owner) forwards6() bool {
+	for _, l := range o.links {
+		if l.Forwards6 && o.roleOf(l) != roleNone {
+			return true
+		}
+	}
+	return false
 }
 
 // concerning are those findings that concern what is forwarded: not of a family that is

@@ -15,6 +15,8 @@ import (
 func TestJudge(t *testing.T) {
 	tables := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "inet filter forward", Count: 2}
 	tables6 := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "ip6 filter FORWARD", Count: 2, Family: hostpolicy.IPv6}
+	nat6 := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "ip6 nat", Count: 2, Family: hostpolicy.IPv6, NAT: true}
+	natBoth := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "inet nat", Count: 2, NAT: true}
 	ipvs6 := hostpolicy.Finding{Kind: hostpolicy.KindIPVS, What: "IPVS (ipvsadm -L, IPv6)", Count: 1, Family: hostpolicy.IPv6}
 	shaped := hostpolicy.Finding{Kind: hostpolicy.KindQdisc, What: "tbf", Interface: "ens2"}
 	idle := hostpolicy.Finding{Kind: hostpolicy.KindTC, What: "ingress", Count: 1, Interface: "ens3"}
@@ -52,6 +54,9 @@ func TestJudge(t *testing.T) {
 		"of IPv6 and IPv4":       {found: []hostpolicy.Finding{tables6, tables}, err: "inet filter forward", left6: 1, spared: 1, warnings: 1},
 		"of IPv6, bypassed":      {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{tables6}, spared: 1, warnings: 1},
 		"of IPv6, not ours":      {edit: func(c *Config) { c.IPv6 = false }, found: []hostpolicy.Finding{tables6}},
+		"NAT of IPv6, bypassed":  {edit: func(c *Config) { c.BypassPolicy, c.Punt = true, prefixes("10.96.0.0/12") }, found: []hostpolicy.Finding{nat6, tables}, left6: 1, spared: 1, warnings: 2},
+		"NAT of both, bypassed":  {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{natBoth}, spared: 1, warnings: 2},
+		"NAT of IPv6, punted":    {edit: func(c *Config) { c.BypassPolicy, c.Punt = true, prefixes("fd00:96::/112") }, found: []hostpolicy.Finding{nat6, natBoth}, spared: 2, warnings: 1},
 		"IPVS of IPv6":           {found: []hostpolicy.Finding{ipvs6}, left6: 1, warnings: 1},
 		"IPVS of IPv6, bypassed": {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{ipvs6, tables6}, left6: 1, spared: 1, warnings: 2},
 	} {
@@ -59,7 +64,7 @@ func TestJudge(t *testing.T) {
 		if c.edit != nil {
 			c.edit(&cfg)
 		}
-		j := judge(&cfg, c.found, c.unknown, onlyReceives)
+		j := judge(&cfg, c.found, c.unknown, true, onlyReceives)
 		if (j.err == nil) != (c.err == "") || j.err != nil && !strings.Contains(j.err.Error(), c.err) {
 			t.Errorf("%s: %v, want %q", name, j.err, c.err)
 		}

@@ -324,8 +324,12 @@ func (o *owner) isRespected(f *hostpolicy.Finding) bool {
 // toLeave says which packets are the kernel's: of both families, and of IPv6 alone.
 func (o *owner) toLeave(found []hostpolicy.Finding) (all, v6 leaving) {
 	all.ports, v6.ports = map[int]error{}, map[int]error{}
+	forwards6 := o.forwards6()
 	for i := range found {
 		f := &found[i]
+		if o.cfg.leavesNAT6(f, forwards6) {
+			v6.host = cmp.Or(v6.host, fmt.Errorf("IPv6 is left to the kernel, which translates it, and --punt names no destination of IPv6: forwarding would bypass %s", f))
+		}
 		respects := o.isRespected(f)
 		if !respects && (o.cfg.OnPolicy != PolicyLeave || o.isAccepted(f)) {
 			continue
@@ -405,6 +409,8 @@ func (o *owner) noteFindings(found []hostpolicy.Finding) {
 func (o *owner) sayFinding(f *hostpolicy.Finding, now time.Time) {
 	switch {
 	case o.isAccepted(f) || !o.gate.said.first(f.What, now):
+	case o.cfg.leavesNAT6(f, o.forwards6()):
+		o.log.Warn("rules of this host have appeared, and IPv6 is left to the kernel, which translates it (--punt names the destinations)", "found", f.String())
 	case o.isRespected(f):
 		o.log.Warn("rules of this host have appeared again, and IPv6 is left to the kernel for them", "found", f.String())
 	case o.cfg.OnPolicy == PolicyLeave:
@@ -435,7 +441,7 @@ func (o *owner) gateStatus() status.Gate {
 	for _, b := range g.found {
 		all, v6 := o.toLeave([]hostpolicy.Finding{b.Finding})
 		s.Findings = append(s.Findings, status.Bypassed{Kind: b.Kind, What: printable.UTF8(b.Finding.String()), Interface: printable.UTF8(b.Interface), Since: b.since,
-			IPv6: b.Family == hostpolicy.IPv6, Left: all.any() || v6.any()})
+			IPv6: b.Family == hostpolicy.IPv6 || v6.any() && !all.any(), Left: all.any() || v6.any()})
 	}
 	switch {
 	case !o.eng.Forwards():

@@ -193,13 +193,42 @@ func TestGateIPv6Accepts(t *testing.T) {
 	next := *b.cfg
 	next.BypassPolicy = false
 	rules := nft(six)
-	j := judge(&next, rules[0].Found, nil, b.onlyReceives)
+	j := judge(&next, rules[0].Found, nil, false, b.onlyReceives)
 	j.rules = rules
 	b.adopt(&next, &j)
 	b.settle()
 	b.takes6(1, false)
 	if j.err != nil {
 		t.Error(j.err)
+	}
+}
+
+// TestGateIPv6NAT: where the kernel forwards IPv6 and translates it, and no destination of
+// IPv6 is left to it, all of IPv6 is, whatever else is bypassed.
+func TestGateIPv6NAT(t *testing.T) {
+	nat := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "nft table ip6 nat", Count: 3, Family: hostpolicy.IPv6, NAT: true}
+	for _, c := range []struct {
+		punt     string
+		forwards bool
+		left     bool
+	}{{"10.96.0.0/12", true, true}, {"fd00:96::/112", true, false}, {"10.96.0.0/12", false, false}} {
+		b := newBench(t, func(cfg *Config) { cfg.BypassPolicy, cfg.Punt = true, prefixes(c.punt) })
+		p, n := dual(pod(1)), dual(nic(2))
+		p.Forwards6, n.Forwards6 = c.forwards, c.forwards
+		p.MAC = b.cfg.MAC
+		if err := b.begins(nil, p, n); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.takes6(1, true)
+		b.sees(hostpolicy.NFTables, nft(nat))
+		b.takes6(1, !c.left)
+		if said := strings.Contains(b.said.String(), "IPv6 is left to the kernel, which translates it"); said != c.left {
+			t.Errorf("%+v: it is said:\n%s", c, &b.said)
+		}
+		if s := b.gateStatus(); s.Findings[0].Left != c.left {
+			t.Errorf("%+v: %+v", c, s)
+		}
 	}
 }
 

@@ -269,12 +269,13 @@ func (t *transition) judge(ctx context.Context) error {
 	}
 	var ifs []hostpolicy.Interface
 	receive := map[string]int{} // uplinks that only receive
-	if !t.d.owner.ask(ctx, func() { ifs, receive = t.d.owner.wouldServe(t.next) }) {
+	forwards6 := false
+	if !t.d.owner.ask(ctx, func() { ifs, receive = t.d.owner.wouldServe(t.next); forwards6 = t.d.owner.forwards6() }) {
 		return errEnding
 	}
 	rules := inspect(ifs, t.next.IPv6, hostpolicy.All, t.d.engine().Owns)
 	found, unknown := rules.Combined()
-	t.judged = judge(t.next, found, unknown, func(name string) (int, bool) { i, ok := receive[name]; return i, ok })
+	t.judged = judge(t.next, found, unknown, forwards6, func(name string) (int, bool) { i, ok := receive[name]; return i, ok })
 	t.judged.rules = rules
 	return t.judged.err
 }

@@ -119,7 +119,7 @@ func (s *survey) pretend(e errand) outcome {
 		if e.inspect {
 			b.rules = inspect(e.ifs, s.owner.cfg.IPv6, hostpolicy.All, nil)
 			found, unknown := b.rules.Combined()
-			if v := judge(s.owner.cfg, found, unknown, s.owner.onlyReceives); v.err != nil {
+			if v := judge(s.owner.cfg, found, unknown, s.owner.forwards6(), s.owner.onlyReceives); v.err != nil {
 				s.refused = v.err.Error()
 				b.rules = hostpolicy.Results{} // and on, as if it had been let
 			}

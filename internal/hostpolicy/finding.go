@@ -105,6 +105,8 @@ type Finding struct {
 	Interface string
 	// Family says which packets would pass it by.
 	Family Family
+	// NAT says that it translates addresses.
+	NAT bool
 }
 
 // String returns the finding on one line.

@@ -63,6 +63,9 @@ func inspect(t testing.TB, ifs []Interface) []string {
 	var lines []string
 	for _, f := range found {
 		lines = append(lines, [...]string{"", "IPv4: ", "IPv6: "}[f.Family]+f.Kind+": "+f.String())
+		if nat := strings.Contains(f.What, " nat chain") || strings.Contains(f.What, " ip n chain p"); nat != f.NAT {
+			t.Errorf("%s: NAT is %t", f, f.NAT)
+		}
 	}
 	return lines
 }

@@ -185,7 +185,7 @@ func (x *xtables) judge(table string, info iptTableInfo, entries []byte) ([]Find
 		if drop {
 			policy = " (policy DROP)"
 		}
-		found = append(found, Finding{Kind: KindIPTables, Count: rules, Family: x.family,
+		found = append(found, Finding{Kind: KindIPTables, Count: rules, Family: x.family, NAT: table == "nat",
 			What: fmt.Sprintf("%s (legacy) table %s chain %s%s", x.command, table, h.name, policy)})
 	}
 	return found, nil

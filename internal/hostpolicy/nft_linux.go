@@ -36,6 +36,7 @@ type nftChain struct {
 	base     bool // is attached to a hook
 	hook     uint32
 	drop     bool // policy drop
+	nat      bool // of type nat
 	rules    int
 	devices  []string // of a netdev or inet ingress chain
 	prefixes []string // of the same, 6.16 and later: every device whose name begins so
@@ -123,7 +124,7 @@ func (in *inspector) judgeChain(c nftChain) []Finding {
 		detail += ", policy drop"
 	}
 	f := Finding{Kind: KindNFTables, What: fmt.Sprintf("nft table %s %s chain %s (%s)",
-		familyName(c.table.family), c.table.name, c.name, detail), Count: c.rules, Family: familyOf(c.table.family)}
+		familyName(c.table.family), c.table.name, c.name, detail), Count: c.rules, Family: familyOf(c.table.family), NAT: c.nat}
 	if !perDevice {
 		return []Finding{f}
 	}
@@ -209,6 +210,8 @@ func parseChain(m []byte) (c nftChain) {
 			c.name = text(v)
 		case unix.NFTA_CHAIN_POLICY:
 			c.drop = len(v) >= 4 && be32(v) == 0 // NF_DROP
+		case unix.NFTA_CHAIN_TYPE:
+			c.nat = text(v) == "nat"
 		case unix.NFTA_CHAIN_USE:
 			c.rules = int(be32(v))
 		case unix.NFTA_CHAIN_HOOK:

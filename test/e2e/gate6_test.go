@@ -180,11 +180,19 @@ chain filter-forward { type filter hook forward priority -110; ct state invalid 
 }
 
 // TestIPv6Translated has a host that translates services of IPv6, beside a daemon that leaves it their range: all works
-// as without the daemon, flows that are older included, and what goes from pod to pod is the daemon's.
+// as without the daemon, flows that are older included, and what goes from pod to pod is the daemon's. The same works
+// beside one that knows the range of IPv4 alone, which leaves IPv6 to the kernel.
 func TestIPv6Translated(t *testing.T) {
 	t.Parallel()
 	labtest.NeedIPv6(t)
 	labtest.Need(t, "nft")
+	for _, punt := range []string{serviceRange6, serviceRange} {
+		t.Run("--punt "+punt, func(t *testing.T) { testTranslated6(t, punt) })
+	}
+}
+
+func testTranslated6(t *testing.T, punt string) {
+	t.Parallel()
 	k := &kubeHost{t: t, world: &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico})}, servers: map[string]*seenServer{}}
 	kernelForwards6(t, k.Lab)
 	for _, host := range []string{"host0", "host1"} {
@@ -250,11 +258,17 @@ func TestIPv6Translated(t *testing.T) {
 			old = append(old, f)
 		}
 	}
-	k.daemons(t, "--bypass-policy", "--punt", serviceRange6)
+	k.daemons(t, "--bypass-policy", "--punt", punt)
 	k.pushAll("older than the daemon", old)
 	k.compare("with a daemon", want, matrix())
 	k.pushAll("again", old)
 	s := statusOf(t, k.d[0])
+	if punt != serviceRange6 {
+		if s.Forward.PacketsOut > 100 || !strings.Contains(k.d[0].Stderr(), "IPv6 is left to the kernel") || gateOf(t, k.d[0]).Gate.State != "left" {
+			t.Errorf("IPv6 is forwarded: %d packets, %+v\n%s", s.Forward.PacketsOut, gateOf(t, k.d[0]), k.d[0].Stderr())
+		}
+		return
+	}
 	if s.Forward.Verdicts["punted-flow"] == 0 || s.Forward.Verdicts["forward"] == 0 {
 		t.Errorf("verdicts %v", s.Forward.Verdicts)
 	}
