@@ -173,7 +173,7 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, forwards6 boo
 	}
 	var all, v6 []string
 	for _, f := range found {
-		if cfg.leavesNAT6(&f, forwards6) {
+		if cfg.LeavesNAT6(&f, forwards6) {
 			if v6 = append(v6, f.String()); f.Family == hostpolicy.IPv6 {
 				j.left6 = append(j.left6, f)
 				continue
@@ -207,10 +207,10 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, forwards6 boo
 	return j
 }
 
-// leavesNAT6 reports whether IPv6 is left to the kernel, which forwards it, because rules
+// LeavesNAT6 reports whether IPv6 is left to the kernel, which forwards it, because rules
 // translate it and no destination of IPv6 is: what --punt names for IPv4 alone, as a
 // range of services, would not be translated.
-func (c *Config) leavesNAT6(f *hostpolicy.Finding, forwards6 bool) bool {
+func (c *Config) LeavesNAT6(f *hostpolicy.Finding, forwards6 bool) bool {
 	return f.NAT && f.Family != hostpolicy.IPv4 && c.IPv6 && forwards6 && len(of(netip.Addr.Is6, c.Punt)) == 0
 }
 

@@ -327,7 +327,7 @@ func (o *owner) toLeave(found []hostpolicy.Finding) (all, v6 leaving) {
 	forwards6 := o.forwards6()
 	for i := range found {
 		f := &found[i]
-		if o.cfg.leavesNAT6(f, forwards6) {
+		if o.cfg.LeavesNAT6(f, forwards6) {
 			v6.host = cmp.Or(v6.host, fmt.Errorf("IPv6 is left to the kernel, which translates it, and --punt names no destination of IPv6: forwarding would bypass %s", f))
 		}
 		respects := o.isRespected(f)
@@ -409,7 +409,7 @@ func (o *owner) noteFindings(found []hostpolicy.Finding) {
 func (o *owner) sayFinding(f *hostpolicy.Finding, now time.Time) {
 	switch {
 	case o.isAccepted(f) || !o.gate.said.first(f.What, now):
-	case o.cfg.leavesNAT6(f, o.forwards6()):
+	case o.cfg.LeavesNAT6(f, o.forwards6()):
 		o.log.Warn("rules of this host have appeared, and IPv6 is left to the kernel, which translates it (--punt names the destinations)", "found", f.String())
 	case o.isRespected(f):
 		o.log.Warn("rules of this host have appeared again, and IPv6 is left to the kernel for them", "found", f.String())

@@ -422,7 +422,7 @@ func checkRules(f *facts) (found []Finding) {
 		default:
 			id = "nat-rules"
 		}
-		if r.Family == hostpolicy.IPv6 && !f.cfg.BypassPolicy {
+		if r.Family == hostpolicy.IPv6 && (!f.cfg.BypassPolicy || r.Kind == hostpolicy.KindIPVS || f.cfg.LeavesNAT6(&r, f.forwards6())) {
 			found = append(found, Finding{id, Warning, cmp.Or(r.Interface, "host"), "forwarding IPv6 would pass by " + r.String() + ": it is left to the kernel" + f.nobody6(),
 				"none, if the kernel is to forward IPv6: --ipv6=false says so; else --bypass-policy, with --punt for what the kernel is to handle"})
 			continue
@@ -442,6 +442,11 @@ func (f *facts) nobody6() string {
 		return ", which does not forward it (net.ipv6.conf.all.forwarding is 0)"
 	}
 	return ""
+}
+
+// forwards6 reports whether the kernel forwards IPv6 that comes in by an interface that is served.
+func (f *facts) forwards6() bool {
+	return slices.ContainsFunc(slices.Concat(f.workloads, f.uplinks), func(l *netstate.Link) bool { return l.Forwards6 })
 }
 
 // checkConntrack looks at flows that the kernel translates while packets are forwarded past it.
