@@ -45,18 +45,18 @@ func TestJudge(t *testing.T) {
 		"can't tell, bypassed": {edit: func(c *Config) { c.BypassPolicy = true }, unknown: errors.New("EPERM")},
 		"user namespace":       {unknown: hostpolicy.ErrUserNamespace, unseen: true, warnings: 1},
 		"all punted": {edit: func(c *Config) {
-			c.Punt = prefixes("0.0.0.0/1 128.0.0.0/1 ::/0")
+			c.Punt = prefixList("0.0.0.0/1", "128.0.0.0/1", "::/0")
 		},
 			found: []hostpolicy.Finding{tables, tables6}},
-		"IPv4 punted":            {edit: func(c *Config) { c.Punt = prefixes("0.0.0.0/0") }, found: []hostpolicy.Finding{tables, idle}, left6: 2, warnings: 1},
-		"IPv6 punted":            {edit: func(c *Config) { c.Punt = prefixes("::/0") }, found: []hostpolicy.Finding{tables6}},
+		"IPv4 punted":            {edit: func(c *Config) { c.Punt = prefixList("0.0.0.0/0") }, found: []hostpolicy.Finding{tables, idle}, left6: 2, warnings: 1},
+		"IPv6 punted":            {edit: func(c *Config) { c.Punt = prefixList("::/0") }, found: []hostpolicy.Finding{tables6}},
 		"of IPv6":                {found: []hostpolicy.Finding{tables6}, left6: 1, warnings: 1},
 		"of IPv6 and IPv4":       {found: []hostpolicy.Finding{tables6, tables}, err: "inet filter forward", left6: 1, spared: 1, warnings: 1},
 		"of IPv6, bypassed":      {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{tables6}, spared: 1, warnings: 1},
 		"of IPv6, not ours":      {edit: func(c *Config) { c.IPv6 = false }, found: []hostpolicy.Finding{tables6}},
-		"NAT of IPv6, bypassed":  {edit: func(c *Config) { c.BypassPolicy, c.Punt = true, prefixes("10.96.0.0/12") }, found: []hostpolicy.Finding{nat6, tables}, left6: 1, spared: 1, warnings: 2},
+		"NAT of IPv6, bypassed":  {edit: func(c *Config) { c.BypassPolicy, c.Punt = true, prefixList("10.96.0.0/12") }, found: []hostpolicy.Finding{nat6, tables}, left6: 1, spared: 1, warnings: 2},
 		"NAT of both, bypassed":  {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{natBoth}, spared: 1, warnings: 2},
-		"NAT of IPv6, punted":    {edit: func(c *Config) { c.BypassPolicy, c.Punt = true, prefixes("fd00:96::/112") }, found: []hostpolicy.Finding{nat6, natBoth}, spared: 2, warnings: 1},
+		"NAT of IPv6, punted":    {edit: func(c *Config) { c.BypassPolicy, c.Punt = true, prefixList("fd00:96::/112") }, found: []hostpolicy.Finding{nat6, natBoth}, spared: 2, warnings: 1},
 		"IPVS of IPv6":           {found: []hostpolicy.Finding{ipvs6}, left6: 1, warnings: 1},
 		"IPVS of IPv6, bypassed": {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{ipvs6, tables6}, left6: 1, spared: 1, warnings: 2},
 	} {
@@ -96,13 +96,6 @@ func TestJudgeNew(t *testing.T) {
 	}
 }
 
-func prefixes(list string) (all []netip.Prefix) {
-	for _, s := range strings.Fields(list) {
-		all = append(all, netip.MustParsePrefix(s))
-	}
-	return all
-}
-
 func TestPuntsAll(t *testing.T) {
 	for _, c := range []struct {
 		punt string
@@ -112,7 +105,7 @@ func TestPuntsAll(t *testing.T) {
 		{"", false, false}, {"0.0.0.0/0", true, false}, {"0.0.0.0/1", false, false}, {"0.0.0.0/1 128.0.0.0/1", true, false},
 		{"10.0.0.0/8", false, false}, {"::/0", false, true}, {"0.0.0.0/1 8000::/1", false, false}, {"::/1 8000::/1", false, true},
 	} {
-		all := prefixes(c.punt)
+		all := prefixList(strings.Fields(c.punt)...)
 		if v4, v6 := puntsAll(all, netip.Addr.Is4), puntsAll(all, netip.Addr.Is6); v4 != c.v4 || v6 != c.v6 {
 			t.Errorf("%s: %t %t", c.punt, v4, v6)
 		}

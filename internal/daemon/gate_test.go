@@ -212,7 +212,7 @@ func TestGateIPv6NAT(t *testing.T) {
 		forwards bool
 		left     bool
 	}{{"10.96.0.0/12", true, true}, {"fd00:96::/112", true, false}, {"10.96.0.0/12", false, false}} {
-		b := newBench(t, func(cfg *Config) { cfg.BypassPolicy, cfg.Punt = true, prefixes(c.punt) })
+		b := newBench(t, func(cfg *Config) { cfg.BypassPolicy, cfg.Punt = true, prefixList(strings.Fields(c.punt)...) })
 		p, n := dual(pod(1)), dual(nic(2))
 		p.Forwards6, n.Forwards6 = c.forwards, c.forwards
 		p.MAC = b.cfg.MAC

@@ -109,7 +109,7 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	}
 	// The claim has the kernel not answer solicitations for a gateway.
 	w.claim = claimable && s.started && !s.ending && !attached && !w.rules && (w.forwards || aliases != [2]macAddr{} || workload && w.policy6 != nil)
-	w.hurry = !f.idle && (s.ports <= fewPorts && p.first || !s.forwards || s.cfg.KeepMAC || s.modeless || l.Forwards || l.Forwards6)
+	w.hurry = !f.idle && (s.ports <= fewPorts && p.first || !s.forwards && aliases != [2]macAddr{} || s.cfg.KeepMAC || s.modeless || l.Forwards || l.Forwards6)
 	kernelToo := l.Forwards && !attached // would forward what we forward
 	if w.forwards && kernelToo && !claimable {
 		w.impossible = fmt.Errorf("no tc program can take packets from the kernel, and it forwards them too: set net.ipv4.conf.%s.forwarding=0, or use --engine none", l.Name)

@@ -46,7 +46,8 @@
 //   - routes to link-local addresses and to groups are left out: each link has the
 //     same ones, and no packet is forwarded by them;
 //   - a link's MTU and disable_ipv6 are asked for when they may have changed. What
-//     is written to net.ipv6.conf.*.mtu is not told.
+//     is written to net.ipv6.conf.*.mtu is not told, nor that force_forwarding went
+//     by writing 0 to all.forwarding where that was 0.
 //
 // Parsing is separate from sockets: every parser takes the bytes of one
 // message and returns an error for anything that is not well formed.
