@@ -17,6 +17,8 @@ func (p *reporter) dropped6(f *Frame, r *result) (sent route.ICMPError) {
 	}
 	ip := wire.IPv6(f.Buf[VnetLen+f.l2len():])
 	switch v := Vnet(f.Buf); {
+	case r.Hopped && !fragmentable(ip):
+		return sent
 	case r.Hopped && v.gso() != gsoNone:
 		return p.hopped6(ip, v, f.PktType, r)
 	case r.Hopped:
@@ -24,6 +26,27 @@ func (p *reporter) dropped6(f *Frame, r *result) (sent route.ICMPError) {
 		defer giveHopBack(ip)
 	}
 	return p.send6(ip, f.PktType, e, r.In)
+}
+
+// fragmentable reports whether the headers that each fragment would have end within the
+// packet: else the kernel, which is about to fragment it, ends it without a word
+// (net/ipv6/output_core.c, ip6_find_1stfragopt).
+func fragmentable(ip wire.IPv6) bool {
+	next, at, routing := ip.NextHeader(), wire.IPv6Len, false
+	for at <= len(ip) {
+		switch {
+		case next == wire.ProtoRouting:
+			routing = true
+		case next == wire.ProtoDestOpts && !routing, next == wire.ProtoHopByHop:
+		default:
+			return true
+		}
+		if at+2 > len(ip) {
+			return false
+		}
+		next, at = ip[at], at+8+int(ip[at+1])*8
+	}
+	return false
 }
 
 // hopped6 ends a super-packet whose segments are larger than the route's MTU: the kernel

@@ -16,7 +16,7 @@ func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr)
 	}
 	source := t.errorSource(about, in, to)
 	if isLinkLocal6(to) {
-		if in == nil || !in.sends6() || !source.IsValid() {
+		if in == nil || !in.sends6() || !source.IsValid() || in.owns6(to) {
 			return way, false
 		}
 		return t.errorBy(in, nil, to, to, source, e), true

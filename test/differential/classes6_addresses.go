@@ -10,8 +10,8 @@ import (
 func scopes(g *gen) packet6 {
 	p := g.plain6()
 	p.hops = pick[byte](g, 1, 64, 64)
-	a := pick(g, ip6("::"), ip6("::1"), ip6("fe80::2"), ip6("fe80::77"), linkLocal6[p.port], ip6("ff01::1"), ip6("ff02::1"), ip6("ff02::2"), ip6("ff02::fb"),
-		ip6("ff05::2"), ip6("ff0e::101"), ip6("ff00::1"), ip6("ff0f::1"), ip6("fec0::1"), ip6("::ffff:10.1.2.3"), ip6("::10.1.2.3"), ip6("::ffff:127.0.0.1"), ip6("::ffff:169.254.1.1"), ip6("::ffff:224.0.0.1"),
+	a := pick(g, ip6("::"), ip6("::1"), ip6("fe80::2"), ip6("fe80::77"), linkLocal6[p.port], ip6("ff01::1"), ip6("ff02::1"), ip6("ff02::3"), ip6("ff02::fb"),
+		ip6("ff05::3"), ip6("ff0e::101"), ip6("ff00::1"), ip6("ff0f::1"), ip6("fec0::1"), ip6("::ffff:10.1.2.3"), ip6("::10.1.2.3"), ip6("::ffff:127.0.0.1"), ip6("::ffff:169.254.1.1"), ip6("::ffff:224.0.0.1"),
 		ip6("64:ff9b::a01:203"), ip6("2002:a00:1::1"), ip6("2001:0:1::1"), ip6("100::1"), ip6("fc00::1"), pick(g, hostOwn6...), ip6("febf::1"))
 	switch g.IntN(4) {
 	case 0, 1:

@@ -67,7 +67,7 @@ func hopAlert(g *gen) packet6 {
 	}
 	p.hop(g.pads(3), opts)
 	if g.IntN(4) == 0 {
-		p.dst = pick(g, ip6("ff02::1"), ip6("ff02::16"), ip6("ff05::2"))
+		p.dst = pick(g, ip6("ff02::1"), ip6("ff02::16"), ip6("ff05::3"))
 	}
 	return p
 }

@@ -1,5 +1,7 @@
 package differential
 
+import "proxyarpd/internal/wire"
+
 // known6 is what docs/DIFFERENCES.md lists for IPv6. Everything else fails the test.
 var known6 = []difference{
 	{
@@ -13,6 +15,29 @@ var known6 = []difference{
 			}
 			dst := h.DstAddr()
 			return dst.IsUnspecified() || dst.IsLinkLocalUnicast()
+		},
+	},
+	{
+		name: "discovery-beyond-the-link",
+		reason: "Neighbour solicitations and router advertisements of a workload with hop limit 255, as neighbours send them, are not forwarded: " +
+			"they are the responder's or the kernel's, which do not answer for an address that is elsewhere. What the kernel forwards of them no node takes, " +
+			"since it has hop limit 254 then (RFC 4861 section 7.1.1).",
+		is: func(_ *world, r *result) bool {
+			h := ipv6Of(r.frame.Bytes)
+			if h == nil || len(r.ours) > 0 || h.HopLimit() != 255 || !ports[r.frame.Port].pod {
+				return false
+			}
+			typ, l4 := upper6(h)
+			return typ == wire.ProtoICMPv6 && len(l4) > 0 && (l4[0] == wire.ICMPv6NeighSolicit || l4[0] == wire.ICMPv6RouterAdvert || l4[0] == wire.ICMPv6Redirect)
+		},
+	},
+	{
+		name: "link-local-beyond-64",
+		reason: "An error to a link-local source that is not of fe80::/64 the kernel sends by a default route where there is one. " +
+			"RFC 4291 section 2.5.6 has no such addresses.",
+		is: func(_ *world, r *result) bool {
+			h := ipv6Of(r.frame.Bytes)
+			return h != nil && h.SrcAddr().IsLinkLocalUnicast() && h.Src() != up1Station6("fe80::", int(h.Src()[15])) && len(r.ours) == 0
 		},
 	},
 	{

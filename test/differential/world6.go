@@ -131,8 +131,7 @@ var worlds6 = []world{
 		"route add default via fe80::3 dev up1 metric 800 pref high",
 		"route add 2001:db8:69::/64 via fe80::20 dev cali1 metric 9",
 		"route add local 2001:db8:66:20::/60 dev lo",
-		"route add anycast 2001:db8:66:40::/60 dev lo",
-		"route add multicast 2001:db8:66:80::/60 dev up1"}},
+		"route add anycast 2001:db8:66:40::/60 dev lo"}},
 	{name: "v6-sources", lines: []string{
 		"route add 2001:db8:66::/48 from fd00:72::/33 via 2001:db8:1::4 dev up0",
 		"route add 2001:db8:67::/48 from fd00:65::/64 via fe80::4 dev up0",
@@ -145,7 +144,7 @@ var worlds6 = []world{
 	// An uplink without route and address, which only receives.
 	{name: "v6-receives", lines: []string{"addr flush dev up1 scope global"}},
 	// An MTU at which there is no IPv6.
-	{name: "v6-narrow-port", deaf: true, lines: []string{"link set up1 mtu 1279"}},
+	{name: "v6-narrow-port", deaf: true, objects: []string{"link set up1 mtu 1279"}},
 	{name: "v6-disabled-port", deaf: true, sysctls: []string{"net/ipv6/conf/up1/disable_ipv6=1"}},
 	{name: "v6-no-carrier", down: true},
 	multipath6("v6-hash0", "0"),
