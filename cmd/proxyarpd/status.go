@@ -207,11 +207,15 @@ func printAnnounced(out io.Writer, s *status.Status) {
 
 // printGate names the host's rules that are passed by.
 func printGate(out io.Writer, g *status.Gate) {
-	says := map[string]string{"bypassed": "rules of this host that do not apply to what is forwarded", "left": "left to the kernel, for its rules"}[g.State]
 	for _, f := range g.Findings {
-		if says != "" {
-			fmt.Fprintf(out, "%s: %s\n", says, f.What)
+		says := "rules of this host that do not apply to what is forwarded"
+		switch {
+		case f.Left && f.IPv6:
+			says = "IPv6 is left to the kernel, for its rules"
+		case f.Left:
+			says = "left to the kernel, for its rules"
 		}
+		fmt.Fprintf(out, "%s: %s\n", says, f.What)
 	}
 	if g.Unknown != "" {
 		fmt.Fprintf(out, "rules of this host can't be told: %s\n", g.Unknown)

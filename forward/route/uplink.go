@@ -17,7 +17,7 @@ func (t *Table) toWorkload(f *flow) (*Route, *Link) {
 	if out == nil || !out.Workload() {
 		return r, nil
 	}
-	if in := t.Link(f.iif); out.Flags&LinkLeft != 0 && (in == nil || !in.kernelForwards(FamilyOf(f.dst))) {
+	if in, family := t.Link(f.iif), FamilyOf(f.dst); !out.serves(family) && (in == nil || !in.kernelForwards(family)) {
 		return r, nil // nobody would forward it
 	}
 	return r, out

@@ -24,6 +24,8 @@ type Config struct {
 	Hears func(hears bool, why error)
 	// Max bounds the ends.
 	Max int
+	// IPv6 has the flows of IPv6 followed, too.
+	IPv6 bool
 }
 
 // Why a Mirror does not hear of all flows.
@@ -165,7 +167,7 @@ func (m *Mirror) lacks(why error) {
 
 // add notes a flow, or that it is there still.
 func (m *Mirror) add(f flow) {
-	if f.hidden {
+	if f.hidden || f.client.Is6() && !m.cfg.IPv6 {
 		return
 	}
 	have, known := m.flows[f.id]

@@ -76,6 +76,7 @@ func TestFollow(t *testing.T) {
 	}
 	var o told
 	cfg := o.config(100)
+	cfg.IPv6 = true
 	m, err := Open(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +125,61 @@ func TestFollow(t *testing.T) {
 	}
 	if len(o.ends) > 0 {
 		t.Errorf("left: %v", o.ends)
+	}
+}
+
+// plan is the addresses of one family that flows are between.
+type plan struct {
+	nft               string // the family's name in nftables
+	client, server    string // addresses of the host
+	services, service string // a prefix, and a service in it
+}
+
+var (
+	plan4 = plan{"ip", "10.65.0.2", "10.65.0.9", "10.96.0.0/12", "10.96.0.10"}
+	plan6 = plan{"ip6", "fd00:65::2", "fd00:65::9", "fd00:96::/64", "fd00:96::10"}
+)
+
+// TestEcho has the kernel translate an echo request, whose identifier stands for the port.
+func TestEcho(t *testing.T) {
+	for _, p := range []plan{plan4, plan6} {
+		t.Run(p.nft, func(t *testing.T) {
+			nstest.Enter(t)
+			nstest.Need(t, "ip", "nft", "ping")
+			for _, line := range []string{
+				"ip link set lo up", "ip address add " + p.client + " dev lo", "ip address add " + p.server + " dev lo", "ip route add " + p.services + " dev lo",
+				"nft add table " + p.nft + " nat", "nft add chain " + p.nft + " nat out { type nat hook output priority -100 ; }",
+				"nft add rule " + p.nft + " nat out " + p.nft + " daddr " + p.service + " dnat to " + p.server,
+				"ping -n -c 1 -W 5 -e 4711 -I " + p.client + " " + p.service,
+			} {
+				sh(t, line)
+			}
+			proto := uint8(unix.IPPROTO_ICMP)
+			if p == plan6 {
+				proto = unix.IPPROTO_ICMPV6
+			}
+			var o told
+			cfg := o.config(100)
+			cfg.IPv6 = true
+			m, err := Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			client := netip.MustParseAddr(p.client)
+			if len(o.ends) != 2 || !o.ends[End{client, proto, 4711}] || !o.ends[End{Addr: client}] {
+				t.Errorf("%v", o.ends)
+			}
+			cfg.IPv6 = false // what nobody asks for
+			only, err := Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer only.Close()
+			if has := len(only.ends) > 0; has != (p == plan4) {
+				t.Errorf("of IPv4 alone: %v", only.ends)
+			}
+		})
 	}
 }
 

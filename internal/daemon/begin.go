@@ -7,12 +7,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/macs"
-	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/shortage"
 )
 
@@ -63,7 +63,8 @@ func (b begun) take(o *owner) error {
 	asked := b.serve
 	left := map[int][]string{}
 	if b.inspect {
-		v := judge(o.cfg, b.found, b.unknown, o.onlyReceives)
+		found, unknown := b.rules.Combined()
+		v := judge(o.cfg, found, unknown, o.forwards6(), o.onlyReceives)
 		for _, w := range v.warnings {
 			o.log.Warn(w.what, w.key, w.value)
 		}
@@ -72,7 +73,10 @@ func (b begun) take(o *owner) error {
 		}
 		o.unseen, left = v.unseen, v.left
 		o.spare(v.spared)
-		o.gate.accepted = v.spared
+		o.gate.results, o.gate.accepted, o.gate.respects = b.rules, v.spared, v.left6
+		for _, f := range v.left6 {
+			o.gate.found = append(o.gate.found, bypassed{f, time.Now()})
+		}
 	}
 	o.phase, o.beginning = serving, true
 	o.adoption, o.waits = b.adoption, b.adoption != nil
@@ -87,6 +91,9 @@ func (b begun) take(o *owner) error {
 			p.left = fmt.Errorf("left to the kernel, since no route leads over it and forwarding would bypass %s", strings.Join(why, "; "))
 			o.sayFailed(l, p, p.left)
 		}
+	}
+	if b.inspect {
+		o.weigh()
 	}
 	o.reconcile()
 	if o.adoption != nil {
@@ -129,10 +136,12 @@ func (o *owner) onlyReceives(name string) (index int, ok bool) {
 
 // judgement is what the rules of the host mean to the daemon.
 type judgement struct {
-	err      error            // it must not start
-	left     map[int][]string // uplinks that only receive, with rules of their own, which are left to the kernel
+	err      error              // it must not start
+	rules    hostpolicy.Results // by which; empty: they have not been looked at
+	left     map[int][]string   // uplinks that only receive, with rules of their own, which are left to the kernel
 	spared   []hostpolicy.Finding
-	unseen   bool // there may be tc programs that can't be seen
+	left6    []hostpolicy.Finding // of IPv6 alone, which is left to the kernel
+	unseen   bool                 // there may be tc programs that can't be seen
 	warnings []warning
 }
 
@@ -142,9 +151,10 @@ type warning struct {
 }
 
 // judge refuses to pass by the host's own rules. An uplink that only receives is
-// no reason: one that has rules of its own is left to the kernel. unknown says
-// why found is not all.
-func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives func(name string) (int, bool)) (j judgement) {
+// no reason: one that has rules of its own is left to the kernel. Nor are rules of
+// IPv6 alone: IPv6 is left to the kernel, and IPv4 forwarded. unknown says why
+// found is not all, forwards6 that the kernel forwards IPv6.
+func judge(cfg *Config, found []hostpolicy.Finding, unknown error, forwards6 bool, onlyReceives func(name string) (int, bool)) (j judgement) {
 	j.left = map[int][]string{}
 	if errors.Is(unknown, hostpolicy.ErrUserNamespace) {
 		j.warnings = append(j.warnings, warning{"packets to all interfaces take the ordinary way, for the tc programs that may be there", "err", unknown})
@@ -154,17 +164,26 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 		j.err = fmt.Errorf("can't tell whether rules of this host would be bypassed: %w (--bypass-policy forwards all the same)", unknown)
 		return j
 	}
-	if cfg.puntsAll() {
-		return j
-	}
+	found = cfg.concerning(found)
 	for _, f := range found {
-		if f.Kind == hostpolicy.KindIPVS && cfg.BypassPolicy {
+		if f.Kind == hostpolicy.KindIPVS && f.Family != hostpolicy.IPv6 && cfg.BypassPolicy {
 			j.err = fmt.Errorf("%s: conntrack does not tell which flows IPVS translates, so their replies can't be left to the kernel: have kube-proxy use another mode (iptables, nftables), or use --engine none", f)
 			return j
 		}
 	}
-	var all []string
+	var all, v6 []string
 	for _, f := range found {
+		if cfg.LeavesNAT6(&f, forwards6) {
+			if v6 = append(v6, f.String()); f.Family == hostpolicy.IPv6 {
+				j.left6 = append(j.left6, f)
+				continue
+			}
+		}
+		// Of IPVS it is not known either which flows of IPv6 it translates.
+		if f.Family == hostpolicy.IPv6 && (!cfg.BypassPolicy || f.Kind == hostpolicy.KindIPVS) {
+			j.left6, v6 = append(j.left6, f), append(v6, f.String())
+			continue
+		}
 		if f.Interface != "" && !cfg.BypassPolicy {
 			if index, ok := onlyReceives(f.Interface); ok {
 				j.left[index] = append(j.left[index], f.String())
@@ -173,6 +192,9 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 		}
 		all = append(all, f.String())
 		j.spared = append(j.spared, f)
+	}
+	if len(v6) > 0 {
+		j.warnings = append(j.warnings, warning{"IPv6 is left to the kernel, for forwarding would bypass its rules; IPv4 is forwarded (--bypass-policy forwards IPv6 all the same, with --punt for destinations that are translated; --ipv6=false leaves it to the kernel for good)", "found", strings.Join(v6, "; ")})
 	}
 	switch {
 	case len(all) == 0:
@@ -185,15 +207,47 @@ func judge(cfg *Config, found []hostpolicy.Finding, unknown error, onlyReceives 
 	return j
 }
 
-// puntsAll reports whether every destination is left to the kernel.
-func (cfg *Config) puntsAll() bool {
-	return coversAll(of(netip.Addr.Is4, cfg.Punt)) && (!cfg.IPv6 || coversAll(of(netip.Addr.Is6, cfg.Punt)))
+// LeavesNAT6 reports whether IPv6 is left to the kernel, which forwards it, because rules
+// translate it and no destination of IPv6 is: what --punt names for IPv4 alone, as a
+// range of services, would not be translated.
+func (c *Config) LeavesNAT6(f *hostpolicy.Finding, forwards6 bool) bool {
+	return f.NAT && f.Family != hostpolicy.IPv4 && c.IPv6 && forwards6 && len(of(netip.Addr.Is6, c.Punt)) == 0
 }
 
-// coversAll reports whether prefixes of one family are all of its addresses.
-func coversAll(punt []netip.Prefix) bool {
+// forwards6 reports whether the kernel forwards IPv6 that comes in by an interface that
+// is served.
+func (o *owner) forwards6() bool {
+	for _, l := range o.links {
+		if l.Forwards6 && o.roleOf(l) != roleNone {
+			return true
+		}
+	}
+	return false
+}
+
+// concerning are those findings that concern what is forwarded: not of a family that is
+// left to the kernel, or all destinations of which are. One that is for both families
+// then concerns the other alone.
+func (c *Config) concerning(found []hostpolicy.Finding) (all []hostpolicy.Finding) {
+	v4, v6 := !puntsAll(c.Punt, netip.Addr.Is4), c.IPv6 && !puntsAll(c.Punt, netip.Addr.Is6)
+	for _, f := range found {
+		switch {
+		case f.Family == hostpolicy.AnyFamily && v4 && !v6:
+			f.Family = hostpolicy.IPv4
+		case f.Family == hostpolicy.AnyFamily && v6 && !v4:
+			f.Family = hostpolicy.IPv6
+		}
+		if v4 && f.Family != hostpolicy.IPv6 || v6 && f.Family != hostpolicy.IPv4 {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// puntsAll reports whether every destination of a family is left to the kernel.
+func puntsAll(punt []netip.Prefix, family func(netip.Addr) bool) bool {
 	halves := 0
-	for _, p := range punt {
+	for _, p := range of(family, punt) {
 		switch p.Bits() {
 		case 0:
 			return true
@@ -235,7 +289,15 @@ func (r rulesFound) take(o *owner) error {
 		own := slices.DeleteFunc(slices.Clone(r.found), func(f hostpolicy.Finding) bool {
 			return f.Interface != l.Name // it was there, or not there, when the daemon started
 		})
-		p.left = judgeNew(o.cfg, l, own, r.err)
+		if own = o.cfg.concerning(own); o.cfg.BypassPolicy {
+			p.left, p.left6 = nil, nil
+		} else {
+			both, v6 := split(own)
+			p.left, p.left6 = judgeNew(l.Forwards, both, r.err), judgeNew(l.Forwards6, v6, nil)
+			if p.left6 != nil {
+				own = both
+			}
+		}
 		switch {
 		case p.left != nil:
 			o.sayFailed(l, p, p.left)
@@ -243,20 +305,34 @@ func (r rulesFound) take(o *owner) error {
 			o.spare(own)
 			o.log.Warn("packets to it go through its queueing disciplines and programs, those from it don't", "interface", l.Name, "found", own[0].String())
 		}
+		if p.left == nil && p.left6 != nil {
+			o.log.Warn("IPv6 of the interface is left to the kernel", "interface", l.Name, "err", p.left6)
+		}
 	}
 	o.look(again...)
 	return o.failed
 }
 
-// judgeNew says why an interface that came after the start, or whose rules have
-// changed, is to be left to the kernel; nil if it is not.
-func judgeNew(cfg *Config, l *netstate.Link, found []hostpolicy.Finding, unknown error) error {
+// split tells findings of IPv6 alone from all others.
+func split(found []hostpolicy.Finding) (others, v6 []hostpolicy.Finding) {
+	for _, f := range found {
+		if f.Family == hostpolicy.IPv6 {
+			v6 = append(v6, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	return others, v6
+}
+
+// judgeNew says why packets of an interface that came after the start, or whose rules
+// have changed, are to be left to the kernel; nil if they are not. forwards says that
+// the kernel would forward them.
+func judgeNew(forwards bool, found []hostpolicy.Finding, unknown error) error {
 	switch {
-	case cfg.BypassPolicy:
-		return nil
 	case unknown != nil:
 		return fmt.Errorf("can't tell whether rules of this host would be bypassed: %w", unknown)
-	case len(found) > 0 && (l.Forwards || !onlyShape(found)):
+	case len(found) > 0 && (forwards || !onlyShape(found)):
 		return fmt.Errorf("forwarding would bypass %s", found[0])
 	}
 	// The way through a queueing discipline is open to us too, and leaving it to a

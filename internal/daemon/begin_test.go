@@ -10,11 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/hostpolicy"
-	"proxyarpd/internal/netstate"
 )
 
 func TestJudge(t *testing.T) {
 	tables := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "inet filter forward", Count: 2}
+	tables6 := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "ip6 filter FORWARD", Count: 2, Family: hostpolicy.IPv6}
+	nat6 := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "ip6 nat", Count: 2, Family: hostpolicy.IPv6, NAT: true}
+	natBoth := hostpolicy.Finding{Kind: hostpolicy.KindNFTables, What: "inet nat", Count: 2, NAT: true}
+	ipvs6 := hostpolicy.Finding{Kind: hostpolicy.KindIPVS, What: "IPVS (ipvsadm -L, IPv6)", Count: 1, Family: hostpolicy.IPv6}
 	shaped := hostpolicy.Finding{Kind: hostpolicy.KindQdisc, What: "tbf", Interface: "ens2"}
 	idle := hostpolicy.Finding{Kind: hostpolicy.KindTC, What: "ingress", Count: 1, Interface: "ens3"}
 	ipvs := hostpolicy.Finding{Kind: hostpolicy.KindIPVS, What: "IPVS (ipvsadm -L)", Count: 1}
@@ -25,6 +28,7 @@ func TestJudge(t *testing.T) {
 		unknown  error
 		err      string // part of it
 		left     int
+		left6    int
 		spared   int
 		unseen   bool
 		warnings int
@@ -43,46 +47,50 @@ func TestJudge(t *testing.T) {
 		"all punted": {edit: func(c *Config) {
 			c.Punt = prefixList("0.0.0.0/1", "128.0.0.0/1", "::/0")
 		},
-			found: []hostpolicy.Finding{tables}},
+			found: []hostpolicy.Finding{tables, tables6}},
+		"IPv4 punted":            {edit: func(c *Config) { c.Punt = prefixList("0.0.0.0/0") }, found: []hostpolicy.Finding{tables, idle}, left6: 2, warnings: 1},
+		"IPv6 punted":            {edit: func(c *Config) { c.Punt = prefixList("::/0") }, found: []hostpolicy.Finding{tables6}},
+		"of IPv6":                {found: []hostpolicy.Finding{tables6}, left6: 1, warnings: 1},
+		"of IPv6 and IPv4":       {found: []hostpolicy.Finding{tables6, tables}, err: "inet filter forward", left6: 1, spared: 1, warnings: 1},
+		"of IPv6, bypassed":      {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{tables6}, spared: 1, warnings: 1},
+		"of IPv6, not ours":      {edit: func(c *Config) { c.IPv6 = false }, found: []hostpolicy.Finding{tables6}},
+		"NAT of IPv6, bypassed":  {edit: func(c *Config) { c.BypassPolicy, c.Punt = true, prefixList("10.96.0.0/12") }, found: []hostpolicy.Finding{nat6, tables}, left6: 1, spared: 1, warnings: 2},
+		"NAT of both, bypassed":  {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{natBoth}, spared: 1, warnings: 2},
+		"NAT of IPv6, punted":    {edit: func(c *Config) { c.BypassPolicy, c.Punt = true, prefixList("fd00:96::/112") }, found: []hostpolicy.Finding{nat6, natBoth}, spared: 2, warnings: 1},
+		"IPVS of IPv6":           {found: []hostpolicy.Finding{ipvs6}, left6: 1, warnings: 1},
+		"IPVS of IPv6, bypassed": {edit: func(c *Config) { c.BypassPolicy = true }, found: []hostpolicy.Finding{ipvs6, tables6}, left6: 1, spared: 1, warnings: 2},
 	} {
 		cfg := Default()
 		if c.edit != nil {
 			c.edit(&cfg)
 		}
-		j := judge(&cfg, c.found, c.unknown, onlyReceives)
+		j := judge(&cfg, c.found, c.unknown, true, onlyReceives)
 		if (j.err == nil) != (c.err == "") || j.err != nil && !strings.Contains(j.err.Error(), c.err) {
 			t.Errorf("%s: %v, want %q", name, j.err, c.err)
 		}
-		if len(j.left[3]) != c.left || len(j.spared) != c.spared || j.unseen != c.unseen || len(j.warnings) != c.warnings {
+		if len(j.left[3]) != c.left || len(j.left6) != c.left6 || len(j.spared) != c.spared || j.unseen != c.unseen || len(j.warnings) != c.warnings {
 			t.Errorf("%s: %+v", name, j)
 		}
 	}
 }
 
 func TestJudgeNew(t *testing.T) {
-	l := &netstate.Link{Name: "cali1"}
-	on := &netstate.Link{Name: "cali1", Forwards: true}
 	program := hostpolicy.Finding{Kind: hostpolicy.KindTC, What: "ingress", Interface: "cali1"}
 	shape := hostpolicy.Finding{Kind: hostpolicy.KindQdisc, What: "tbf", Interface: "cali1"}
 	for name, c := range map[string]struct {
-		link    *netstate.Link
-		bypass  bool
-		found   []hostpolicy.Finding
-		unknown error
-		left    bool
+		forwards bool
+		found    []hostpolicy.Finding
+		unknown  error
+		left     bool
 	}{
-		"nothing":                {link: l},
-		"program":                {link: l, found: []hostpolicy.Finding{program}, left: true},
-		"program, bypassed":      {link: l, bypass: true, found: []hostpolicy.Finding{program}},
-		"shaped":                 {link: l, found: []hostpolicy.Finding{shape}},
-		"shaped, kernel's":       {link: on, found: []hostpolicy.Finding{shape}, left: true},
-		"shaped and program":     {link: l, found: []hostpolicy.Finding{shape, program}, left: true},
-		"can't be told":          {link: l, unknown: errors.New("EPERM"), left: true},
-		"can't be told, no care": {link: l, bypass: true, unknown: errors.New("EPERM")},
+		"nothing":            {},
+		"program":            {found: []hostpolicy.Finding{program}, left: true},
+		"shaped":             {found: []hostpolicy.Finding{shape}},
+		"shaped, kernel's":   {forwards: true, found: []hostpolicy.Finding{shape}, left: true},
+		"shaped and program": {found: []hostpolicy.Finding{shape, program}, left: true},
+		"can't be told":      {unknown: errors.New("EPERM"), left: true},
 	} {
-		cfg := Default()
-		cfg.BypassPolicy = c.bypass
-		if err := judgeNew(&cfg, c.link, c.found, c.unknown); (err != nil) != c.left {
+		if err := judgeNew(c.forwards, c.found, c.unknown); (err != nil) != c.left {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -91,18 +99,15 @@ func TestJudgeNew(t *testing.T) {
 func TestPuntsAll(t *testing.T) {
 	for _, c := range []struct {
 		punt string
-		ipv6 bool
-		want bool
+		v4   bool
+		v6   bool
 	}{
-		{"", false, false}, {"0.0.0.0/0", false, true}, {"0.0.0.0/1", false, false}, {"0.0.0.0/1 128.0.0.0/1", false, true}, {"10.0.0.0/8", false, false},
-		{"0.0.0.0/0", true, false}, {"::/0", true, false}, {"0.0.0.0/0 ::/0", true, true}, {"0.0.0.0/1 ::/1", true, false}, {"0.0.0.0/0 ::/1 8000::/1", true, true},
+		{"", false, false}, {"0.0.0.0/0", true, false}, {"0.0.0.0/1", false, false}, {"0.0.0.0/1 128.0.0.0/1", true, false},
+		{"10.0.0.0/8", false, false}, {"::/0", false, true}, {"0.0.0.0/1 8000::/1", false, false}, {"::/1 8000::/1", false, true},
 	} {
-		var all []netip.Prefix
-		for _, s := range strings.Fields(c.punt) {
-			all = append(all, netip.MustParsePrefix(s))
-		}
-		if got := (&Config{Punt: all, IPv6: c.ipv6}).puntsAll(); got != c.want {
-			t.Errorf("%s: %t", c.punt, got)
+		all := prefixList(strings.Fields(c.punt)...)
+		if v4, v6 := puntsAll(all, netip.Addr.Is4), puntsAll(all, netip.Addr.Is6); v4 != c.v4 || v6 != c.v6 {
+			t.Errorf("%s: %t %t", c.punt, v4, v6)
 		}
 	}
 }

@@ -247,6 +247,8 @@ func (o *owner) ipv6Why(l *netstate.Link) string {
 	switch {
 	case !o.cfg.IPv6:
 		return ""
+	case o.eng.Forwards() && l.IPv6 && o.gated6(l) != nil:
+		return o.gated6(l).Error()
 	case !l.IPv6 && l.MTU < minMTU:
 		return "its MTU is less than 1280: the kernel has no IPv6 there"
 	case !l.IPv6:

@@ -71,10 +71,10 @@ type hands struct {
 // inspectTimeout is how long the host's rules may take to be read.
 const inspectTimeout = 10 * time.Second
 
-func inspect(ifs []hostpolicy.Interface, ipv6 bool, ours func(id uint32) bool) ([]hostpolicy.Finding, error) {
+func inspect(ifs []hostpolicy.Interface, ipv6 bool, which hostpolicy.Sources, ours func(id uint32) bool) hostpolicy.Results {
 	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 	defer cancel()
-	return hostpolicy.Inspect(ctx, ifs, ipv6, ours)
+	return hostpolicy.InspectOnly(ctx, ifs, ipv6, which, ours)
 }
 
 // beginErrand is what has to be known before anything is changed.
@@ -92,9 +92,8 @@ type begun struct {
 	host     route.HostConf
 	all      devConf
 	all6     devConf6
-	found    []hostpolicy.Finding
+	rules    hostpolicy.Results // of the host
 	swept    error
-	unknown  error // why found can't be told
 }
 
 func (e beginErrand) do(h *hands) outcome {
@@ -107,7 +106,7 @@ func (e beginErrand) do(h *hands) outcome {
 		}
 	}
 	if e.inspect {
-		b.found, b.unknown = inspect(e.ifs, h.cfg.IPv6, h.eng.Owns)
+		b.rules = inspect(e.ifs, h.cfg.IPv6, hostpolicy.All, h.eng.Owns)
 	}
 	if e.succeed != nil {
 		b.adoption, b.refused = e.succeed()
@@ -238,7 +237,8 @@ type rulesFound struct {
 }
 
 func (e rulesErrand) do(h *hands) outcome {
-	found, err := inspect(e.ifs, h.cfg.IPv6, h.eng.Owns)
+	rules := inspect(e.ifs, h.cfg.IPv6, hostpolicy.All, h.eng.Owns)
+	found, err := rules.Combined()
 	if errors.Is(err, hostpolicy.ErrUserNamespace) {
 		err = nil // the start has said it
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,12 +33,13 @@ const (
 type gate struct {
 	results  hostpolicy.Results
 	accepted []hostpolicy.Finding // by --bypass-policy: those that there were when it began to count
+	respects []hostpolicy.Finding // of IPv6, which is left to the kernel for them: those that there were at the start
 	found    []bypassed
-	err      error         // why found may not be all
-	host     error         // why all packets are left to the kernel; nil: they are not
-	ports    map[int]error // so are those of an interface
-	egress   map[int]bool  // interfaces by whose egress rules packets are still sent
-	said     saidOnce      // of findings
+	err      error        // why found may not be all
+	left     leaving      // packets
+	left6    leaving      // packets of IPv6
+	egress   map[int]bool // interfaces by whose egress rules packets are still sent
+	said     saidOnce     // of findings
 	looks    uint64
 	took     time.Duration // by all looks
 	changes  uint64        // findings that came or went
@@ -48,6 +50,23 @@ type bypassed struct {
 	hostpolicy.Finding
 	since time.Time
 }
+
+// leaving is why packets are left to the kernel for rules of the host; nil: they are not.
+type leaving struct {
+	host  error         // all of them
+	ports map[int]error // those of an interface
+}
+
+// of says why those of an interface are left.
+func (l *leaving) of(index int) error {
+	if l.host != nil {
+		return l.host
+	}
+	return l.ports[index]
+}
+
+// any reports whether some are left.
+func (l *leaving) any() bool { return l.host != nil || len(l.ports) > 0 }
 
 // same reports whether two findings are of one rule set, however many rules it has.
 func same(a, b *hostpolicy.Finding) bool {
@@ -187,9 +206,7 @@ type gateSeen struct {
 
 func (e gateErrand) do(h *hands) outcome {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
-	defer cancel()
-	results := hostpolicy.InspectOnly(ctx, e.ifs, h.cfg.IPv6, e.which, h.eng.Owns)
+	results := inspect(e.ifs, h.cfg.IPv6, e.which, h.eng.Owns)
 	return gateSeen{e, results, time.Since(began)}
 }
 
@@ -220,6 +237,13 @@ func (g gateSeen) take(o *owner) error {
 
 // weighRules says what the rules that are known mean, and has it count.
 func (o *owner) weighRules() {
+	o.weigh()
+	if len(o.dirty.links) > 0 && o.phase >= serving {
+		o.reconcile()
+	}
+}
+
+func (o *owner) weigh() {
 	g := &o.gate
 	found, err := g.results.Combined()
 	if errors.Is(err, hostpolicy.ErrUserNamespace) {
@@ -228,27 +252,23 @@ func (o *owner) weighRules() {
 	if g.err = err; err != nil && g.said.first("unknown", time.Now()) {
 		o.log.Warn("can't tell whether rules of this host are bypassed", "err", err)
 	}
-	if !o.eng.Forwards() || o.cfg.puntsAll() {
+	if !o.eng.Forwards() {
 		found = nil
 	}
+	found = o.cfg.concerning(found)
 	if err == nil {
 		o.judgeAgain(found)
 	}
 	found = slices.DeleteFunc(found, o.leftAnyway)
 	o.noteFindings(found)
 	was := *g
-	g.host, g.ports, g.egress = nil, map[int]error{}, map[int]bool{}
-	if o.cfg.OnPolicy == PolicyLeave {
-		g.ports, g.host = o.toLeave(found)
-	}
+	g.left, g.left6 = o.toLeave(found)
+	g.egress = map[int]bool{}
 	o.markEgress(found)
 	for index := range o.ports {
-		if said(was.host) != said(g.host) || said(was.ports[index]) != said(g.ports[index]) || was.egress[index] != g.egress[index] {
+		if said(was.left.of(index)) != said(g.left.of(index)) || said(was.left6.of(index)) != said(g.left6.of(index)) || was.egress[index] != g.egress[index] {
 			o.dirty.links[index] = true
 		}
-	}
-	if len(o.dirty.links) > 0 && o.phase >= serving {
-		o.reconcile()
 	}
 }
 
@@ -268,7 +288,7 @@ func (o *owner) leftAnyway(f hostpolicy.Finding) bool {
 	for index, l := range o.links {
 		if l.Name == f.Interface {
 			p := o.ports[index]
-			return p == nil || p.left != nil
+			return p == nil || p.left != nil || p.left6 != nil && f.Family == hostpolicy.IPv6
 		}
 	}
 	return true
@@ -279,7 +299,7 @@ func (o *owner) leftAnyway(f hostpolicy.Finding) bool {
 func (o *owner) judgeAgain(found []hostpolicy.Finding) {
 	for index, p := range o.ports {
 		l := o.links[index]
-		if l == nil || p.left == nil || p.rules != done {
+		if l == nil || p.left == nil && p.left6 == nil || p.rules != done {
 			continue
 		}
 		if !slices.ContainsFunc(found, func(f hostpolicy.Finding) bool { return f.Interface == l.Name }) {
@@ -294,35 +314,65 @@ func (o *owner) isAccepted(f *hostpolicy.Finding) bool {
 	return o.cfg.BypassPolicy && slices.ContainsFunc(o.gate.accepted, func(a hostpolicy.Finding) bool { return same(&a, f) })
 }
 
-// toLeave says why the packets of some interfaces are the kernel's, or all.
-func (o *owner) toLeave(found []hostpolicy.Finding) (ports map[int]error, host error) {
-	ports = map[int]error{}
-	why := func(f *hostpolicy.Finding) error {
-		return fmt.Errorf("left to the kernel (--on-policy leave): forwarding would bypass %s", f)
-	}
+// isRespected reports whether IPv6 is left to the kernel for a finding, whatever is done
+// about rules that appear: it was there at the start. A firewall that is loaded anew
+// takes its rules away for a moment.
+func (o *owner) isRespected(f *hostpolicy.Finding) bool {
+	return slices.ContainsFunc(o.gate.respects, func(a hostpolicy.Finding) bool { return same(&a, f) })
+}
+
+// toLeave says which packets are the kernel's: of both families, and of IPv6 alone.
+func (o *owner) toLeave(found []hostpolicy.Finding) (all, v6 leaving) {
+	all.ports, v6.ports = map[int]error{}, map[int]error{}
+	forwards6 := o.forwards6()
 	for i := range found {
 		f := &found[i]
-		if o.isAccepted(f) {
+		if o.cfg.LeavesNAT6(f, forwards6) {
+			v6.host = cmp.Or(v6.host, fmt.Errorf("IPv6 is left to the kernel, which translates it, and --punt names no destination of IPv6: forwarding would bypass %s", f))
+		}
+		respects := o.isRespected(f)
+		if !respects && (o.cfg.OnPolicy != PolicyLeave || o.isAccepted(f)) {
 			continue
 		}
+		into, what, how := &all, "", ""
+		if f.Family == hostpolicy.IPv6 {
+			into, what = &v6, "IPv6 is "
+		}
+		if !respects {
+			how = " (--on-policy leave)"
+		}
+		why := fmt.Errorf("%sleft to the kernel%s: forwarding would bypass %s", what, how, f)
 		if f.Interface == "" {
-			return ports, why(f)
+			into.host = cmp.Or(into.host, why)
+			continue
 		}
 		for index, l := range o.links {
 			// The way through a queueing discipline is open to us too, and the kernel
 			// would have to forward.
-			if l.Name == f.Interface && (l.Forwards || f.Kind != hostpolicy.KindQdisc) {
-				ports[index] = why(f)
+			if l.Name == f.Interface && (forwardsAny(l, f.Family) || f.Kind != hostpolicy.KindQdisc) {
+				into.ports[index] = why
 			}
 		}
 	}
-	return ports, nil
+	return all, v6
+}
+
+// forwardsAny reports whether the kernel forwards packets of a family that come in by an
+// interface. Of both, it is IPv4 that counts.
+func forwardsAny(l *netstate.Link, family hostpolicy.Family) bool {
+	if family == hostpolicy.IPv6 {
+		return l.Forwards6
+	}
+	return l.Forwards
 }
 
 // markEgress keeps frames to an interface that has egress rules now on the ordinary
-// way out.
+// way out. Those of IPv6 alone have no hook there but an interface's.
 func (o *owner) markEgress(found []hostpolicy.Finding) {
 	for _, f := range found {
+		if f.Family == hostpolicy.IPv6 && f.Interface == "" {
+			continue
+		}
 		for index, l := range o.links {
 			if l.Name == f.Interface || f.Interface == "" && f.Kind == hostpolicy.KindNFTables {
 				o.gate.egress[index] = true
@@ -359,6 +409,10 @@ func (o *owner) noteFindings(found []hostpolicy.Finding) {
 func (o *owner) sayFinding(f *hostpolicy.Finding, now time.Time) {
 	switch {
 	case o.isAccepted(f) || !o.gate.said.first(f.What, now):
+	case o.cfg.LeavesNAT6(f, o.forwards6()):
+		o.log.Warn("rules of this host have appeared, and IPv6 is left to the kernel, which translates it (--punt names the destinations)", "found", f.String())
+	case o.isRespected(f):
+		o.log.Warn("rules of this host have appeared again, and IPv6 is left to the kernel for them", "found", f.String())
 	case o.cfg.OnPolicy == PolicyLeave:
 		o.log.Warn("rules of this host have appeared, and what they concern is left to the kernel", "found", f.String())
 	default:
@@ -369,22 +423,30 @@ func (o *owner) sayFinding(f *hostpolicy.Finding, now time.Time) {
 // gated says why packets of an interface are left to the kernel for rules that have
 // appeared, nil if they are not.
 func (o *owner) gated(l *netstate.Link) error {
-	if o.gate.host != nil {
-		return o.gate.host
+	return o.gate.left.of(l.Index)
+}
+
+// gated6 says why packets of IPv6 of an interface are left to the kernel for rules of
+// the host, nil if they are not.
+func (o *owner) gated6(l *netstate.Link) error {
+	if p := o.ports[l.Index]; p != nil && p.left6 != nil {
+		return p.left6
 	}
-	return o.gate.ports[l.Index]
+	return o.gate.left6.of(l.Index)
 }
 
 func (o *owner) gateStatus() status.Gate {
 	g := &o.gate
 	s := status.Gate{State: "clear", Findings: []status.Bypassed{}, Looks: g.looks, Took: g.took.Seconds(), Changes: g.changes}
 	for _, b := range g.found {
-		s.Findings = append(s.Findings, status.Bypassed{Kind: b.Kind, What: printable.UTF8(b.Finding.String()), Interface: printable.UTF8(b.Interface), Since: b.since})
+		all, v6 := o.toLeave([]hostpolicy.Finding{b.Finding})
+		s.Findings = append(s.Findings, status.Bypassed{Kind: b.Kind, What: printable.UTF8(b.Finding.String()), Interface: printable.UTF8(b.Interface), Since: b.since,
+			IPv6: b.Family == hostpolicy.IPv6 || v6.any() && !all.any(), Left: all.any() || v6.any()})
 	}
 	switch {
 	case !o.eng.Forwards():
 		s.State = "off"
-	case g.host != nil || len(g.ports) > 0:
+	case g.left.any() || g.left6.any():
 		s.State = "left"
 	case len(g.found) > 0:
 		s.State = "bypassed"

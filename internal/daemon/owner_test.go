@@ -176,7 +176,7 @@ func (b *bench) begins(found []hostpolicy.Finding, links ...*netstate.Link) erro
 	if !ok {
 		b.t.Fatalf("out is %T", b.sent[laneHost])
 	}
-	return b.arrives(laneHost, begun{beginErrand: e, found: found})
+	return b.arrives(laneHost, begun{beginErrand: e, rules: nft(found...)})
 }
 
 // settle lets everything that is out go well, until nothing is.

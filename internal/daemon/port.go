@@ -40,6 +40,7 @@ type port struct {
 	former  macAddr // that was answered before a reload changed that; zero: none
 	leaving bool    // a reload is about to close it: no frame is taken any more
 	left    error   // its packets are the kernel's, as are those that lead there: why
+	left6   error   // so are those of IPv6
 	err     error   // something failed for it
 	said    string  // the last error that was logged
 	state   life    // when it was last looked at
@@ -50,8 +51,12 @@ type port struct {
 	filter   engine.Port
 	policy   *arpd.Policy // nil where nothing is answered
 	policy6  *arpd.Policy // of neighbour discovery
-	toldLeft bool         // the tables, that it is left to the kernel
+	toldLeft toldLeft
 }
+
+// toldLeft is what the tables were told of what is left to the kernel: all packets, and
+// those of IPv6.
+type toldLeft struct{ all, v6 bool }
 
 // arpPolicy and ndPolicy are what the responders go by.
 func arpPolicy(p *port) *arpd.Policy { return p.policy }

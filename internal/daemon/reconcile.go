@@ -195,7 +195,7 @@ func (o *owner) setting() *setting {
 
 // wants says what a port should be.
 func (o *owner) wants(l *netstate.Link, p *port) *want {
-	f := facts{idle: o.idle(p), egress: o.egress[l.Index] || o.gate.egress[l.Index], gated: o.gated(l)}
+	f := facts{idle: o.idle(p), egress: o.egress[l.Index] || o.gate.egress[l.Index], gated: o.gated(l), gated6: o.gated6(l)}
 	if o.macs != nil {
 		f.original, f.changed = o.macs.Original(l.Index)
 	}
@@ -258,8 +258,8 @@ func (o *owner) describe(index int) {
 		o.setPolicy6(p, w.policy6)
 		o.herald.all = o.herald.all || r == roleUplink
 	}
-	if isLeft := w.left != nil; isLeft != p.toldLeft {
-		p.toldLeft, o.herald.all = isLeft, true
+	if is := (toldLeft{w.left != nil, w.left6 != nil}); is != p.toldLeft {
+		p.toldLeft, o.herald.all = is, true
 	}
 }
 

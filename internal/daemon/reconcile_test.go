@@ -189,7 +189,7 @@ func TestSpared(t *testing.T) {
 	// Programs may be there that nobody sees.
 	b = newBench(t, nil)
 	b.events(set(pod(1)), netstate.Event{Op: netstate.Synced})
-	if err := b.arrives(laneHost, begun{beginErrand: b.sent[laneHost].(beginErrand), unknown: hostpolicy.ErrUserNamespace}); err != nil {
+	if err := b.arrives(laneHost, begun{beginErrand: b.sent[laneHost].(beginErrand), rules: hostpolicy.Results{3: {Err: hostpolicy.ErrUserNamespace}}}); err != nil {
 		t.Fatal(err)
 	}
 	if b.tableLink(1).Flags&route.LinkBypass != 0 {

@@ -269,11 +269,14 @@ func (t *transition) judge(ctx context.Context) error {
 	}
 	var ifs []hostpolicy.Interface
 	receive := map[string]int{} // uplinks that only receive
-	if !t.d.owner.ask(ctx, func() { ifs, receive = t.d.owner.wouldServe(t.next) }) {
+	forwards6 := false
+	if !t.d.owner.ask(ctx, func() { ifs, receive = t.d.owner.wouldServe(t.next); forwards6 = t.d.owner.forwards6() }) {
 		return errEnding
 	}
-	found, unknown := inspect(ifs, t.next.IPv6, t.d.engine().Owns)
-	t.judged = judge(t.next, found, unknown, func(name string) (int, bool) { i, ok := receive[name]; return i, ok })
+	rules := inspect(ifs, t.next.IPv6, hostpolicy.All, t.d.engine().Owns)
+	found, unknown := rules.Combined()
+	t.judged = judge(t.next, found, unknown, forwards6, func(name string) (int, bool) { i, ok := receive[name]; return i, ok })
+	t.judged.rules = rules
 	return t.judged.err
 }
 
@@ -531,6 +534,10 @@ func (o *owner) adopt(next *Config, j *judgement) {
 	if next.BypassPolicy != was.BypassPolicy {
 		o.gate.accepted = j.spared
 	}
+	if next.BypassPolicy != was.BypassPolicy || next.forwards() && !was.forwards() {
+		o.gate.respects = j.left6
+		o.gate.results.Replace(&j.rules, hostpolicy.All)
+	}
 	for index, l := range o.links {
 		o.dirty.links[index] = true
 		if p := o.ports[index]; p != nil {
@@ -562,7 +569,7 @@ func (o *owner) reopen(l *netstate.Link, p *port, was *Config) {
 		}
 	}
 	if was.BypassPolicy != o.cfg.BypassPolicy || was.forwards() != o.cfg.forwards() {
-		if p.left = nil; p.rules != underWay {
+		if p.left, p.left6 = nil, nil; p.rules != underWay {
 			p.rules = todo
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"proxyarpd/internal/engine"
 	"proxyarpd/internal/engine/none"
 	"proxyarpd/internal/explain"
+	"proxyarpd/internal/hostpolicy"
 	"proxyarpd/internal/macs"
 	"proxyarpd/internal/netstate"
 )
@@ -116,10 +117,11 @@ func (s *survey) pretend(e errand) outcome {
 		b := begun{beginErrand: e, host: readHostConf(route.DefaultHostConf, s.owner.cfg.IPv6)}
 		b.all, b.all6 = readAll(kernelConf.dev, kernelConf.dev6, s.owner.cfg.IPv6)
 		if e.inspect {
-			b.found, b.unknown = inspect(e.ifs, s.owner.cfg.IPv6, nil)
-			if v := judge(s.owner.cfg, b.found, b.unknown, s.owner.onlyReceives); v.err != nil {
+			b.rules = inspect(e.ifs, s.owner.cfg.IPv6, hostpolicy.All, nil)
+			found, unknown := b.rules.Combined()
+			if v := judge(s.owner.cfg, found, unknown, s.owner.forwards6(), s.owner.onlyReceives); v.err != nil {
 				s.refused = v.err.Error()
-				b.found, b.unknown = nil, nil // and on, as if it had been let
+				b.rules = hostpolicy.Results{} // and on, as if it had been let
 			}
 		}
 		return b
@@ -130,7 +132,7 @@ func (s *survey) pretend(e errand) outcome {
 	case adoptErrand:
 		return adopted{}
 	case gateErrand:
-		return gateSeen{gateErrand: e}
+		return gateSeen{gateErrand: e, results: s.owner.gate.results}
 	case putBackErrand:
 		return putBack{}
 	case macErrand:
@@ -184,7 +186,7 @@ func (unwritten) Forget(int)                              {}
 // view is what a packet is explained by. Its maps are the owner's.
 func (o *owner) view() explain.View {
 	v := explain.View{Table: o.proxy.table.Load(), Links: o.links, Policies: make(map[int]*arpd.Policy, len(o.ports)), Policies6: map[int]*arpd.Policy{},
-		Used: map[int32]bool{}, Forwards: o.eng.Forwards()}
+		Left6: map[int]string{}, Used: map[int32]bool{}, Forwards: o.eng.Forwards()}
 	for index, routes := range o.builder.UsedLinks() {
 		v.Used[index] = routes > 0
 	}
@@ -194,6 +196,9 @@ func (o *owner) view() explain.View {
 		}
 		if p.policy6 != nil {
 			v.Policies6[index] = p.policy6
+		}
+		if l := o.links[index]; l != nil && p.toldLeft.v6 {
+			v.Left6[index] = said(o.gated6(l))
 		}
 	}
 	return v

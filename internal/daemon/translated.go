@@ -22,6 +22,7 @@ func (d *Daemon) openTranslated(ctx context.Context) {
 		Set:   func(e conntrack.End, has bool) error { return set.SetTranslated(claim.End(e), has) },
 		Hears: func(hears bool, why error) { d.hearsTranslated(hears, why) },
 		Max:   claim.MaxTranslated,
+		IPv6:  d.config().IPv6,
 	})
 	if err != nil {
 		d.hearsTranslated(false, err)

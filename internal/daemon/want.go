@@ -48,6 +48,7 @@ type setting struct {
 // facts are those of one interface that neither its link nor its port holds.
 type facts struct {
 	gated    error     // rules that have appeared: its packets are the kernel's
+	gated6   error     // rules: its packets of IPv6 are
 	idle     bool      // no route leads over it
 	egress   bool      // it has egress rules that are to apply
 	changed  bool      // its MAC was changed
@@ -71,6 +72,7 @@ type want struct {
 	claim, hurry             bool // so is this one; hurry: nothing works without it
 	impossible               error
 	left                     error // its packets are the kernel's: why
+	left6                    error // those of IPv6 are
 }
 
 // wants says what a port should be. It is a function of what it is given.
@@ -86,6 +88,9 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 		w.left = f.gated
 	}
 	w.forwards = s.forwards && w.left == nil
+	if s.forwards && s.serves6(l) {
+		w.left6 = f.gated6
+	}
 	attached := p.claim == done
 	switch w.device = l.MAC; {
 	case !s.cfg.KeepMAC:
@@ -98,9 +103,9 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	w.rules = s.forwards && s.started && (p.rules.pending() || p.rules == short)
 	w.read = s.started && p.read.pending()
 	claimable := s.canClaim && p.claim != never
-	w.policy = s.answers(l, w, f, aliases, netip.Addr.Is4, l.Forwards)
+	w.policy = s.answers(l, w, f, aliases, netip.Addr.Is4, w.forwards || l.Forwards)
 	if s.serves6(l) {
-		w.policy6 = s.answers(l, w, f, aliases, netip.Addr.Is6, l.Forwards6)
+		w.policy6 = s.answers(l, w, f, aliases, netip.Addr.Is6, w.forwards && w.left6 == nil || l.Forwards6)
 	}
 	// The claim has the kernel not answer solicitations for a gateway.
 	w.claim = claimable && s.started && !s.ending && !attached && !w.rules && (w.forwards || aliases != [2]macAddr{} || workload && w.policy6 != nil)
@@ -112,11 +117,14 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 	w.take = w.forwards && s.started && !kernelToo && !p.leaving && (p.err == nil && !s.waits || p.filter.Forward)
 
 	w.filter = s.filter(l, p, aliases)
-	w.filter.IPv6 = s.serves6(l) && (!l.Forwards6 || attached) // once the others are taken
+	w.filter.IPv6 = s.serves6(l) && w.left6 == nil && (!l.Forwards6 || attached) // once the others are taken
 	w.filter.ND = w.policy6 != nil
 	w.link = s.link(l, p, f, aliases)
 	if w.left != nil {
 		w.link.Flags |= route.LinkLeft
+	}
+	if w.left6 != nil {
+		w.link.MTU6 = 0
 	}
 	if workload && settled(l) {
 		w.filter.Answer = w.answer // else replies pass by the queue
@@ -125,8 +133,8 @@ func (s *setting) wants(l *netstate.Link, p *port, f *facts) *want {
 }
 
 // answers says what is answered on an interface of one family of addresses, nil if
-// nothing is.
-func (s *setting) answers(l *netstate.Link, w *want, f *facts, aliases [2]macAddr, family func(netip.Addr) bool, kernelForwards bool) *arpd.Policy {
+// nothing is. forwarded says that somebody forwards what comes in by it.
+func (s *setting) answers(l *netstate.Link, w *want, f *facts, aliases [2]macAddr, family func(netip.Addr) bool, forwarded bool) *arpd.Policy {
 	p := &arpd.Policy{Index: l.Index, Name: l.Name, Own: l.MAC, Settled: settled(l)}
 	switch targets := of(family, s.cfg.AnswerUplink); {
 	case w.role == roleWorkload:
@@ -139,7 +147,7 @@ func (s *setting) answers(l *netstate.Link, w *want, f *facts, aliases [2]macAdd
 		return p
 	case w.role == roleUplink && len(targets) > 0 && resolves(l):
 		p.Answer = l.MAC
-		p.Uplink = &arpd.Uplink{Targets: targets, Others: f.uplinks, Unforwarded: !w.forwards && !kernelForwards}
+		p.Uplink = &arpd.Uplink{Targets: targets, Others: f.uplinks, Unforwarded: !forwarded}
 		return p
 	}
 	return nil

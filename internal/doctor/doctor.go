@@ -182,10 +182,13 @@ func checkDaemon(f *facts) (found []Finding) {
 		}
 	}
 	for _, g := range s.Gate.Findings {
-		switch s.Gate.State {
-		case "bypassed":
+		switch {
+		case !g.Left:
 			found = append(found, Finding{"policy-bypassed", Warning, g.Interface, "the daemon forwards past " + g.What, "remove it, leave the destinations to the kernel (--punt), or run with --on-policy leave"})
-		case "left":
+		case g.IPv6:
+			found = append(found, Finding{"policy-left", Warning, g.Interface, "IPv6 is left to the kernel, for " + g.What,
+				"remove it, or forward past it (--bypass-policy); if IPv6 is to be the kernel's, run with --ipv6=false"})
+		default:
 			found = append(found, Finding{"policy-left", Warning, g.Interface, "packets are left to the kernel, for " + g.What, "remove it, or run with --on-policy warn"})
 		}
 	}
@@ -419,6 +422,11 @@ func checkRules(f *facts) (found []Finding) {
 		default:
 			id = "nat-rules"
 		}
+		if r.Family == hostpolicy.IPv6 && (!f.cfg.BypassPolicy || r.Kind == hostpolicy.KindIPVS || f.cfg.LeavesNAT6(&r, f.forwards6())) {
+			found = append(found, Finding{id, Warning, cmp.Or(r.Interface, "host"), "forwarding IPv6 would pass by " + r.String() + ": it is left to the kernel" + f.nobody6(),
+				"none, if the kernel is to forward IPv6: --ipv6=false says so; else --bypass-policy, with --punt for what the kernel is to handle"})
+			continue
+		}
 		found = append(found, Finding{id, severity, cmp.Or(r.Interface, "host"), "forwarding passes by " + r.String(), cure})
 	}
 	if f.unknown != nil {
@@ -427,9 +435,23 @@ func checkRules(f *facts) (found []Finding) {
 	return found
 }
 
+// nobody6 says what becomes of IPv6 that is left to the kernel where that does not
+// forward it.
+func (f *facts) nobody6() string {
+	if slices.ContainsFunc(f.workloads, func(l *netstate.Link) bool { return l.IPv6 && !l.Forwards6 }) {
+		return ", which does not forward it (net.ipv6.conf.all.forwarding is 0)"
+	}
+	return ""
+}
+
+// forwards6 reports whether the kernel forwards IPv6 that comes in by an interface that is served.
+func (f *facts) forwards6() bool {
+	return slices.ContainsFunc(slices.Concat(f.workloads, f.uplinks), func(l *netstate.Link) bool { return l.Forwards6 })
+}
+
 // checkConntrack looks at flows that the kernel translates while packets are forwarded past it.
 func checkConntrack(f *facts) (found []Finding) {
-	on := slices.ContainsFunc(slices.Concat(f.workloads, f.uplinks), func(l *netstate.Link) bool { return l.Forwards })
+	on := slices.ContainsFunc(slices.Concat(f.workloads, f.uplinks), func(l *netstate.Link) bool { return l.Forwards || l.Forwards6 })
 	if !f.forwards() || !on {
 		return nil
 	}

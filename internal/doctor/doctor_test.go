@@ -123,6 +123,15 @@ func TestFindings(t *testing.T) {
 		{"forward-hook-rules", Error, "host", func(f *facts, _ map[string]int) {
 			f.rules = []hostpolicy.Finding{{Kind: hostpolicy.KindIPTables, What: "iptables table filter chain FORWARD"}}
 		}},
+		{"forward-hook-rules", Warning, "host", func(f *facts, _ map[string]int) { // IPv6 is left to the kernel
+			f.rules = []hostpolicy.Finding{{Kind: hostpolicy.KindNFTables, What: "nft table ip6 x chain f (hook forward)", Family: hostpolicy.IPv6}}
+		}},
+		{"policy-left", Warning, "", func(f *facts, _ map[string]int) {
+			f.status.Gate = status.Gate{State: "left", Findings: []status.Bypassed{{What: "nft table ip6 x chain f", IPv6: true, Left: true}}}
+		}},
+		{"policy-bypassed", Warning, "", func(f *facts, _ map[string]int) {
+			f.status.Gate = status.Gate{State: "left", Findings: []status.Bypassed{{What: "nft table ip x chain f"}}}
+		}},
 		{"nat-rules", Error, "host", func(f *facts, _ map[string]int) {
 			f.rules = []hostpolicy.Finding{{Kind: hostpolicy.KindNFTables, What: "nft table ip x chain p (hook postrouting)"}}
 		}},

@@ -26,8 +26,10 @@ type View struct {
 	Policies map[int]*arpd.Policy // of the interfaces on which ARP requests are answered
 	// Policies6 are those of neighbour discovery.
 	Policies6 map[int]*arpd.Policy
-	Used      map[int32]bool // interfaces that unicast routes lead over
-	Forwards  bool           // the engine moves packets
+	// Left6 says why IPv6 of interfaces is left to the kernel, by the rules of the host.
+	Left6    map[int]string
+	Used     map[int32]bool // interfaces that unicast routes lead over
+	Forwards bool           // the engine moves packets
 	// From says whose view it is: a daemon's, or what one would see.
 	From string
 	// Refused says why a daemon would not start here, "" if it would, or runs.
@@ -293,6 +295,10 @@ func (v *View) forward(q *Question, in *netstate.Link, f *Forward) *route.Decisi
 		return d
 	case link == nil:
 		say("interface", "%s is neither --workload nor --uplink: its packets are the kernel's", in.Name)
+		f.end(route.Punt)
+		return d
+	case q.Dst.Is6() && v.Left6[in.Index] != "":
+		say("IPv6", "%s", v.Left6[in.Index])
 		f.end(route.Punt)
 		return d
 	case q.Dst.Is6() && !v.Table.Serves6(link):

@@ -1,7 +1,7 @@
 // Package hostpolicy finds what of the host's own rules forwarding in userspace would pass by.
 //
 // The kernel's packet goes through tc ingress, the netfilter hooks prerouting, forward and postrouting, the
-// IPsec policies and the egress qdisc of the way it takes (net/core/dev.c, net/ipv4/ip_forward.c). A packet that
+// IPsec policies and the egress qdisc of the way it takes (net/core/dev.c, net/ipv4/ip_forward.c, net/ipv6/ip6_output.c). A packet that
 // a userspace forwarder carries from one interface to another meets few or none of them: a host that relied on
 // them is open without knowing it. [Inspect] names each such rule set, so that the daemon can refuse.
 //
@@ -10,8 +10,9 @@
 // error and not "nothing found"; only what this kernel cannot have at all is passed over.
 //
 // XDP programs run before the frame reaches any socket, so they are not bypassed and not reported. Input and
-// output hooks go on seeing the host's own packets. Rules of bridges are not looked at, those of IPv6 where it is
-// forwarded.
+// output hooks go on seeing the host's own packets. Rules of family bridge are met on the ports of a bridge: by what
+// comes in before a packet socket at the bridge gets it, by what is sent out of the bridge after (br_handle_frame and
+// br_dev_xmit in net/bridge). So they apply to what is forwarded, too.
 package hostpolicy
 
 import (
@@ -35,6 +36,16 @@ const (
 	KindQdisc    = "qdisc"
 	KindXFRM     = "xfrm"
 	KindIPVS     = "ipvs"
+)
+
+// Family says whose packets rules apply to.
+type Family uint8
+
+// The families.
+const (
+	AnyFamily Family = iota // both
+	IPv4
+	IPv6
 )
 
 // Sources is a set of what can be asked for rules.
@@ -92,6 +103,10 @@ type Finding struct {
 	Count int
 	// Interface is set where the finding belongs to one interface.
 	Interface string
+	// Family says which packets would pass it by.
+	Family Family
+	// NAT says that it translates addresses.
+	NAT bool
 }
 
 // String returns the finding on one line.
@@ -137,7 +152,7 @@ type dumper func(ctx context.Context, protocol int, typ uint16, payload []byte) 
 
 type inspector struct {
 	ifs   []Interface
-	ipv6  bool // is forwarded as well
+	ipv6  bool // is asked about, too
 	dump  dumper
 	names map[uint32]string    // of programs, by ID: one is at many interfaces
 	ours  func(id uint32) bool // nil: not known

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +17,8 @@ import (
 // must then refuse, and may show both. Where that is nothing but the user namespace's limits the error is
 // ErrUserNamespace. An interface that vanished meanwhile is not an error.
 //
-// ipv6 says that IPv6 is forwarded as well. ours says which programs at tcx hooks are the caller's; nil: their names alone count, which take CAP_SYS_ADMIN to read.
+// Without ipv6, what concerns packets of IPv6 alone is no finding. ours says which programs at tcx hooks are the
+// caller's; nil: their names alone count, which take CAP_SYS_ADMIN to read.
 func Inspect(ctx context.Context, ifs []Interface, ipv6 bool, ours func(id uint32) bool) ([]Finding, error) {
 	results := InspectOnly(ctx, ifs, ipv6, All, ours)
 	return results.Combined()
@@ -38,6 +40,9 @@ func InspectOnly(ctx context.Context, ifs []Interface, ipv6 bool, which Sources,
 		}
 		if r.Found, r.Err = read(ctx); errors.Is(r.Err, errors.ErrUnsupported) {
 			r.Err = nil // a kernel that does not have it at all
+		}
+		if !ipv6 {
+			r.Found = slices.DeleteFunc(r.Found, func(f Finding) bool { return f.Family == IPv6 })
 		}
 	}
 	return results

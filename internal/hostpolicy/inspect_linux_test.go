@@ -62,7 +62,10 @@ func inspect(t testing.TB, ifs []Interface) []string {
 	}
 	var lines []string
 	for _, f := range found {
-		lines = append(lines, f.Kind+": "+f.String())
+		lines = append(lines, [...]string{"", "IPv4: ", "IPv6: "}[f.Family]+f.Kind+": "+f.String())
+		if nat := strings.Contains(f.What, " nat chain") || strings.Contains(f.What, " ip n chain p"); nat != f.NAT {
+			t.Errorf("%s: NAT is %t", f, f.NAT)
+		}
 	}
 	return lines
 }
@@ -85,28 +88,69 @@ func TestInspect(t *testing.T) {
 			nft add rule inet t in accept
 			nft add chain inet t out { type nat hook output priority -100 ; }
 			nft add rule inet t out counter
+			nft add table ip6 t
+			nft add chain ip6 t in6 { type filter hook input priority 0 ; policy drop ; }
 			nft add table arp t
 			nft add chain arp t in { type filter hook input priority 0 ; }
 			nft add rule arp t in drop`, nil},
-		{"nft forward, IPv6", `
-			nft add table ip6 t
-			nft add chain ip6 t f6 { type filter hook forward priority 0 ; policy drop ; }
-			nft add rule ip6 t f6 counter`,
-			[]string{"nftables: nft table ip6 t chain f6 (hook forward, policy drop): 1 rule"}},
-		{"legacy ip6tables", `
-			ip6tables-legacy -A FORWARD -p tcp -m tcp --dport 80 -j ACCEPT
-			ip6tables-legacy -P FORWARD DROP
-			ip6tables-legacy -t mangle -A PREROUTING -j ACCEPT`,
+		{"nft of bridges, which packets meet all the same", `
+			nft add table bridge t
+			nft add chain bridge t f { type filter hook forward priority 0 ; policy drop ; }`, nil},
+		{"nft of IPv6", `
+			nft add table ip6 filter
+			nft add chain ip6 filter FORWARD { type filter hook forward priority 0 ; policy drop ; }
+			nft add chain ip6 filter PREROUTING { type filter hook prerouting priority 0 ; }
+			nft add chain ip6 filter out { type filter hook output priority 0 ; policy drop ; }
+			nft add rule ip6 filter PREROUTING counter
+			nft add table ip6 nat
+			nft add chain ip6 nat post { type nat hook postrouting priority 100 ; }
+			nft add rule ip6 nat post masquerade`,
 			[]string{
-				"iptables: ip6tables (legacy) table mangle chain PREROUTING: 1 rule",
-				"iptables: ip6tables (legacy) table filter chain FORWARD (policy DROP): 1 rule",
+				"IPv6: nftables: nft table ip6 filter chain FORWARD (hook forward, policy drop)",
+				"IPv6: nftables: nft table ip6 filter chain PREROUTING (hook prerouting): 1 rule",
+				"IPv6: nftables: nft table ip6 nat chain post (hook postrouting): 1 rule",
+			}},
+		{"ip6tables-nft", `
+			ip6tables-nft -A FORWARD -s fd00::/8 -j DROP
+			ip6tables-nft -t nat -A POSTROUTING -j MASQUERADE`,
+			[]string{
+				"IPv6: nftables: nft table ip6 filter chain FORWARD (hook forward): 1 rule",
+				"IPv6: nftables: nft table ip6 nat chain POSTROUTING (hook postrouting): 1 rule",
+			}},
+		{"legacy ip6tables without rules", `
+			ip6tables-legacy -t filter -L -n
+			ip6tables-legacy -A INPUT -j DROP`, nil},
+		{"legacy ip6tables", `
+			ip6tables-legacy -N side
+			ip6tables-legacy -A side -j DROP
+			ip6tables-legacy -A FORWARD -p tcp -m tcp --dport 80 -j ACCEPT
+			ip6tables-legacy -A FORWARD -j side
+			ip6tables-legacy -P FORWARD DROP
+			ip6tables-legacy -t raw -A PREROUTING -j DROP`,
+			[]string{
+				"IPv6: iptables: ip6tables (legacy) table filter chain FORWARD (policy DROP): 2 rules",
+				"IPv6: iptables: ip6tables (legacy) table raw chain PREROUTING: 1 rule",
+			}},
+		{"tc filters of one protocol", `
+			tc qdisc add dev veth0 clsact
+			tc filter add dev veth0 ingress pref 1 protocol ipv6 u32 match u32 0 0
+			tc filter add dev veth0 egress pref 2 protocol ip u32 match u32 0 0
+			tc filter add dev veth0 egress pref 3 protocol ipv6 u32 match u32 0 0
+			tc qdisc add dev veth1 clsact
+			tc filter add dev veth1 ingress pref 4 protocol all u32 match u32 0 0
+			tc filter add dev veth1 egress pref 5 protocol ip u32 match u32 0 0`,
+			[]string{
+				"IPv6: tc: tc filters at clsact ingress of veth0 (u32): 1 filter",
+				"tc: tc filters at clsact egress of veth0 (u32): 2 filters",
+				"tc: tc filters at clsact ingress of veth1 (u32): 1 filter",
+				"IPv4: tc: tc filters at clsact egress of veth1 (u32): 1 filter",
 			}},
 		{"nft forward", `
 			nft add table ip filter
 			nft add chain ip filter FORWARD { type filter hook forward priority 0 ; }
 			nft add rule ip filter FORWARD counter
 			nft add rule ip filter FORWARD drop`,
-			[]string{"nftables: nft table ip filter chain FORWARD (hook forward): 2 rules"}},
+			[]string{"IPv4: nftables: nft table ip filter chain FORWARD (hook forward): 2 rules"}},
 		{"nft forward with a policy alone", `
 			nft add table inet fw
 			nft add chain inet fw f { type filter hook forward priority 0 ; policy drop ; }`,
@@ -123,9 +167,9 @@ func TestInspect(t *testing.T) {
 			nft add chain ip n raw { type filter hook prerouting priority -300 ; }
 			nft add rule ip n raw notrack`,
 			[]string{
-				"nftables: nft table ip n chain pre (hook prerouting): 1 rule",
-				"nftables: nft table ip n chain post (hook postrouting): 1 rule",
-				"nftables: nft table ip n chain raw (hook prerouting): 1 rule",
+				"IPv4: nftables: nft table ip n chain pre (hook prerouting): 1 rule",
+				"IPv4: nftables: nft table ip n chain post (hook postrouting): 1 rule",
+				"IPv4: nftables: nft table ip n chain raw (hook prerouting): 1 rule",
 			}},
 		{"nft netdev and inet ingress", `
 			nft add table netdev x
@@ -148,8 +192,8 @@ func TestInspect(t *testing.T) {
 			iptables-nft -A FORWARD -s 10.0.0.0/8 -j DROP
 			iptables-nft -t nat -A POSTROUTING -j MASQUERADE`,
 			[]string{
-				"nftables: nft table ip filter chain FORWARD (hook forward): 1 rule",
-				"nftables: nft table ip nat chain POSTROUTING (hook postrouting): 1 rule",
+				"IPv4: nftables: nft table ip filter chain FORWARD (hook forward): 1 rule",
+				"IPv4: nftables: nft table ip nat chain POSTROUTING (hook postrouting): 1 rule",
 			}},
 		{"legacy iptables without rules", `
 			iptables-legacy -t filter -L -n
@@ -167,10 +211,10 @@ func TestInspect(t *testing.T) {
 			iptables-legacy -t mangle -A FORWARD -j TTL --ttl-set 5
 			iptables-legacy -t raw -A PREROUTING -j DROP`,
 			[]string{
-				"iptables: iptables (legacy) table filter chain FORWARD (policy DROP): 2 rules",
-				"iptables: iptables (legacy) table mangle chain FORWARD: 1 rule",
-				"iptables: iptables (legacy) table nat chain PREROUTING: 1 rule",
-				"iptables: iptables (legacy) table raw chain PREROUTING: 1 rule",
+				"IPv4: iptables: iptables (legacy) table filter chain FORWARD (policy DROP): 2 rules",
+				"IPv4: iptables: iptables (legacy) table mangle chain FORWARD: 1 rule",
+				"IPv4: iptables: iptables (legacy) table nat chain PREROUTING: 1 rule",
+				"IPv4: iptables: iptables (legacy) table raw chain PREROUTING: 1 rule",
 			}},
 		{"harmless qdiscs", `
 			tc qdisc add dev veth0 clsact
@@ -193,8 +237,8 @@ func TestInspect(t *testing.T) {
 			tc qdisc add dev veth1 ingress
 			tc filter add dev veth1 parent ffff: protocol ip u32 match u32 0 0`,
 			[]string{
-				"tc: tc filters at clsact ingress of veth0 (u32): 2 filters",
-				"tc: tc filters at ingress ingress of veth1 (u32): 1 filter",
+				"IPv4: tc: tc filters at clsact ingress of veth0 (u32): 2 filters",
+				"IPv4: tc: tc filters at ingress ingress of veth1 (u32): 1 filter",
 			}},
 		{"IPsec", `
 			ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir fwd tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel
@@ -202,7 +246,8 @@ func TestInspect(t *testing.T) {
 			ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir out tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel
 			ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir in tmpl src 1.1.1.1 dst 2.2.2.2 proto esp mode tunnel
 			ip xfrm policy add src fd00::/8 dst fd00::/8 dir fwd action block`,
-			[]string{"xfrm: IPsec (ip xfrm policy) dir fwd: 3 policies", "xfrm: IPsec (ip xfrm policy) dir out: 1 policy"}},
+			[]string{"IPv4: xfrm: IPsec (ip xfrm policy) dir fwd: 2 policies", "IPv4: xfrm: IPsec (ip xfrm policy) dir out: 1 policy",
+				"IPv6: xfrm: IPsec (ip -6 xfrm policy) dir fwd: 1 policy"}},
 		{"IPsec default", `ip xfrm policy setdefault fwd block`,
 			[]string{"xfrm: IPsec (ip xfrm policy) default fwd block"}},
 	} {
@@ -214,6 +259,24 @@ func TestInspect(t *testing.T) {
 				t.Errorf("got:\n\t%s\nwant:\n\t%s", strings.Join(got, "\n\t"), strings.Join(tt.want, "\n\t"))
 			}
 		})
+	}
+}
+
+// Of a forwarder of IPv4 alone, rules of IPv6 are no concern.
+func TestInspectIPv4(t *testing.T) {
+	nstest.Enter(t)
+	ifs := veths(t)
+	sh(t, `nft add table ip6 filter
+	       nft add chain ip6 filter FORWARD { type filter hook forward priority 0 ; policy drop ; }
+	       nft add table inet both
+	       nft add chain inet both f { type filter hook forward priority 0 ; policy drop ; }
+	       ip6tables-legacy -P FORWARD DROP
+	       ip -6 xfrm policy add src fd00::/8 dst fd00::/8 dir fwd action block
+	       tc qdisc add dev veth0 clsact
+	       tc filter add dev veth0 ingress protocol ipv6 u32 match u32 0 0`)
+	found, err := Inspect(context.Background(), ifs, false, nil)
+	if err != nil || len(found) != 1 || found[0].What != "nft table inet both chain f (hook forward, policy drop)" || found[0].Family != AnyFamily {
+		t.Errorf("%v: %v", found, err)
 	}
 }
 
@@ -338,12 +401,14 @@ func TestNoTableIsLoaded(t *testing.T) {
 	nstest.Enter(t)
 	ifs := veths(t)
 	inspect(t, ifs)
-	b, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
-	if errors.Is(err, os.ErrNotExist) {
-		nstest.Excused(t, nstest.NoSuchPart, "legacy iptables")
-	}
-	if err != nil || len(b) != 0 {
-		t.Errorf("tables %q, %v", b, err)
+	for _, x := range []xtables{xtables4, xtables6} {
+		b, err := os.ReadFile("/proc/thread-self/net/" + x.names)
+		if errors.Is(err, os.ErrNotExist) {
+			nstest.Excused(t, nstest.NoSuchPart, "legacy %s", x.command)
+		}
+		if err != nil || len(b) != 0 {
+			t.Errorf("%s: tables %q, %v", x.command, b, err)
+		}
 	}
 }
 

@@ -23,39 +23,41 @@ var iptHooks = [...]struct {
 	{unix.NF_INET_POST_ROUTING, "POSTROUTING"},
 }
 
-// legacy is what the two programs of legacy tables differ in.
-type legacy struct {
-	program string
-	names   string // file of the tables that are present
-	family  int    // of the socket to ask by
-	level   int    // of its options
-	target  int    // offsets in struct ipt_entry, or ip6t_entry, which is followed by its
-	next    int    // matches and its target
-	length  int    // of that structure
+// xtables is where legacy tables of one family are, and how their rules are laid out.
+type xtables struct {
+	family  Family
+	command string
+	names   string // the file that lists the tables
+	domain  int    // of sockets
+	level   int    // of their options
+	target  int    // offset of target_offset in struct ipt_entry, or ip6t_entry
+	next    int    // of next_offset
+	entry   int    // its size: matches and target follow
 }
 
+// The families (include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h).
 var (
-	legacyIPv4 = &legacy{"iptables", "ip_tables_names", unix.AF_INET, unix.SOL_IP, 88, 90, 112}
-	legacyIPv6 = &legacy{"ip6tables", "ip6_tables_names", unix.AF_INET6, unix.SOL_IPV6, 140, 142, 168}
+	xtables4 = xtables{IPv4, "iptables", "ip_tables_names", unix.AF_INET, unix.SOL_IP, 88, 90, 112}
+	xtables6 = xtables{IPv6, "ip6tables", "ip6_tables_names", unix.AF_INET6, unix.SOL_IPV6, 140, 142, 168}
 )
 
-// iptables reports legacy tables of all families that are forwarded.
+// iptables reports legacy tables, of iptables and ip6tables.
 func (in *inspector) iptables(ctx context.Context) ([]Finding, error) {
-	found, err := legacyIPv4.tables(ctx)
+	found, err := xtables4.inspect(ctx)
 	if err != nil || !in.ipv6 {
 		return found, err
 	}
-	more, err := legacyIPv6.tables(ctx)
-	return append(found, more...), err
+	found6, err := xtables6.inspect(ctx)
+	return append(found, found6...), err
 }
 
-// tables reports those of one family. Only tables that the kernel lists as present are opened: asking for another one
-// would load its module and register its hooks, which costs every packet of the namespace.
-func (l *legacy) tables(ctx context.Context) ([]Finding, error) {
-	names, err := os.ReadFile("/proc/thread-self/net/" + l.names)
+// inspect reports the tables of one family. Only tables that the kernel lists as present are opened: asking for another
+// one would load its module and register its hooks, which costs every packet of the namespace.
+func (x *xtables) inspect(ctx context.Context) ([]Finding, error) {
+	names, err := os.ReadFile("/proc/thread-self/net/" + x.names)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		// No such file where ip_tables is not loaded; but without /proc nothing is known.
+		// No such file where ip_tables or ip6_tables is not loaded; but without /proc nothing is known.
 		if _, err := os.Stat("/proc/thread-self/net"); err != nil {
 			return nil, err
 		}
@@ -66,7 +68,7 @@ func (l *legacy) tables(ctx context.Context) ([]Finding, error) {
 	if len(bytes.TrimSpace(names)) == 0 {
 		return nil, nil
 	}
-	fd, err := unix.Socket(l.family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(x.domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
@@ -75,7 +77,7 @@ func (l *legacy) tables(ctx context.Context) ([]Finding, error) {
 	var found []Finding
 	for sc := bufio.NewScanner(bytes.NewReader(names)); sc.Scan(); {
 		table := sc.Text()
-		f, err := l.table(ctx, fd, table)
+		f, err := x.table(ctx, fd, table)
 		if errors.Is(err, unix.ENOENT) {
 			continue // gone since
 		}
@@ -88,14 +90,14 @@ func (l *legacy) tables(ctx context.Context) ([]Finding, error) {
 }
 
 // table reads one table. The size asked for must be the size it has, so a change in between is tried again.
-func (l *legacy) table(ctx context.Context, fd int, table string) ([]Finding, error) {
+func (x *xtables) table(ctx context.Context, fd int, table string) ([]Finding, error) {
 	var err error
 	for range dumpTries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		var b []byte
-		if b, err = l.info(fd, table); err != nil {
+		if b, err = x.info(fd, table); err != nil {
 			return nil, err
 		}
 		info, perr := parseIPTInfo(b)
@@ -103,14 +105,14 @@ func (l *legacy) table(ctx context.Context, fd int, table string) ([]Finding, er
 			return nil, perr
 		}
 		var entries []byte
-		entries, err = l.entries(fd, table, info.size)
+		entries, err = x.entries(fd, table, info.size)
 		if errors.Is(err, unix.EAGAIN) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		return l.judge(table, info, entries)
+		return x.judge(table, info, entries)
 	}
 	return nil, err
 }
@@ -118,7 +120,7 @@ func (l *legacy) table(ctx context.Context, fd int, table string) ([]Finding, er
 // iptSize bounds the memory that a table may claim (kube-proxy's largest are some ten megabytes).
 const iptSize = 1 << 30
 
-// An iptTableInfo is struct ipt_getinfo (include/uapi/linux/netfilter_ipv4/ip_tables.h), and ip6t_getinfo.
+// An iptTableInfo is struct ipt_getinfo, or ip6t_getinfo, which is laid out alike.
 type iptTableInfo struct {
 	valid     uint32
 	entry     [5]uint32 // where a hook's chain begins
@@ -143,11 +145,12 @@ func parseIPTInfo(b []byte) (info iptTableInfo, err error) {
 	return info, nil
 }
 
-const iptTargetLen = 32 // struct xt_entry_target; a standard target's verdict follows
+// iptTargetLen is the size of struct xt_entry_target; a standard target's verdict follows.
+const iptTargetLen = 32
 
 // judge counts the rules of the chains that forwarded packets meet. A chain's rules stand between its
 // hook's entry and its underflow; user-defined chains and the error target come after all of them.
-func (l *legacy) judge(table string, info iptTableInfo, entries []byte) ([]Finding, error) {
+func (x *xtables) judge(table string, info iptTableInfo, entries []byte) ([]Finding, error) {
 	var found []Finding
 	for _, h := range iptHooks {
 		if info.valid&(1<<h.index) == 0 {
@@ -156,20 +159,20 @@ func (l *legacy) judge(table string, info iptTableInfo, entries []byte) ([]Findi
 		at, end := int(info.entry[h.index]), int(info.underflow[h.index])
 		rules := 0
 		for at < end {
-			if at+l.length > len(entries) {
+			if at+x.entry > len(entries) {
 				return found, errors.New("an entry leaves the table")
 			}
-			next := int(binary.NativeEndian.Uint16(entries[at+l.next:]))
-			if next < l.length {
+			next := int(binary.NativeEndian.Uint16(entries[at+x.next:]))
+			if next < x.entry {
 				return found, fmt.Errorf("an entry of %d bytes", next)
 			}
 			at += next
 			rules++
 		}
-		if at != end || at+l.length > len(entries) {
+		if at != end || at+x.entry > len(entries) {
 			return found, fmt.Errorf("chain %s does not end at its policy", h.name)
 		}
-		target := at + int(binary.NativeEndian.Uint16(entries[at+l.target:]))
+		target := at + int(binary.NativeEndian.Uint16(entries[at+x.target:]))
 		if target+iptTargetLen+4 > len(entries) {
 			return found, fmt.Errorf("chain %s has a policy outside of the table", h.name)
 		}
@@ -182,8 +185,8 @@ func (l *legacy) judge(table string, info iptTableInfo, entries []byte) ([]Findi
 		if drop {
 			policy = " (policy DROP)"
 		}
-		found = append(found, Finding{Kind: KindIPTables, Count: rules,
-			What: fmt.Sprintf("%s (legacy) table %s chain %s%s", l.program, table, h.name, policy)})
+		found = append(found, Finding{Kind: KindIPTables, Count: rules, Family: x.family, NAT: table == "nat",
+			What: fmt.Sprintf("%s (legacy) table %s chain %s%s", x.command, table, h.name, policy)})
 	}
 	return found, nil
 }

@@ -8,8 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options of levels SOL_IP and SOL_IPV6 (include/uapi/linux/netfilter_ipv4/ip_tables.h,
-// netfilter_ipv6/ip6_tables.h).
+// Options of the level SOL_IP, and SOL_IPV6 (include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h).
 const (
 	iptSOGetInfo    = 64
 	iptSOGetEntries = 65
@@ -25,17 +24,17 @@ const iptEntriesHead = unsafe.Offsetof(struct {
 
 // info asks for a table's outline, entries for its rules. Both are questions whose subject stands in the
 // buffer of the answer, which x/sys/unix's getsockopt functions do not do.
-func (l *legacy) info(fd int, table string) ([]byte, error) {
+func (x *xtables) info(fd int, table string) ([]byte, error) {
 	b := make([]byte, iptInfoLen)
 	copy(b[:31], table)
-	return b, getsockopt(fd, l.level, iptSOGetInfo, b)
+	return b, getsockopt(fd, x.level, iptSOGetInfo, b)
 }
 
-func (l *legacy) entries(fd int, table string, size uint32) ([]byte, error) {
+func (x *xtables) entries(fd int, table string, size uint32) ([]byte, error) {
 	b := make([]byte, int(iptEntriesHead)+int(size))
 	copy(b[:31], table)
 	binary.NativeEndian.PutUint32(b[32:], size)
-	if err := getsockopt(fd, l.level, iptSOGetEntries, b); err != nil {
+	if err := getsockopt(fd, x.level, iptSOGetEntries, b); err != nil {
 		return nil, err
 	}
 	return b[iptEntriesHead:], nil

@@ -36,13 +36,14 @@ type nftChain struct {
 	base     bool // is attached to a hook
 	hook     uint32
 	drop     bool // policy drop
+	nat      bool // of type nat
 	rules    int
 	devices  []string // of a netdev or inet ingress chain
 	prefixes []string // of the same, 6.16 and later: every device whose name begins so
 }
 
-// nftables reports base chains that forwarded packets meet, and flowtables. iptables-nft's tables are among
-// them. Google's nftables library is not used here: it gives neither a chain's devices nor its number of rules
+// nftables reports base chains that forwarded packets meet, and flowtables. The tables of iptables-nft and
+// ip6tables-nft are among them. Google's nftables library is not used here: it gives neither a chain's devices nor its number of rules
 // without decoding each rule, of which kube-proxy writes tens of thousands.
 func (in *inspector) nftables(ctx context.Context) ([]Finding, error) {
 	nfnl := func(msg uint16) ([][]byte, error) {
@@ -92,8 +93,8 @@ func (in *inspector) judgeChain(c nftChain) []Finding {
 		return nil
 	}
 	hook, perDevice := "", false
-	switch family := c.table.family; {
-	case in.concerns(family):
+	switch c.table.family {
+	case unix.NFPROTO_IPV4, unix.NFPROTO_IPV6, unix.NFPROTO_INET:
 		switch c.hook {
 		case unix.NF_INET_PRE_ROUTING:
 			hook = "prerouting"
@@ -106,7 +107,7 @@ func (in *inspector) judgeChain(c nftChain) []Finding {
 				hook, perDevice = "ingress", true
 			}
 		}
-	case family == unix.NFPROTO_NETDEV:
+	case unix.NFPROTO_NETDEV:
 		perDevice = true
 		switch c.hook {
 		case unix.NF_NETDEV_INGRESS:
@@ -123,7 +124,7 @@ func (in *inspector) judgeChain(c nftChain) []Finding {
 		detail += ", policy drop"
 	}
 	f := Finding{Kind: KindNFTables, What: fmt.Sprintf("nft table %s %s chain %s (%s)",
-		familyName(c.table.family), c.table.name, c.name, detail), Count: c.rules}
+		familyName(c.table.family), c.table.name, c.name, detail), Count: c.rules, Family: familyOf(c.table.family), NAT: c.nat}
 	if !perDevice {
 		return []Finding{f}
 	}
@@ -139,11 +140,6 @@ func (in *inspector) judgeChain(c nftChain) []Finding {
 	return found
 }
 
-// concerns reports whether tables of a family see packets that are forwarded.
-func (in *inspector) concerns(family uint8) bool {
-	return family == unix.NFPROTO_IPV4 || family == unix.NFPROTO_INET || family == unix.NFPROTO_IPV6 && in.ipv6
-}
-
 func (c *nftChain) covers(device string) bool {
 	for _, d := range c.devices {
 		if d == device {
@@ -156,6 +152,17 @@ func (c *nftChain) covers(device string) bool {
 		}
 	}
 	return false
+}
+
+// familyOf says whose packets meet the chains of a table.
+func familyOf(nfproto uint8) Family {
+	switch nfproto {
+	case unix.NFPROTO_IPV4:
+		return IPv4
+	case unix.NFPROTO_IPV6:
+		return IPv6
+	}
+	return AnyFamily
 }
 
 func familyName(f uint8) string {
@@ -203,6 +210,8 @@ func parseChain(m []byte) (c nftChain) {
 			c.name = text(v)
 		case unix.NFTA_CHAIN_POLICY:
 			c.drop = len(v) >= 4 && be32(v) == 0 // NF_DROP
+		case unix.NFTA_CHAIN_TYPE:
+			c.nat = text(v) == "nat"
 		case unix.NFTA_CHAIN_USE:
 			c.rules = int(be32(v))
 		case unix.NFTA_CHAIN_HOOK:
@@ -258,12 +267,14 @@ func (in *inspector) judgeFlowtable(m []byte) (Finding, bool) {
 			}
 		}
 	}
-	if !in.concerns(m[0]) {
+	switch m[0] {
+	case unix.NFPROTO_IPV4, unix.NFPROTO_IPV6, unix.NFPROTO_INET:
+	default:
 		return Finding{}, false
 	}
 	for _, ifc := range in.ifs {
 		if c.covers(ifc.Name) {
-			return Finding{Kind: KindNFTables, Interface: ifc.Name, What: fmt.Sprintf(
+			return Finding{Kind: KindNFTables, Family: familyOf(m[0]), Interface: ifc.Name, What: fmt.Sprintf(
 				"nft table %s %s flowtable %s (device %s)", familyName(m[0]), table, name, ifc.Name)}, true
 		}
 	}

@@ -32,12 +32,11 @@ func TestFlowtable(t *testing.T) {
 	if f, ok := in.judgeFlowtable(message(1, "other")); ok {
 		t.Errorf("another device's flowtable is a finding: %s", f)
 	}
-	if f, ok := in.judgeFlowtable(message(10, "veth0")); ok {
-		t.Errorf("a flowtable of IPv6 is a finding: %s", f)
+	if f, ok := in.judgeFlowtable(message(10, "veth0")); !ok || f.Family != IPv6 {
+		t.Errorf("a flowtable of IPv6: %+v, %t", f, ok)
 	}
-	in.ipv6 = true
-	if f, ok := in.judgeFlowtable(message(10, "veth0")); !ok {
-		t.Errorf("a flowtable of IPv6, which is forwarded, is none: %s", f)
+	if f, ok := in.judgeFlowtable(message(7, "veth0")); ok {
+		t.Errorf("a flowtable of bridges is a finding: %s", f)
 	}
 }
 
@@ -61,13 +60,13 @@ func FuzzParse(f *testing.F) {
 	f.Add(slices.Concat([]byte{1, 0, 0, 0}, attr(4, attr(1, num(0)), attr(4, attr(1, []byte("x"))))))
 	f.Add(slices.Concat(make([]byte, 8), []byte{1, 0, 0, 0}, make([]byte, 8), attr(1, []byte("bpf\x00")), attr(2, attr(11, num(1)))))
 	f.Fuzz(func(t *testing.T, m []byte) {
-		in := &inspector{ifs: []Interface{{"veth0", 2}}, ipv6: true}
+		in := &inspector{ifs: []Interface{{"veth0", 2}}}
 		parseTable(m)
 		in.judgeChain(parseChain(m))
 		in.judgeFlowtable(m)
 		parseQdisc(m)
 		parseFilter(m)
-		in.policyDir(m)
+		policyDir(m)
 	})
 }
 
@@ -75,8 +74,8 @@ func FuzzIPTables(f *testing.F) {
 	f.Add(make([]byte, iptInfoLen), make([]byte, 400))
 	f.Fuzz(func(t *testing.T, info, entries []byte) {
 		if i, err := parseIPTInfo(info); err == nil {
-			_, _ = legacyIPv4.judge("filter", i, entries)
-			_, _ = legacyIPv6.judge("filter", i, entries)
+			_, _ = xtables4.judge("filter", i, entries)
+			_, _ = xtables6.judge("filter", i, entries)
 		}
 	})
 }
@@ -88,10 +87,12 @@ func TestIPVSServices(t *testing.T) {
 		"TCP  0A60000A:0050 rr\n" +
 		"  -> 0A410002:1F90      Masq    1      0          0         \n" +
 		"UDP  0A60000A:0035 rr  persistent 10800\n" +
-		"FWM  00000007 wlc\n"
-	for text, want := range map[string]int{some: 3, "": 0, some[:44]: 0, "TCP": 0} {
-		if got := ipvsServices([]byte(text)); got != want {
-			t.Errorf("%q: %d services, want %d", text, got, want)
+		"FWM  00000007 wlc\n" +
+		"TCP  [fd00:0096:0000:0000:0000:0000:0000:000a]:0050 rr\n" +
+		"  -> [fd00:0065:0000:0000:0000:0000:0000:0002]:1F90      Masq    1      0          0         \n"
+	for text, want := range map[string][2]int{some: {1, 4}, "": {}, some[:44]: {}, "TCP": {}} {
+		if v6, all := ipvsServices([]byte(text)); v6 != want[0] || all != want[1] {
+			t.Errorf("%q: %d services, %d of them of IPv6, want %v", text, all, v6, want)
 		}
 	}
 }

@@ -120,6 +120,7 @@ func (in *inspector) filters(ctx context.Context, ifc Interface, parent uint32, 
 	}
 	count := 0
 	var names []string
+	var concerns Family
 	for _, m := range msgs {
 		f, ok := parseFilter(m)
 		if !ok {
@@ -132,6 +133,11 @@ func (in *inspector) filters(ctx context.Context, ifc Interface, parent uint32, 
 		if f.kind == "bpf" && own(program) {
 			continue
 		}
+		if count == 0 {
+			concerns = f.family
+		} else if f.family != concerns {
+			concerns = AnyFamily
+		}
 		count++
 		name := f.kind
 		if program != "" {
@@ -141,7 +147,7 @@ func (in *inspector) filters(ctx context.Context, ifc Interface, parent uint32, 
 			names = append(names, name)
 		}
 	}
-	return Finding{Kind: KindTC, Count: count, Interface: ifc.Name,
+	return Finding{Kind: KindTC, Count: count, Interface: ifc.Name, Family: concerns,
 		What: fmt.Sprintf("tc filters at %s of %s (%s)", where, ifc.Name, strings.Join(names, ", "))}, count > 0, nil
 }
 
@@ -168,6 +174,7 @@ func parseQdisc(m []byte) (q qdisc, ok bool) {
 
 type filter struct {
 	kind   string
+	family Family // by the protocol that it is for
 	progID uint32 // of kind bpf
 	tcName string // of kind bpf: what its loader called it
 }
@@ -184,11 +191,22 @@ func (f *filter) programName(in *inspector) (string, error) {
 	return name, err
 }
 
+// tcmProtocol gives the bytes of a filter's EtherType, in network order: tcm_info is TC_H_MAKE(priority << 16, protocol).
+func tcmProtocol(m []byte) []byte {
+	return binary.NativeEndian.AppendUint16(nil, uint16(native32(m[16:])))
+}
+
 // parseFilter reads RTM_NEWTFILTER. A dump tells of each classifier first, without handle, then of its filters;
 // u32 lists its hash tables too. Only filters count.
 func parseFilter(m []byte) (f filter, ok bool) {
 	if len(m) < sizeofTcmsg || native32(m[8:]) == 0 {
 		return f, false
+	}
+	switch binary.BigEndian.Uint16(tcmProtocol(m)) {
+	case unix.ETH_P_IP:
+		f.family = IPv4
+	case unix.ETH_P_IPV6:
+		f.family = IPv6
 	}
 	var options []byte
 	for typ, v := range attributes(m[sizeofTcmsg:]) {

@@ -16,19 +16,19 @@ const (
 	xfrmPolicyFwd     = 2    // XFRM_POLICY_FWD
 )
 
-// xfrm reports IPsec policies: fwd, which says what may be forwarded, and out, which says what of it
-// leaves encrypted (xfrm4_policy_check and xfrm4_route_forward in net/ipv4/ip_forward.c: forwarded packets meet
-// both). A namespace whose default is to block is reported too.
+// xfrm reports IPsec policies: fwd, which says what may be forwarded, and out, which says what of it leaves encrypted
+// (xfrm4_policy_check and xfrm4_route_forward in net/ipv4/ip_forward.c, and the same of IPv6 in net/ipv6/ip6_output.c:
+// forwarded packets meet both). A namespace whose default is to block is reported too.
 func (in *inspector) xfrm(ctx context.Context) ([]Finding, error) {
 	// The dump's payload is ignored, the answers are for all families.
 	msgs, err := dump(ctx, unix.NETLINK_XFRM, nl.XFRM_MSG_GETPOLICY, make([]byte, nl.SizeofXfrmUserpolicyId))
 	if err != nil {
 		return nil, err
 	}
-	var counts [3]int // by direction: in, out, fwd
+	var counts [IPv6 + 1][3]int // by family, and by direction: in, out, fwd
 	for _, m := range msgs {
-		if dir, ok := in.policyDir(m); ok {
-			counts[dir]++
+		if family, dir, ok := policyDir(m); ok {
+			counts[family][dir]++
 		}
 	}
 	var found []Finding
@@ -36,8 +36,11 @@ func (in *inspector) xfrm(ctx context.Context) ([]Finding, error) {
 		dir  uint8
 		name string
 	}{{xfrmPolicyFwd, "fwd"}, {xfrmPolicyOut, "out"}} {
-		if n := counts[d.dir]; n > 0 {
-			found = append(found, Finding{Kind: KindXFRM, Count: n, What: fmt.Sprintf("IPsec (ip xfrm policy) dir %s", d.name)})
+		if n := counts[IPv4][d.dir]; n > 0 {
+			found = append(found, Finding{Kind: KindXFRM, Count: n, Family: IPv4, What: fmt.Sprintf("IPsec (ip xfrm policy) dir %s", d.name)})
+		}
+		if n := counts[IPv6][d.dir]; n > 0 {
+			found = append(found, Finding{Kind: KindXFRM, Count: n, Family: IPv6, What: fmt.Sprintf("IPsec (ip -6 xfrm policy) dir %s", d.name)})
 		}
 	}
 	// struct xfrm_userpolicy_default: in, fwd, out. The answer comes as one message without the dump flag.
@@ -58,13 +61,20 @@ func (in *inspector) xfrm(ctx context.Context) ([]Finding, error) {
 	return found, nil
 }
 
-// policyDir returns the direction of a policy of a family that is forwarded (struct xfrm_userpolicy_info). Directions over 2 are the
+// policyDir returns family and direction of a policy (struct xfrm_userpolicy_info). Directions over 2 are the
 // policies of single sockets.
-func (in *inspector) policyDir(m []byte) (uint8, bool) {
+func policyDir(m []byte) (family Family, dir uint8, ok bool) {
 	if len(m) < nl.SizeofXfrmUserpolicyInfo {
-		return 0, false
+		return AnyFamily, 0, false
 	}
 	p := nl.DeserializeXfrmUserpolicyInfo(m)
-	ours := p.Sel.Family == unix.AF_INET || p.Sel.Family == unix.AF_INET6 && in.ipv6
-	return p.Dir, ours && p.Dir <= xfrmPolicyFwd
+	switch p.Sel.Family {
+	case unix.AF_INET:
+		family = IPv4
+	case unix.AF_INET6:
+		family = IPv6
+	default:
+		return AnyFamily, 0, false
+	}
+	return family, p.Dir, p.Dir <= xfrmPolicyFwd
 }

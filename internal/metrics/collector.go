@@ -98,19 +98,28 @@ var (
 	clients     = desc("control_clients_rejected_total", "Clients of the control socket that were not served.", "why")
 )
 
+// gateFindings counts the rules of the host that packets are forwarded past, and those that they are left to the
+// kernel for.
+func gateFindings(g *status.Gate) (passed, spared int) {
+	for _, f := range g.Findings {
+		if f.Left {
+			spared++
+		} else {
+			passed++
+		}
+	}
+	return passed, spared
+}
+
 // collect writes all that a status says.
 func collect(s *status.Status) []byte {
 	o := newPage()
 	o.gauge(buildInfo, 1, s.Version, runtime.Version(), s.Engine, s.Claim)
 	o.gauge(ready, number(s.Ready))
 	o.gauge(uptime, s.Uptime)
-	for _, state := range []string{"bypassed", "left"} {
-		n := 0.0
-		if s.Gate.State == state {
-			n = float64(len(s.Gate.Findings))
-		}
-		o.gauge(gateFound, n, state)
-	}
+	passed, spared := gateFindings(&s.Gate)
+	o.gauge(gateFound, float64(passed), "bypassed")
+	o.gauge(gateFound, float64(spared), "left")
 	o.counter(gateChanges, s.Gate.Changes)
 	o.counter(gateLooks, s.Gate.Looks)
 	o.seconds(gateTook, s.Gate.Took)

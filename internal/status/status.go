@@ -59,7 +59,8 @@ type Conflict struct {
 // Gate is what there is now of the host's rules that forwarding passes by, or would.
 type Gate struct {
 	// State is clear; bypassed: packets are forwarded past Findings; left: those that
-	// Findings concern are left to the kernel; unknown; off: nothing is forwarded.
+	// some of the Findings concern are left to the kernel, maybe those of IPv6 alone;
+	// unknown; off: nothing is forwarded.
 	State    string     `json:"state"`
 	Findings []Bypassed `json:"findings"`
 	Unknown  string     `json:"unknown,omitempty"` // why they may not be all
@@ -74,6 +75,8 @@ type Bypassed struct {
 	What      string    `json:"what"`
 	Interface string    `json:"interface,omitempty"`
 	Since     time.Time `json:"since"`
+	IPv6      bool      `json:"ipv6"` // it concerns IPv6 alone
+	Left      bool      `json:"left"` // what it concerns is left to the kernel
 }
 
 // Config is the configuration that is in force.

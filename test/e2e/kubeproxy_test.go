@@ -252,7 +252,7 @@ func serveSeen(t *testing.T, l *lab.Lab, node string, addr netip.Addr) *seenServ
 	s.udp = labtest.ListenUDP(t, l, node, at)
 	var listener *net.TCPListener
 	if err := l.Do(node, func() (err error) {
-		listener, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
+		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -347,9 +347,9 @@ func (k *kubeHost) dial(proto, node, to, name string, port int) (*flow, error) {
 		return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 	}}
 	switch proto {
-	case "tcp4":
+	case "tcp4", "tcp6":
 		d.LocalAddr = &net.TCPAddr{Port: port}
-	case "udp4":
+	case "udp4", "udp6":
 		d.LocalAddr = &net.UDPAddr{Port: port}
 	}
 	err := k.Do(node, func() (err error) {
