@@ -186,9 +186,9 @@ func TestLearn(t *testing.T) {
 		req  request
 		want []Asker
 	}{
-		{"gateway", who(gatewayIP), []Asker{{7, podIP, podMAC, gatewayIP}}},
-		{"proxied", who(remoteIP), []Asker{{7, podIP, podMAC, remoteIP}}},
-		{"by another Ethernet source", who(gatewayIP).with(func(q *request) { q.src = otherMAC }), []Asker{{7, podIP, podMAC, gatewayIP}}},
+		{"gateway", who(gatewayIP), []Asker{{Index: 7, IP: podIP, MAC: podMAC, Target: gatewayIP}}},
+		{"proxied", who(remoteIP), []Asker{{Index: 7, IP: podIP, MAC: podMAC, Target: remoteIP}}},
+		{"by another Ethernet source", who(gatewayIP).with(func(q *request) { q.src = otherMAC }), []Asker{{Index: 7, IP: podIP, MAC: podMAC, Target: gatewayIP}}},
 		{"known", who(gatewayIP).with(func(q *request) { q.spa = knownIP }), nil},
 		{"denied", who(gatewayIP).with(func(q *request) { q.spa = outsideIP }), nil},
 		{"probe", who(gatewayIP).with(func(q *request) { q.spa = netip.IPv4Unspecified() }), nil},

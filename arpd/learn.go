@@ -20,6 +20,9 @@ type Asker struct {
 	IP     netip.Addr // 0.0.0.0 or :: of a probe
 	MAC    wire.MAC   // where the answer goes: ar$sha, or the source link-layer address
 	Target netip.Addr
+	// Unsaid: MAC is that of the frame's sender, for the message does not say whose IP
+	// is. The answer goes there, and nothing is learnt (RFC 4861 section 7.2.3).
+	Unsaid bool
 }
 
 // IsProbe reports an address probe (RFC 5227 section 2.1.1) or duplicate address
@@ -44,7 +47,7 @@ type Neighbours interface {
 // learn hands the sender of a request on that is to be answered, beside the
 // answer. A probe has no sender.
 func (r *Responder) learn(who Asker, e *entry, now int64) {
-	if r.neighbours == nil || who.IsProbe() || !r.neighbours.Lacks(who) {
+	if r.neighbours == nil || who.IsProbe() || who.Unsaid || !r.neighbours.Lacks(who) {
 		return
 	}
 	if !e.port.learn.take(r.ports.learn, now) || !r.neighbours.Learn(who) {

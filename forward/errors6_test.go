@@ -29,6 +29,7 @@ func TestErrors6(t *testing.T) {
 		"no route":                      {packet: forward.Packet6(pod1, "2002::1", 20), typ: 1, quoted: 68},
 		"prohibit":                      {packet: forward.Packet6(pod1, "2001:db8:72::1", 20), typ: 1, code: 1, quoted: 68},
 		"unknown option":                {packet: forward.WithOptions(forward.Packet6(pod1, far, 20), 0x9e, 0), typ: 4, code: 2, rest: 42, quoted: 76},
+		"from this host's address":      {packet: forward.Packet6(podSide, far, 20, forward.Hops(1)), unanswered: true},
 		"blackhole":                     {packet: forward.Packet6(pod1, "2001:db8:70::1", 20), unanswered: true},
 		"about an error":                {packet: icmp6(wire.ICMPv6TimeExceeded, 1), unanswered: true},
 		"about an echo request":         {packet: icmp6(wire.ICMPv6EchoRequest, 1), typ: 3, quoted: 68},
@@ -100,6 +101,24 @@ func TestRouteMTU6(t *testing.T) {
 		if told != c.told || hops != c.hops || counts(l, route.Forward) == 0 {
 			t.Errorf("%+v: told of an MTU of %d, hop limit %d; %v", c, told, hops, l.Counters().Read().ByVerdict)
 		}
+	}
+}
+
+// TestErrorsNoAllocations6: a flood of packets that are too big, whose senders are all told,
+// takes no memory.
+func TestErrorsNoAllocations6(t *testing.T) {
+	l, p, _, _ := newLoop6(t)
+	p.Discard = true
+	fresh := make([][]byte, 64)
+	for i := range fresh {
+		fresh[i] = forward.Packet6(pod1, "2001:db8:2::9", 1400)
+	}
+	f := forward.NewTestBatch(fresh, forward.IfPod1)
+	if n := testing.AllocsPerRun(100, func() {
+		f.Reset()
+		l.Process(f)
+	}); n != 0 || counts(l, route.Originate) == 0 {
+		t.Errorf("%v allocations a batch, %d told", n, counts(l, route.Originate))
 	}
 }
 

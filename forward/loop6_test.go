@@ -16,6 +16,7 @@ const (
 	far        = "2001:db8:1::9" // by the router
 	silent     = "2001:db8:3::9" // by one that does not answer
 	tunnelled  = "2001:db8:4::9"
+	podSide    = "fe80::ecee:eeff:feee:eeee" // this host's on pod 1's interface
 )
 
 func newLoop6(t testing.TB) (*forward.Loop, *memconn.Conn, *route.Builder, *[]asked) {

@@ -166,7 +166,7 @@ func TestFlagsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	var flags []string
-	for _, m := range regexp.MustCompile(`(?m)^ +(?:-[a-z], )?(--[a-z-]+) .* {2}`).FindAllStringSubmatch(string(help), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-[a-z], )?(--[a-z0-9-]+) .* {2}`).FindAllStringSubmatch(string(help), -1) {
 		if m[1] != "--help" {
 			flags = append(flags, m[1])
 		}
@@ -177,7 +177,7 @@ func TestFlagsDocumented(t *testing.T) {
 	var documented []string
 	full := firstColumn(t, read(t, "docs/RUN.md"), "## Flags of `run`", "##")
 	for _, w := range full {
-		documented = append(documented, regexp.MustCompile(`^--[a-z-]+`).FindString(w))
+		documented = append(documented, regexp.MustCompile(`^--[a-z0-9-]+`).FindString(w))
 	}
 	sameSet(t, "flags", documented, flags)
 	short := firstColumn(t, read(t, "README.md"), "## Flags", "##")

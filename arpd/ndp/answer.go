@@ -26,7 +26,8 @@ const AdvertisementLen = wire.AdvertisementLen
 //   - nothing is delayed (proxy_delay): one host has the route;
 //   - the override flag is set in all, the target's link-layer address told in all;
 //   - a multicast solicitation without source link-layer address is answered to the MAC
-//     that it came from; the kernel answers if it has the neighbour already;
+//     that it came from, of which nothing is learnt; the kernel answers if it has the
+//     neighbour already;
 //   - the Ethernet source of the reply is Policy.Answer, not the device's MAC.
 func Answer(reply []byte, s *Solicitation, p *Policy) (n int, v Verdict) {
 	if v := judge(s, p); v != arpd.Answered {

@@ -89,6 +89,7 @@ func TestLearns(t *testing.T) {
 	r := l.start(Options{Neighbours: n, Unrouted: func(a arpd.Asker) { unrouted <- a }})
 	r.Publish(map[int]*Policy{s.index: s.policy()})
 	s.ask(probe(gatewayIP), answerMAC, true)
+	s.ask(unicast(gatewayIP), answerMAC, true) // without link-layer address
 	s.ask(who(gatewayIP), answerMAC, true)
 	s.ask(who(gatewayIP).with(func(q *solicit) { q.from = podLL }), answerMAC, true)
 	s.ask(who(gatewayIP).with(func(q *solicit) { q.from = outsideIP }), answerMAC, true)

@@ -12,9 +12,10 @@ type Solicitation struct {
 	Dst, Src wire.MAC   // of the Ethernet header
 	From, To netip.Addr // of the IPv6 header; From is :: in duplicate address detection
 	Target   netip.Addr
-	// MAC is the source link-layer address, that of the frame where the option is
-	// missing: it may be, in unicast probes (RFC 4861 section 4.3).
-	MAC wire.MAC
+	// MAC is the source link-layer address, with Unsaid that of the frame, since the
+	// option is missing: it may be, in unicast probes (RFC 4861 section 4.3).
+	MAC    wire.MAC
+	Unsaid bool
 }
 
 // Read is the one reading of a received Ethernet frame: it checks it and fills s. The
@@ -62,13 +63,13 @@ func (s *Solicitation) Read(frame []byte) Verdict {
 	case !has:
 		mac = s.Src
 	}
-	s.MAC = mac
+	s.MAC, s.Unsaid = mac, !has
 	return arpd.NotSpecified
 }
 
 // Asker is who sent the solicitation. Its Index is not set.
 func (s *Solicitation) Asker() arpd.Asker {
-	return arpd.Asker{IP: s.From, MAC: s.MAC, Target: s.Target}
+	return arpd.Asker{IP: s.From, MAC: s.MAC, Target: s.Target, Unsaid: s.Unsaid}
 }
 
 // valid is what solicitations and advertisements have to be (RFC 4861 sections 7.1.1 and

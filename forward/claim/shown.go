@@ -24,6 +24,9 @@ type Shown struct {
 	record  ringbuf.Record
 	offset  int64 // from CLOCK_MONOTONIC to the time since 1970, ns
 	unshown uint64
+
+	last          uint64        // bytes of the ring that the last packet took
+	taken, passed atomic.Uint64 // that Next gave, and that it came back from
 }
 
 const (
@@ -112,6 +115,8 @@ func (c *Carrier) show(ifindex int32, slot uint32) {
 
 // Next waits for a packet. The error is [os.ErrClosed] after Stop.
 func (x *Shown) Next(p *ShownPacket) error {
+	x.passed.Add(x.last)
+	x.last = 0
 	if x.reader.AvailableBytes() == 0 {
 		time.Sleep(shownRest)
 	}
@@ -123,11 +128,25 @@ func (x *Shown) Next(p *ShownPacket) error {
 		if err != nil {
 			return fmt.Errorf("captured packets: %w", err)
 		}
-		if x.read(p) {
+		n := uint64(recordHead+len(x.record.RawSample)+7) &^ 7
+		if x.taken.Add(n); x.read(p) {
+			x.last = n
 			return nil
 		}
+		x.passed.Add(n)
 	}
 }
+
+// recordHead stands before each record of the ring, bytes (BPF_RINGBUF_HDR_SZ).
+const recordHead = 8
+
+// Passed is how many bytes of the ring Next has given and been called again after. For
+// any goroutine.
+func (x *Shown) Passed() uint64 { return x.passed.Load() }
+
+// Filled is what Passed will be when all that is there by now has been given. For any
+// goroutine.
+func (x *Shown) Filled() uint64 { return x.taken.Load() + uint64(x.reader.AvailableBytes()) }
 
 // shownHead is the length of struct shown of bpf/carry.h without its data.
 const shownHead = 48

@@ -3,6 +3,7 @@ package route
 import (
 	"math/bits"
 	"net/netip"
+	"slices"
 )
 
 // hostAddress is an address of this host, and what counts of its interface.
@@ -32,6 +33,12 @@ func (l *Link) LinkLocal() netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// owns6 reports whether an IPv6 address is one of the link's: what is sent there stays on
+// the host.
+func (l *Link) owns6(a netip.Addr) bool {
+	return slices.ContainsFunc(l.addresses[IPv6], func(own Address) bool { return own.Local == a })
 }
 
 // selectAddr6 is the kernel's choice of a source address for dst (net/ipv6/

@@ -139,7 +139,7 @@ func (t *Table) redirects6(src, dst netip.Addr, d *Decision) bool {
 		return false
 	}
 	if isLinkLocal6(src) {
-		return true
+		return !d.In.owns6(src)
 	}
 	if src.IsUnspecified() {
 		return false

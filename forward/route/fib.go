@@ -269,10 +269,7 @@ type fibWalk struct {
 func (w *fibWalk) node(n *fibNode, a fibKey, depth int, base uint) {
 	length := bits.Len(base) - 1
 	for more := 1; length+more <= 8; more++ {
-		for i := base << more; i < (base+1)<<more; i++ {
-			if n.has[i>>6]>>(i&63)&1 == 0 {
-				continue
-			}
+		for i := range bitsIn(n.has[:], base<<more, (base+1)<<more) {
 			b := a
 			b[depth] = byte(i << (8 - length - more))
 			clear(b[depth+1:])
@@ -280,11 +277,30 @@ func (w *fibWalk) node(n *fibNode, a fibKey, depth int, base uint) {
 		}
 	}
 	first := base << (8 - length) & 0xff
-	for o := first; o < first+1<<(8-length); o++ {
-		if kid := n.kid(byte(o)); kid != nil {
-			b := a
-			b[depth] = byte(o)
-			w.node(kid, b, depth+1, 1)
+	for o := range bitsIn(n.kids[:], first, first+1<<(8-length)) {
+		b := a
+		b[depth] = byte(o)
+		w.node(n.nodes[rank(n.kids[:], o)], b, depth+1, 1)
+	}
+}
+
+// bitsIn gives the bits of a set from one on up to another, which is not among them.
+// Most nodes of a deep trie have one.
+func bitsIn(set []uint64, from, to uint) func(func(uint) bool) {
+	return func(yield func(uint) bool) {
+		for w := from >> 6; w<<6 < to; w++ {
+			word := set[w]
+			if w == from>>6 {
+				word &= ^uint64(0) << (from & 63)
+			}
+			if to-w<<6 < 64 {
+				word &= 1<<(to&63) - 1
+			}
+			for ; word != 0; word &= word - 1 {
+				if !yield(w<<6 | uint(bits.TrailingZeros64(word))) {
+					return
+				}
+			}
 		}
 	}
 }

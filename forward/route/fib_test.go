@@ -96,6 +96,45 @@ func testFIB(t *testing.T, rng *rand.Rand, addr func() netip.Addr) {
 	}
 }
 
+// TestFIBWithin: the prefixes inside of one are those of a walk over all, in whatever family.
+func TestFIBWithin(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	for _, all := range everythings {
+		var f fib
+		have := map[netip.Prefix]*Route{}
+		addr := func() netip.Addr {
+			b := all.Addr().AsSlice()
+			b[0], b[1], b[2], b[len(b)-1] = 32, byte(rng.UintN(3)), byte(rng.UintN(256)), byte(rng.UintN(256))
+			a, _ := netip.AddrFromSlice(b)
+			return a
+		}
+		for range 2000 {
+			p, r := randomPrefix(rng, addr()), new(Route)
+			f.Insert(p, r)
+			have[p] = r
+		}
+		for range 300 {
+			p := randomPrefix(rng, addr())
+			want := 0
+			for q := range have {
+				if q.Bits() > p.Bits() && p.Contains(q.Addr()) {
+					want++
+				}
+			}
+			seen := map[netip.Prefix]bool{}
+			f.within(p, func(q netip.Prefix, r *Route) {
+				if seen[q] || have[q] != r || q.Bits() <= p.Bits() || !p.Contains(q.Addr()) {
+					t.Errorf("within %v: %v, %v", p, q, r)
+				}
+				seen[q] = true
+			})
+			if len(seen) != want {
+				t.Errorf("within %v: %d, want %d", p, len(seen), want)
+			}
+		}
+	}
+}
+
 func randomPrefix(rng *rand.Rand, a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, rng.IntN(a.BitLen()+1)).Masked()
 }

@@ -2,7 +2,6 @@ package route
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/nstest"
@@ -35,7 +33,7 @@ type tableKey6 struct {
 	prefix netip.Prefix
 }
 
-const kernelLinks, firstLink = 3, 100
+const kernelLinks, firstLink, blackholeID = 3, 100, 999_999
 
 var (
 	kernelPrefixes = parsed(netip.MustParsePrefix, "::/0", "2000::/3", "fc00::/7", "fd00::/8", "fd00:0:0:8000::/49", "fd00::/32", "fd00:0:0:1::/64",
@@ -102,6 +100,7 @@ func (h *kernelHost) make(t *testing.T) {
 	if rules < 0 {
 		rules = len(h.commands)
 	}
+	h.run(t, "-6", []string{"link set lo up", fmt.Sprintf("nexthop add id %d blackhole", blackholeID)})
 	h.run(t, "-batch", h.commands[:rules]) // groups of nexthops have no family
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		if got, err := kernelRoute(own.Addr(), own.Addr(), firstLink, 0, 0, [2]uint16{}); got == "local table 255" {
@@ -169,6 +168,9 @@ func (h *kernelHost) metric(at tableKey6, from netip.Prefix, metric uint32) (all
 		var r Route
 		how := h.gateways(&r, !from.IsValid() && h.oneIn(3)) // the kernel has no objects with sources
 		add("unicast", r, how)
+	}
+	if !from.IsValid() && h.oneIn(12) {
+		add("unicast", Route{Type: TypeBlackhole, Object: true, Dev: 1}, fmt.Sprintf("nhid %d", blackholeID))
 	}
 	for range h.rng.IntN(3) {
 		if h.oneIn(4) {
@@ -312,49 +314,4 @@ func says(d *Decision) string {
 		return fmt.Sprintf("%v table %d", d.Route.Type, d.Route.Table)
 	}
 	return fmt.Sprintf("%v table %d dev %d via %v", d.Route.Type, d.Route.Table, d.Nexthop.Ifindex, d.Next)
-}
-
-// kernelRoute is the kernel's way of a UDP packet, `ip route get DST from SRC iif DEV`.
-func kernelRoute(src, dst netip.Addr, in int32, class uint8, label uint32, ports [2]uint16) (string, error) {
-	const rtaFlowLabel = 31
-	req := nl.NewNetlinkRequest(unix.RTM_GETROUTE, 0)
-	msg := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6, Dst_len: 128, Src_len: 128, Tos: class &^ 3, Flags: unix.RTM_F_LOOKUP_TABLE}}
-	req.AddData(msg)
-	req.AddData(nl.NewRtAttr(unix.RTA_DST, dst.AsSlice()))
-	req.AddData(nl.NewRtAttr(unix.RTA_SRC, src.AsSlice()))
-	req.AddData(nl.NewRtAttr(unix.RTA_IIF, binary.NativeEndian.AppendUint32(nil, uint32(in))))
-	req.AddData(nl.NewRtAttr(unix.RTA_IP_PROTO, []byte{wire.ProtoUDP}))
-	req.AddData(nl.NewRtAttr(unix.RTA_SPORT, binary.BigEndian.AppendUint16(nil, ports[0])))
-	req.AddData(nl.NewRtAttr(unix.RTA_DPORT, binary.BigEndian.AppendUint16(nil, ports[1])))
-	if label != 0 {
-		req.AddData(nl.NewRtAttr(rtaFlowLabel, binary.BigEndian.AppendUint32(nil, label)))
-	}
-	replies, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	var errno unix.Errno
-	if errors.As(err, &errno) && (errno == unix.ENETUNREACH || errno == unix.EACCES || errno == unix.EHOSTUNREACH || errno == unix.EINVAL) {
-		return errno.Error(), nil
-	}
-	if err != nil || len(replies) != 1 {
-		return "", fmt.Errorf("RTM_GETROUTE: %w, %d replies", err, len(replies))
-	}
-	m := nl.DeserializeRtMsg(replies[0])
-	attrs, err := nl.ParseRouteAttr(replies[0][m.Len():])
-	if err != nil {
-		return "", err
-	}
-	table, oif, via := uint32(m.Table), uint32(0), dst
-	for _, a := range attrs {
-		switch a.Attr.Type {
-		case unix.RTA_TABLE:
-			table = binary.NativeEndian.Uint32(a.Value)
-		case unix.RTA_OIF:
-			oif = binary.NativeEndian.Uint32(a.Value)
-		case unix.RTA_GATEWAY:
-			via = netip.AddrFrom16([16]byte(a.Value))
-		}
-	}
-	if Type(m.Type) != TypeUnicast {
-		return fmt.Sprintf("%v table %d", Type(m.Type), table), nil
-	}
-	return fmt.Sprintf("%v table %d dev %d via %v", Type(m.Type), table, oif, via), nil
 }

@@ -59,6 +59,9 @@ func (r *Route) choose6(f *flow) *Route {
 		}
 		best, most := r, -1
 		for o := r; o != nil && o.From == r.From; o = o.next {
+			if o.Object && o.Type == TypeBlackhole {
+				return o // a blackhole nexthop has the first word
+			}
 			if s := o.score(f.near, most); s > most {
 				best, most = o, s
 			}

@@ -2,7 +2,6 @@ package route
 
 import (
 	"net/netip"
-	"slices"
 
 	"proxyarpd/internal/wire"
 )
@@ -48,11 +47,6 @@ func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr)
 	return t.errorBy(out, route, next, to, f.src, e), true
 }
 
-// owns6 reports whether an address is one of the link's.
-func (l *Link) owns6(a netip.Addr) bool {
-	return slices.ContainsFunc(l.addresses[IPv6], func(own Address) bool { return own.Local == a })
-}
-
 // sends6 reports whether what this host makes can leave by a link.
 func (l *Link) sends6() bool { return l.Up() && l.MTU6 != 0 }
 
@@ -91,10 +85,7 @@ func (t *Table) anycast(r *Route, nh *Nexthop, to netip.Addr) bool {
 }
 
 func (t *Table) errorBy(out *Link, r *Route, next, to, source netip.Addr, e ICMPError) ErrorWay {
-	way := ErrorWay{Out: out, Next: next, Source: source, MTU: out.MTU6, Bits: 64} // of fe80::/64
-	if r != nil {
-		way.Bits = r.Bits
-	}
+	way := ErrorWay{Out: out, Next: next, Source: source, MTU: out.MTU6}
 	switch {
 	case r != nil && r.HopLimit != 0:
 		way.TTL = r.HopLimit

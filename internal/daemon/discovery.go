@@ -126,29 +126,37 @@ func (o *owner) setPolicy6(p *port, policy *arpd.Policy) {
 	if o.discovery.to == nil || p.policy6 == nil && policy == nil {
 		return
 	}
-	was := gatewaysOf(p.policy6)
+	was := listensTo(p.policy6)
 	if p.policy6 = policy; policy != nil {
 		policy.Routes = o.proxy
 	}
 	o.dirty.publish = true
-	now := gatewaysOf(policy)
-	for _, gateway := range was {
-		if !slices.Contains(now, gateway) {
-			o.discovery.groups.Release(p.index, gateway)
+	now := listensTo(policy)
+	for _, target := range was {
+		if !slices.Contains(now, target) {
+			o.discovery.groups.Release(p.index, target)
 		}
 	}
-	for _, gateway := range now {
-		if !slices.Contains(was, gateway) {
-			o.discovery.groups.Hold(p.index, gateway)
+	for _, target := range now {
+		if !slices.Contains(was, target) {
+			o.discovery.groups.Hold(p.index, target)
 		}
 	}
 }
 
-func gatewaysOf(p *arpd.Policy) []netip.Addr {
+// listensTo are the targets on a workload's interface whose groups are joined: gateways,
+// and the addresses that --proxy names alone. Those of a prefix are too many.
+func listensTo(p *arpd.Policy) (targets []netip.Addr) {
 	if p == nil {
 		return nil
 	}
-	return p.Gateways
+	targets = slices.Clone(p.Gateways)
+	for _, prefix := range p.Proxy {
+		if prefix.IsSingleIP() {
+			targets = append(targets, prefix.Addr())
+		}
+	}
+	return targets
 }
 
 // publish6 hands the policies of neighbour discovery to its responder, and says which

@@ -153,14 +153,15 @@ type paper struct {
 
 var _ engine.Engine = (*paper)(nil)
 
-func (p *paper) Forwards() bool                     { return p.moves }
-func (*paper) Decides() bool                        { return true }
-func (*paper) CanClaim() bool                       { return true }
-func (*paper) Owns(uint32) bool                     { return false }
-func (*paper) SetPort(engine.Port) (uint32, error)  { return 0, nil }
-func (*paper) DeletePort(int32) error               { return nil }
-func (*paper) Orphans() []int32                     { return nil }
-func (*paper) Claims() (how claim.Mode, claims int) { return claim.TCX, 0 }
+func (p *paper) Forwards() bool                       { return p.moves }
+func (*paper) Decides() bool                          { return true }
+func (*paper) CanClaim() bool                         { return true }
+func (*paper) Owns(uint32) bool                       { return false }
+func (*paper) SetPort(engine.Port) (uint32, error)    { return 0, nil }
+func (*paper) DeletePort(int32) error                 { return nil }
+func (*paper) SetNDTarget(claim.NDTarget, bool) error { return nil }
+func (*paper) Orphans() []int32                       { return nil }
+func (*paper) Claims() (how claim.Mode, claims int)   { return claim.TCX, 0 }
 
 // unheard, unseen and unwritten are those who are told of an owner's decisions,
 // where there is nobody.

@@ -262,8 +262,7 @@ func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
 	var verdict arpd.Verdict
 	var steps []arpd.Step
 	if q.Dst.Is6() {
-		group := wire.SolicitedNode(q.Dst.As16())
-		verdict, steps = ndp.Explain(&ndp.Solicitation{Dst: wire.MulticastMAC(group), Src: station, From: q.From, To: netip.AddrFrom16(group), Target: q.Dst, MAC: station}, p)
+		verdict, steps = ndp.Explain(ndp.NewSolicitation(station, q.From, q.Dst), p)
 	} else {
 		verdict, steps = arpd.Explain(arpd.NewRequest(station, q.From, q.Dst), p)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"time"
 
 	"proxyarpd/arpd"
 	"proxyarpd/capture/pcapfile"
@@ -23,6 +24,10 @@ type Carried interface {
 	Next(*claim.ShownPacket) error
 	// Lost is how many packets were not shown, because they came too fast.
 	Lost() uint64
+	// Passed grows with what Next has given and been called again after; Filled is
+	// what it will be when all that is there by now has been given.
+	Passed() uint64
+	Filled() uint64
 	// Stop ends Next. Close comes after that.
 	Stop() error
 	Close() error
@@ -83,6 +88,21 @@ func (v *view) wants(ifindex int32) bool {
 	}
 	return false
 }
+
+// settle waits until it has shown what programs have carried so far, for a time at
+// most.
+func (t *carriedTap) settle(most time.Duration) {
+	all, end := t.shown.Filled(), time.Now().Add(most)
+	for t.shown.Passed() < all && time.Now().Before(end) {
+		select {
+		case <-t.done:
+			return
+		case <-time.After(settleTick):
+		}
+	}
+}
+
+const settleTick = time.Millisecond
 
 // lost is how many packets it was not shown since it began.
 func (t *carriedTap) lost() uint64 { return t.shown.Lost() }

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,9 @@ import (
 type program struct {
 	packets chan claim.ShownPacket
 	stop    chan struct{}
+	filled  atomic.Uint64 // packets that were given, one byte each
+	passed  atomic.Uint64
+	last    uint64
 
 	mu     sync.Mutex
 	snap   int
@@ -43,17 +47,22 @@ func (p *program) Want(snap int, wants func(int32) bool) error {
 }
 
 func (p *program) Next(to *claim.ShownPacket) error {
+	p.passed.Add(p.last)
+	p.last = 0
 	select {
 	case *to = <-p.packets:
+		p.last = 1
 		return nil
 	case <-p.stop:
 		return os.ErrClosed
 	}
 }
 
-func (p *program) Lost() uint64 { return 7 }
-func (p *program) Stop() error  { close(p.stop); return nil }
-func (p *program) Close() error { p.closed = true; return nil }
+func (p *program) Passed() uint64 { return p.passed.Load() }
+func (p *program) Filled() uint64 { return p.filled.Load() }
+func (p *program) Lost() uint64   { return 7 }
+func (p *program) Stop() error    { close(p.stop); return nil }
+func (p *program) Close() error   { p.closed = true; return nil }
 
 // carrier are Sources of programs that carry by a table.
 type carrier struct {
@@ -143,6 +152,36 @@ func TestCarried(t *testing.T) {
 	h.remove(s)
 	if !p.closed || h.carried != nil {
 		t.Error("it goes on")
+	}
+}
+
+// A session that ends has waited for what programs had carried by then, and for
+// nothing that nobody shows.
+func TestCarriedSettles(t *testing.T) {
+	p := newProgram()
+	tap := &carriedTap{h: New(Config{Log: slog.New(slog.DiscardHandler)}), shown: p, done: make(chan struct{})}
+	go tap.run()
+	const n = 20
+	p.filled.Store(n)
+	go func() {
+		for range n {
+			p.packets <- claim.ShownPacket{}
+		}
+		p.packets <- claim.ShownPacket{} // and one more, which nobody has to wait for
+	}()
+	tap.settle(patience)
+	if got := p.Passed(); got < n {
+		t.Errorf("%d of %d shown", got, n)
+	}
+	p.filled.Store(2 * n)
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	tap.settle(patience) // it has ended
+	began := time.Now()
+	tap.done = make(chan struct{})
+	if tap.settle(10 * time.Millisecond); time.Since(began) > patience/2 {
+		t.Error("it waits for ever")
 	}
 }
 

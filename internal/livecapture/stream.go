@@ -114,6 +114,9 @@ func (h *Hub) runStream(ctx context.Context, s *session, w *stream) {
 		w.suspendHere()
 		return
 	}
+	if s.carried != nil && !w.broken {
+		s.carried.settle(streamGrace) // what was carried before the end is counted
+	}
 	leave() // nothing comes any more
 	w.end()
 }

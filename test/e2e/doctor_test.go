@@ -75,7 +75,7 @@ func TestDoctor(t *testing.T) {
 		{1, "mtu", "warning", "host0", "ip link set " + uplink + " mtu 1400", "ip link set " + uplink + " mtu 1500", ""},
 		{1, "foreign-answer", "error", "host1", "ip addr add 169.254.1.1/32 dev " + uplink, "ip addr del 169.254.1.1/32 dev " + uplink, ""},
 		{1, "address-twice", "error", other.Node, "ip addr add " + address + "/32 dev " + other.Peer, "ip addr del " + address + "/32 dev " + other.Peer, ""},
-		{2, "no-route", "warning", "host0", "ip route del " + address + " dev " + dev, "ip route add " + address + "/32 dev " + dev, ""},
+		{2, "no-route", "warning", "host0", "ip route del " + address + " dev " + dev + "; ip -6 route flush dev " + dev + " root fd00::/8", "ip route add " + address + "/32 dev " + dev, ""},
 		{2, "pod-default-route", "error", other.Node, "ip route del default", "ip route add default via 169.254.1.1 dev " + other.Peer, ""},
 		{3, "pod-neighbour", "error", pod.Node, "ip neigh replace 169.254.1.1 lladdr 02:00:00:00:00:88 nud permanent dev " + in, "ip neigh del 169.254.1.1 dev " + in, ""},
 		{3, "pod-mtu", "error", pod.Node, "ip link set " + in + " mtu 9000", "ip link set " + in + " mtu 1500", ""},

@@ -120,7 +120,7 @@ func TestHarmlessPolicy(t *testing.T) {
 	}
 	table ip asleep { flags dormant; chain f { type filter hook forward priority 0; drop; }; }
 	table netdev elsewhere { chain in { type filter hook ingress device "lo" priority 0; drop; }; }
-	table ip6 six { chain f { type filter hook forward priority 0; drop; }; }`
+	table ip6 six { chain f { type filter hook input priority 0; drop; }; }`
 	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,7 @@ func TestReload(t *testing.T) {
 	base := "engine: " + engine() + "\n"
 	steps := []step{
 		{base + "proxy: [10.20.0.0/16]\n", "proxy: none -> 10.20.0.0/16"},
-		{base + "proxy: [10.20.0.0/16]\ngateway: [169.254.1.1, 10.20.9.9]\n", "gateway: 169.254.1.1 -> 169.254.1.1, 10.20.9.9"},
+		{base + "proxy: [10.20.0.0/16]\ngateway: [169.254.1.1, 10.20.9.9]\n", "gateway: 169.254.1.1, fe80::ecee:eeff:feee:eeee -> 169.254.1.1, 10.20.9.9, fe80::ecee:eeff:feee:eeee"},
 		{base + "rp-filter: 2\n", "rp-filter: 1 -> 2"},
 		{base + "transit: true\n", "transit: false -> true"},
 		{base + "punt: [10.96.0.0/12]\n", "punt: none -> 10.96.0.0/12"},

@@ -226,6 +226,55 @@ func TestAnswerUplink6Carrier(t *testing.T) {
 	})
 }
 
+// TestAnswerUplink6Bridge: a bridge is an uplink, its ports are none. It snoops, and
+// gives its own host only what that has joined.
+func TestAnswerUplink6Bridge(t *testing.T) {
+	t.Parallel()
+	s := newSegment6(t)
+	s.do("host0: ip addr del 2001:db8:2::1/64 dev lan0",
+		"host0: ip link add br0 type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10",
+		"host0: ip link set lan0 master br0", "host0: ip link set br0 up", "host0: ip addr add 2001:db8:2::1/64 dev br0 nodad")
+	s.route6(0, true)
+	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
+	own := macOf(t, s.Lab, "host0", "br0")
+	await(t, "the bridge forwards, and says so", func() bool { return s.of(0, "br0").Sent == arpd.AnnounceNum })
+	await(t, "the bridge's host has joined the group", func() bool {
+		return strings.Contains(run(t, s.Lab, "host0", "bridge mdb show dev br0"), "port br0 grp ff02::1:ff00:50")
+	})
+	if mac := s.solicits(lanPodIP6); mac != own {
+		t.Errorf("%q answers, want the bridge's %s", mac, own)
+	}
+	run(t, s.Lab, s.station, "ip -6 neigh flush dev lan0")
+	wantTTL(t, s.Lab, s.station, lanPodIP6, 63)
+}
+
+// TestAnswerUplink6Twice: of two uplinks on one segment one answers and announces.
+func TestAnswerUplink6Twice(t *testing.T) {
+	t.Parallel()
+	s := newSegment6(t)
+	s.plug("host0", "lan1", "port9")
+	s.do("host0: ip addr add 2001:db8:2::3/64 dev lan1 nodad")
+	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
+	first, second := macOf(t, s.Lab, "host0", lanUplink), macOf(t, s.Lab, "host0", "lan1")
+	s.route6(0, true)
+	await(t, "it is announced", func() bool { return s.of(0, lanUplink).Sent+s.of(0, "lan1").Sent == arpd.AnnounceNum })
+	mac, other := first, "lan1"
+	if s.of(0, "lan1").Sent > 0 {
+		mac, other = second, lanUplink
+	}
+	if a := s.of(0, other); a.Sent != 0 || a.Held != 0 {
+		t.Errorf("%s announces, too: %+v", other, a)
+	}
+	out, _ := try(t, s.Lab, s.station, "ndisc6 -q -m -w 500 -r 1 -s "+lanHostIP6+" "+lanPodIP6+" lan0")
+	if got := strings.Fields(strings.ToLower(out)); len(got) != 1 || got[0] != mac {
+		t.Errorf("%q answer, want %s alone", got, mac)
+	}
+	var st uplinkStatus
+	if s.d[0].StatusJSON(t, &st); len(st.Conflicts) > 0 {
+		t.Errorf("one uplink takes the other for somebody else: %+v", st.Conflicts)
+	}
+}
+
 // TestAnswerUplink6Conflict: who goes on advertising an address that is announced is told
 // of; the route decides all the same.
 func TestAnswerUplink6Conflict(t *testing.T) {

@@ -308,7 +308,7 @@ func TestWorkersReloaded(t *testing.T) {
 				if s.Forward.PacketsIn < before.Forward.PacketsIn || s.Forward.Verdicts["forward"] < before.Forward.Verdicts["forward"] {
 					t.Errorf("%d workers: counters went back: %+v, and before %+v", n, s.Forward, before.Forward)
 				}
-				if got := len(c.ThreadsOfNice(t, -20)); got != n+1 { // and the one that answers ARP
+				if got := len(c.ThreadsOfNice(t, -20)); got != n+2 { // and those that answer ARP and neighbour discovery
 					t.Errorf("%d workers: %d threads have their nice value", n, got)
 				}
 				before = s
