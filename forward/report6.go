@@ -89,7 +89,7 @@ func (p *reporter) send6(ip wire.IPv6, pktType uint8, e route.ICMPError, in *rou
 	}
 	t := p.turn.table
 	way, ok := t.ErrorWay6(ip, in, e, ip.SrcAddr())
-	if !ok || !p.allowed6(ip, e, way.Bits) {
+	if !ok || !p.allowed6(ip, e) {
 		return sent
 	}
 	msg := icmpv6Report{ICMPError: e, about: ip, source: way.Source.As16(), dest: ip.Src(), class: way.Class, label: way.FlowLabel, hopLimit: way.TTL}
@@ -101,17 +101,14 @@ func (p *reporter) send6(ip wire.IPv6, pktType uint8, e route.ICMPError, in *rou
 }
 
 // allowed6 asks the rate limits (net/ipv6/icmp.c, icmpv6_global_allow and
-// icmpv6_xrlim_allow). bits is the length of the prefix by which the sender is reached:
-// the shorter it is, the more it is sent.
-func (p *reporter) allowed6(ip wire.IPv6, e route.ICMPError, bits uint8) bool {
+// icmpv6_xrlim_allow). Older kernels send more to who is reached by a shorter prefix;
+// Linux 6.18 does not.
+func (p *reporter) allowed6(ip wire.IPv6, e route.ICMPError) bool {
 	host := p.turn.table.Host()
 	if host.V6.ICMPRateMask[e.Type/32]>>(e.Type%32)&1 == 0 {
 		return true
 	}
 	interval := int64(host.V6.ICMPRateLimit) * (second / 1000)
-	if bits < 128 {
-		interval >>= (128 - bits) >> 5
-	}
 	return p.shared.allow(peer6(ip.Src()), interval, p.turn.now(), host)
 }
 

@@ -15,7 +15,6 @@ type ErrorWay struct {
 	TTL       uint8      // or hop limit
 	Class     uint8      // traffic class, of IPv6
 	FlowLabel uint32     // of IPv6
-	Bits      uint8      // of IPv6: length of the prefix of the route that was taken
 }
 
 // ErrorWay finds the way of an ICMP error about an IPv4 packet that came in by a link

@@ -85,10 +85,7 @@ func (t *Table) anycast(r *Route, nh *Nexthop, to netip.Addr) bool {
 }
 
 func (t *Table) errorBy(out *Link, r *Route, next, to, source netip.Addr, e ICMPError) ErrorWay {
-	way := ErrorWay{Out: out, Next: next, Source: source, MTU: out.MTU6, Bits: 64} // of fe80::/64
-	if r != nil {
-		way.Bits = r.Bits
-	}
+	way := ErrorWay{Out: out, Next: next, Source: source, MTU: out.MTU6}
 	switch {
 	case r != nil && r.HopLimit != 0:
 		way.TTL = r.HopLimit
