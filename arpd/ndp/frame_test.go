@@ -42,22 +42,21 @@ func mustMAC(s string) wire.MAC {
 
 // solicit is a frame in its fields, so that a test says only what is odd.
 type solicit struct {
-	dst, src   wire.MAC
-	etherType  wire.EtherType
-	from, to   netip.Addr
-	hopLimit   uint8
-	headers    []byte // extension headers, the last of which names ICMPv6
-	next       uint8  // the first of them
-	typ, code  uint8
-	flags      uint32
-	target     netip.Addr
-	options    []byte
-	cut        int // bytes cut off the end of the message
-	badSum     bool
-	short      int // bytes cut off the end of the packet, which goes on by its length
-	trailer    int
-	version    uint8
-	lastHeader uint8 // where headers name it otherwise
+	dst, src  wire.MAC
+	etherType wire.EtherType
+	from, to  netip.Addr
+	hopLimit  uint8
+	headers   []byte // extension headers, the last of which names ICMPv6
+	next      uint8  // the first of them
+	typ, code uint8
+	flags     uint32
+	target    netip.Addr
+	options   []byte
+	cut       int // bytes cut off the end of the message
+	badSum    bool
+	short     int // bytes cut off the end of the packet, which goes on by its length
+	trailer   int
+	version   uint8
 }
 
 // group is the solicited-node group of an address.

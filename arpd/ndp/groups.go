@@ -36,7 +36,6 @@ type Groups struct {
 	failing map[membership]time.Time // when they are due again
 	said    bool                     // that some fail
 	stats   GroupStats
-	closed  bool
 
 	join sockets // Run's alone
 }

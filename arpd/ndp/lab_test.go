@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -225,15 +224,4 @@ func counts(m map[Verdict]uint64) (c arpd.Counts) {
 		c[v] = n
 	}
 	return c
-}
-
-// address waits until duplicate address detection has ended for an address that was
-// added.
-func (l *lab) address(link netlink.Link, prefix string) netip.Addr {
-	l.t.Helper()
-	a, err := netlink.ParseAddr(prefix)
-	l.must(err)
-	a.Flags = unix.IFA_F_NODAD
-	l.must(l.hostLinks.AddrAdd(link, a))
-	return netip.MustParsePrefix(prefix).Addr()
 }

@@ -25,7 +25,6 @@ type kernelHost struct {
 	commands []string
 	b        *Builder
 	routes   map[tableKey6][]Route // by table and destination
-	prefixes []netip.Prefix
 }
 
 type tableKey6 struct {
