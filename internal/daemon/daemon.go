@@ -115,6 +115,7 @@ func Run(ctx context.Context, cfg Config, caller Caller) (err error) {
 	if err := cfg.lacks(privilege.Has); err != nil {
 		return err
 	}
+	cfg.spare(log)
 	ns, err := instance.CurrentNetns()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"log/slog"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +29,18 @@ func enoughDescriptors() error {
 	}
 	return fmt.Errorf("the limit of %d descriptors is too low, raise it (ulimit -n, LimitNOFILE): %d are the least, %d are wanted, and one an interface",
 		limit, base+fewest, base+spareDescriptors)
+}
+
+// enoughForIPv6 is with how many descriptors IPv6 is served, which takes some ten more: with
+// fewer, IPv4 has them.
+const enoughForIPv6 = 64
+
+// spare leaves out what the limit of descriptors is too low for.
+func (c *Config) spare(log *slog.Logger) {
+	if limit := descriptors.Limit(); c.IPv6 && limit < enoughForIPv6 {
+		log.Warn("IPv6 is left to the kernel: the limit of descriptors is too low, raise it (ulimit -n, LimitNOFILE)", "needed", enoughForIPv6, "limit", limit)
+		c.IPv6 = false
+	}
 }
 
 // plenty is how many descriptors a process may have at least to keep those that only a

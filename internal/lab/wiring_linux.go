@@ -143,7 +143,7 @@ func (l *Lab) hostEndUp(ctx context.Context, host *netlink.Handle, link netlink.
 		return err
 	}
 	if p.Addr6.IsValid() {
-		if err := awaitSolicited(ctx, l.nodes[p.Host].Netns, p.Iface, linkLocal(link)); err != nil {
+		if err := awaitSolicited(ctx, l.nodes[p.Host].Netns, link.Attrs().Name, linkLocal(link)); err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,7 @@ func TestErrors(t *testing.T) {
 		{"run --claim x", 2, "--claim"},
 		{"run --workload [", 2, "--workload"},
 		{"run --uplink auto --uplink eth0", 2, "--uplink"},
-		{"run --gateway fe80::1", 2, "--gateway"},
+		{"run --gateway fe80::1 --ipv6=false", 2, "--gateway"},
 		{"run --gateway x", 2, "gateway"},
 		{"run --proxy 10.20.1.1/24", 2, "10.20.1.1/24"},
 		{"run --punt 10.96.0.0/33", 2, "punt"},

@@ -82,7 +82,7 @@ func TestRouteBurst(t *testing.T) {
 		}
 	}
 	known := func() int { return status(t, p).Forward.Routes }
-	inKernel := func() int { return strings.Count(run(t, l, "host0", "ip -4 route show table all"), "\n") }
+	inKernel := func() int { return kernelRoutes(t, l) }
 	if a, b := known(), inKernel(); a != b {
 		t.Fatalf("%d routes known, the kernel has %d: they are counted differently", a, b)
 	}

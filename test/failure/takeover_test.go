@@ -159,7 +159,7 @@ func TestTakeoverKilled(t *testing.T) {
 			}
 			stays.AwaitReady(t)
 			flow.Progress(100)
-			if n := len(stays.ThreadsOfNice(t, -20)); n != 2 && labtest.OneWorker() { // one that forwards, and one that answers
+			if n := len(stays.ThreadsOfNice(t, -20)); n != 3 && labtest.OneWorker() { // one that forwards, and those that answer ARP and neighbour discovery
 				t.Errorf("%s: %d threads have nice -20", what, n)
 			}
 			sent, missing, doubled := flow.StopMissing()
@@ -346,11 +346,11 @@ func TestTakeoverRefused(t *testing.T) {
 	await(t, "the daemon goes on", func() bool { return strings.Contains(p.Stderr(), "goes on") })
 	_ = heir.Wait(t) // it finds that there is a daemon, and nobody who hands over
 	for _, c := range []struct{ was, is, says string }{
-		{`"protocol":1`, `"protocol":2`, "by protocol 1"},
-		{`"protocol":1`, `"protocol":0`, "by protocol 1"},
+		{`"protocol":2`, `"protocol":3`, "by protocol 2"},
+		{`"protocol":2`, `"protocol":1`, "by protocol 2"},
 		{`"layout":"`, `"layout":"x`, "keep their maps otherwise"},
 		{`"Cookie":`, `"Cookie":1`, "another network namespace"},
-		{`"protocol":1`, `"protocol":"1"`, "not a line of JSON"},
+		{`"protocol":2`, `"protocol":"2"`, "not a line of JSON"},
 	} {
 		other := strings.Replace(request, c.was, c.is, 1)
 		if other == request {

@@ -112,7 +112,7 @@ func TestTakeoverBuilds(t *testing.T) {
 	t.Parallel()
 	l := hosts(t, 1, 2)
 	here := pods(l, 0)
-	older, newer := builtAs(t, "v0.0.1", 1), builtAs(t, "v9.0.0", 2)
+	older, newer := builtAs(t, "v0.0.1", 2), builtAs(t, "v9.0.0", 3)
 	p := labtest.DaemonOf(t, older, l, "host0", "--workload", "veth*")
 	labtest.Warm(t, l, here[0].Node, ip(here[1]))
 	flow := labtest.StartFlow(t, l, here[0], here[1], 1)
@@ -128,7 +128,7 @@ func TestTakeoverBuilds(t *testing.T) {
 		alive(t, p)
 		flow.Progress(50)
 	}
-	refused(newer, "version v0.0.1, hands over by protocol 1, and version v9.0.0 takes over by 2", "v9.0.0")
+	refused(newer, "version v0.0.1, hands over by protocol 2, and version v9.0.0 takes over by 3", "v9.0.0")
 	for _, by := range []string{labtest.Binary(t), older} {
 		next := p.SuccessorOf(t, by, "--workload", "veth*")
 		if err := p.Wait(t); err != nil {
@@ -144,7 +144,7 @@ func TestTakeoverBuilds(t *testing.T) {
 	p.Stop(t)
 	p = labtest.DaemonOf(t, newer, l, "host0", "--workload", "veth*")
 	flow = labtest.StartFlow(t, l, here[0], here[1], 1)
-	refused(older, "version v9.0.0, hands over by protocol 2, and version v0.0.1 takes over by 1", "v0.0.1")
+	refused(older, "version v9.0.0, hands over by protocol 3, and version v0.0.1 takes over by 2", "v0.0.1")
 	if sent, lost, doubled := flow.Stop(); lost+doubled > 0 {
 		t.Errorf("of %d datagrams %d lost, %d doubled", sent, lost, doubled)
 	}
