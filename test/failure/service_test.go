@@ -124,7 +124,7 @@ func TestServiceManager(t *testing.T) {
 	m.await("RELOADING=1")
 	m.await("READY=1")
 	m.says("STATUS=", "engine ebpf") // the new state may have been told before
-	for range 3 { // of the other engine
+	for range 3 {                    // of the other engine
 		m.await("WATCHDOG=1")
 	}
 	write("engine: warp\n")
