@@ -1,8 +1,10 @@
 package forward
 
 import (
+	"cmp"
 	"math/bits"
 	"net/netip"
+	"slices"
 
 	"proxyarpd/forward/route"
 )
@@ -73,6 +75,7 @@ type hop struct {
 	packets []waiting
 	held    *heldHop // what all loops have of it
 	since   int64
+	turn    uint64           // when it was first waited for, among all
 	known   *route.Neighbour // as it was when the first packet came
 	up      bool             // the way out had carrier then
 }
@@ -83,6 +86,8 @@ type hopQueue struct {
 	hops map[hopKey]*hop
 	n    int // packets
 	held *held
+	came uint64 // hops that were waited for so far
+	list []hopTurn
 
 	evicted []waiting // by the last add: the caller's until the next
 }
@@ -91,6 +96,23 @@ type hopQueue struct {
 func (q *hopQueue) last(key hopKey) *waiting {
 	p := q.hops[key].packets
 	return &p[len(p)-1]
+}
+
+// hopTurn is a hop's place among all that were waited for.
+type hopTurn struct {
+	turn uint64
+	key  hopKey
+}
+
+// inOrder gives the hops in the order in which they were first waited for, as the kernel's
+// timers go off. The slice is good until the next call.
+func (q *hopQueue) inOrder() []hopTurn {
+	q.list = q.list[:0]
+	for key, h := range q.hops {
+		q.list = append(q.list, hopTurn{h.turn, key})
+	}
+	slices.SortFunc(q.list, func(a, b hopTurn) int { return cmp.Compare(a.turn, b.turn) })
+	return q.list
 }
 
 func (q *hopQueue) empty() bool { return len(q.hops) == 0 }
@@ -183,6 +205,8 @@ func (q *hopQueue) join(key hopKey, in int32, size int, r *result, now int64) (h
 	if q.hops == nil {
 		q.hops = make(map[hopKey]*hop)
 	}
+	q.came++
+	h.turn = q.came
 	q.hops[key] = h
 	return h, ask
 }

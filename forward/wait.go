@@ -86,7 +86,11 @@ func (w *waiter) hopsDue(changed bool) bool {
 func (w *waiter) retry() {
 	now := w.turn.now()
 	w.checked = now
-	for key, h := range w.hops.hops {
+	for _, next := range w.hops.inOrder() {
+		key, h := next.key, w.hops.hops[next.key]
+		if h == nil {
+			continue
+		}
 		out, n, v := h.state(w.turn.table, key, now)
 		switch v {
 		case route.Queue:

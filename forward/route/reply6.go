@@ -16,7 +16,7 @@ func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr)
 	}
 	source := t.errorSource(about, in, to)
 	if isLinkLocal6(to) {
-		if in == nil || !in.sends6() || !source.IsValid() || in.owns6(to) {
+		if in == nil || !in.sends6() || !source.IsValid() || in.owns6(to) || !linkLocalSubnet.Contains(to) {
 			return way, false
 		}
 		return t.errorBy(in, nil, to, to, source, e), true
@@ -46,6 +46,10 @@ func (t *Table) ErrorWay6(about wire.IPv6, in *Link, e ICMPError, to netip.Addr)
 	}
 	return t.errorBy(out, route, next, to, f.src, e), true
 }
+
+// linkLocalSubnet is what link-local addresses are of (RFC 4291 section 2.5.6), and the
+// kernel has a route to on each interface.
+var linkLocalSubnet = netip.MustParsePrefix("fe80::/64")
 
 // sends6 reports whether what this host makes can leave by a link.
 func (l *Link) sends6() bool { return l.Up() && l.MTU6 != 0 }

@@ -309,7 +309,7 @@ func TestIPv6Checksums(t *testing.T) {
 		t.Errorf("%.0f of %.0f datagrams lost", r.End.Sum.Lost, r.End.Sum.Packets)
 	}
 	text := there.stop("-e -vv")
-	checkCapture(t, "there", text, 4000, 2000)
+	checkCapture(t, "there", text, 1000, 1000) // tcpdump may lose some
 	for _, m := range regexp.MustCompile(`ethertype IPv6 \(0x86dd\), length (\d{4,}):`).FindAllStringSubmatch(text, -1) {
 		if m[1] > "1514" {
 			t.Fatalf("a frame of %s bytes", m[1])
