@@ -30,7 +30,7 @@ func (v *View) askKernel(q *Question, in *netstate.Link, d *route.Decision, req 
 		say("forwarding", "net.ipv4.conf.%s.forwarding is %d", in.Name, digit(in.Forwards))
 		say("rp_filter", "%d (the larger of all and %s)", conf.most("rp_filter"), in.Name)
 	}
-	if !netstate.CanAskFor(familyOf(q.Dst), q.Proto) {
+	if !netstate.CanAskFor(q.Dst, q.Proto) {
 		say("rules", "rules by protocol or port are not asked for: the kernel takes that question for TCP, UDP and ICMP alone")
 	}
 	way, err := req.Route(&netstate.RouteQuery{Dst: q.Dst, Src: q.From, IIF: in.Index, TOS: q.TOS, Proto: q.Proto, SPort: q.SPort, DPort: q.DPort})
@@ -289,10 +289,3 @@ func (s *sysctls) most(key string) int {
 
 // either is whether one of them is set (IN_DEV_ORCONF).
 func (s *sysctls) either(key string) bool { return s.most(key) > 0 }
-
-func familyOf(a netip.Addr) netstate.Family {
-	if a.Is4() {
-		return netstate.IPv4
-	}
-	return netstate.IPv6
-}

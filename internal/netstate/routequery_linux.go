@@ -18,16 +18,16 @@ type RouteQuery struct {
 }
 
 // CanAskFor reports whether the kernel can be asked for the way of packets of a
-// protocol (rtm_getroute_parse_ip_proto in net/ipv4/fib_frontend.c). For others the
+// protocol, for a destination (rtm_getroute_parse_ip_proto in net/ipv4/netlink.c). For others the
 // answer leaves out the rules by protocol and port.
-func CanAskFor(family Family, proto uint8) bool {
+func CanAskFor(dst netip.Addr, proto uint8) bool {
 	switch proto {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP:
 		return true
 	case unix.IPPROTO_ICMP:
-		return family == IPv4
+		return dst.Is4()
 	case unix.IPPROTO_ICMPV6:
-		return family == IPv6
+		return dst.Is6()
 	}
 	return false
 }
@@ -65,7 +65,7 @@ func (r *Requester) Route(q *RouteQuery) (*Route, error) {
 	if q.IIF != 0 {
 		msg = appendU32(msg, unix.RTA_IIF, uint32(q.IIF))
 	}
-	if CanAskFor(familyOfAddr(q.Dst), q.Proto) {
+	if CanAskFor(q.Dst, q.Proto) {
 		msg = appendAttr(msg, rtaIPProto, []byte{q.Proto})
 		if q.Proto != unix.IPPROTO_ICMP && q.Proto != unix.IPPROTO_ICMPV6 {
 			msg = appendAttr(msg, rtaSPort, binary.BigEndian.AppendUint16(nil, q.SPort))

@@ -52,7 +52,7 @@ func TestExplain(t *testing.T) {
 			if v := ours.Forward.Verdict; v != nil && *v == "punt" { // what is left to the kernel goes its way
 				ok = p.agrees(ours.Kernel.Verdict, ours.Kernel.Out, r.ours)
 			}
-			ok = !netstate.CanAskFor(netstate.IPv4, q.Proto) || p.agrees(theirs.Kernel.Verdict, theirs.Kernel.Out, r.kernel) && ok
+			ok = !netstate.CanAskFor(q.Dst, q.Proto) || p.agrees(theirs.Kernel.Verdict, theirs.Kernel.Out, r.kernel) && ok
 			if !ok && !undecided(w, theirs) {
 				if unlike++; unlike <= *showFlag {
 					t.Errorf("-seed %d -world %s, %s:%d\n%s\nexplained as %s, the kernel's as %s", seed, w.name, r.frame.Class, r.frame.Index, show(r, false),
