@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,7 +57,7 @@ func TestBackground(t *testing.T) {
 	if code := start("--state-dir", filepath.Join(dir, "log")); code != 1 || !strings.Contains(log(), "has ended before it had started") {
 		t.Errorf("a start that fails: %d\n%s", code, log())
 	}
-	pid := 0
+	pid, ended := 0, map[int]func(timeout int) bool{}
 	for _, args := range [][]string{nil, {"--takeover"}, {"--takeover", "--metrics", "192.0.2.1:9477"}} {
 		refused := len(args) > 1
 		if code := start(args...); (code == 1) != refused || code > 1 {
@@ -70,7 +71,7 @@ func TestBackground(t *testing.T) {
 			t.Errorf("%v: ready %v, process %d, and before %d", args, s.Ready, s.PID, pid)
 		}
 		if pid == 0 || s.PID != pid {
-			t.Cleanup(func() { _ = unix.Kill(s.PID, unix.SIGKILL) })
+			ended[s.PID] = end(t, s.PID)
 		}
 		pid = s.PID
 		if session, err := unix.Getsid(pid); err != nil || session != pid {
@@ -80,5 +81,32 @@ func TestBackground(t *testing.T) {
 	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Await(t, "the daemon ends", func() bool { return strings.Contains(log(), "stopping") })
+	for pid, ended := range ended { // not only what it logs: a daemon killed midway leaves its lock
+		labtest.Await(t, fmt.Sprintf("daemon %d ends", pid), func() bool { return ended(0) })
+	}
+	if !strings.Contains(log(), "stopping") {
+		t.Errorf("a daemon that was stopped does not say so:\n%s", log())
+	}
+}
+
+// end returns how to see whether a process that is nobody's child has ended, within a time in milliseconds. It is killed
+// with the test, and dead before the lab goes.
+func end(t *testing.T, pid int) (ended func(timeout int) bool) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended = func(timeout int) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, timeout)
+		return n == 1 && err == nil
+	}
+	t.Cleanup(func() {
+		defer unix.Close(fd)
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // ESRCH if all is well
+		if !ended(10_000) {
+			t.Errorf("daemon %d is still there 10 s after SIGKILL", pid)
+		}
+	})
+	return ended
 }
