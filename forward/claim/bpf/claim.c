@@ -285,6 +285,8 @@ struct {
 	__type(value, struct decided);
 } parp_decision SEC(".maps");
 
+#define NO_SLOT 1 // of parp_decision: for who asks what would be decided
+
 // What a capture's filter goes by: how much of a frame is wanted, bytes, and
 // the mark of frames that userspace sends meanwhile. (A tap of outgoing frames
 // gets a clone, which no longer knows its socket.)
@@ -788,7 +790,7 @@ static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
 	if (rooms > 1 && skb->pkt_type == PACKET_OUTGOING)
 		return 0;
 	d->decision = LEAVE;
-	if (carries && carry(skb, d, sees))
+	if (carries && carry(skb, d, zero, sees))
 		return 0;
 	return decide(skb, d, sees, carries);
 }
@@ -1025,7 +1027,6 @@ static __always_inline bool shown_refused(struct __sk_buff *skb, const struct po
 static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees, bool carries)
 {
 	struct ip ip;
-	struct decided d;
 	__u32 ifindex = skb->ifindex;
 	struct port *p;
 
@@ -1042,7 +1043,7 @@ static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees, bo
 		return true;
 	if (whose(skb, &p, &ip, sees) != OWNER_US)
 		return false;
-	return !shown_refused(skb, p, kernel_forwards(p, &ip), carries) || (carries && carry(skb, &d, sees));
+	return !shown_refused(skb, p, kernel_forwards(p, &ip), carries) || (carries && carry(skb, 0, NO_SLOT, sees));
 }
 
 SEC("socket")
