@@ -12,8 +12,6 @@
 // trie of prefixes. Userspace writes both by system calls: a trie of sixteen levels
 // in mapped memory would take as many look-ups. An entry that is replaced is there
 // before or after, and what it names is used again only after a grace period.
-//
-// The programs call it, where IPv4's part is in them: the verifier looks at it once.
 
 #define MAX_DIRECT6 16384
 #define ND_ROUTER_SOLICITATION 133 // the first of neighbour discovery's messages
@@ -151,7 +149,7 @@ static __always_inline bool carry6(struct __sk_buff *skb, __u32 slot, bool sees)
 		x.src = memo->src_mac;
 		x.slot = memo->slot;
 		x.how |= memo->how;
-		leave_decided(bpf_map_lookup_elem(&parp_decision, &slot), &x, memo->out, total);
+		leave_decided(slot, &x, memo->out, total);
 		return true;
 	}
 
@@ -194,17 +192,6 @@ static __always_inline bool carry6(struct __sk_buff *skb, __u32 slot, bool sees)
 		memo->mtu = x.mtu && x.mtu < out->mtu6 ? x.mtu : out->mtu6;
 		memo->how = x.how & (BY_PEER | WATCHED);
 	}
-	leave_decided(bpf_map_lookup_elem(&parp_decision, &slot), &x, x.hop->ifindex, total);
+	leave_decided(slot, &x, x.hop->ifindex, total);
 	return true;
-}
-
-// Functions of their own, for the verifier's sake.
-__attribute__((noinline)) int parp_carry6(struct __sk_buff *skb, __u32 slot)
-{
-	return carry6(skb, slot, true);
-}
-
-__attribute__((noinline)) int parp_carry6_basic(struct __sk_buff *skb, __u32 slot)
-{
-	return carry6(skb, slot, false);
 }

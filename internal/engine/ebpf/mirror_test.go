@@ -307,7 +307,7 @@ func (m *mirror) compare(t *testing.T, table *route.Table, a netip.Addr) string 
 
 // mtuOf is the MTU of a route as packets to an address have it.
 func mtuOf(a netip.Addr, r *route.Route) int {
-	if a.Is6() && r.MTULock {
+	if a.Is6() && r.MTULock && r.MTU != 0 {
 		return max(r.MTU, 1280)
 	}
 	return r.MTU

@@ -152,7 +152,7 @@ func (m *mirror) word(a netip.Addr, r *route.Route, own bool) uint32 {
 	}
 	nh := &r.Nexthops[0]
 	key := hopKey{ifindex: nh.Ifindex, next: nh.Gateway, mtu: r.MTU}
-	if a.Is6() && r.MTULock {
+	if a.Is6() && r.MTULock && r.MTU != 0 {
 		key.mtu = max(r.MTU, wire.IPv6MinMTU) // checkForward6 of forward/route
 	}
 	switch {
