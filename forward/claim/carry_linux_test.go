@@ -245,14 +245,14 @@ func benchmarkCarry(b *testing.B, x *carrying) {
 		b.Fatalf("%+v, %v", d, err)
 	}
 	const runs = 1 << 20
+	took := map[string]time.Duration{}
 	for _, what := range []string{"ns/remembered", "ns/looked-up"} {
 		began := time.Now()
 		ret, err := x.ring.Run(&ebpf.RunOptions{Data: frame, Context: ctx, Repeat: runs})
-		took := time.Since(began)
+		took[what] = time.Since(began)
 		if err != nil || ret != 0 {
 			b.Fatalf("%v, it returns %d", err, ret)
 		}
-		b.ReportMetric(float64(took)/runs, what)
 		for slot := range uint32(MaxPorts) { // nothing is remembered of what is new
 			x.Carrier().Way(slot).Fresh = 1 << 63
 		}
@@ -261,6 +261,9 @@ func benchmarkCarry(b *testing.B, x *carrying) {
 		}
 	}
 	for b.Loop() {
+	}
+	for what, took := range took {
+		b.ReportMetric(float64(took)/runs, what)
 	}
 }
 
