@@ -51,6 +51,7 @@ func sumUp(t *testing.T, s *status, waiting uint64) {
 // TestCarriedOnce: of a flow through the programs each datagram arrives once, and
 // is counted once, however the programs are attached.
 func TestCarriedOnce(t *testing.T) {
+	labtest.Need(t, "iperf3")
 	for _, claim := range []string{"tcx", "clsact"} {
 		t.Run(claim, func(t *testing.T) {
 			w := carrying(t, 2, "--claim", claim)
@@ -84,6 +85,12 @@ func testCarriedOnce(t *testing.T, w *world, a, b lab.Pod) {
 	sumUp(t, &s, 0)
 	if carried := s.port(a.Iface).Carried - before.port(a.Iface).Carried; carried < n {
 		t.Errorf("%s: %d carried", a.Iface, carried)
+	}
+	before = s
+	transfer(t, w.Lab, a.Node, b, "-n 50M")
+	s = statusOf(t, w.d[0])
+	if frames := s.port(a.Iface).Carried - before.port(a.Iface).Carried; frames < 50e6/1e6 || frames > 50e6/5000 {
+		t.Errorf("%d super-packets of TCP carried", frames)
 	}
 }
 
