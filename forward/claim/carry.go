@@ -142,7 +142,8 @@ type Carried struct {
 	Small   uint64 // dropped: padding was to be checksummed
 	NoMem   uint64 // dropped: no memory
 
-	Answered uint64 // ARP requests
+	Answered   uint64 // ARP requests
+	AnsweredND uint64 // neighbour solicitations
 }
 
 // Taken is how many frames came to it: sent on or dropped.
@@ -154,6 +155,7 @@ func (c *Carried) add(o Carried) {
 	c.Small += o.Small
 	c.NoMem += o.NoMem
 	c.Answered += o.Answered
+	c.AnsweredND += o.AnsweredND
 }
 
 // MACWord packs a MAC and flags.
@@ -209,6 +211,19 @@ func (c *Carrier) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error
 		return c.set.objs.ParpNeighs.Put(&key, hop)
 	}
 	if err := c.set.objs.ParpNeighs.Delete(&key); !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	return nil
+}
+
+// SetAsker says which MAC who has an address at an interface asks with by neighbour
+// discovery; on is false of who is to ask userspace. The error may be that the map is full.
+func (c *Carrier) SetAsker(ifindex int32, addr netip.Addr, mac wire.MAC, on bool) error {
+	key := bpfNdkey{Ifindex: uint32(ifindex), Target: nativeAddr6(addr)}
+	if on {
+		return c.set.objs.ParpAskers.Put(&key, MACWord(mac, 0))
+	}
+	if err := c.set.objs.ParpAskers.Delete(&key); !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return err
 	}
 	return nil
@@ -327,7 +342,7 @@ func (c *Carrier) read(slot uint32) (sum Carried) {
 		return sum
 	}
 	for i := range each {
-		sum.add(Carried{Packets: each[i].Packets, Bytes: each[i].Bytes, Small: each[i].Small, NoMem: each[i].Nomem, Answered: each[i].Answered})
+		sum.add(Carried{Packets: each[i].Packets, Bytes: each[i].Bytes, Small: each[i].Small, NoMem: each[i].Nomem, Answered: each[i].Answered, AnsweredND: each[i].AnsweredNd})
 	}
 	return sum
 }
@@ -368,7 +383,7 @@ const firstSegment = 256
 // placeholders are what stands for the maps of carrying where nothing is
 // carried: kernels that lack some of them have all the rest.
 func placeholders(spec *ebpf.CollectionSpec) {
-	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo, bpfMapParpShown} {
+	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpAskers, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo, bpfMapParpShown} {
 		spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
 	}
 }
@@ -409,6 +424,22 @@ func (c *Carrier) Try(ifindex int32, frame []byte) (d Decision, err error) {
 		d.Dst, d.Src = wordMAC(of.Dst), wordMAC(of.Src)
 	}
 	return d, nil
+}
+
+// TryAnswer runs the claim on a frame with an Ethernet header, as if it had come in by an
+// interface, and gives its answer if it sends one there, or is nil; then left is the frame
+// as it goes on. It is for tests.
+func (c *Carrier) TryAnswer(ifindex int32, frame []byte) (answer, left []byte, err error) {
+	const ctxSize, ifindexAt = 192, 40 // struct __sk_buff
+	const redirected = 7               // TC_ACT_REDIRECT
+	ctx := make([]byte, ctxSize)
+	native.PutUint32(ctx[ifindexAt:], uint32(ifindex))
+	run := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256), Context: ctx}
+	ret, err := c.set.claim.Run(&run)
+	if err == nil && ret == redirected {
+		return run.DataOut, nil, nil
+	}
+	return nil, run.DataOut, err
 }
 
 // Of bpf/claim.c and bpf/carry.h.

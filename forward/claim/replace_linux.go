@@ -83,7 +83,7 @@ func (s *Set) carried() map[string]**ebpf.Map {
 	return map[string]**ebpf.Map{
 		bpfMapParpRoot: &s.objs.ParpRoot, bpfMapParpChunks: &s.objs.ParpChunks, bpfMapParpHops: &s.objs.ParpHops, bpfMapParpWays: &s.objs.ParpWays,
 		bpfMapParpNeighs: &s.objs.ParpNeighs, bpfMapParpCarried: &s.objs.ParpCarried, bpfMapParpUsed: &s.objs.ParpUsed, bpfMapParpMemo: &s.objs.ParpMemo,
-		bpfMapParpShown: &s.objs.ParpShown,
+		bpfMapParpShown: &s.objs.ParpShown, bpfMapParpAskers: &s.objs.ParpAskers,
 	}
 }
 

@@ -51,6 +51,12 @@ func (t *Table) LinkChanges(old *Table, fn func(was, is *Link)) {
 	}
 }
 
+// SameRoutes6 reports whether all IPv6 addresses have the routes in t that they have in
+// old, which may be nil: false if that is not certain.
+func (t *Table) SameRoutes6(old *Table) bool {
+	return old != nil && t.v6.simple && old.v6.simple && t.v6.local == old.v6.local && t.v6.main == old.v6.main
+}
+
 // RouteChanges calls fn for the IPv4 prefixes whose destinations may have another
 // route in t than in old, which may be nil: each prefix stands for those of its
 // destinations that no longer prefix has; gone says that a table has it no more.

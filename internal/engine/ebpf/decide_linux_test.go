@@ -26,11 +26,11 @@ type bench struct {
 	macs   map[int32]wire.MAC
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T, cfg claim.Config) *bench {
 	t.Helper()
 	nstest.Enter(t)
 	nstest.NoIPv6()
-	set, err := claim.Load(claim.Config{ARP: claim.ARPPolice{PerSecond: 1, Burst: 1}, Carry: true})
+	set, err := claim.Load(cfg)
 	if errors.Is(err, claim.ErrNotSupported) {
 		nstest.Skip(t, "%v", err)
 	}
@@ -78,7 +78,7 @@ func (b *bench) ports(t *testing.T, w *routetest.World, builder *route.Builder) 
 // The programs carry what the table forwards, where it says to, and no more; and
 // they carry all of it that is plain.
 func TestCarriesAsTable(t *testing.T) {
-	b := newBench(t)
+	b := newBench(t, claim.Config{ARP: claim.ARPPolice{PerSecond: 1, Burst: 1}, Carry: true})
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))

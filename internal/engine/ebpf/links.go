@@ -6,6 +6,7 @@ import (
 
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/wire"
 )
 
 // link is what is kept of an interface.
@@ -14,20 +15,21 @@ type link struct {
 	hops       map[uint32]bool
 	subnets    int // of hops those that stand for a subnet
 	neighbours map[netip.Addr]uint32
+	askers     map[netip.Addr]wire.MAC // of neighbour discovery
 }
 
 // linkAt gives what is kept of an interface, made if there is nothing.
 func (m *mirror) linkAt(ifindex int32) *link {
 	l := m.links[ifindex]
 	if l == nil {
-		l = &link{hops: map[uint32]bool{}, neighbours: map[netip.Addr]uint32{}}
+		l = &link{hops: map[uint32]bool{}, neighbours: map[netip.Addr]uint32{}, askers: map[netip.Addr]wire.MAC{}}
 		m.links[ifindex] = l
 	}
 	return l
 }
 
 // setLink makes an interface what it is now; nil is none.
-func (m *mirror) setLink(ifindex int32, was, is *route.Link) {
+func (m *mirror) setLink(t *route.Table, ifindex int32, was, is *route.Link) {
 	l := m.linkAt(ifindex)
 	l.link = is
 	if was != nil && was.Slot != 0 && (is == nil || is.Slot != was.Slot) {
@@ -40,6 +42,7 @@ func (m *mirror) setLink(ifindex int32, was, is *route.Link) {
 		m.setHop(id, l)
 	}
 	m.setNeighbours(ifindex, l)
+	m.setAskers(t, ifindex, l)
 	if is == nil && len(l.hops) == 0 {
 		delete(m.links, ifindex)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/wire"
 )
 
 // memory is what the programs go by: [claim.Carrier], or a test's.
@@ -20,6 +21,7 @@ type memory interface {
 	Way(slot uint32) *claim.Way
 	Grow() (first, n uint32, err error)
 	SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error
+	SetAsker(ifindex int32, addr netip.Addr, mac wire.MAC, on bool) error
 	Switch(on bool) error
 	Freshen(until uint64) error
 	Changed() error
@@ -80,11 +82,16 @@ func (m *mirror) publish(t *route.Table) error {
 	}
 	t.LinkChanges(m.last, func(was, is *route.Link) {
 		if is == nil {
-			m.setLink(was.Ifindex, was, nil)
+			m.setLink(t, was.Ifindex, was, nil)
 		} else {
-			m.setLink(is.Ifindex, was, is)
+			m.setLink(t, is.Ifindex, was, is)
 		}
 	})
+	if !t.SameRoutes6(m.last) {
+		for ifindex, l := range m.links {
+			m.setAskers(t, ifindex, l)
+		}
+	}
 	m.last = t
 	switch {
 	case t.Plain():

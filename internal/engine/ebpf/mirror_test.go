@@ -11,6 +11,7 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/forward/route/routetest"
+	"proxyarpd/internal/wire"
 )
 
 // heap is a memory of no program's.
@@ -20,13 +21,14 @@ type heap struct {
 	hops       [claim.MaxHops]claim.Hop
 	ways       [64]claim.Way
 	neighbours map[hopKey]uint32
+	askers     map[hopKey]wire.MAC
 	on         bool
 	until      uint64
 	full       bool // Grow fails
 }
 
 func newHeap() *heap {
-	return &heap{segments: [][]claim.Chunk{make([]claim.Chunk, 256)}, neighbours: map[hopKey]uint32{}}
+	return &heap{segments: [][]claim.Chunk{make([]claim.Chunk, 256)}, neighbours: map[hopKey]uint32{}, askers: map[hopKey]wire.MAC{}}
 }
 
 func (h *heap) Root(at uint16) *claim.Root   { return &h.root[at] }
@@ -49,6 +51,16 @@ func (h *heap) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
 		delete(h.neighbours, key)
 	} else {
 		h.neighbours[key] = hop
+	}
+	return nil
+}
+
+func (h *heap) SetAsker(ifindex int32, addr netip.Addr, mac wire.MAC, on bool) error {
+	key := hopKey{ifindex: ifindex, next: addr}
+	if on {
+		h.askers[key] = mac
+	} else {
+		delete(h.askers, key)
 	}
 	return nil
 }
