@@ -253,15 +253,17 @@ static __always_inline bool advertises(struct __sk_buff *skb)
 	struct shown *s;
 	struct nd m = {};
 	struct ndkey other = {};
-	__u8 macs[2 * ETH_ALEN], sender[8] = {};
+	__u8 macs[2 * ETH_ALEN], sender[8] = {}, source[8] = {};
 
 	if ((skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_MULTICAST) || !answers_at(skb, PORT_FORWARD6 | PORT_WORKLOAD, &at) ||
 	    bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)) || bpf_skb_load_bytes(skb, ETH_HLEN, &m, sizeof(m) - ND_OPTION))
 		return false;
 	copy_mac(sender, macs + ETH_ALEN);
 	if (m.len == bpf_htons(ND_MESSAGE + ND_OPTION)) {
-		if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(m) - ND_OPTION, &m.option, ND_OPTION) || m.option != ND_SOURCE ||
-		    m.words != 1 || !same_mac(m.mac, sender))
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(m) - ND_OPTION, &m.option, ND_OPTION) || m.option != ND_SOURCE || m.words != 1)
+			return false;
+		copy_mac(source, m.mac);
+		if (!same_mac(source, sender))
 			return false;
 	} else if (m.len != bpf_htons(ND_MESSAGE)) {
 		return false;
