@@ -4,9 +4,10 @@
 // and of neighbour discovery.
 //
 // A request is plain if nothing but its answer comes of it: it is for a gateway, from a
-// sender that the tables know by this MAC, and route to this interface. So there is
-// nothing to learn of it, and nothing to be said. What arpd and arpd/ndp would not answer
-// is not plain; what they would, gets the answer that they give.
+// sender that the tables know by this MAC, and route to this interface, or from a
+// link-local address. So there is nothing to learn of it, and nothing to be said. What arpd
+// and arpd/ndp would not answer is not plain; what they would, gets the answer that they
+// give.
 
 // Whom ARP requests may ask for that are answered here.
 #define MAX_GATEWAYS 8
@@ -31,12 +32,12 @@ static __always_inline bool no_mac(const __u8 *mac)
 	return !(*(__u32 *)mac | *(__u16 *)(mac + 4));
 }
 
-// May a frame be answered that came in by a port with these flags?
-static __always_inline bool answers_at(struct __sk_buff *skb, __u32 flags, struct answerer *a)
+// May a frame of a family be answered where it came in?
+static __always_inline bool answers_at(struct __sk_buff *skb, const struct family *f, struct answerer *a)
 {
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, flags = f->forward | PORT_WORKLOAD;
 
-	if (!carry_on || skb->vlan_present || skb->gso_size)
+	if (!(f->six ? carry_on6 : carry_on) || skb->vlan_present || skb->gso_size)
 		return false;
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
 	if (!p || (p->flags & flags) != flags || p->l2len != ETH_HLEN)
@@ -49,7 +50,7 @@ static __always_inline bool answers_at(struct __sk_buff *skb, __u32 flags, struc
 	if (!in || !a->carried || !(in->in & IN_OK) || in->ifindex != ifindex)
 		return false;
 	__u64 own = in->mac;
-	if (!(flags_of(own) & OUT_OK))
+	if (!(flags_of(own) & f->ok))
 		return false;
 	__builtin_memcpy(a->own, &own, sizeof(a->own));
 	__builtin_memset(a->answer, 0, sizeof(a->answer));
@@ -114,7 +115,8 @@ static __always_inline bool is_gateway(__be32 addr)
 	return false;
 }
 
-// Is a sender known at an interface by that MAC, and routed there?
+// Is a sender known at an interface by that MAC, and routed there? By way of another
+// station it is that one that is known: no neighbour of that address is ever used.
 static __always_inline bool knows(__u32 ifindex, __be32 addr, const __u8 *mac)
 {
 	struct hop *h = hop_at(hop_to(addr));
@@ -132,12 +134,13 @@ static __always_inline bool knows(__u32 ifindex, __be32 addr, const __u8 *mac)
 // Answers an ARP request if it is plain.
 static __always_inline bool answers(struct __sk_buff *skb)
 {
+	const struct family f = CARRY4;
 	struct answerer at;
 	struct shown *s;
 	__u8 sender[8] = {};
 	__be32 from, to;
 
-	if ((skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_BROADCAST) || !answers_at(skb, PORT_FORWARD | PORT_WORKLOAD, &at))
+	if ((skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_BROADCAST) || !answers_at(skb, &f, &at))
 		return false;
 	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	if (data + ARP_FRAME > end)
@@ -175,24 +178,21 @@ static __always_inline bool answers(struct __sk_buff *skb)
 	return true;
 }
 
-// Who may ask by neighbour discovery: the neighbours at workloads' interfaces with their
-// MACs, in the first six octets, whose address is routed there or link-local.
-#define MAX_ASKERS 16384
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MAX_ASKERS);
-	__type(key, struct ndkey);
-	__type(value, __u64);
-} parp_askers SEC(".maps");
-
+// knows() of IPv6. Of a link-local address there is nothing to know: it is not routed, and
+// userspace does not learn it (lessonOf of internal/daemon/learn.go).
 static __always_inline bool knows6(__u32 ifindex, const struct addr6 *addr, const __u8 *mac)
 {
-	struct ndkey key = { .ifindex = ifindex, .target = *addr };
-	__u8 *has = bpf_map_lookup_elem(&parp_askers, &key);
-
-	return has && same_mac(has, mac);
+	if ((addr->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
+		return true;
+	struct hop *h = hop_at(hop_to6((const __u8 *)addr));
+	if (!h || h->ifindex != ifindex)
+		return false;
+	if (flags_of(h->mac) & HOP_SUBNET) {
+		struct neighkey6 key = { .ifindex = ifindex, .addr = *addr };
+		__u32 *id = bpf_map_lookup_elem(&parp_neighs6, &key);
+		h = id ? hop_at(*id) : 0;
+	}
+	return h && is_at(h, mac);
 }
 
 #define ND_SOURCE 1 // options, RFC 4861 section 4.6
@@ -249,13 +249,14 @@ static __always_inline bool is_group_of(const struct addr6 *group, const struct 
 // address, and is not known.
 static __always_inline bool advertises(struct __sk_buff *skb)
 {
+	const struct family f = CARRY6;
 	struct answerer at;
 	struct shown *s;
 	struct nd m = {};
 	struct ndkey other = {};
 	__u8 macs[2 * ETH_ALEN], sender[8] = {}, source[8] = {};
 
-	if ((skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_MULTICAST) || !answers_at(skb, PORT_FORWARD6 | PORT_WORKLOAD, &at) ||
+	if ((skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_MULTICAST) || !answers_at(skb, &f, &at) ||
 	    bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)) || bpf_skb_load_bytes(skb, ETH_HLEN, &m, sizeof(m) - ND_OPTION))
 		return false;
 	copy_mac(sender, macs + ETH_ALEN);

@@ -68,8 +68,8 @@ func newAnswering(t *testing.T) *answering {
 		{"10.65.0.1", askerMAC, asksAt}, {"10.65.0.2", askerMAC, 5}, {"10.65.0.3", askerMAC, 0}, {"10.65.0.4", strangerMAC, asksAt}, {"10.65.0.5", wire.MAC{}, asksAt},
 		{"169.254.1.2", askerMAC, asksAt}, {"10.65.0.6", own, asksAt}, {"10.65.0.7", formerMAC, asksAt},
 		{"fd00:65::1", askerMAC, asksAt}, {"fd00:65::2", askerMAC, 5}, {"fd00:65::3", askerMAC, 0}, {"fd00:65::4", strangerMAC, asksAt}, {"fd00:65::5", wire.MAC{}, asksAt},
-		{"fd00:1::1", askerMAC, asksAt}, {"fe80::5", askerMAC, 0}, {"fe80::1", askerMAC, 0}, {"fe80::4", strangerMAC, 0}, {"fe80::6", own, 0}, {"fe80::7", formerMAC, 0},
-		{"fe80::8", toldMAC, 0},
+		{"fd00:1::1", askerMAC, asksAt}, {"fd00:65::6", own, asksAt}, {"fd00:65::7", formerMAC, asksAt}, {"fe80::5", askerMAC, 0}, {"fe80::1", askerMAC, 0},
+		{"fe80::4", strangerMAC, 0},
 	} {
 		addr := netip.MustParseAddr(n.addr)
 		if n.routed != 0 {
@@ -104,8 +104,14 @@ func newAnswering(t *testing.T) *answering {
 
 // silent reports whether nothing comes of a request but its answer.
 func (a *answering) silent(from netip.Addr, mac wire.MAC, p *arpd.Policy) bool {
+	if p.IsGateway(from) {
+		return false // somebody else says that it is one
+	}
+	if from.Is6() && from.IsLinkLocalUnicast() {
+		return true // which is not learnt, and has no route
+	}
 	known, is := a.neighbour[from]
-	return is && known == mac && !p.IsGateway(from) && (from.Is6() && from.IsLinkLocalUnicast() || a.table.LeadsTo(from, asksAt))
+	return is && known == mac && a.table.LeadsTo(from, asksAt)
 }
 
 // wantARP is the answer that a program gives, nil if the request is not plain; answered
@@ -320,27 +326,35 @@ func TestAskers(t *testing.T) {
 		}
 	}
 	publish()
-	wants("without neighbours", "fe80::1", false)
-	local, global := netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fd00:65::1")
-	b.SetNeighbour(asksAt, local, &route.Neighbour{MAC: askerMAC, Valid: true})
-	b.SetNeighbour(asksAt, global, &route.Neighbour{MAC: askerMAC, Valid: true})
-	publish()
-	wants("known", "fe80::1", true)
+	wants("nothing is known", "fe80::1", true)
+	wants("nothing is known", "fd00:65::1", false)
+	addr := netip.MustParseAddr("fd00:65::1")
+	neighbour := func(mac wire.MAC) {
+		b.SetNeighbour(asksAt, addr, &route.Neighbour{MAC: mac, Valid: true})
+		publish()
+	}
+	routed := func(bits int, on bool) {
+		t.Helper()
+		var routes []route.Route
+		if on {
+			routes = []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: asksAt, Weight: 1}}}}
+		}
+		b.SetRoutes(route.TableMain, netip.PrefixFrom(addr, bits).Masked(), routes)
+		publish()
+	}
+	neighbour(askerMAC)
 	wants("not routed", "fd00:65::1", false)
-	p := netip.PrefixFrom(global, 128)
-	b.SetRoutes(route.TableMain, p, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: asksAt, Weight: 1}}}})
-	publish()
-	wants("routed", "fd00:65::1", true)
-	b.SetNeighbour(asksAt, local, &route.Neighbour{MAC: strangerMAC, Valid: true})
-	publish()
-	wants("another MAC", "fe80::1", false)
-	wants("another MAC of another", "fd00:65::1", true)
-	b.SetRoutes(route.TableMain, p, nil)
-	publish()
-	wants("not routed any more", "fd00:65::1", false)
-	b.SetNeighbour(asksAt, local, &route.Neighbour{MAC: askerMAC, Valid: true})
-	publish()
-	wants("the MAC again", "fe80::1", true)
+	for _, bits := range []int{128, 64} {
+		routed(bits, true)
+		wants("routed", "fd00:65::1", true)
+		wants("another one", "fd00:65::9", false)
+		neighbour(strangerMAC)
+		wants("by another MAC", "fd00:65::1", false)
+		neighbour(askerMAC)
+		wants("by its MAC again", "fd00:65::1", true)
+		routed(bits, false)
+		wants("not routed any more", "fd00:65::1", false)
+	}
 	a.mirror.stop()
 	wants("at the end", "fe80::1", false)
 }

@@ -11,7 +11,6 @@ import (
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/forward/route/routetest"
-	"proxyarpd/internal/wire"
 )
 
 // heap is a memory of no program's.
@@ -21,14 +20,15 @@ type heap struct {
 	hops       [claim.MaxHops]claim.Hop
 	ways       [64]claim.Way
 	neighbours map[hopKey]uint32
-	askers     map[hopKey]wire.MAC
-	on         bool
+	routes6    map[netip.Prefix]uint32
+	on         [2]bool // by family
 	until      uint64
 	full       bool // Grow fails
+	full6      bool // SetRoute6 fails for what is new
 }
 
 func newHeap() *heap {
-	return &heap{segments: [][]claim.Chunk{make([]claim.Chunk, 256)}, neighbours: map[hopKey]uint32{}, askers: map[hopKey]wire.MAC{}}
+	return &heap{segments: [][]claim.Chunk{make([]claim.Chunk, 256)}, neighbours: map[hopKey]uint32{}, routes6: map[netip.Prefix]uint32{}}
 }
 
 func (h *heap) Root(at uint16) *claim.Root   { return &h.root[at] }
@@ -55,22 +55,38 @@ func (h *heap) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
 	return nil
 }
 
-func (h *heap) SetAsker(ifindex int32, addr netip.Addr, mac wire.MAC, on bool) error {
-	key := hopKey{ifindex: ifindex, next: addr}
-	if on {
-		h.askers[key] = mac
-	} else {
-		delete(h.askers, key)
+func (h *heap) SetRoute6(p netip.Prefix, word uint32) error {
+	switch _, known := h.routes6[p]; {
+	case word == claim.AsAbove:
+		delete(h.routes6, p)
+	case h.full6 && !known:
+		return errors.New("full")
+	default:
+		h.routes6[p] = word
 	}
 	return nil
 }
 
-func (h *heap) Switch(on bool) error       { h.on = on; return nil }
+func (h *heap) Switch(six, on bool) error {
+	if six {
+		h.on[route.IPv6] = on
+	} else {
+		h.on[route.IPv4] = on
+	}
+	return nil
+}
+
 func (h *heap) Changed() error             { return nil }
 func (h *heap) Freshen(until uint64) error { h.until = until; return nil }
 
-// lookup is hop_to of claim/bpf/carry.h.
+// lookup is hop_to of claim/bpf/carry.h, and hop_to6 of carry6.h.
 func (h *heap) lookup(addr netip.Addr) uint32 {
+	for bits := addr.BitLen(); addr.Is6() && bits >= 0; bits-- {
+		p, _ := addr.Prefix(bits)
+		if word, ok := h.routes6[p]; ok || bits == 0 {
+			return word
+		}
+	}
 	a := number(addr)
 	r := h.root[a>>16]
 	best := r.Hop
@@ -158,6 +174,15 @@ func (m *mirror) check(t *testing.T) {
 	for _, id := range h.neighbours {
 		name(id)
 	}
+	for p, word := range h.routes6 {
+		name(word)
+		if kept := m.words6[key6{p.Addr().As16(), uint8(p.Bits())}]; kept != word || word == claim.AsAbove {
+			t.Fatalf("%v: word %d, kept is %d", p, word, kept)
+		}
+	}
+	if len(h.routes6) != len(m.words6) {
+		t.Fatalf("%d prefixes, kept are %d", len(h.routes6), len(m.words6))
+	}
 	for id, hop := range m.hops.all {
 		if hop.refs != refs[uint32(id)] {
 			t.Fatalf("next hop %d: %d words name it, counted are %d", id, refs[uint32(id)], hop.refs)
@@ -171,12 +196,18 @@ func (m *mirror) check(t *testing.T) {
 // A mirror that has followed changes says the same as one that is made at once,
 // and what the table says.
 func TestMirrorFollows(t *testing.T) {
+	for _, family := range families {
+		t.Run(family.String(), func(t *testing.T) { testMirrorFollows(t, family) })
+	}
+}
+
+func testMirrorFollows(t *testing.T, family route.Family) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	kinds := map[string]int{}
 	for range 80 {
-		w := routetest.New(rng)
+		w := newWorld(rng, family)
 		b := w.Builder()
 		m := testMirror()
 		for step := range 12 {
@@ -189,23 +220,27 @@ func TestMirrorFollows(t *testing.T) {
 			if err := anew.publish(table); err != nil {
 				t.Fatal(err)
 			}
-			if on := m.mem.(*heap).on; on != table.Plain() {
-				t.Fatalf("carries: %v, rules are plain: %v", on, table.Plain())
+			for _, f := range families {
+				if on := m.mem.(*heap).on[f]; on != table.Plain(f) {
+					t.Fatalf("carries %v: %v, rules are plain: %v", f, on, table.Plain(f))
+				}
 			}
 			for _, a := range w.Probes(rng) {
 				got, want := m.means(a), anew.means(a)
 				if got != want {
 					t.Fatalf("step %d, %v: %s, want %s\n%v", step, a, got, want, w)
 				}
-				if table.Plain() {
+				if table.Plain(family) {
 					kinds[m.compare(t, table, a)]++
 				}
 			}
 			w.Change(rng, b)
 		}
 		m.mu.Lock()
-		m.table = nil
-		m.forget()
+		for _, f := range families {
+			m.of[f].table = nil
+			m.forget(f)
+		}
 		m.mu.Unlock()
 		m.check(t)
 		if len(m.hops.byKey) != 0 || len(m.chunks.used) != 0 {
@@ -220,29 +255,46 @@ func TestMirrorFollows(t *testing.T) {
 	}
 }
 
+// newWorld is a random host that has a family.
+func newWorld(rng *rand.Rand, family route.Family) *routetest.World {
+	if family == route.IPv6 {
+		return routetest.New6(rng)
+	}
+	return routetest.New(rng)
+}
+
 // compare holds a word to what the table says of a packet to the address.
 func (m *mirror) compare(t *testing.T, table *route.Table, a netip.Addr) string {
 	t.Helper()
 	word := m.mem.(*heap).lookup(a)
-	switch word {
-	case claim.ToRing:
-		return "ring"
-	case claim.AsAbove:
-		if r := table.Lookup(a, netip.MustParseAddr("10.9.9.9"), 2, 0); r != nil {
-			t.Fatalf("%v: no way, and a route %+v", a, r)
-		}
-		return "none"
+	sources := []netip.Addr{netip.MustParseAddr("10.9.9.9")}
+	if a.Is6() { // what has routes for sources of its own is the ring's
+		sources = []netip.Addr{netip.MustParseAddr("4000::9"), routetest.To6(netip.MustParseAddr("10.0.0.1")), routetest.To6(netip.MustParseAddr("192.168.1.7"))}
 	}
-	for _, tos := range []uint8{0, 4, 8, 16, 0x18} {
-		r := table.Lookup(a, netip.MustParseAddr("10.9.9.9"), 2, tos)
-		key := m.hops.all[word].key
-		if key.several && r != nil && r.Type == route.TypeUnicast && len(r.Nexthops) > 1 {
-			continue
+	for _, src := range sources {
+		for _, tos := range []uint8{0, 4, 8, 16, 0x18} {
+			r := table.Lookup(a, src, 2, tos)
+			if word == claim.ToRing {
+				return "ring"
+			}
+			if word == claim.AsAbove {
+				if r != nil {
+					t.Fatalf("%v: no way, and a route %+v", a, r)
+				}
+				continue
+			}
+			key := m.hops.all[word].key
+			if key.several && r != nil && r.Type == route.TypeUnicast && len(r.Nexthops) > 1 {
+				continue
+			}
+			if r == nil || r.Type != route.TypeUnicast || len(r.Nexthops) != 1 || r.Nexthops[0].Ifindex != key.ifindex || mtuOf(a, r) != key.mtu ||
+				r.Nexthops[0].Gateway != key.next && (r.Nexthops[0].Gateway.IsValid() || key.next.IsValid() && key.next != a) {
+				t.Fatalf("%v, TOS %d: %+v, and the route is %+v", a, tos, key, r)
+			}
 		}
-		if r == nil || r.Type != route.TypeUnicast || len(r.Nexthops) != 1 || r.Nexthops[0].Ifindex != key.ifindex || r.MTU != key.mtu ||
-			r.Nexthops[0].Gateway != key.next && (r.Nexthops[0].Gateway.IsValid() || key.next.IsValid() && key.next != a) {
-			t.Fatalf("%v, TOS %d: %+v, and the route is %+v", a, tos, key, r)
-		}
+	}
+	if word == claim.AsAbove {
+		return "none"
 	}
 	switch key := m.hops.all[word].key; {
 	case key.several:
@@ -253,11 +305,69 @@ func (m *mirror) compare(t *testing.T, table *route.Table, a netip.Addr) string 
 	return "hop"
 }
 
+// mtuOf is the MTU of a route as packets to an address have it.
+func mtuOf(a netip.Addr, r *route.Route) int {
+	if a.Is6() && r.MTULock && r.MTU != 0 {
+		return max(r.MTU, 1280)
+	}
+	return r.MTU
+}
+
+// What there is no room for is IPv6's alone, if it is IPv6.
+func TestMirrorFull6(t *testing.T) {
+	b := routetest.Host(route.Policy{IPv6: true})
+	m := testMirror()
+	h := m.mem.(*heap)
+	route6 := func(prefix string) {
+		b.SetRoutes(route.TableMain, netip.MustParsePrefix(prefix), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1}}}})
+	}
+	route6("2001:db8::/32")
+	if err := m.publish(b.Publish()); err != nil || h.on != [2]bool{true, true} {
+		t.Fatal(err, h.on)
+	}
+	h.full6 = true
+	route6("2001:db8:1::/48")
+	table := b.Publish()
+	if err := m.publish(table); !errors.As(err, &error6{}) || h.on != [2]bool{route.IPv4: true} {
+		t.Errorf("error %v, carries %v", err, h.on)
+	}
+	if err := m.publish(table); err != nil || len(h.routes6) != 0 {
+		t.Errorf("it is said again: %v, or there are still %v", err, h.routes6)
+	}
+	m.check(t)
+}
+
+// A family whose rules are not plain does not keep the other from being carried.
+func TestMirrorFamilies(t *testing.T) {
+	b := routetest.Host(route.Policy{IPv6: true})
+	m := testMirror()
+	h := m.mem.(*heap)
+	rule := func(family route.Family, table uint32, priority uint32) route.Rule {
+		return route.Rule{Priority: priority, Action: route.RuleToTable, Table: table, SuppressPrefixLen: -1}
+	}
+	defaults := [][]route.Rule{
+		route.IPv4: {rule(route.IPv4, route.TableLocal, 0), rule(route.IPv4, route.TableMain, 32766), rule(route.IPv4, route.TableDefault, 32767)},
+		route.IPv6: {rule(route.IPv6, route.TableLocal, 0), rule(route.IPv6, route.TableMain, 32766)},
+	}
+	for _, family := range families {
+		b.SetRules(family, append(defaults[family][:1:1], append([]route.Rule{rule(family, 100, 5)}, defaults[family][1:]...)...))
+		want := [2]bool{true, true}
+		want[family] = false
+		if err := m.publish(b.Publish()); err != nil || h.on != want {
+			t.Errorf("a rule of %v: carries %v, %v", family, h.on, err)
+		}
+		b.SetRules(family, defaults[family])
+		if err := m.publish(b.Publish()); err != nil || h.on != [2]bool{true, true} {
+			t.Errorf("none any more: carries %v, %v", h.on, err)
+		}
+	}
+}
+
 // Without room nothing is carried, rather than something wrong.
 func TestMirrorFull(t *testing.T) {
 	b := routetest.Host(route.Policy{})
 	m := testMirror()
-	if err := m.publish(b.Publish()); err != nil || !m.mem.(*heap).on {
+	if err := m.publish(b.Publish()); err != nil || !m.mem.(*heap).on[route.IPv4] {
 		t.Fatal(err)
 	}
 	m.mem.(*heap).full = true
@@ -268,7 +378,7 @@ func TestMirrorFull(t *testing.T) {
 			b.SetRoutes(route.TableMain, p, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1}}}})
 		}
 	}
-	if err := m.publish(b.Publish()); err == nil || m.mem.(*heap).on {
+	if err := m.publish(b.Publish()); err == nil || m.mem.(*heap).on[route.IPv4] {
 		t.Errorf("error %v, carries %v", err, m.mem.(*heap).on)
 	}
 	if err := m.publish(b.Publish()); err != nil {
