@@ -27,6 +27,7 @@ type solicited struct {
 // does from the address of its packet, and those by which it looks whether it is still there,
 // which it does from its link-local address.
 func TestCarriedND(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ping")
 	labtest.NeedIPv6(t)
 	w := carrying(t, 2)
