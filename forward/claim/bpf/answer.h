@@ -119,7 +119,7 @@ static __always_inline bool is_gateway(__be32 addr)
 // station it is that one that is known: no neighbour of that address is ever used.
 static __always_inline bool knows(__u32 ifindex, __be32 addr, const __u8 *mac)
 {
-	struct hop *h = hop_at(hop_to(addr));
+	struct hop *h = hop_at(parp_hop_to(addr));
 
 	if (!h || h->ifindex != ifindex)
 		return false;

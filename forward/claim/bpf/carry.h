@@ -259,6 +259,10 @@ volatile __u64 pulse_ns; // the same, ns of CLOCK_MONOTONIC
 volatile __u64 pulse_sent; // when it was sent last, jiffies
 volatile const __u32 pulse_hz = 250; // jiffies a second
 
+// A function of its own, which the verifier looks at once, and not behind each way to
+// where it is called. With those that call it it shares the stack's 512 bytes.
+#define own_function __attribute__((noinline)) int
+
 static __always_inline __u16 flags_of(__u64 word)
 {
 	__u16 part[4];
@@ -275,7 +279,7 @@ static __always_inline struct chunk *chunk_of(__u32 id)
 }
 
 // The word for an address: a next hop, TO_RING, or AS_ABOVE for one without a route.
-static __always_inline __u32 hop_to(__be32 addr)
+own_function parp_hop_to(__be32 addr)
 {
 	__u32 a = bpf_ntohl(addr), at = a >> 16, word;
 	struct root *r = bpf_map_lookup_elem(&parp_root, &at);
@@ -323,7 +327,7 @@ static __always_inline bool leads_by(const struct hop *h, __u32 ifindex)
 // Table.validateSource of forward/route/source.go says of a plain route back.
 static __always_inline bool source_ok(__be32 src, const struct way *in)
 {
-	__u32 id = hop_to(src);
+	__u32 id = parp_hop_to(src);
 	__u32 rp = in->in & (IN_STRICT | IN_LOOSE);
 
 	if (!rp)
@@ -343,17 +347,15 @@ static __always_inline bool header_ok(const __u8 *hdr)
 	return sum == 0xffff;
 }
 
-// What counts for the MTU: the length of the packet, or of the largest of the
-// segments that it stands for. 0 for what is not plain. Of a super-packet that no
-// length fits (BIG TCP) total is 0. head is the length of its header, bytes.
-static __always_inline __u32 length_of(struct __sk_buff *skb, __u32 head, __u8 protocol, __u32 len, __u32 total, bool sees)
+// The length of the largest of the segments that a frame stands for, 0 if that is not
+// plain. head is the length of its IP header, bytes. Of one that no length fits (BIG
+// TCP) total is 0.
+static __always_inline __u32 segment_of(struct __sk_buff *skb, __u32 head, __u8 protocol, __u32 len, __u32 total, bool sees)
 {
 	const __u32 tcp = head == IPV4_MIN ? GSO_TCPV4 : GSO_TCPV6;
 	__u32 gso = skb->gso_size;
 	__u8 words;
 
-	if (!gso)
-		return total >= head && total <= len ? total : 0;
 	if (sees) {
 		struct sk_buff *k = bpf_cast_to_kern_ctx(skb);
 		struct skb_shared_info *info = bpf_rdonly_cast(k->head + k->end, bpf_core_type_id_kernel(struct skb_shared_info));
@@ -375,6 +377,25 @@ static __always_inline __u32 length_of(struct __sk_buff *skb, __u32 head, __u8 p
 	if (words < 5 || head + words * 4 > len)
 		return 0;
 	return head + words * 4 + gso;
+}
+
+own_function parp_segment(struct __sk_buff *skb, __u32 head, __u32 protocol, __u32 total)
+{
+	return segment_of(skb, head, protocol, skb->len - ETH_HLEN, total, true);
+}
+
+own_function parp_segment_basic(struct __sk_buff *skb, __u32 head, __u32 protocol, __u32 total)
+{
+	return segment_of(skb, head, protocol, skb->len - ETH_HLEN, total, false);
+}
+
+// What counts for the MTU: the length of the packet, or of its largest segment. 0 for
+// what is not plain.
+static __always_inline __u32 length_of(struct __sk_buff *skb, __u32 head, __u8 protocol, __u32 len, __u32 total, bool sees)
+{
+	if (!skb->gso_size)
+		return total >= head && total <= len ? total : 0;
+	return sees ? parp_segment(skb, head, protocol, total) : parp_segment_basic(skb, head, protocol, total);
 }
 
 // Did packets come to be carried a moment ago that were not before?
@@ -417,7 +438,7 @@ static __always_inline bool unanswered(void)
 
 // Asks userspace now and then whether it keeps the tables; and again, should the
 // question have been lost. CPUs that ask at the same time get one answer.
-static __always_inline bool unkept(void)
+own_function parp_unkept(void)
 {
 	__u64 now = bpf_jiffies64();
 	__u32 asked = pulse_asked, zero = 0;
@@ -432,6 +453,14 @@ static __always_inline bool unkept(void)
 	pulse_sent = now;
 	bpf_ringbuf_output(&parp_used, &zero, sizeof(zero), BPF_RB_FORCE_WAKEUP);
 	return unanswered();
+}
+
+// translated, of a whole frame.
+own_function parp_translated(struct __sk_buff *skb)
+{
+	struct ip ip;
+
+	return !read_ip(skb, ETH_HLEN, &ip) || translated(skb, &ip);
 }
 
 // How a frame goes, from the interface where it came in.
@@ -504,7 +533,7 @@ static __always_inline struct way *leaves(struct __sk_buff *skb, const struct fa
 	bool forwards = p->flags & f->kernel_forwards;
 	x->lasts = !(translates && forwards); // so will be the next one's
 	if (forwards) {
-		if (unkept())
+		if (parp_unkept())
 			return 0;
 		x->how |= WATCHED;
 	}
@@ -561,8 +590,7 @@ static __always_inline bool carry4(struct __sk_buff *skb, __u32 slot, bool sees)
 {
 	const struct family f = CARRY4;
 	struct passage x = {};
-	struct ip ip;
-	__u8 *hdr = ip.hdr;
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(8)));
 	__u32 ifindex = skb->ifindex, generation = carry_generation;
 
 	if (!carry_on || skb->vlan_present || skb->mark == MARK_RETURNED)
@@ -582,7 +610,7 @@ static __always_inline bool carry4(struct __sk_buff *skb, __u32 slot, bool sees)
 		return false;
 	if (memo->src == src && memo->dst == dst && memo->in == ifindex && memo->generation == generation &&
 	    need <= memo->mtu && skb->pkt_type == PACKET_HOST) {
-		if ((memo->how & WATCHED) && unkept())
+		if ((memo->how & WATCHED) && parp_unkept())
 			return false;
 		x.dst = memo->dst_mac;
 		x.src = memo->src_mac;
@@ -594,7 +622,7 @@ static __always_inline bool carry4(struct __sk_buff *skb, __u32 slot, bool sees)
 
 	if (!enters(skb, &f, &x) || to_host(dst) || to_host(src))
 		return false;
-	x.id = hop_to(dst);
+	x.id = parp_hop_to(dst);
 	x.hop = hop_at(x.id);
 	if (!x.hop)
 		return false;
@@ -612,9 +640,7 @@ static __always_inline bool carry4(struct __sk_buff *skb, __u32 slot, bool sees)
 	struct way *out = leaves(skb, &f, &x, need, sees);
 	if (!out)
 		return false;
-	ip.off = ETH_HLEN;
-	ip.six = false;
-	if (!source_ok(src, x.in) || (translates && (x.port->flags & PORT_KERNEL_FORWARDS) && translated(skb, &ip)))
+	if (!source_ok(src, x.in) || (translates && (x.port->flags & PORT_KERNEL_FORWARDS) && parp_translated(skb)))
 		return false;
 	bool remember;
 	if (!in_turn(&x, out, &remember))
@@ -636,10 +662,6 @@ static __always_inline bool carry4(struct __sk_buff *skb, __u32 slot, bool sees)
 }
 
 #include "carry6.h"
-
-// Functions of their own, of which the verifier looks at each once, and which share the
-// stack: each has some 300 of its 512 bytes.
-#define own_function __attribute__((noinline)) int
 
 own_function parp_carry4(struct __sk_buff *skb, __u32 slot)
 {

@@ -143,7 +143,7 @@ static __always_inline bool carry6(struct __sk_buff *skb, __u32 slot, bool sees)
 		return false;
 	if (memo->src[1] == src[1] && memo->dst[1] == dst[1] && memo->src[0] == src[0] && memo->dst[0] == dst[0] &&
 	    memo->in == ifindex && memo->generation == generation && need <= memo->mtu && skb->pkt_type == PACKET_HOST) {
-		if ((memo->how & WATCHED) && unkept())
+		if ((memo->how & WATCHED) && parp_unkept())
 			return false;
 		x.dst = memo->dst_mac;
 		x.src = memo->src_mac;
@@ -173,7 +173,7 @@ static __always_inline bool carry6(struct __sk_buff *skb, __u32 slot, bool sees)
 	}
 	struct way *out = leaves(skb, &f, &x, need, sees);
 	if (!out || !source_ok6(hdr + IPV6_SRC, x.in) ||
-	    (translates && (x.port->flags & PORT_KERNEL_FORWARDS6) && translated(skb, &ip)))
+	    (translates && (x.port->flags & PORT_KERNEL_FORWARDS6) && parp_translated(skb)))
 		return false;
 	bool remember;
 	if (!in_turn(&x, out, &remember))

@@ -787,35 +787,36 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 	return TAKE_ALL;
 }
 
-// decide for programs that carry, in functions of their own (carry.h).
-own_function parp_decide(struct __sk_buff *skb)
-{
-	__u32 zero = 0;
-	struct decided *d = bpf_map_lookup_elem(&parp_decision, &zero);
-	return d ? decide(skb, d, true, true) : 0;
-}
-
-own_function parp_decide_basic(struct __sk_buff *skb)
-{
-	__u32 zero = 0;
-	struct decided *d = bpf_map_lookup_elem(&parp_decision, &zero);
-	return d ? decide(skb, d, false, true) : 0;
-}
-
-static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
+// What is decided of a frame that is not carried.
+static __always_inline int decide_anew(struct __sk_buff *skb, bool sees, bool carries)
 {
 	__u32 zero = 0;
 	struct decided *d = bpf_map_lookup_elem(&parp_decision, &zero);
 	if (!d)
 		return 0;
+	d->decision = LEAVE;
+	return decide(skb, d, sees, carries);
+}
+
+own_function parp_decide(struct __sk_buff *skb)
+{
+	return decide_anew(skb, true, true);
+}
+
+own_function parp_decide_basic(struct __sk_buff *skb)
+{
+	return decide_anew(skb, false, true);
+}
+
+static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
+{
 	// A group of rings is told of what is sent as well before Linux 6.7
 	// (PACKET_FANOUT_FLAG_IGNORE_OUTGOING).
 	if (rooms > 1 && skb->pkt_type == PACKET_OUTGOING)
 		return 0;
-	d->decision = LEAVE;
 	if (!carries)
-		return decide(skb, d, sees, false);
-	if (carry(skb, zero, sees))
+		return decide_anew(skb, sees, false);
+	if (carry(skb, 0, sees))
 		return 0;
 	return sees ? parp_decide(skb) : parp_decide_basic(skb);
 }
