@@ -7,7 +7,7 @@
 //   parp_claim   tc ingress: drops the original of each frame that the ring took,
 //                sends to the relay what the ring can't take as it is, and makes
 //                frames to another MAC of the interface the host's
-//   parp_carry   parp_claim of --engine ebpf: also forwards (carry.h)
+//   parp_carry   parp_claim of --engine ebpf: also forwards (carry.h), and answers (answer.h)
 //   parp_claim_ct, parp_carry_ct
 //                the same, and ask the kernel's conntrack where the filter can't
 //                tell whether a flow is translated
@@ -471,6 +471,13 @@ static __always_inline __u32 seconds(void)
 	return (bpf_ktime_get_ns() >> 30) + 1;
 }
 
+// Is a moment less than length before now, in seconds()? Another CPU may be ahead of this
+// one.
+static __always_inline bool within(__u32 now, __u32 then, __u32 length)
+{
+	return (__s32)(now - then) < (__s32)length;
+}
+
 static __always_inline __u32 mix(__u32 h)
 {
 	h ^= h >> 16; // the finalizer of MurmurHash3
@@ -566,11 +573,11 @@ static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 	bool whole = !hides_ports(&ip);
 	if (!whole || j->fragment || j->relay)
 		now = seconds();
-	if (j->relay && now - j->relay < JOINED_FOR)
+	if (j->relay && within(now, j->relay, JOINED_FOR))
 		return 0;
 	if (!whole)
 		j->fragment = now;
-	else if (!j->fragment || now - j->fragment >= JOINED_FOR)
+	else if (!j->fragment || !within(now, j->fragment, JOINED_FOR))
 		switch (proto_of(&ip)) {
 		case PROTO_TCP:
 		case PROTO_UDP:
@@ -584,6 +591,7 @@ static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 }
 
 #include "carry.h"
+#include "answer.h"
 
 static __always_inline __s64 in_ring(struct portstat *st, __u64 *consumed)
 {
@@ -955,7 +963,7 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries, bool asks)
 		note_asked(skb);
 	if (carries && skb->protocol == bpf_htons(ETH_P_ARP) && answers(skb))
 		return bpf_redirect(skb->ifindex, 0);
-	if (ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && discovers(skb, &verdict))
+	if (ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && discovers(skb, carries, &verdict))
 		return verdict;
 	if (skb->mark == MARK_RETURNED)
 		skb->mark = 0;
@@ -1027,10 +1035,13 @@ static __always_inline bool shown_refused(struct __sk_buff *skb, const struct po
 	if (!over_quota(p, in_ring(st, consumed), in_ring(all, all_consumed)))
 		return false;
 	__u64 now = bpf_ktime_get_ns();
-	__u64 credit = shown_credit + (now - shown_last);
+	__u64 last = shown_last, credit = shown_credit;
+	if ((__s64)(now - last) > 0) { // another CPU may be ahead
+		credit += now - last;
+		shown_last = now;
+	}
 	if (credit > SHOWN_BURST_NS)
 		credit = SHOWN_BURST_NS;
-	shown_last = now;
 	if (credit < SHOWN_NS) {
 		shown_credit = credit;
 		return false;

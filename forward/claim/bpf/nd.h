@@ -64,17 +64,18 @@ static __always_inline bool is_solicitation(struct __sk_buff *skb, const struct 
 // Does a packet hold a router advertisement or a redirect, or hide whether it does?
 // Extension headers and fragments hide neither (RFC 7113): a packet that does not reach
 // to the upper layer's header, which of a first fragment is forbidden (RFC 7112), and a
-// chain of more headers than anybody needs are taken for one.
+// chain of more headers than anybody needs are taken for one. What follows the packet in
+// its frame is none of it; a jumbogram has all of the frame (RFC 2675).
 static __always_inline bool is_router_message(struct __sk_buff *skb, const struct ip *ip)
 {
-	__u32 at = ip->off + IPV6_LEN;
+	__u32 at = ip->off + IPV6_LEN, len = bpf_ntohs(*(__be16 *)(ip->hdr + IPV6_PAYLOAD)), end = len ? at + len : ~0U;
 	__u8 next = ip->hdr[IPV6_NEXT], head[4];
 
 #pragma unroll
 	for (int i = 0; i < MAX_HEADERS; i++) {
 		if (next != PROTO_ICMPV6 && !is_extension(next))
 			return false;
-		if (bpf_skb_load_bytes(skb, at, head, sizeof(head)))
+		if (at + sizeof(head) > end || bpf_skb_load_bytes(skb, at, head, sizeof(head)))
 			return true;
 		if (next == PROTO_ICMPV6)
 			return head[0] == ND_ADVERTISEMENT || head[0] == ND_REDIRECT;
@@ -115,9 +116,12 @@ static __always_inline bool nd_frame(struct __sk_buff *skb, const struct port *p
 	return p->l2len == ETH_HLEN && !in_vlan(skb) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
 }
 
+// Answers a solicitation for a gateway if it is plain: answer.h.
+static __always_inline bool advertises(struct __sk_buff *skb);
+
 // The claim's part, of an IPv6 frame that no ring has taken: true if it is decided,
 // and how.
-static __always_inline bool discovers(struct __sk_buff *skb, int *verdict)
+static __always_inline bool discovers(struct __sk_buff *skb, bool carries, int *verdict)
 {
 	struct ip ip;
 	struct ndkey key = {};
@@ -145,6 +149,10 @@ static __always_inline bool discovers(struct __sk_buff *skb, int *verdict)
 		key.ifindex = 0;
 		if (!bpf_map_lookup_elem(&parp_nd_targets, &key))
 			return false;
+	}
+	if (carries && advertises(skb)) {
+		*verdict = bpf_redirect(ifindex, 0);
+		return true;
 	}
 	if (!police(slot, nd_sender(skb, &ip)))
 		return true;
