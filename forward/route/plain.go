@@ -1,6 +1,7 @@
 package route
 
 import (
+	"iter"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -177,6 +178,23 @@ func (f *fib) upTo(a [4]byte, level int) (r *Route, depth int) {
 		}
 		if n = n.kid(a[d&3]); n == nil {
 			return r, depth
+		}
+	}
+}
+
+// Addresses yields the addresses of this host that a link has, of both families. What is
+// not known to be nobody else's is left out.
+func (l *Link) Addresses() iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		if l == nil {
+			return
+		}
+		for _, all := range l.addresses {
+			for i := range all {
+				if !all[i].Tentative && !yield(all[i].Local) {
+					return
+				}
+			}
 		}
 	}
 }
