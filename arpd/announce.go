@@ -36,6 +36,8 @@ type Announcement struct {
 	Index int
 	IP    netip.Addr
 	MAC   wire.MAC
+	// Router says that who has an IPv6 address is a router (RFC 4861 section 4.4).
+	Router bool
 }
 
 // Frame writes the announcement: an ARP request whose sender and target are the
@@ -46,8 +48,11 @@ type Announcement struct {
 // package ndp says why its source is the address. frame has room for ReplyRoom bytes.
 func (a *Announcement) Frame(frame []byte) (n int) {
 	if a.IP.Is6() {
-		target := a.IP.As16()
-		wire.PutAdvertisement(frame, a.MAC, target, target, wire.NDOverride, wire.MulticastMAC(wire.AllNodes), wire.AllNodes)
+		target, flags := a.IP.As16(), uint32(wire.NDOverride)
+		if a.Router {
+			flags |= wire.NDRouter
+		}
+		wire.PutAdvertisement(frame, a.MAC, target, target, flags, wire.MulticastMAC(wire.AllNodes), wire.AllNodes)
 		return wire.AdvertisementLen
 	}
 	eth := wire.Ethernet(frame)

@@ -20,7 +20,7 @@ type diary struct {
 func newDiary(t *testing.T) *diary { return &diary{Agenda: NewAgenda(), t: t} }
 
 func (d *diary) hold(index int, ip string) bool {
-	return d.Hold(Announcement{index, netip.MustParseAddr(ip), wire.MAC{2, byte(index)}}, d.now)
+	return d.Hold(Announcement{Index: index, IP: netip.MustParseAddr(ip), MAC: wire.MAC{2, byte(index)}}, d.now)
 }
 
 // run lets time pass, and notes what is announced when.

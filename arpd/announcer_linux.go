@@ -76,6 +76,13 @@ func (a *Announcer) Stats() (each map[int]AnnounceStats, refused uint64) {
 	return a.agenda.Stats(), a.agenda.Refused
 }
 
+// Tell announces an address once, at once, and holds nothing: false if it could not.
+func (a *Announcer) Tell(what Announcement) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.closed && a.send(&what)
+}
+
 // Run announces until ctx ends.
 func (a *Announcer) Run(ctx context.Context) {
 	timer := time.NewTimer(0)

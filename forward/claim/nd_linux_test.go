@@ -128,6 +128,8 @@ func TestSolicitations(t *testing.T) {
 	try("another target", e, solicit("fd00::2"), copied)
 	try("an uplink", up, solicit(gateway6), copied)
 	try("an interface without", other, solicit(gateway6), nobody)
+	// The kernel may answer for it (proxy_ndp), or another proxy.
+	try("is it still there, on an interface without", other, nd(other.mac, pod6, "fd00::2", wire.ICMPv6NeighSolicit, "fd00::2"), nobody)
 	try("an advertisement", e, nd(e.mac, pod6, gateway6, wire.ICMPv6NeighAdvert, pod6), copied)
 	try("to another host", e, nd(wire.MAC{2, 7, 7, 7, 7, 7}, pod6, gateway6, wire.ICMPv6NeighSolicit, "fd00::2"), others)
 	far := solicit(gateway6)

@@ -61,6 +61,10 @@ func (t *Table) findWay6(ip wire.IPv6, d *Decision) bool {
 	}
 	d.Out = t.Link(d.Nexthop.Ifindex)
 	class := d.Nexthop.class(d.Out, IPv6)
+	if class == ToLocal {
+		d.drop(Local)
+		return false
+	}
 	if class == ToUnserved && t.policy.owner(class, d.In, IPv6) != NotSpecified {
 		d.drop(PuntTransit)
 		return false

@@ -243,3 +243,29 @@ func FuzzDecide6(f *testing.F) {
 		}
 	})
 }
+
+// TestInput6: what ends in the kernel whether it forwards or not, as a local segment of SRv6
+// does, is the kernel's, and no source is refused because of it.
+func TestInput6(t *testing.T) {
+	b := host6()
+	segments := netip.MustParsePrefix("fd00:51d::/64")
+	b.SetRoutes(TableMain, segments, []Route{{Table: TableMain, Type: TypeUnicast, Dev: ifUplink,
+		Nexthops: []Nexthop{{Ifindex: ifUplink, Weight: 1, Encap: true, Input: true}}}})
+	table := b.Publish()
+	if got := table.Class(segments.Addr()); got != ToLocal {
+		t.Errorf("class %v", got)
+	}
+	for _, index := range []int32{ifPod1, ifUplink} {
+		in := table.Link(index)
+		ip := packet6("fd00:65::1", "fd00:51d::6", 64)
+		var d Decision
+		if table.Decide6(ip, len(ip), in, &d); d.Verdict != Local || table.Owner(ip, in) != Local {
+			t.Errorf("%s: %v, %v", in.Name, d.Verdict, table.Owner(ip, in))
+		}
+	}
+	ip := packet6("fd00:51d::6", "fd00:65::1", 64)
+	var d Decision
+	if table.Decide6(ip, len(ip), table.Link(ifUplink), &d); d.Verdict != Forward {
+		t.Errorf("from a segment: %v", d.Verdict)
+	}
+}

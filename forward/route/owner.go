@@ -57,6 +57,8 @@ func (l *Link) serves(family Family) bool {
 // link out; nil is one that the table has not.
 func (nh *Nexthop) class(out *Link, family Family) Class {
 	switch {
+	case nh.Input:
+		return ToLocal
 	case nh.Encap || !out.serves(family):
 		return ToUnserved
 	case out.Workload():

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"iter"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -208,6 +209,23 @@ func (f *fib) upTo(p netip.Prefix) (r *Route, length int) {
 		n = n.kid(octet)
 	}
 	return r, length
+}
+
+// Addresses yields the addresses of this host that a link has, of both families. What is
+// not known to be nobody else's is left out.
+func (l *Link) Addresses() iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		if l == nil {
+			return
+		}
+		for _, all := range l.addresses {
+			for i := range all {
+				if !all[i].Tentative && !yield(all[i].Local) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // HasAddresses reports whether a link has IPv4 addresses of this host.

@@ -38,6 +38,7 @@ type Nexthop struct {
 	Gateway netip.Addr // invalid: the destination itself is the neighbour; may be IPv6
 	Weight  int        // 1 and up
 	Encap   bool       // frames need more than a MAC header: never sent
+	Input   bool       // packets end in the kernel, whether it forwards or not: segments of SRv6 (RFC 8986)
 
 	upper uint32 // upper bound of this nexthop's share of the 31-bit hash space
 }

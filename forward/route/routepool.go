@@ -63,7 +63,7 @@ func appendRouteKey(b []byte, r *Route, bits uint8) []byte {
 		nh := &r.Nexthops[i]
 		b = e.AppendUint32(b, uint32(nh.Ifindex))
 		b = e.AppendUint64(b, uint64(nh.Weight))
-		b = append(appendAddr(b, nh.Gateway), flag(nh.Encap))
+		b = append(appendAddr(b, nh.Gateway), flag(nh.Encap), flag(nh.Input))
 	}
 	return b
 }

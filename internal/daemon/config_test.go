@@ -219,6 +219,23 @@ func TestConvertRoutes(t *testing.T) {
 	}
 }
 
+// TestConvertInput: the actions of SRv6 are the kernel's, which do not hang on forwarding.
+// IPv4 has none, and its programs at a route's input are not reached without forwarding.
+func TestConvertInput(t *testing.T) {
+	const bpf, seg6, seg6Local = 6, 5, 7 // LWTUNNEL_ENCAP_*
+	for _, c := range []struct {
+		dst   string
+		encap uint16
+		want  bool
+	}{{"fd00::/64", seg6Local, true}, {"fd00::/64", bpf, true}, {"fd00::/64", seg6, false}, {"fd00::/64", 0, false}, {"10.0.0.0/8", bpf, false}} {
+		set := netstate.RouteSet{Dst: netip.MustParsePrefix(c.dst)}
+		set.Routes = []netstate.Route{{Dst: set.Dst, Type: unix.RTN_UNICAST, Nexthops: []netstate.Nexthop{{Index: 2, Encap: c.encap}}}}
+		if nh := new(routeScratch).convert(&set)[0].Nexthops[0]; nh.Input != c.want || nh.Encap != (c.encap != 0) {
+			t.Errorf("%+v: %+v", c, nh)
+		}
+	}
+}
+
 func TestConvertRules(t *testing.T) {
 	never := map[string]netstate.Rule{
 		"oif": {OIF: "eth0"}, "fwmark": {Mark: 1, Mask: 3}, "l3mdev": {L3MDev: true}, "other": {Other: "tun_id=1"},

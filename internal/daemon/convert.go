@@ -58,7 +58,8 @@ func (s *routeScratch) usable(r *netstate.Route) []route.Nexthop {
 	first := len(s.nexthops)
 	for _, nh := range r.Nexthops {
 		if nh.Flags&unix.RTNH_F_DEAD == 0 {
-			s.nexthops = append(s.nexthops, route.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight, Encap: nh.Encap != 0})
+			s.nexthops = append(s.nexthops, route.Nexthop{Ifindex: int32(nh.Index), Gateway: nh.Gateway, Weight: nh.Weight, Encap: nh.Encap != 0,
+				Input: r.Dst.Addr().Is6() && nh.Input()})
 		}
 	}
 	return s.nexthops[first:]

@@ -347,7 +347,7 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 		dirty:  newDirty(), ready: readiness{c: make(chan struct{})}, limits: &limits{base: descriptors.Open()},
 	}
 	o.send = func(l lane, e errand) {
-		h := &hands{cfg: o.cfg, log: d.log, eng: o.eng, macs: d.macs, members: &d.members, limits: o.limits}
+		h := &hands{cfg: o.cfg, log: d.log, eng: o.eng, macs: d.macs, members: &d.members, limits: o.limits, announce: d.announcer.Tell}
 		d.errands.Go(func() { o.outcomes <- arrival{l, e.do(h)} })
 	}
 	if d.nd != nil {

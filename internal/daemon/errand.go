@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/arpd"
 	"proxyarpd/forward/claim"
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/engine"
@@ -66,6 +67,8 @@ type hands struct {
 	macs    *macs.Keeper
 	members *members
 	limits  *limits
+	// announce tells the stations on an interface once who has an address; nil: nobody is told.
+	announce func(arpd.Announcement) bool
 }
 
 // inspectTimeout is how long the host's rules may take to be read.
@@ -149,12 +152,18 @@ func (e macErrand) do(h *hands) outcome { return macsSet{e, h.macs.SetAll(e.chan
 
 // endErrand puts MACs back, and detaches tc programs where nothing depends on
 // them, while packets still pass: for many interfaces it takes a while.
-type endErrand struct{ release []int32 }
+type endErrand struct {
+	restored []restored
+	release  []int32
+}
 
 type ended struct{ err error }
 
 func (e endErrand) do(h *hands) outcome {
 	err := h.macs.Close()
+	if err == nil {
+		h.tell(e.restored)
+	}
 	for _, index := range e.release {
 		err = errors.Join(err, h.eng.Release(index))
 	}
@@ -176,13 +185,19 @@ func (deviceErrand) do(h *hands) outcome {
 
 // putBackErrand gives interfaces that lead to workloads no more the MACs that they
 // had.
-type putBackErrand struct{ changes []macs.Change }
+type putBackErrand struct {
+	changes  []macs.Change
+	restored []restored // of each change
+}
 
 type putBack struct{}
 
 func (e putBackErrand) do(h *hands) outcome {
 	for i, err := range h.macs.SetAll(e.changes) {
-		if err != nil && !errors.Is(err, unix.ENODEV) {
+		switch {
+		case err == nil:
+			h.tell(e.restored[i : i+1])
+		case !errors.Is(err, unix.ENODEV):
 			h.log.Warn("the MAC from before is not back; it is at the end", "interface", e.changes[i].Name, "err", err)
 		}
 	}

@@ -127,7 +127,10 @@ func (o *owner) nextMAC() errand {
 		q.adopt = nil
 		return e
 	case len(q.putBack) > 0:
-		e := putBackErrand{q.putBack}
+		e := putBackErrand{changes: q.putBack}
+		for _, c := range e.changes {
+			e.restored = append(e.restored, o.restores(c.Ifindex, c.Want))
+		}
 		q.putBack = nil
 		return e
 	case len(q.mac) == 0:

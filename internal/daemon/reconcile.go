@@ -457,13 +457,14 @@ func (o *owner) end() {
 		return
 	}
 	o.phase = ending
+	e := &endErrand{}
 	for index := range o.ports {
-		if _, changed := o.macs.Original(index); changed && o.links[index] != nil {
+		if original, changed := o.macs.Original(index); changed && o.links[index] != nil {
 			o.describe(index)
+			e.restored = append(e.restored, o.restores(index, original))
 		}
 	}
 	o.publish()
-	e := &endErrand{}
 	for index, l := range o.links { // the kernel drops their packets by itself
 		if p := o.ports[index]; p != nil && p.claim == done && !l.Forwards && !l.Forwards6 {
 			e.release = append(e.release, int32(index))

@@ -36,6 +36,9 @@ func (v *View) askKernel(q *Question, in *netstate.Link, d *route.Decision, req 
 	way, err := req.Route(&netstate.RouteQuery{Dst: q.Dst, Src: q.From, IIF: in.Index, TOS: q.TOS, Proto: q.Proto, SPort: q.SPort, DPort: q.DPort})
 	var errno unix.Errno
 	switch {
+	case err == nil && six && len(way.Nexthops) == 1 && way.Nexthops[0].Input():
+		say("route", "its encapsulation ends packets here, whatever the kernel forwards: a local segment of SRv6, or a program")
+		k.Verdict = text(route.KindLocal.String())
 	case err == nil && six && !in.Forwards6 && route.Type(way.Type) == route.TypeUnicast:
 		say("route", "dropped: the kernel forwards nothing that comes in by %s", in.Name)
 		k.Verdict = text(route.KindDrop.String())

@@ -49,8 +49,12 @@ type Lock struct {
 }
 
 // Acquire takes the lock of the calling thread's network namespace, which [CurrentNetns] gives. The file is
-// ns.File("lock") in dir and holds the process ID.
+// ns.File("lock") in dir and holds the process ID. If the daemon that has it was killed, Acquire waits for its end.
 func Acquire(dir string, ns Netns, log *slog.Logger) (*Lock, error) {
+	return awaitDying(log, func() (*Lock, error) { return acquire(dir, ns, log) })
+}
+
+func acquire(dir string, ns Netns, log *slog.Logger) (*Lock, error) {
 	d, err := OpenDir(dir)
 	if err != nil {
 		return nil, err

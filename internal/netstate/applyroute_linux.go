@@ -2,6 +2,7 @@ package netstate
 
 import (
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,6 +10,9 @@ import (
 func (s *state) setRoute(r Route, flags uint16) {
 	k := keyOf(r.Table, r.Dst)
 	t := s.fib(k.family)
+	if r.expires != 0 {
+		t.expiry.noteRoute(&r, time.Now())
+	}
 	list, sure := t.routes.routes(k), true
 	if k.family == IPv6 {
 		had := len(list)

@@ -35,7 +35,7 @@ func (p *bodyPool) hold(r *Route) uint32 {
 
 func (p *bodyPool) add(r *Route, key string) uint32 {
 	b := body{route: *r, key: key}
-	b.route.Table, b.route.Dst = 0, netip.Prefix{}
+	b.route.Table, b.route.Dst, b.route.expires = 0, netip.Prefix{}, 0
 	b.route.Nexthops = slices.Clone(r.Nexthops)
 	var id uint32
 	if n := len(p.free); n > 0 {

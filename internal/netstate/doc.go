@@ -43,6 +43,8 @@
 //     its siblings when it is added;
 //   - a dump of routes during which some are deleted may leave out others, so it
 //     is made again;
+//   - routes that expire are passed over long before they are deleted, and that their
+//     time was put off is not told;
 //   - routes to link-local addresses and to groups are left out: each link has the
 //     same ones, and no packet is forwarded by them;
 //   - a link's MTU and disable_ipv6 are asked for when they may have changed. What

@@ -3,6 +3,7 @@ package netstate
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,6 +73,7 @@ func (w *Watcher) reloadSets() error {
 // lock; a dump of routes takes no lock (inet_dump_fib in
 // net/ipv4/fib_frontend.c). So take and release it before.
 func (w *Watcher) reloadRoutes() error {
+	begun := time.Now()
 	if err := w.passRTNL(); err != nil {
 		return err
 	}
@@ -80,6 +82,7 @@ func (w *Watcher) reloadRoutes() error {
 	})
 	if err == nil {
 		w.state.adoptRoutes(n)
+		w.state.v6.rereadAfter(begun, time.Now())
 		w.stats.routeDumps.Add(1)
 	}
 	return err

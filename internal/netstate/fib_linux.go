@@ -12,6 +12,7 @@ type fib struct {
 	routes *routeTable
 	bodies bodyPool
 	stale  bool // the kernel may have dropped or changed routes silently
+	expiry expiry
 
 	replay   bool              // messages may be older than the last dump
 	replaced map[routeKey]bool // by such a message

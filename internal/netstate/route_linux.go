@@ -50,6 +50,10 @@ func parseRoute(b []byte, r *Route) error {
 			parseMultipath(r, family, &a)
 		case unix.RTA_OIF:
 			single.Index = a.index()
+		case unix.RTA_CACHEINFO:
+			if len(a.val) >= rtaExpires+4 && family == unix.AF_INET6 {
+				r.expires = int32(native.Uint32(a.val[rtaExpires:]))
+			}
 		case rtaNHID:
 			r.NHID = a.u32()
 		default:

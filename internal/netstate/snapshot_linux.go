@@ -2,6 +2,7 @@ package netstate
 
 import (
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +15,9 @@ type snapshot struct {
 	neighbours map[neighbourKey]Neighbour
 	nexthops   nexthopObjects // before the routes, which refer to them
 	routes     [2]*routeTable // of IPv4 and IPv6; nil if not dumped
-	forwards6  bool           // net.ipv6.conf.all.forwarding
+	expiry     [2]expiry
+	begun      time.Time // the last dump
+	forwards6  bool      // net.ipv6.conf.all.forwarding
 	route      Route
 }
 
@@ -37,6 +40,7 @@ func (n *snapshot) clear() {
 
 // begin forgets what an interrupted dump of one kind has told.
 func (n *snapshot) begin(k kind, s *state) {
+	n.begun = time.Now()
 	switch k.typ {
 	case unix.RTM_GETLINK:
 		n.links = make(map[int]Link, len(s.links))
@@ -59,7 +63,7 @@ func (n *snapshot) begin(k kind, s *state) {
 		if n.routes[at] != nil {
 			n.routes[at].clear()
 		}
-		n.routes[at] = newRouteTable(&t.bodies, t.routes.size())
+		n.routes[at], n.expiry[at] = newRouteTable(&t.bodies, t.routes.size()), expiry{}
 	}
 }
 
@@ -98,7 +102,7 @@ func (n *snapshot) add(s *state, family Family, typ uint16, b []byte) outcome {
 			n.nexthops[obj.id] = obj
 		}
 	case unix.RTM_NEWROUTE:
-		if o = s.readRoute(b, &n.route); o == applied {
+		if o = s.readRoute(b, &n.route); o == applied && !n.expiry[fibAt(family)].noteRoute(&n.route, n.begun) {
 			n.nexthops.complete(&n.route)
 			n.routes[fibAt(family)].add(&n.route)
 		}
@@ -120,7 +124,7 @@ func (s *state) adopt(n *snapshot) {
 		s.links[index] = l
 	}
 	for i, t := range s.fibs() {
-		t.take(n.routes[i])
+		t.take(n.routes[i], n.expiry[i])
 	}
 	s.replay = true
 	tellGone(s, old.neighbours, s.neighbours, func(v *Neighbour) Event { return Event{Op: Delete, Neighbour: v} })
@@ -183,7 +187,7 @@ func (s *state) adoptRoutes(n *snapshot) {
 			continue
 		}
 		old := t.routes
-		t.take(n.routes[i])
+		t.take(n.routes[i], n.expiry[i])
 		s.tellGoneRoutes(t, old)
 		s.tellNewRoutes(t, old)
 		old.clear()
@@ -191,11 +195,11 @@ func (s *state) adoptRoutes(n *snapshot) {
 }
 
 // take makes routes that were dumped those of the family; nil are none.
-func (t *fib) take(routes *routeTable) {
+func (t *fib) take(routes *routeTable, e expiry) {
 	if routes == nil {
 		routes = newRouteTable(&t.bodies, 0)
 	}
-	t.routes, t.stale = routes, false
+	t.routes, t.stale, t.expiry = routes, false, e
 	t.beginReplay()
 }
 

@@ -159,6 +159,9 @@ func (s *eventSocket) receive(fd int) ([]byte, error) {
 // interrupt ends a wait in drain, now or the next.
 func (s *eventSocket) interrupt() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) }
 
+// until bounds waits in drain, as interrupt ends them; zero does not.
+func (s *eventSocket) until(at time.Time) { _ = s.file.SetReadDeadline(at) }
+
 // resume undoes interrupt.
 func (s *eventSocket) resume() { _ = s.file.SetReadDeadline(time.Time{}) }
 

@@ -112,6 +112,8 @@ type Route struct {
 	// metric are one route ("siblings").
 	Nexthops []Nexthop
 	NHID     uint32 // nexthop object, or 0
+
+	expires int32 // in a message: in how many 1/100 s, negative if it has; 0: never
 }
 
 // A Nexthop is one way of a route.
@@ -121,6 +123,14 @@ type Nexthop struct {
 	Flags   uint32     // RTNH_F_*
 	Weight  int        // 1 or more
 	Encap   uint16     // LWTUNNEL_ENCAP_*, or 0: frames need more than a MAC header
+}
+
+// Input reports whether what the kernel does with IPv6 packets for it does not hang on
+// forwarding: the actions of SRv6 (seg6_local_input in net/ipv6/seg6_local.c), and a
+// program at the route's input (bpf_input in net/core/lwt_bpf.c).
+func (nh *Nexthop) Input() bool {
+	const bpf, seg6Local = 6, 7 // LWTUNNEL_ENCAP_*, include/uapi/linux/lwtunnel.h
+	return nh.Encap == seg6Local || nh.Encap == bpf
 }
 
 // A RuleSet is every policy routing rule of one family, in the order in which

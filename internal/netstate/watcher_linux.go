@@ -43,6 +43,7 @@ type Watcher struct {
 	overrun  bool
 	reading  atomic.Bool // a dump is being read, or has not been applied yet
 	canceled <-chan struct{}
+	deadline time.Time // of the wait for messages; zero: none
 }
 
 type counters struct {
@@ -83,6 +84,7 @@ func Open(cfg Config) (*Watcher, error) {
 // made good. Only one Run at a time.
 func (w *Watcher) Run(ctx context.Context, apply func([]Event) error) error {
 	w.events.resume()
+	w.deadline = time.Time{}
 	defer context.AfterFunc(ctx, w.events.interrupt)()
 	w.canceled, w.sink, w.sinkErr, w.state.emit = ctx.Done(), apply, nil, w.push
 	defer func() { w.state.emit, w.state.untold, w.batch = nil, newUntold(), w.batch[:0] }()
@@ -135,10 +137,15 @@ func (w *Watcher) Incomplete() bool { return w.reading.Load() }
 // step applies one drain of the socket, and asks the kernel where its messages
 // were not enough.
 func (w *Watcher) step() error {
+	w.expire()
+	w.awaitExpiry()
 	if !w.overrun && !w.state.incomplete() {
 		empty, err := w.events.drain(MaxBatch, !w.state.replaying(), w.datagram)
 		if empty {
 			w.state.endReplay()
+		}
+		if w.expired(err) {
+			return nil
 		}
 		if w.overrun = errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM); err != nil && !w.overrun {
 			return err

@@ -23,16 +23,17 @@ var known6 = []difference{
 	},
 	{
 		name: "discovery-beyond-the-link",
-		reason: "Neighbour solicitations and router advertisements of a workload with hop limit 255, as neighbours send them, are not forwarded: " +
+		reason: "Neighbour solicitations, and router advertisements of a workload, with hop limit 255, as neighbours send them, are not forwarded: " +
 			"they are the responder's or the kernel's, which do not answer for an address that is elsewhere. What the kernel forwards of them no node takes, " +
 			"since it has hop limit 254 then (RFC 4861 section 7.1.1).",
 		is: func(_ *world, r *result) bool {
 			h := ipv6Of(r.frame.Bytes)
-			if h == nil || len(r.ours) > 0 || h.HopLimit() != 255 || !ports[r.frame.Port].pod {
+			if h == nil || len(r.ours) > 0 || h.HopLimit() != 255 {
 				return false
 			}
 			typ, l4 := upper6(h)
-			return typ == wire.ProtoICMPv6 && len(l4) > 0 && (l4[0] == wire.ICMPv6NeighSolicit || l4[0] == wire.ICMPv6RouterAdvert || l4[0] == wire.ICMPv6Redirect)
+			return typ == wire.ProtoICMPv6 && len(l4) > 0 && (l4[0] == wire.ICMPv6NeighSolicit ||
+				ports[r.frame.Port].pod && (l4[0] == wire.ICMPv6RouterAdvert || l4[0] == wire.ICMPv6Redirect))
 		},
 	},
 	{

@@ -114,6 +114,47 @@ func TestNeighboursSurvive(t *testing.T) {
 	same("with its own again")
 }
 
+// TestPodsAreTold: when an interface gets back its MAC, pods that know the host's own
+// addresses, or a gateway by which the kernel forwards, by the other MAC are told.
+func TestPodsAreTold(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ping", "ip")
+	labtest.NeedIPv6(t)
+	l := labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1})
+	pod := pods(l, 0)[0]
+	for _, key := range []string{"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"} {
+		if err := l.SetSysctl("host0", key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, l, "host0", "ip addr add fe80::1/64 dev veth0 nodad")
+	run(t, l, "host0", "ip addr add 10.77.0.1/32 dev veth0")
+	run(t, l, pod.Node, "ip route add 10.77.0.1 dev eth0 scope link")
+	own := macOf(t, l, "host0", "veth0")
+	d := labtest.Daemon(t, l, "host0", flags(lab.FormSlash32)...)
+	peers := []string{"fe80::1", "10.77.0.1", gateway6}
+	knows := func(mac string) (wrong string) {
+		for _, peer := range peers {
+			if got := run(t, l, pod.Node, "ip neigh show dev eth0 to "+peer); !strings.Contains(got, mac) || strings.Contains(peer, ":") != strings.Contains(got, "router") {
+				wrong += got + "\n"
+			}
+		}
+		return wrong
+	}
+	try(t, l, pod.Node, "ping -n -c1 -W1 10.77.0.1")
+	try(t, l, pod.Node, "ping -n -c1 -W1 fe80::1%eth0")
+	try(t, l, pod.Node, "ping -n -c1 -W1 2001:db8::1")
+	if wrong := knows(answerMAC); wrong != "" {
+		t.Fatal(wrong)
+	}
+	d.Stop(t)
+	wrong := ""
+	if !labtest.Within(3*time.Second, func() bool { wrong = knows(own); return wrong == "" }) { // the kernel asks again after some 30 s
+		t.Errorf("the pod has\n%s", wrong)
+	}
+	ping(t, l, pod.Node, "fe80::1%eth0")
+}
+
 // entry is the neighbour entry of host0's veth0 for an address, as `ip neigh`
 // shows it; "" is none.
 func entry(t testing.TB, l *lab.Lab, address string) string {

@@ -529,7 +529,7 @@ static __always_inline enum owner whose(struct __sk_buff *skb, struct port **por
 		return OWNER_NOBODY; // no IP, or shorter than any header: the kernel counts it
 	if (!(p->flags & (ip->six ? PORT_FORWARD6 : PORT_FORWARD)))
 		return OWNER_NOBODY;
-	if (stays(ip) || (ip->six && is_solicitation(skb, p, ip)))
+	if (stays(ip) || (ip->six && is_solicitation(skb, ip)))
 		return OWNER_LOCAL;
 	__u32 c = ip->six ? class_of6(ip->hdr + IPV6_DST) : class_of(dst4(ip));
 	return owner_of(skb, p, ip, c, kernel_forwards(p, ip), sees);

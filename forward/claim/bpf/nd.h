@@ -53,12 +53,14 @@ static __always_inline __u8 nd_type(struct __sk_buff *skb, const struct ip *ip)
 	return type;
 }
 
-// Is an IPv6 packet a solicitation that goes to the responder? It may be to an address
-// of which the tables say that it is elsewhere: who asks whether a neighbour is still
-// there asks the target itself (RFC 4861 section 7.3.3).
-static __always_inline bool is_solicitation(struct __sk_buff *skb, const struct port *p, const struct ip *ip)
+// Is an IPv6 packet a solicitation, which no ring gets? It may be to an address of which
+// the tables say that it is elsewhere: who asks whether a neighbour is still there asks
+// the target itself (RFC 4861 section 7.3.3). Who answers for that may be the responder;
+// the kernel (proxy_ndp: ip6_forward_proxy_check in net/ipv6/ip6_output.c); or a proxy in
+// userspace, whose socket is behind tc ingress. Forwarded it would mean nothing.
+static __always_inline bool is_solicitation(struct __sk_buff *skb, const struct ip *ip)
 {
-	return (p->flags & PORT_ND) && nd_type(skb, ip) == ND_SOLICIT;
+	return nd_type(skb, ip) == ND_SOLICIT;
 }
 
 // Does a packet hold a router advertisement or a redirect, or hide whether it does?

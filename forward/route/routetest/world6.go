@@ -88,6 +88,7 @@ func (w *World) route6(rng *rand.Rand, r Route) Route {
 	r.Pref = pick(rng, []route.Pref{route.PrefMedium, route.PrefMedium, route.PrefHigh, route.PrefLow})
 	r.MTULock = oneIn(rng, 2)
 	for i := range r.Nexthops {
+		r.Nexthops[i].Input = r.Nexthops[i].Encap && oneIn(rng, 3)
 		if g := &r.Nexthops[i].Gateway; g.IsValid() {
 			*g = To6(*g)
 		}
