@@ -126,12 +126,13 @@ func gsoHeaders6(g *gen) packet6 {
 			p.hop(g.pads(6))
 		}
 	}
-	upper := 8
-	if p.proto == wire.ProtoTCP {
-		upper = int(p.l4[12]>>4) * 4
-	}
 	p.gsoSize = pick(g, 100, 500, 900, 1100, 1800, 3000) - p.length() + wire.IPv6Len
-	p.l4 = p.l4[:upper+min(len(p.l4)-upper, p.gsoSize*20)]
+	data := g.data(min(g.segments(p.gsoSize), 16*p.gsoSize))
+	if p.proto == wire.ProtoUDP {
+		p.l4 = udp(uint16(1024+g.IntN(60000)), 5201, data)
+	} else {
+		p.l4 = tcp(uint16(1024+g.IntN(60000)), 5201, pick[byte](g, 0x10, 0x18, 0x90), nil, data)
+	}
 	return p
 }
 

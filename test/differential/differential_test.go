@@ -33,6 +33,9 @@ func TestDifferential(t *testing.T) {
 			frames = []*Frame{replayed(t, seed, p.w)}
 		}
 		compare(t, p, seed, frames)
+		if p.daemon != nil && *replayFlag == "" {
+			explained(t, p, seed)
+		}
 	})
 }
 

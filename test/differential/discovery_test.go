@@ -68,7 +68,9 @@ func (g *gen) solicit(port int) *Frame {
 	g.bend(&p)
 	f := p.frame("solicitation", g.index)
 	if g.IntN(6) == 0 { // where neither addresses nor ports are, which choose what is compared
-		f.Bytes[ethernetLen+pick(g, 4, 5, 6, 7, 40, 41, 42, 43, 44, 45, 46, 47)] ^= 1 << g.IntN(8)
+		if at := ethernetLen + pick(g, 4, 5, 6, 7, 40, 41, 42, 43, 44, 45, 46, 47); at < len(f.Bytes) {
+			f.Bytes[at] ^= 1 << g.IntN(8)
+		}
 	}
 	return f
 }
@@ -170,7 +172,8 @@ func advertOf(frame []byte) advert {
 // expected says why two hosts may answer a solicitation differently; see Answer in arpd/ndp.
 func expected(f *Frame, kernel, ours int) string {
 	ip := ipv6Of(f.Bytes)
-	m := wire.ND(ip.Payload())
+	_, payload := upper6(ip)
+	m := wire.ND(payload)
 	if !m.Valid() {
 		return ""
 	}
@@ -178,8 +181,10 @@ func expected(f *Frame, kernel, ours int) string {
 	switch {
 	case ip.SrcAddr().IsUnspecified() && ours < kernel && m.Target() == netip.AddrFrom16(solicited[pod0][1]):
 		return "a workload's own probe"
-	case !has && ip.DstAddr().IsMulticast():
+	case !has && (ip.DstAddr().IsMulticast() || kernel == ours):
 		return "without a link-layer address"
+	case ip.NextHeader() != wire.ProtoICMPv6 && ours < kernel:
+		return "behind extension headers"
 	case has && (mac.IsMulticast() || mac == wire.MAC{}) && ours < kernel:
 		return "a group's link-layer address"
 	}

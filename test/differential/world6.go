@@ -141,7 +141,7 @@ var worlds6 = []world{
 		"route add fd00:65::20 from 2001:db8:66::/48 via fe80::20 dev cali1"}},
 	// What no packet to or from a pod has to do with, the kernel goes on forwarding.
 	{name: "v6-others", both: true},
-	{name: "v6-others-rules", both: true, noRoute: true, lines: []string{
+	{name: "v6-others-rules", both: true, noRoute: true, sysctls: []string{"net/ipv4/fib_multipath_hash_seed=305419896"}, lines: []string{
 		"rule add pref 100 from fd00:72::/33 lookup 100", // what can't be told from a destination
 		"rule add pref 110 to 2001:db8:67::/49 fwmark 7 lookup 100",
 		"route add default via 2001:db8:1::3 dev up0 table 100",
