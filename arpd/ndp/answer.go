@@ -60,13 +60,16 @@ func ofLink(s *Solicitation, p *Policy) bool {
 	return s.Target.IsLinkLocalUnicast() && (p.Uplink != nil || !p.IsGateway(s.Target))
 }
 
+// allRouters is the link's all-routers address (RFC 4291 section 2.7.1): this is one.
+var allRouters = [16]byte{0xff, 0x02, 15: 0x02}
+
 // isForUs reports whether a solicitation came to an address where we listen: one to
 // another station's is on its way there, by this host as its router, and one to another
 // group is for its members.
 func isForUs(s *Solicitation, p *Policy) bool {
 	if s.To.IsMulticast() {
 		to := s.To.As16()
-		return to == wire.SolicitedNode(s.Target.As16()) || to == wire.AllNodes
+		return to == wire.SolicitedNode(s.Target.As16()) || to == wire.AllNodes || to == allRouters
 	}
 	if s.Dst.IsMulticast() && !p.IsGateway(s.Target) {
 		return false // the kernel forwards nothing of the kind, and so proxies none

@@ -43,6 +43,7 @@ var oddities = []struct {
 	{"source ::1", func(s *solicit) { s.from = netip.IPv6Loopback() }},
 	{"multicast source", func(s *solicit) { s.from = allNodes }},
 	{"to all nodes", func(s *solicit) { s.to, s.dst = allNodes, wire.MulticastMAC(wire.AllNodes) }},
+	{"to all routers", func(s *solicit) { s.to = netip.MustParseAddr("ff02::2") }},
 	{"to another group", func(s *solicit) { s.to = group(netip.MustParseAddr("fd00::abcd")) }},
 	{"broadcast frame", func(s *solicit) { s.dst = wire.Broadcast }},
 	{"another station's frame", func(s *solicit) { s.dst = otherMAC }},

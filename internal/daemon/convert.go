@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"net/netip"
+
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward/route"
@@ -47,9 +49,19 @@ func (s *routeScratch) convert(set *netstate.RouteSet) []route.Route {
 		if len(r.Nexthops) > 0 {
 			f.Dev = int32(r.Nexthops[0].Index)
 		}
+		if byLoopback6(set.Dst, r) {
+			f.Type, f.Nexthops = route.TypeUnreachable, nil
+		}
 		s.routes = append(s.routes, f)
 	}
 	return s.routes
+}
+
+// byLoopback6 reports an IPv6 route by lo: the kernel makes it one that refuses, so that no packet goes
+// round in it, and tells of it as unicast (net/ipv6/route.c, fib6_is_reject).
+func byLoopback6(dst netip.Prefix, r *netstate.Route) bool {
+	const lo = 1 // of each network namespace
+	return dst.Addr().Is6() && !dst.Addr().IsLoopback() && r.Type == unix.RTN_UNICAST && r.NHID == 0 && len(r.Nexthops) == 1 && r.Nexthops[0].Index == lo
 }
 
 // usable leaves out nexthops that are dead, or without carrier where that counts

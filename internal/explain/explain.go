@@ -340,6 +340,10 @@ func (v *View) forward(q *Question, in *netstate.Link, f *Forward) *route.Decisi
 func (v *View) left(q *Question, owner route.Verdict, say func(what, format string, args ...any)) {
 	switch owner {
 	case route.Local:
+		if q.Dst.IsLinkLocalUnicast() {
+			say("owner", "%s is link-local: packets to it are the kernel's", q.Dst)
+			return
+		}
 		say("owner", "%s is an address of this host, or a group's", q.Dst)
 	case route.Punt:
 		say("--punt", "%s is left to the kernel", q.Dst)

@@ -36,6 +36,9 @@ func (v *View) askKernel(q *Question, in *netstate.Link, d *route.Decision, req 
 	way, err := req.Route(&netstate.RouteQuery{Dst: q.Dst, Src: q.From, IIF: in.Index, TOS: q.TOS, Proto: q.Proto, SPort: q.SPort, DPort: q.DPort})
 	var errno unix.Errno
 	switch {
+	case six && (q.From.IsMulticast() || q.From.IsLoopback() || q.Dst.IsLoopback()): // before it looks for a route
+		say("addresses", "%s > %s is none that a host takes", q.From, q.Dst)
+		k.Verdict, k.Reason = text(route.KindDrop.String()), text(route.DropIPInHdr.String())
 	case err == nil && six && len(way.Nexthops) == 1 && way.Nexthops[0].Input():
 		say("route", "its encapsulation ends packets here, whatever the kernel forwards: a local segment of SRv6, or a program")
 		k.Verdict = text(route.KindLocal.String())
@@ -43,7 +46,7 @@ func (v *View) askKernel(q *Question, in *netstate.Link, d *route.Decision, req 
 		say("route", "dropped: the kernel forwards nothing that comes in by %s", in.Name)
 		k.Verdict = text(route.KindDrop.String())
 	case err == nil:
-		v.kernelWay(q, way, req, k, say)
+		v.kernelWay(q, in, way, req, k, say)
 	case errors.As(err, &errno):
 		v.kernelRefuses(q, in, errno, &conf, req, k, say)
 	default:
@@ -76,7 +79,7 @@ func same(a, b *string) bool {
 }
 
 // kernelWay is for a packet that has one.
-func (v *View) kernelWay(q *Question, way *netstate.Route, req *netstate.Requester, k *Kernel, say func(string, string, ...any)) {
+func (v *View) kernelWay(q *Question, in *netstate.Link, way *netstate.Route, req *netstate.Requester, k *Kernel, say func(string, string, ...any)) {
 	typ := route.Type(way.Type)
 	if typ != route.TypeUnicast {
 		say("route", "%s", typ)
@@ -95,6 +98,11 @@ func (v *View) kernelWay(q *Question, way *netstate.Route, req *netstate.Request
 	k.Out, k.Nexthop = text(out), text(next.String())
 	say("route", "%s dev %s, table %s", next, out, tableName(way.Table))
 	l := v.Links[nh.Index]
+	if q.Dst.Is6() && nh.Index != in.Index && (q.From.IsUnspecified() || q.From.IsLinkLocalUnicast()) { // net/ipv6/ip6_output.c, ip6_forward
+		say("source", "%s reaches no other link", q.From)
+		k.Verdict, k.Reason = text(route.KindDrop.String()), text(route.DropIPInAddrErrors.String())
+		return
+	}
 	if l != nil && l.Flags&unix.IFF_LOOPBACK != 0 {
 		say("device", "the host hands it to itself until its TTL has run out")
 		k.Verdict, k.Reason = text(route.KindDrop.String()), text(route.DropTTLExpired.String())
@@ -137,7 +145,7 @@ func (v *View) kernelRefuses(q *Question, in *netstate.Link, errno unix.Errno, c
 	k.Verdict = text(route.KindDrop.String())
 	reason := func(r route.Verdict) { k.Reason = text(r.String()) }
 	switch {
-	case errno == unix.EHOSTUNREACH && !in.Forwards:
+	case errno == unix.EHOSTUNREACH && q.Dst.Is4() && !in.Forwards:
 		say("route", "dropped: the kernel forwards nothing that comes in by %s", in.Name)
 	case errno == unix.EHOSTUNREACH:
 		say("route", "unreachable")

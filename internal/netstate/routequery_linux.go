@@ -65,6 +65,9 @@ func (r *Requester) Route(q *RouteQuery) (*Route, error) {
 	if q.IIF != 0 {
 		msg = appendU32(msg, unix.RTA_IIF, uint32(q.IIF))
 	}
+	if q.IIF != 0 && q.Dst.Is6() { // as whose a forwarded packet counts; of IPv4 it needs no word
+		msg = appendU32(msg, unix.RTA_UID, 0)
+	}
 	if CanAskFor(q.Dst, q.Proto) {
 		msg = appendAttr(msg, rtaIPProto, []byte{q.Proto})
 		if q.Proto != unix.IPPROTO_ICMP && q.Proto != unix.IPPROTO_ICMPV6 {

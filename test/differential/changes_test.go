@@ -15,7 +15,7 @@ import (
 type change struct {
 	name    string
 	ip      []string // for `ip -batch`
-	sysctl  string   // key=value
+	sysctl  string   // key=value; made first
 	carrier string   // of up1: "up" or "down"
 }
 
@@ -71,11 +71,51 @@ var changes = []change{
 	{name: "the last address goes", ip: []string{"addr flush dev up1"}},
 }
 
+// changed is a prefix to which packets go while its routes change.
+type changed struct {
+	w       *world
+	changes []change
+	probe   func(round, n int) *Frame
+}
+
+var changeds = []changed{
+	{&world{name: "v4", sysctls: []string{"net/ipv4/fib_multipath_hash_seed=77"}}, changes, changeProbe},
+	{&world{name: "v6", ipv6: true, sysctls: []string{"net/ipv4/fib_multipath_hash_seed=77"}}, changes6, changeProbe6},
+}
+
+// changeProbe is a datagram of one of several flows, TOS and sizes to 10.80.0.0/24. Senders are another one each
+// time: nobody has had errors.
+func changeProbe(round, n int) *Frame {
+	p := packet{port: pod0, src: addr{10, 72, byte(round), byte(1 + n%250)}, dst: addr{10, 80, 0, byte(n % 24)}, ttl: 64,
+		proto: wire.ProtoUDP, l4: udp(uint16(5000+n%24), 9, nil), l4sum: 6, tos: byte(n%3) << 3}
+	return p.frame("probe", n)
+}
+
+// changeProbe6 is one to 2001:db8:80::/64; of every two one comes from fd00:72:8000::/33.
+func changeProbe6(round, n int) *Frame {
+	src, dst := ip6("fd00:72::"), up1Station6("2001:db8:80::", n%24)
+	src[4], src[12], src[14], src[15] = byte(n%2)<<7, byte(round), byte(n>>8), byte(n)
+	p := packet6{port: pod0, src: src, dst: dst, hops: 64, class: byte(n%3) << 3,
+		proto: wire.ProtoUDP, l4: udp(uint16(5000+n%24), 9, nil), l4sum: 6}
+	return p.frame("probe", n)
+}
+
 // TestRouteChanges makes the same changes in both hosts and waits until they do
 // the same.
 func TestRouteChanges(t *testing.T) {
-	w := &world{name: "changes", sysctls: []string{"net/ipv4/fib_multipath_hash_seed=77"}}
-	p := setUp(t, w)
+	for _, c := range changeds {
+		t.Run(c.w.name, func(t *testing.T) {
+			t.Parallel() // it waits for the kernel's clocks
+			c.test(t)
+		})
+	}
+}
+
+func (c *changed) test(t *testing.T) {
+	if c.w.ipv6 {
+		labtest.NeedIPv6(t)
+	}
+	p := setUp(t, c.w)
 	runtime.LockOSThread() // and the thread ends with the test
 	if err := pin(); err != nil {
 		t.Fatal(err)
@@ -84,34 +124,32 @@ func TestRouteChanges(t *testing.T) {
 	if err := x.begin(); err != nil {
 		t.Fatal(err)
 	}
-	for i, c := range changes {
+	for i, one := range c.changes {
 		for _, h := range []*host{p.kernel, p.ours} {
-			h.make(t, p, &c)
+			h.make(t, p, &one)
 		}
 		began := time.Now()
-		var differ string
+		var differ, ways string
 		for same := 0; same < 3; { // the news take a moment, on both sides
-			if differ = x.probe(t, i); differ == "" {
+			if ways, differ = c.compare(t, x, i); differ == "" {
 				same++
 				continue
 			}
 			if same = 0; time.Since(began) > patience {
-				t.Fatalf("%s:\n%s%s", c.name, differ, p.daemon.Status(t, "-o", "json"))
+				t.Fatalf("%s:\n%s%s", one.name, differ, p.status(t, "-o", "json"))
 			}
 		}
-		t.Logf("%-45s the same after %v", c.name, time.Since(began).Round(time.Millisecond))
+		t.Logf("%-45s the same after %v: %s", one.name, time.Since(began).Round(time.Millisecond), ways)
 	}
 }
 
 func (h *host) make(t *testing.T, p *pair, c *change) {
 	t.Helper()
-	if len(c.ip) > 0 {
-		ipBatch(t, h.lab, strings.Join(c.ip, "\n"))
+	if c.sysctl != "" {
+		setAll(t, h.lab, []string{c.sysctl})
 	}
-	if key, value, ok := strings.Cut(c.sysctl, "="); ok {
-		if err := h.lab.SetSysctl(node, key, value); err != nil {
-			t.Fatal(err)
-		}
+	if len(c.ip) > 0 {
+		p.w.make(t, h.lab, c.ip)
 	}
 	if c.carrier != "" {
 		ipBatch(t, p.far, fmt.Sprintf("link set %sup1 %s", h.name, c.carrier))
@@ -132,16 +170,13 @@ func (h *host) awaitCarrier(t *testing.T, up bool) {
 	}
 }
 
-// probe sends datagrams of several flows, TOS and sizes to 10.80.0.0/24 through
-// both hosts and tells what differs. Ports of up0 and up1 may be down: fences go
-// from pod to pod.
-func (x *exchange) probe(t *testing.T, seed int) string {
+// compare sends the probes through both hosts and tells what becomes of them, and what
+// differs. Ports of up0 and up1 may be down: fences go from pod to pod.
+func (c *changed) compare(t *testing.T, x *exchange, round int) (ways, differ string) {
 	t.Helper()
 	var all []*result
-	for n := range 24 {
-		p := packet{port: pod0, src: addr{10, 72, byte(seed), byte(1 + x.next%250)}, dst: addr{10, 80, 0, byte(n)}, ttl: 64,
-			proto: wire.ProtoUDP, l4: udp(uint16(5000+n), 9, nil), l4sum: 6, tos: byte(n%3) << 3}
-		f := p.frame("probe", n)
+	for range 24 {
+		f := c.probe(round, int(x.next))
 		f.mark(x.marks(1))
 		x.byID[f.ID] = &result{frame: f}
 		all = append(all, x.byID[f.ID])
@@ -149,12 +184,16 @@ func (x *exchange) probe(t *testing.T, seed int) string {
 	x.pass(t, x.p.kernel, all, func(r *result, o output) { r.kernel = append(r.kernel, o) })
 	x.pass(t, x.p.ours, all, func(r *result, o output) { r.ours = append(r.ours, o) })
 	var b strings.Builder
+	out := map[string]int{}
 	for _, r := range all {
 		if !r.equal() {
 			b.WriteString(show(r, false))
 		}
+		for _, o := range r.kernel {
+			out[fmt.Sprintf("%s to %x", ports[o.port].name, o.frame[:6])]++
+		}
 	}
-	return b.String()
+	return fmt.Sprint(out), b.String()
 }
 
 // pass is through with one fence; what is held back for the news of a route has

@@ -64,6 +64,7 @@ var classes6 = []class{
 	ipv6Class("size-ext", 8, sizesWithHeaders),
 	ipv6Class("gso-tcp", 8, gsoTCP6),
 	ipv6Class("gso-udp", 8, gsoUDP6),
+	ipv6Class("gso-ext", 8, gsoHeaders6),
 	ipv6Class("icmp-error", 8, icmpError6),
 	ipv6Class("neighbour", 6, neighbourMessages),
 	ipv6Class("encap", 10, encapsulated6),

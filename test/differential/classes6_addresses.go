@@ -12,7 +12,7 @@ func scopes(g *gen) packet6 {
 	p.hops = pick[byte](g, 1, 64, 64)
 	a := pick(g, ip6("::"), ip6("::1"), ip6("fe80::2"), ip6("fe80::77"), linkLocal6[p.port], ip6("ff01::1"), ip6("ff02::1"), ip6("ff02::3"), ip6("ff02::fb"),
 		ip6("ff05::3"), ip6("ff0e::101"), ip6("ff00::1"), ip6("ff0f::1"), ip6("fec0::1"), ip6("::ffff:10.1.2.3"), ip6("::10.1.2.3"), ip6("::ffff:127.0.0.1"), ip6("::ffff:169.254.1.1"), ip6("::ffff:224.0.0.1"),
-		ip6("64:ff9b::a01:203"), ip6("2002:a00:1::1"), ip6("2001:0:1::1"), ip6("100::1"), ip6("fc00::1"), pick(g, hostOwn6...), ip6("febf::1"))
+		ip6("64:ff9b::a01:203"), ip6("2002:a00:1::1"), ip6("2001:0:1::1"), ip6("100::1"), ip6("fc00::1"), ip6("3fff:1::1"), ip6("2001:db8:ff::1"), ip6("5f00::1"), pick(g, hostOwn6...), ip6("febf::1"))
 	switch g.IntN(4) {
 	case 0, 1:
 		p.src = a
@@ -48,7 +48,7 @@ func routeTypes6(g *gen) packet6 {
 	case 2:
 		p.dst = g.below(pick(g, narrow6...))
 	default:
-		p.dst = pick(g, ip6("3fff::9"), ip6("2001:4860:4860::8888"), ip6("fd00:65::99"), ip6("2001:db8:66:20::1"), ip6("2001:db8:66:40::1"), ip6("2001:db8:66:80::1"))
+		p.dst = pick(g, ip6("3fff::9"), ip6("2001:4860:4860::8888"), ip6("fd00:65::99"), ip6("2001:db8:66:20::1"), ip6("2001:db8:66:40::1"), ip6("2001:db8:66:60::1"), ip6("2001:db8:66:80::1"))
 	}
 	return p
 }

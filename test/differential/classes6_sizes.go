@@ -107,6 +107,35 @@ func gsoUDP6(g *gen) packet6 {
 	return p
 }
 
+// gsoHeaders6 is a super-packet with extension headers. Behind others than hop-by-hop options
+// the kernel compares another length with the MTU (docs/DIFFERENCES.md), by up to 60 bytes.
+func gsoHeaders6(g *gen) packet6 {
+	p := pick(g, gsoTCP6, gsoUDP6)(g)
+	p.headers = nil
+	switch n := g.IntN(6); n {
+	case 0:
+		p.hop(pick(g, g.pads(6), option6(optRouterAlert, 0, 0), option6(0x1e, 1, 2, 3)))
+		return p
+	case 1:
+		p.headers = []header6{routing6(pick[byte](g, 0, 2, 3, 4), byte(g.IntN(2)), g.data(20))}
+	case 2:
+		p.headers = []header6{options6(wire.ProtoDestOpts, nil), routing6(4, 0, g.data(20))}
+	default:
+		p.headers = []header6{options6(wire.ProtoDestOpts, option6(0x1e, g.data(g.IntN(12))...))}
+		if n == 3 {
+			p.hop(g.pads(6))
+		}
+	}
+	p.gsoSize = pick(g, 100, 500, 900, 1100, 1800, 3000) - p.length() + wire.IPv6Len
+	data := g.data(min(g.segments(p.gsoSize), 16*p.gsoSize))
+	if p.proto == wire.ProtoUDP {
+		p.l4 = udp(uint16(1024+g.IntN(60000)), 5201, data)
+	} else {
+		p.l4 = tcp(uint16(1024+g.IntN(60000)), 5201, pick[byte](g, 0x10, 0x18, 0x90), nil, data)
+	}
+	return p
+}
+
 // lengths6 are payload lengths that do not fit the frame.
 func lengths6(g *gen) packet6 {
 	p := g.plain6()

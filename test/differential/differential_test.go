@@ -33,16 +33,24 @@ func TestDifferential(t *testing.T) {
 			frames = []*Frame{replayed(t, seed, p.w)}
 		}
 		compare(t, p, seed, frames)
+		if p.daemon != nil && *replayFlag == "" {
+			explained(t, p, seed)
+		}
 	})
+}
+
+// seedOf is the seed that is asked for, or another one each time.
+func seedOf() uint64 {
+	if *seedFlag != 0 {
+		return *seedFlag
+	}
+	return uint64(time.Now().UnixNano()) & 0xffffffff
 }
 
 // eachWorld calls fn with the hosts of each of the worlds that is asked for, on a thread
 // that keeps its CPU.
 func eachWorld(t *testing.T, all []world, fn func(t *testing.T, p *pair, seed uint64)) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano()) & 0xffffffff
-	}
+	seed := seedOf()
 	t.Logf("seed %d", seed)
 	for i := range all {
 		w := &all[i]

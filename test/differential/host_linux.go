@@ -57,7 +57,8 @@ func setUp(t testing.TB, w *world) *pair {
 	if engine == noEngine {
 		return p
 	}
-	p.daemon = labtest.Daemon(t, l, node, "--engine", engine, "--workload", "cali*", "--uplink", "up*", fmt.Sprintf("--transit=%v", !w.both), "--rp-filter", strconv.Itoa(w.rpFilter))
+	flags := []string{"--engine", engine, "--workload", "cali*", "--uplink", "up*", fmt.Sprintf("--transit=%v", !w.both), "--rp-filter", strconv.Itoa(w.rpFilter)}
+	p.daemon = labtest.Daemon(t, l, node, append(flags, w.flags...)...)
 	return p
 }
 

@@ -102,9 +102,10 @@ func (s *station) send(frame []byte) error {
 	if s.bare {
 		frame = unframed(frame)
 	}
-	for {
+	for tries := 0; ; tries++ {
 		_, err := unix.Write(s.fd, frame)
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+		again := errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EINTR)
+		if !again || tries == 10000 { // it is also what is said of a super-packet that can't be cut
 			return err
 		}
 	}

@@ -49,6 +49,7 @@ type world struct {
 	deaf         bool           // nothing that comes in at up1 is forwarded
 	looped       netip.Prefix   // is routed to lo
 	delivered    []netip.Prefix // are this host's, by routes
+	flags        []string       // further ones of the daemon
 }
 
 var worlds = []world{

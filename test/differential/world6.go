@@ -131,7 +131,8 @@ var worlds6 = []world{
 		"route add default via fe80::3 dev up1 metric 800 pref high",
 		"route add 2001:db8:69::/64 via fe80::20 dev cali1 metric 9",
 		"route add local 2001:db8:66:20::/60 dev lo",
-		"route add anycast 2001:db8:66:40::/60 dev lo"}},
+		"route add anycast 2001:db8:66:40::/60 dev lo",
+		"route add 2001:db8:66:60::/60 dev lo"}}, // which is one of type unreachable
 	{name: "v6-sources", lines: []string{
 		"route add 2001:db8:66::/48 from fd00:72::/33 via 2001:db8:1::4 dev up0",
 		"route add 2001:db8:67::/48 from fd00:65::/64 via fe80::4 dev up0",
@@ -140,6 +141,12 @@ var worlds6 = []world{
 		"route add fd00:65::20 from 2001:db8:66::/48 via fe80::20 dev cali1"}},
 	// What no packet to or from a pod has to do with, the kernel goes on forwarding.
 	{name: "v6-others", both: true},
+	{name: "v6-others-rules", both: true, noRoute: true, sysctls: []string{"net/ipv4/fib_multipath_hash_seed=305419896"}, lines: []string{
+		"rule add pref 100 from fd00:72::/33 lookup 100", // what can't be told from a destination
+		"rule add pref 110 to 2001:db8:67::/49 fwmark 7 lookup 100",
+		"route add default via 2001:db8:1::3 dev up0 table 100",
+		"route add 2001:db8:70::/49 from fd00:73::/33 via fe80::20 dev cali1",
+		"route replace 2001:db8:66::/48 nexthop via fd00:65::10 dev cali0 onlink nexthop via fe80::20 dev cali0 weight 3"}},
 	{name: "v6-bare", bare: true},
 	// An uplink without route and address, which only receives.
 	{name: "v6-receives", lines: []string{"addr flush dev up1 scope global"}},
