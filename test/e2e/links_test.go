@@ -41,48 +41,70 @@ func TestBridgeUplink(t *testing.T) {
 }
 
 // TestVXLAN joins the hosts by a VXLAN device as Calico makes it: permanent
-// neighbours, a MAC and a tunnel end for each other host, no learning.
+// neighbours, a MAC and a tunnel end for each other host, no learning. Over IPv4 and
+// over IPv6 it carries packets of both families, and says what is too big for it.
 func TestVXLAN(t *testing.T) {
 	t.Parallel()
-	labtest.Need(t, "bridge", "iperf3")
-	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 1})}
-	for host, own := range []string{host0IP, host1IP} {
-		node, other := fmt.Sprintf("host%d", host), []string{host1IP, host0IP}[host]
-		mac := func(h int) string { return fmt.Sprintf("66:00:00:00:00:%02x", h) }
-		for _, line := range []string{
-			"ip link add vxlan.calico address " + mac(host) + " type vxlan id 4096 dstport 4789 local " + own + " dev ens192 nolearning",
-			"ip link set vxlan.calico mtu 1450 up",
-			fmt.Sprintf("ip addr add 10.65.%d.255/32 dev vxlan.calico", host),
-			fmt.Sprintf("ip neigh add 10.65.%d.255 lladdr %s dev vxlan.calico nud permanent", 1-host, mac(1-host)),
-			fmt.Sprintf("bridge fdb append %s dev vxlan.calico dst %s", mac(1-host), other),
-			fmt.Sprintf("ip route replace 10.65.%d.0/24 via 10.65.%d.255 dev vxlan.calico onlink", 1-host, 1-host),
-		} {
-			run(t, w.Lab, node, line)
-		}
-	}
-	w.daemons(t)
-	from, to := pods(w.Lab, 0)[0], pods(w.Lab, 1)[0]
-	there := tcpdump(t, w.Lab, "host1", uplink, "-Q in udp port 4789")
-	wantTTL(t, w.Lab, from.Node, ip(to), 62)
-	out, _ := try(t, w.Lab, from.Node, "ping -n -c1 -W1 -M do -s 1472 "+ip(to))
-	if !strings.Contains(out, "Frag needed and DF set (mtu = 1450)") {
-		t.Error(out)
-	}
-	transfer(t, w.Lab, from.Node, to, "-n 20M")
-	if text := there.stop("-c 1"); !strings.Contains(text, "VXLAN") {
-		t.Errorf("no VXLAN on the wire:\n%s", text)
-	}
-	for host, node := range []string{"host0", "host1"} {
-		out := run(t, w.Lab, node, "ip neigh show dev vxlan.calico")
-		if !strings.Contains(out, fmt.Sprintf("66:00:00:00:00:%02x", 1-host)) || !strings.Contains(out, "PERMANENT") {
-			t.Errorf("%s: the permanent neighbour is gone: %s", node, out)
-		}
+	labtest.Need(t, "bridge", "iperf3", "tracepath")
+	for _, c := range []struct {
+		over string
+		ends [2]string
+		mtu  int // of the device, on a wire of 1500
+		more string
+	}{
+		{"IPv4", [2]string{host0IP, host1IP}, 1450, ""},
+		{"IPv6", [2]string{host0IP6, host1IP6}, 1430, " udp6zerocsumtx udp6zerocsumrx"},
+	} {
+		t.Run(c.over, func(t *testing.T) {
+			t.Parallel()
+			labtest.NeedIPv6(t)
+			w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 1})}
+			for host, own := range c.ends {
+				node := fmt.Sprintf("host%d", host)
+				mac := func(h int) string { return fmt.Sprintf("66:00:00:00:00:%02x", h) }
+				run(t, w.Lab, node, "ip link add vxlan.calico address "+mac(host)+" type vxlan id 4096 dstport 4789 local "+own+" dev ens192 nolearning"+c.more)
+				run(t, w.Lab, node, fmt.Sprintf("ip link set vxlan.calico mtu %d up", c.mtu))
+				run(t, w.Lab, node, fmt.Sprintf("bridge fdb append %s dev vxlan.calico dst %s", mac(1-host), c.ends[1-host]))
+				for _, family := range [][3]string{{"10.65.%d.255", "10.65.%d.0/24", "/32"}, {"fd00:10:65:%d::ff", "fd00:10:65:%d::/64", "/128"}} {
+					address := func(h int) string { return fmt.Sprintf(family[0], h) }
+					run(t, w.Lab, node, "ip addr add "+address(host)+family[2]+" dev vxlan.calico")
+					run(t, w.Lab, node, "ip neigh add "+address(1-host)+" lladdr "+mac(1-host)+" dev vxlan.calico nud permanent")
+					run(t, w.Lab, node, "ip route replace "+fmt.Sprintf(family[1], 1-host)+" via "+address(1-host)+" dev vxlan.calico onlink")
+				}
+			}
+			w.daemons(t)
+			there := tcpdump(t, w.Lab, "host1", uplink, "-Q in udp port 4789")
+			for i, to := range []lab.Pod{pods(w.Lab, 1)[0], pods6(t, w.Lab, 1)[0]} {
+				from := []lab.Pod{pods(w.Lab, 0)[0], pods6(t, w.Lab, 0)[0]}[i]
+				wantTTL(t, w.Lab, from.Node, ip(to), 62)
+				wantTTL(t, w.Lab, to.Node, ip(from), 62)
+				out, _ := try(t, w.Lab, from.Node, fmt.Sprintf("ping -n -c1 -W1 -M do -s %d %s", 1472-20*i, ip(to)))
+				if want := fmt.Sprintf([]string{"Frag needed and DF set (mtu = %d)", "Packet too big: mtu=%d"}[i], c.mtu); !strings.Contains(out, want) {
+					t.Errorf("want %q:\n%s", want, out)
+				}
+				ping(t, w.Lab, from.Node, ip(to), "-M", "do", "-s", fmt.Sprint(c.mtu-28-20*i)) // this fits exactly
+				if out := run(t, w.Lab, from.Node, "tracepath -n "+ip(to)); !strings.Contains(out, fmt.Sprintf("Resume: pmtu %d hops 3 back 3", c.mtu)) {
+					t.Errorf("tracepath:\n%s", out)
+				}
+				transfer(t, w.Lab, from.Node, to, "-n 20M")
+			}
+			if text := there.stop("-c 1"); !strings.Contains(text, "VXLAN") {
+				t.Errorf("no VXLAN on the wire:\n%s", text)
+			}
+			for host, node := range []string{"host0", "host1"} {
+				out := run(t, w.Lab, node, "ip neigh show dev vxlan.calico nud permanent")
+				if strings.Count(out, fmt.Sprintf("66:00:00:00:00:%02x", 1-host)) != 2 {
+					t.Errorf("%s: a permanent neighbour is gone: %s", node, out)
+				}
+			}
+		})
 	}
 }
 
 // TestTUN leads off the host by a device without a link-layer header.
 func TestTUN(t *testing.T) {
 	t.Parallel()
+	labtest.NeedIPv6(t)
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormSlash32, Hosts: 1})}
 	var tun *os.File
 	err := w.Lab.Do("host0", func() error {
@@ -99,6 +121,7 @@ func TestTUN(t *testing.T) {
 	t.Cleanup(func() { _ = tun.Close() })
 	run(t, w.Lab, "host0", "ip link set tun0 up")
 	run(t, w.Lab, "host0", "ip route add 10.80.0.0/16 dev tun0")
+	run(t, w.Lab, "host0", "ip route add 2001:db8:80::/64 dev tun0")
 	w.daemons(t)
 	go func() { // who answers every echo request behind the device
 		buf := make([]byte, 2000)
@@ -107,22 +130,20 @@ func TestTUN(t *testing.T) {
 			if err != nil {
 				return
 			}
-			p := wire.IPv4(buf[:n])
-			if !p.Valid() || p.Protocol() != wire.ProtoICMP || p.Payload()[0] != wire.ICMPEcho {
-				continue
+			if reply := echoReply(buf[:n]); reply != nil {
+				_, _ = tun.Write(reply)
 			}
-			reply := append([]byte(nil), p.Payload()...)
-			reply[0] = wire.ICMPEchoReply
-			wire.PutICMP(reply, 0, 0, uint32(reply[4])<<24|uint32(reply[5])<<16|uint32(reply[6])<<8|uint32(reply[7]))
-			out := append(make([]byte, wire.IPv4MinLen), reply...)
-			wire.PutIPv4(out, 0, len(out), 1, 0, 64, wire.ProtoICMP, p.Dst(), p.Src())
-			_, _ = tun.Write(out)
 		}
 	}()
 	pod := pods(w.Lab, 0)[0]
 	wantTTL(t, w.Lab, pod.Node, "10.80.1.2", 63)
 	out, _ := try(t, w.Lab, pod.Node, "ping -n -c1 -W1 -t1 10.80.1.2")
 	if !strings.Contains(out, "Time to live exceeded") {
+		t.Error(out)
+	}
+	wantTTL(t, w.Lab, pod.Node, "2001:db8:80::2", 63)
+	out, _ = try(t, w.Lab, pod.Node, "ping -n -c1 -W1 -t1 2001:db8:80::2")
+	if !strings.Contains(out, "Time exceeded: Hop limit") {
 		t.Error(out)
 	}
 	if s := statusOf(t, w.d[0]); s.port("tun0") == nil {

@@ -44,6 +44,14 @@ func newSegment6(t *testing.T) *segment {
 	return s
 }
 
+// snooping is a bridge that snoops and asks, and brings groups to members alone.
+const snooping = "type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10"
+
+// snoops has a bridge bring solicitations to those alone who have joined their group.
+func (s *segment) snoops(node, bridge string) {
+	s.do(node + ": ip link set " + bridge + " " + snooping)
+}
+
 // route6 says which host has lanPodIP6.
 func (s *segment) route6(host int, add bool) {
 	verb := "del"
@@ -78,12 +86,8 @@ func (s *segment) mayHave(t *testing.T, address string) bool {
 
 // advertised is the target of an unsolicited advertisement, if a frame is one.
 func advertised(f wire.Ethernet) (target netip.Addr, ok bool) {
-	ip := wire.IPv6(f.Payload())
-	if f.Type() != wire.EtherTypeIPv6 || !ip.Valid() || ip.NextHeader() != wire.ProtoICMPv6 {
-		return target, false
-	}
-	msg := wire.ND(ip.Payload())
-	if !msg.Valid() || msg[0] != wire.ICMPv6NeighAdvert || msg.Flags() != wire.NDOverride || ip.Dst() != wire.AllNodes {
+	msg := discovery(f, wire.ICMPv6NeighAdvert)
+	if msg == nil || msg.Flags() != wire.NDOverride || wire.IPv6(f.Payload()).Dst() != wire.AllNodes {
 		return target, false
 	}
 	return msg.Target(), true
@@ -199,7 +203,7 @@ func TestAnswerUplink6Move(t *testing.T) {
 func TestAnswerUplink6Carrier(t *testing.T) {
 	t.Parallel()
 	s := newSegment6(t)
-	s.do(s.sw + ": ip link set sw type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10")
+	s.snoops(s.sw, "sw")
 	s.route6(0, true)
 	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
 	await(t, "it is announced", func() bool { return s.of(0, lanUplink).Sent == arpd.AnnounceNum })
@@ -224,28 +228,6 @@ func TestAnswerUplink6Carrier(t *testing.T) {
 	await(t, "the group is left", func() bool {
 		return !strings.Contains(run(t, s.Lab, s.sw, "bridge mdb show dev sw"), "port0 grp ff02::1:ff00:50")
 	})
-}
-
-// TestAnswerUplink6Bridge: a bridge is an uplink, its ports are none. It snoops, and
-// gives its own host only what that has joined.
-func TestAnswerUplink6Bridge(t *testing.T) {
-	t.Parallel()
-	s := newSegment6(t)
-	s.do("host0: ip addr del 2001:db8:2::1/64 dev lan0",
-		"host0: ip link add br0 type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10",
-		"host0: ip link set lan0 master br0", "host0: ip link set br0 up", "host0: ip addr add 2001:db8:2::1/64 dev br0 nodad")
-	s.route6(0, true)
-	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
-	own := macOf(t, s.Lab, "host0", "br0")
-	await(t, "the bridge forwards, and says so", func() bool { return s.of(0, "br0").Sent == arpd.AnnounceNum })
-	await(t, "the bridge's host has joined the group", func() bool {
-		return strings.Contains(run(t, s.Lab, "host0", "bridge mdb show dev br0"), "port br0 grp ff02::1:ff00:50")
-	})
-	if mac := s.solicits(lanPodIP6); mac != own {
-		t.Errorf("%q answers, want the bridge's %s", mac, own)
-	}
-	run(t, s.Lab, s.station, "ip -6 neigh flush dev lan0")
-	wantTTL(t, s.Lab, s.station, lanPodIP6, 63)
 }
 
 // TestAnswerUplink6Twice: of two uplinks on one segment one answers and announces.
