@@ -1,14 +1,15 @@
 package e2e
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -24,44 +25,48 @@ func TestUnicastProbes(t *testing.T) {
 	s.route(0, true)
 	s.route6(0, true)
 	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR, "--answer-uplink", lanCIDR6))
-	pod := pods6(t, s.Lab, 0)[0]
-	probes := func(node, dev, target, to string, host, iface string) {
+	// Datagrams tell nobody that they arrive, as ping does (MSG_CONFIRM).
+	probes := func(from, to lab.Pod, dev, next, iface string) {
 		t.Helper()
-		family := "ipv4"
-		if strings.Contains(target, ":") {
-			family = "ipv6"
+		family, protocol := "ipv4", unix.ETH_P_ARP
+		if to.Addr.Addr().Is6() {
+			family, protocol = "ipv6", unix.ETH_P_IPV6
 		}
-		for name, value := range map[string]string{"base_reachable_time_ms": "60", "delay_first_probe_time": "0", "retrans_time_ms": "100", "ucast_solicit": "3", "mcast_solicit": "3"} {
-			if err := s.SetSysctl(node, "net."+family+".neigh."+dev+"."+name, value); err != nil {
+		for name, value := range map[string]string{"base_reachable_time_ms": "60", "delay_first_probe_time": "0", "retrans_time_ms": "300"} {
+			if err := s.SetSysctl(from.Node, "net."+family+".neigh."+dev+"."+name, value); err != nil {
 				t.Fatal(err)
 			}
 		}
-		run(t, s.Lab, node, "ip neigh flush dev "+dev)
-		ping(t, s.Lab, node, to)
-		heard := listen(t, s.Lab, host, iface, map[string]int{"ipv4": unix.ETH_P_ARP, "ipv6": unix.ETH_P_IPV6}[family])
-		if out := run(t, s.Lab, node, "ping -n -i 0.02 -c 40 "+to); !strings.Contains(out, "40 received") {
-			t.Errorf("%s: %s: while %s is probed:\n%s", node, family, target, out)
-		}
-		unicast, broadcast := 0, 0
-		for {
-			f := heard.next(100*time.Millisecond, func(f wire.Ethernet) bool { return asks(f, target) })
+		labtest.Warm(t, s.Lab, from.Node, ip(to))
+		heard := listen(t, s.Lab, "host0", iface, protocol)
+		flow := labtest.StartFlow(t, s.Lab, from, to, 1)
+		unicast, others := 0, 0
+		for unicast < 3 && others == 0 {
+			f := heard.next(patience, func(f wire.Ethernet) bool { return asks(f, next) })
 			if f == nil {
-				break
+				t.Fatalf("%s: %s is not probed: %s", from.Node, next, run(t, s.Lab, from.Node, "ip neigh show dev "+dev))
 			}
 			if f.Dst().IsMulticast() {
-				broadcast++
+				others++
 			} else {
 				unicast++
 			}
 		}
-		if unicast < 3 || broadcast > 0 {
-			t.Errorf("%s: %s is probed %d times by unicast, and asked for %d times", node, target, unicast, broadcast)
+		overflowed := nstest.BacklogDrops(t)
+		if sent, missing, _ := flow.StopMissing(); others > 0 || nstest.Unexplained(t, len(missing), sent, overflowed) > 0 {
+			t.Errorf("%s: %s is probed %d times, and asked for as if it had gone %d times; of %d datagrams %d lost", from.Node, next, unicast, others, sent, len(missing))
 		}
 	}
-	probes(s.station, lanUplink, lanPodIP, lanPodIP, "host0", lanUplink)
-	probes(s.station, lanUplink, lanPodIP6, lanPodIP6, "host0", lanUplink)
-	probes(pod.Node, "eth0", gateway, host0IP, "host0", pod.Iface)
-	probes(pod.Node, "eth0", gateway6, host0IP6, "host0", pod.Iface)
+	on := func(p lab.Pod, address string) lab.Pod {
+		a := netip.MustParseAddr(address)
+		p.Addr = netip.PrefixFrom(a, a.BitLen())
+		return p
+	}
+	station := pods(s.Lab, 1)[1]
+	probes(on(station, lanHostIP), on(s.pods[0], lanPodIP), lanUplink, lanPodIP, lanUplink)
+	probes(on(station, lanHostIP6), on(s.pods[0], lanPodIP6), lanUplink, lanPodIP6, lanUplink)
+	probes(pods(s.Lab, 0)[0], pods(s.Lab, 0)[1], "eth0", gateway, s.pods[0].Iface)
+	probes(pods6(t, s.Lab, 0)[0], pods6(t, s.Lab, 0)[1], "eth0", gateway6, s.pods[0].Iface)
 }
 
 // asks reports whether a frame asks for an address by ARP or neighbour discovery.
@@ -96,7 +101,8 @@ func TestAnswerUplink6LinkLocal(t *testing.T) {
 			heard.send(q.frame())
 			f := heard.next(patience, q.isAnswer)
 			if f == nil || f.Src().String() != own {
-				t.Fatalf("who asks from %s has no answer: %+v", router, statusOf(t, s.d[0]).port(lanUplink))
+				st := statusOf(t, s.d[0])
+				t.Fatalf("who asks from %s has no answer: %+v", router, st.port(lanUplink))
 			}
 			run(t, s.Lab, s.station, "ip -6 neigh flush dev lan0")
 			if ttl := ping(t, s.Lab, s.station, lanPodIP6, "-I", beyond); ttl != 63 {

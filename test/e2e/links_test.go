@@ -11,7 +11,6 @@ import (
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/nstest"
-	"proxyarpd/internal/wire"
 )
 
 // TestBridgeUplink has the wire behind a bridge: the bridge is the uplink, its

@@ -90,7 +90,12 @@ func TestTakeoverDiscovery(t *testing.T) {
 				if a := s.of(0, lanUplink); a != (announced{Held: 2, Taken: 2, Sent: 2 * arpd.AnnounceNum}) {
 					t.Errorf("%s %d: %+v", step, i, a)
 				}
-				var st struct{ ND struct{ Groups, Joined int } }
+				var st struct {
+					ND struct {
+						Groups int
+						Joined int `json:"groups_joined"`
+					}
+				}
 				if c.StatusJSON(t, &st); st.ND.Groups != st.ND.Joined || st.ND.Groups < 3 {
 					t.Errorf("%s %d: %+v", step, i, st)
 				}

@@ -107,7 +107,10 @@ func TestAnswerUplink6Many(t *testing.T) {
 	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
 	ready := time.Since(began)
 	var st struct {
-		ND      struct{ Groups, Joined int }
+		ND struct {
+			Groups int
+			Joined int `json:"groups_joined"`
+		}
 		Process struct {
 			Resident uint64 `json:"resident_bytes"`
 		}
