@@ -37,6 +37,7 @@ func TestUnicastProbes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		run(t, s.Lab, from.Node, "ip neigh flush dev "+dev) // their timers are of before
 		labtest.Warm(t, s.Lab, from.Node, ip(to))
 		heard := listen(t, s.Lab, "host0", iface, protocol)
 		flow := labtest.StartFlow(t, s.Lab, from, to, 1)
@@ -85,37 +86,32 @@ func asks(f wire.Ethernet, target string) bool {
 func TestAnswerUplink6LinkLocal(t *testing.T) {
 	t.Parallel()
 	const beyond = "2001:db8:77::1"
-	for _, engine := range []string{"af_packet", "ebpf"} {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			s := newSegment6(t)
-			router := linkLocalOf(t, s.Lab, s.station, lanUplink)
-			s.do("host0: ip -6 addr flush dev lan0 scope global", s.station+": ip -6 addr flush dev lan0 scope global",
-				"host0: ip -6 route add "+lanCIDR6+" dev lan0", "host0: ip -6 route add 2001:db8:77::/64 via "+router+" dev lan0",
-				s.station+": ip addr add "+beyond+"/128 dev lo", s.station+": ip -6 route add "+lanCIDR6+" dev lan0")
-			s.route6(0, true)
-			s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--engine", engine, "--answer-uplink", lanCIDR6))
-			own := macOf(t, s.Lab, "host0", lanUplink)
-			heard := listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_IPV6)
-			q := heard.whoHas6(lanPodIP6, router)
-			heard.send(q.frame())
-			f := heard.next(patience, q.isAnswer)
-			if f == nil || f.Src().String() != own {
-				st := statusOf(t, s.d[0])
-				t.Fatalf("who asks from %s has no answer: %+v", router, st.port(lanUplink))
-			}
-			run(t, s.Lab, s.station, "ip -6 neigh flush dev lan0")
-			if ttl := ping(t, s.Lab, s.station, lanPodIP6, "-I", beyond); ttl != 63 {
-				t.Errorf("ttl %d, want 63", ttl)
-			}
-			out := run(t, s.Lab, "host0", labtest.Binary(t)+" explain "+lanPodIP6+" --iif lan0 --from "+router+" --control "+s.d[0].Control)
-			if want := "without the workloads' routes " + lanPodIP6 + " would be sought here: answered with " + own; !strings.Contains(out, want) {
-				t.Errorf("no %q in\n%s", want, out)
-			}
-			if !s.mayHave(t, lanNobody6) || s.mayHave(t, lanPodIP6) {
-				t.Error("duplicate address detection is wrong")
-			}
-		})
+	s := newSegment6(t)
+	router := linkLocalOf(t, s.Lab, s.station, lanUplink)
+	s.do("host0: ip -6 addr flush dev lan0 scope global", s.station+": ip -6 addr flush dev lan0 scope global",
+		"host0: ip -6 route add "+lanCIDR6+" dev lan0", "host0: ip -6 route add 2001:db8:77::/64 via "+router+" dev lan0",
+		s.station+": ip addr add "+beyond+"/128 dev lo", s.station+": ip -6 route add "+lanCIDR6+" dev lan0")
+	s.route6(0, true)
+	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
+	own := macOf(t, s.Lab, "host0", lanUplink)
+	heard := listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_IPV6)
+	q := heard.whoHas6(lanPodIP6, router)
+	heard.send(q.frame())
+	f := heard.next(patience, q.isAnswer)
+	if f == nil || f.Src().String() != own {
+		st := statusOf(t, s.d[0])
+		t.Fatalf("who asks from %s has no answer: %+v", router, st.port(lanUplink))
+	}
+	run(t, s.Lab, s.station, "ip -6 neigh flush dev lan0")
+	if ttl := ping(t, s.Lab, s.station, lanPodIP6, "-I", beyond); ttl != 63 {
+		t.Errorf("ttl %d, want 63", ttl)
+	}
+	out := run(t, s.Lab, "host0", labtest.Binary(t)+" explain "+lanPodIP6+" --iif lan0 --from "+router+" --control "+s.d[0].Control)
+	if want := "without the workloads' routes " + lanPodIP6 + " would be sought here: answered with " + own; !strings.Contains(out, want) {
+		t.Errorf("no %q in\n%s", want, out)
+	}
+	if !s.mayHave(t, lanNobody6) || s.mayHave(t, lanPodIP6) {
+		t.Error("duplicate address detection is wrong")
 	}
 }
 

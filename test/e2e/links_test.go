@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,24 +70,14 @@ func TestVXLAN(t *testing.T) {
 					address := func(h int) string { return fmt.Sprintf(family[0], h) }
 					run(t, w.Lab, node, "ip addr add "+address(host)+family[2]+" dev vxlan.calico")
 					run(t, w.Lab, node, "ip neigh add "+address(1-host)+" lladdr "+mac(1-host)+" dev vxlan.calico nud permanent")
-					run(t, w.Lab, node, "ip route replace "+fmt.Sprintf(family[1], 1-host)+" via "+address(1-host)+" dev vxlan.calico onlink")
+					run(t, w.Lab, node, "ip route del "+fmt.Sprintf(family[1], 1-host)) // else its gateway would be sought there
+					run(t, w.Lab, node, "ip route add "+fmt.Sprintf(family[1], 1-host)+" via "+address(1-host)+" dev vxlan.calico onlink")
 				}
 			}
 			w.daemons(t)
 			there := tcpdump(t, w.Lab, "host1", uplink, "-Q in udp port 4789")
-			for i, to := range []lab.Pod{pods(w.Lab, 1)[0], pods6(t, w.Lab, 1)[0]} {
-				from := []lab.Pod{pods(w.Lab, 0)[0], pods6(t, w.Lab, 0)[0]}[i]
-				wantTTL(t, w.Lab, from.Node, ip(to), 62)
-				wantTTL(t, w.Lab, to.Node, ip(from), 62)
-				out, _ := try(t, w.Lab, from.Node, fmt.Sprintf("ping -n -c1 -W1 -M do -s %d %s", 1472-20*i, ip(to)))
-				if want := fmt.Sprintf([]string{"Frag needed and DF set (mtu = %d)", "Packet too big: mtu=%d"}[i], c.mtu); !strings.Contains(out, want) {
-					t.Errorf("want %q:\n%s", want, out)
-				}
-				ping(t, w.Lab, from.Node, ip(to), "-M", "do", "-s", fmt.Sprint(c.mtu-28-20*i)) // this fits exactly
-				if out := run(t, w.Lab, from.Node, "tracepath -n "+ip(to)); !strings.Contains(out, fmt.Sprintf("Resume: pmtu %d hops 3 back 3", c.mtu)) {
-					t.Errorf("tracepath:\n%s", out)
-				}
-				transfer(t, w.Lab, from.Node, to, "-n 20M")
+			for _, inside := range w.families(t) {
+				w.tunnelled(t, inside, c.mtu, "-n 20M")
 			}
 			if text := there.stop("-c 1"); !strings.Contains(text, "VXLAN") {
 				t.Errorf("no VXLAN on the wire:\n%s", text)
@@ -94,6 +86,81 @@ func TestVXLAN(t *testing.T) {
 				out := run(t, w.Lab, node, "ip neigh show dev vxlan.calico nud permanent")
 				if strings.Count(out, fmt.Sprintf("66:00:00:00:00:%02x", 1-host)) != 2 {
 					t.Errorf("%s: a permanent neighbour is gone: %s", node, out)
+				}
+			}
+		})
+	}
+}
+
+// pair are a pod of each host as a family sees them.
+type pair struct{ from, to lab.Pod }
+
+// families are the first pods of the hosts, by IPv4 and by IPv6.
+func (w *world) families(t *testing.T) []pair {
+	return []pair{{pods(w.Lab, 0)[0], pods(w.Lab, 1)[0]}, {pods6(t, w.Lab, 0)[0], pods6(t, w.Lab, 1)[0]}}
+}
+
+// tunnelled sends through a tunnel between the hosts: who sends what is too big is told
+// its MTU, and what fits arrives.
+func (w *world) tunnelled(t *testing.T, p pair, mtu int, data string) {
+	t.Helper()
+	wantTTL(t, w.Lab, p.from.Node, ip(p.to), 62)
+	wantTTL(t, w.Lab, p.to.Node, ip(p.from), 62)
+	header, says := 28, "Frag needed and DF set (mtu = %d)"
+	if p.to.Addr.Addr().Is6() {
+		header, says = 48, "Packet too big: mtu=%d"
+	}
+	out, _ := try(t, w.Lab, p.from.Node, fmt.Sprintf("ping -n -c1 -W1 -M do -s %d %s", 1500-header, ip(p.to)))
+	if want := fmt.Sprintf(says, mtu); !strings.Contains(out, want) {
+		t.Errorf("want %q:\n%s", want, out)
+	}
+	ping(t, w.Lab, p.from.Node, ip(p.to), "-M", "do", "-s", fmt.Sprint(mtu-header)) // this fits exactly
+	if out := run(t, w.Lab, p.from.Node, "tracepath -n "+ip(p.to)); !strings.Contains(out, fmt.Sprintf("Resume: pmtu %d hops 3 back 3", mtu)) {
+		t.Errorf("tracepath:\n%s", out)
+	}
+	transfer(t, w.Lab, p.from.Node, p.to, data)
+}
+
+// TestTunnels joins the hosts by tunnels of the kernel's that have no link-layer header,
+// as far as it has them.
+func TestTunnels(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "iperf3", "tracepath")
+	labtest.NeedIPv6(t)
+	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 1})}
+	w.daemons(t)
+	for _, c := range []struct {
+		kind, args string
+		over       [2]string
+		ipv4, ipv6 bool // what it carries
+	}{
+		{"ipip", "", [2]string{host0IP, host1IP}, true, false},
+		{"gre", "", [2]string{host0IP, host1IP}, true, true},
+		{"sit", "", [2]string{host0IP, host1IP}, false, true},
+		{"ip6tnl", " mode any encaplimit none", [2]string{host0IP6, host1IP6}, true, true},
+		{"ip6gre", " encaplimit none", [2]string{host0IP6, host1IP6}, true, true},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			for host, own := range c.over {
+				out, code := try(t, w.Lab, fmt.Sprintf("host%d", host), "ip link add tun6 type "+c.kind+" local "+own+" remote "+c.over[1-host]+c.args)
+				if code != 0 {
+					nstest.Excused(t, nstest.NoSuchPart, "no device of type %s: %s", c.kind, out)
+				}
+			}
+			mtu := 0
+			for host := range c.over {
+				node := fmt.Sprintf("host%d", host)
+				run(t, w.Lab, node, "ip link set tun6 up")
+				defer run(t, w.Lab, node, "ip link del tun6")
+				for _, r := range []string{fmt.Sprintf("10.65.%d.0/25", 1-host), fmt.Sprintf("fd00:10:65:%d::/65", 1-host)} {
+					run(t, w.Lab, node, "ip route add "+r+" dev tun6")
+				}
+				m := regexp.MustCompile(` mtu (\d+) `).FindStringSubmatch(run(t, w.Lab, node, "ip link show tun6"))
+				mtu, _ = strconv.Atoi(m[1])
+			}
+			for i, inside := range w.families(t) {
+				if []bool{c.ipv4, c.ipv6}[i] {
+					w.tunnelled(t, inside, mtu, "-n 5M")
 				}
 			}
 		})

@@ -247,9 +247,11 @@ func TestAnswerUplink6Twice(t *testing.T) {
 	if a := s.of(0, other); a.Sent != 0 || a.Held != 0 {
 		t.Errorf("%s announces, too: %+v", other, a)
 	}
-	out, _ := try(t, s.Lab, s.station, "ndisc6 -q -m -w 500 -r 1 -s "+lanHostIP6+" "+lanPodIP6+" lan0")
-	if got := strings.Fields(strings.ToLower(out)); len(got) != 1 || got[0] != mac {
-		t.Errorf("%q answer, want %s alone", got, mac)
+	for _, source := range []string{lanHostIP6, linkLocalOf(t, s.Lab, s.station, lanUplink)} {
+		out, _ := try(t, s.Lab, s.station, "ndisc6 -q -m -w 500 -r 1 -s "+source+" "+lanPodIP6+" lan0")
+		if got := strings.Fields(strings.ToLower(out)); len(got) != 1 || got[0] != mac {
+			t.Errorf("%q answer %s, want %s alone", got, source, mac)
+		}
 	}
 	var st uplinkStatus
 	if s.d[0].StatusJSON(t, &st); len(st.Conflicts) > 0 {
