@@ -284,6 +284,19 @@ func TestAnswerUplink6Conflict(t *testing.T) {
 	if c := status().Conflicts[0]; c.Kind != "uplink-claim" || c.Interface != lanUplink || c.Address != lanPodIP6 || c.MAC != other.String() || c.Other != s.pods[0].Iface {
 		t.Errorf("%+v", c)
 	}
+	if out := s.d[0].Status(t); !strings.Contains(out, "lan0: "+other.String()+" claims the address "+lanPodIP6+", which is routed to "+s.pods[0].Iface) {
+		t.Errorf("status:\n%s", out)
+	}
+	if out, _, code := exec3(t, s.Lab, "host0", labtest.Binary(t), "doctor", "--control", s.d[0].Control); code != 1 || !strings.Contains(out, "error uplink-claim: lan0: the address "+lanPodIP6) {
+		t.Errorf("doctor, exit %d:\n%s", code, out)
+	}
+	for range 100 {
+		heard.send(claim)
+	}
+	await(t, "all are counted", func() bool { return status().Conflicts[0].Count >= 101 })
+	if n := strings.Count(s.d[0].Stderr(), "somebody else claims an address"); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
 	if a := s.of(0, lanUplink); a.Sent != arpd.AnnounceNum || a.Held != 1 {
 		t.Errorf("it is defended: %+v", a)
 	}

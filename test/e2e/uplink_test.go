@@ -102,7 +102,10 @@ type uplinkStatus struct {
 		UplinkClaims uint64 `json:"uplink_claims"`
 		Announced    *announced
 	}
-	Conflicts []struct{ Kind, Interface, Address, MAC, Other string }
+	Conflicts []struct {
+		Kind, Interface, Address, MAC, Other string
+		Count                                uint64
+	}
 }
 
 type announced struct {
