@@ -129,3 +129,42 @@ func linkLocalOf(t *testing.T, l *lab.Lab, node, dev string) (address string) {
 	})
 	return address
 }
+
+// TestNoLinkLocal: a host end without a link-local address can't solicit the pod behind
+// it, as the kernel alone could not. The pod that asks for its gateway is answered all the
+// same, and known by that; who is not known is unreachable, and why is told.
+func TestNoLinkLocal(t *testing.T) {
+	t.Parallel()
+	w := start6(t, lab.Spec{Form: lab.FormCalico})
+	speaks, silent, far := pods6(t, w.Lab, 0)[0], pods6(t, w.Lab, 0)[1], pods6(t, w.Lab, 1)[0]
+	for _, p := range []lab.Pod{speaks, silent} {
+		run(t, w.Lab, "host0", "ip link set "+p.Iface+" addrgenmode none")
+		run(t, w.Lab, "host0", "ip addr flush dev "+p.Iface+" scope link")
+		run(t, w.Lab, "host0", "ip neigh flush dev "+p.Iface)
+		if err := w.SetSysctl("host0", "net.ipv6.neigh."+p.Iface+".retrans_time_ms", "100"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantTTL(t, w.Lab, speaks.Node, ip(far), 62)
+	out, code := try(t, w.Lab, far.Node, "ping -n -c1 -W5 "+ip(silent))
+	if want := "From " + host0IP6 + " icmp_seq=1 Destination unreachable: Address unreachable"; code != 1 || !strings.Contains(out, want) {
+		t.Errorf("want %q:\n%s", want, out)
+	}
+	var st struct {
+		Workloads []struct {
+			Name string
+			IPv6 struct{ Why string }
+		}
+	}
+	w.d[0].StatusJSON(t, &st)
+	for _, i := range st.Workloads {
+		if !strings.Contains(i.IPv6.Why, "it has no link-local address") {
+			t.Errorf("%+v", i)
+		}
+	}
+	run(t, w.Lab, "host0", "ip addr add "+gateway6+"/64 dev "+silent.Iface+" nodad")
+	await(t, "it is reached by an address that comes", func() bool {
+		_, code := try(t, w.Lab, far.Node, "ping -n -c1 -W1 "+ip(silent))
+		return code == 0
+	})
+}

@@ -45,7 +45,7 @@ func newSegment6(t *testing.T) *segment {
 }
 
 // snooping is a bridge that snoops and asks, and brings groups to members alone.
-const snooping = "type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10"
+const snooping = "type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10 mcast_last_member_interval 10"
 
 // snoops has a bridge bring solicitations to those alone who have joined their group.
 func (s *segment) snoops(node, bridge string) {
@@ -110,6 +110,23 @@ func TestAnswerUplink6(t *testing.T) {
 			for target, want := range map[string]string{lanPodIP6: own, lanInRange6: own, lanNobody6: "", ip6Of(s): "", gateway6: "", "2001:db8:2::1": own} {
 				if got := s.solicits(target); got != want {
 					t.Errorf("%q answers for %s, want %q", got, target, want)
+				}
+			}
+			// What has a route, and is not here.
+			elsewhere := []string{"2001:db8:2::61/128 via " + host1IP6 + " dev " + uplink, "unreachable 2001:db8:2::62/128", "blackhole 2001:db8:2::63/128",
+				"prohibit 2001:db8:2::64/128", "2001:db8:2::65/128 dev lan0"}
+			for _, r := range elsewhere {
+				s.do("host0: ip -6 route add " + r)
+			}
+			asks := listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_IPV6)
+			fence := asks.whoHas6(lanInRange6, lanHostIP6)
+			for i, r := range elsewhere {
+				for _, from := range []string{lanHostIP6, ""} {
+					if asks.answered(asks.whoHas6(fmt.Sprintf("2001:db8:2::%d", 61+i), from).frame(), fence.frame(), func(f wire.Ethernet) (answer, last bool) {
+						return discovery(f, wire.ICMPv6NeighAdvert) != nil, fence.isAnswer(f)
+					}) {
+						t.Errorf("route %s: answered, asked from %q", r, from)
+					}
 				}
 			}
 			if s.mayHave(t, lanPodIP6) {
