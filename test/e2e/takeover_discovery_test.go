@@ -11,6 +11,7 @@ import (
 
 	"proxyarpd/arpd"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -36,6 +37,7 @@ func TestTakeoverDiscovery(t *testing.T) {
 	heard := [2]*station{listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_ARP), listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_IPV6)}
 
 	pod := pods6(t, s.Lab, 0)[0]
+	overflowed := nstest.BacklogDrops(t)
 	var asks []*asker
 	var names []string
 	ask := func(name, node, dev string, protocol int, q func(*station) (frame []byte, is func(wire.Ethernet) bool)) {
@@ -98,7 +100,7 @@ func TestTakeoverDiscovery(t *testing.T) {
 		}
 	}
 	for i, a := range asks {
-		a.once(t, names[i])
+		a.once(t, names[i], overflowed)
 	}
 	isNew := [2]func(wire.Ethernet) bool{
 		func(f wire.Ethernet) bool { return isAnnouncement(f, lanPodIP) },
