@@ -16,6 +16,7 @@ type Announcer struct {
 	out    *sender
 	now    func() int64 // ns, monotonic
 	closed bool
+	halted bool
 	wake   chan struct{}
 }
 
@@ -34,11 +35,42 @@ func (a *Announcer) Hold(what Announcement) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	held := a.agenda.Hold(what, a.now())
+	a.look()
+	return held
+}
+
+// look has Run look at the Agenda.
+func (a *Announcer) look() {
 	select {
 	case a.wake <- struct{}{}:
 	default:
 	}
-	return held
+}
+
+// Halt has nothing be announced until Resume or GoOn: another process does.
+func (a *Announcer) Halt() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.halted = true
+}
+
+// Resume ends Halt.
+func (a *Announcer) Resume() { a.GoOn(&HandedAgenda{}) }
+
+// HandOver says what is known, for another process's GoOn.
+func (a *Announcer) HandOver() HandedAgenda {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.agenda.HandOver(a.now())
+}
+
+// GoOn ends Halt, under which what is held began to be; see [Agenda.GoOn].
+func (a *Announcer) GoOn(h *HandedAgenda) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.agenda.GoOn(h, a.now())
+	a.halted = false
+	a.look()
 }
 
 // Release ends that: when it returns, no further announcement leaves.
@@ -108,7 +140,7 @@ func (a *Announcer) Run(ctx context.Context) {
 func (a *Announcer) announce() (wait time.Duration) {
 	for {
 		a.mu.Lock()
-		if a.closed {
+		if a.closed || a.halted {
 			a.mu.Unlock()
 			return -1
 		}

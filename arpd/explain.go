@@ -179,6 +179,10 @@ func (p *Policy) uplinkRules(a Asker) []Rule {
 				return fmt.Sprintf("without the workloads' routes %s would be sought here: the probe is answered with %s", a.Target, p.Answer), true
 			case a.IsProbe():
 				return fmt.Sprintf("without the workloads' routes %s would be sought by another interface, which answers", a.Target), true
+			case HasNoRoute(a.IP) && here:
+				return fmt.Sprintf("without the workloads' routes %s would be sought here: answered with %s", a.Target, p.Answer), true
+			case HasNoRoute(a.IP):
+				return fmt.Sprintf("without the workloads' routes %s would be sought by another interface, which answers", a.Target), true
 			case here:
 				return fmt.Sprintf("to %s it is this interface: answered with %s", a.IP, p.Answer), true
 			}

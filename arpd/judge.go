@@ -91,6 +91,5 @@ func (p *Policy) unrouted(v Verdict) bool {
 // address that is not routed to this interface. A probe has no address, and a link-local
 // address of IPv6 no route.
 func (p *Policy) fromUnrouted(a Asker) bool {
-	return p.Routes != nil && p.IsGateway(a.Target) && !a.IsProbe() && !(a.IP.Is6() && a.IP.IsLinkLocalUnicast()) &&
-		!p.Routes.Routed(a.IP, p.Index)
+	return p.Routes != nil && p.IsGateway(a.Target) && !HasNoRoute(a.IP) && !p.Routes.Routed(a.IP, p.Index)
 }

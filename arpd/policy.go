@@ -32,13 +32,19 @@ const (
 	UplinkLocal
 	// UplinkOwn: the workload that has the target asks for it itself.
 	UplinkOwn
-	// UplinkElsewhere: the way back to the sender is not by the interface asked on,
-	// or rp_filter does not let the sender in. Where several uplinks share a segment
+	// UplinkElsewhere: the way back to the sender, or to the target if no route tells
+	// of the sender, is not by the interface asked on, or rp_filter does not let him in. Where several uplinks share a segment
 	// all of them hear a request, and one is to answer: the kernel's arp_filter.
 	UplinkElsewhere
 	// UplinkYes: the target is a workload's, and this is the interface to say so.
 	UplinkYes
 )
+
+// HasNoRoute reports whether no route tells on which interface a sender is: one that
+// probes has no address, and a link-local address of IPv6 is on each.
+func HasNoRoute(sender netip.Addr) bool {
+	return sender.IsUnspecified() || sender.Is6() && sender.IsLinkLocalUnicast()
+}
 
 // Routes is the part of the routing table that the proxy rules need.
 //
@@ -48,8 +54,8 @@ const (
 // up as seen from the sender) says ProxyNo where the check fails.
 type Routes interface {
 	Proxy(target, sender netip.Addr, ifindex int) ProxyDecision
-	// Uplink is Proxy for an uplink; asker is the MAC of who asks. A probe has no
-	// sender: there the way to the target without the workloads' routes counts.
+	// Uplink is Proxy for an uplink; asker is the MAC of who asks. Of a sender that
+	// HasNoRoute the way to the target without the workloads' routes counts.
 	Uplink(target, sender netip.Addr, asker wire.MAC, ifindex int) UplinkDecision
 	// Uses reports whether the station with a MAC is known, at the interface, as the
 	// one that has an address (the neighbour table).

@@ -169,6 +169,18 @@ func (g *Groups) Stats() GroupStats {
 	return s
 }
 
+// Settled reports whether each group is joined, or could not be.
+func (g *Groups) Settled() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.members {
+		if m.holders > 0 && m.tries == 0 && (!m.joined || m.anew) {
+			return false
+		}
+	}
+	return true
+}
+
 // Run joins and leaves until ctx ends, and leaves all then.
 func (g *Groups) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)

@@ -180,7 +180,12 @@ func TestAnnounced(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go a.Run(ctx)
+	a.Halt()
 	a.Hold(arpd.Announcement{Index: s.index, IP: remoteIP, MAC: deviceMAC})
+	if _, err := s.advert(20 * time.Millisecond); err == nil {
+		t.Error("announced, while another process announces")
+	}
+	a.Resume()
 	got, err := s.advert(patience)
 	l.must(err)
 	checkReply(t, got, &Solicitation{Target: remoteIP, From: anyIP}, deviceMAC, false)

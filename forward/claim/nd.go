@@ -78,13 +78,15 @@ func (s *Set) AttachND(fd int) error {
 
 // OwnND says that the calling thread answers neighbour solicitations from now on. Until
 // it is called, and as soon as the thread has ended, the kernel has all of them: see
-// Window.Own, of which what is said of the thread holds here, too. disown takes it back,
-// on the same thread.
+// Window.Own, of which what is said of the thread holds here, too. So may a thread of
+// another process, that goes on in the place of this one: there is no moment in which
+// both the kernel and the responder answer. disown takes it back, on the same thread,
+// unless another one has called OwnND.
 func (s *Set) OwnND() (disown func(), err error) {
 	r := s.windows.nd
 	if err := r.own(); err != nil {
-		r.disown()
+		r.leave()
 		return nil, fmt.Errorf("neighbour discovery: %w", err)
 	}
-	return r.disown, nil
+	return r.leave, nil
 }

@@ -182,6 +182,44 @@ func TestDeadResponder(t *testing.T) {
 	}
 }
 
+// TestSucceededResponder: a thread that goes on in the place of another one has what is
+// taken, and the other one's end changes nothing.
+func TestSucceededResponder(t *testing.T) {
+	namespace(t)
+	e, s := veth(t, "a"), load6(t, Config{})
+	k := openKernel(t, e, unix.ETH_P_IPV6)
+	forward6(t, s, e, ndPort)
+	setTarget(t, s, 0, gateway6, true)
+	began, end, ended := make(chan error), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine
+		disown, err := s.OwnND()
+		began <- err
+		<-end
+		disown()
+	}()
+	if err := <-began; err != nil {
+		t.Fatal(err)
+	}
+	taken := func() bool { e.put(t, solicit(gateway6)); return k.got(t)[0] == unix.PACKET_OTHERHOST }
+	if !taken() {
+		t.Error("not taken")
+	}
+	disown := own(t, s)
+	if !taken() {
+		t.Error("not taken for the second one")
+	}
+	close(end)
+	<-ended
+	if !taken() {
+		t.Error("the first one has taken it back")
+	}
+	if disown(); taken() {
+		t.Error("taken, and nobody answers")
+	}
+}
+
 // TestKernelDoesNotAnswer has the kernel itself as the judge: it answers for its address,
 // but for a target of the responder's.
 func TestKernelDoesNotAnswer(t *testing.T) {

@@ -50,6 +50,12 @@ func (r *bpfReader) disown() {
 	_ = setRobustList(nil) // own could, and the list names what nobody owns
 }
 
+// leave is disown for a thread that may have a successor, which has called own since then.
+func (r *bpfReader) leave() {
+	atomic.CompareAndSwapUint32(&r.Owner, uint32(unix.Gettid()), 0)
+	_ = setRobustList(nil)
+}
+
 // setRobustList names the calling thread's list. Its length never changes
 // (sizeof(struct robust_list_head)).
 func setRobustList(head unsafe.Pointer) error {

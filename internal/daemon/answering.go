@@ -16,8 +16,11 @@ type answering struct {
 	want func() int
 	what string
 	log  *slog.Logger
-	// own, if set, is called on the thread, and what it gives when it answers no more.
-	own func() (disown func())
+	// own, if set, is called on the thread whenever it begins to answer, and what it gives
+	// when it is over. A thread that rests, as while a successor takes over, has it yet:
+	// requests wait.
+	own    func() (disown func())
+	disown func()
 
 	once  sync.Once
 	begun chan struct{} // closed when a thread has the value, or can't have it
@@ -39,16 +42,17 @@ func (a *answering) begin() (end func()) {
 		defer a.mu.Unlock()
 		_ = nice.Set(a.thread, a.before) // nobody depends on it any more
 		a.thread = 0
+		if a.disown != nil {
+			a.disown()
+		}
 	}
 }
 
-// owns is called on the thread when it begins to answer, and what it gives when it stops,
-// be it for a while.
-func (a *answering) owns() (disown func()) {
-	if a.own == nil {
-		return func() {}
+// owns is called on the thread when it begins to answer, for the first time or anew.
+func (a *answering) owns() {
+	if a.own != nil {
+		a.disown = a.own()
 	}
-	return a.own()
 }
 
 // setNice is for a reload.

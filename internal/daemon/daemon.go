@@ -300,6 +300,9 @@ func (d *Daemon) openARP() error {
 		if d.announcer, err = arpd.OpenAnnouncer(); err != nil {
 			return err
 		}
+		if d.heir != nil {
+			d.announcer.Halt() // the predecessor announces
+		}
 	}
 	if d.claims == nil {
 		if d.claims, err = arpd.ListenClaims(d.config().gateways(netip.Addr.Is4)); err != nil {

@@ -253,7 +253,7 @@ func (o *owner) ipv6Why(l *netstate.Link) string {
 		return "its MTU is less than 1280: the kernel has no IPv6 there"
 	case !l.IPv6:
 		return "net.ipv6.conf." + l.Name + ".disable_ipv6 is 1: the kernel has no IPv6 there"
-	case o.discovery.linkLocal[l.Index] == linkLocalUsable || !l.Up():
+	case o.discovery.linkLocal[l.Index] == linkLocalUsable || !l.Up() || !resolves(l):
 		return ""
 	case o.discovery.linkLocal[l.Index] == linkLocalTentative:
 		return "its link-local address is tentative: neighbours can't be resolved until duplicate address detection is over"

@@ -129,6 +129,10 @@ func TestOwnerIPv6(t *testing.T) {
 			Addresses: []netstate.Address{{Index: 1, Local: gatewayV6, Prefix: netip.MustParsePrefix("fe80::/64"), Flags: flags}}}}
 	}
 	why("it has no link-local address: neighbours can't be resolved")
+	tun := *b.links[1]
+	if tun.Type = unix.ARPHRD_NONE; b.ipv6Why(&tun) != "" {
+		t.Errorf("where there are no neighbours: %q", b.ipv6Why(&tun))
+	}
 	b.events(address(unix.IFA_F_TENTATIVE))
 	why("its link-local address is tentative: neighbours can't be resolved until duplicate address detection is over")
 	b.events(address(unix.IFA_F_TENTATIVE | unix.IFA_F_OPTIMISTIC))

@@ -105,6 +105,7 @@ type given struct {
 	ARP       arpd.Counted
 	HeldND    []arpd.HeldFrame
 	ND        arpd.Counted
+	Announced arpd.HandedAgenda
 	Forward   countedForward
 	Kernel    countedKernel
 	Captures  livecapture.Suspended // the message's descriptors are its
@@ -413,6 +414,7 @@ func (y *yielding) stopReading() {
 		d.engines.ring.Halt()
 	}
 	d.haltResponders()
+	d.announcer.Halt()
 }
 
 // gives stops reading, and says what there is then.
@@ -420,7 +422,7 @@ func (y *yielding) gives() (*given, []int) {
 	d := y.d
 	y.stopReading()
 	captures, fds := d.taps.Suspend()
-	g := &given{Captures: captures, Held: d.arp.Held(), ARP: d.arp.Counted(),
+	g := &given{Captures: captures, Held: d.arp.Held(), ARP: d.arp.Counted(), Announced: d.announcer.HandOver(),
 		Kernel: countedKernel{d.asked.asked.Load(), d.asked.refused.Load(), d.asked.overflow.Load(),
 			d.learn.learned.Load(), d.learn.crowded.Load(), d.learn.failed.Load()}}
 	if d.nd != nil {
@@ -472,6 +474,7 @@ func (y *yielding) resume(ctx context.Context, why error) {
 			ring.Resume()
 		}
 		d.resumeResponders()
+		d.announcer.Resume()
 		d.resting.Store(nil)
 		d.taps.Unsuspend()
 	}

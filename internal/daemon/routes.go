@@ -36,7 +36,9 @@ func uses(l *route.Link, address netip.Addr, station macAddr) bool {
 // Uplink implements arpd.Routes: the target needs a unicast route to a workload, the
 // sender has to be accepted by rp_filter, as in the kernel (net/ipv4/arp.c,
 // arp_process), and of several interfaces that may hear the request the one answers
-// that leads back to the sender (arp_filter).
+// that leads back to the sender (arp_filter). To a link-local sender each leads back: a
+// router of the network solicits from such an address for what it forwards
+// (net/ipv6/ndisc.c, ndisc_send_ns).
 func (p *proxyRoutes) Uplink(target, sender netip.Addr, asker macAddr, ifindex int) arpd.UplinkDecision {
 	t := p.table.Load()
 	if t == nil {
@@ -51,7 +53,7 @@ func (p *proxyRoutes) Uplink(target, sender netip.Addr, asker macAddr, ifindex i
 		return arpd.UplinkNo
 	case uses(out, target, asker):
 		return arpd.UplinkOwn
-	case sender.IsUnspecified(): // a probe
+	case arpd.HasNoRoute(sender):
 		if t.Beside(target) != in {
 			return arpd.UplinkElsewhere
 		}

@@ -54,6 +54,35 @@ func TestProxyRoutes(t *testing.T) {
 	}
 }
 
+// TestUplinkLinkLocal: a router of the network asks from a link-local address, which no
+// route leads to: of several uplinks the one answers by which the target would be sought.
+func TestUplinkLinkLocal(t *testing.T) {
+	const pod, first, second = 7, 8, 9
+	b := route.NewBuilder(route.Policy{})
+	b.SetLink(route.Link{Ifindex: pod, Name: "cali7", MTU6: 1500, Flags: route.LinkUp | route.LinkEthernet | route.LinkWorkload})
+	for _, index := range []int32{first, second} {
+		b.SetLink(route.Link{Ifindex: index, Name: "lan", MTU6: 1500, Flags: route.LinkUp | route.LinkEthernet | route.LinkUplink})
+	}
+	over := func(ifindex int32) []route.Route {
+		return []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: ifindex, Weight: 1}}}}
+	}
+	target, router := netip.MustParseAddr("2001:db8:2::50"), netip.MustParseAddr("fe80::1")
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("2001:db8:2::50/128"), over(pod))
+	b.SetRoutes(route.TableMain, netip.MustParsePrefix("2001:db8:2::/64"), over(first))
+	var p proxyRoutes
+	p.table.Store(b.Publish())
+	for index, want := range map[int]arpd.UplinkDecision{first: arpd.UplinkYes, second: arpd.UplinkElsewhere} {
+		for _, sender := range []netip.Addr{router, netip.IPv6Unspecified()} {
+			if got := p.Uplink(target, sender, macAddr{2, 1}, index); got != want {
+				t.Errorf("%v asks on %d: %v, want %v", sender, index, got, want)
+			}
+		}
+		if got := p.Uplink(netip.MustParseAddr("2001:db8:2::51"), router, macAddr{2, 1}, index); got != arpd.UplinkNo {
+			t.Errorf("for an address that nobody has: %v", got)
+		}
+	}
+}
+
 // BenchmarkReadIfConf is what following the settings of one interface costs.
 func BenchmarkReadIfConf(b *testing.B) {
 	for b.Loop() {

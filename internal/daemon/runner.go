@@ -75,7 +75,7 @@ func (d *Daemon) runResponder(r *runner, to *arpd.Responder, a *answering) {
 		defer runtime.UnlockOSThread()
 		defer a.begin()()
 		return r.run(func(ctx context.Context) error {
-			defer a.owns()()
+			a.owns()
 			return to.Run(ctx)
 		})
 	})

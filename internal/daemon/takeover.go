@@ -323,6 +323,7 @@ func (h *heir) takeOver(ctx context.Context, d *Daemon) error {
 	d.group.Go(func() error { return control.Serve(ctx) })
 	waiting, stop := context.WithTimeout(ctx, readyTime)
 	ready := d.awaitReady(waiting)
+	d.awaitGroups(waiting)
 	stop()
 	if !ready {
 		d.log.Warn("not all interfaces are ready, as they may not have been before")
@@ -342,6 +343,14 @@ func (d *Daemon) settled(ctx context.Context) {
 		if !d.owner.ask(ctx, func() { idle = d.owner.work.idle() }) || idle {
 			return
 		}
+	}
+}
+
+// awaitGroups waits until this process is a member of all groups: as long as one is, the
+// kernel leaves none, and no switch takes away what the predecessor was told by it.
+func (d *Daemon) awaitGroups(ctx context.Context) {
+	for d.groups != nil && !d.groups.Settled() && ctx.Err() == nil {
+		time.Sleep(settleTick)
 	}
 }
 
@@ -377,6 +386,7 @@ func (h *heir) takePackets(ctx context.Context, d *Daemon) error {
 	}) {
 		return errEnding
 	}
+	d.announcer.GoOn(&g.Announced)
 	d.arp.GoOn(g.Held, &g.ARP)
 	if d.nd != nil {
 		d.nd.GoOn(g.HeldND, &g.ND)

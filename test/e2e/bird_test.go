@@ -11,31 +11,70 @@ import (
 	"proxyarpd/internal/lab/labtest"
 )
 
-// birdConfig is one host's: it announces its block of pods, as Calico's nodes
-// do, over two sessions, and writes what it learns into the kernel. Of two ways
-// that with the higher preference is taken.
-func birdConfig(host, wire1, wire2 int) string {
-	local, remote := 32, 16
-	if host == 1 {
-		local, remote = remote, local
-	}
-	session := func(wire, preference int) string {
-		return fmt.Sprintf(`
-protocol bgp wire%[1]d {
-  local 192.168.%[1]d.%[2]d as 64512;
-  neighbor 192.168.%[1]d.%[3]d as 64512;
-  direct;
-  connect delay time 1; connect retry time 1; error wait time 1, 1;
-  ipv4 { import filter { bgp_local_pref = %[4]d; accept; }; export where proto = "blocks"; next hop self; };
+// peering is how the BIRD of a host speaks to the other one: by a session on each wire.
+// Routes that come by the session of the higher preference are taken; with equal ones
+// both ways are.
+type peering struct {
+	host   int
+	prefer [2]int // wire 1, wire 2
+	// over6 has the sessions be over IPv6, on wire 1 between the hosts' addresses, on
+	// wire 2 between these link-local ones, and bear the routes of both families: IPv4
+	// by IPv6 next hops (RFC 8950).
+	over6     bool
+	linkLocal [2]string
+	pods      []lab.Pod // that have routes of their own
 }
-`, wire, local, remote, preference)
-	}
-	return fmt.Sprintf(`log stderr all;
+
+func (p *peering) config() string {
+	as := [2]int{32, 16}
+	local, remote := as[p.host], as[1-p.host]
+	var b strings.Builder
+	fmt.Fprintf(&b, `log stderr all;
 router id 192.168.1.%d;
 protocol device { scan time 60; }
-protocol kernel { scan time 60; ipv4 { import none; export all; }; }
-protocol static blocks { ipv4; route 10.65.%d.0/24 blackhole; }
-`, local, host) + session(1, wire1) + session(2, wire2)
+filter kept { if source = RTS_BGP || dest = RTD_BLACKHOLE then accept; reject; }
+`, local)
+	channel := func(family, more string, preference int) {
+		fmt.Fprintf(&b, "  %s { import filter { bgp_local_pref = %d; accept; }; export where source = RTS_STATIC; next hop self; %s };\n", family, preference, more)
+	}
+	families := []string{"ipv4"}
+	if p.over6 {
+		families = append(families, "ipv6")
+	}
+	for _, family := range families {
+		block := map[string]string{"ipv4": "10.65.%d.0/24", "ipv6": "fd00:10:65:%d::/64"}[family]
+		fmt.Fprintf(&b, "protocol kernel { scan time 60; merge paths on; %s { import none; export filter kept; }; }\n", family)
+		fmt.Fprintf(&b, "protocol static blocks%[1]s { %[1]s; route %[2]s blackhole; }\n", family, fmt.Sprintf(block, p.host))
+		fmt.Fprintf(&b, "protocol static pods%[1]s { %[1]s;", family)
+		for _, pod := range p.pods {
+			address := pod.Addr
+			if family == "ipv6" {
+				address = pod.Addr6
+			}
+			fmt.Fprintf(&b, " route %s via \"%s\";", address, pod.Iface)
+		}
+		b.WriteString(" }\n")
+	}
+	for i, preference := range p.prefer {
+		fmt.Fprintf(&b, "protocol bgp wire%d {\n", i+1)
+		switch {
+		case !p.over6:
+			fmt.Fprintf(&b, "  local 192.168.%[1]d.%[2]d as 64512; neighbor 192.168.%[1]d.%[3]d as 64512;\n", i+1, local, remote)
+		case i == 0:
+			fmt.Fprintf(&b, "  local %s as 64512; neighbor %s as 64512;\n", []string{host0IP6, host1IP6}[p.host], []string{host0IP6, host1IP6}[1-p.host])
+		default:
+			fmt.Fprintf(&b, "  local %s as 64512; neighbor %s%%%s as 64512;\n", p.linkLocal[p.host], p.linkLocal[1-p.host], second)
+		}
+		b.WriteString("  direct; connect delay time 1; connect retry time 1; error wait time 1, 1;\n")
+		if p.over6 {
+			channel("ipv6", "", preference)
+			channel("ipv4", "extended next hop on;", preference)
+		} else {
+			channel("ipv4", "", preference)
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
 }
 
 // bird is a running BIRD.
@@ -43,11 +82,25 @@ type bird struct {
 	*program
 	l    *lab.Lab
 	node string
-	host int
 	dir  string
+	peering
 }
 
-func startBird(t testing.TB, l *lab.Lab, host, wire1, wire2 int) *bird {
+// birds starts the hosts' BIRDs, which speak to each other as peering says.
+func birds(t testing.TB, l *lab.Lab, all peering) (b [2]*bird) {
+	t.Helper()
+	for host := range b {
+		p := all
+		p.host, p.pods = host, nil
+		if all.over6 {
+			p.pods = pods(l, host)
+		}
+		b[host] = startBird(t, l, p)
+	}
+	return b
+}
+
+func startBird(t testing.TB, l *lab.Lab, p peering) *bird {
 	t.Helper()
 	labtest.Need(t, "bird", "birdc")
 	dir, err := os.MkdirTemp("", "bird") // short: it holds a socket
@@ -55,25 +108,41 @@ func startBird(t testing.TB, l *lab.Lab, host, wire1, wire2 int) *bird {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	b := &bird{l: l, node: fmt.Sprintf("host%d", host), host: host, dir: dir}
-	b.write(t, wire1, wire2)
+	b := &bird{l: l, node: fmt.Sprintf("host%d", p.host), dir: dir, peering: p}
+	b.write(t)
 	b.program = spawn(t, l, b.node, fmt.Sprintf("bird -f -c %[1]s/conf -s %[1]s/ctl -P %[1]s/pid", dir))
 	b.await("Started")
 	return b
 }
 
-func (b *bird) write(t testing.TB, wire1, wire2 int) {
+func (b *bird) write(t testing.TB) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(b.dir, "conf"), []byte(birdConfig(b.host, wire1, wire2)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(b.dir, "conf"), []byte(b.config()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (b *bird) birdc(command string) {
+// configure has it prefer other ways.
+func (b *bird) configure(wire1, wire2 int) {
 	b.t.Helper()
-	if out := run(b.t, b.l, b.node, "birdc -s "+b.dir+"/ctl "+command); strings.Contains(out, "error") {
+	b.prefer = [2]int{wire1, wire2}
+	b.write(b.t)
+	b.birdc("configure")
+}
+
+func (b *bird) birdc(command string) string {
+	b.t.Helper()
+	out := run(b.t, b.l, b.node, "birdc -s "+b.dir+"/ctl "+command)
+	if strings.Contains(out, "error") {
 		b.t.Fatalf("birdc %s: %s", command, out)
 	}
+	return out
+}
+
+// established waits until both sessions of a BIRD are.
+func (b *bird) established() {
+	b.t.Helper()
+	await(b.t, "both sessions of "+b.node, func() bool { return strings.Count(b.birdc("show protocols"), "Established") == 2 })
 }
 
 // TestBIRD has two BIRDs tell each other by BGP where the pods are. No route
@@ -99,15 +168,13 @@ func TestBIRD(t *testing.T) {
 			p.await(fmt.Sprintf(`(?m)^10\.65\.%d\.0/24 via 192\.168\.%d\.%d dev \S+ proto bird`, 1-host, wire, []int{16, 32}[host]))
 		}
 	}
-	b0, b1 := startBird(t, l, 0, 200, 100), startBird(t, l, 1, 200, 100)
+	b := birds(t, l, peering{prefer: [2]int{200, 100}})
 	way(1)
 	wantTTL(t, l, from.Node, ip(to), 62)
 	wantTTL(t, l, to.Node, ip(from), 62)
 	wantTTL(t, l, pods(l, 0)[1].Node, ip(pods(l, 1)[1]), 62)
-	for _, b := range []*bird{b0, b1} { // both ways have to be known before one is taken away
-		await(t, "both sessions of "+b.node, func() bool {
-			return strings.Count(run(t, l, b.node, "birdc -s "+b.dir+"/ctl show protocols"), "Established") == 2
-		})
+	for _, b := range b { // both ways have to be known before one is taken away
+		b.established()
 	}
 
 	for _, move := range []struct {
@@ -117,13 +184,12 @@ func TestBIRD(t *testing.T) {
 		lost int // at most, of 1000 a second
 	}{
 		{"the other way is preferred", 2, func() {
-			for _, b := range []*bird{b0, b1} {
-				b.write(t, 100, 200)
-				b.birdc("configure")
+			for _, b := range b {
+				b.configure(100, 200)
 			}
 		}, 0},
-		{"the way in use is withdrawn", 1, func() { b1.birdc("disable wire2") }, 0},
-		{"both are there again", 2, func() { b1.birdc("enable wire2") }, 0},
+		{"the way in use is withdrawn", 1, func() { b[1].birdc("disable wire2") }, 0},
+		{"both are there again", 2, func() { b[1].birdc("enable wire2") }, 0},
 		// BIRD finds its neighbour gone when the kernel says so, which may
 		// take linkwatch a second; what was sent meanwhile is lost.
 		{"the wire in use is cut", 1, func() { run(t, l, "host1", "ip link set "+second+" down") }, 1500},
@@ -131,22 +197,151 @@ func TestBIRD(t *testing.T) {
 		for _, p := range news {
 			p.mark()
 		}
-		there, back := labtest.StartFlow(t, l, from, to, 1), labtest.StartFlow(t, l, to, from, 1)
-		before := statusOf(t, w.d[0])
-		move.do()
-		way(move.wire)
-		await(t, "traffic on the new way", func() bool {
-			s := statusOf(t, w.d[0])
-			name := []string{"", uplink, second}[move.wire]
-			return s.port(name) != nil && s.port(name).took() > before.port(name).took()+10
+		w.moves(t, move.name, move.lost, [][2]lab.Pod{{from, to}, {to, from}}, func() {
+			before := statusOf(t, w.d[0])
+			move.do()
+			way(move.wire)
+			await(t, "traffic on the new way", func() bool {
+				s := statusOf(t, w.d[0])
+				name := []string{"", uplink, second}[move.wire]
+				return s.port(name) != nil && s.port(name).took() > before.port(name).took()+10
+			})
 		})
-		for _, f := range []*labtest.Flow{there, back} {
-			sent, lost, doubled := f.Stop()
-			t.Logf("%s: %d of %d lost, at most %v without any", move.name, lost, sent, f.Gap())
-			if lost > move.lost || doubled > 0 {
-				t.Errorf("%s: of %d datagrams %d are lost and %d came twice, want %d at most", move.name, sent, lost, doubled, move.lost)
+		wantTTL(t, l, from.Node, ip(to), 62)
+	}
+}
+
+// moves changes something under traffic of a packet a millisecond each way, of which no
+// more than so many may be lost, and none doubled.
+func (w *world) moves(t *testing.T, name string, most int, ways [][2]lab.Pod, do func()) {
+	t.Helper()
+	var flows []*labtest.Flow
+	for _, p := range ways {
+		flows = append(flows, labtest.StartFlow(t, w.Lab, p[0], p[1], 1))
+	}
+	do()
+	for _, f := range flows {
+		sent, lost, doubled := f.Stop()
+		t.Logf("%s: %d of %d lost, at most %v without any", name, lost, sent, f.Gap())
+		if lost > most || doubled > 0 {
+			t.Errorf("%s: of %d datagrams %d are lost and %d came twice, want %d at most", name, sent, lost, doubled, most)
+		}
+	}
+}
+
+// TestBIRDOverIPv6 has two BIRDs speak over IPv6 alone, and tell each other the pods' host
+// routes of both families: IPv4's with IPv6 next hops (RFC 8950). There are two wires with
+// a session each, one between link-local addresses, and both ways are taken. Routes come
+// and go under traffic of both families.
+func TestBIRDOverIPv6(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ip", "ping", "iperf3", "traceroute", "tracepath", "ndisc6")
+	labtest.NeedIPv6(t)
+	l := labtest.New(t, lab.Spec{Form: lab.FormCalico})
+	secondWire(t, l)
+	p := peering{over6: true, prefer: [2]int{100, 100}}
+	for host, routes := range [][]string{{"10.65.1.0/24", "fd00:10:65:1::/64"}, {"10.65.0.0/24", "fd00:10:65::/64"}} {
+		node := fmt.Sprintf("host%d", host)
+		for _, r := range routes {
+			run(t, l, node, "ip route del "+r)
+		}
+		p.linkLocal[host] = linkLocalOf(t, l, node, second)
+		for _, family := range []string{"ipv4", "ipv6"} { // by ports, so that two pods use both ways
+			if err := l.SetSysctl(node, "net."+family+".fib_multipath_hash_policy", "1"); err != nil {
+				t.Fatal(err)
 			}
 		}
-		wantTTL(t, l, from.Node, ip(to), 62)
+	}
+	w := &world{Lab: l}
+	w.daemons(t)
+	here, there := pods(l, 0), pods(l, 1)
+	here6, there6 := pods6(t, l, 0), pods6(t, l, 1)
+	if out, code := try(t, l, here[0].Node, "ping -n -c1 -W1 "+ip(there6[0])); code != 1 || !strings.Contains(out, "No route") {
+		t.Errorf("without a route:\n%s", out)
+	}
+	b := birds(t, l, p)
+	for _, b := range b {
+		b.established()
+	}
+	// has waits for host routes to the pods with so many ways.
+	has := func(ways int) {
+		t.Helper()
+		for host, far := range [][]lab.Pod{there, here} {
+			node := fmt.Sprintf("host%d", host)
+			for _, p := range far {
+				for _, a := range []string{p.Addr.String(), p.Addr6.String()} {
+					await(t, fmt.Sprintf("%s has %d ways to %s", node, ways, a), func() bool {
+						out := run(t, l, node, "ip route show "+a+" proto bird")
+						if strings.Contains(a, ":") {
+							out = run(t, l, node, "ip -6 route show "+a+" proto bird")
+						}
+						v4by6 := strings.Contains(a, ":") || ways == 0 || strings.Contains(out, "via inet6 ")
+						return strings.Count(out, " via ") == ways && v4by6
+					})
+				}
+			}
+		}
+	}
+	has(2)
+	for _, pair := range [][2]lab.Pod{{here[0], there[0]}, {there[1], here[1]}, {here6[0], there6[0]}, {there6[1], here6[1]}} {
+		wantTTL(t, l, pair[0].Node, ip(pair[1]), 62)
+	}
+	bothWays := func(from string, to lab.Pod) {
+		t.Helper()
+		before := statusOf(t, w.d[1])
+		r := transfer(t, l, from, to, "-n 40M -P8")
+		after := statusOf(t, w.d[1])
+		for _, name := range []string{uplink, second} {
+			if after.port(name).took() < before.port(name).took()+100 {
+				t.Errorf("to %s: nothing by %s", ip(to), name)
+			}
+		}
+		t.Logf("to %s by both ways: %.0f Mbit/s", ip(to), r.End.Received.BPS/1e6)
+	}
+	bothWays(here[0].Node, there[0])
+	bothWays(here6[0].Node, there6[0])
+	out := run(t, l, here[0].Node, "traceroute -6 -n -q1 -N1 -w2 "+ip(there6[0]))
+	if !strings.Contains(out, " 1  "+host0IP6) || !strings.Contains(out, " 3  "+ip(there6[0])) {
+		t.Errorf("traceroute:\n%s", out)
+	}
+	if out := run(t, l, here[0].Node, "tracepath -n "+ip(there6[0])); !strings.Contains(out, "Resume: pmtu 1500 hops 3 back 3") {
+		t.Errorf("tracepath:\n%s", out)
+	}
+	if out, code := try(t, l, here[0].Node, "ndisc6 -m -w 500 "+gateway6+" eth0"); code != 0 || strings.Count(out, "Target link-layer address") != 1 {
+		t.Errorf("ndisc6, exit %d:\n%s", code, out)
+	}
+
+	flows := [][2]lab.Pod{{here[0], there[0]}, {there[1], here[1]}, {here6[0], there6[0]}, {there6[1], here6[1]}}
+	for _, change := range []struct {
+		name string
+		ways int
+		do   func()
+		lost int
+	}{
+		{"one way is withdrawn", 1, func() { b[1].birdc("disable wire2") }, 0},
+		{"it is there again", 2, func() { b[1].birdc("enable wire2") }, 0},
+		{"host routes go: their blocks' remain", 0, func() {
+			for _, b := range b {
+				b.birdc("disable podsipv4")
+				b.birdc("disable podsipv6")
+			}
+		}, 0},
+		{"host routes come", 2, func() {
+			for _, b := range b {
+				b.birdc("enable podsipv4")
+				b.birdc("enable podsipv6")
+			}
+		}, 0},
+		{"a wire is cut", 1, func() { run(t, l, "host1", "ip link set "+uplink+" down") }, 1500},
+	} {
+		w.moves(t, change.name, change.lost, flows, func() { change.do(); has(change.ways) })
+		wantTTL(t, l, here[0].Node, ip(there[0]), 62)
+		wantTTL(t, l, here[0].Node, ip(there6[0]), 62)
+	}
+	closedKernel(t, l)
+	for _, host := range []string{"host0", "host1"} {
+		if v, err := l.Sysctl(host, "net.ipv6.conf.all.forwarding"); err != nil || v != "0" {
+			t.Errorf("%s: net.ipv6.conf.all.forwarding is %s, %v", host, v, err)
+		}
 	}
 }

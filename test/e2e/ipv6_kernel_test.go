@@ -1,9 +1,6 @@
 package e2e
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -188,58 +185,4 @@ func ndisc6Client(t *testing.T, c *client) {
 
 func npingClient6(t *testing.T, c *client) {
 	c.same(t, c.node, "nping -6 -c 1 --tcp-connect -p 80 "+c.far, "Connection refused")
-}
-
-// birdConfig6 is BIRD's on one host: it announces its block of pods by BGP.
-func birdConfig6(host int) string {
-	local, remote := host0IP6, host1IP6
-	if host == 1 {
-		local, remote = remote, local
-	}
-	return fmt.Sprintf(`log stderr all;
-router id 192.168.1.%d;
-protocol device { scan time 60; }
-protocol kernel { scan time 60; ipv6 { import none; export all; }; }
-protocol static blocks { ipv6; route fd00:10:65:%[2]d::/64 blackhole; }
-protocol bgp wire {
-  local %s as 64512;
-  neighbor %s as 64512;
-  direct;
-  connect delay time 1; connect retry time 1; error wait time 1, 1;
-  ipv6 { import all; export where proto = "blocks"; next hop self; };
-}
-`, 32-16*host, host, local, remote)
-}
-
-// TestIPv6BIRD has two BIRDs tell each other where the pods are.
-func TestIPv6BIRD(t *testing.T) {
-	t.Parallel()
-	labtest.Need(t, "ip", "ping", "bird", "birdc")
-	labtest.NeedIPv6(t)
-	l := labtest.New(t, lab.Spec{Form: lab.FormCalico})
-	run(t, l, "host0", "ip -6 route del fd00:10:65:1::/64")
-	run(t, l, "host1", "ip -6 route del fd00:10:65::/64")
-	w := &world{Lab: l}
-	w.daemons(t)
-	from, to := pods6(t, l, 0)[0], pods6(t, l, 1)[0]
-	if out, code := try(t, l, from.Node, "ping -n -c1 -W1 "+ip(to)); code != 1 || !strings.Contains(out, "No route") {
-		t.Errorf("without a route:\n%s", out)
-	}
-	news := []*program{spawn(t, l, "host0", "ip -6 monitor route"), spawn(t, l, "host1", "ip -6 monitor route")}
-	for host := range 2 {
-		dir, err := os.MkdirTemp("", "bird") // short: it holds a socket
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(birdConfig6(host)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		b := spawn(t, l, fmt.Sprintf("host%d", host), fmt.Sprintf("bird -f -c %[1]s/conf -s %[1]s/ctl -P %[1]s/pid", dir))
-		b.await("Started")
-	}
-	news[0].await(`(?m)^fd00:10:65:1::/64 via ` + host1IP6 + ` dev \S+ proto bird`)
-	news[1].await(`(?m)^fd00:10:65::/64 via ` + host0IP6 + ` dev \S+ proto bird`)
-	wantTTL(t, l, from.Node, ip(to), 62)
-	wantTTL(t, l, to.Node, ip(from), 62)
 }

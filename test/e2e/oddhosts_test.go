@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
@@ -48,23 +49,40 @@ func tunnel(t *testing.T, l *lab.Lab, node, name string, arphrd int) {
 			if err != nil {
 				return
 			}
-			p := wire.IPv4(buf[:n])
-			if !p.Valid() || !p.HeaderValid() || p.Protocol() != wire.ProtoICMP || p.Payload()[0] != wire.ICMPEcho {
-				continue
+			if reply := echoReply(buf[:n]); reply != nil {
+				_, _ = tun.Write(reply)
 			}
-			reply := append([]byte(nil), p.Payload()...)
-			reply[0] = wire.ICMPEchoReply
-			wire.PutICMP(reply, 0, 0, uint32(reply[4])<<24|uint32(reply[5])<<16|uint32(reply[6])<<8|uint32(reply[7]))
-			out := append(make([]byte, wire.IPv4MinLen), reply...)
-			wire.PutIPv4(out, 0, len(out), 1, 0, 64, wire.ProtoICMP, p.Dst(), p.Src())
-			_, _ = tun.Write(out)
 		}
 	}()
 }
 
+// echoReply answers an echo request of either family; nil: it is none.
+func echoReply(packet []byte) []byte {
+	if p := wire.IPv6(packet); p.Valid() && p.Version() == 6 {
+		msg := p.Payload()
+		if p.NextHeader() != wire.ProtoICMPv6 || len(msg) < wire.ICMPv6Len || msg[0] != wire.ICMPv6EchoRequest {
+			return nil
+		}
+		out := append(make([]byte, wire.IPv6Len), msg...)
+		wire.PutIPv6(out, 0, 0, len(msg), wire.ProtoICMPv6, 64, p.Dst(), p.Src())
+		wire.PutICMPv6(out[wire.IPv6Len:], wire.ICMPv6EchoReply, 0, binary.BigEndian.Uint32(msg[4:]), p.Dst(), p.Src())
+		return out
+	}
+	p := wire.IPv4(packet)
+	if !p.Valid() || !p.HeaderValid() || p.Protocol() != wire.ProtoICMP || p.Payload()[0] != wire.ICMPEcho {
+		return nil
+	}
+	reply := append([]byte(nil), p.Payload()...)
+	reply[0] = wire.ICMPEchoReply
+	wire.PutICMP(reply, 0, 0, binary.BigEndian.Uint32(reply[4:]))
+	out := append(make([]byte, wire.IPv4MinLen), reply...)
+	wire.PutIPv4(out, 0, len(out), 1, 0, 64, wire.ProtoICMP, p.Dst(), p.Src())
+	return out
+}
+
 // TestLinkTypes has packets go out and come in by devices of all the types that
 // have no link-layer header, whether the kernel forwards or not. The devices are
-// TUN ones: drivers of their own they have nowhere here.
+// TUN ones: drivers of their own they have nowhere here. IPv6 goes the same way.
 func TestLinkTypes(t *testing.T) {
 	t.Parallel()
 	labtest.Need(t, "ping", "ip")
@@ -72,25 +90,40 @@ func TestLinkTypes(t *testing.T) {
 	types := []int{unix.ARPHRD_NONE, rawIP, unix.ARPHRD_PPP, unix.ARPHRD_SLIP, unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT,
 		unix.ARPHRD_IPGRE, unix.ARPHRD_IP6GRE}
 	w := &world{Lab: labtest.New(t, lab.Spec{Form: lab.FormCalico, Hosts: 1})}
+	labtest.NeedIPv6(t)
 	pod := pods(w.Lab, 0)[0]
 	for i, arphrd := range types {
 		tunnel(t, w.Lab, "host0", fmt.Sprintf("tunl%d", i), arphrd)
 		run(t, w.Lab, "host0", fmt.Sprintf("ip route add 10.80.%d.0/24 via 192.168.1.99 dev tunl%d onlink", i, i))
 	}
-	for _, forwards := range []string{"0", "1"} {
+	for round, forwards := range []string{"0", "1"} {
 		forwarding(t, w.Lab, "host0", forwards)
+		if err := w.SetSysctl("host0", "net.ipv6.conf.all.forwarding", forwards); err != nil {
+			t.Fatal(err)
+		}
 		w.daemons(t)
 		d := w.d[len(w.d)-1]
 		for i, arphrd := range types {
-			to := fmt.Sprintf("10.80.%d.7", i)
+			to, to6 := fmt.Sprintf("10.80.%d.%d", i, 7+round), fmt.Sprintf("2001:db8:80:%d::%d", i, 7+round) // whose MTU the pod has not learnt
+			run(t, w.Lab, "host0", fmt.Sprintf("ip link set tunl%d mtu 1500", i))                            // with less than 1280 its IPv6 has gone
+			run(t, w.Lab, "host0", fmt.Sprintf("ip route replace 2001:db8:80:%d::/64 dev tunl%d", i, i))
 			wantTTL(t, w.Lab, pod.Node, to, 63)
+			wantTTL(t, w.Lab, pod.Node, to6, 63)
 			if i > 2 {
 				continue // what follows is the same for all, and errors are rationed
 			}
 			if out, _ := try(t, w.Lab, pod.Node, "ping -n -c1 -W1 -t1 "+to); !strings.Contains(out, "Time to live exceeded") {
 				t.Errorf("type %d, forwarding %s:\n%s", arphrd, forwards, out)
 			}
-			// Larger than the way: in fragments, or refused.
+			if out, _ := try(t, w.Lab, pod.Node, "ping -n -c1 -W1 -t1 "+to6); !strings.Contains(out, "Time exceeded: Hop limit") {
+				t.Errorf("type %d, forwarding %s:\n%s", arphrd, forwards, out)
+			}
+			// Larger than the way: in fragments, or refused. IPv6 goes with such an MTU.
+			run(t, w.Lab, "host0", fmt.Sprintf("ip link set tunl%d mtu 1300", i))
+			await(t, "the new MTU, for IPv6", func() bool {
+				out, _ := try(t, w.Lab, pod.Node, "ping -n -c1 -W1 -M do -s 1400 "+to6)
+				return strings.Contains(out, "Packet too big: mtu=1300") || strings.Contains(out, "message too long")
+			})
 			run(t, w.Lab, "host0", fmt.Sprintf("ip link set tunl%d mtu 1000", i))
 			await(t, "the new MTU", func() bool {
 				out, _ := try(t, w.Lab, pod.Node, "ping -n -c1 -W1 -M do -s 1200 "+to)

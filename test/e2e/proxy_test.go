@@ -15,28 +15,6 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// answers reports whether a request for the target by an address has a reply
-// before an address probe for the gateway has.
-func (s *station) answers(target, tell string) bool {
-	s.t.Helper()
-	const fence = "0.0.0.0"
-	ask := s.whoHas(target, tell)
-	s.send(ask.frame())
-	behind := s.whoHas(gateway, fence)
-	s.send(behind.frame())
-	answered := false
-	for {
-		f := s.next(patience, func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply })
-		if f == nil {
-			s.t.Fatalf("who-has %s tell %s: not even the request behind it is answered", target, tell)
-		}
-		if wire.ARP(f.Payload()).TargetIP().String() == fence {
-			return answered
-		}
-		answered = true
-	}
-}
-
 // TestProxySenders: a target of --proxy is answered to whom rp_filter lets in, a
 // gateway to everybody, and those who are not routed to their interface are counted.
 func TestProxySenders(t *testing.T) {
@@ -68,7 +46,7 @@ func TestProxySenders(t *testing.T) {
 			} {
 				before := unrouted()
 				ask := func() {
-					if got := pod.answers(c.target, c.sender); got != c.want {
+					if got := pod.answersARP(c.target, c.sender); got != c.want {
 						t.Errorf("engine %s, --rp-filter %d: %s: answered %t", engine, filter, c.name, got)
 					}
 				}

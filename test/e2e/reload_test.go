@@ -62,26 +62,41 @@ type configStatus struct {
 	}
 }
 
-// asker asks for the gateway again and again, one request at a time.
+// asker asks again and again, one request at a time.
 type asker struct {
-	quit        chan struct{}
-	done        sync.WaitGroup
-	asked, lost int
+	quit            chan struct{}
+	done            sync.WaitGroup
+	asked, answered int
+	lost            int
 }
 
+// startAsker asks for the gateway.
 func startAsker(s *station, tell string) *asker {
+	return startAskerOf(s, s.whoHas(gateway, tell).frame(), func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply })
+}
+
+// startAskerOf sends a frame again and again, which has answers for which is holds.
+func startAskerOf(s *station, ask []byte, is func(wire.Ethernet) bool) *asker {
 	a := &asker{quit: make(chan struct{})}
 	a.done.Go(func() {
+		// What comes behind all that was asked for is too much.
+		defer func() {
+			for s.next(100*time.Millisecond, is) != nil {
+				a.answered++
+			}
+		}()
 		for {
 			select {
 			case <-a.quit:
 				return
 			case <-time.After(time.Millisecond):
 			}
-			s.send(s.whoHas(gateway, tell).frame())
+			s.send(ask)
 			a.asked++
-			if s.next(patience, func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply }) == nil {
+			if s.next(patience, is) == nil {
 				a.lost++
+			} else {
+				a.answered++
 			}
 		}
 	})
@@ -92,6 +107,16 @@ func (a *asker) stop() (asked, lost int) {
 	close(a.quit)
 	a.done.Wait()
 	return a.asked, a.lost
+}
+
+// once is stop for who wants each request to have had one answer; before are the
+// backlogs' drops when it began.
+func (a *asker) once(t *testing.T, what string, before uint64) {
+	t.Helper()
+	asked, lost := a.stop()
+	if t.Logf("%s: %d requests", what, asked); asked == 0 || nstest.Unexplained(t, lost, asked, before) > 0 || a.answered != asked-lost {
+		t.Errorf("%s: of %d requests %d not answered, %d answers in all", what, asked, lost, a.answered)
+	}
 }
 
 // step is a reload: the file, and a line that the answer has.

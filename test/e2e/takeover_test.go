@@ -49,9 +49,7 @@ func TestTakeover(t *testing.T) {
 			if err := next.Wait(t); err == nil || !strings.Contains(next.Stderr(), "--takeover: --metrics 192.0.2.1:9477") {
 				t.Errorf("%v: %v\n%s", args, err, next.Stderr())
 			}
-			if !strings.Contains(p.Stderr(), "this daemon goes on") {
-				t.Errorf("%v: the running daemon says nothing\n%s", args, p.Stderr())
-			}
+			await(t, "the running daemon says so", func() bool { return strings.Contains(p.Stderr(), "this daemon goes on") })
 			next = p
 		} else if err := p.Wait(t); err != nil {
 			t.Fatalf("%v: the daemon that was taken over: %v\n%s\nits successor:\n%s", args, err, p.Stderr(), next.Stderr())

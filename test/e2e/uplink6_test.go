@@ -44,6 +44,14 @@ func newSegment6(t *testing.T) *segment {
 	return s
 }
 
+// snooping is a bridge that snoops and asks, and brings groups to members alone.
+const snooping = "type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10 mcast_last_member_interval 10"
+
+// snoops has a bridge bring solicitations to those alone who have joined their group.
+func (s *segment) snoops(node, bridge string) {
+	s.do(node + ": ip link set " + bridge + " " + snooping)
+}
+
 // route6 says which host has lanPodIP6.
 func (s *segment) route6(host int, add bool) {
 	verb := "del"
@@ -78,12 +86,8 @@ func (s *segment) mayHave(t *testing.T, address string) bool {
 
 // advertised is the target of an unsolicited advertisement, if a frame is one.
 func advertised(f wire.Ethernet) (target netip.Addr, ok bool) {
-	ip := wire.IPv6(f.Payload())
-	if f.Type() != wire.EtherTypeIPv6 || !ip.Valid() || ip.NextHeader() != wire.ProtoICMPv6 {
-		return target, false
-	}
-	msg := wire.ND(ip.Payload())
-	if !msg.Valid() || msg[0] != wire.ICMPv6NeighAdvert || msg.Flags() != wire.NDOverride || ip.Dst() != wire.AllNodes {
+	msg := discovery(f, wire.ICMPv6NeighAdvert)
+	if msg == nil || msg.Flags() != wire.NDOverride || wire.IPv6(f.Payload()).Dst() != wire.AllNodes {
 		return target, false
 	}
 	return msg.Target(), true
@@ -106,6 +110,23 @@ func TestAnswerUplink6(t *testing.T) {
 			for target, want := range map[string]string{lanPodIP6: own, lanInRange6: own, lanNobody6: "", ip6Of(s): "", gateway6: "", "2001:db8:2::1": own} {
 				if got := s.solicits(target); got != want {
 					t.Errorf("%q answers for %s, want %q", got, target, want)
+				}
+			}
+			// What has a route, and is not here.
+			elsewhere := []string{"2001:db8:2::61/128 via " + host1IP6 + " dev " + uplink, "unreachable 2001:db8:2::62/128", "blackhole 2001:db8:2::63/128",
+				"prohibit 2001:db8:2::64/128", "2001:db8:2::65/128 dev lan0"}
+			for _, r := range elsewhere {
+				s.do("host0: ip -6 route add " + r)
+			}
+			asks := listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_IPV6)
+			fence := asks.whoHas6(lanInRange6, lanHostIP6)
+			for i, r := range elsewhere {
+				for _, from := range []string{lanHostIP6, ""} {
+					if asks.answered(asks.whoHas6(fmt.Sprintf("2001:db8:2::%d", 61+i), from).frame(), fence.frame(), func(f wire.Ethernet) (answer, last bool) {
+						return discovery(f, wire.ICMPv6NeighAdvert) != nil, fence.isAnswer(f)
+					}) {
+						t.Errorf("route %s: answered, asked from %q", r, from)
+					}
 				}
 			}
 			if s.mayHave(t, lanPodIP6) {
@@ -199,7 +220,7 @@ func TestAnswerUplink6Move(t *testing.T) {
 func TestAnswerUplink6Carrier(t *testing.T) {
 	t.Parallel()
 	s := newSegment6(t)
-	s.do(s.sw + ": ip link set sw type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10")
+	s.snoops(s.sw, "sw")
 	s.route6(0, true)
 	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
 	await(t, "it is announced", func() bool { return s.of(0, lanUplink).Sent == arpd.AnnounceNum })
@@ -226,28 +247,6 @@ func TestAnswerUplink6Carrier(t *testing.T) {
 	})
 }
 
-// TestAnswerUplink6Bridge: a bridge is an uplink, its ports are none. It snoops, and
-// gives its own host only what that has joined.
-func TestAnswerUplink6Bridge(t *testing.T) {
-	t.Parallel()
-	s := newSegment6(t)
-	s.do("host0: ip addr del 2001:db8:2::1/64 dev lan0",
-		"host0: ip link add br0 type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10",
-		"host0: ip link set lan0 master br0", "host0: ip link set br0 up", "host0: ip addr add 2001:db8:2::1/64 dev br0 nodad")
-	s.route6(0, true)
-	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR6))
-	own := macOf(t, s.Lab, "host0", "br0")
-	await(t, "the bridge forwards, and says so", func() bool { return s.of(0, "br0").Sent == arpd.AnnounceNum })
-	await(t, "the bridge's host has joined the group", func() bool {
-		return strings.Contains(run(t, s.Lab, "host0", "bridge mdb show dev br0"), "port br0 grp ff02::1:ff00:50")
-	})
-	if mac := s.solicits(lanPodIP6); mac != own {
-		t.Errorf("%q answers, want the bridge's %s", mac, own)
-	}
-	run(t, s.Lab, s.station, "ip -6 neigh flush dev lan0")
-	wantTTL(t, s.Lab, s.station, lanPodIP6, 63)
-}
-
 // TestAnswerUplink6Twice: of two uplinks on one segment one answers and announces.
 func TestAnswerUplink6Twice(t *testing.T) {
 	t.Parallel()
@@ -265,9 +264,11 @@ func TestAnswerUplink6Twice(t *testing.T) {
 	if a := s.of(0, other); a.Sent != 0 || a.Held != 0 {
 		t.Errorf("%s announces, too: %+v", other, a)
 	}
-	out, _ := try(t, s.Lab, s.station, "ndisc6 -q -m -w 500 -r 1 -s "+lanHostIP6+" "+lanPodIP6+" lan0")
-	if got := strings.Fields(strings.ToLower(out)); len(got) != 1 || got[0] != mac {
-		t.Errorf("%q answer, want %s alone", got, mac)
+	for _, source := range []string{lanHostIP6, linkLocalOf(t, s.Lab, s.station, lanUplink)} {
+		out, _ := try(t, s.Lab, s.station, "ndisc6 -q -m -w 500 -r 1 -s "+source+" "+lanPodIP6+" lan0")
+		if got := strings.Fields(strings.ToLower(out)); len(got) != 1 || got[0] != mac {
+			t.Errorf("%q answer %s, want %s alone", got, source, mac)
+		}
 	}
 	var st uplinkStatus
 	if s.d[0].StatusJSON(t, &st); len(st.Conflicts) > 0 {
@@ -299,6 +300,19 @@ func TestAnswerUplink6Conflict(t *testing.T) {
 	})
 	if c := status().Conflicts[0]; c.Kind != "uplink-claim" || c.Interface != lanUplink || c.Address != lanPodIP6 || c.MAC != other.String() || c.Other != s.pods[0].Iface {
 		t.Errorf("%+v", c)
+	}
+	if out := s.d[0].Status(t); !strings.Contains(out, "lan0: "+other.String()+" claims the address "+lanPodIP6+", which is routed to "+s.pods[0].Iface) {
+		t.Errorf("status:\n%s", out)
+	}
+	if out, _, code := exec3(t, s.Lab, "host0", labtest.Binary(t), "doctor", "--control", s.d[0].Control); code != 1 || !strings.Contains(out, "error uplink-claim: lan0: the address "+lanPodIP6) {
+		t.Errorf("doctor, exit %d:\n%s", code, out)
+	}
+	for range 100 {
+		heard.send(claim)
+	}
+	await(t, "all are counted", func() bool { return status().Conflicts[0].Count >= 101 })
+	if n := strings.Count(s.d[0].Stderr(), "somebody else claims an address"); n != 1 {
+		t.Errorf("it is logged %d times", n)
 	}
 	if a := s.of(0, lanUplink); a.Sent != arpd.AnnounceNum || a.Held != 1 {
 		t.Errorf("it is defended: %+v", a)

@@ -16,7 +16,6 @@ import (
 	"proxyarpd/arpd"
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
-	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -103,7 +102,10 @@ type uplinkStatus struct {
 		UplinkClaims uint64 `json:"uplink_claims"`
 		Announced    *announced
 	}
-	Conflicts []struct{ Kind, Interface, Address, MAC, Other string }
+	Conflicts []struct {
+		Kind, Interface, Address, MAC, Other string
+		Count                                uint64
+	}
 }
 
 type announced struct {
@@ -305,46 +307,6 @@ func TestAnswerUplinkMove(t *testing.T) {
 	}
 }
 
-// TestAnswerUplinkBridge: a bridge is an uplink, its ports are none.
-func TestAnswerUplinkBridge(t *testing.T) {
-	t.Parallel()
-	s := newSegment(t)
-	s.do("host0: ip addr del 192.0.2.1/24 dev lan0", "host0: ip link add br0 type bridge", "host0: ip link set lan0 master br0",
-		"host0: ip link add vm0 type veth peer name vm1", "host0: ip link set vm0 master br0 up", "host0: ip link set vm1 up",
-		"host0: ip link set br0 up", "host0: ip addr add 192.0.2.1/24 dev br0")
-	s.route(0, true)
-	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR))
-	own := macOf(t, s.Lab, "host0", "br0")
-	await(t, "the bridge forwards, and says so", func() bool { return s.of(0, "br0").Sent == arpd.AnnounceNum })
-	if mac, replies, _ := s.asks("-b -c2 -w5 " + lanPodIP); mac != own || replies != 2 {
-		t.Errorf("%s answers, %d replies; want the bridge's %s, 2", mac, replies, own)
-	}
-	run(t, s.Lab, s.station, "ip neigh flush all")
-	wantTTL(t, s.Lab, s.station, lanPodIP, 63)
-}
-
-// TestAnswerUplinkVLAN: so is a VLAN device, and frames of the VLAN are answered with
-// its tag alone.
-func TestAnswerUplinkVLAN(t *testing.T) {
-	t.Parallel()
-	s := newSegment(t)
-	if out, code := try(t, s.Lab, "host0", "ip link add link lan0 name lan0.7 type vlan id 7"); code != 0 {
-		nstest.Excused(t, nstest.NoSuchPart, "no device of type vlan: %s", out)
-	}
-	s.do("host0: ip addr del 192.0.2.1/24 dev lan0", "host0: ip link set lan0.7 up", "host0: ip addr add 192.0.2.1/24 dev lan0.7",
-		s.station+": ip link add link lan0 name lan0.7 type vlan id 7", s.station+": ip link set lan0.7 up",
-		s.station+": ip addr del "+lanHostIP+"/24 dev lan0", s.station+": ip addr add "+lanHostIP+"/24 dev lan0.7")
-	s.route(0, true)
-	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", lanCIDR))
-	if _, replies, _ := arpingBy(t, s.Lab, s.station, "lan0.7", "-b -c2 -w5 "+lanPodIP); replies != 2 {
-		t.Errorf("%d replies in the VLAN", replies)
-	}
-	if _, replies, _ := s.asks("-b -c1 -w1 " + lanPodIP); replies != 0 {
-		t.Errorf("%d replies outside of it", replies)
-	}
-	wantTTL(t, s.Lab, s.station, lanPodIP, 63)
-}
-
 // TestAnswerUplinkTwice: of two uplinks on one segment one answers and announces.
 func TestAnswerUplinkTwice(t *testing.T) {
 	t.Parallel()
@@ -431,64 +393,6 @@ func TestAnswerUplinkConflict(t *testing.T) {
 	}
 	if mac, _, _ := s.asks("-b -c1 -w5 " + lanPodIP); mac != macOf(t, s.Lab, "host0", lanUplink) {
 		t.Errorf("the route decides: %s answers", mac)
-	}
-}
-
-// TestAnswerUplinkMany: a thousand routes at once are announced no faster than the rate,
-// each of them twice; those that go before are not.
-func TestAnswerUplinkMany(t *testing.T) {
-	t.Parallel()
-	s := newSegment(t)
-	heard := listen(t, s.Lab, s.station, lanUplink, unix.ETH_P_ARP)
-	s.d = append(s.d, labtest.Daemon(t, s.Lab, "host0", "--answer-uplink", "10.77.0.0/16"))
-	const many = 1000
-	address := func(i int) string { return fmt.Sprintf("10.77.%d.%d", i/250, 1+i%250) }
-	batch := func(verb string, n int) {
-		t.Helper()
-		var b strings.Builder
-		for i := range n {
-			fmt.Fprintf(&b, "route %s %s/32 dev %s scope link\n", verb, address(i), s.pods[0].Iface)
-		}
-		file := filepath.Join(t.TempDir(), verb)
-		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		run(t, s.Lab, "host0", "ip -batch "+file)
-	}
-	s.do("host0: ip route add default via " + lanHostIP) // they would be sought by lan0
-	batch("add", many)
-	seen := map[string]int{}
-	var first, last time.Time
-	for len(seen) < many {
-		f := heard.next(patience, func(f wire.Ethernet) bool { return isAnnouncement(f, "") })
-		if f == nil {
-			t.Fatalf("%d of %d are announced", len(seen), many)
-		}
-		if last = time.Now(); first.IsZero() {
-			first = last
-		}
-		seen[wire.ARP(f.Payload()).SenderIP().String()]++
-	}
-	took := last.Sub(first)
-	total := 0
-	for _, n := range seen {
-		total += n
-	}
-	t.Logf("%d addresses by %d announcements in %v", len(seen), total, took.Round(time.Millisecond))
-	// What is received late may come in a bunch, but never earlier than it may be sent.
-	if least := time.Duration(many-2*arpd.AnnounceBurst) * time.Second / arpd.AnnounceRate; took < least {
-		t.Errorf("%d in %v, which is less than %v", total, took, least)
-	}
-	batch("del", many)
-	await(t, "all are released", func() bool { return s.of(0, lanUplink).Held == 0 })
-	a := s.of(0, lanUplink)
-	if a.Taken != many || a.Released != many || a.Waiting != 0 || a.Failed != 0 {
-		t.Errorf("%+v", a)
-	}
-	for heard.next(50*time.Millisecond, func(f wire.Ethernet) bool { return isAnnouncement(f, "") }) != nil { // what is under way
-	}
-	if b := s.of(0, lanUplink); b.Sent != a.Sent {
-		t.Errorf("%d announcements behind the last route's end", b.Sent-a.Sent)
 	}
 }
 
@@ -637,62 +541,5 @@ func TestAnswerUplinkLikeKernel(t *testing.T) {
 				})
 			}
 		}
-	}
-}
-
-// TestOwnAddress: a workload is not told that somebody else has its own address, also
-// while that is routed to another host.
-func TestOwnAddress(t *testing.T) {
-	t.Parallel()
-	for _, engine := range []string{"af_packet", "ebpf"} {
-		for _, source := range []string{"0", "1"} {
-			l := labtest.New(t, lab.Spec{Form: lab.FormCalico, PodsPerHost: 1})
-			d := labtest.Daemon(t, l, "host0", "--proxy", "10.65.0.0/16", "--engine", engine, "--rp-filter", source)
-			p, far := pods(l, 0)[0], pods(l, 1)[0]
-			wantTTL(t, l, p.Node, host0IP, 64) // the host knows it
-			const second = "10.65.9.9"
-			run(t, l, p.Node, "ip addr add "+second+"/32 dev eth0")
-			run(t, l, "host0", "ip route add "+second+" dev "+p.Iface)
-			pod := listen(t, l, p.Node, "eth0", unix.ETH_P_ARP)
-			if !pod.answers(ip(far), ip(p)) {
-				t.Error("--proxy does not answer at all")
-			}
-			ask := func(when string) {
-				t.Helper()
-				for name, tell := range map[string]string{"a probe": "0.0.0.0", "an announcement": ip(p), "its second address": second} {
-					if pod.answersOnce(ip(p), tell) {
-						t.Errorf("engine %s, rp-filter %s, %s: %s is answered", engine, source, when, name)
-					}
-				}
-			}
-			ask("routed here")
-			run(t, l, "host0", "ip route replace "+ip(p)+" via "+host1IP)
-			await(t, "the route is known", func() bool {
-				out := run(t, l, "host0", labtest.Binary(t)+" explain "+ip(p)+" --iif "+p.Iface+" --from "+second+" --control "+d.Control)
-				return strings.Contains(out, "next hop                  "+host1IP)
-			})
-			ask("routed elsewhere")
-		}
-	}
-}
-
-// answersOnce is answers for a sender that may be the fence's, which is another address
-// probe.
-func (s *station) answersOnce(target, tell string) bool {
-	s.t.Helper()
-	ask := s.whoHas(target, tell)
-	s.send(ask.frame())
-	const fence = "0.0.0.0"
-	behind := s.whoHas(gateway, fence)
-	s.send(behind.frame())
-	for answered := false; ; {
-		f := s.next(patience, func(f wire.Ethernet) bool { return wire.ARP(f.Payload()).Op() == wire.ARPReply })
-		if f == nil {
-			s.t.Fatal("not even the request behind it is answered")
-		}
-		if a := wire.ARP(f.Payload()); a.SenderIP().String() == gateway {
-			return answered
-		}
-		answered = true
 	}
 }

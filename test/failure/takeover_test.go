@@ -125,10 +125,14 @@ var errHangUp = errors.New("hang up")
 // can be taken over from, as the next round shows. At most a batch of packets goes with the one that is killed.
 func TestTakeoverKilled(t *testing.T) {
 	t.Parallel()
+	labtest.Need(t, "ndisc6")
 	l := hosts(t, 2, 2)
 	old := serve(t, l)[0]
 	here, there := pods(l, 0), pods(l, 1)
 	labtest.Warm(t, l, here[0].Node, ip(there[0]))
+	labtest.NeedIPv6(t)
+	const gateway6 = "fe80::ecee:eeff:feee:eeee"
+	run(t, l, "host0", "ip addr add "+gateway6+"/64 dev "+here[1].Iface+" nodad") // as Calico has it: the kernel would answer, too
 	const batch = 512
 	for _, who := range []string{"successor", "daemon"} {
 		for step := sayOffer; step < messages; step++ {
@@ -159,6 +163,11 @@ func TestTakeoverKilled(t *testing.T) {
 			}
 			stays.AwaitReady(t)
 			flow.Progress(100)
+			before := status(t, stays).ND.Verdicts["answer"]
+			out := run(t, l, here[1].Node, "ndisc6 -m -r1 -w100 "+gateway6+" eth0")
+			if n := status(t, stays).ND.Verdicts["answer"]; strings.Count(out, "Target link-layer address") != 1 || n == before {
+				t.Errorf("%s: who solicits the gateway gets, after %d answers of ours, %d\n%s", what, before, n, out)
+			}
 			if n := len(stays.ThreadsOfNice(t, -20)); n != 3 && labtest.OneWorker() { // one that forwards, and those that answer ARP and neighbour discovery
 				t.Errorf("%s: %d threads have nice -20", what, n)
 			}

@@ -122,9 +122,7 @@ func TestTakeoverBuilds(t *testing.T) {
 		if err := next.Wait(t); err == nil || !strings.Contains(next.Stderr(), "stop the one and start the other") || !strings.Contains(next.Stderr(), version) {
 			t.Errorf("%v\n%s", err, next.Stderr())
 		}
-		if !strings.Contains(p.Stderr(), `msg="a successor is refused" version=`+other) {
-			t.Errorf("the running daemon says nothing\n%s", p.Stderr())
-		}
+		await(t, "the running daemon says so", func() bool { return strings.Contains(p.Stderr(), `msg="a successor is refused" version=`+other) })
 		alive(t, p)
 		flow.Progress(50)
 	}
