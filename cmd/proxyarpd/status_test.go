@@ -3,12 +3,16 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"proxyarpd/internal/daemon"
+	"proxyarpd/internal/status"
 )
 
 // answering is the path of a control socket where each question has the same answer.
@@ -37,28 +41,36 @@ func answering(t *testing.T, answer string) (path string, asked chan string) {
 }
 
 const statusAnswer = `{"status": {"version": "v9", "workers": 2, "engine": "af_packet", "claim": "tcx", "ready": READY, "not_ready": "cali2: no MAC", "uptime_seconds": 61.4,
-"workloads": [{"name": "cali1", "index": 3, "mac": "ee:ee:ee:ee:ee:ee", "answers": "ee:ee:ee:ee:ee:ee", "arp_requests": 7, "arp_replies": 6, "arp_unrouted": 5, "received": 4, "policed": 3, "local": 2, "punted": 1},
-{"name": "cali\u001b2", "index": 4, "mac": "", "error": "refused\u0007"}],
-"uplinks": [{"name": "ens3", "index": 2, "mac": "02:00:5e:00:53:01"}], "left": [{"name": "br0", "why": "a bridge"}],
+"workloads": [{"name": "cali1", "index": 3, "mac": "ee:ee:ee:ee:ee:ee", "answers": "ee:ee:ee:ee:ee:ee", "arp_requests": 7, "arp_replies": 6, "arp_unrouted": 5, "arp_defended": 1, "received": 4, "policed": 3, "local": 2, "punted": 1, "forwards": true,
+ "ipv6": {"forwards": true, "answers": "ee:ee:ee:ee:ee:ee", "solicitations": 30, "advertisements": 20, "unrouted": 2, "defended": 3}},
+{"name": "cali\u001b2", "index": 4, "mac": "", "error": "refused\u0007", "ipv6": {"why": "not served: a reason"}}, {"name": "cali3", "index": 5, "answers": "ee:ee:ee:ee:ee:ee", "ipv6": {"why": "not served: a reason"}}],
+"uplinks": [{"name": "ens3", "index": 2, "mac": "02:00:5e:00:53:01", "received": 9}], "left": [{"name": "br0", "why": "a bridge"}],
 "forward": {"packets_in": 11, "packets_out": 10, "bytes_out": 999, "routes": 9, "nice": -20, "super_packets": {"packets": 3, "datagrams": 70}, "verdicts": {"forward": 10, "local": 1}, "drops": {"IP_INNOROUTES": 1},
 "stalls": {"count": 2, "now": false, "ago_seconds": 61.5, "lasts_seconds": 1.25}},
-"arp": {"verdicts": {"answer": 6}}, "kernel": {"neighbours_learned": 2}, "descriptors": {"in_use": 41, "needed": 81, "limit": 1024}, "privileges": {"uid": 0, "capabilities": ["cap_net_admin", "cap_net_raw"], "no_new_privs": true}, "control": {"evicted": 1, "refused": 2}}}`
+"arp": {"verdicts": {"answer": 6}, "defended": 1}, "nd": {"verdicts": {"answer": 20, "nd-probe-dad": 1}, "defended": 3, "groups": 4, "groups_joined": 4}, "kernel": {"neighbours_learned": 2}, "descriptors": {"in_use": 41, "needed": 81, "limit": 1024}, "privileges": {"uid": 0, "capabilities": ["cap_net_admin", "cap_net_raw"], "no_new_privs": true}, "control": {"evicted": 1, "refused": 2}}}`
 
 const statusTable = `proxyarpd v9, engine af_packet, claim tcx, up 1m1s, ready
 
-INTERFACE  INDEX  ROLE      MAC                ANSWERS            ARP REQ  ARP REPLY  UNROUTED  RECEIVED  POLICED  LOCAL  PUNTED
-cali1      3      workload  ee:ee:ee:ee:ee:ee  ee:ee:ee:ee:ee:ee  7        6          5         4         3        2      1
-cali\x1b2  4      workload                     -                  0        0          0         0         0        0      0
-ens3       2      uplink    02:00:5e:00:53:01  -                  0        0          0         0         0        0      0
+INTERFACE  INDEX  ROLE      MAC                ANSWERS            IP
+cali1      3      workload  ee:ee:ee:ee:ee:ee  ee:ee:ee:ee:ee:ee  4 6
+cali\x1b2  4      workload                     -                  -
+cali3      5      workload                     ee:ee:ee:ee:ee:ee  4
+ens3       2      uplink    02:00:5e:00:53:01  -                  -
 cali\x1b2: refused\a
+IPv6 on cali\x1b2, cali3: not served: a reason
 br0: a bridge
+
+INTERFACE  ARP REQ  REPLY  ND SOL  ADV  DEFENDED  UNROUTED  RECEIVED  POLICED  LOCAL  PUNTED
+cali1      7        6      30      20   4         7         4         3        2      1
+ens3       0        0      0       0    0         0         9         0        0      0
 
 forwarding: 11 packets in, 10 out, 999 bytes out, 9 routes
 ring not read: 2 times, the last 1m1.5s ago, for 1.25s; 0 packets went by the kernel meanwhile, 0 of those that were in the ring were dropped
 datapath: 2 workers, nice -20, 70 datagrams left as 3 super-packets
 verdicts: forward 10, local 1
 drops: IP_INNOROUTES 1
-arp: answer 6
+arp: answer 6; 1 of the answers to address probes
+neighbour discovery: answer 20, nd-probe-dad 1; 3 of the answers to duplicate address detection; 4 groups joined
 neighbours: learned 2
 descriptors: 41 in use, 81 needed at most, limit 1024
 privileges: uid 0, cap_net_admin, cap_net_raw; no_new_privs
@@ -122,5 +134,73 @@ func TestPrintStalls(t *testing.T) {
 	const want = "ring not read: 1 times, and now, for 500ms: the kernel has the traffic where it forwards; 7 packets went by the kernel meanwhile, 3 of those that were in the ring were dropped\n"
 	if out.String() != want {
 		t.Errorf("%q", out.String())
+	}
+}
+
+// TestManyInterfaces: of a reason that many have a line is told, and what counts nothing is left out.
+func TestManyInterfaces(t *testing.T) {
+	s := &daemon.Status{Ready: true, IPv6: true}
+	for i := range 1000 {
+		s.Workloads = append(s.Workloads, daemon.Interface{Name: fmt.Sprintf("cali%d", i), IPv6: &status.IPv6{Why: "not served: x"}})
+	}
+	s.Workloads[500].IPv6 = &status.IPv6{Answers: "ee:ee:ee:ee:ee:ee", Solicitations: 7}
+	var out strings.Builder
+	if err := printStatus(&out, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nIPv6 on cali0, cali1, cali2, cali3 and 995 more: not served: x\n", "\n\nINTERFACE  ND SOL\ncali500    7\n\nforwarding: "} {
+		if strings.Count(out.String(), want) != 1 {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+// TestEveryCounter: what is counted is in the table, for an interface or for all.
+func TestEveryCounter(t *testing.T) {
+	s := &daemon.Status{Engine: "af_packet", IPv6: true, Workloads: []daemon.Interface{{Name: "cali1", IPv6: &status.IPv6{}}}}
+	next := uint64(1000000)
+	// Sums of others, or in -o json, the metrics and top alone.
+	without := []string{"Process", "Times", "Unlearned", "ForeignAnswers", "AddressTwice", "UplinkClaims", "ARP.Unrouted", "ND.Unrouted", "ARP.Carried", "Looks", "Changes", "Events", "Overruns", "Resyncs", "Malformed",
+		"Resolved", "Refused", "NoneQueued", "ByWorker", "InRing", "Rebuilt", "Returned", "Egress", "Lengths"}
+	var missing func(path string, v reflect.Value, do func(path string, n uint64))
+	missing = func(path string, v reflect.Value, do func(path string, n uint64)) {
+		if slices.ContainsFunc(without, func(w string) bool { return strings.HasSuffix(path, w) }) {
+			return
+		}
+		switch v.Kind() {
+		case reflect.Pointer:
+			if !v.IsNil() {
+				missing(path, v.Elem(), do)
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				missing(path+"."+v.Type().Field(i).Name, v.Field(i), do)
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				missing(path, v.Index(i), do)
+			}
+		case reflect.Uint64:
+			if do == nil {
+				next++
+				v.SetUint(next)
+			} else {
+				do(path, v.Uint())
+			}
+		}
+	}
+	missing("", reflect.ValueOf(s).Elem(), nil)
+	s.Workloads[0].ARPUnrouted, s.Workloads[0].ARPDefended = 0, 0 // of two counters the column is the sum
+	var out strings.Builder
+	if err := printStatus(&out, s); err != nil {
+		t.Fatal(err)
+	}
+	missing("", reflect.ValueOf(s).Elem(), func(path string, n uint64) {
+		if n != 0 && !strings.Contains(out.String(), fmt.Sprint(n)) {
+			t.Errorf("%s is not shown", path)
+		}
+	})
+	if t.Failed() {
+		t.Log(out.String())
 	}
 }

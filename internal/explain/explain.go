@@ -208,7 +208,12 @@ func (v *View) ingress(q *Question) string {
 
 // policies are those of the responder that the question concerns.
 func (v *View) policies(q *Question) map[int]*arpd.Policy {
-	if q.Dst.Is6() {
+	return v.PoliciesOf(route.FamilyOf(q.Dst))
+}
+
+// PoliciesOf are those of a family's responder.
+func (v *View) PoliciesOf(f route.Family) map[int]*arpd.Policy {
+	if f == route.IPv6 {
 		return v.Policies6
 	}
 	return v.Policies

@@ -41,6 +41,7 @@ var (
 	arpRequests  = desc("arp_requests_total", "Well-formed ARP requests on an interface where they are answered.", "interface")
 	arpReplies   = desc("arp_replies_total", "ARP requests that were answered on an interface.", "interface")
 	arpUnrouted  = desc("arp_unrouted_total", "Answered requests whose sender is not routed to the interface.", "interface")
+	arpDefended  = desc("arp_defended_total", "Answers to address probes (RFC 5227): who asked may not use the address.", "interface")
 	foreign      = desc("foreign_answers_total", "ARP frames by which somebody else claims a gateway's address.", "interface")
 	twice        = desc("address_twice_total", "ARP requests of an address that is routed to another workload.", "interface")
 	uplinkClaims = desc("uplink_claims_total", "ARP frames by which a station of an uplink's network goes on claiming an address that is routed to a workload.", "interface")
@@ -54,6 +55,7 @@ var (
 	ndRequests   = desc("nd_solicitations_total", "Well-formed neighbour solicitations on an interface where they are answered.", "interface")
 	ndReplies    = desc("nd_advertisements_total", "Neighbour solicitations that were answered on an interface.", "interface")
 	ndUnrouted   = desc("nd_unrouted_total", "Answered solicitations whose sender is not routed to the interface.", "interface")
+	ndDefended   = desc("nd_defended_total", "Answers to duplicate address detection (RFC 4862): who asked may not use the address.", "interface")
 	ndVerdicts   = desc("nd_interface_verdicts_total", "Frames of neighbour discovery on an interface where solicitations are answered, by verdict (docs/VERDICTS.md).", "interface", "verdict")
 	ndAll        = desc("nd_verdicts_total", "Frames of neighbour discovery of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
 	ndGroups     = desc("nd_groups", "Solicited-node groups that are to be joined, and those that are.", "state")
@@ -194,6 +196,7 @@ func (o *page) ipv6(i *status.Interface) {
 	o.counter(ndRequests, s.Solicitations, i.Name)
 	o.counter(ndReplies, s.Advertisements, i.Name)
 	o.counter(ndUnrouted, s.Unrouted, i.Name)
+	o.counter(ndDefended, s.Defended, i.Name)
 	for v, n := range s.Verdicts {
 		o.counter(ndVerdicts, n, i.Name, v)
 	}
@@ -247,6 +250,7 @@ func (o *page) interfaces(s *status.Status) {
 		if workload || i.Announced != nil {
 			o.counter(arpRequests, i.ARPRequests, i.Name)
 			o.counter(arpReplies, i.ARPReplies, i.Name)
+			o.counter(arpDefended, i.ARPDefended, i.Name)
 			for v, n := range i.ARPVerdicts {
 				o.counter(arpVerdicts, n, i.Name, v)
 			}
@@ -293,6 +297,7 @@ func add(sum, i *status.Interface) {
 	sum.ARPRequests += i.ARPRequests
 	sum.ARPReplies += i.ARPReplies
 	sum.ARPUnrouted += i.ARPUnrouted
+	sum.ARPDefended += i.ARPDefended
 	sum.ForeignAnswers += i.ForeignAnswers
 	sum.AddressTwice += i.AddressTwice
 	sum.UplinkClaims += i.UplinkClaims
@@ -315,6 +320,7 @@ func add(sum, i *status.Interface) {
 		sum.IPv6.Solicitations += v.Solicitations
 		sum.IPv6.Advertisements += v.Advertisements
 		sum.IPv6.Unrouted += v.Unrouted
+		sum.IPv6.Defended += v.Defended
 		for verdict, n := range v.Verdicts {
 			sum.IPv6.Verdicts[verdict] += n
 		}
