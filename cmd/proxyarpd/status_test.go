@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/status"
+	"proxyarpd/internal/status/statustest"
 )
 
 // answering is the path of a control socket where each question has the same answer.
@@ -157,49 +157,28 @@ func TestManyInterfaces(t *testing.T) {
 
 // TestEveryCounter: what is counted is in the table, for an interface or for all.
 func TestEveryCounter(t *testing.T) {
-	s := &daemon.Status{Engine: "af_packet", IPv6: true, Workloads: []daemon.Interface{{Name: "cali1", IPv6: &status.IPv6{}}}}
-	next := uint64(1000000)
-	// Sums of others, or in -o json, the metrics and top alone.
-	without := []string{"Process", "Times", "Unlearned", "ForeignAnswers", "AddressTwice", "UplinkClaims", "ARP.Unrouted", "ND.Unrouted", "ARP.Carried", "Looks", "Changes", "Events", "Overruns", "Resyncs", "Malformed",
-		"Resolved", "Refused", "NoneQueued", "ByWorker", "InRing", "Rebuilt", "Returned", "Egress", "Lengths"}
-	var missing func(path string, v reflect.Value, do func(path string, n uint64))
-	missing = func(path string, v reflect.Value, do func(path string, n uint64)) {
-		if slices.ContainsFunc(without, func(w string) bool { return strings.HasSuffix(path, w) }) {
-			return
-		}
-		switch v.Kind() {
-		case reflect.Pointer:
-			if !v.IsNil() {
-				missing(path, v.Elem(), do)
-			}
-		case reflect.Struct:
-			for i := range v.NumField() {
-				missing(path+"."+v.Type().Field(i).Name, v.Field(i), do)
-			}
-		case reflect.Slice:
-			for i := range v.Len() {
-				missing(path, v.Index(i), do)
-			}
-		case reflect.Uint64:
-			if do == nil {
-				next++
-				v.SetUint(next)
-			} else {
-				do(path, v.Uint())
-			}
-		}
-	}
-	missing("", reflect.ValueOf(s).Elem(), nil)
-	s.Workloads[0].ARPUnrouted, s.Workloads[0].ARPDefended = 0, 0 // of two counters the column is the sum
+	s, numbers := statustest.Filled()
 	var out strings.Builder
 	if err := printStatus(&out, s); err != nil {
 		t.Fatal(err)
 	}
-	missing("", reflect.ValueOf(s).Elem(), func(path string, n uint64) {
-		if n != 0 && !strings.Contains(out.String(), fmt.Sprint(n)) {
-			t.Errorf("%s is not shown", path)
+	w, u := &s.Workloads[0], &s.Uplinks[0]
+	for _, sum := range []uint64{w.ARPUnrouted + w.IPv6.Unrouted, w.ARPDefended + w.IPv6.Defended, u.ARPUnrouted + u.IPv6.Unrouted, u.ARPDefended + u.IPv6.Defended} {
+		if !strings.Contains(out.String(), fmt.Sprint(sum)) {
+			t.Errorf("a sum of both families, %d, is not shown", sum)
 		}
-	})
+	}
+	// What is a sum of others, or told in other words, or by -o json, metrics and top alone.
+	without := []string{"Workloads.ARPUnrouted", "Workloads.ARPDefended", "Workloads.IPv6.Unrouted", "Workloads.IPv6.Defended", "Uplinks.ARPUnrouted", "Uplinks.ARPDefended", "Uplinks.IPv6.Unrouted", "Uplinks.IPv6.Defended",
+		"Workloads.ForeignAnswers", "Uplinks.ForeignAnswers", "Workloads.AddressTwice", "Uplinks.AddressTwice", "Workloads.UplinkClaims", "Uplinks.UplinkClaims", "Workloads.Unlearned", "Uplinks.Unlearned", "ARP.Unrouted", "ND.Unrouted",
+		"Workloads.Egress.Device", "Workloads.Egress.Qdisc", "Uplinks.Egress.Device", "Uplinks.Egress.Qdisc", "Workloads.Announced.Taken", "Workloads.Announced.Released", "Workloads.Announced.Sent", "Workloads.Announced.Failed",
+		"ARP.Carried", "Forward.InRing", "Forward.Rebuilt", "Forward.Returned", "Kernel.Events", "Kernel.Overruns", "Kernel.Resyncs", "Kernel.Malformed", "Kernel.Resolved", "Kernel.Refused", "Kernel.NoneQueued",
+		"Process.Goroutines", "Process.Resident", "Process.Heap", "Process.Live", "Process.Unused", "Gate.Changes", "Gate.Looks"}
+	for path, n := range numbers {
+		if shown := strings.Contains(out.String(), fmt.Sprint(n)); shown == slices.Contains(without, path[1:]) {
+			t.Errorf("%s: shown is %v", path, shown)
+		}
+	}
 	if t.Failed() {
 		t.Log(out.String())
 	}

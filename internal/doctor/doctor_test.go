@@ -29,7 +29,7 @@ func good() (*facts, map[string]int) {
 	cfg := daemon.Default()
 	up := uint32(unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_RUNNING)
 	link := func(index int, name string) *netstate.Link {
-		return &netstate.Link{Index: index, Name: name, MTU: 1500, Flags: up, OperState: 6, IPv6: true, MTU6: 1500}
+		return &netstate.Link{Index: index, Name: name, Type: unix.ARPHRD_ETHER, MTU: 1500, Flags: up, OperState: 6, IPv6: true, MTU6: 1500}
 	}
 	a, b, u, v := link(2, "cali1"), link(3, "cali2"), link(4, "eth0"), link(5, "eth1")
 	f := &facts{cfg: &cfg, workloads: []*netstate.Link{a, b}, uplinks: []*netstate.Link{u, v}, status: &daemon.Status{Ready: true},

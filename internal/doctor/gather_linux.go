@@ -266,6 +266,3 @@ func (f *facts) lookIntoPods() {
 		f.noPods = "none of them is named in /run/netns, or is a process's"
 	}
 }
-
-// askAtOnce is at how many places is asked together.
-const askAtOnce = 32

@@ -1,5 +1,5 @@
-// Package explain walks the decisions about one packet, and about the ARP request
-// for its destination, as the daemon takes them and as the kernel would, and says
+// Package explain walks the decisions about one packet, and about the ARP request or
+// neighbour solicitation for its destination, as the daemon takes them and as the kernel would, and says
 // where the two differ and why. It decides nothing itself: arpd and forward/route
 // do, and the kernel is asked.
 package explain
@@ -262,6 +262,9 @@ func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
 		says := in.Name + " matches none: its requests are the kernel's alone"
 		if l := v.Table.Link(int32(in.Index)); l != nil && l.Flags&route.LinkUplink != 0 {
 			says = in.Name + " is an uplink, and without --answer-uplink, or without ARP, its requests are the kernel's alone"
+			if q.Dst.Is6() {
+				says = in.Name + " is an uplink, and without --answer-uplink, or without neighbour discovery, its solicitations are the kernel's alone"
+			}
 		}
 		a.Steps = []arpd.Step{{Rule: "--workload", Says: says, Decides: true}}
 		return a
@@ -345,7 +348,14 @@ func (v *View) forward(q *Question, in *netstate.Link, f *Forward) *route.Decisi
 func (v *View) left(q *Question, owner route.Verdict, say func(what, format string, args ...any)) {
 	switch owner {
 	case route.Local:
-		say("owner", "%s is an address of this host, or a group's", q.Dst)
+		switch {
+		case q.Dst.Is6() && q.Dst.IsMulticast():
+			say("owner", "%s is a group's: the kernel's matter", q.Dst)
+		case q.Dst.Is6() && q.Dst.IsLinkLocalUnicast():
+			say("owner", "%s belongs to the link: no router forwards there", q.Dst)
+		default:
+			say("owner", "%s is an address of this host, or a group's", q.Dst)
+		}
 	case route.Punt:
 		say("--punt", "%s is left to the kernel", q.Dst)
 	default:
@@ -412,12 +422,20 @@ func (v *View) fill(q *Question, d *route.Decision, f *Forward, say func(what, f
 		say("neighbour", "%s is at %s, %s", d.Next, n.MAC, n.State())
 	}
 	if d.Redirect {
-		say("redirect", "the sender is told of the better way (ICMP redirect)")
+		say("redirect", "the sender is told of the better way (%s redirect)", q.icmp())
 	}
 	if d.ICMP.Type != 0 {
 		f.ICMP = text(fmt.Sprintf("%d/%d", d.ICMP.Type, d.ICMP.Code))
-		say("ICMP", "%s is told by an ICMP error of type %d, code %d", q.From, d.ICMP.Type, d.ICMP.Code)
+		say(q.icmp(), "%s is told by an %s error of type %d, code %d", q.From, q.icmp(), d.ICMP.Type, d.ICMP.Code)
 	}
+}
+
+// icmp is the protocol of errors.
+func (q *Question) icmp() string {
+	if q.Dst.Is6() {
+		return "ICMPv6"
+	}
+	return "ICMP"
 }
 
 // tooLong says so of the packet.

@@ -134,7 +134,7 @@ func (v *View) kernelRefuses(q *Question, in *netstate.Link, errno unix.Errno, c
 	k.Verdict = text(route.KindDrop.String())
 	reason := func(r route.Verdict) { k.Reason = text(r.String()) }
 	switch {
-	case errno == unix.EHOSTUNREACH && !in.Forwards:
+	case errno == unix.EHOSTUNREACH && q.Dst.Is4() && !in.Forwards:
 		say("route", "dropped: the kernel forwards nothing that comes in by %s", in.Name)
 	case errno == unix.EHOSTUNREACH:
 		say("route", "unreachable")
@@ -218,7 +218,10 @@ func (v *View) kernelND(q *Question, in *netstate.Link, way *netstate.Route) str
 	local := way != nil && route.Type(way.Type) == route.TypeLocal
 	switch {
 	case p != nil && p.IsGateway(q.Dst):
-		return "does not answer for a gateway where the tc program is attached, and else if it is an address of its own there"
+		if local {
+			return fmt.Sprintf("has the address, and does not answer where the tc program is attached to %s; else it answers with %s, %s the router flag", in.Name, macOf(in), map[bool]string{true: "with", false: "without"}[in.Forwards6])
+		}
+		return "does not answer: it does not have the address there"
 	case local:
 		return fmt.Sprintf("answers with %s if %s is an address of %s", macOf(in), q.Dst, in.Name)
 	}

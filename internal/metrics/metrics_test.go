@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"proxyarpd/internal/status"
+	"proxyarpd/internal/status/statustest"
 )
 
 func aStatus() *status.Status {
@@ -64,6 +67,25 @@ func TestPage(t *testing.T) {
 	} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("no %q in\n%s", want, page)
+		}
+	}
+}
+
+// TestEveryCounter: what is counted is shown.
+func TestEveryCounter(t *testing.T) {
+	s, numbers := statustest.Filled()
+	shown := map[float64]bool{}
+	for line := range strings.Lines(string(collect(s))) {
+		fields := strings.Fields(line)
+		v, _ := strconv.ParseFloat(fields[len(fields)-1], 64)
+		shown[v] = true
+	}
+	// A workload announces nothing, and an uplink has no other's workload; the rest is in other metrics, or status alone. The process is looked at anew.
+	without := []string{"Workloads.UplinkClaims", "Workloads.Egress.Device", "Workloads.Egress.Qdisc", "Uplinks.Egress.Device", "Uplinks.Egress.Qdisc",
+		"Uplinks.ARPUnrouted", "Uplinks.AddressTwice", "Workloads.Unlearned", "Uplinks.Unlearned", "ARP.Unrouted", "ARP.Defended", "ND.Unrouted", "ND.Defended", "Process.Heap", "Process.Live", "Process.Unused"}
+	for path, n := range numbers {
+		if shown := shown[float64(n)]; shown == slices.Contains(without, path[1:]) {
+			t.Errorf("%s: shown is %v", path, shown)
 		}
 	}
 }

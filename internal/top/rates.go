@@ -134,6 +134,20 @@ func (r rater) row(i, was *status.Interface, role string) row {
 	six, was6 := i.ND(), was.ND()
 	w.nd = r.count("nd", six.Solicitations, was6.Solicitations)
 	w.ndVerdicts = r.counts(six.Verdicts, was6.Verdicts)
+	if six.Solicitations > 0 || len(w.ndVerdicts) > 0 {
+		w.ndVerdicts = append([]counter{r.count("solicitations", six.Solicitations, was6.Solicitations)}, w.ndVerdicts...)
+	}
+	if i.ARPRequests > 0 || len(w.arpVerdicts) > 0 {
+		w.arpVerdicts = append([]counter{w.arp}, w.arpVerdicts...)
+		w.arpVerdicts[0].name = "requests"
+	}
+	if e := i.Egress; e != nil {
+		old := was.Egress
+		if old == nil {
+			old = &status.EgressDrops{}
+		}
+		w.frames = append(w.frames, r.count("dropped at the egress: device", e.Device, old.Device), r.count("dropped at the egress: qdisc", e.Qdisc, old.Qdisc))
+	}
 	more := func(to []counter, name string, now, before uint64) []counter {
 		if now == 0 {
 			return to
@@ -141,6 +155,7 @@ func (r rater) row(i, was *status.Interface, role string) row {
 		return append(to, r.count(name, now, before))
 	}
 	w.arpVerdicts = more(more(w.arpVerdicts, "answers to address probes", i.ARPDefended, was.ARPDefended), "answers to unrouted", i.ARPUnrouted, was.ARPUnrouted)
+	w.arpVerdicts = more(w.arpVerdicts, "askers left out of neighbours", i.Unlearned, was.Unlearned)
 	w.ndVerdicts = more(more(w.ndVerdicts, "answers to DAD", six.Defended, was6.Defended), "answers to unrouted", six.Unrouted, was6.Unrouted)
 	if a := i.Announced; a != nil {
 		old := was.Announced

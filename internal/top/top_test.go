@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"proxyarpd/internal/status"
+	"proxyarpd/internal/status/statustest"
 )
 
 var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -98,15 +99,38 @@ func TestLines(t *testing.T) {
 	s := &screen{view: v, width: 80, height: 24, every: time.Second}
 	for _, want := range []string{"in 1.0k/s  out 900/s  1.0Mbit/s  drops 100/s", "INTERFACE       ROLE     IP    IN/s FORW/s DROP/s KERNEL/s ARP/s  ND/s  DROPS\n",
 		"cali1           workload 4 6   1.0k    900    100      5.0   1.0   3.0    400\n", "ens192          uplink   -        0      0      0        0     0     0      0 !\n",
-		"cali2           workload -        0      0    300        0     0     0   1.2k !\n", "verdicts/s  forward 900  queue 0\n", "arp/s       answer 1.0\n", "nd/s        answer 2.0  IPV6_NDISC_NS_OTHERHOST 1.0\n"} {
+		"a\\x1b[2Jb       workload -        0      0    300        0     0     0   1.2k !\n", "verdicts/s  forward 900  queue 0\n", "arp/s       answer 1.0\n", "nd/s        answer 2.0  IPV6_NDISC_NS_OTHERHOST 1.0\n"} {
 		if !strings.Contains(text(s), want) {
 			t.Errorf("no %q in\n%s", want, text(s))
 		}
 	}
-	s.detail = 1
+	s.detail, s.height = 1, 60
 	if got := text(s); !strings.Contains(got, "IP_RPFILTER                             100          400\n") || !strings.Contains(got, "answers ee:ee") || !strings.Contains(got, "serves IPv4 and IPv6\n") ||
 		!strings.Contains(got, "NEIGHBOUR DISCOVERY") || !strings.Contains(got, "IPV6_NDISC_NS_OTHERHOST                 1.0            4\n") || !strings.Contains(got, "answers to DAD                          1.0            4\n") {
 		t.Errorf("detail\n%s", got)
+	}
+}
+
+// TestEveryCounter: the detail of an interface has all that is counted on it.
+func TestEveryCounter(t *testing.T) {
+	now, numbers := statustest.Filled()
+	for i, all := range [][]status.Interface{now.Workloads, now.Uplinks} {
+		all[0].Index = i + 1
+		s := &screen{view: since(sample{}, sample{now, began}), width: 80, height: 100, detail: i + 1, selected: -1}
+		s.head()
+		shown := text(s)
+		for path, n := range numbers {
+			of, key, _ := strings.Cut(path[1:], ".")
+			if key == "ARPReplies" || key == "IPv6.Advertisements" { // a verdict has it
+				continue
+			}
+			if of == []string{"Workloads", "Uplinks"}[i] && !strings.Contains(shown, fmt.Sprint(n)) {
+				t.Errorf("%s: %s is not shown", of, key)
+			}
+		}
+		if t.Failed() {
+			t.Log(shown)
+		}
 	}
 }
 
