@@ -56,12 +56,12 @@ func goodPod(host, n string) pod {
 			entries: []entry{{gateway: gateway, mac: gatewayMAC, want: gatewayMAC}}}
 	}
 	return pod{host: host, hostMTU: 1500, netns: "/run/netns/" + host, name: "eth0", mtu: 1500, up: true, v4: of("10.65.0.", gateway4), v6: of("2001:db8::", gateway6),
-		linkLocal: linkLocalUsable, linkLocals: []netip.Addr{netip.MustParseAddr("fe80::" + n)}}
+		linkLocals: []podAddress{{Addr: netip.MustParseAddr("fe80::" + n)}}}
 }
 
 // without6 is a pod of IPv4 alone.
 func without6(p *pod) {
-	p.v6, p.linkLocal, p.linkLocals, p.disabled6 = addressing{served: true}, linkLocalMissing, nil, true
+	p.v6, p.linkLocals, p.disabled6 = addressing{served: true}, nil, true
 }
 
 // answerUplinks has the uplinks answered on, and nobody forward what comes in by them.
@@ -226,7 +226,7 @@ func TestFindings(t *testing.T) {
 		{"pod-gateway", Error, "cali1", func(f *facts, _ map[string]int) {
 			f.pods[0].v6.gateways = []netip.Addr{netip.MustParseAddr("fe80::99")}
 		}},
-		{"pod-gateway", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].linkLocals = []netip.Addr{gateway6} }},
+		{"pod-gateway", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].linkLocals[0].Addr = gateway6 }},
 		{"pod-gateway", Warning, "cali1", func(f *facts, _ map[string]int) { f.pods[0].v4.gateways, f.pods[0].v4.direct = nil, true }},
 		{"pod-gateway", Warning, "cali1", func(f *facts, _ map[string]int) { f.pods[0].v6.gateways, f.pods[0].v6.direct = nil, true }},
 		{"pod-default-route", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].v4.gateways = nil }},
@@ -247,9 +247,12 @@ func TestFindings(t *testing.T) {
 		{"pod-address", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].v4.addresses[0].routed = false }},
 		{"pod-address", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].v6.addresses[0].routed = false }},
 		{"pod-ipv6", Warning, "cali1", func(f *facts, _ map[string]int) { f.pods[0].v6.addresses, f.pods[0].disabled6 = nil, true }},
-		{"pod-link-local", Warning, "cali1", func(f *facts, _ map[string]int) { f.pods[0].linkLocal = linkLocalMissing }},
-		{"pod-link-local", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].linkLocal = linkLocalFailed }},
-		{"pod-link-local", Info, "cali1", func(f *facts, _ map[string]int) { f.pods[0].linkLocal = linkLocalTentative }},
+		{"pod-link-local", Warning, "cali1", func(f *facts, _ map[string]int) { f.pods[0].linkLocals = nil }},
+		{"pod-dad", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].linkLocals[0].failed = true }},
+		{"pod-dad", Warning, "cali1", func(f *facts, _ map[string]int) {
+			f.pods[0].linkLocals = append(f.pods[0].linkLocals, podAddress{Addr: gateway6, failed: true})
+		}},
+		{"pod-dad", Info, "cali1", func(f *facts, _ map[string]int) { f.pods[0].linkLocals[0].tentative = true }},
 		{"pod-dad", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].v6.addresses[0].failed = true }},
 		{"pod-dad", Info, "cali1", func(f *facts, _ map[string]int) { f.pods[0].v6.addresses[0].tentative = true }},
 		{"pod-mtu", Error, "cali1", func(f *facts, _ map[string]int) { f.pods[0].mtu = 9000 }},

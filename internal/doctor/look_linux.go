@@ -98,11 +98,8 @@ func (f *facts) foreign(l *netstate.Link) []netip.Addr {
 // senders are the addresses that a pod asks with: a neighbour's source is its link-local
 // address.
 func (p *pod) senders() (all []netip.Addr) {
-	if p.linkLocal == linkLocalUsable {
-		all = append(all, p.linkLocals...)
-	}
-	for _, a := range slices.Concat(p.v4.addresses, p.v6.addresses) {
-		if !a.tentative && !a.failed {
+	for _, a := range slices.Concat(p.v4.addresses, p.linkLocals, p.v6.addresses) {
+		if a.usable() {
 			all = append(all, a.Addr)
 		}
 	}
@@ -184,12 +181,12 @@ func (p *pod) note(a *addressing, addr netlink.Addr) {
 	ip, _ := netip.AddrFromSlice(addr.IP)
 	ip = ip.Unmap()
 	is := linkLocalOf(addr.Flags)
+	has := podAddress{Addr: ip, tentative: is == linkLocalTentative, failed: is == linkLocalFailed}
 	if ip.Is6() && ip.IsLinkLocalUnicast() {
-		p.linkLocals = append(p.linkLocals, ip)
-		p.linkLocal = max(p.linkLocal, is)
-		return
+		p.linkLocals = append(p.linkLocals, has)
+	} else {
+		a.addresses = append(a.addresses, has)
 	}
-	a.addresses = append(a.addresses, podAddress{Addr: ip, tentative: is == linkLocalTentative, failed: is == linkLocalFailed})
 }
 
 // note keeps what a route says.

@@ -20,9 +20,8 @@ type pod struct {
 	noARP   bool
 	v4, v6  addressing
 
-	disabled6  bool // the kernel has no IPv6 on the interface there
-	linkLocal  linkLocal
-	linkLocals []netip.Addr // its link-local addresses
+	disabled6  bool         // the kernel has no IPv6 on the interface there
+	linkLocals []podAddress // its link-local addresses
 }
 
 // addressing is what a pod has of one family.
@@ -41,6 +40,8 @@ type podAddress struct {
 	routed            bool // to the interface here
 	tentative, failed bool // duplicate address detection goes on, or has found another
 }
+
+func (a podAddress) usable() bool { return !a.tentative && !a.failed }
 
 // entry is one of a gateway that has a MAC.
 type entry struct {
@@ -169,12 +170,8 @@ func (p *pod) checkGateways(f *facts, v *family, say say) {
 	case !slices.ContainsFunc(a.gateways, func(g netip.Addr) bool { return slices.Contains(f.cfg.Gateways, g) || f.isLocal(p.host, g) }):
 		say("pod-gateway", Error, "--gateway "+a.gateways[0].String()+", or "+onLink+setDefault, "its %s default route leads to %s, which is not answered", v.name, a.gateways[0])
 	}
-	own := slices.Clone(p.linkLocals)
-	for _, addr := range a.addresses {
-		own = append(own, addr.Addr)
-	}
 	for _, g := range a.gateways {
-		if slices.Contains(own, g) {
+		if slices.ContainsFunc(slices.Concat(p.linkLocals, a.addresses), func(own podAddress) bool { return own.Addr == g && !own.failed }) {
 			say("pod-gateway", Error, fmt.Sprintf("%s addr del %s dev %s", ip, g, p.name), "it has the gateway's address %s itself: what it sends there does not leave it", g)
 		}
 	}
@@ -204,15 +201,21 @@ func (p *pod) checkIPv6(say say) {
 			"%s is routed to it, and its interface has no IPv6: disable_ipv6 is 1 there, or its MTU is less than 1280", p.v6.leads)
 		return
 	}
-	switch p.linkLocal {
-	case linkLocalMissing:
+	usable := slices.ContainsFunc(p.linkLocals, podAddress.usable)
+	if len(p.linkLocals) == 0 {
 		say("pod-link-local", Warning, p.inside()+"sysctl -w net.ipv6.conf."+strings.ReplaceAll(p.name, ".", "/")+".addr_gen_mode=0, and the interface down and up",
 			"its interface has no link-local address: it can't take part in neighbour discovery but with its other addresses")
-	case linkLocalFailed:
-		say("pod-link-local", Error, "give the pod's end another MAC than the host's: "+p.inside()+"ip link set "+p.name+" address MAC",
-			"duplicate address detection of its link-local address has failed: somebody else there has it")
-	case linkLocalTentative:
-		say("pod-link-local", Info, "ask again in two seconds", "its link-local address is tentative: duplicate address detection goes on")
+	}
+	for _, a := range p.linkLocals {
+		switch {
+		case a.failed && !usable:
+			say("pod-dad", Error, fmt.Sprintf("if it is the host's end's (ip -6 addr show dev %s), give the pod's end another MAC: %sip link set %s address MAC", p.host, p.inside(), p.name),
+				"duplicate address detection of its link-local address %s has failed: somebody else there has it", a)
+		case a.failed:
+			say("pod-dad", Warning, fmt.Sprintf("%sip -6 addr del %s/64 dev %s", p.inside(), a, p.name), "duplicate address detection of %s has failed: somebody else there has it, and the pod does not use it", a)
+		case a.tentative:
+			say("pod-dad", Info, "ask again in two seconds", "its link-local address %s is tentative: duplicate address detection goes on", a)
+		}
 	}
 	for _, a := range p.v6.addresses {
 		switch {
