@@ -18,7 +18,8 @@ const doctorLong = `doctor looks at the host and tells, a finding a line with it
 proxyarpd: capabilities and kernel features, sysctls, rules that forwarding would pass by, programs that
 change MACs and routes, somebody else who answers for the gateway, interfaces and routes, and what the
 pods have configured, where their namespaces may be entered. It changes nothing; what it sends are ARP
-requests for the gateways, on uplinks and from pods. Flags of run say what a daemon would be told.`
+requests and neighbour solicitations for the gateways, on uplinks and from pods. Flags of run say what a
+daemon would be told. Of one kind the first eight findings are printed; -o json has all.`
 
 const doctorExample = `  proxyarpd doctor
   proxyarpd doctor -o json | jq '.findings[] | select(.severity == "error")'
@@ -93,12 +94,26 @@ func writeFindings(p *program, format string, found []doctor.Finding) error {
 			Findings []doctor.Finding `json:"findings"`
 		}{found})
 	}
+	const most = 8 // of one kind; of a thousand pods with one fault the first tell enough
+	said, more := map[string]int{}, []string(nil)
 	for _, f := range found {
+		kind := fmt.Sprintf("%s %s", f.Severity, f.ID)
+		if said[kind]++; said[kind] > most {
+			if said[kind] == most+1 {
+				more = append(more, kind)
+			}
+			continue
+		}
 		subject := ""
 		if f.Subject != "" {
 			subject = f.Subject + ": "
 		}
 		if _, err := fmt.Fprintf(p.text(), "%s %s: %s%s. Cure: %s\n", f.Severity, f.ID, subject, f.What, f.Cure); err != nil {
+			return err
+		}
+	}
+	for _, kind := range more {
+		if _, err := fmt.Fprintf(p.text(), "%s: %d more like these; -o json has all\n", kind, said[kind]-most); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // askAtOnce is at how many places is asked together.
-const askAtOnce = 32
+const askAtOnce = 64
 
 // askAll asks for the gateways from each pod, where the daemon is to answer, and on
 // uplinks, where nobody is.

@@ -118,7 +118,9 @@ func (p *pod) check(f *facts) (found []Finding) {
 	for _, v := range families {
 		if p.of(v).uses() {
 			p.checkAddresses(v, say)
-			p.checkGateways(f, v, say)
+			if len(p.of(v).addresses) > 0 {
+				p.checkGateways(f, v, say)
+			}
 		}
 	}
 	if p.v6.uses() {

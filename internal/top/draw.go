@@ -119,7 +119,7 @@ func (s *screen) table(room int) []line {
 		r := &s.rows[i]
 		l := line{text: fmt.Sprintf(tableFormat, printable.String(r.Name), r.role, cmp.Or(r.Serves(), "-"), number(r.in.rate), number(r.forwarded.rate), number(r.dropped.rate), number(r.left.rate),
 			number(r.arp.rate), number(r.nd.rate), number(float64(r.dropped.total)))}
-		if r.Error != "" || r.ND().Why != "" {
+		if r.Error != "" || r.ND().Why != "" && strings.Contains(r.Serves(), "6") { // elsewhere the column IP says so
 			l.text += " !"
 		}
 		if i == s.selected {

@@ -194,7 +194,7 @@ func (v *view) sort(by order) {
 		case byDrops:
 			return cmp.Or(cmp.Compare(b.dropped.rate, a.dropped.rate), cmp.Compare(b.dropped.total, a.dropped.total), names)
 		case byRate:
-			return cmp.Or(cmp.Compare(b.in.rate, a.in.rate), cmp.Compare(b.in.total, a.in.total), names)
+			return cmp.Or(cmp.Compare(b.in.rate, a.in.rate), cmp.Compare(b.arp.rate+b.nd.rate, a.arp.rate+a.nd.rate), cmp.Compare(b.in.total, a.in.total), names)
 		}
 		return names
 	})

@@ -99,7 +99,7 @@ func TestLines(t *testing.T) {
 	s := &screen{view: v, width: 80, height: 24, every: time.Second}
 	for _, want := range []string{"in 1.0k/s  out 900/s  1.0Mbit/s  drops 100/s", "INTERFACE       ROLE     IP    IN/s FORW/s DROP/s KERNEL/s ARP/s  ND/s  DROPS\n",
 		"cali1           workload 4 6   1.0k    900    100      5.0   1.0   3.0    400\n", "ens192          uplink   -        0      0      0        0     0     0      0 !\n",
-		"a\\x1b[2Jb       workload -        0      0    300        0     0     0   1.2k !\n", "verdicts/s  forward 900  queue 0\n", "arp/s       answer 1.0\n", "nd/s        answer 2.0  IPV6_NDISC_NS_OTHERHOST 1.0\n"} {
+		"a\\x1b[2Jb       workload -        0      0    300        0     0     0   1.2k\n", "verdicts/s  forward 900  queue 0\n", "arp/s       answer 1.0\n", "nd/s        answer 2.0  IPV6_NDISC_NS_OTHERHOST 1.0\n"} {
 		if !strings.Contains(text(s), want) {
 			t.Errorf("no %q in\n%s", want, text(s))
 		}
