@@ -17,7 +17,7 @@ func printInterfaces(out io.Writer, s *status.Status) error {
 	w := printable.NewWriter(table) // before the columns are measured
 	fmt.Fprintln(w, "INTERFACE\tINDEX\tROLE\tMAC\tANSWERS\tIP")
 	row := func(i *status.Interface, role string) {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", i.Name, i.Index, role, i.MAC, dash(i.AnswersWith()), dash(i.Serves()))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", i.Name, i.Index, role, i.MAC, dash(i.AnswersWith()), serves(i))
 	}
 	for i := range s.Workloads {
 		row(&s.Workloads[i], "workload")
@@ -39,6 +39,14 @@ func printInterfaces(out io.Writer, s *status.Status) error {
 		fmt.Fprintf(out, "%s: %s\n", l.Name, l.Why)
 	}
 	return printCounted(out, all)
+}
+
+// serves names the IP versions that are served on an interface.
+func serves(i *status.Interface) string {
+	if !i.Up {
+		return "down"
+	}
+	return dash(i.Serves())
 }
 
 // printWithout6 says where IPv6 is not served, or lacks something, a line a reason.

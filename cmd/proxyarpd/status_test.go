@@ -41,10 +41,10 @@ func answering(t *testing.T, answer string) (path string, asked chan string) {
 }
 
 const statusAnswer = `{"status": {"version": "v9", "workers": 2, "engine": "af_packet", "claim": "tcx", "ready": READY, "not_ready": "cali2: no MAC", "uptime_seconds": 61.4,
-"workloads": [{"name": "cali1", "index": 3, "mac": "ee:ee:ee:ee:ee:ee", "answers": "ee:ee:ee:ee:ee:ee", "arp_requests": 7, "arp_replies": 6, "arp_unrouted": 5, "arp_defended": 1, "received": 4, "policed": 3, "local": 2, "punted": 1, "forwards": true,
+"workloads": [{"name": "cali1", "index": 3, "mac": "ee:ee:ee:ee:ee:ee", "answers": "ee:ee:ee:ee:ee:ee", "arp_requests": 7, "arp_replies": 6, "arp_unrouted": 5, "arp_defended": 1, "received": 4, "policed": 3, "local": 2, "punted": 1, "forwards": true, "up": true,
  "ipv6": {"forwards": true, "answers": "ee:ee:ee:ee:ee:ee", "solicitations": 30, "advertisements": 20, "unrouted": 2, "defended": 3}},
-{"name": "cali\u001b2", "index": 4, "mac": "", "error": "refused\u0007", "ipv6": {"why": "not served: a reason"}}, {"name": "cali3", "index": 5, "answers": "ee:ee:ee:ee:ee:ee", "ipv6": {"why": "not served: a reason"}}],
-"uplinks": [{"name": "ens3", "index": 2, "mac": "02:00:5e:00:53:01", "received": 9}], "left": [{"name": "br0", "why": "a bridge"}],
+{"name": "cali\u001b2", "index": 4, "mac": "", "error": "refused\u0007", "ipv6": {"why": "not served: a reason"}}, {"name": "cali3", "index": 5, "up": true, "answers": "ee:ee:ee:ee:ee:ee", "ipv6": {"why": "not served: a reason"}}],
+"uplinks": [{"name": "ens3", "index": 2, "mac": "02:00:5e:00:53:01", "received": 9, "up": true}], "left": [{"name": "br0", "why": "a bridge"}],
 "forward": {"packets_in": 11, "packets_out": 10, "bytes_out": 999, "routes": 9, "nice": -20, "super_packets": {"packets": 3, "datagrams": 70}, "verdicts": {"forward": 10, "local": 1}, "drops": {"IP_INNOROUTES": 1},
 "stalls": {"count": 2, "now": false, "ago_seconds": 61.5, "lasts_seconds": 1.25}},
 "arp": {"verdicts": {"answer": 6}, "defended": 1}, "nd": {"verdicts": {"answer": 20, "nd-probe-dad": 1}, "defended": 3, "groups": 4, "groups_joined": 4}, "kernel": {"neighbours_learned": 2}, "descriptors": {"in_use": 41, "needed": 81, "limit": 1024}, "privileges": {"uid": 0, "capabilities": ["cap_net_admin", "cap_net_raw"], "no_new_privs": true}, "control": {"evicted": 1, "refused": 2}}}`
@@ -53,7 +53,7 @@ const statusTable = `proxyarpd v9, engine af_packet, claim tcx, up 1m1s, ready
 
 INTERFACE  INDEX  ROLE      MAC                ANSWERS            IP
 cali1      3      workload  ee:ee:ee:ee:ee:ee  ee:ee:ee:ee:ee:ee  4 6
-cali\x1b2  4      workload                     -                  -
+cali\x1b2  4      workload                     -                  down
 cali3      5      workload                     ee:ee:ee:ee:ee:ee  4
 ens3       2      uplink    02:00:5e:00:53:01  -                  -
 cali\x1b2: refused\a

@@ -249,7 +249,7 @@ func (f *facts) lookIntoPods() {
 		if !ok {
 			continue
 		}
-		p := &pod{host: l.Name, hostMTU: l.MTU, netns: path}
+		p := &pod{host: l.Name, hostMTU: l.MTU, hostDown: !l.Up(), netns: path}
 		if err := inNetns(path, func() (err error) { return p.look(f, l) }); err != nil {
 			continue // the pod has gone meanwhile
 		}

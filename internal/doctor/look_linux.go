@@ -29,7 +29,7 @@ func (f *facts) askAll(ctx context.Context) {
 	g.SetLimit(askAtOnce)
 	for i := range f.pods {
 		p := &f.pods[i]
-		if !p.up || p.noARP || ctx.Err() != nil {
+		if p.hostDown || !p.up || p.noARP || ctx.Err() != nil {
 			continue
 		}
 		g.Go(func() error {

@@ -11,14 +11,15 @@ import (
 
 // pod is what the other end of a workload interface is like.
 type pod struct {
-	host    string // the interface here
-	hostMTU int
-	netns   string
-	name    string // the interface there
-	mtu     int
-	up      bool
-	noARP   bool
-	v4, v6  addressing
+	host     string // the interface here
+	hostMTU  int
+	hostDown bool // checkInterfaces tells
+	netns    string
+	name     string // the interface there
+	mtu      int
+	up       bool
+	noARP    bool
+	v4, v6   addressing
 
 	disabled6  bool         // the kernel has no IPv6 on the interface there
 	linkLocals []podAddress // its link-local addresses
@@ -100,6 +101,9 @@ type say func(id string, s Severity, cure, format string, args ...any)
 func (p *pod) check(f *facts) (found []Finding) {
 	say := func(id string, s Severity, cure, format string, args ...any) {
 		found = append(found, Finding{id, s, p.where(), fmt.Sprintf(format, args...), cure})
+	}
+	if p.hostDown {
+		return nil
 	}
 	if !p.up {
 		say("pod-down", Info, p.inside()+"ip link set "+p.name+" up", "the pod's end is down")

@@ -155,12 +155,20 @@ func (v *View) Complete(q *Question) error {
 	if l == nil {
 		return fmt.Errorf("--iif %s: no such interface", q.IIF)
 	}
+	if !q.From.IsValid() && q.Dst.Is6() && !l.IPv6 {
+		return fmt.Errorf("%s, so that nothing is answered or forwarded for it: with --from IP it is told step by step", without6(q.IIF))
+	}
 	if !q.From.IsValid() {
 		if q.From = v.Table.HostOver(route.FamilyOf(q.Dst), int32(l.Index)); !q.From.IsValid() {
 			return fmt.Errorf("no address has a route of its own over %s: name the packet's source with --from", q.IIF)
 		}
 	}
 	return nil
+}
+
+// without6 says why there is no IPv6 on an interface.
+func without6(name string) string {
+	return name + " has no IPv6 that is served: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false"
 }
 
 func (v *View) link(name string) *netstate.Link {
@@ -191,7 +199,11 @@ func (v *View) ingress(q *Question) string {
 		}
 	}
 	var names []string
-	for index, p := range v.policies(q) {
+	policies := v.policies(q)
+	if len(policies) == 0 { // without IPv6
+		policies = v.Policies
+	}
+	for index, p := range policies {
 		if v.Links[index] != nil && p.Uplink == nil {
 			names = append(names, v.Links[index].Name)
 		}
@@ -254,7 +266,7 @@ func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
 	case p == nil && q.Dst.Is6() && !in.IPv6:
 		reason := arpd.IgnoreNotWorkload
 		a.Verdict, a.Reason = text(reason.Kind().String()), text(reason.String())
-		a.Steps = []arpd.Step{{Rule: "IPv6", Says: in.Name + " has none: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false", Decides: true}}
+		a.Steps = []arpd.Step{{Rule: "IPv6", Says: without6(in.Name), Decides: true}}
 		return a
 	case p == nil:
 		reason := arpd.IgnoreNotWorkload
@@ -310,7 +322,7 @@ func (v *View) forward(q *Question, in *netstate.Link, f *Forward) *route.Decisi
 		f.end(route.Punt)
 		return d
 	case q.Dst.Is6() && !v.Table.Serves6(link):
-		say("IPv6", "%s has none that is served: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false", in.Name)
+		say("IPv6", "%s", without6(in.Name))
 		f.end(route.IgnoreProto)
 		return d
 	case link.Flags&route.LinkLeft != 0:

@@ -115,7 +115,7 @@ func TestRequests(t *testing.T) {
 		{"10.65.0.9", "ens192", "192.168.1.9", "ignore arp-no-workload", "none of type unicast leads over a workload interface"},
 		{"2001:db8:65::9", "ens192", "2001:db8::9", "ignore nd-no-workload", "none of type unicast leads over a workload interface"},
 		{"2001:db8:65::1", "ens192", "::", "answer", "without the workloads' routes 2001:db8:65::1 would be sought here: the probe is answered with ee:ee:ee:ee:ee:ee"},
-		{"2001:db8:65::1", "cali2", "2001:db8::2", "ignore not-workload", "cali2 has none: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false"},
+		{"2001:db8:65::1", "cali2", "2001:db8::2", "ignore not-workload", "cali2 has no IPv6 that is served: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false"},
 		{"10.65.0.1", "ens193", "192.168.2.9", "ignore not-workload", "ens193 is an uplink, and without --answer-uplink, or without ARP, its requests are the kernel's alone"},
 		{"2001:db8:65::1", "ens193", "2001:db8::2", "ignore not-workload", "ens193 is an uplink, and without --answer-uplink, or without neighbour discovery, its solicitations are the kernel's alone"},
 	} {
@@ -162,7 +162,7 @@ func TestPackets(t *testing.T) {
 		{dst: "fe80::ecee:eeff:feee:eeee", want: "local", says: "fe80::ecee:eeff:feee:eeee belongs to the link: no router forwards there"},
 		{dst: "ff02::1", want: "local", says: "ff02::1 is a group's: the kernel's matter"},
 		{dst: "2001:db8:65:1::9", left6: "rules", want: "punt", says: "rules"},
-		{dst: "2001:db8:65:1::9", iif: "cali2", from: "2001:db8::2", want: "ignore not-ip", says: "cali2 has none that is served: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false"},
+		{dst: "2001:db8:65:1::9", iif: "cali2", from: "2001:db8::2", want: "ignore not-ip", says: "cali2 has no IPv6 that is served: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false"},
 	} {
 		v, q := host(), Question{Dst: netip.MustParseAddr(c.dst), IIF: c.iif, Proto: DefaultProto, Len: c.len}
 		v.Left6 = map[int]string{routetest.IfPod1: c.left6}
@@ -196,6 +196,7 @@ func TestQuestions(t *testing.T) {
 		{Question{Dst: six, Len: 47}, "want 48 to 65535 bytes"},
 		{Question{Dst: four, Len: 27}, "want 28 to 65535 bytes"},
 		{Question{Dst: six, IIF: "none"}, "no such interface"},
+		{Question{Dst: six, IIF: "cali2"}, "cali2 has no IPv6 that is served"},
 		{Question{Dst: six, IIF: "ens192"}, "no address has a route of its own over ens192"},
 	} {
 		err := host().Complete(&c.q)

@@ -248,6 +248,9 @@ func (v *View) why(in *netstate.Link, d *route.Decision, conf *sysctls, a *Answe
 	case dropped && !six && !in.Forwards:
 		say("the kernel does not forward what comes in by %s: net.ipv4.conf.%s.forwarding is 0", in.Name, in.Name)
 	}
+	if six && !v.Table.Serves6(v.Table.Link(int32(in.Index))) {
+		say("proxyarpd does not take the packet: IPv6 is not served on %s, and what the kernel has there is its own matter", in.Name)
+	}
 	if ours == route.KindPunt.String() {
 		say("proxyarpd leaves the packet to the kernel, which does what it says here")
 	}

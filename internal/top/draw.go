@@ -109,7 +109,7 @@ func counterLine(title string, all []counter) string {
 	return b.String()
 }
 
-const tableFormat = "%-15.15s %-8s %-3s %6s %6s %6s %8s %5s %5s %6s"
+const tableFormat = "%-15.15s %-8s %-4s %6s %6s %6s %8s %5s %5s %6s"
 
 // table has the interfaces, as many as there is room for.
 func (s *screen) table(room int) []line {
@@ -117,7 +117,7 @@ func (s *screen) table(room int) []line {
 	all := []line{{head, bold}}
 	for i := s.first; i < len(s.rows) && len(all) < room; i++ {
 		r := &s.rows[i]
-		l := line{text: fmt.Sprintf(tableFormat, printable.String(r.Name), r.role, cmp.Or(r.Serves(), "-"), number(r.in.rate), number(r.forwarded.rate), number(r.dropped.rate), number(r.left.rate),
+		l := line{text: fmt.Sprintf(tableFormat, printable.String(r.Name), r.role, r.serves(), number(r.in.rate), number(r.forwarded.rate), number(r.dropped.rate), number(r.left.rate),
 			number(r.arp.rate), number(r.nd.rate), number(float64(r.dropped.total)))}
 		if r.Error != "" || r.ND().Why != "" && strings.Contains(r.Serves(), "6") { // elsewhere the column IP says so
 			l.text += " !"
@@ -128,6 +128,13 @@ func (s *screen) table(room int) []line {
 		all = append(all, l)
 	}
 	return all
+}
+
+func (r *row) serves() string {
+	if !r.Up {
+		return "down"
+	}
+	return cmp.Or(r.Serves(), "-")
 }
 
 func (s *screen) footer() string {

@@ -27,7 +27,7 @@ func at(seconds uint64) sample {
 		{Name: "cali2", Index: 2, Up: true, IPv6: &status.IPv6{Why: "not served: x"}, Received: 5000, Drops: map[string]uint64{"IP_INNOROUTES": 2 + 300*seconds}},
 	}
 	s.ARP.Verdicts, s.ND.Verdicts = s.Workloads[0].ARPVerdicts, s.Workloads[0].IPv6.Verdicts
-	s.Uplinks = []status.Interface{{Name: "ens192", Index: 3, Error: "no such thing"}}
+	s.Uplinks = []status.Interface{{Name: "ens192", Index: 3, Up: true, Error: "no such thing"}}
 	s.Forward = status.Forward{PacketsIn: 1000 * seconds, PacketsOut: 900 * seconds, BytesOut: 125000 * seconds, Routes: 9,
 		Verdicts: map[string]uint64{"forward": 900 * seconds, "queue": 1}, Drops: map[string]uint64{"IP_RPFILTER": 100 * seconds}}
 	return sample{s, began.Add(time.Duration(seconds) * time.Second)}
@@ -97,9 +97,9 @@ func TestLines(t *testing.T) {
 		}
 	}
 	s := &screen{view: v, width: 80, height: 24, every: time.Second}
-	for _, want := range []string{"in 1.0k/s  out 900/s  1.0Mbit/s  drops 100/s", "INTERFACE       ROLE     IP    IN/s FORW/s DROP/s KERNEL/s ARP/s  ND/s  DROPS\n",
-		"cali1           workload 4 6   1.0k    900    100      5.0   1.0   3.0    400\n", "ens192          uplink   -        0      0      0        0     0     0      0 !\n",
-		"a\\x1b[2Jb       workload -        0      0    300        0     0     0   1.2k\n", "verdicts/s  forward 900  queue 0\n", "arp/s       answer 1.0\n", "nd/s        answer 2.0  IPV6_NDISC_NS_OTHERHOST 1.0\n"} {
+	for _, want := range []string{"in 1.0k/s  out 900/s  1.0Mbit/s  drops 100/s", "INTERFACE       ROLE     IP     IN/s FORW/s DROP/s KERNEL/s ARP/s  ND/s  DROPS\n",
+		"cali1           workload 4 6    1.0k    900    100      5.0   1.0   3.0    400\n", "ens192          uplink   -         0      0      0        0     0     0      0 !\n",
+		"a\\x1b[2Jb       workload -         0      0    300        0     0     0   1.2k\n", "verdicts/s  forward 900  queue 0\n", "arp/s       answer 1.0\n", "nd/s        answer 2.0  IPV6_NDISC_NS_OTHERHOST 1.0\n"} {
 		if !strings.Contains(text(s), want) {
 			t.Errorf("no %q in\n%s", want, text(s))
 		}
