@@ -129,7 +129,7 @@ func (x *explaining) flags() *pflag.FlagSet {
 }
 
 // protocols are names of /etc/protocols that one may want to ask about.
-var protocols = map[string]uint8{"icmp": 1, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "ospf": 89, "sctp": 132, "udplite": 136, "ipv6-icmp": 58}
+var protocols = map[string]uint8{"icmp": 1, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "ospf": 89, "sctp": 132, "udplite": 136, "ipv6-icmp": 58, "icmp6": 58}
 
 func parseProtocol(s string) (uint8, error) {
 	if n, ok := protocols[strings.ToLower(s)]; ok {

@@ -143,6 +143,8 @@ func groupsOf(n *status.ND) []string {
 	switch {
 	case n.Groups == 0:
 		return nil
+	case n.Joined == 1 && n.Groups == 1:
+		return []string{"1 group joined"}
 	case n.Joined == n.Groups:
 		return []string{fmt.Sprintf("%d groups joined", n.Joined)}
 	}
