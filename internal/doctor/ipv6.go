@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
 )
@@ -30,17 +28,6 @@ const (
 	linkLocalTentative
 	linkLocalUsable
 )
-
-// linkLocalOf says so of one address, by its flags.
-func linkLocalOf(flags int) linkLocal {
-	switch {
-	case flags&unix.IFA_F_DADFAILED != 0:
-		return linkLocalFailed
-	case flags&unix.IFA_F_TENTATIVE != 0 && flags&unix.IFA_F_OPTIMISTIC == 0:
-		return linkLocalTentative
-	}
-	return linkLocalUsable
-}
 
 // ipv6 is a setting below net.ipv6.
 func (f *facts) ipv6(key string) (int, bool) { return f.sysctl("../ipv6/" + key) }
@@ -108,7 +95,7 @@ func (f *facts) unserved6(l *netstate.Link, p *pod, others bool) Finding {
 
 // checkLinkLocal looks at an interface whose neighbours are resolved.
 func (f *facts) checkLinkLocal(l *netstate.Link) []Finding {
-	if l.Type != unix.ARPHRD_ETHER || l.Flags&unix.IFF_NOARP != 0 || !l.Running() {
+	if !resolves(l) || !l.Running() {
 		return nil
 	}
 	severity, what, cure := Error, "", "ip -6 address show dev IF; sysctl net.ipv6.conf.IF.addr_gen_mode, and ip link set IF down and up for another address"

@@ -43,7 +43,7 @@ func (f *facts) askAll(ctx context.Context) {
 	}
 	here, err := os.Open("/proc/thread-self/ns/net")
 	for i, l := range f.uplinks {
-		if err != nil || l.Type != unix.ARPHRD_ETHER || l.Flags&unix.IFF_NOARP != 0 || !l.Running() || ctx.Err() != nil {
+		if err != nil || !resolves(l) || !l.Running() || ctx.Err() != nil {
 			continue
 		}
 		g.Go(func() error {
@@ -119,6 +119,22 @@ func sendersOf(index int) (all []netip.Addr) {
 		}
 	}
 	return all
+}
+
+// linkLocalOf says so of one address, by its flags.
+func linkLocalOf(flags int) linkLocal {
+	switch {
+	case flags&unix.IFA_F_DADFAILED != 0:
+		return linkLocalFailed
+	case flags&unix.IFA_F_TENTATIVE != 0 && flags&unix.IFA_F_OPTIMISTIC == 0:
+		return linkLocalTentative
+	}
+	return linkLocalUsable
+}
+
+// resolves reports whether addresses are resolved on an interface, by ARP or neighbour discovery.
+func resolves(l *netstate.Link) bool {
+	return l.Type == unix.ARPHRD_ETHER && l.Flags&unix.IFF_NOARP == 0
 }
 
 // look reads what a pod has configured behind an interface. It is called in the pod's
