@@ -1,6 +1,9 @@
 package route
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Table is all that a forwarding decision needs. It is immutable but for the
 // time stamps in its neighbours; readers load it once a batch.
@@ -50,15 +53,14 @@ func (t *Table) HostOver(family Family, ifindex int32) (host netip.Addr) {
 	return host
 }
 
-// HostsOver is HostOver of all interfaces that have such an address, by index. It walks
-// the table once.
-func (t *Table) HostsOver(family Family) map[int32]netip.Addr {
-	hosts := map[int32]netip.Addr{}
-	t.eachHost(family, func(a netip.Addr, over int32) {
-		if host, has := hosts[over]; !has || a.Less(host) {
-			hosts[over] = a
-		}
-	})
+// HostsOver are all such addresses, in order, by the interface's index. It walks the table
+// once.
+func (t *Table) HostsOver(family Family) map[int32][]netip.Addr {
+	hosts := map[int32][]netip.Addr{}
+	t.eachHost(family, func(a netip.Addr, over int32) { hosts[over] = append(hosts[over], a) })
+	for _, all := range hosts {
+		slices.SortFunc(all, netip.Addr.Compare)
+	}
 	return hosts
 }
 

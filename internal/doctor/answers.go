@@ -9,12 +9,13 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// answer is what came of a request or solicitation for a gateway.
+// answer is what came of a request or solicitation.
 type answer struct {
 	where   string // an interface, with the pod's namespace if it is one's
 	pod     bool
-	host    string // the interface here
-	gateway netip.Addr
+	host    string     // the interface here
+	gateway netip.Addr // or on an uplink an address of a workload
+	routed  string     // to which interface then
 	macs    []wire.MAC // of all who answered
 	hosts   []wire.MAC // of those who say that they are no routers: IPv6 alone
 	err     error
@@ -35,6 +36,11 @@ func (f *facts) asked(host, gateway string) bool {
 	})
 }
 
+// answeredBy reports whether somebody has answered for an address there.
+func (f *facts) answeredBy(where, address string) bool {
+	return slices.ContainsFunc(f.answers, func(a answer) bool { return a.where == where && a.gateway.String() == address && len(a.macs) > 0 })
+}
+
 // checkAnswers looks at who answers for the gateways.
 func checkAnswers(f *facts) (found []Finding) {
 	for i := range f.answers {
@@ -42,6 +48,10 @@ func checkAnswers(f *facts) (found []Finding) {
 		switch {
 		case a.err != nil:
 			found = append(found, Finding{"not-asked", Info, a.where, fmt.Sprintf("could not ask there for %s by %s: %v", a.gateway, a.family().resolution, a.err), "none is needed"})
+		case a.routed != "":
+			if macs := slices.DeleteFunc(slices.Clone(a.macs), f.ownMAC); len(macs) > 0 {
+				found = append(found, Finding{"uplink-claim", Error, a.where, fmt.Sprintf("%s answers for the address %s, which is routed to %s", listMACs(macs), a.gateway, a.routed), takeFrom})
+			}
 		case !a.pod && len(a.macs) > 0:
 			found = append(found, Finding{"foreign-answer", Error, a.where, fmt.Sprintf("%s answers for the gateway %s on the uplink, which nobody should own", listMACs(a.macs), a.gateway),
 				"find the station by its MAC (" + a.family().ip + " neigh, the switch's table) and remove the address, or turn off its proxying of ARP or neighbour discovery"})
@@ -78,6 +88,19 @@ func (f *facts) checkPodAnswer(a *answer) (found []Finding) {
 			listMACs(a.hosts), a.gateway), "what doctor and the daemon's log say of eBPF and tc programs; or sysctl -w net.ipv6.conf.all.forwarding=1"})
 	}
 	return found
+}
+
+// takeFrom is what to do about who claims a workload's address on an uplink.
+const takeFrom = "find out who that is, and take the address from it; or delete the route, if the workload has gone there"
+
+// ownMAC reports whether an interface of this host has a MAC.
+func (f *facts) ownMAC(m wire.MAC) bool {
+	for _, l := range f.view.Links {
+		if l.MAC == m {
+			return true
+		}
+	}
+	return false
 }
 
 func listMACs(macs []wire.MAC) string {

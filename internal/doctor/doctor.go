@@ -61,6 +61,7 @@ type facts struct {
 	host hostIPv6
 	// local are the addresses of this host; those of one link have its index as their zone.
 	local    map[string]bool
+	routed   map[*family]map[int32][]netip.Addr // addresses with a route of their own, by the interface that it leads over
 	managers managers
 	pods     []pod
 	noPods   string   // why pods could not be looked into

@@ -80,6 +80,7 @@ func TestFindings(t *testing.T) {
 	without := func(c int) func(f *facts, _ map[string]int) {
 		return func(f *facts, _ map[string]int) { f.has = func(have int) bool { return have != c } }
 	}
+	f.answers[2] = answer{where: "eth0", gateway: netip.MustParseAddr("192.0.2.50"), routed: "cali1", macs: []wire.MAC{{}}} // of links of this host
 	f.local = map[string]bool{"169.254.0.1": true, "fe80::99%2": true}
 	f.pods[0].v4.gateways, f.pods[0].v6.gateways = []netip.Addr{netip.MustParseAddr("169.254.0.1")}, []netip.Addr{netip.MustParseAddr("fe80::99")}
 	if found := examine(f); len(found) != 0 {
@@ -167,6 +168,9 @@ func TestFindings(t *testing.T) {
 		{"uplink-none", Warning, "", func(f *facts, _ map[string]int) { answerUplinks(f, false); f.uplinks = nil }},
 		{"uplink-claim", Error, "eth0", func(f *facts, _ map[string]int) {
 			f.status.Conflicts = []status.Conflict{{Kind: "uplink-claim", Interface: "eth0", Address: "192.0.2.50", MAC: "02:00:00:00:00:09", Other: "cali1", Count: 2, Last: time.Now()}}
+		}},
+		{"uplink-claim", Error, "eth0", func(f *facts, _ map[string]int) {
+			f.answers[2] = answer{where: "eth0", gateway: netip.MustParseAddr("2001:db8:1::50"), routed: "cali1", macs: []wire.MAC{{2}}}
 		}},
 		{"foreign-answer", Error, "eth0", func(f *facts, _ map[string]int) { f.answers[2].macs = []wire.MAC{{2}} }},
 		{"foreign-answer", Error, "cali1", func(f *facts, _ map[string]int) { f.answers[1].macs = append(f.answers[1].macs, wire.MAC{2}) }},

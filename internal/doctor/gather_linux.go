@@ -70,7 +70,10 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 		f.askConntrack(ctx)
 	}
 	f.readOnly = readOnly("/proc/sys")
-	f.dead = deadRoutes()
+	f.dead, f.routed = deadRoutes(), map[*family]map[int32][]netip.Addr{}
+	for _, v := range families {
+		f.routed[v] = view.Table.HostsOver(v.Family)
+	}
 	f.host = hostIPv6{advertised: advertisedDefaults(), proxied: proxyEntries()}
 	f.local, f.host.linkLocal = hostAddresses()
 	f.managers = readManagers(os.DirFS("/"), workloadNames(f))
@@ -236,10 +239,6 @@ func (f *facts) lookIntoPods() {
 		return
 	}
 	byID := namespacesByID()
-	over := map[*family]map[int32]netip.Addr{}
-	for _, v := range families {
-		over[v] = f.view.Table.HostsOver(v.Family)
-	}
 	for _, l := range f.workloads[:min(len(f.workloads), mostPods)] {
 		link, err := netlink.LinkByIndex(l.Index)
 		if err != nil || link.Attrs().NetNsID < 0 {
@@ -255,7 +254,9 @@ func (f *facts) lookIntoPods() {
 		}
 		for _, v := range families {
 			a := p.of(v)
-			a.leads = over[v][int32(l.Index)]
+			if to := f.routed[v][int32(l.Index)]; len(to) > 0 {
+				a.leads = to[0]
+			}
 			for i := range a.addresses {
 				a.addresses[i].routed = f.view.Table.LeadsTo(a.addresses[i].Addr, int32(l.Index))
 			}

@@ -49,7 +49,7 @@ func checkIPv6(f *facts) (found []Finding) {
 	inUse := false
 	for _, l := range f.workloads {
 		p := f.podOf(l.Name)
-		uses := over[int32(l.Index)].IsValid() || p != nil && has6(*p)
+		uses := len(over[int32(l.Index)]) > 0 || p != nil && has6(*p)
 		inUse = inUse || uses
 		switch {
 		case !l.IPv6:

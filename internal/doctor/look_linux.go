@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -47,7 +48,12 @@ func (f *facts) askAll(ctx context.Context) {
 			continue
 		}
 		g.Go(func() error {
-			all[len(f.pods)+i] = askIn(fmt.Sprintf("/proc/self/fd/%d", here.Fd()), l.Name, sendersOf(l.Index), f.foreign(l))
+			held := f.held(l)
+			got := askIn(fmt.Sprintf("/proc/self/fd/%d", here.Fd()), l.Name, sendersOf(l.Index), append(f.foreign(l), slices.Collect(maps.Keys(held))...))
+			for j := range got {
+				got[j].routed = held[got[j].gateway]
+			}
+			all[len(f.pods)+i] = got
 			return nil
 		})
 	}
@@ -93,6 +99,29 @@ func (f *facts) foreign(l *netstate.Link) []netip.Addr {
 		}
 	}
 	return all
+}
+
+// mostHeld is how many addresses of workloads are asked for on an uplink at most.
+const mostHeld = 64
+
+// held are the addresses that are answered for on an uplink, with the interface that each
+// is routed to: nobody else there should have them.
+func (f *facts) held(l *netstate.Link) map[netip.Addr]string {
+	held := map[netip.Addr]string{}
+	for _, v := range families {
+		p := f.view.PoliciesOf(v.Family)[l.Index]
+		if p == nil || p.Uplink == nil {
+			continue
+		}
+		for _, w := range f.workloads {
+			for _, a := range f.routed[v][int32(w.Index)] {
+				if len(held) < mostHeld && slices.ContainsFunc(p.Uplink.Targets, func(c netip.Prefix) bool { return c.Contains(a) }) {
+					held[a] = w.Name
+				}
+			}
+		}
+	}
+	return held
 }
 
 // senders are the addresses that a pod asks with: a neighbour's source is its link-local

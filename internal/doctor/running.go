@@ -31,8 +31,11 @@ func checkDaemon(f *facts) (found []Finding) {
 			}
 			found = append(found, Finding{id, severity, c.Interface, fmt.Sprintf("the gateway %s is claimed by %s", c.Address, what), "find out who that is, and take the address from it"})
 		case "uplink-claim":
+			if f.answeredBy(c.Interface, c.Address) { // checkAnswers tells
+				continue
+			}
 			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the address %s, which is routed to %s, is claimed by %s", c.Address, cmp.Or(c.Other, "a workload"), what),
-				"find out who that is, and take the address from it; or delete the route, if the workload has gone there"})
+				takeFrom})
 		case "address-twice":
 			found = append(found, Finding{c.Kind, Error, c.Interface, fmt.Sprintf("the address %s, which is routed to %s, is used by %s", c.Address, c.Other, what), "give one of the two workloads another address, or correct the route"})
 		}
