@@ -24,9 +24,10 @@ import (
 )
 
 func aStatus() *status.Status {
-	return &status.Status{Version: "v9", Engine: "af_packet", Claim: "tcx", Ready: true, Uptime: 3, Process: status.Process{Goroutines: 20, Resident: 30 << 20},
+	return &status.Status{Version: "v9", Engine: "af_packet", Claim: "tcx", Ready: true, Uptime: 3, IPv6: true,
+		ND: status.ND{Verdicts: map[string]uint64{"answer": 5}, Groups: 4, Joined: 3, Times: &status.Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{3, 2, 1}, Sum: 0.5}}, Process: status.Process{Goroutines: 20, Resident: 30 << 20},
 		Workloads: []status.Interface{{Name: "cali1", ARPRequests: 7, ARPReplies: 6, ARPVerdicts: map[string]uint64{"answer": 6, "arp-reply": 1}, Received: 4, Policed: 3, Local: 2, Punted: 1,
-			Verdicts: map[string]uint64{"forward": 8, "local": 2}, Drops: map[string]uint64{"IP_INNOROUTES": 1}},
+			Verdicts: map[string]uint64{"forward": 8, "local": 2}, Drops: map[string]uint64{"IP_INNOROUTES": 1}, IPv6: &status.IPv6{Solicitations: 5, Advertisements: 5}},
 			{Name: "cali2", Error: "x"}},
 		Uplinks: []status.Interface{{Name: "eth0", Received: 5}}, Left: []status.Left{{Name: "br0"}},
 		ARP: status.ARP{Verdicts: map[string]uint64{"answer": 6}, Times: &status.Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{3, 2, 1}, Sum: 0.5}},

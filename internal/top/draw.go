@@ -192,15 +192,16 @@ func (r *row) detail() []line {
 var helpLines = []line{
 	{"up, down, k, j, page up, page down   choose an interface; in its detail: scroll", plain},
 	{"enter                                its detail; esc, backspace or left: back", plain},
-	{"r, d, n                              sort by rate, by drops, by name; s: the next of them", plain},
+	{"r, d, n                              sort by rate, drops, name; s: the next one", plain},
 	{"+, -                                 look more seldom, more often", plain},
 	{"space                                pause", plain},
 	{"q, ^C                                quit; ^Z: stop", plain},
 	{"", plain},
-	{"IP: versions that are served; IN/s: frames seen; FORW/s: packets forwarded; DROP/s:", plain},
-	{"dropped; KERNEL/s: left to the kernel; ARP/s: requests; ND/s: neighbour solicitations;", plain},
-	{"DROPS: since the start; !: something is wrong, see its detail. Why packets are dropped:", plain},
-	{"proxyarpd capture --drops, and --last-drops. Any key goes back.", plain},
+	{"IP: versions that are served; IN/s: frames seen; FORW/s: packets forwarded;", plain},
+	{"DROP/s: dropped; KERNEL/s: left to the kernel; ARP/s: requests; ND/s: neighbour", plain},
+	{"solicitations; DROPS: since the start; !: something is wrong, see its detail.", plain},
+	{"Why packets are dropped: proxyarpd capture --drops, and --last-drops.", plain},
+	{"Any key goes back.", plain},
 }
 
 // number is short: 0, 0.5, 12, 999, 12.3k, 4.56M.

@@ -104,6 +104,11 @@ func TestLines(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text(s))
 		}
 	}
+	for _, l := range helpLines {
+		if len(l.text) > 80 {
+			t.Errorf("wider than 80: %q", l.text)
+		}
+	}
 	s.detail, s.height = 1, 60
 	if got := text(s); !strings.Contains(got, "IP_RPFILTER                             100          400\n") || !strings.Contains(got, "answers ee:ee") || !strings.Contains(got, "serves IPv4 and IPv6\n") ||
 		!strings.Contains(got, "NEIGHBOUR DISCOVERY") || !strings.Contains(got, "IPV6_NDISC_NS_OTHERHOST                 1.0            4\n") || !strings.Contains(got, "answers to DAD                          1.0            4\n") {
