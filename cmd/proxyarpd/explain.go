@@ -23,9 +23,9 @@ import (
 )
 
 const explainLong = `explain says which rule decides about an ARP request (neighbour solicitation) for DST and about a packet
-to it, step by step: as this daemon decides, by its own code, and as the kernel would. Where a daemon runs it is asked, and
-answers by its tables; where none runs, or flags of run are given, the host is looked at as a daemon
-with these flags would see it. Nothing is changed and nothing sent.
+to it, step by step: as this daemon decides, by its own code, and as the kernel would. Where a daemon
+runs it is asked, and answers by its tables; where none runs, or flags of run are given, the host is
+looked at as a daemon with these flags would see it. Nothing is changed and nothing sent.
 
 The packet is, unless flags say otherwise, one of 84 bytes of UDP with DF set, that the first workload
 sends. With --follow the next live packets like it are waited for, and what became of them shown; where
