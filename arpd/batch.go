@@ -114,6 +114,10 @@ func (r *Responder) answer(reply []byte, e *entry, now int64) (int, Verdict) {
 		return 0, DropRateLimit
 	}
 	r.learn(who, e, now)
+	if who.IsProbe() {
+		e.port.defended.Add(1)
+		r.defended.Add(1)
+	}
 	if p := e.policy; p.fromUnrouted(who) && !r.stillBehind() && p.fromUnrouted(who) {
 		e.port.unrouted.Add(1)
 		r.unrouted.Add(1)

@@ -128,6 +128,9 @@ func TestUnrouted(t *testing.T) {
 		if m.unrouted.Load() != c.want || m.ports.stats()[7].Unrouted != c.want {
 			t.Errorf("%s: %d, on the interface %d, want %d", c.name, m.unrouted.Load(), m.ports.stats()[7].Unrouted, c.want)
 		}
+		if probe := c.req.spa.IsUnspecified(); probe != (m.defended.Load() == 1) || m.ports.stats()[7].Defended != m.defended.Load() {
+			t.Errorf("%s: %d defended", c.name, m.defended.Load())
+		}
 	}
 	m, k, _ := newChanging() // a route that the news brought
 	late := &lateRoutes{changing: k}

@@ -70,7 +70,7 @@ func (p *Policy) StationRules(dst, src, asker wire.MAC) []Rule {
 	return []Rule{
 		{"destination of the frame", func() (string, bool) {
 			if dst.IsMulticast() || p.ours(dst) {
-				return fmt.Sprintf("%s is broadcast or this interface's", dst), false
+				return fmt.Sprintf("%s is broadcast, a group's or this interface's", dst), false
 			}
 			return fmt.Sprintf("%s is another station's", dst), true
 		}, []Verdict{IgnoreOtherhost}},

@@ -18,6 +18,7 @@ type HeldFrame struct {
 type Counted struct {
 	ByVerdict           map[string]uint64
 	Unrouted, Unlearned uint64
+	Defended            uint64
 	Times               AnswerTimes
 	Interfaces          map[int]CountedInterface
 }
@@ -26,6 +27,7 @@ type Counted struct {
 type CountedInterface struct {
 	ByVerdict           map[string]uint64
 	Unrouted, Unlearned uint64
+	Defended            uint64
 }
 
 // FD is the socket's descriptor, which stays the Responder's.
@@ -43,9 +45,9 @@ func (r *Responder) Held() (all []HeldFrame) {
 // Counted is what has been counted so far.
 func (r *Responder) Counted() Counted {
 	s := r.Stats()
-	c := Counted{ByVerdict: named(&s.ByVerdict), Unrouted: s.Unrouted, Unlearned: s.Unlearned, Times: s.AnswerTimes, Interfaces: map[int]CountedInterface{}}
+	c := Counted{ByVerdict: named(&s.ByVerdict), Unrouted: s.Unrouted, Unlearned: s.Unlearned, Defended: s.Defended, Times: s.AnswerTimes, Interfaces: map[int]CountedInterface{}}
 	for index, i := range s.Interfaces {
-		c.Interfaces[index] = CountedInterface{named(&i.ByVerdict), i.Unrouted, i.Unlearned}
+		c.Interfaces[index] = CountedInterface{named(&i.ByVerdict), i.Unrouted, i.Unlearned, i.Defended}
 	}
 	return c
 }
@@ -69,6 +71,7 @@ func (r *Responder) GoOn(held []HeldFrame, c *Counted) {
 	r.total.add(c.ByVerdict)
 	r.unrouted.Add(c.Unrouted)
 	r.unlearned.Add(c.Unlearned)
+	r.defended.Add(c.Defended)
 	for i, n := range c.Times.Counts {
 		r.times.counts[i].Add(n)
 	}
@@ -80,6 +83,7 @@ func (r *Responder) GoOn(held []HeldFrame, c *Counted) {
 			e.port.counts.add(i.ByVerdict)
 			e.port.unrouted.Add(i.Unrouted)
 			e.port.unlearned.Add(i.Unlearned)
+			e.port.defended.Add(i.Defended)
 		}
 	}
 	snap, tap := r.begin()

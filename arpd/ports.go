@@ -11,6 +11,7 @@ type port struct {
 	counts    counters
 	unrouted  atomic.Uint64
 	unlearned atomic.Uint64
+	defended  atomic.Uint64
 	bucket    bucket // Run's alone, as is learn
 	learn     bucket
 	published bool // under ports.mu

@@ -106,6 +106,7 @@ type Responder struct {
 	total        counters
 	unrouted     atomic.Uint64
 	unlearned    atomic.Uint64
+	defended     atomic.Uint64
 	times        answerTimes
 	tap          atomic.Pointer[Tap]
 	recorder     Recorder // nil: nobody is told

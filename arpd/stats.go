@@ -16,6 +16,9 @@ type InterfaceStats struct {
 	// Unlearned counts those of the answered requests whose sender was left out
 	// of Options.Neighbours: the interface has had its share, or too many wait.
 	Unlearned uint64
+	// Defended counts those of the answered requests that were probes for an address, or
+	// duplicate address detection: who sent them may not use it.
+	Defended  uint64
 	ByVerdict Counts
 }
 
@@ -28,6 +31,7 @@ type Stats struct {
 	ByVerdict   Counts
 	Unrouted    uint64 // as in InterfaceStats, of all interfaces
 	Unlearned   uint64 // as in InterfaceStats, of all interfaces
+	Defended    uint64 // as in InterfaceStats, of all interfaces
 	AnswerTimes AnswerTimes
 	// Interfaces has the workload interfaces that are published, and those that
 	// Lookup told of and no Publish did yet, by ifindex.
@@ -45,7 +49,7 @@ func (c *counters) load() (out Counts) {
 }
 
 func (p *port) stats() InterfaceStats {
-	s := InterfaceStats{ByVerdict: p.counts.load(), Unrouted: p.unrouted.Load(), Unlearned: p.unlearned.Load()}
+	s := InterfaceStats{ByVerdict: p.counts.load(), Unrouted: p.unrouted.Load(), Unlearned: p.unlearned.Load(), Defended: p.defended.Load()}
 	for v, n := range s.ByVerdict {
 		if Verdict(v).Request() {
 			s.Requests += n
@@ -58,5 +62,5 @@ func (p *port) stats() InterfaceStats {
 // Stats takes a snapshot. It may be called at any time, also after Close.
 func (r *Responder) Stats() Stats {
 	r.total[DropReceiveOverflow].Add(r.sock.drops())
-	return Stats{AnswerTimes: r.times.load(), ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Unlearned: r.unlearned.Load(), Interfaces: r.ports.stats()}
+	return Stats{AnswerTimes: r.times.load(), ByVerdict: r.total.load(), Unrouted: r.unrouted.Load(), Unlearned: r.unlearned.Load(), Defended: r.defended.Load(), Interfaces: r.ports.stats()}
 }

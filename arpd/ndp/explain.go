@@ -13,7 +13,7 @@ import (
 func Explain(s *Solicitation, p *Policy) (v Verdict, steps []arpd.Step) {
 	v = judge(s, p)
 	rules := append(p.StationRules(s.Dst, s.Src, s.MAC),
-		arpd.Rule{Rule: "destination of the packet", Says: func() (string, bool) {
+		arpd.Rule{Rule: "IPv6 destination", Says: func() (string, bool) {
 			switch {
 			case !isForUs(s, p):
 				return fmt.Sprintf("%s is neither the target, a gateway nor the target's group", s.To), true
@@ -22,7 +22,7 @@ func Explain(s *Solicitation, p *Policy) (v Verdict, steps []arpd.Step) {
 			}
 			return fmt.Sprintf("%s: %s asks for %s", s.To, s.From, s.Target), false
 		}, Verdicts: []Verdict{arpd.IgnoreNDDestination}},
-		arpd.Rule{Rule: "source of the packet", Says: func() (string, bool) {
+		arpd.Rule{Rule: "IPv6 source", Says: func() (string, bool) {
 			if s.From == s.Target {
 				return "asks for its own address", true
 			}

@@ -39,7 +39,7 @@ func TestResponderAnswers(t *testing.T) {
 	s.ask(who(gatewayIP), answerMAC, true)                                                  // none of them ended anything
 	await(t, r, "every frame is counted", func(st arpd.Stats) bool {
 		c := st.ByVerdict
-		return c == st.Interfaces[s.index].ByVerdict && c == counts(map[Verdict]uint64{arpd.Answered: 5, arpd.IgnoreNDNotProxied: 1,
+		return st.Defended == 1 && st.Interfaces[s.index].Defended == 1 && c == st.Interfaces[s.index].ByVerdict && c == counts(map[Verdict]uint64{arpd.Answered: 5, arpd.IgnoreNDNotProxied: 1,
 			arpd.IgnoreNDProbe: 1, arpd.DropNDHopLimit: 1, arpd.DropICMPCsum: 1, arpd.IgnoreOtherhost: 1, arpd.IgnoreAdvertisement: 1})
 	})
 }

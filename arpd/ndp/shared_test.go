@@ -131,6 +131,7 @@ func TestHandedOver(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- first.Run(ctx) }()
 	s.ask(who(gatewayIP), answerMAC, true)
+	s.ask(probe(gatewayIP), answerMAC, true)
 	q := s.own(who(noRouteIP))
 	s.send(q.bytes())
 	await(t, first, "it is held", func(st arpd.Stats) bool { return st.ByVerdict[arpd.Queued] == 1 })
@@ -159,7 +160,7 @@ func TestHandedOver(t *testing.T) {
 		}
 	}
 	await(t, second, "all are counted", func(st arpd.Stats) bool {
-		return st.ByVerdict == counts(map[Verdict]uint64{arpd.Queued: 1, arpd.Answered: 3})
+		return st.ByVerdict == counts(map[Verdict]uint64{arpd.Queued: 1, arpd.Answered: 4}) && st.Defended == 1 && st.Interfaces[s.index].Defended == 1
 	})
 	cancel()
 	l.must(<-done)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"proxyarpd/capture/cli"
+	"proxyarpd/internal/daemon"
 	"proxyarpd/internal/doctor"
 )
 
@@ -18,7 +20,9 @@ const doctorLong = `doctor looks at the host and tells, a finding a line with it
 proxyarpd: capabilities and kernel features, sysctls, rules that forwarding would pass by, programs that
 change MACs and routes, somebody else who answers for the gateway, interfaces and routes, and what the
 pods have configured, where their namespaces may be entered. It changes nothing; what it sends are ARP
-requests for the gateways, on uplinks and from pods. Flags of run say what a daemon would be told.`
+requests and neighbour solicitations for the gateways, on uplinks and from pods. The configuration is
+that of the daemon that runs; where none runs, or flags of run are given, they say what one would be
+told. Of one kind the first eight findings are printed; -o json has all.`
 
 const doctorExample = `  proxyarpd doctor
   proxyarpd doctor -o json | jq '.findings[] | select(.severity == "error")'
@@ -28,6 +32,7 @@ const doctorExample = `  proxyarpd doctor
 func newDoctor(p *program) *cobra.Command {
 	format, file, bundle := "", "", ""
 	scratch := defaultSettings()
+	own := pflag.NewFlagSet("doctor", pflag.ContinueOnError)
 	cmd := &cobra.Command{
 		Use:         "doctor [-o text|json] [--bundle FILE] [flags]",
 		Short:       "tell what on this host stops, duplicates or bypasses it, and the cure",
@@ -40,6 +45,9 @@ func newDoctor(p *program) *cobra.Command {
 			s, err := loadSettings(cmd.Flags(), file)
 			if err != nil {
 				return err
+			}
+			if !ofRun(cmd.Flags(), own) {
+				s = inForce(cmd.Context(), s)
 			}
 			found, err := doctor.Examine(cmd.Context(), s.Config)
 			if err != nil {
@@ -59,7 +67,6 @@ func newDoctor(p *program) *cobra.Command {
 			return nil
 		},
 	}
-	own := pflag.NewFlagSet("doctor", pflag.ContinueOnError)
 	own.SortFlags = false
 	outputFlag(own, &format, "text", "json")
 	own.StringVar(&bundle, "bundle", "", "also write an archive (tar.gz) for a bug report to `FILE`: status, tables, sysctls, findings, versions; no packets")
@@ -70,6 +77,38 @@ func newDoctor(p *program) *cobra.Command {
 	complete(cmd, "bundle", files("gz", "tgz"))
 	completeRun(cmd)
 	return cmd
+}
+
+// ofRun reports whether a flag of run was given, but --control.
+func ofRun(given, own *pflag.FlagSet) (is bool) {
+	given.Visit(func(f *pflag.Flag) { is = is || own.Lookup(f.Name) == nil && f.Name != "control" })
+	return is
+}
+
+// inForce are the settings of the daemon that listens where s says, or s where none does.
+func inForce(ctx context.Context, s settings) settings {
+	status, err := daemon.Query(ctx, s.Control, 0)
+	if err != nil {
+		return s
+	}
+	of := defaultSettings()
+	fs := of.flags()
+	for key, values := range status.Config.Values {
+		flag := fs.Lookup(key)
+		if flag == nil || key == "control" {
+			continue
+		}
+		for _, v := range values {
+			if err := flag.Value.Set(v); err != nil {
+				return s // of another version
+			}
+		}
+	}
+	of.Control = s.Control
+	if of.Validate() != nil {
+		return s
+	}
+	return of
 }
 
 // addRunFlags gives a command the flags of run by which it sees the host.
@@ -93,12 +132,26 @@ func writeFindings(p *program, format string, found []doctor.Finding) error {
 			Findings []doctor.Finding `json:"findings"`
 		}{found})
 	}
+	const most = 8 // of one kind; of a thousand pods with one fault the first tell enough
+	said, more := map[string]int{}, []string(nil)
 	for _, f := range found {
+		kind := fmt.Sprintf("%s %s", f.Severity, f.ID)
+		if said[kind]++; said[kind] > most {
+			if said[kind] == most+1 {
+				more = append(more, kind)
+			}
+			continue
+		}
 		subject := ""
 		if f.Subject != "" {
 			subject = f.Subject + ": "
 		}
 		if _, err := fmt.Fprintf(p.text(), "%s %s: %s%s. Cure: %s\n", f.Severity, f.ID, subject, f.What, f.Cure); err != nil {
+			return err
+		}
+	}
+	for _, kind := range more {
+		if _, err := fmt.Fprintf(p.text(), "%s: %d more like these; -o json has all\n", kind, said[kind]-most); err != nil {
 			return err
 		}
 	}

@@ -22,16 +22,17 @@ import (
 	"proxyarpd/internal/explain"
 )
 
-const explainLong = `explain says which rule decides about an ARP request for DST and about a packet to it, step by step:
-as this daemon decides, by its own code, and as the kernel would. Where a daemon runs it is asked, and
-answers by its tables; where none runs, or flags of run are given, the host is looked at as a daemon
-with these flags would see it. Nothing is changed and nothing sent.
+const explainLong = `explain says which rule decides about an ARP request (neighbour solicitation) for DST and about a packet
+to it, step by step: as this daemon decides, by its own code, and as the kernel would. Where a daemon
+runs it is asked, and answers by its tables; where none runs, or flags of run are given, the host is
+looked at as a daemon with these flags would see it. Nothing is changed and nothing sent.
 
 The packet is, unless flags say otherwise, one of 84 bytes of UDP with DF set, that the first workload
 sends. With --follow the next live packets like it are waited for, and what became of them shown; where
-neither protocol nor ports nor TOS are given, ARP requests for DST are like it, too.`
+neither protocol nor ports nor TOS are given, ARP requests and solicitations for DST are like it, too.`
 
 const explainExample = `  proxyarpd explain 169.254.1.1                          # why is the gateway answered, or not?
+  proxyarpd explain 2001:db8:66::3 --iif cali0 --proto icmp6
   proxyarpd explain 10.66.0.3 --iif cali0 --from 10.65.0.2 --proto tcp --dport 443
   proxyarpd explain 10.66.0.3 --rp-filter 0 --punt 10.66.0.0/16   # what would it be with these flags?
   proxyarpd explain 10.66.0.3 -o json | jq .agree
@@ -129,7 +130,7 @@ func (x *explaining) flags() *pflag.FlagSet {
 }
 
 // protocols are names of /etc/protocols that one may want to ask about.
-var protocols = map[string]uint8{"icmp": 1, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "ospf": 89, "sctp": 132, "udplite": 136, "ipv6-icmp": 58}
+var protocols = map[string]uint8{"icmp": 1, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "ospf": 89, "sctp": 132, "udplite": 136, "ipv6-icmp": 58, "icmp6": 58}
 
 func parseProtocol(s string) (uint8, error) {
 	if n, ok := protocols[strings.ToLower(s)]; ok {

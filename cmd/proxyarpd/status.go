@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,34 +88,8 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	}
 	fmt.Fprintf(out, "proxyarpd %s, engine %s, claim %s, up %s, %s\n\n", s.Version, s.Engine, s.Claim,
 		(time.Duration(s.Uptime * float64(time.Second))).Round(time.Second), state)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	w := printable.NewWriter(table) // before the columns are measured
-	fmt.Fprintln(w, "INTERFACE\tINDEX\tROLE\tMAC\tANSWERS\tARP REQ\tARP REPLY\tUNROUTED\tRECEIVED\tPOLICED\tLOCAL\tPUNTED")
-	row := func(i daemon.Interface, role string) {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", i.Name, i.Index, role, i.MAC, dash(i.Answers),
-			i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Received, i.Policed, i.Local, i.Punted)
-	}
-	for _, i := range s.Workloads {
-		row(i, "workload")
-	}
-	for _, i := range s.Uplinks {
-		row(i, "uplink")
-	}
-	if err := table.Flush(); err != nil {
+	if err := printInterfaces(out, s); err != nil {
 		return err
-	}
-	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
-		if i.Error != "" {
-			fmt.Fprintf(out, "%s: %s\n", i.Name, i.Error)
-		}
-	}
-	for _, i := range slices.Concat(s.Workloads, s.Uplinks) {
-		if i.IPv6 != nil && i.IPv6.Why != "" {
-			fmt.Fprintf(out, "%s: IPv6: %s\n", i.Name, i.IPv6.Why)
-		}
-	}
-	for _, l := range s.Left {
-		fmt.Fprintf(out, "%s: %s\n", l.Name, l.Why)
 	}
 	carried := ""
 	if s.Forward.Carried > 0 {
@@ -133,8 +106,8 @@ func printStatus(out io.Writer, s *daemon.Status) error {
 	}
 	printCounts(out, "verdicts", s.Forward.Verdicts)
 	printCounts(out, "drops", s.Forward.Drops)
-	printCounts(out, "arp", s.ARP.Verdicts)
-	printCounts(out, "neighbour discovery", s.ND.Verdicts)
+	printAnswers(out, "arp", s.ARP.Verdicts, s.ARP.Defended, "address probes")
+	printAnswers(out, "neighbour discovery", s.ND.Verdicts, s.ND.Defended, "duplicate address detection", groupsOf(&s.ND)...)
 	printAnnounced(out, s)
 	printCommonest(out, s.Forward.Commonest)
 	printCounts(out, "neighbours", neighbourCounts(&s.Kernel))
@@ -305,12 +278,15 @@ func dash(s string) string {
 }
 
 func printCounts(out io.Writer, title string, m map[string]uint64) {
-	if len(m) == 0 {
-		return
+	if len(m) > 0 {
+		fmt.Fprintf(out, "%s: %s\n", title, counts(m))
 	}
+}
+
+func counts(m map[string]uint64) string {
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		parts = append(parts, fmt.Sprintf("%s %d", k, m[k]))
 	}
-	fmt.Fprintf(out, "%s: %s\n", title, strings.Join(parts, ", "))
+	return strings.Join(parts, ", ")
 }

@@ -1,6 +1,9 @@
 package route
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Table is all that a forwarding decision needs. It is immutable but for the
 // time stamps in its neighbours; readers load it once a batch.
@@ -42,14 +45,32 @@ func (t *Table) Link(ifindex int32) *Link { return t.links.get(ifindex) }
 // an interface in the main table, as a workload's has; invalid if there is none. It
 // walks the table.
 func (t *Table) HostOver(family Family, ifindex int32) (host netip.Addr) {
-	all := everythings[family]
-	t.of(all.Addr()).main.within(all, func(p netip.Prefix, r *Route) {
-		if p.IsSingleIP() && r.Type == TypeUnicast && len(r.Nexthops) == 1 && r.Nexthops[0].Ifindex == ifindex &&
-			(!host.IsValid() || p.Addr().Less(host)) {
-			host = p.Addr()
+	t.eachHost(family, func(a netip.Addr, over int32) {
+		if over == ifindex && (!host.IsValid() || a.Less(host)) {
+			host = a
 		}
 	})
 	return host
+}
+
+// HostsOver are all such addresses, in order, by the interface's index. It walks the table
+// once.
+func (t *Table) HostsOver(family Family) map[int32][]netip.Addr {
+	hosts := map[int32][]netip.Addr{}
+	t.eachHost(family, func(a netip.Addr, over int32) { hosts[over] = append(hosts[over], a) })
+	for _, all := range hosts {
+		slices.SortFunc(all, netip.Addr.Compare)
+	}
+	return hosts
+}
+
+func (t *Table) eachHost(family Family, do func(a netip.Addr, over int32)) {
+	all := everythings[family]
+	t.of(all.Addr()).main.within(all, func(p netip.Prefix, r *Route) {
+		if p.IsSingleIP() && r.Type == TypeUnicast && len(r.Nexthops) == 1 {
+			do(p.Addr(), r.Nexthops[0].Ifindex)
+		}
+	})
 }
 
 // Host gives the host's settings, which are immutable.

@@ -41,6 +41,7 @@ type linkLocal uint8
 
 const (
 	linkLocalMissing linkLocal = iota
+	linkLocalFailed            // duplicate address detection has found another
 	linkLocalTentative
 	linkLocalUsable
 )
@@ -112,6 +113,8 @@ func linkLocalOf(set *netstate.AddressSet) (best linkLocal) {
 	for i := range set.Addresses {
 		switch a := &set.Addresses[i]; {
 		case !a.Local.IsLinkLocalUnicast():
+		case a.Flags&unix.IFA_F_DADFAILED != 0:
+			best = max(best, linkLocalFailed)
 		case a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0:
 			best = max(best, linkLocalTentative)
 		default:
@@ -250,11 +253,13 @@ func (o *owner) ipv6Why(l *netstate.Link) string {
 	case o.eng.Forwards() && l.IPv6 && o.gated6(l) != nil:
 		return o.gated6(l).Error()
 	case !l.IPv6 && l.MTU < minMTU:
-		return "its MTU is less than 1280: the kernel has no IPv6 there"
+		return "not served: its MTU is less than 1280, and the kernel has no IPv6 there"
 	case !l.IPv6:
-		return "net.ipv6.conf." + l.Name + ".disable_ipv6 is 1: the kernel has no IPv6 there"
+		return "not served: disable_ipv6 is 1, and the kernel has no IPv6 there"
 	case o.discovery.linkLocal[l.Index] == linkLocalUsable || !l.Up() || !resolves(l):
 		return ""
+	case o.discovery.linkLocal[l.Index] == linkLocalFailed:
+		return "duplicate address detection of its link-local address has failed: neighbours can't be resolved"
 	case o.discovery.linkLocal[l.Index] == linkLocalTentative:
 		return "its link-local address is tentative: neighbours can't be resolved until duplicate address detection is over"
 	}
@@ -300,7 +305,7 @@ func (d *Daemon) ndStats() *arpd.Stats {
 // ndStatus is what is told of neighbour discovery; carried are those of the answers that a
 // program gave.
 func (d *Daemon) ndStatus(s *arpd.Stats, carried uint64) status.ND {
-	n := status.ND{Verdicts: arpVerdicts(s.ByVerdict), Unrouted: s.Unrouted, Carried: carried}
+	n := status.ND{Verdicts: arpVerdicts(s.ByVerdict), Unrouted: s.Unrouted, Defended: s.Defended, Carried: carried}
 	if d.groups != nil {
 		g := d.groups.Stats()
 		n.Groups, n.Joined = g.Groups, g.Joined
@@ -319,8 +324,9 @@ func (o *owner) ipv6Status(l *netstate.Link, p *port, s arpd.InterfaceStats, n u
 	}
 	i := &status.IPv6{Forwards: p.filter.IPv6, Why: printable.UTF8(o.ipv6Why(l))}
 	if p.policy6 != nil {
+		i.Answers = p.policy6.Answer.String()
 		s.Requests, s.Replies, s.ByVerdict[arpd.Answered] = s.Requests+n, s.Replies+n, s.ByVerdict[arpd.Answered]+n
-		i.Solicitations, i.Advertisements, i.Unrouted, i.Verdicts = s.Requests, s.Replies, s.Unrouted, arpVerdicts(s.ByVerdict)
+		i.Solicitations, i.Advertisements, i.Unrouted, i.Defended, i.Verdicts = s.Requests, s.Replies, s.Unrouted, s.Defended, arpVerdicts(s.ByVerdict)
 	}
 	return i
 }

@@ -152,7 +152,7 @@ func TestOwnerIPv6(t *testing.T) {
 	off := *l
 	off.IPv6, off.MTU6 = false, 0
 	b.events(netstate.Event{Op: netstate.Set, Link: &off})
-	why("net.ipv6.conf." + l.Name + ".disable_ipv6 is 1: the kernel has no IPv6 there")
+	why("not served: disable_ipv6 is 1, and the kernel has no IPv6 there")
 	if len(nd.policies) != 0 || len(groups.held) != 0 || b.fake.ports[1].IPv6 || !b.fake.ports[1].Forward {
 		t.Errorf("policies %v, groups %v, %+v", nd.policies, groups.held, b.fake.ports[1])
 	}

@@ -60,7 +60,7 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine, Workers: cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
-		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted, Carried: carried},
+		ARP: ARPStatus{Verdicts: arpVerdicts(arp.ByVerdict), Unrouted: arp.Unrouted, Defended: arp.Defended, Carried: carried},
 	}
 	if cfg.Metrics != "" {
 		s.ARP.Times = answerTimes(&arp.AnswerTimes)
@@ -104,9 +104,6 @@ func (o *owner) status(s *Status, arp, nd *arpd.Stats, eng *engine.Stats) {
 		}
 		i := o.interfaceStatus(l, p, arp.Interfaces[index], byInterface[int32(index)])
 		i.IPv6 = o.ipv6Status(l, p, nd.Interfaces[index], o.eng.Carried(int32(l.Index)).AnsweredND)
-		if i.Answers == "" && p.policy6 != nil {
-			i.Answers = p.policy6.Answer.String()
-		}
 		if p.role == roleWorkload {
 			s.Workloads = append(s.Workloads, i)
 		} else {
@@ -135,7 +132,7 @@ func (o *owner) interfaceStatus(l *netstate.Link, p *port, a arpd.InterfaceStats
 		n := carried.Answered
 		a.Requests, a.Replies, a.ByVerdict[arpd.Answered] = a.Requests+n, a.Replies+n, a.ByVerdict[arpd.Answered]+n
 		i.Answers = p.policy.Answer.String()
-		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Unlearned
+		i.ARPRequests, i.ARPReplies, i.ARPUnrouted, i.ARPDefended, i.Unlearned = a.Requests, a.Replies, a.Unrouted, a.Defended, a.Unlearned
 		i.ARPVerdicts = arpVerdicts(a.ByVerdict)
 	}
 	if o.conflicts != nil {
@@ -180,7 +177,7 @@ func (d *Daemon) announceStatus(s *Status) {
 	each, refused := d.announcer.Stats()
 	s.ARP.Unannounced = refused
 	for i := range s.Uplinks {
-		if u := &s.Uplinks[i]; u.Answers != "" {
+		if u := &s.Uplinks[i]; u.Answers != "" || u.IPv6 != nil && u.IPv6.Answers != "" {
 			a := each[u.Index]
 			u.Announced = (*status.Announced)(&a)
 		}

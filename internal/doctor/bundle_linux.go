@@ -69,29 +69,41 @@ func Bundle(ctx context.Context, w io.Writer, cfg daemon.Config, found []Finding
 		}
 		return err
 	}))
-	add("routes.txt", list(func(say func(string)) error {
-		n := 0
-		err := netlink.RouteListFilteredIter(unix.AF_INET, &netlink.Route{}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-			n++
-			say(fmt.Sprintf("table %d %s", r.Table, r.String()))
-			return n < mostRoutes
-		})
-		if n == mostRoutes {
-			say("and more")
+	add("routes.txt", list(func(say func(string)) (err error) {
+		for _, v := range families {
+			n := 0
+			err = errors.Join(err, netlink.RouteListFilteredIter(v.netlink(), &netlink.Route{}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+				n++
+				say(fmt.Sprintf("table %d %s", r.Table, r.String()))
+				return n < mostRoutes
+			}))
+			if n == mostRoutes {
+				say("and more")
+			}
 		}
 		return err
 	}))
-	add("rules.txt", list(func(say func(string)) error {
-		rules, err := netlink.RuleList(unix.AF_INET)
-		for _, r := range rules {
-			say(r.String())
+	add("rules.txt", list(func(say func(string)) (err error) {
+		for _, v := range families {
+			rules, wrong := netlink.RuleList(v.netlink())
+			for _, r := range rules {
+				say(v.name + " " + r.String())
+			}
+			err = errors.Join(err, wrong)
 		}
 		return err
 	}))
 	add("neighbours.txt", list(func(say func(string)) error {
-		all, err := netlink.NeighList(0, unix.AF_INET)
+		all, err := netlink.NeighList(0, unix.AF_UNSPEC)
 		for _, n := range all[:min(len(all), mostRoutes)] {
 			say(fmt.Sprintf("%d %s %s state %#x flags %#x", n.LinkIndex, n.IP, n.HardwareAddr, n.State, n.Flags))
+		}
+		return err
+	}))
+	add("proxied.txt", list(func(say func(string)) error {
+		all, err := netlink.NeighProxyList(0, unix.AF_UNSPEC)
+		for _, n := range all[:min(len(all), mostRoutes)] {
+			say(fmt.Sprintf("%d %s", n.LinkIndex, n.IP))
 		}
 		return err
 	}))
@@ -119,12 +131,14 @@ func versions(own string) []byte {
 		unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Version[:]), release)
 }
 
-// sysctlsText has the settings that count for ARP and forwarding.
+// sysctlsText has the settings that count for ARP, neighbour discovery and forwarding.
 func sysctlsText() []byte {
 	var b strings.Builder
-	for _, pattern := range []string{"ip_forward", "ip_default_ttl", "fib_*", "icmp_*", "conf/*/*arp*", "conf/*/forwarding", "conf/*/rp_filter", "conf/*/*redirects",
-		"conf/*/accept_local", "conf/*/route_localnet", "conf/*/accept_source_route", "neigh/*/proxy_*", "neigh/*/*solicit", "neigh/*/unres_qlen_bytes"} {
-		files, _ := filepath.Glob("/proc/sys/net/ipv4/" + pattern) // the pattern is sound
+	for _, pattern := range []string{"ipv4/ip_forward", "ipv4/ip_default_ttl", "ipv4/fib_*", "ipv4/icmp_*", "ipv4/conf/*/*arp*", "ipv4/conf/*/forwarding", "ipv4/conf/*/rp_filter", "ipv4/conf/*/*redirects",
+		"ipv4/conf/*/accept_local", "ipv4/conf/*/route_localnet", "ipv4/conf/*/accept_source_route", "ipv4/neigh/*/proxy_*", "ipv4/neigh/*/*solicit", "ipv4/neigh/*/unres_qlen_bytes",
+		"ipv6/fib_*", "ipv6/icmp/*", "ipv6/conf/*/*forwarding", "ipv6/conf/*/disable_ipv6", "ipv6/conf/*/accept_ra", "ipv6/conf/*/*dad*", "ipv6/conf/*/addr_gen_mode", "ipv6/conf/*/hop_limit", "ipv6/conf/*/mtu",
+		"ipv6/conf/*/proxy_ndp", "ipv6/conf/*/*_na", "ipv6/conf/*/*redirects", "ipv6/neigh/*/proxy_*", "ipv6/neigh/*/*solicit", "ipv6/neigh/*/unres_qlen_bytes"} {
+		files, _ := filepath.Glob("/proc/sys/net/" + pattern) // the pattern is sound
 		for _, f := range files {
 			if text, err := os.ReadFile(f); err == nil {
 				fmt.Fprintf(&b, "%s = %s\n", strings.ReplaceAll(strings.TrimPrefix(f, "/proc/sys/"), "/", "."), strings.TrimSpace(string(text)))

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"proxyarpd/forward/route"
@@ -71,9 +70,12 @@ func gather(ctx context.Context, cfg daemon.Config) (*facts, error) {
 		f.askConntrack(ctx)
 	}
 	f.readOnly = readOnly("/proc/sys")
-	f.dead = deadRoutes()
-	f.advertised = advertisedDefaults()
-	f.local = localAddresses()
+	f.dead, f.routed = deadRoutes(), map[*family]map[int32][]netip.Addr{}
+	for _, v := range families {
+		f.routed[v] = view.Table.HostsOver(v.Family)
+	}
+	f.host = hostIPv6{advertised: advertisedDefaults(), proxied: proxyEntries()}
+	f.local, f.host.linkLocal = hostAddresses()
 	f.managers = readManagers(os.DirFS("/"), workloadNames(f))
 	f.lookIntoPods()
 	f.askAll(ctx)
@@ -137,16 +139,32 @@ func tunDevice() error {
 // mostDead is how many routes that lead nowhere are told at most.
 const mostDead = 1000
 
-// deadRoutes are IPv4 routes of the main table whose only way is dead.
-func deadRoutes() (dead []string) {
-	_ = netlink.RouteListFilteredIter(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
-		const gone = unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN
-		if r.Flags&gone != 0 && len(r.MultiPath) == 0 && r.Dst != nil {
-			dead = append(dead, r.Dst.String())
-		}
-		return len(dead) < mostDead
-	})
+// deadRoutes are routes of the main table whose only way is dead.
+func deadRoutes() (dead []deadRoute) {
+	for _, v := range families {
+		most := len(dead) + mostDead
+		_ = netlink.RouteListFilteredIter(v.netlink(), &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			const gone = unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN
+			if r.Flags&gone != 0 && len(r.MultiPath) == 0 && r.Dst != nil && !isOfLink(prefixOf(r.Dst)) {
+				dead = append(dead, deadRoute{r.Dst.String(), v})
+			}
+			return len(dead) < most
+		})
+	}
 	return dead
+}
+
+// netlink is the family's number.
+func (v *family) netlink() int {
+	if v == ipv6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// isOfLink reports a prefix that each interface with IPv6 has a route to.
+func isOfLink(p netip.Prefix) bool {
+	return p.Addr().Is6() && (p.Addr().IsLinkLocalUnicast() || p.Addr().IsMulticast())
 }
 
 // advertisedDefaults are the interfaces of the IPv6 default routes that router
@@ -154,7 +172,7 @@ func deadRoutes() (dead []string) {
 func advertisedDefaults() map[int]bool {
 	by := map[int]bool{}
 	_ = netlink.RouteListFilteredIter(unix.AF_INET6, &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL, func(r netlink.Route) bool {
-		if bits, _ := maskSize(r.Dst); r.Dst == nil || bits == 0 {
+		if to := prefixOf(r.Dst); !to.IsValid() || to.Bits() == 0 {
 			by[r.LinkIndex] = true
 		}
 		return true
@@ -162,17 +180,50 @@ func advertisedDefaults() map[int]bool {
 	return by
 }
 
-// localAddresses are the IPv4 addresses of this host's interfaces; nil where they can't be told.
-func localAddresses() map[string]bool {
-	all, err := netlink.AddrList(nil, unix.AF_INET)
-	if err != nil {
-		return nil
+// hostAddresses are those of this host's interfaces, and what the link-local ones are good
+// for.
+func hostAddresses() (local map[string]bool, of map[int]linkLocal) {
+	local, of = map[string]bool{}, map[int]linkLocal{}
+	for _, v := range families {
+		all, err := netlink.AddrList(nil, v.netlink())
+		if err != nil {
+			continue // as of a kernel without IPv6
+		}
+		for _, a := range all {
+			addr, _ := netip.AddrFromSlice(a.IP)
+			addr = addr.Unmap()
+			if v == ipv6 && addr.IsLinkLocalUnicast() {
+				addr = addr.WithZone(strconv.Itoa(a.LinkIndex))
+				of[a.LinkIndex] = max(of[a.LinkIndex], linkLocalOf(a.Flags))
+			}
+			local[addr.String()] = true
+		}
 	}
-	local := map[string]bool{}
-	for _, a := range all {
-		local[a.IP.String()] = true
+	return local, of
+}
+
+// isLocal reports whether the kernel answers on an interface for an address of this host.
+func (f *facts) isLocal(host string, a netip.Addr) bool {
+	if a.Is6() && a.IsLinkLocalUnicast() {
+		for _, l := range f.workloads {
+			if l.Name == host {
+				a = a.WithZone(strconv.Itoa(l.Index))
+			}
+		}
 	}
-	return local
+	return f.local[a.String()]
+}
+
+// proxyEntries are the kernel's of neighbour discovery, by interface.
+func proxyEntries() map[int][]netip.Addr {
+	by := map[int][]netip.Addr{}
+	all, _ := netlink.NeighProxyList(0, unix.AF_INET6)
+	for _, n := range all {
+		if a, ok := netip.AddrFromSlice(n.IP); ok {
+			by[n.LinkIndex] = append(by[n.LinkIndex], a)
+		}
+	}
+	return by
 }
 
 // mostPods is into how many pods is looked.
@@ -197,140 +248,22 @@ func (f *facts) lookIntoPods() {
 		if !ok {
 			continue
 		}
-		var p *pod
-		if err := inNetns(path, func() (err error) {
-			p, err = f.lookAtPod(l, path)
-			return err
-		}); err != nil {
+		p := &pod{host: l.Name, hostMTU: l.MTU, hostDown: !l.Up(), netns: path}
+		if err := inNetns(path, func() (err error) { return p.look(f, l) }); err != nil {
 			continue // the pod has gone meanwhile
 		}
-		f.routeBack(l, p)
+		for _, v := range families {
+			a := p.of(v)
+			if to := f.routed[v][int32(l.Index)]; len(to) > 0 {
+				a.leads = to[0]
+			}
+			for i := range a.addresses {
+				a.addresses[i].routed = f.view.Table.LeadsTo(a.addresses[i].Addr, int32(l.Index))
+			}
+		}
 		f.pods = append(f.pods, *p)
 	}
 	if len(f.pods) == 0 {
 		f.noPods = "none of them is named in /run/netns, or is a process's"
 	}
-}
-
-// askAtOnce is at how many places is asked together.
-const askAtOnce = 32
-
-// askAll asks for the gateways from each pod, where the daemon is to answer, and on
-// uplinks, where nobody is.
-func (f *facts) askAll(ctx context.Context) {
-	if !f.has(unix.CAP_NET_RAW) {
-		return
-	}
-	all := make([]answer, len(f.pods)+len(f.uplinks))
-	var g errgroup.Group
-	g.SetLimit(askAtOnce)
-	for i := range f.pods {
-		p, a := &f.pods[i], &all[i]
-		if !p.up || p.noARP || ctx.Err() != nil {
-			continue
-		}
-		g.Go(func() error {
-			if err := inNetns(p.netns, func() error { *a = ask(p.name, f.sender(p), f.gateways()); return nil }); err != nil {
-				a.err = err
-			}
-			a.where, a.pod, a.host = p.where(), true, p.host
-			return nil
-		})
-	}
-	here, err := os.Open("/proc/thread-self/ns/net")
-	for i, l := range f.uplinks {
-		a := &all[len(f.pods)+i]
-		if err != nil || l.Type != unix.ARPHRD_ETHER || l.Flags&unix.IFF_NOARP != 0 || !l.Running() || ctx.Err() != nil {
-			continue
-		}
-		g.Go(func() error {
-			if err := inNetns(fmt.Sprintf("/proc/self/fd/%d", here.Fd()), func() error { *a = ask(l.Name, addressOf(l.Index), f.gateways()); return nil }); err != nil {
-				a.err = err
-			}
-			a.where = l.Name
-			return nil
-		})
-	}
-	_ = g.Wait() // each has its own error
-	if err == nil {
-		_ = here.Close()
-	}
-	f.answers = slices.DeleteFunc(all, func(a answer) bool { return a.where == "" })
-}
-
-// sender is the address that a pod asks with.
-func (f *facts) sender(p *pod) netip.Addr {
-	for _, s := range p.addresses {
-		if a, err := netip.ParseAddr(s); err == nil {
-			return a
-		}
-	}
-	return netip.IPv4Unspecified()
-}
-
-// routeBack says which of a pod's addresses lead to its interface here.
-func (f *facts) routeBack(l *netstate.Link, p *pod) {
-	for _, s := range p.addresses {
-		a, err := netip.ParseAddr(s)
-		p.routed = append(p.routed, err == nil && f.view.Table.LeadsTo(a, int32(l.Index)))
-	}
-}
-
-// lookAtPod reads what a pod has configured. It is called in its namespace.
-func (f *facts) lookAtPod(l *netstate.Link, path string) (*pod, error) {
-	link, err := netlink.LinkByIndex(l.ParentIndex)
-	if err != nil {
-		return nil, err
-	}
-	at := link.Attrs()
-	p := &pod{host: l.Name, hostMTU: l.MTU, netns: path, name: at.Name, mtu: at.MTU, up: at.RawFlags&unix.IFF_UP != 0,
-		noARP: at.RawFlags&unix.IFF_NOARP != 0, fixed: map[string]macIs{}}
-	addrs, err := netlink.AddrList(link, unix.AF_INET)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range addrs {
-		p.addresses = append(p.addresses, a.IP.String())
-	}
-	routes, err := netlink.RouteList(link, unix.AF_INET)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range routes {
-		if bits, _ := maskSize(r.Dst); r.Dst != nil && bits != 0 {
-			continue
-		}
-		if r.Gw == nil {
-			p.direct = true
-		} else {
-			p.gateways = append(p.gateways, r.Gw.String())
-		}
-	}
-	neighbours, err := netlink.NeighList(at.Index, unix.AF_INET)
-	if err != nil {
-		return nil, err
-	}
-	policy := f.view.Policies[l.Index]
-	for _, n := range neighbours {
-		if n.State&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0 && len(n.HardwareAddr) == 6 && policy != nil && slices.Contains(p.gateways, n.IP.String()) {
-			is := macIs{mac: [6]byte(n.HardwareAddr), want: policy.Answer}
-			if is.mac == policy.Own {
-				is.want = is.mac // as good
-			}
-			p.fixed[n.IP.String()] = is
-		}
-	}
-	return p, nil
-}
-
-// addressOf is an address of an interface, 0.0.0.0 if it has none.
-func addressOf(index int) netip.Addr {
-	link := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}
-	addrs, err := netlink.AddrList(link, unix.AF_INET)
-	if err == nil && len(addrs) > 0 {
-		if a, ok := netip.AddrFromSlice(addrs[0].IP.To4()); ok {
-			return a
-		}
-	}
-	return netip.IPv4Unspecified()
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -9,13 +8,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
-
-func maskSize(n *net.IPNet) (ones, bits int) {
-	if n == nil {
-		return 0, 32
-	}
-	return n.Mask.Size()
-}
 
 // mostProcesses bounds how many processes are asked for their namespace.
 const mostProcesses = 1 << 16

@@ -1,5 +1,5 @@
-// Package explain walks the decisions about one packet, and about the ARP request
-// for its destination, as the daemon takes them and as the kernel would, and says
+// Package explain walks the decisions about one packet, and about the ARP request or
+// neighbour solicitation for its destination, as the daemon takes them and as the kernel would, and says
 // where the two differ and why. It decides nothing itself: arpd and forward/route
 // do, and the kernel is asked.
 package explain
@@ -155,12 +155,20 @@ func (v *View) Complete(q *Question) error {
 	if l == nil {
 		return fmt.Errorf("--iif %s: no such interface", q.IIF)
 	}
+	if !q.From.IsValid() && q.Dst.Is6() && !l.IPv6 {
+		return fmt.Errorf("%s, so that nothing is answered or forwarded for it: with --from IP it is told step by step", without6(q.IIF))
+	}
 	if !q.From.IsValid() {
 		if q.From = v.Table.HostOver(route.FamilyOf(q.Dst), int32(l.Index)); !q.From.IsValid() {
 			return fmt.Errorf("no address has a route of its own over %s: name the packet's source with --from", q.IIF)
 		}
 	}
 	return nil
+}
+
+// without6 says why there is no IPv6 on an interface.
+func without6(name string) string {
+	return name + " has no IPv6 that is served: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false"
 }
 
 func (v *View) link(name string) *netstate.Link {
@@ -191,7 +199,11 @@ func (v *View) ingress(q *Question) string {
 		}
 	}
 	var names []string
-	for index, p := range v.policies(q) {
+	policies := v.policies(q)
+	if len(policies) == 0 { // without IPv6
+		policies = v.Policies
+	}
+	for index, p := range policies {
 		if v.Links[index] != nil && p.Uplink == nil {
 			names = append(names, v.Links[index].Name)
 		}
@@ -208,7 +220,12 @@ func (v *View) ingress(q *Question) string {
 
 // policies are those of the responder that the question concerns.
 func (v *View) policies(q *Question) map[int]*arpd.Policy {
-	if q.Dst.Is6() {
+	return v.PoliciesOf(route.FamilyOf(q.Dst))
+}
+
+// PoliciesOf are those of a family's responder.
+func (v *View) PoliciesOf(f route.Family) map[int]*arpd.Policy {
+	if f == route.IPv6 {
 		return v.Policies6
 	}
 	return v.Policies
@@ -249,7 +266,7 @@ func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
 	case p == nil && q.Dst.Is6() && !in.IPv6:
 		reason := arpd.IgnoreNotWorkload
 		a.Verdict, a.Reason = text(reason.Kind().String()), text(reason.String())
-		a.Steps = []arpd.Step{{Rule: "IPv6", Says: in.Name + " has none: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false", Decides: true}}
+		a.Steps = []arpd.Step{{Rule: "IPv6", Says: without6(in.Name), Decides: true}}
 		return a
 	case p == nil:
 		reason := arpd.IgnoreNotWorkload
@@ -257,6 +274,9 @@ func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
 		says := in.Name + " matches none: its requests are the kernel's alone"
 		if l := v.Table.Link(int32(in.Index)); l != nil && l.Flags&route.LinkUplink != 0 {
 			says = in.Name + " is an uplink, and without --answer-uplink, or without ARP, its requests are the kernel's alone"
+			if q.Dst.Is6() {
+				says = in.Name + " is an uplink, and without --answer-uplink, or without neighbour discovery, its solicitations are the kernel's alone"
+			}
 		}
 		a.Steps = []arpd.Step{{Rule: "--workload", Says: says, Decides: true}}
 		return a
@@ -279,181 +299,6 @@ func (v *View) arp(q *Question, in *netstate.Link) (a ARP) {
 var station = wire.MAC{0x02, 0, 0x5e, 0, 0x53, 1}
 
 func text(s string) *string { return &s }
-
-// forward decides about the packet.
-func (v *View) forward(q *Question, in *netstate.Link, f *Forward) *route.Decision {
-	d := new(route.Decision)
-	ip := q.packet()
-	link := v.Table.Link(int32(in.Index))
-	say := func(what, format string, args ...any) {
-		f.Steps = append(f.Steps, Step{what, fmt.Sprintf(format, args...)})
-	}
-	switch {
-	case !v.Forwards:
-		say("engine", "none: all packets are the kernel's")
-		f.end(route.Punt)
-		return d
-	case link == nil:
-		say("interface", "%s is neither --workload nor --uplink: its packets are the kernel's", in.Name)
-		f.end(route.Punt)
-		return d
-	case q.Dst.Is6() && v.Left6[in.Index] != "":
-		say("IPv6", "%s", v.Left6[in.Index])
-		f.end(route.Punt)
-		return d
-	case q.Dst.Is6() && !v.Table.Serves6(link):
-		say("IPv6", "%s has none that is served: its disable_ipv6 is 1, or its MTU is less than 1280, or --ipv6=false", in.Name)
-		f.end(route.IgnoreProto)
-		return d
-	case link.Flags&route.LinkLeft != 0:
-		say("interface", "%s is left to the kernel, for rules of the host that are bound to it", in.Name)
-		f.end(route.Punt)
-		return d
-	}
-	role := "uplink"
-	if link.Workload() {
-		role = "workload"
-	}
-	say("interface", "%s, %s", in.Name, role)
-	if owner := v.Table.Owner(ip, link); owner != route.NotSpecified {
-		v.left(q, owner, say)
-		f.end(owner)
-		return d
-	}
-	if owner := v.Table.OwnerOf(q.Dst, link); owner != route.NotSpecified {
-		say("owner", "packets to %s may take several ways, one of them the kernel's: all of them are left to it", q.Dst)
-		f.end(owner)
-		return d
-	}
-	say("owner", "ours: it is neither for this host nor in --punt")
-	if q.Dst.Is6() {
-		v.Table.Decide6(ip, len(ip), link, d)
-	} else {
-		v.Table.Decide(ip, len(ip), link, d)
-	}
-	v.fill(q, d, f, say)
-	f.end(d.Verdict)
-	return d
-}
-
-// left says why a packet is the kernel's.
-func (v *View) left(q *Question, owner route.Verdict, say func(what, format string, args ...any)) {
-	switch owner {
-	case route.Local:
-		if q.Dst.IsLinkLocalUnicast() {
-			say("owner", "%s is link-local: packets to it are the kernel's", q.Dst)
-			return
-		}
-		say("owner", "%s is an address of this host, or a group's", q.Dst)
-	case route.Punt:
-		say("--punt", "%s is left to the kernel", q.Dst)
-	default:
-		say("owner", "the kernel forwards here, and the way to %s is none that is served (--transit, --uplink)", q.Dst)
-	}
-}
-
-func (f *Forward) end(verdict route.Verdict) {
-	kind := verdict.Kind()
-	f.Verdict = text(kind.String())
-	if kind == route.KindDrop || kind == route.KindIgnore || kind == route.KindPunt && verdict != route.Punt {
-		f.Reason = text(verdict.String())
-	}
-}
-
-// fill tells the decision step by step.
-func (v *View) fill(q *Question, d *route.Decision, f *Forward, say func(what, format string, args ...any)) {
-	if d.Rule != nil {
-		f.Rule = &Rule{Priority: d.Rule.Priority}
-		if d.Rule.Action == route.RuleToTable {
-			f.Rule.Table = &d.Rule.Table
-			say("rule", "%d: lookup %s", d.Rule.Priority, tableName(d.Rule.Table))
-		} else {
-			say("rule", "%d: %s", d.Rule.Priority, d.Rule.Action)
-		}
-	}
-	switch {
-	case d.Route != nil:
-		f.Route = text(d.Route.PrefixOf(q.Dst).String())
-		say("route", "%s %s", d.Route.Type, *f.Route)
-	case d.Verdict != route.DropIPInvalidSource && d.Verdict != route.DropIPLocalnet:
-		say("route", "none")
-	}
-	if d.Nexthop != nil {
-		out := v.name(d.Nexthop.Ifindex)
-		way := fmt.Sprintf("%s dev %s", d.Next, out)
-		if n := len(d.Route.Nexthops); n > 1 {
-			way += fmt.Sprintf(", the one of %d for this flow", n)
-		}
-		say("next hop", "%s", way)
-	}
-	v.saySource(q, d, say)
-	if d.Routed && d.Nexthop != nil {
-		f.Out, f.Nexthop = text(v.name(d.Nexthop.Ifindex)), text(d.Next.String())
-	}
-	if d.MTU > 0 {
-		f.MTU = &d.MTU
-		fits := "fits"
-		if q.Len > d.MTU {
-			fits = q.tooLong()
-		}
-		say("MTU", "%d: a packet of %d bytes %s", d.MTU, q.Len, fits)
-	}
-	switch n := d.Neighbour; {
-	case d.Verdict != route.Forward && d.Verdict != route.Queue && d.Verdict != route.DropIfDown:
-	case !d.Out.Ethernet():
-		say("neighbour", "%s needs no MAC", d.Out.Name)
-	case n == nil:
-		say("neighbour", "%s is not known: the kernel is asked to resolve it, and the packet waits", d.Next)
-	case !n.Valid:
-		say("neighbour", "%s is %s: the packet waits", d.Next, n.State())
-	default:
-		f.MAC = text(n.MAC.String())
-		say("neighbour", "%s is at %s, %s", d.Next, n.MAC, n.State())
-	}
-	if d.Redirect {
-		say("redirect", "the sender is told of the better way (ICMP redirect)")
-	}
-	if d.ICMP.Type != 0 {
-		f.ICMP = text(fmt.Sprintf("%d/%d", d.ICMP.Type, d.ICMP.Code))
-		say("ICMP", "%s is told by an ICMP error of type %d, code %d", q.From, d.ICMP.Type, d.ICMP.Code)
-	}
-}
-
-// tooLong says so of the packet.
-func (q *Question) tooLong() string {
-	if q.Dst.Is6() {
-		return "is too long, and routers cut none"
-	}
-	return "is too long, and DF is set"
-}
-
-// saySource tells the source validation of a packet that got so far.
-func (v *View) saySource(q *Question, d *route.Decision, say func(what, format string, args ...any)) {
-	mode := d.In.Conf.RPFilter
-	if q.Dst.Is6() {
-		mode = d.In.Conf6.RPFilter
-	}
-	switch d.Verdict {
-	case route.DropIPRPFilter:
-		say("source", "%s is not routed to %s, and rp_filter is %d", q.From, q.IIF, mode)
-	case route.DropIPLocalSource:
-		say("source", "%s is an address of this host", q.From)
-	case route.DropIPInvalidSource, route.DropIPLocalnet:
-		say("source", "%s > %s is none that a router takes", q.From, q.Dst)
-	default:
-		if d.Out == nil {
-			return
-		}
-		say("source", "%s may come by %s (rp_filter %d)", q.From, q.IIF, mode)
-	}
-}
-
-func tableName(t uint32) string {
-	if name := map[uint32]string{route.TableLocal: "local", route.TableMain: "main", route.TableDefault: "default"}[t]; name != "" {
-		return name
-	}
-	return fmt.Sprint(t)
-}
 
 // Clone is a view of the same that the owner's changes do not reach.
 func (v View) Clone() *View {

@@ -229,7 +229,10 @@ func (v *View) kernelND(q *Question, in *netstate.Link, way *netstate.Route) str
 	local := way != nil && route.Type(way.Type) == route.TypeLocal
 	switch {
 	case p != nil && p.IsGateway(q.Dst):
-		return "does not answer for a gateway where the tc program is attached, and else if it is an address of its own there"
+		if local {
+			return fmt.Sprintf("has the address, and does not answer where the tc program is attached to %s; else it answers with %s, %s the router flag", in.Name, macOf(in), map[bool]string{true: "with", false: "without"}[in.Forwards6])
+		}
+		return "does not answer: it does not have the address there"
 	case local:
 		return fmt.Sprintf("answers with %s if %s is an address of %s", macOf(in), q.Dst, in.Name)
 	}
@@ -255,6 +258,9 @@ func (v *View) why(in *netstate.Link, d *route.Decision, conf *sysctls, a *Answe
 		say("the kernel does not forward what comes in by %s: net.ipv6.conf.all.forwarding is 0", in.Name)
 	case dropped && !six && !in.Forwards:
 		say("the kernel does not forward what comes in by %s: net.ipv4.conf.%s.forwarding is 0", in.Name, in.Name)
+	}
+	if six && !v.Table.Serves6(v.Table.Link(int32(in.Index))) {
+		say("proxyarpd does not take the packet: IPv6 is not served on %s, and what the kernel has there is its own matter", in.Name)
 	}
 	if ours == route.KindPunt.String() {
 		say("proxyarpd leaves the packet to the kernel, which does what it says here")

@@ -41,6 +41,7 @@ var (
 	arpRequests  = desc("arp_requests_total", "Well-formed ARP requests on an interface where they are answered.", "interface")
 	arpReplies   = desc("arp_replies_total", "ARP requests that were answered on an interface.", "interface")
 	arpUnrouted  = desc("arp_unrouted_total", "Answered requests whose sender is not routed to the interface.", "interface")
+	arpDefended  = desc("arp_defended_total", "Answers to address probes (RFC 5227): who asked may not use the address.", "interface")
 	foreign      = desc("foreign_answers_total", "ARP frames by which somebody else claims a gateway's address.", "interface")
 	twice        = desc("address_twice_total", "ARP requests of an address that is routed to another workload.", "interface")
 	uplinkClaims = desc("uplink_claims_total", "ARP frames by which a station of an uplink's network goes on claiming an address that is routed to a workload.", "interface")
@@ -54,6 +55,7 @@ var (
 	ndRequests   = desc("nd_solicitations_total", "Well-formed neighbour solicitations on an interface where they are answered.", "interface")
 	ndReplies    = desc("nd_advertisements_total", "Neighbour solicitations that were answered on an interface.", "interface")
 	ndUnrouted   = desc("nd_unrouted_total", "Answered solicitations whose sender is not routed to the interface.", "interface")
+	ndDefended   = desc("nd_defended_total", "Answers to duplicate address detection (RFC 4862): who asked may not use the address.", "interface")
 	ndVerdicts   = desc("nd_interface_verdicts_total", "Frames of neighbour discovery on an interface where solicitations are answered, by verdict (docs/VERDICTS.md).", "interface", "verdict")
 	ndAll        = desc("nd_verdicts_total", "Frames of neighbour discovery of all interfaces, by verdict (docs/VERDICTS.md).", "verdict")
 	ndGroups     = desc("nd_groups", "Solicited-node groups that are to be joined, and those that are.", "state")
@@ -95,6 +97,9 @@ var (
 	refused     = desc("neighbours_refused_total", "Requests to resolve a next hop that the kernel refused.")
 	learned     = desc("neighbours_learned_total", "Neighbour entries made or changed because their address asked.")
 	unlearned   = desc("neighbours_unlearned_total", "Askers that were left out: too many, too fast.")
+	overflow    = desc("neighbours_overflow_total", "Next hops that the kernel was not asked for: too many waited.")
+	unwritten   = desc("neighbours_unwritten_total", "Askers whose neighbour entry the kernel did not take.")
+	putBack     = desc("neighbours_put_back_total", "Neighbour entries that others had made theirs at the same time, and that were put back.")
 	descriptors = desc("descriptors", "File descriptors, by what they are: in_use, needed at most, limit.", "what")
 	clients     = desc("control_clients_rejected_total", "Clients of the control socket that were not served.", "why")
 )
@@ -142,6 +147,9 @@ func collect(s *status.Status) []byte {
 	o.counter(refused, k.Refused)
 	o.counter(learned, k.Learned)
 	o.counter(unlearned, k.Unlearned)
+	o.counter(overflow, k.NoneQueued)
+	o.counter(unwritten, k.Unwritten)
+	o.counter(putBack, k.PutBack)
 	o.gauge(descriptors, float64(s.Descriptors.InUse), "in_use")
 	o.gauge(descriptors, float64(s.Descriptors.Needed), "needed")
 	o.gauge(descriptors, float64(s.Descriptors.Limit), "limit")
@@ -196,6 +204,7 @@ func (o *page) ipv6(i *status.Interface) {
 	o.counter(ndRequests, s.Solicitations, i.Name)
 	o.counter(ndReplies, s.Advertisements, i.Name)
 	o.counter(ndUnrouted, s.Unrouted, i.Name)
+	o.counter(ndDefended, s.Defended, i.Name)
 	for v, n := range s.Verdicts {
 		o.counter(ndVerdicts, n, i.Name, v)
 	}
@@ -249,6 +258,7 @@ func (o *page) interfaces(s *status.Status) {
 		if workload || i.Announced != nil {
 			o.counter(arpRequests, i.ARPRequests, i.Name)
 			o.counter(arpReplies, i.ARPReplies, i.Name)
+			o.counter(arpDefended, i.ARPDefended, i.Name)
 			for v, n := range i.ARPVerdicts {
 				o.counter(arpVerdicts, n, i.Name, v)
 			}
@@ -295,6 +305,7 @@ func add(sum, i *status.Interface) {
 	sum.ARPRequests += i.ARPRequests
 	sum.ARPReplies += i.ARPReplies
 	sum.ARPUnrouted += i.ARPUnrouted
+	sum.ARPDefended += i.ARPDefended
 	sum.ForeignAnswers += i.ForeignAnswers
 	sum.AddressTwice += i.AddressTwice
 	sum.UplinkClaims += i.UplinkClaims
@@ -317,6 +328,7 @@ func add(sum, i *status.Interface) {
 		sum.IPv6.Solicitations += v.Solicitations
 		sum.IPv6.Advertisements += v.Advertisements
 		sum.IPv6.Unrouted += v.Unrouted
+		sum.IPv6.Defended += v.Defended
 		for verdict, n := range v.Verdicts {
 			sum.IPv6.Verdicts[verdict] += n
 		}

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,12 +20,14 @@ import (
 	"github.com/prometheus/common/model"
 
 	"proxyarpd/internal/status"
+	"proxyarpd/internal/status/statustest"
 )
 
 func aStatus() *status.Status {
-	return &status.Status{Version: "v9", Engine: "af_packet", Claim: "tcx", Ready: true, Uptime: 3, Process: status.Process{Goroutines: 20, Resident: 30 << 20},
+	return &status.Status{Version: "v9", Engine: "af_packet", Claim: "tcx", Ready: true, Uptime: 3, IPv6: true,
+		ND: status.ND{Verdicts: map[string]uint64{"answer": 5}, Groups: 4, Joined: 3, Times: &status.Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{3, 2, 1}, Sum: 0.5}}, Process: status.Process{Goroutines: 20, Resident: 30 << 20},
 		Workloads: []status.Interface{{Name: "cali1", ARPRequests: 7, ARPReplies: 6, ARPVerdicts: map[string]uint64{"answer": 6, "arp-reply": 1}, Received: 4, Policed: 3, Local: 2, Punted: 1,
-			Verdicts: map[string]uint64{"forward": 8, "local": 2}, Drops: map[string]uint64{"IP_INNOROUTES": 1}},
+			Verdicts: map[string]uint64{"forward": 8, "local": 2}, Drops: map[string]uint64{"IP_INNOROUTES": 1}, IPv6: &status.IPv6{Solicitations: 5, Advertisements: 5}},
 			{Name: "cali2", Error: "x"}},
 		Uplinks: []status.Interface{{Name: "eth0", Received: 5}}, Left: []status.Left{{Name: "br0"}},
 		ARP: status.ARP{Verdicts: map[string]uint64{"answer": 6}, Times: &status.Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{3, 2, 1}, Sum: 0.5}},
@@ -64,6 +68,25 @@ func TestPage(t *testing.T) {
 	} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("no %q in\n%s", want, page)
+		}
+	}
+}
+
+// TestEveryCounter: what is counted is shown.
+func TestEveryCounter(t *testing.T) {
+	s, numbers := statustest.Filled()
+	shown := map[float64]bool{}
+	for line := range strings.Lines(string(collect(s))) {
+		fields := strings.Fields(line)
+		v, _ := strconv.ParseFloat(fields[len(fields)-1], 64)
+		shown[v] = true
+	}
+	// A workload announces nothing, and an uplink has no other's workload; the rest is in other metrics, or status alone. The process is looked at anew.
+	without := []string{"Workloads.UplinkClaims", "Workloads.Egress.Device", "Workloads.Egress.Qdisc", "Uplinks.Egress.Device", "Uplinks.Egress.Qdisc",
+		"Uplinks.ARPUnrouted", "Uplinks.AddressTwice", "Workloads.Unlearned", "Uplinks.Unlearned", "ARP.Unrouted", "ARP.Defended", "ND.Unrouted", "ND.Defended", "Process.Heap", "Process.Live", "Process.Unused"}
+	for path, n := range numbers {
+		if shown := shown[float64(n)]; shown == slices.Contains(without, path[1:]) {
+			t.Errorf("%s: shown is %v", path, shown)
 		}
 	}
 }

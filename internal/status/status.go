@@ -2,7 +2,11 @@
 // and what metrics and other commands are made of.
 package status
 
-import "time"
+import (
+	"cmp"
+	"strings"
+	"time"
+)
 
 // Status is what `status -o json` prints.
 type Status struct {
@@ -101,7 +105,7 @@ type Control struct {
 }
 
 // Interface is one port. Answers is the MAC that ARP replies give there, empty
-// where there are none.
+// where there are none, as IPv6.Answers is that of advertisements.
 type Interface struct {
 	Name        string `json:"name"`
 	Index       int    `json:"index"`
@@ -113,6 +117,7 @@ type Interface struct {
 	ARPRequests uint64 `json:"arp_requests"`
 	ARPReplies  uint64 `json:"arp_replies"`
 	ARPUnrouted uint64 `json:"arp_unrouted"` // answered, though the sender is not routed to here
+	ARPDefended uint64 `json:"arp_defended"` // answers to address probes (RFC 5227): who asked may not use the address
 	// ForeignAnswers are ARP frames by which somebody else claims a gateway's address.
 	ForeignAnswers uint64 `json:"foreign_answers"`
 	// AddressTwice are requests of an address that is routed to another workload.
@@ -136,13 +141,40 @@ type Interface struct {
 	Drops    map[string]uint64 `json:"drops,omitempty"`
 }
 
+// ND is what an interface has of neighbour discovery; all 0 without IPv6.
+func (i *Interface) ND() IPv6 {
+	if i.IPv6 == nil {
+		return IPv6{}
+	}
+	return *i.IPv6
+}
+
+// AnswersWith is the MAC that is answered there by ARP or neighbour discovery, "" if
+// nothing is.
+func (i *Interface) AnswersWith() string { return cmp.Or(i.Answers, i.ND().Answers) }
+
+// Serves names the IP versions that are answered or forwarded there: "4 6", "4", "6", or "".
+func (i *Interface) Serves() string {
+	six := i.ND()
+	var all []string
+	if i.Answers != "" || i.Forwards {
+		all = append(all, "4")
+	}
+	if six.Answers != "" || six.Forwards && i.Forwards {
+		all = append(all, "6")
+	}
+	return strings.Join(all, " ")
+}
+
 // IPv6 is what one interface has of it.
 type IPv6 struct {
 	Forwards       bool              `json:"forwards"`
-	Why            string            `json:"why,omitempty"`  // it is left to the kernel there, or what it lacks
-	Solicitations  uint64            `json:"solicitations"`  // of neighbours, well-formed, on an interface where they are answered
-	Advertisements uint64            `json:"advertisements"` // of these, that were answered
-	Unrouted       uint64            `json:"unrouted"`       // answered, though the sender is not routed to here
+	Answers        string            `json:"answers,omitempty"` // the MAC in advertisements; empty where there are none
+	Why            string            `json:"why,omitempty"`     // it is left to the kernel there, or what it lacks
+	Solicitations  uint64            `json:"solicitations"`     // of neighbours, well-formed, on an interface where they are answered
+	Advertisements uint64            `json:"advertisements"`    // of these, that were answered
+	Unrouted       uint64            `json:"unrouted"`          // answered, though the sender is not routed to here
+	Defended       uint64            `json:"defended"`          // answers to duplicate address detection (RFC 4862): who asked may not use the address
 	Verdicts       map[string]uint64 `json:"verdicts,omitempty"`
 }
 
@@ -174,6 +206,7 @@ type Left struct {
 type ARP struct {
 	Verdicts map[string]uint64 `json:"verdicts"`
 	Unrouted uint64            `json:"unrouted"` // as Interface.ARPUnrouted
+	Defended uint64            `json:"defended"` // as Interface.ARPDefended
 	Carried  uint64            `json:"carried"`  // requests that the program of --engine ebpf answered
 	// Unannounced are addresses of --answer-uplink for which there was no room: they
 	// are answered, and not announced.
@@ -187,7 +220,8 @@ type ARP struct {
 type ND struct {
 	Verdicts map[string]uint64 `json:"verdicts"`
 	Unrouted uint64            `json:"unrouted"`
-	Carried  uint64            `json:"carried"` // solicitations that the program of --engine ebpf answered
+	Carried  uint64            `json:"carried"`  // solicitations that the program of --engine ebpf answered
+	Defended uint64            `json:"defended"` // as IPv6.Defended
 	// Groups are the solicited-node groups that are to be joined, Joined those that are.
 	Groups int        `json:"groups"`
 	Joined int        `json:"groups_joined"`

@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -88,7 +89,14 @@ func (s *screen) head() []line {
 		all = append(all, line{fmt.Sprintf("in %s/s  out %s/s  %sbit/s  drops %s/s  waiting %d  ring %d  routes %d", number(s.in.rate), number(s.out.rate),
 			number(8*s.bytes.rate), number(s.lost.rate), now.Forward.Waiting, now.Forward.InRing, now.Forward.Routes), plain})
 	}
-	return append(all, line{counterLine("verdicts/s", s.total), plain}, line{counterLine("drops/s", s.drops), plain}, line{})
+	all = append(all, line{counterLine("verdicts/s", s.total), plain}, line{counterLine("drops/s", s.drops), plain})
+	if len(s.arp) > 0 {
+		all = append(all, line{counterLine("arp/s", s.arp), plain})
+	}
+	if len(s.nd) > 0 {
+		all = append(all, line{counterLine("nd/s", s.nd), plain})
+	}
+	return append(all, line{})
 }
 
 // counterLine has counters on one line, the fastest first.
@@ -101,17 +109,17 @@ func counterLine(title string, all []counter) string {
 	return b.String()
 }
 
-const tableFormat = "%-15.15s %-8s %8s %8s %8s %8s %7s %9s"
+const tableFormat = "%-15.15s %-8s %-4s %6s %6s %6s %8s %5s %5s %6s"
 
 // table has the interfaces, as many as there is room for.
 func (s *screen) table(room int) []line {
-	head := fmt.Sprintf(tableFormat, "INTERFACE", "ROLE", "IN/s", "FORW/s", "DROP/s", "KERNEL/s", "ARP/s", "DROPS")
+	head := fmt.Sprintf(tableFormat, "INTERFACE", "ROLE", "IP", "IN/s", "FORW/s", "DROP/s", "KERNEL/s", "ARP/s", "ND/s", "DROPS")
 	all := []line{{head, bold}}
 	for i := s.first; i < len(s.rows) && len(all) < room; i++ {
 		r := &s.rows[i]
-		l := line{text: fmt.Sprintf(tableFormat, printable.String(r.Name), r.role, number(r.in.rate), number(r.forwarded.rate), number(r.dropped.rate), number(r.left.rate),
-			number(r.arp.rate), number(float64(r.dropped.total)))}
-		if r.Error != "" {
+		l := line{text: fmt.Sprintf(tableFormat, printable.String(r.Name), r.role, r.serves(), number(r.in.rate), number(r.forwarded.rate), number(r.dropped.rate), number(r.left.rate),
+			number(r.arp.rate), number(r.nd.rate), number(float64(r.dropped.total)))}
+		if r.Error != "" || r.ND().Why != "" && strings.Contains(r.Serves(), "6") { // elsewhere the column IP says so
 			l.text += " !"
 		}
 		if i == s.selected {
@@ -120,6 +128,13 @@ func (s *screen) table(room int) []line {
 		all = append(all, l)
 	}
 	return all
+}
+
+func (r *row) serves() string {
+	if !r.Up {
+		return "down"
+	}
+	return cmp.Or(r.Serves(), "-")
 }
 
 func (s *screen) footer() string {
@@ -146,16 +161,23 @@ func (r *row) detail() []line {
 		state = "up"
 	}
 	all := []line{{fmt.Sprintf("%s  index %d  %s  %s  mac %s", r.Name, r.Index, r.role, state, r.MAC), bold}}
-	if r.Answers != "" {
-		all = append(all, line{"answers " + r.Answers, plain})
+	if a := r.AnswersWith(); a != "" {
+		all = append(all, line{"answers " + a, plain})
+	}
+	if s := r.Serves(); s != "" {
+		all = append(all, line{"serves IPv" + strings.ReplaceAll(s, " ", " and IPv"), plain})
 	}
 	if r.Error != "" {
 		all = append(all, line{r.Error, reverse})
 	}
+	if why := r.ND().Why; why != "" {
+		all = append(all, line{"IPv6: " + why, reverse})
+	}
 	for _, part := range []struct {
 		title string
 		all   []counter
-	}{{"FRAMES", r.frames}, {"PACKETS", r.verdicts}, {"DROPS", r.drops}, {"ARP", r.arpVerdicts}} {
+	}{{"FRAMES", r.frames}, {"PACKETS", r.verdicts}, {"DROPS", r.drops}, {"ARP", r.arpVerdicts}, {"NEIGHBOUR DISCOVERY", r.ndVerdicts},
+		{"ANNOUNCED", r.announced}, {"CONFLICTS", r.conflicts}} {
 		if len(part.all) == 0 {
 			continue
 		}
@@ -170,14 +192,16 @@ func (r *row) detail() []line {
 var helpLines = []line{
 	{"up, down, k, j, page up, page down   choose an interface; in its detail: scroll", plain},
 	{"enter                                its detail; esc, backspace or left: back", plain},
-	{"r, d, n                              sort by rate, by drops, by name; s: the next of them", plain},
+	{"r, d, n                              sort by rate, drops, name; s: the next one", plain},
 	{"+, -                                 look more seldom, more often", plain},
 	{"space                                pause", plain},
 	{"q, ^C                                quit; ^Z: stop", plain},
 	{"", plain},
-	{"IN/s: frames seen; FORW/s: packets forwarded; DROP/s: dropped; KERNEL/s: left to", plain},
-	{"the kernel; ARP/s: requests; DROPS: since the start. Why: proxyarpd capture --drops,", plain},
-	{"and --last-drops. Any key goes back.", plain},
+	{"IP: versions that are served; IN/s: frames seen; FORW/s: packets forwarded;", plain},
+	{"DROP/s: dropped; KERNEL/s: left to the kernel; ARP/s: requests; ND/s: neighbour", plain},
+	{"solicitations; DROPS: since the start; !: something is wrong, see its detail.", plain},
+	{"Why packets are dropped: proxyarpd capture --drops, and --last-drops.", plain},
+	{"Any key goes back.", plain},
 }
 
 // number is short: 0, 0.5, 12, 999, 12.3k, 4.56M.

@@ -30,9 +30,10 @@ type counter struct {
 // row is an interface's numbers.
 type row struct {
 	*status.Interface
-	role                                 string
-	in, forwarded, dropped, left, arp    counter
-	verdicts, drops, arpVerdicts, frames []counter
+	role                                             string
+	announced, conflicts                             []counter
+	in, forwarded, dropped, left, arp, nd            counter
+	verdicts, drops, arpVerdicts, ndVerdicts, frames []counter
 }
 
 // view is what is shown of two samples.
@@ -41,6 +42,8 @@ type view struct {
 	rated  bool // there was a sample before, of the same daemon
 	total  []counter
 	drops  []counter
+	arp    []counter
+	nd     []counter
 	in     counter
 	out    counter
 	bytes  counter
@@ -64,6 +67,7 @@ func since(before, now sample) *view {
 	v.bytes = r.count("bytes", f.BytesOut, g.BytesOut)
 	v.total, v.drops = r.counts(f.Verdicts, g.Verdicts), r.counts(f.Drops, g.Drops)
 	v.lost = sum("drops", v.drops)
+	v.arp, v.nd = r.counts(now.ARP.Verdicts, old.ARP.Verdicts), r.counts(now.ND.Verdicts, old.ND.Verdicts)
 	interfaces := map[int]*status.Interface{}
 	for _, all := range [][]status.Interface{old.Workloads, old.Uplinks} {
 		for i := range all {
@@ -127,6 +131,41 @@ func (r rater) row(i, was *status.Interface, role string) row {
 	w.left = sum("left", w.frames[3:])
 	w.dropped = sum("drops", w.drops)
 	w.arp = r.count("arp", i.ARPRequests, was.ARPRequests)
+	six, was6 := i.ND(), was.ND()
+	w.nd = r.count("nd", six.Solicitations, was6.Solicitations)
+	w.ndVerdicts = r.counts(six.Verdicts, was6.Verdicts)
+	if six.Solicitations > 0 || len(w.ndVerdicts) > 0 {
+		w.ndVerdicts = append([]counter{r.count("solicitations", six.Solicitations, was6.Solicitations)}, w.ndVerdicts...)
+	}
+	if i.ARPRequests > 0 || len(w.arpVerdicts) > 0 {
+		w.arpVerdicts = append([]counter{w.arp}, w.arpVerdicts...)
+		w.arpVerdicts[0].name = "requests"
+	}
+	if e := i.Egress; e != nil {
+		old := was.Egress
+		if old == nil {
+			old = &status.EgressDrops{}
+		}
+		w.frames = append(w.frames, r.count("dropped at the egress: device", e.Device, old.Device), r.count("dropped at the egress: qdisc", e.Qdisc, old.Qdisc))
+	}
+	more := func(to []counter, name string, now, before uint64) []counter {
+		if now == 0 {
+			return to
+		}
+		return append(to, r.count(name, now, before))
+	}
+	w.arpVerdicts = more(more(w.arpVerdicts, "answers to address probes", i.ARPDefended, was.ARPDefended), "answers to unrouted", i.ARPUnrouted, was.ARPUnrouted)
+	w.arpVerdicts = more(w.arpVerdicts, "askers left out of neighbours", i.Unlearned, was.Unlearned)
+	w.ndVerdicts = more(more(w.ndVerdicts, "answers to DAD", six.Defended, was6.Defended), "answers to unrouted", six.Unrouted, was6.Unrouted)
+	if a := i.Announced; a != nil {
+		old := was.Announced
+		if old == nil {
+			old = &status.Announced{}
+		}
+		w.announced = []counter{{name: "addresses held", total: uint64(a.Held)}, {name: "not in full yet", total: uint64(a.Waiting)}, r.count("taken", a.Taken, old.Taken), r.count("released", a.Released, old.Released),
+			r.count("announcements", a.Sent, old.Sent), r.count("not sent", a.Failed, old.Failed)}
+	}
+	w.conflicts = more(more(more(nil, "foreign answers", i.ForeignAnswers, was.ForeignAnswers), "address twice", i.AddressTwice, was.AddressTwice), "uplink claims", i.UplinkClaims, was.UplinkClaims)
 	for _, c := range w.verdicts {
 		if c.name == "forward" {
 			w.forwarded = c
@@ -155,7 +194,7 @@ func (v *view) sort(by order) {
 		case byDrops:
 			return cmp.Or(cmp.Compare(b.dropped.rate, a.dropped.rate), cmp.Compare(b.dropped.total, a.dropped.total), names)
 		case byRate:
-			return cmp.Or(cmp.Compare(b.in.rate, a.in.rate), cmp.Compare(b.in.total, a.in.total), names)
+			return cmp.Or(cmp.Compare(b.in.rate, a.in.rate), cmp.Compare(b.arp.rate+b.nd.rate, a.arp.rate+a.nd.rate), cmp.Compare(b.in.total, a.in.total), names)
 		}
 		return names
 	})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"proxyarpd/internal/status"
+	"proxyarpd/internal/status/statustest"
 )
 
 var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -21,10 +22,12 @@ func at(seconds uint64) sample {
 	s := &status.Status{Version: "v1", PID: 7, Engine: "af_packet", Ready: true, Uptime: float64(10 + seconds)}
 	s.Workloads = []status.Interface{
 		{Name: "cali1", Index: 1, MAC: "ee:ee:ee:ee:ee:ee", Up: true, Answers: "ee:ee:ee:ee:ee:ee", Received: 1000 * seconds, Local: 5 * seconds, ARPRequests: seconds,
-			Verdicts: map[string]uint64{"forward": 900 * seconds, "local": 5 * seconds}, Drops: map[string]uint64{"IP_RPFILTER": 100 * seconds}, ARPVerdicts: map[string]uint64{"answer": seconds}},
-		{Name: "cali2", Index: 2, Up: true, Received: 5000, Drops: map[string]uint64{"IP_INNOROUTES": 2 + 300*seconds}},
+			Verdicts: map[string]uint64{"forward": 900 * seconds, "local": 5 * seconds}, Drops: map[string]uint64{"IP_RPFILTER": 100 * seconds}, ARPVerdicts: map[string]uint64{"answer": seconds},
+			IPv6: &status.IPv6{Forwards: true, Answers: "ee:ee:ee:ee:ee:ee", Solicitations: 3 * seconds, Advertisements: 2 * seconds, Defended: seconds, Verdicts: map[string]uint64{"answer": 2 * seconds, "IPV6_NDISC_NS_OTHERHOST": seconds}}},
+		{Name: "cali2", Index: 2, Up: true, IPv6: &status.IPv6{Why: "not served: x"}, Received: 5000, Drops: map[string]uint64{"IP_INNOROUTES": 2 + 300*seconds}},
 	}
-	s.Uplinks = []status.Interface{{Name: "ens192", Index: 3, Error: "no such thing"}}
+	s.ARP.Verdicts, s.ND.Verdicts = s.Workloads[0].ARPVerdicts, s.Workloads[0].IPv6.Verdicts
+	s.Uplinks = []status.Interface{{Name: "ens192", Index: 3, Up: true, Error: "no such thing"}}
 	s.Forward = status.Forward{PacketsIn: 1000 * seconds, PacketsOut: 900 * seconds, BytesOut: 125000 * seconds, Routes: 9,
 		Verdicts: map[string]uint64{"forward": 900 * seconds, "queue": 1}, Drops: map[string]uint64{"IP_RPFILTER": 100 * seconds}}
 	return sample{s, began.Add(time.Duration(seconds) * time.Second)}
@@ -94,15 +97,45 @@ func TestLines(t *testing.T) {
 		}
 	}
 	s := &screen{view: v, width: 80, height: 24, every: time.Second}
-	for _, want := range []string{"in 1.0k/s  out 900/s  1.0Mbit/s  drops 100/s", "INTERFACE       ROLE         IN/s   FORW/s   DROP/s KERNEL/s   ARP/s     DROPS\n",
-		"cali1           workload     1.0k      900      100      5.0     1.0       400\n", "ens192          uplink          0        0        0        0       0         0 !\n", "verdicts/s  forward 900  queue 0\n"} {
+	for _, want := range []string{"in 1.0k/s  out 900/s  1.0Mbit/s  drops 100/s", "INTERFACE       ROLE     IP     IN/s FORW/s DROP/s KERNEL/s ARP/s  ND/s  DROPS\n",
+		"cali1           workload 4 6    1.0k    900    100      5.0   1.0   3.0    400\n", "ens192          uplink   -         0      0      0        0     0     0      0 !\n",
+		"a\\x1b[2Jb       workload -         0      0    300        0     0     0   1.2k\n", "verdicts/s  forward 900  queue 0\n", "arp/s       answer 1.0\n", "nd/s        answer 2.0  IPV6_NDISC_NS_OTHERHOST 1.0\n"} {
 		if !strings.Contains(text(s), want) {
 			t.Errorf("no %q in\n%s", want, text(s))
 		}
 	}
-	s.detail = 1
-	if got := text(s); !strings.Contains(got, "IP_RPFILTER                             100          400\n") || !strings.Contains(got, "answers ee:ee") {
+	for _, l := range helpLines {
+		if len(l.text) > 80 {
+			t.Errorf("wider than 80: %q", l.text)
+		}
+	}
+	s.detail, s.height = 1, 60
+	if got := text(s); !strings.Contains(got, "IP_RPFILTER                             100          400\n") || !strings.Contains(got, "answers ee:ee") || !strings.Contains(got, "serves IPv4 and IPv6\n") ||
+		!strings.Contains(got, "NEIGHBOUR DISCOVERY") || !strings.Contains(got, "IPV6_NDISC_NS_OTHERHOST                 1.0            4\n") || !strings.Contains(got, "answers to DAD                          1.0            4\n") {
 		t.Errorf("detail\n%s", got)
+	}
+}
+
+// TestEveryCounter: the detail of an interface has all that is counted on it.
+func TestEveryCounter(t *testing.T) {
+	now, numbers := statustest.Filled()
+	for i, all := range [][]status.Interface{now.Workloads, now.Uplinks} {
+		all[0].Index = i + 1
+		s := &screen{view: since(sample{}, sample{now, began}), width: 80, height: 100, detail: i + 1, selected: -1}
+		s.head()
+		shown := text(s)
+		for path, n := range numbers {
+			of, key, _ := strings.Cut(path[1:], ".")
+			if key == "ARPReplies" || key == "IPv6.Advertisements" { // a verdict has it
+				continue
+			}
+			if of == []string{"Workloads", "Uplinks"}[i] && !strings.Contains(shown, fmt.Sprint(n)) {
+				t.Errorf("%s: %s is not shown", of, key)
+			}
+		}
+		if t.Failed() {
+			t.Log(shown)
+		}
 	}
 }
 

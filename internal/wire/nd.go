@@ -76,7 +76,34 @@ func (m ND) LinkLayer(typ uint8) (mac MAC, has, ok bool) {
 // which has room for AdvertisementLen bytes. The link-layer address that it tells, and
 // the frame's source, is mac; to and dst are where it goes.
 func PutAdvertisement(frame []byte, mac MAC, src, target [16]byte, flags uint32, to MAC, dst [16]byte) {
-	const length = NDLen + NDOptLinkLayerLen
+	putND(frame, ICMPv6NeighAdvert, NDOptTargetLinkLayer, mac, src, target, flags, to, dst)
+}
+
+// SolicitationLen is the length in bytes of an Ethernet frame with a solicitation that
+// bears a source link-layer address option.
+const SolicitationLen = AdvertisementLen
+
+// PutSolicitation writes an Ethernet frame with a neighbour solicitation for target, to
+// its group, at frame, which has room for SolicitationLen bytes, and gives its length. If
+// src is the unspecified address it is one of duplicate address detection, which tells no
+// link-layer address (RFC 4861 section 4.3).
+func PutSolicitation(frame []byte, mac MAC, src, target [16]byte) int {
+	group := SolicitedNode(target)
+	if src == [16]byte{} {
+		const length = SolicitationLen - NDOptLinkLayerLen
+		putND(frame[:length], ICMPv6NeighSolicit, 0, mac, src, target, 0, MulticastMAC(group), group)
+		return length
+	}
+	putND(frame, ICMPv6NeighSolicit, NDOptSourceLinkLayer, mac, src, target, 0, MulticastMAC(group), group)
+	return SolicitationLen
+}
+
+// putND writes a message with the option opt, which is a link-layer address; 0 is none.
+func putND(frame []byte, typ, opt uint8, mac MAC, src, target [16]byte, flags uint32, to MAC, dst [16]byte) {
+	length := NDLen
+	if opt != 0 {
+		length += NDOptLinkLayerLen
+	}
 	eth := Ethernet(frame)
 	eth.SetDst(to)
 	eth.SetSrc(mac)
@@ -85,7 +112,9 @@ func PutAdvertisement(frame []byte, mac MAC, src, target [16]byte, flags uint32,
 	PutIPv6(ip, 0, 0, length, ProtoICMPv6, NDHopLimit, src, dst)
 	msg := ip[IPv6Len : IPv6Len+length]
 	copy(msg[ICMPv6Len:], target[:])
-	msg[NDLen], msg[NDLen+1] = NDOptTargetLinkLayer, NDOptLinkLayerLen/8
-	copy(msg[NDLen+2:], mac[:])
-	PutICMPv6(msg, ICMPv6NeighAdvert, 0, flags, src, dst)
+	if opt != 0 {
+		msg[NDLen], msg[NDLen+1] = opt, NDOptLinkLayerLen/8
+		copy(msg[NDLen+2:], mac[:])
+	}
+	PutICMPv6(msg, typ, 0, flags, src, dst)
 }

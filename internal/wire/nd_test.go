@@ -54,3 +54,20 @@ func TestNDOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestPutSolicitation: one with a sender tells its MAC, one of duplicate address detection does not.
+func TestPutSolicitation(t *testing.T) {
+	target, sender, mac := netip.MustParseAddr("fe80::1:2ff:fe03:405"), netip.MustParseAddr("fe80::9"), MAC{2, 0, 0, 0, 0, 9}
+	for _, src := range []netip.Addr{sender, netip.IPv6Unspecified()} {
+		b := make([]byte, SolicitationLen)
+		eth := Ethernet(b[:PutSolicitation(b, mac, src.As16(), target.As16())])
+		ip := IPv6(eth.Payload())
+		msg := ND(ip.Payload())
+		got, has, ok := msg.LinkLayer(NDOptSourceLinkLayer)
+		if len(msg) != ip.PayloadLen() || eth.Src() != mac || eth.Dst() != (MAC{0x33, 0x33, 0xff, 3, 4, 5}) || ip.DstAddr() != netip.MustParseAddr("ff02::1:ff03:405") || ip.SrcAddr() != src ||
+			ip.HopLimit() != NDHopLimit || msg[0] != ICMPv6NeighSolicit || msg.Target() != target || !ok || has == src.IsUnspecified() || has && got != mac ||
+			Fold(Sum(msg, PseudoSum6(ip.Src(), ip.Dst(), ProtoICMPv6, len(msg)))) != 0 {
+			t.Errorf("%x", b)
+		}
+	}
+}

@@ -320,6 +320,14 @@ func TestAnswerUplink6Conflict(t *testing.T) {
 	if mac := s.solicits(lanPodIP6); mac != macOf(t, s.Lab, "host0", lanUplink) {
 		t.Errorf("the route decides: %q answers", mac)
 	}
+	if text, want := s.d[0].Status(t), lanUplink+": "+other.String()+" claims the address "+lanPodIP6+", which is routed to "+s.pods[0].Iface; !strings.Contains(text, want) {
+		t.Errorf("status has no %q:\n%s", want, text)
+	}
+	s.do(s.station + ": ip addr add " + lanPodIP6 + "/64 dev lan0 nodad") // doctor asks itself
+	want := "error uplink-claim: lan0: " + macOf(t, s.Lab, s.station, lanUplink) + " answers for the address " + lanPodIP6 + ", which is routed to " + s.pods[0].Iface
+	if out, _, code := exec3(t, s.Lab, "host0", labtest.Binary(t), "doctor", "--control", s.d[0].Control); code != 1 || !strings.Contains(out, want) {
+		t.Errorf("doctor, exit %d, no %q:\n%s", code, want, out)
+	}
 }
 
 // TestGateway6Claimed: a workload that says that it is the gateway is told of.

@@ -135,7 +135,8 @@ func (w *wiring) awsPod(p lab.Pod, n, table string) (iface string) {
 	w.Helper()
 	iface = "eni0a1b2c3d4e" + n
 	w.each("host0", "ip link set "+p.Iface+" down", "ip link set "+p.Iface+" name "+iface, "ip link set "+iface+" up")
-	w.each(p.Node, "ip neigh replace 169.254.1.1 lladdr "+p.MAC+" dev "+p.Peer+" nud permanent")
+	w.each(p.Node, "ip neigh replace 169.254.1.1 lladdr "+p.MAC+" dev "+p.Peer+" nud permanent",
+		"ip -6 address flush dev "+p.Peer+" scope global") // a cluster of IPv4
 	w.each("host0",
 		"ip route replace "+ip(p)+"/32 dev "+iface+" scope link",
 		"ip rule add pref 512 to "+ip(p)+" lookup main")
