@@ -1,7 +1,6 @@
 package route
 
 import (
-	"math/bits"
 	"net/netip"
 	"slices"
 )
@@ -17,11 +16,7 @@ func (t *Table) Plain() bool { return t.v4.simple }
 func (l *Link) Serves() bool { return l.serves(IPv4) }
 
 // EachNeighbour calls fn for what is known of a link's neighbours.
-func (l *Link) EachNeighbour(fn func(netip.Addr, *Neighbour)) {
-	for a, n := range l.neighbours {
-		fn(a, n)
-	}
-}
+func (l *Link) EachNeighbour(fn func(netip.Addr, *Neighbour)) { l.neighbours.each(fn) }
 
 // LinkChanges calls fn for each link that t and old, which may be nil, have not
 // in common: was or is may be nil. A link whose neighbours alone differ is one.
@@ -76,12 +71,11 @@ func (t *Table) RouteChanges(old *Table, fn func(p netip.Prefix, gone bool)) {
 		if now[i] == was[i] {
 			continue
 		}
-		var none fibNode
-		before := &none
-		if was[i] != nil {
-			before = &was[i].root
+		before := was[i]
+		if before == nil {
+			before = noRoutes
 		}
-		now[i].root.diff(before, fibKey{}, 0, func(p netip.Prefix, gone bool) {
+		now[i].diff(before, everythingV4.Addr(), func(p netip.Prefix, gone bool) {
 			fn(p, gone)
 			for _, behind := range now[i+1:] { // what it hid there, or hides now
 				behind.within(p, func(q netip.Prefix, _ *Route) { fn(q, false) })
@@ -90,63 +84,14 @@ func (t *Table) RouteChanges(old *Table, fn func(p netip.Prefix, gone bool)) {
 	}
 }
 
-// diff calls fn for the IPv4 prefixes that have another route in n than in o: of
-// each node first what it decides about. a is the way to both.
-func (n *fibNode) diff(o *fibNode, a fibKey, depth int, fn func(p netip.Prefix, gone bool)) {
-	in, io := 0, 0
-	for w := range n.has {
-		for set := n.has[w] | o.has[w]; set != 0; set &= set - 1 {
-			bit := set & -set
-			var rn, ro *Route
-			if n.has[w]&bit != 0 {
-				rn = n.routes[in]
-				in++
-			}
-			if o.has[w]&bit != 0 {
-				ro = o.routes[io]
-				io++
-			}
-			if rn != ro {
-				i := uint(w*64 + bits.TrailingZeros64(bit))
-				length := bits.Len(i) - 1
-				b := a
-				b[depth] = byte(i << (8 - length))
-				fn(netip.PrefixFrom(b.addr(everythingV4.Addr()), depth*8+length), rn == nil)
-			}
-		}
-	}
-	in, io = 0, 0
-	for w := range n.kids {
-		for set := n.kids[w] | o.kids[w]; set != 0; set &= set - 1 {
-			bit := set & -set
-			kn, ko := &noFibNode, &noFibNode
-			if n.kids[w]&bit != 0 {
-				kn = n.nodes[in]
-				in++
-			}
-			if o.kids[w]&bit != 0 {
-				ko = o.nodes[io]
-				io++
-			}
-			if kn != ko {
-				b := a
-				b[depth] = byte(w*64 + bits.TrailingZeros64(bit))
-				kn.diff(ko, b, depth+1, fn)
-			}
-		}
-	}
-}
-
-var noFibNode fibNode // nobody writes it
-
 // OneRoute gives the route that all packets to an IPv4 address take, as far as
 // prefixes of up to 8*(level+1) bits say. own says that such a prefix has it that
 // is longer than 8*level bits, or, of level 0, any. r is nil if there is no route, or if it
 // is not the same one for all. The table must be Plain.
 func (t *Table) OneRoute(a netip.Addr, level int) (r *Route, own bool) {
-	addr, sure := a.As4(), true
+	k, sure := keyOf(a), true
 	for _, table := range [...]*fib{t.v4.local, t.v4.main, t.v4.fallback} {
-		got, depth := table.upTo(addr, level)
+		got, depth := table.upTo(k, level)
 		own = own || got != nil && depth == level
 		switch {
 		case got == nil || r != nil || !sure:
@@ -162,23 +107,6 @@ func (t *Table) OneRoute(a netip.Addr, level int) (r *Route, own bool) {
 		}
 	}
 	return r, own
-}
-
-// upTo is Lookup among the prefixes of up to 8*(level+1) bits; depth is the level of what
-// was found.
-func (f *fib) upTo(a [4]byte, level int) (r *Route, depth int) {
-	n := &f.root
-	for d := 0; ; d++ {
-		if got := n.match(a[d&3]); got != nil {
-			r, depth = got, d
-		}
-		if d == level {
-			return r, depth
-		}
-		if n = n.kid(a[d&3]); n == nil {
-			return r, depth
-		}
-	}
 }
 
 // HasAddresses reports whether a link has IPv4 addresses of this host.
