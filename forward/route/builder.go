@@ -107,7 +107,7 @@ func (b *Builder) state(ifindex int32) *linkState {
 // SetLink adds or changes an interface; its neighbours stay.
 func (b *Builder) SetLink(l Link) {
 	s := b.state(l.Ifindex)
-	l.neighbours = neighbours{}
+	l.neighbours = neighbourTable{}
 	if s.wanted && sameLink(s.link, l) {
 		return
 	}
@@ -381,7 +381,7 @@ func (b *Builder) buildLinks() (_ links, uplink *Link, addresses [families][]hos
 		}
 		if s.dirty || s.built == nil {
 			l := s.link
-			l.neighbours, l.addresses = s.neighbours.clone(), s.addresses
+			l.neighbours, l.addresses = s.neighbours.snapshot(), s.addresses
 			s.built, s.dirty = &l, false
 		}
 		all[index] = s.built

@@ -43,7 +43,7 @@ type Link struct {
 	Conf6   LinkConf6
 
 	addresses  [families][]Address // in the kernel's order
-	neighbours neighbours
+	neighbours neighbourTable
 }
 
 // LinkConf are the settings of /proc/sys/net/ipv4/conf/* that count for an
@@ -160,7 +160,7 @@ func (n *Neighbour) State() string {
 func (l *Link) Neighbour(addr netip.Addr) *Neighbour { return l.neighbours.get(addr) }
 
 // HasNeighbours reports whether any neighbour of a link is known.
-func (l *Link) HasNeighbours() bool { return l.neighbours.len() > 0 }
+func (l *Link) HasNeighbours() bool { return !l.neighbours.empty() }
 
 // Touch reports whether the kernel is to be told of the use of a stale or
 // missing neighbour, at most once in interval. now is in ns.

@@ -1,7 +1,7 @@
 package route
 
 import (
-	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 )
@@ -14,7 +14,7 @@ type neighbours struct {
 }
 
 type neighbour struct {
-	addr netip.Addr
+	addr netip.Addr // invalid: there is none
 	is   *Neighbour
 }
 
@@ -22,8 +22,8 @@ const fewNeighbours = 8
 
 func (s *neighbours) get(a netip.Addr) *Neighbour {
 	for i := range s.few {
-		if n := &s.few[i]; n.addr == a {
-			return n.is
+		if s.few[i].addr == a {
+			return s.few[i].is
 		}
 	}
 	return s.many[a]
@@ -55,16 +55,71 @@ func (s *neighbours) delete(a netip.Addr) {
 	delete(s.many, a)
 }
 
-func (s *neighbours) len() int { return len(s.few) + len(s.many) }
-
-// clone gives a copy that is not changed with s.
-func (s *neighbours) clone() neighbours { return neighbours{slices.Clone(s.few), maps.Clone(s.many)} }
-
-func (s *neighbours) each(fn func(netip.Addr, *Neighbour)) {
-	for i := range s.few {
-		fn(s.few[i].addr, s.few[i].is)
+// snapshot gives them as they are now, for who looks them up for each packet.
+func (s *neighbours) snapshot() neighbourTable {
+	if s.many == nil {
+		return neighbourTable{list: slices.Clone(s.few)}
 	}
+	size := fewNeighbours
+	for size < 2*len(s.many) {
+		size *= 2
+	}
+	t := neighbourTable{list: make([]neighbour, size), mask: uint32(size - 1)}
 	for a, n := range s.many {
-		fn(a, n)
+		i := t.place(a)
+		for t.list[i].addr.IsValid() {
+			i = (i + 1) & t.mask
+		}
+		t.list[i] = neighbour{a, n}
+	}
+	return t
+}
+
+// neighbourTable is a snapshot of neighbours, immutable: a list or, with a mask, an
+// open-addressed table that is half empty.
+type neighbourTable struct {
+	list []neighbour
+	mask uint32
+}
+
+// Nobody outside is to know which neighbours come to stand in one place.
+var placeBy = [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}
+
+// place is where an address is looked for first.
+func (t *neighbourTable) place(a netip.Addr) uint32 {
+	k := keyOf(a)
+	return uint32((k.high*placeBy[0]^k.low)*placeBy[1]>>32) & t.mask
+}
+
+func (t *neighbourTable) get(a netip.Addr) *Neighbour {
+	if t.mask != 0 {
+		return t.find(a)
+	}
+	for i := range t.list {
+		if t.list[i].addr == a {
+			return t.list[i].is
+		}
+	}
+	return nil
+}
+
+func (t *neighbourTable) find(a netip.Addr) *Neighbour {
+	for i := t.place(a); ; i = (i + 1) & t.mask {
+		if n := &t.list[i]; n.addr == a || !n.addr.IsValid() {
+			return n.is
+		}
+	}
+}
+
+// empty reports whether there are none: a table has more than a list.
+func (t *neighbourTable) empty() bool {
+	return !slices.ContainsFunc(t.list, func(n neighbour) bool { return n.addr.IsValid() })
+}
+
+func (t *neighbourTable) each(fn func(netip.Addr, *Neighbour)) {
+	for i := range t.list {
+		if n := &t.list[i]; n.addr.IsValid() {
+			fn(n.addr, n.is)
+		}
 	}
 }
