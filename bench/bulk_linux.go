@@ -111,14 +111,11 @@ func (k *bulk) up(l *bulkLink) error {
 
 // route leads to the pod, as the CNI plug-in would have it.
 func (k *bulk) route(l *bulkLink) error {
-	if err := k.hostNL.RouteAdd(l.routeTo(l.addr)); err != nil {
+	r := &netlink.Route{LinkIndex: l.host.Index, Scope: netlink.SCOPE_LINK, Dst: hostNet(l.addr)}
+	if err := k.hostNL.RouteAdd(r); err != nil {
 		return fmt.Errorf("bench: route to %s: %w", l.addr, err)
 	}
 	return nil
-}
-
-func (l *bulkLink) routeTo(a netip.Addr) *netlink.Route {
-	return &netlink.Route{LinkIndex: l.host.Index, Scope: netlink.SCOPE_LINK, Dst: hostNet(a)}
 }
 
 // settle gives the pod's end its address and the host its MAC, for good: the kernel keeps at most gc_thresh3 (1024)
@@ -145,42 +142,21 @@ func (l *bulkLink) neighbour(a netip.Addr) *netlink.Neigh {
 	return &netlink.Neigh{LinkIndex: l.host.Index, Family: family, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: l.mac}
 }
 
-// dual has the first n workloads have an address of the other family, too, and no others.
+// dual has the first n workloads have an address of the other family, too.
 func (k *bulk) dual(ctx context.Context, n int) error {
-	for k.both != n {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		at, more := k.both, k.both < n
-		if !more {
-			at--
-		}
-		l := k.links[at]
-		if v4, v6 := bulkAddrs(at); k.bed.ipv6 {
+	for ; k.both < n; k.both++ {
+		l := k.links[k.both]
+		if v4, v6 := bulkAddrs(k.both); k.bed.ipv6 {
 			l.addr = v4
 		} else {
 			l.addr = v6
 		}
-		var err error
-		if more {
-			err = errors.Join(k.route(&l), k.settle(&l))
-			k.both++
-		} else {
-			err = k.unsettle(&l)
-			k.both--
-		}
-		if err != nil {
+		if err := errors.Join(k.route(&l), k.settle(&l)); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// unsettle takes back what route and settle have made.
-func (k *bulk) unsettle(l *bulkLink) error {
-	err := errors.Join(k.hostNL.RouteDel(l.routeTo(l.addr)), k.hostNL.NeighDel(l.neighbour(l.addr)), k.podNL.AddrDel(l.podEnd(), &netlink.Addr{IPNet: hostNet(l.addr)}))
-	if err != nil {
-		return fmt.Errorf("bench: workload without %s: %w", l.addr, err)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }

@@ -65,8 +65,8 @@ var lines = []line{
 
 // dualLines are what dual-stack workloads take, which a host without IPv6 has none of.
 var dualLines = []line{
-	{"start-up with 1 / 100 / 1000 dual-stack workloads", each("start-dual", nil, "workloads", 1, 100, 1000), "ms"},
-	{"resident memory with 1 / 100 / 1000 dual-stack workloads", each("memory-dual", nil, "workloads", 1, 100, 1000), "MB"},
+	{"start-up with 1000 dual-stack workloads", each("start-dual", nil, "workloads", 1000), "ms"},
+	{"resident memory with 1000 dual-stack workloads", each("memory-dual", nil, "workloads", 1000), "MB"},
 }
 
 // captureLines are what a capture costs, recorderLines what it records beside tcpdump.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-const memHow = "host0 has that many workload interfaces, all up, each with a route, or dual-stack, with one of each family. Start-up is from exec to the end of " +
+const memHow = "host0 has that many workload interfaces, all up, each with a route, or, dual-stack, with one of each family. Start-up is from exec to the end of " +
 	"`proxyarpd status --wait 30s`, its own start included. VmRSS and Pss are proxyarpd's own right then (/proc/PID/status, smaps_rollup), " +
 	"and what is mapped of sockets (smaps), which VmRSS holds as far as it has been touched; what eBPF maps and socket queues take in the kernel is not in it. Descriptors are those open right then (/proc/PID/fd)."
 
@@ -20,18 +20,18 @@ func (r *run) mem() (steps []*step) {
 	}
 	for _, n := range counts {
 		steps = append(steps, r.memOf(n, false))
-		if hasIPv6() {
-			steps = append(steps, r.memOf(n, true))
-		}
+	}
+	if hasIPv6() {
+		steps = append(steps, r.memOf(counts[len(counts)-1], true))
 	}
 	return steps
 }
 
 // memOf is mem with n interfaces, of one family or dual-stack.
 func (r *run) memOf(n int, dual bool) *step {
-	what, suffix, pairs := ", "+count(n, "interface"), "", 0
+	what, suffix := ", "+count(n, "interface"), ""
 	if dual {
-		what, suffix, pairs = ", "+count(n, "dual-stack interface"), "-dual", n
+		what, suffix = ", "+count(n, "dual-stack interface"), "-dual"
 	}
 	params := map[string]float64{"workloads": float64(n)}
 	return &step{
@@ -41,12 +41,12 @@ func (r *run) memOf(n int, dual bool) *step {
 			{Work: "Pss" + what, Kind: "memory-pss" + suffix, Unit: "MB", Params: params},
 			{Work: "mapped receive rings" + what, Kind: "memory-rings" + suffix, Unit: "MB", Params: params},
 			{Work: "descriptors" + what, Kind: "descriptors" + suffix, Unit: "descriptors", Params: params}},
-		contestants: r.proxyarpds(), hosts: oneHost, turn: time.Duration(n)*time.Millisecond + 100*time.Millisecond,
+		contestants: r.proxyarpds(), hosts: oneHost, turn: time.Duration(n)*time.Millisecond/2 + 100*time.Millisecond,
 		prepare: func(b *bed) error {
-			if err := b.bulk.grow(r.ctx, n); err != nil {
+			if err := b.bulk.grow(r.ctx, n); err != nil || !dual {
 				return err
 			}
-			return b.bulk.dual(r.ctx, pairs)
+			return b.bulk.dual(r.ctx, n)
 		},
 		measure: func(_ *bed, c contestant) ([]Value, error) {
 			d := c.(*daemon)
