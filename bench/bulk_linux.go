@@ -23,13 +23,20 @@ type bulk struct {
 	hostNL, podNL *netlink.Handle
 	podFd         *int // of the pod's namespace
 	links         []bulkLink
+	both          int // the first of them that are dual-stack
 }
 
 type bulkLink struct {
 	host *netlink.Veth
 	end  int // interface index in the pod's namespace
 	mac  net.HardwareAddr
-	addr netip.Addr
+	addr netip.Addr // of the family that is measured
+}
+
+// bulkAddrs are the addresses of the nth workload, IPv4 and IPv6.
+func bulkAddrs(n int) (v4, v6 netip.Addr) {
+	high, low := byte(n/250), byte(1+n%250)
+	return netip.AddrFrom4([4]byte{10, 66, high, low}), netip.AddrFrom16([16]byte{0: 0xfd, 3: 0x10, 5: 0x66, 14: high, 15: low})
 }
 
 // openBulk prepares to make interfaces between host0 and a pod.
@@ -63,12 +70,10 @@ func openBulk(b *bed, pod lab.Pod) (*bulk, error) {
 // add makes one interface pair, the pod's end up and the host's not yet.
 func (k *bulk) add() (*bulkLink, error) {
 	n := len(k.links)
-	l := bulkLink{
-		mac:  net.HardwareAddr{0x02, 0xbe, 0, 0, byte(n >> 8), byte(n)},
-		addr: netip.AddrFrom4([4]byte{10, 66, byte(n / 250), byte(1 + n%250)}),
-	}
-	if k.bed.ipv6 {
-		l.addr = netip.AddrFrom16([16]byte{0: 0xfd, 3: 0x10, 5: 0x66, 14: byte(n / 250), 15: byte(1 + n%250)})
+	l := bulkLink{mac: net.HardwareAddr{0x02, 0xbe, 0, 0, byte(n >> 8), byte(n)}}
+	v4, v6 := bulkAddrs(n)
+	if l.addr = v4; k.bed.ipv6 {
+		l.addr = v6
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.Group = fmt.Sprintf("calibulk%06d", n), bulkGroup
@@ -116,13 +121,42 @@ func (k *bulk) route(l *bulkLink) error {
 // settle gives the pod's end its address and the host its MAC, for good: the kernel keeps at most gc_thresh3 (1024)
 // neighbours for all namespaces together, permanent ones not counted.
 func (k *bulk) settle(l *bulkLink) error {
-	end := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.end}}
-	if err := k.podNL.AddrAdd(end, &netlink.Addr{IPNet: hostNet(l.addr)}); err != nil {
+	if err := k.podNL.AddrAdd(l.podEnd(), &netlink.Addr{IPNet: hostNet(l.addr)}); err != nil {
 		return fmt.Errorf("bench: address %s: %w", l.addr, err)
 	}
-	n := &netlink.Neigh{LinkIndex: l.host.Index, Family: k.bed.family(), State: netlink.NUD_PERMANENT, IP: l.addr.AsSlice(), HardwareAddr: l.mac}
-	if err := k.hostNL.NeighSet(n); err != nil {
+	if err := k.hostNL.NeighSet(l.neighbour(l.addr)); err != nil {
 		return fmt.Errorf("bench: neighbour %s: %w", l.addr, err)
+	}
+	return nil
+}
+
+func (l *bulkLink) podEnd() netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.end}}
+}
+
+func (l *bulkLink) neighbour(a netip.Addr) *netlink.Neigh {
+	family := netlink.FAMILY_V4
+	if a.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	return &netlink.Neigh{LinkIndex: l.host.Index, Family: family, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: l.mac}
+}
+
+// dual has the first n workloads have an address of the other family, too.
+func (k *bulk) dual(ctx context.Context, n int) error {
+	for ; k.both < n; k.both++ {
+		l := k.links[k.both]
+		if v4, v6 := bulkAddrs(k.both); k.bed.ipv6 {
+			l.addr = v4
+		} else {
+			l.addr = v6
+		}
+		if err := errors.Join(k.route(&l), k.settle(&l)); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ const (
 )
 
 // lowerIsBetter are the units of which less is better; of the others more is.
-var lowerIsBetter = []string{"µs", "ms", "ns", "MB", "%", "segments"}
+var lowerIsBetter = []string{"µs", "ms", "ns", "MB", "%", "segments", "descriptors"}
 
 // Compare compares two reports row by row.
 func Compare(old, now *Report) Comparison {

@@ -63,6 +63,12 @@ var lines = []line{
 	{"resident memory with 1 / 100 / 1000 workloads", each("memory", nil, "workloads", 1, 100, 1000), "MB"},
 }
 
+// dualLines are what dual-stack workloads take, which a host without IPv6 has none of.
+var dualLines = []line{
+	{"start-up with 1000 dual-stack workloads", each("start-dual", nil, "workloads", 1000), "ms"},
+	{"resident memory with 1000 dual-stack workloads", each("memory-dual", nil, "workloads", 1000), "MB"},
+}
+
 // captureLines are what a capture costs, recorderLines what it records beside tcpdump.
 var (
 	captureLines = []line{
@@ -124,7 +130,7 @@ func (r *Report) Markdown(w io.Writer) error {
 	if r.Noisy != "" {
 		fmt.Fprintf(w, "The run was noisy: %s.\n", r.Noisy)
 	}
-	r.markdown(w, lines)
+	r.markdown(w, slices.Concat(lines, dualLines))
 	r.delayed(w)
 	r.markdown(w, captureLines)
 	r.markdown(w, recorderLines)

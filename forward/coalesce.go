@@ -181,7 +181,12 @@ func wholeDatagram(ip []byte, hlen int, v Vnet) bool {
 	if v.flags()&vnetNeedsCsum != 0 {
 		return v.csumStart() == wire.EthernetLen+hlen && v.csumOffset() == 6
 	}
-	return binary.BigEndian.Uint16(udp[6:]) != 0 && wire.Fold(wire.Sum(udp, pseudoSum(ip, wire.ProtoUDP, len(udp)))) == 0
+	// The addresses, which the checksum covers, too, stand right before it.
+	addrs := 8
+	if hlen == wire.IPv6Len {
+		addrs = 32
+	}
+	return binary.BigEndian.Uint16(udp[6:]) != 0 && wire.Fold(wire.Sum(ip[hlen-addrs:], wire.ProtoUDP+uint32(len(udp)))) == 0
 }
 
 // append adds the datagram d, which is ip, to the group at a place, if it fits.

@@ -24,7 +24,7 @@ func TestInlined(t *testing.T) {
 			"(*Table).Link", "(*links).get", "(*Table).punted", "(*Table).Copies", "(*Table).Host", "(*Table).nexthopFor",
 			"(*Link).AnswersTo", "(*Link).Ethernet", "(*Link).L2Len", "(*Link).Up", "(*Link).Workload", "(*Link).KernelForwards",
 			"(*Link).Neighbour", "(*Link).serves", "(*Nexthop).class", "(*Policy).owner", "(*Route).delivers", "(*Neighbour).Touch",
-			"(*Decision).drop", "(*Decision).dropWith", "resolve", "(*fibNode).kid", "rank",
+			"(*Decision).drop", "(*Decision).dropWith", "(*fibNode).kid", "rank",
 		},
 	} {
 		out, err := exec.Command("go", "build", "-gcflags=-m", dir).CombinedOutput()

@@ -16,10 +16,10 @@ const (
 // isAddress is inet_lookup_ifaddr_rcu (net/ipv4/devinet.c): an address of this
 // host, which the local table has, but for the rest of a subnet of lo, which the kernel makes local on its own. Where
 // others have made routes local it looks them up in full.
-func (t *Table) isAddress(addr netip.Addr) bool {
+func (t *Table) isAddress(addr fibKey) bool {
 	const protoKernel = 2 // RTPROT_KERNEL
-	r, ok := t.v4.local.Lookup(addr)
-	return ok && r.Type == TypeLocal && (int(r.Bits) == addr.BitLen() || r.Protocol != protoKernel)
+	r := t.v4.local.root.find(addr)
+	return r != nil && r.Type == TypeLocal && (r.Bits == 32 || r.Protocol != protoKernel)
 }
 
 // selectAddr is the kernel's choice of a source address (net/ipv4/devinet.c,

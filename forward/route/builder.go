@@ -36,7 +36,7 @@ type linkState struct {
 	link       Link
 	wanted     bool // SetLink named it; neighbours are kept in any case
 	addresses  [families][]Address
-	neighbours map[netip.Addr]*Neighbour
+	neighbours neighbours
 	dirty      bool
 	built      *Link
 }
@@ -98,7 +98,7 @@ func (b *Builder) SetPolicy(p Policy) {
 func (b *Builder) state(ifindex int32) *linkState {
 	s := b.links[ifindex]
 	if s == nil {
-		s = &linkState{neighbours: map[netip.Addr]*Neighbour{}}
+		s = new(linkState)
 		b.links[ifindex] = s
 	}
 	return s
@@ -107,7 +107,7 @@ func (b *Builder) state(ifindex int32) *linkState {
 // SetLink adds or changes an interface; its neighbours stay.
 func (b *Builder) SetLink(l Link) {
 	s := b.state(l.Ifindex)
-	l.neighbours = nil
+	l.neighbours = neighbourTable{}
 	if s.wanted && sameLink(s.link, l) {
 		return
 	}
@@ -240,22 +240,22 @@ func (b *Builder) ForgetLink(ifindex int32) {
 // SetNeighbour adds or changes a neighbour.
 func (b *Builder) SetNeighbour(ifindex int32, addr netip.Addr, n *Neighbour) {
 	s := b.state(ifindex)
-	if old := s.neighbours[addr]; old != nil {
+	if old := s.neighbours.get(addr); old != nil {
 		// That one has failed again is news to the packets that wait for it.
 		if !n.Failed && old.MAC == n.MAC && old.Valid == n.Valid && old.Stale == n.Stale && !old.Failed && old.Fixed == n.Fixed {
 			return
 		}
 		n.touched.Store(old.touched.Load())
 	}
-	s.neighbours[addr] = n
+	s.neighbours.set(addr, n)
 	s.dirty = true
 	b.linksDirty = b.linksDirty || s.wanted && b.nexthop(addr)
 }
 
 // DeleteNeighbour forgets a neighbour.
 func (b *Builder) DeleteNeighbour(ifindex int32, addr netip.Addr) {
-	if s := b.links[ifindex]; s != nil && s.neighbours[addr] != nil {
-		delete(s.neighbours, addr)
+	if s := b.links[ifindex]; s != nil && s.neighbours.get(addr) != nil {
+		s.neighbours.delete(addr)
 		s.dirty = true
 		b.linksDirty = b.linksDirty || s.wanted && b.nexthop(addr)
 	}
@@ -381,7 +381,7 @@ func (b *Builder) buildLinks() (_ links, uplink *Link, addresses [families][]hos
 		}
 		if s.dirty || s.built == nil {
 			l := s.link
-			l.neighbours, l.addresses = maps.Clone(s.neighbours), s.addresses
+			l.neighbours, l.addresses = s.neighbours.snapshot(), s.addresses
 			s.built, s.dirty = &l, false
 		}
 		all[index] = s.built

@@ -82,7 +82,7 @@ func (t *Table) findWay(ip wire.IPv4, d *Decision) bool {
 		f.setPorts(&k)
 		keys = &k
 	}
-	d.Route, d.Rule = t.v4.lookup(&f)
+	d.Route, d.Rule = t.v4.lookupKey(&f, key4(ip[16:20]))
 	switch {
 	case d.Route != nil && d.Route.delivers():
 		d.drop(Local)
@@ -107,7 +107,7 @@ func (t *Table) findWay(ip wire.IPv4, d *Decision) bool {
 		d.drop(PuntTransit)
 		return false
 	}
-	ok, onlink := t.validateSource(&f, d.In, d.Nexthop.Ifindex, d)
+	ok, onlink := t.validateSource(&f, key4(ip[12:16]), d.In, d.Nexthop.Ifindex, d)
 	if !ok || !t.leaves(class, d, IPv4, wire.ICMPTimeExceeded) {
 		return false
 	}

@@ -21,15 +21,15 @@ func (t *Table) Decide6(ip wire.IPv6, length int, in *Link, d *Decision) {
 // findWay6 checks the addresses (net/ipv6/ip6_input.c, ip6_rcv_core) and finds
 // route and egress link (net/ipv6/route.c, ip6_route_input, ip6_pkt_drop).
 func (t *Table) findWay6(ip wire.IPv6, d *Decision) bool {
-	src, dst := ip.Src(), ip.Dst()
+	src, dst := key6(ip[8:24]), key6(ip[24:40])
 	switch {
-	case src[0] == 0xff, src == loopback6, dst == loopback6:
+	case src.multicast6(), src.loopback6(), dst.loopback6():
 		d.drop(DropIPInHdr)
 		return false
-	case dst[0] == 0xff:
+	case dst.multicast6():
 		d.drop(IgnoreType)
 		return false
-	case !forwardable6(dst):
+	case !dst.forwardable6():
 		d.drop(Local)
 		return false
 	}
@@ -40,7 +40,7 @@ func (t *Table) findWay6(ip wire.IPv6, d *Decision) bool {
 		f.setPorts(&k)
 		keys = &k
 	}
-	d.Route, d.Rule = t.v6.lookup(&f)
+	d.Route, d.Rule = t.v6.lookupKey(&f, dst)
 	switch {
 	case d.Route != nil && d.Route.delivers():
 		d.drop(Local)
@@ -69,14 +69,12 @@ func (t *Table) findWay6(ip wire.IPv6, d *Decision) bool {
 		d.drop(PuntTransit)
 		return false
 	}
-	if !t.validateSource6(&f, d.In, d.Nexthop.Ifindex, d) || !t.leaves(class, d, IPv6, wire.ICMPv6TimeExceeded) {
+	if !t.validateSource6(&f, src, d.In, d.Nexthop.Ifindex, d) || !t.leaves(class, d, IPv6, wire.ICMPv6TimeExceeded) {
 		return false
 	}
 	d.Routed = true
 	return true
 }
-
-var loopback6 = [16]byte{15: 1}
 
 // refused6 ends packets whose route is not unicast, with the kernel's ICMPv6 codes
 // (net/ipv6/route.c: ip6_rt_init_dst_reject, ip6_pkt_discard, ip6_pkt_prohibit).
@@ -100,13 +98,13 @@ func (t *Table) checkForward6(ip wire.IPv6, length int, d *Decision) bool {
 		d.dropWith(DropTTLExpired, wire.ICMPv6TimeExceeded, 0, 0)
 		return false
 	}
-	switch src := ip.SrcAddr(); {
+	switch src := key6(ip[8:24]); {
 	case d.In == d.Out:
-		d.Redirect = t.redirects6(src, ip.DstAddr(), d)
-	case src.IsUnspecified():
+		d.Redirect = t.redirects6(ip.SrcAddr(), ip.DstAddr(), d)
+	case src.unspecified6():
 		d.drop(DropIPInAddrErrors)
 		return false
-	case isLinkLocal6(src):
+	case src.linkLocal6():
 		d.dropWith(DropIPInAddrErrors, wire.ICMPv6DestUnreachable, wire.ICMPv6BeyondScope, 0)
 		return false
 	}
@@ -156,17 +154,18 @@ func (t *Table) redirects6(src, dst netip.Addr, d *Decision) bool {
 
 // validateSource6 checks the source of a packet that leaves by the interface oif, as
 // validateSource does: the way back has to lead where it came from (LinkConf6.RPFilter).
-// The kernel has no such check for IPv6. A link-local source leaves no link.
-func (t *Table) validateSource6(f *flow, in *Link, oif int32, d *Decision) bool {
+// The kernel has no such check for IPv6. A link-local source leaves no link. src is the
+// key of f.src.
+func (t *Table) validateSource6(f *flow, src fibKey, in *Link, oif int32, d *Decision) bool {
 	mode := in.Conf6.RPFilter
-	if mode == 0 || isLinkLocal6(f.src) {
+	if mode == 0 || src.linkLocal6() {
 		return true
 	}
 	reverse := f.reverse(oif)
 	reverse.near = in.Ifindex
-	back, _ := t.v6.lookup(&reverse)
+	back, _ := t.v6.lookupKey(&reverse, src)
 	switch {
-	case f.src.IsUnspecified() || back == nil || back.refuses():
+	case src.unspecified6() || back == nil || back.refuses():
 	case back.Type == TypeLocal:
 		d.drop(DropIPLocalSource)
 		return false

@@ -2,10 +2,10 @@ package route
 
 import "net/netip"
 
-// Forwardable is forwardable, and forwardable6.
+// Forwardable is forwardable, and forwardable6 of IPv6.
 func Forwardable(dst netip.Addr) bool {
 	if dst.Is6() {
-		return forwardable6(dst.As16())
+		return keyOf(dst).forwardable6()
 	}
 	return forwardable(dst)
 }

@@ -69,12 +69,6 @@ func isLinkLocal6(a netip.Addr) bool {
 func isMulticast6(a netip.Addr) bool { return a.As16()[0] == 0xff }
 
 // forwardable6 reports whether a router may forward to an address at all.
-func forwardable6(dst [16]byte) bool {
-	switch {
-	case dst[0] == 0xff, dst[0] == 0xfe && dst[1]&0xc0 == 0x80:
-		return false
-	case dst[0] != 0:
-		return true
-	}
-	return dst != [16]byte{} && dst != [16]byte{15: 1}
+func (k fibKey) forwardable6() bool {
+	return !k.multicast6() && !k.linkLocal6() && (k.high != 0 || k.low > 1)
 }

@@ -3,18 +3,18 @@ package route
 import (
 	"math/bits"
 	"net/netip"
-	"slices"
 )
 
 // fib is one routing table: longest prefix match to the route of best metric.
 // It is a trie of eight bits a level whose nodes hold their routes and their
-// children packed, so that a route costs little more than the pointer to it.
+// children packed, so that a route costs little more than the pointer to it. What
+// all destinations below a node have alike is passed over at once (fibPath), or a
+// workload's IPv6 address would be sixteen levels down.
 //
 // A fib has the addresses of one family, as the kernel's tables have: its keys
 // are as many octets of a fibKey as an address has, from the first on. IPv6 is a
 // second fib, so that IPv4 pays nothing for it: no level more, nor a byte in a
-// node. Only Lookup, which runs for each packet, is written for each: it keeps its
-// way down on the stack, and that of sixteen levels has to be cleared.
+// node.
 //
 // Snapshots share nodes with the fib that they were taken of. That one belongs
 // to a goroutine, which changes in place what it has made since the last
@@ -26,86 +26,74 @@ type fib struct {
 	lengths [maxBits + 1]int // how many prefixes are so long
 }
 
-// fibKey is an address of either family, from its first octet on.
-type fibKey [16]byte
-
-// maxBits is how long a prefix of any family may be.
-const maxBits = len(fibKey{}) * 8
-
-func keyOf(a netip.Addr) (k fibKey) {
-	if a.Is4() {
-		b := a.As4()
-		copy(k[:], b[:])
-		return k
-	}
-	return a.As16()
-}
-
-// addr is the address of the family of like that k stands for.
-func (k fibKey) addr(like netip.Addr) netip.Addr {
-	if like.Is4() {
-		return netip.AddrFrom4([4]byte(k[:4]))
-	}
-	return netip.AddrFrom16(k)
-}
-
 // fibNode decides about one octet of an address. Bit 1<<n|o>>(8-n) of has
 // stands for the route to the first n bits of octet o, n from 0 (the root's
-// default route) to 8.
+// default route) to 8. Who only passes reads the first 64 bytes.
 type fibNode struct {
-	has    [8]uint64
+	path   fibPath
 	kids   [4]uint64
-	edit   uint64
-	routes []*Route   // in the order of the bits of has
 	nodes  []*fibNode // in the order of the bits of kids
+	has    [8]uint64
+	routes []*Route // in the order of the bits of has
+	edit   uint64
 }
 
 // Lookup finds the route for an address, which is of the fib's family or none.
 func (f *fib) Lookup(addr netip.Addr) (r *Route, ok bool) {
-	if !addr.Is4() {
-		return f.lookup6(addr)
+	if addr.IsValid() {
+		r = f.root.find(keyOf(addr))
 	}
-	var way [4]*fibNode
-	a, last := addr.As4(), 0
-	way[0] = &f.root
-	for last < 3 {
-		kid := way[last].kid(a[last])
-		if kid == nil {
-			break
-		}
-		last++
-		way[last] = kid
-	}
-	for ; last >= 0; last-- {
-		if r := way[last&3].match(a[last&3]); r != nil {
-			return r, true
-		}
-	}
-	return nil, false
+	return r, r != nil
 }
 
-// lookup6 is Lookup for IPv6.
-func (f *fib) lookup6(addr netip.Addr) (r *Route, ok bool) {
-	if !addr.IsValid() {
-		return nil, false
-	}
-	var way [len(fibKey{})]*fibNode
-	a, last := addr.As16(), 0
-	way[0] = &f.root
-	for last < len(way)-1 {
-		kid := way[last].kid(a[last])
-		if kid == nil {
+// find finds the route for an address among those of a root. Few packets have more than
+// two nodes with routes on their way, beside the last one; so the way itself need not be
+// kept.
+func (n *fibNode) find(k fibKey) *Route {
+	var above, higher *fibNode
+	root, more := n, false
+	for rest := k; ; { // from the octet that n decides about on
+		octet := byte(rest.high >> 56)
+		kid := n.kid(octet)
+		rest = rest.shifted(1)
+		if kid == nil || kid.path.length() != 0 && !kid.path.leads(rest) {
+			if len(n.routes) > 0 {
+				if r := n.match(octet); r != nil {
+					return r
+				}
+			}
 			break
 		}
-		last++
-		way[last] = kid
+		if passed := kid.path.length(); passed != 0 {
+			rest = rest.shifted(passed)
+		}
+		if len(n.routes) > 0 {
+			more = more || higher != nil
+			above, higher = n, above
+		}
+		n = kid
 	}
-	for ; last >= 0; last-- {
-		if r := way[last].match(a[last]); r != nil {
-			return r, true
+	for ; above != nil; above, higher = higher, nil {
+		if r := above.match(k.octet(above.path.depth())); r != nil {
+			return r
 		}
 	}
-	return nil, false
+	if more {
+		return root.findAll(k)
+	}
+	return nil
+}
+
+// findAll is find by a walk back over all of the way.
+func (n *fibNode) findAll(rest fibKey) *Route {
+	octet := byte(rest.high >> 56)
+	rest = rest.shifted(1)
+	if kid := n.kid(octet); kid != nil && kid.path.leads(rest) {
+		if r := kid.findAll(rest.shifted(kid.path.length())); r != nil {
+			return r
+		}
+	}
+	return n.match(octet)
 }
 
 // match finds the longest prefix of an octet that has a route.
@@ -148,159 +136,50 @@ func rank(set []uint64, i uint) int {
 // Get finds the route to exactly a prefix, which must be masked, as in Insert
 // and Delete.
 func (f *fib) Get(p netip.Prefix) (r *Route, ok bool) {
-	a, length := keyOf(p.Addr()), p.Bits()
-	n := &f.root
-	for depth := 0; n != nil; depth++ {
-		if length <= 8 {
-			if i := baseIndex(a[depth], length); n.has[i>>6]>>(i&63)&1 != 0 {
-				return n.routes[rank(n.has[:], i)], true
-			}
+	k, length := keyOf(p.Addr()), p.Bits()
+	n, last := &f.root, lastOctet(length)
+	for n.path.depth() < last {
+		if n = n.kid(k.octet(n.path.depth())); n == nil || n.path.depth() > last || n.path.parts(k) < n.path.depth() {
 			return nil, false
 		}
-		n, length = n.kid(a[depth]), length-8
+	}
+	if i := baseIndex(k.octet(last), length-8*last); n.has[i>>6]>>(i&63)&1 != 0 {
+		return n.routes[rank(n.has[:], i)], true
 	}
 	return nil, false
 }
 
+// upTo is Lookup of p's address among the prefixes that are no longer than p, with the
+// length of the one that has it.
+func (f *fib) upTo(p netip.Prefix) (r *Route, length int) {
+	k, last := keyOf(p.Addr()), lastOctet(p.Bits())
+	for n := &f.root; n != nil && n.path.depth() <= last && n.path.parts(k) == n.path.depth(); {
+		octet := k.octet(n.path.depth())
+		if n.path.depth() == last {
+			for rest := p.Bits() - 8*last; rest >= 0; rest-- {
+				if i := baseIndex(octet, rest); n.has[i>>6]>>(i&63)&1 != 0 {
+					return n.routes[rank(n.has[:], i)], 8*last + rest
+				}
+			}
+			return r, length
+		}
+		if got := n.match(octet); got != nil {
+			r, length = got, int(got.Bits)
+		}
+		n = n.kid(octet)
+	}
+	return r, length
+}
+
+// lastOctet is the number of the octet in which a prefix of that many bits ends.
+func lastOctet(bits int) int { return max(bits-1, 0) / 8 }
+
 // baseIndex is the bit in fibNode.has for the first n bits of an octet.
 func baseIndex(octet byte, n int) uint { return 1<<n | uint(octet)>>(8-n) }
-
-// Insert makes r the route to a prefix.
-func (f *fib) Insert(p netip.Prefix, r *Route) {
-	a, length := keyOf(p.Addr()), p.Bits()
-	n := f.own(&f.root)
-	for depth := 0; ; depth++ {
-		if length <= 8 {
-			if n.insert(baseIndex(a[depth], length), r) {
-				f.lengths[p.Bits()]++
-			}
-			return
-		}
-		n, length = f.below(n, a[depth]), length-8
-	}
-}
-
-// insert reports whether the prefix had no route.
-func (n *fibNode) insert(i uint, r *Route) bool {
-	at := rank(n.has[:], i)
-	if n.has[i>>6]>>(i&63)&1 != 0 {
-		n.routes[at] = r
-		return false
-	}
-	n.has[i>>6] |= 1 << (i & 63)
-	n.routes = slices.Insert(n.routes, at, r)
-	return true
-}
-
-// below gives the node below an octet of n, made if it is not there, to change.
-// n itself must be ours.
-func (f *fib) below(n *fibNode, octet byte) *fibNode {
-	o := uint(octet)
-	at := rank(n.kids[:], o)
-	if n.kids[o>>6]>>(o&63)&1 == 0 {
-		n.kids[o>>6] |= 1 << (o & 63)
-		n.nodes = slices.Insert(n.nodes, at, &fibNode{edit: f.edit})
-	} else if n.nodes[at].edit != f.edit {
-		c := *n.nodes[at]
-		n.nodes[at] = f.own(&c)
-	}
-	return n.nodes[at]
-}
-
-// own makes what a copied node refers to its own as well.
-func (f *fib) own(n *fibNode) *fibNode {
-	if n.edit != f.edit {
-		n.edit, n.routes, n.nodes = f.edit, slices.Clone(n.routes), slices.Clone(n.nodes)
-	}
-	return n
-}
-
-// Delete removes the route to a prefix, which must be there.
-func (f *fib) Delete(p netip.Prefix) {
-	a, length := keyOf(p.Addr()), p.Bits()
-	f.lengths[length]--
-	var way [len(fibKey{})]*fibNode
-	depth := 0
-	for way[0] = f.own(&f.root); length > 8; depth, length = depth+1, length-8 {
-		way[depth+1] = f.below(way[depth], a[depth])
-	}
-	i, n := baseIndex(a[depth], length), way[depth]
-	at := rank(n.has[:], i)
-	n.has[i>>6] &^= 1 << (i & 63)
-	n.routes = slices.Delete(n.routes, at, at+1)
-	for depth > 0 && len(way[depth].routes) == 0 && len(way[depth].nodes) == 0 {
-		depth--
-		n, o := way[depth], uint(a[depth])
-		at := rank(n.kids[:], o)
-		n.kids[o>>6] &^= 1 << (o & 63)
-		n.nodes = slices.Delete(n.nodes, at, at+1)
-	}
-}
 
 // snapshot gives the table as it is now; later changes of f don't touch it.
 func (f *fib) snapshot() *fib {
 	s := *f
 	f.edit++
 	return &s
-}
-
-// within calls fn for the prefixes inside of p that have a route, p itself not
-// among them: of each node first what it decides about, then what is below.
-func (f *fib) within(p netip.Prefix, fn func(netip.Prefix, *Route)) {
-	a, length := keyOf(p.Addr()), p.Bits()
-	n, depth := &f.root, 0
-	for ; length > 8; depth, length = depth+1, length-8 {
-		if n = n.kid(a[depth]); n == nil {
-			return
-		}
-	}
-	w := fibWalk{like: p.Addr(), fn: fn}
-	w.node(n, a, depth, baseIndex(a[depth], length))
-}
-
-// fibWalk is within under way, in a fib of the family of like.
-type fibWalk struct {
-	like netip.Addr
-	fn   func(netip.Prefix, *Route)
-}
-
-// node is within for the node at a depth of the address a and the prefix that
-// bit base of has stands for.
-func (w *fibWalk) node(n *fibNode, a fibKey, depth int, base uint) {
-	length := bits.Len(base) - 1
-	for more := 1; length+more <= 8; more++ {
-		for i := range bitsIn(n.has[:], base<<more, (base+1)<<more) {
-			b := a
-			b[depth] = byte(i << (8 - length - more))
-			clear(b[depth+1:])
-			w.fn(netip.PrefixFrom(b.addr(w.like), depth*8+length+more), n.routes[rank(n.has[:], i)])
-		}
-	}
-	first := base << (8 - length) & 0xff
-	for o := range bitsIn(n.kids[:], first, first+1<<(8-length)) {
-		b := a
-		b[depth] = byte(o)
-		w.node(n.nodes[rank(n.kids[:], o)], b, depth+1, 1)
-	}
-}
-
-// bitsIn gives the bits of a set from one on up to another, which is not among them.
-// Most nodes of a deep trie have one.
-func bitsIn(set []uint64, from, to uint) func(func(uint) bool) {
-	return func(yield func(uint) bool) {
-		for w := from >> 6; w<<6 < to; w++ {
-			word := set[w]
-			if w == from>>6 {
-				word &= ^uint64(0) << (from & 63)
-			}
-			if to-w<<6 < 64 {
-				word &= 1<<(to&63) - 1
-			}
-			for ; word != 0; word &= word - 1 {
-				if !yield(w<<6 | uint(bits.TrailingZeros64(word))) {
-					return
-				}
-			}
-		}
-	}
 }

@@ -43,7 +43,7 @@ type Link struct {
 	Conf6   LinkConf6
 
 	addresses  [families][]Address // in the kernel's order
-	neighbours map[netip.Addr]*Neighbour
+	neighbours neighbourTable
 }
 
 // LinkConf are the settings of /proc/sys/net/ipv4/conf/* that count for an
@@ -157,10 +157,10 @@ func (n *Neighbour) State() string {
 }
 
 // Neighbour gives what is known of addr on a link, or nil.
-func (l *Link) Neighbour(addr netip.Addr) *Neighbour { return l.neighbours[addr] }
+func (l *Link) Neighbour(addr netip.Addr) *Neighbour { return l.neighbours.get(addr) }
 
 // HasNeighbours reports whether any neighbour of a link is known.
-func (l *Link) HasNeighbours() bool { return len(l.neighbours) > 0 }
+func (l *Link) HasNeighbours() bool { return !l.neighbours.empty() }
 
 // Touch reports whether the kernel is to be told of the use of a stale or
 // missing neighbour, at most once in interval. now is in ns.

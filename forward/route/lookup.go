@@ -21,15 +21,18 @@ func (t *Table) Lookup(dst, src netip.Addr, iif int32, tos uint8) *Route {
 func (t *Table) lookup(f *flow) (*Route, *Rule) { return t.of(f.dst).lookup(f) }
 
 // lookup is Table.lookup for a flow of the family.
-func (w *routing) lookup(f *flow) (*Route, *Rule) {
+func (w *routing) lookup(f *flow) (*Route, *Rule) { return w.lookupKey(f, keyOf(f.dst)) }
+
+// lookupKey is lookup where the key of f.dst is known.
+func (w *routing) lookupKey(f *flow, k fibKey) (*Route, *Rule) {
 	if !w.simple {
 		return w.decide(f)
 	}
-	if r, ok := w.local.Lookup(f.dst); ok {
+	if r := w.local.root.find(k); r != nil {
 		if !r.special {
 			return r, &w.rules[0]
 		}
-	} else if r, ok := w.main.Lookup(f.dst); ok && !r.special {
+	} else if r := w.main.root.find(k); r != nil && !r.special {
 		return r, &w.rules[1]
 	}
 	return w.lookupSpecial(f)
@@ -39,16 +42,16 @@ func (w *routing) lookup(f *flow) (*Route, *Rule) {
 // look, or there is none.
 func (w *routing) lookupSpecial(f *flow) (*Route, *Rule) {
 	for i, table := range [...]*fib{w.local, w.main, w.fallback} {
-		if r := table.find(f); r != nil && r.Type != TypeThrow {
+		if r := table.forFlow(f); r != nil && r.Type != TypeThrow {
 			return r, &w.rules[i]
 		}
 	}
 	return nil, nil
 }
 
-// find is fib_table_lookup (net/ipv4/fib_trie.c, net/ipv6/route.c: fib6_table_lookup):
+// forFlow is fib_table_lookup (net/ipv4/fib_trie.c, net/ipv6/route.c: fib6_table_lookup):
 // the longest prefix that has a route for this flow.
-func (table *fib) find(f *flow) *Route {
+func (table *fib) forFlow(f *flow) *Route {
 	r, ok := table.Lookup(f.dst)
 	if !ok {
 		return nil

@@ -11,7 +11,7 @@ func (t *Table) owner6(packet []byte, in *Link) Verdict {
 	switch {
 	case !t.Serves6(in):
 		return IgnoreProto
-	case !ip.Valid() || !forwardable6(ip.Dst()):
+	case !ip.Valid() || !key6(ip[24:40]).forwardable6():
 		return Local
 	}
 	f := flow6(ip, in)

@@ -2,7 +2,6 @@ package route
 
 import (
 	"iter"
-	"math/bits"
 	"net/netip"
 	"slices"
 )
@@ -24,11 +23,7 @@ func (t *Table) Plain(family Family) bool {
 func (l *Link) Serves(family Family) bool { return l.serves(family) }
 
 // EachNeighbour calls fn for what is known of a link's neighbours.
-func (l *Link) EachNeighbour(fn func(netip.Addr, *Neighbour)) {
-	for a, n := range l.neighbours {
-		fn(a, n)
-	}
-}
+func (l *Link) EachNeighbour(fn func(netip.Addr, *Neighbour)) { l.neighbours.each(fn) }
 
 // LinkChanges calls fn for each link that t and old, which may be nil, have not
 // in common: was or is may be nil. A link whose neighbours alone differ is one.
@@ -87,12 +82,11 @@ func (t *Table) RouteChanges(family Family, old *Table, fn func(p netip.Prefix, 
 		if now[i] == was[i] {
 			continue
 		}
-		var none fibNode
-		before := &none
-		if was[i] != nil {
-			before = &was[i].root
+		before := was[i]
+		if before == nil {
+			before = noRoutes
 		}
-		now[i].root.diff(before, like, fibKey{}, 0, func(p netip.Prefix, gone bool) {
+		now[i].diff(before, like, func(p netip.Prefix, gone bool) {
 			fn(p, gone)
 			for _, behind := range now[i+1:] { // what it hid there, or hides now
 				behind.within(p, func(q netip.Prefix, _ *Route) { fn(q, false) })
@@ -100,55 +94,6 @@ func (t *Table) RouteChanges(family Family, old *Table, fn func(p netip.Prefix, 
 		})
 	}
 }
-
-// diff calls fn for the prefixes that have another route in n than in o: of each node
-// first what it decides about. a is the way to both, in fibs of the family of like.
-func (n *fibNode) diff(o *fibNode, like netip.Addr, a fibKey, depth int, fn func(p netip.Prefix, gone bool)) {
-	in, io := 0, 0
-	for w := range n.has {
-		for set := n.has[w] | o.has[w]; set != 0; set &= set - 1 {
-			bit := set & -set
-			var rn, ro *Route
-			if n.has[w]&bit != 0 {
-				rn = n.routes[in]
-				in++
-			}
-			if o.has[w]&bit != 0 {
-				ro = o.routes[io]
-				io++
-			}
-			if rn != ro {
-				i := uint(w*64 + bits.TrailingZeros64(bit))
-				length := bits.Len(i) - 1
-				b := a
-				b[depth] = byte(i << (8 - length))
-				fn(netip.PrefixFrom(b.addr(like), depth*8+length), rn == nil)
-			}
-		}
-	}
-	in, io = 0, 0
-	for w := range n.kids {
-		for set := n.kids[w] | o.kids[w]; set != 0; set &= set - 1 {
-			bit := set & -set
-			kn, ko := &noFibNode, &noFibNode
-			if n.kids[w]&bit != 0 {
-				kn = n.nodes[in]
-				in++
-			}
-			if o.kids[w]&bit != 0 {
-				ko = o.nodes[io]
-				io++
-			}
-			if kn != ko {
-				b := a
-				b[depth] = byte(w*64 + bits.TrailingZeros64(bit))
-				kn.diff(ko, like, b, depth+1, fn)
-			}
-		}
-	}
-}
-
-var noFibNode fibNode // nobody writes it
 
 // OneRoute gives the route that all packets to an IPv4 address take, as far as
 // prefixes of up to 8*(level+1) bits say. own says that such a prefix has it that
@@ -187,28 +132,6 @@ func (t *Table) oneRoute(p netip.Prefix, shorter int) (r *Route, own bool) {
 		}
 	}
 	return r, own
-}
-
-// upTo is Lookup of p's address among the prefixes that are no longer than p, with the
-// length of the one that has it.
-func (f *fib) upTo(p netip.Prefix) (r *Route, length int) {
-	a, n := keyOf(p.Addr()), &f.root
-	for d := 0; n != nil; d++ {
-		octet := a[d&15]
-		if rest := p.Bits() - 8*d; rest <= 8 {
-			for ; rest >= 0; rest-- {
-				if i := baseIndex(octet, rest); n.has[i>>6]>>(i&63)&1 != 0 {
-					return n.routes[rank(n.has[:], i)], 8*d + rest
-				}
-			}
-			return r, length
-		}
-		if got := n.match(octet); got != nil {
-			r, length = got, int(got.Bits)
-		}
-		n = n.kid(octet)
-	}
-	return r, length
 }
 
 // Addresses yields the addresses of this host that a link has, of both families. What is

@@ -173,7 +173,7 @@ func (w *routing) decide(f *flow) (*Route, *Rule) {
 		if r.fib == nil {
 			continue
 		}
-		if got := r.fib.find(f); got != nil && got.Type != TypeThrow && !r.suppresses(w.groups, got) {
+		if got := r.fib.forFlow(f); got != nil && got.Type != TypeThrow && !r.suppresses(w.groups, got) {
 			return got, r
 		}
 	}

@@ -9,11 +9,11 @@ import (
 // that came in on a link and leaves by another: it may not bear an address of
 // this host, and with rp_filter the way back has to lead where it came from. ok
 // is false if it may not pass; onlink, that its source is a neighbour on the
-// link, for which alone redirects are sent.
-func (t *Table) validateSource(f *flow, in *Link, oif int32, d *Decision) (ok, onlink bool) {
+// link, for which alone redirects are sent. src is the key of f.src.
+func (t *Table) validateSource(f *flow, src fibKey, in *Link, oif int32, d *Decision) (ok, onlink bool) {
 	mode := in.Conf.RPFilter
 	if mode == 0 && (in.Ifindex != oif || !in.Conf.SendRedirects) {
-		if in.Conf.AcceptLocal || t.v4.customRules || !t.isAddress(f.src) {
+		if in.Conf.AcceptLocal || t.v4.customRules || !t.isAddress(src) {
 			if !t.v4.customRules || in.Conf.AcceptLocal {
 				return true, false
 			}
@@ -24,7 +24,7 @@ func (t *Table) validateSource(f *flow, in *Link, oif int32, d *Decision) (ok, o
 		}
 	}
 	reverse := f.reverse(oif)
-	back, _ := t.lookup(&reverse)
+	back, _ := t.v4.lookupKey(&reverse, src)
 	switch {
 	case back == nil || back.refuses():
 		if mode != 0 {
@@ -57,9 +57,9 @@ func (t *Table) validateSource(f *flow, in *Link, oif int32, d *Decision) (ok, o
 func (t *Table) Routed(src, dst netip.Addr, in *Link, oif int32) bool {
 	var d Decision
 	if src.Is6() {
-		return t.validateSource6(&flow{dst: dst, src: src, iif: in.Ifindex}, in, oif, &d)
+		return t.validateSource6(&flow{dst: dst, src: src, iif: in.Ifindex}, keyOf(src), in, oif, &d)
 	}
-	ok, _ := t.validateSource(&flow{dst: dst, src: src, iif: in.Ifindex}, in, oif, &d)
+	ok, _ := t.validateSource(&flow{dst: dst, src: src, iif: in.Ifindex}, keyOf(src), in, oif, &d)
 	return ok
 }
 

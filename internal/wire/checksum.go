@@ -6,28 +6,45 @@ import (
 )
 
 // Sum adds b to a partial Internet checksum (RFC 1071). The result is not
-// folded; an odd last byte counts as the high byte of a 16-bit word, so only
-// the last piece of a message may have an odd length.
+// folded to 16 bits, but is little more; an odd last byte counts as the high byte of a
+// 16-bit word, so only the last piece of a message may have an odd length.
 func Sum(b []byte, initial uint32) uint32 {
-	sum := uint64(initial)
-	var carry uint64
+	// Words are added with their bytes the wrong way round, as a little-endian machine
+	// reads them, and the sum is turned in the end (RFC 1071 section 2 (B)).
+	e := binary.LittleEndian
+	var sum, carry uint64
+	for len(b) >= 32 {
+		sum, carry = bits.Add64(sum, e.Uint64(b), 0)
+		sum, carry = bits.Add64(sum, e.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, e.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, e.Uint64(b[24:]), carry)
+		sum += carry // at most 2^64-2 with a carry: no overflow
+		b = b[32:]
+	}
 	for len(b) >= 8 {
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), 0)
+		sum, carry = bits.Add64(sum, e.Uint64(b), 0)
 		sum += carry
 		b = b[8:]
 	}
-	// Fold to 32 bits plus change before the rest is added, so nothing overflows.
-	sum = sum>>32 + sum&0xffffffff
-	for len(b) >= 2 {
-		sum += uint64(binary.BigEndian.Uint16(b))
+	var rest uint64
+	if len(b) >= 4 {
+		rest = uint64(e.Uint32(b))
+		b = b[4:]
+	}
+	if len(b) >= 2 {
+		rest += uint64(e.Uint16(b))
 		b = b[2:]
 	}
 	if len(b) == 1 {
-		sum += uint64(b[0]) << 8
+		rest += uint64(b[0])
 	}
+	sum, carry = bits.Add64(sum, rest, 0)
+	sum += carry
 	sum = sum>>32 + sum&0xffffffff
-	sum = sum>>32 + sum&0xffffffff
-	return uint32(sum)
+	sum = sum>>16&0xffff + sum&0xffff + sum>>32
+	sum = sum>>16 + sum&0xffff
+	sum = sum>>16 + sum&0xffff
+	return uint32(bits.ReverseBytes16(uint16(sum))) + initial>>16 + initial&0xffff
 }
 
 // Fold brings a partial sum to 16 bits and complements it: the value that
