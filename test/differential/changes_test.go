@@ -74,6 +74,7 @@ var changes = []change{
 // TestRouteChanges makes the same changes in both hosts and waits until they do
 // the same.
 func TestRouteChanges(t *testing.T) {
+	t.Parallel()
 	w := &world{name: "changes", sysctls: []string{"net/ipv4/fib_multipath_hash_seed=77"}}
 	p := setUp(t, w)
 	runtime.LockOSThread() // and the thread ends with the test

@@ -17,6 +17,7 @@ var questionsFlag = flag.Int("questions", 150, "how many packets explain is aske
 // What explain says of a packet is what becomes of it on the wire: of proxyarpd,
 // by the daemon that runs, and of the kernel, by a host that forwards itself.
 func TestExplain(t *testing.T) {
+	t.Parallel()
 	eachWorld(t, worlds, func(t *testing.T, p *pair, seed uint64) {
 		w := p.w
 		var frames []*Frame
