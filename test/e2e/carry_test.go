@@ -127,6 +127,7 @@ func TestCarriedOrder(t *testing.T) {
 // TestCarriedDown: packets to a pod whose end is down end by name, and the sums
 // hold.
 func TestCarriedDown(t *testing.T) {
+	t.Parallel()
 	w := carrying(t, 2)
 	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
 	labtest.Warm(t, w.Lab, a.Node, ip(b))
@@ -159,6 +160,7 @@ func TestCarriedDown(t *testing.T) {
 // TestCarriedARP: requests that the program answers get one answer, the
 // responder's, and are counted as its are.
 func TestCarriedARP(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "arping")
 	w := carrying(t, 2)
 	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
@@ -254,6 +256,7 @@ func TestCarriedCapturedFast(t *testing.T) {
 // TestCarriedKilled: nothing is left of a daemon that was killed, and where the
 // kernel forwards it has the flow.
 func TestCarriedKilled(t *testing.T) {
+	t.Parallel()
 	w := carrying(t, 2)
 	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
 	for _, key := range []string{"net.ipv4.conf.all.forwarding", "net.ipv4.conf." + a.Iface + ".forwarding", "net.ipv4.conf." + b.Iface + ".forwarding"} {

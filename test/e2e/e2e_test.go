@@ -12,6 +12,7 @@ import (
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
+	"proxyarpd/internal/nstest"
 )
 
 // Names of what stands in each second line of these tests.
@@ -83,10 +84,23 @@ func flags(f lab.Form) []string {
 var ttlRE = regexp.MustCompile(`bytes from .*icmp_seq=.* ttl=(\d+) `)
 
 // ping sends one echo request and returns the TTL of its reply; there has to
-// be one within the second.
+// be one within the second. It is sent again while the CPUs' backlogs drop frames.
 func ping(t testing.TB, l *lab.Lab, from, to string, options ...string) int {
 	t.Helper()
-	out := labtest.Run(t, l, from, "ping", append([]string{"-n", "-c1", "-W1", to}, options...)...)
+	overflowed := nstest.BacklogDrops(t)
+	out, err := labtest.Output(t, l, from, "ping", append([]string{"-n", "-c1", "-W1", to}, options...)...)
+	for range 4 {
+		now := nstest.BacklogDrops(t)
+		if err == nil || now == overflowed {
+			break
+		}
+		t.Logf("%d frames of all namespaces were dropped by the CPUs' backlogs, and: %v", now-overflowed, err)
+		overflowed = now
+		out, err = labtest.Output(t, l, from, "ping", append([]string{"-n", "-c1", "-W1", to}, options...)...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	m := ttlRE.FindStringSubmatch(out)
 	if m == nil {
 		t.Fatalf("%s# ping %s: no reply in\n%s", from, to, out)
