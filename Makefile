@@ -16,7 +16,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 SOAK        ?= 20m
 # Packages in which goroutines share something.
-RACE        ?= ./arpd ./capture ./capture/source ./forward/... ./internal/conntrack ./internal/control/... ./internal/daemon ./internal/engine/... ./internal/handover ./internal/instance ./internal/livecapture ./internal/logging ./internal/top ./internal/macs ./internal/netstate ./internal/pktring
+RACE        ?= ./arpd/... ./capture ./capture/source ./forward/... ./internal/conntrack ./internal/control/... ./internal/daemon ./internal/engine/... ./internal/handover ./internal/instance ./internal/livecapture ./internal/logging ./internal/top ./internal/macs ./internal/netstate ./internal/pktring
 CLANG_FILE  := forward/claim/bpf/CLANG
 CLANG_WANT  := $(shell cat $(CLANG_FILE))
 GENERATED   := $(wildcard forward/claim/bpf_bpfe[bl].go forward/claim/bpf_bpfe[bl].o)
@@ -58,27 +58,29 @@ else
 endif
 
 # The tests wait for the kernel's clocks more than they compute. So three packages are under way at once, on any number
-# of CPUs: two here, one of test-race or test-ebpf beside them. $(LONGEST) begin first, else the others wait for them at the end.
+# of CPUs: two here, one of test-race or test-ebpf beside them, and of each up to four tests that may run beside others.
+# $(LONGEST) begin first, else the others wait for them at the end.
+# Build flags are those of make build and make vet, so that a package is compiled once, and once more for the race detector.
 # The limit is for a test that hangs.
 TEST_ENV     = LAB_REQUIRED=$(LAB_REQUIRED) PROXYARPD_BIN=$(CURDIR)/$(BIN)
-TEST_LIMIT  := -count=1 -timeout 20m
+TEST_FLAGS  := -trimpath -vet=off -count=1 -parallel 4 -timeout 20m
 LONGEST     := ./test/e2e ./test/failure ./test/capture ./test/differential
 
 .PHONY: test-all
 test-all: build
-	$(TEST_ENV) $(GO) test -p 2 $(TEST_LIMIT) $(LONGEST) ./...
+	CGO_ENABLED=0 $(TEST_ENV) $(GO) test -p 2 $(TEST_FLAGS) $(LONGEST) ./...
 
 .PHONY: test-race
 test-race: build
-	CGO_ENABLED=1 $(TEST_ENV) $(GO) test -race -p 1 $(TEST_LIMIT) $(RACE)
+	CGO_ENABLED=1 $(TEST_ENV) $(GO) test -race -p 1 $(TEST_FLAGS) $(RACE)
 
 .PHONY: test-ebpf
 test-ebpf: build
-	$(TEST_ENV) $(GO) test $(TEST_LIMIT) ./test/differential -engine ebpf
+	CGO_ENABLED=0 $(TEST_ENV) $(GO) test $(TEST_FLAGS) ./test/differential -engine ebpf
 
 .PHONY: vet
 vet:
-	$(GO) vet ./...
+	CGO_ENABLED=0 $(GO) vet -trimpath ./...
 
 .PHONY: lint
 lint: vet ## gofmt, vet, and golangci-lint if it is installed, else staticcheck

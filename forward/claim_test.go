@@ -43,7 +43,7 @@ func decidesAsTable(t *testing.T, six bool) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	counts := map[route.Verdict]int{}
-	for range 300 {
+	for range nstest.Rounds(300) {
 		world := forward.NewTestWorld(rng)
 		publish, draw := world.Publish, world.Packet
 		if six {

@@ -9,6 +9,7 @@ import (
 
 	"proxyarpd/forward"
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -35,7 +36,7 @@ func flowOf6(p []byte) string { return fmt.Sprintf("%x", p[8:44]) }
 // TestCoalesceSame6: whatever is joined, the receiver gets the datagrams that would have come
 // one by one, each flow in order.
 func TestCoalesceSame6(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(nstest.Rounds(100)) {
 		r := rand.New(rand.NewPCG(seed, 6))
 		l, p, _, _ := newLoop6(t)
 		want := map[string][][]byte{}

@@ -8,6 +8,7 @@ import (
 
 	"proxyarpd/forward"
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -50,7 +51,7 @@ func flowOf(ip []byte) string {
 // TestCoalesceSame: whatever is joined, the receiver gets the datagrams that
 // would have come one by one, each flow in order.
 func TestCoalesceSame(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(nstest.Rounds(200)) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		l, p, _, _ := newLoop(t)
 		want := map[string][][]byte{}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -179,7 +180,7 @@ func compareHopOptions(t *testing.T, p wire.IPv6, most, longest int) route.Verdi
 func TestHopOptionsModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(6, 1))
 	counts := map[route.Verdict]int{}
-	for range 30_000 {
+	for range nstest.Rounds(30_000) {
 		most, longest := 8, 1<<31-1
 		switch rng.IntN(10) {
 		case 0:

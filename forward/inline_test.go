@@ -12,6 +12,9 @@ import (
 // or a few bytes costs no call. A method of a nil tapping is one comparison.
 func TestInlined(t *testing.T) {
 	nstest.Need(t, "go")
+	if nstest.Race {
+		nstest.Excused(t, nstest.RaceDetector, "the compiler says the same of each build")
+	}
 	for dir, functions := range map[string][]string{
 		".": {
 			"(*Frame).ethernet", "(*Frame).l2len", "(*Frame).isIPv6", "isIPv6", "etherType", "forwardsToo", "(*result).readdress", "Vnet.lacksChecksums", "Vnet.flags", "Vnet.gso", "Vnet.wants", "Vnet.headerLen", "setMACs",

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -248,7 +249,7 @@ func compare6(t *route.Table, f Frame) (string, route.Verdict) {
 
 // TestStep6Model holds step against the model in random cases.
 func TestStep6Model(t *testing.T) {
-	cases := 200_000
+	cases := nstest.Rounds(200_000)
 	if testing.Short() {
 		cases = 20_000
 	}

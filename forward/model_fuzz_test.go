@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"proxyarpd/forward/route"
+	"proxyarpd/internal/nstest"
 )
 
 // noon is a time of day for IP timestamps.
@@ -75,7 +76,7 @@ const framesPerWorld = 50
 
 // TestStepModel holds step against the model in 200000 random cases.
 func TestStepModel(t *testing.T) {
-	cases := 200_000
+	cases := nstest.Rounds(200_000)
 	if testing.Short() {
 		cases = 20_000
 	}

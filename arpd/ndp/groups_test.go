@@ -112,6 +112,7 @@ func TestGroups(t *testing.T) {
 
 // IPv6 ends on an interface and begins again; an interface goes, and another one comes.
 func TestGroupsJoinedAgain(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	s := l.veth("ens1", deviceMAC, true)
 	g := l.startGroups()
@@ -152,6 +153,7 @@ func TestGroupsJoinedAgain(t *testing.T) {
 // Behind a switch that snoops, with a querier, solicitations come for what is joined, and
 // for nothing else.
 func TestGroupsBehindSwitch(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	host := l.veth("ens1", deviceMAC, true)
 	lan := l.veth("lan1", otherMAC, false)

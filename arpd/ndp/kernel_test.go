@@ -78,6 +78,7 @@ func (s *station) answersTo(t *testing.T, q solicit, lastTarget netip.Addr) (all
 // answer, and what it drops we drop. Of a solicitation to a group for an own address the
 // answers are the same bytes.
 func TestAsKernel(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	kernel := l.veth("kernel1", answerMAC, true)
 	for name, value := range map[string]string{"conf/all/forwarding": "1", "conf/all/proxy_ndp": "1", "neigh/kernel1/proxy_delay": "0"} {

@@ -48,6 +48,7 @@ func TestResponderAnswers(t *testing.T) {
 // while its carrier comes and goes, and sees that its address is taken when another one
 // has it.
 func TestKernelOfPod(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	s := l.veth("cali1", answerMAC, false)
 	r := l.start(Options{})
@@ -165,6 +166,7 @@ func taking(t *testing.T) *ebpf.Program {
 // A frame that a tc program has taken from the kernel is answered by us alone; one that
 // bore a VLAN tag is nobody's here.
 func TestTakenFrames(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	s := l.veth("cali1", answerMAC, true)
 	r := l.start(Options{})

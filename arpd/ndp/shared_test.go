@@ -170,6 +170,7 @@ func TestHandedOver(t *testing.T) {
 // A station of the network that has an address with another MAC goes over to ours, by
 // the announcement alone.
 func TestAnnounced(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	s := l.veth("ens1", deviceMAC, false)
 	l.inPod(func() { l.sysctl("conf/eth-ens1/disable_ipv6", "0") })

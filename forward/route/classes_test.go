@@ -8,6 +8,7 @@ import (
 
 	"proxyarpd/forward/route"
 	"proxyarpd/forward/route/routetest"
+	"proxyarpd/internal/nstest"
 	"proxyarpd/internal/wire"
 )
 
@@ -45,7 +46,7 @@ func TestClassesFollowChanges(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for i := range 400 {
+	for i := range nstest.Rounds(400) {
 		w := newWorld(rng, i)
 		b := w.Builder()
 		told := classMap{}
@@ -120,7 +121,7 @@ func TestOwnerByDestination(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	counts := map[route.Verdict]int{}
-	for i := range 2000 {
+	for i := range nstest.Rounds(2000) {
 		w := newWorld(rng, i)
 		w.Policy.Copies = false
 		table := w.Build()

@@ -10,6 +10,7 @@ import (
 	"github.com/gaissmai/bart"
 
 	"proxyarpd/internal/fulltable"
+	"proxyarpd/internal/nstest"
 )
 
 // TestFIBSame changes a fib and another's trie alike, and has snapshots looked
@@ -60,7 +61,7 @@ func testFIB(t *testing.T, rng *rand.Rand, addr func() netip.Addr) {
 		model *bart.Table[*Route]
 	}
 	var old []pair
-	for i := range 20000 {
+	for i := range nstest.Rounds(20000) {
 		p := randomPrefix(rng, addr())
 		got, ok := f.Get(p)
 		if want, wanted := model.Get(p); got != want || ok != wanted {

@@ -26,3 +26,12 @@ func Due(t testing.TB, parts int) func(n int) bool {
 	t.Logf("part %d of %d; PROXYARPD_TEST_PART=%d has it again, =all has all", part, parts, part)
 	return func(n int) bool { return n%parts == part }
 }
+
+// Rounds is how many rounds a test has that draws n cases and runs in one goroutine: n, and a fifth of them under the race
+// detector, which has nothing to find there and makes each as dear as five. All of them are in the run without it.
+func Rounds(n int) int {
+	if Race {
+		return n / 5
+	}
+	return n
+}

@@ -27,7 +27,7 @@ var built = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	for _, pkg := range []string{"proxyarpd/cmd/proxyarpd-cni", "github.com/containernetworking/cni/cnitool"} {
-		cmd := exec.Command("go", "build", "-o", dir+"/", pkg)
+		cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return dir, fmt.Errorf("go build %s: %w\n%s", pkg, err, out)

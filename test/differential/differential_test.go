@@ -27,6 +27,7 @@ func init() {
 }
 
 func TestDifferential(t *testing.T) {
+	t.Parallel()
 	eachWorld(t, slices.Concat(worlds, worlds6), func(t *testing.T, p *pair, seed uint64) {
 		frames := schedule(seed, p.w, *framesFlag)
 		if *replayFlag != "" {
@@ -58,6 +59,7 @@ func eachWorld(t *testing.T, all []world, fn func(t *testing.T, p *pair, seed ui
 			continue
 		}
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel() // most of the time of a world is its making
 			if w.ipv6 && engine != noEngine {
 				labtest.NeedIPv6(t)
 			}
@@ -69,6 +71,14 @@ func eachWorld(t *testing.T, all []world, fn func(t *testing.T, p *pair, seed ui
 			fn(t, p, seed)
 		})
 	}
+}
+
+// starved is for how long the daemon has waited for a CPU: what it was to do in that time it does later.
+func (p *pair) starved() time.Duration {
+	if p.daemon == nil {
+		return 0
+	}
+	return p.daemon.WaitedForCPU(p.t)
 }
 
 func (p *pair) status(t *testing.T, args ...string) string {

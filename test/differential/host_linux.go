@@ -23,6 +23,7 @@ type host struct {
 
 // pair is the two hosts of a world.
 type pair struct {
+	t            testing.TB
 	w            *world
 	kernel, ours *host
 	far          *lab.Lab // where the stations are
@@ -46,7 +47,7 @@ func setUp(t testing.TB, w *world) *pair {
 	labtest.Need(t, "ip")
 	single := lab.Spec{Hosts: 1, PodsPerHost: lab.NoPods}
 	far := labtest.New(t, single)
-	p := &pair{w: w, far: far, own: &owned{addrs: map[addr]bool{}, prefixes: w.delivered}}
+	p := &pair{t: t, w: w, far: far, own: &owned{addrs: map[addr]bool{}, prefixes: w.delivered}}
 	for _, a := range append(hostOwn, far.Nodes()[0].Addr.Addr().As4(), ip("192.0.0.8"), ip("127.0.0.1")) {
 		p.own.addrs[a] = true
 	}

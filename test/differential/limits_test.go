@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"proxyarpd/internal/lab/labtest"
 	"proxyarpd/internal/wire"
@@ -12,6 +13,10 @@ import (
 // limited has the kernel's own limits on ICMP messages.
 var limited = world{name: "limits", rpFilter: 1, sysctls: []string{
 	"net/ipv4/icmp_ratelimit=1000", "net/ipv4/icmp_ratemask=6168", "net/ipv4/icmp_msgs_per_sec=1000", "net/ipv4/icmp_msgs_burst=50"}}
+
+// quick is for how long a burst may be under way, through both hosts: after a longer time the one may have earned another
+// message (one a second) and the other not.
+const quick = 400 * time.Millisecond
 
 // burst is many frames of one sender at once, each of which deserves a message.
 func burst(class string, port int, src addr, n int, dst func(i int) addr, ttl func(i int) byte) (all []*Frame) {
@@ -25,6 +30,7 @@ func burst(class string, port int, src addr, n int, dst func(i int) addr, ttl fu
 // TestLimits: the same messages of those that a sender asks for too fast are
 // kept back, and of a flood from everywhere about as many.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	p := setUp(t, &limited)
 	runtime.LockOSThread() // and the thread ends with the test
 	if err := pin(); err != nil {
@@ -48,10 +54,12 @@ func TestLimits(t *testing.T) {
 		}, live),
 		burst("redirect or ttl", up0, up0Station(302), 8, to(ip("10.66.1.2")), mixed),
 	} {
+		began := time.Now()
 		results, err := x.run(frames)
 		if err != nil {
 			t.Fatal(err)
 		}
+		took := time.Since(began) - grace
 		if !labtest.OneWorker() && strings.HasSuffix(frames[0].Class, "or unreachable") {
 			// To two destinations: which of them spends what the sender has depends on their order.
 			sent := 0
@@ -64,6 +72,10 @@ func TestLimits(t *testing.T) {
 			continue
 		}
 		for _, r := range results {
+			if !r.equal() && took > quick {
+				t.Logf("%s: not compared: the burst took %v", r.frame.Class, took)
+				break
+			}
 			if !r.equal() {
 				t.Errorf("%s\n%s", r.frame.Class, show(r, false))
 			}

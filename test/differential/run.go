@@ -201,6 +201,7 @@ func (x *exchange) batch(frames []*Frame) ([]*result, error) {
 	if err := x.through(x.p.kernel, results, func(r *result, o output) { r.kernel = append(r.kernel, o) }); err != nil {
 		return nil, err
 	}
+	waited := x.p.starved()
 	toOurs := func(r *result, o output) { r.ours = append(r.ours, o) }
 	if err := x.through(x.p.ours, results, toOurs); err != nil {
 		return nil, err
@@ -208,8 +209,15 @@ func (x *exchange) batch(frames []*Frame) ([]*result, error) {
 	late := func() bool {
 		return slices.ContainsFunc(results, func(r *result) bool { return len(r.ours) < len(r.kernel) })
 	}
-	for end := time.Now().Add(grace); late() && time.Now().Before(end); {
-		await(x.p.ours.stations, time.Until(end))
+	for end := time.Now().Add(grace); late(); {
+		left := time.Until(end)
+		if left <= 0 {
+			left += x.p.starved() - waited
+		}
+		if left <= 0 {
+			break
+		}
+		await(x.p.ours.stations, min(left, grace))
 		if _, err := x.collect(x.p.ours, toOurs); err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -149,14 +150,22 @@ func await(all []*station, timeout time.Duration) {
 	unix.Poll(fds, max(int(timeout.Milliseconds()), 0))
 }
 
-// pin keeps the calling thread on one CPU: what it sends is received in order.
+// pinned counts the threads that pin has given a CPU.
+var pinned atomic.Int32
+
+// pin keeps the calling thread on one CPU: what it sends is received in order. Threads of different worlds get different
+// ones.
 func pin() error {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return err
 	}
+	skip := int(pinned.Add(1)-1) % max(set.Count(), 1)
 	for cpu := range 1024 {
-		if set.IsSet(cpu) {
+		if !set.IsSet(cpu) {
+			continue
+		}
+		if skip--; skip < 0 {
 			set.Zero()
 			set.Set(cpu)
 			return unix.SchedSetaffinity(0, &set)

@@ -151,6 +151,7 @@ func testCarriedOrder(t *testing.T, w *world, a, b lab.Pod) {
 // TestCarriedDown: packets to a pod whose end is down end by name, and the sums
 // hold.
 func TestCarriedDown(t *testing.T) {
+	t.Parallel()
 	w := carrying(t, 2)
 	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
 	labtest.Warm(t, w.Lab, a.Node, ip(b))
@@ -183,6 +184,7 @@ func TestCarriedDown(t *testing.T) {
 // TestCarriedARP: requests that the program answers get one answer, the
 // responder's, and are counted as its are.
 func TestCarriedARP(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "arping")
 	w := carrying(t, 2)
 	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
@@ -287,6 +289,7 @@ func TestCarriedCapturedFast(t *testing.T) {
 // TestCarriedKilled: nothing is left of a daemon that was killed, and where the
 // kernel forwards it has the flow.
 func TestCarriedKilled(t *testing.T) {
+	t.Parallel()
 	w := carrying(t, 2)
 	a, b := pods(w.Lab, 0)[0], pods(w.Lab, 0)[1]
 	for _, key := range []string{"net.ipv4.conf.all.forwarding", "net.ipv4.conf." + a.Iface + ".forwarding", "net.ipv4.conf." + b.Iface + ".forwarding"} {

@@ -15,9 +15,12 @@ import (
 // TestForms has every pair of pods and hosts talk, in each form of the lab.
 func TestForms(t *testing.T) {
 	labtest.Need(t, "ping", "ip")
-	for _, form := range lab.Forms() {
-		for _, engine := range []string{"af_packet", "ebpf", "none"} {
+	for i, form := range lab.Forms() {
+		for j, engine := range []string{"af_packet", "ebpf", "none"} {
 			for _, keep := range []bool{false, true} {
+				if keep && (i+j)%3 != 0 {
+					continue // the MAC is kept in each form, and by each engine: by another one in each
+				}
 				args := []string{"--engine", engine, fmt.Sprintf("--keep-mac=%v", keep)}
 				t.Run(fmt.Sprintf("%s,%s,keep-mac=%v", form, engine, keep), func(t *testing.T) {
 					t.Parallel()
@@ -49,7 +52,7 @@ func testForm(t *testing.T, spec lab.Spec, kernel, keep bool, args []string) {
 	w.daemons(t, args...)
 
 	mine, others := pods(l, 0), pods(l, 1)
-	for range 10 { // nobody knows anybody: the first packet has to arrive
+	for range 5 { // nobody knows anybody: the first packet has to arrive
 		flushNeighbours(t, l)
 		wantTTL(t, l, mine[0].Node, ip(others[0]), 62)
 	}

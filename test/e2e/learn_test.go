@@ -176,10 +176,11 @@ func (s *station) tell(l *lab.Lab, address string, mac wire.MAC) {
 	await(s.t, "the next who asks is learnt", func() bool { return strings.Contains(entry(s.t, l, fence), s.mac.String()) })
 }
 
-var fences int // one test at a time
+var fences int // of TestLearns
 
 // TestLearns is what becomes of the neighbour entry of who asks.
 func TestLearns(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip")
 	const (
 		pod  = "10.20.1.2"
@@ -245,6 +246,7 @@ func TestLearns(t *testing.T) {
 // TestLearnsFew: a flood of senders neither fills the neighbour table nor keeps
 // another pod from being learnt.
 func TestLearnsFew(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip", "ping")
 	w := start(t, lab.Spec{Form: lab.FormSlash32, PodsPerHost: 2}, "--rp-filter", "0")
 	noisy := listen(t, w.Lab, "ns0", "eth0", unix.ETH_P_ARP)

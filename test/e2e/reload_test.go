@@ -136,9 +136,9 @@ func (c *configured) underTraffic(steps []step, after func(step)) {
 		stalled, overflowed := statusOf(t, c.Process).Forward.Drops["PARP_STALLED"], nstest.BacklogDrops(t)
 		asks := startAsker(listen(t, l, here[1].Node, "eth0", unix.ETH_P_ARP), ip(here[1]))
 		flows := map[string]*labtest.Flow{
-			"out":    labtest.StartFlow(t, l, here[0], there[0], 1),
-			"in":     labtest.StartFlow(t, l, there[0], here[0], 1),
-			"within": labtest.StartFlow(t, l, here[0], here[1], 1),
+			"out":    labtest.StartPaced(t, l, here[0], there[0], 1),
+			"in":     labtest.StartPaced(t, l, there[0], here[0], 1),
+			"within": labtest.StartPaced(t, l, here[0], here[1], 1),
 		}
 		out, errw, code := c.reload(s.text)
 		if code != 0 || !strings.Contains(out, s.says+"\n") {

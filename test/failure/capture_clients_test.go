@@ -181,6 +181,7 @@ func refused(t testing.TB, l *lab.Lab, p *labtest.Process, args ...string) (said
 // TestCaptureManySessions: hundreds, one after the other and some at once,
 // under traffic: nothing is left of them.
 func TestCaptureManySessions(t *testing.T) {
+	t.Parallel()
 	const rounds, atOnce = 60, 5
 	l := hosts(t, 1, 2)
 	all := pods(l, 0)

@@ -32,6 +32,7 @@ func talliesOf(t testing.TB, said string) (n tallies) {
 // it ends, with an error where it is killed. It waits for nobody who does not
 // read.
 func TestCaptureDaemonEnds(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 2)
 	all := pods(l, 0)
 	p := serve(t, l)[0]
@@ -100,6 +101,7 @@ func eachIn(t testing.TB, name string, do func(*pcapfile.Packet)) {
 // TestCaptureLost: a capture that is stopped for a while loses packets, and its
 // numbers say how many: in the summary, and in the file.
 func TestCaptureLost(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 2)
 	all := pods(l, 0)
 	p := serve(t, l)[0]

@@ -87,6 +87,7 @@ func TestCaptureLinks(t *testing.T) {
 // TestCaptureEngineNone: a daemon that answers ARP alone shows what it answers,
 // with verdicts, and the rest without.
 func TestCaptureEngineNone(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 2)
 	all := pods(l, 0)
 	p := serve(t, l, "--engine", "none")[0]

@@ -25,6 +25,7 @@ var (
 // routes, three times the same. After each the daemon's tables are the kernel's, and
 // what it takes itself has not grown since the first.
 func TestChurn(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip")
 	const rounds = 3
 	l := hosts(t, 2, 2)

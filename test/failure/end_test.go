@@ -100,6 +100,7 @@ func TestSIGTERMAtLoad(t *testing.T) {
 // TestKillAtLoad: where the kernel forwards, too, it goes on where a killed
 // daemon stopped, and the next daemon puts back what the killed one changed.
 func TestKillAtLoad(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip", "tc")
 	for _, mode := range []string{"tcx", "clsact"} {
 		l := hosts(t, 1, 2)
@@ -154,6 +155,7 @@ func TestKillAtLoad(t *testing.T) {
 // TestRestartAtLoad: what a restart costs, with the kernel standing in and
 // without.
 func TestRestartAtLoad(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip")
 	// Between daemons the pods' frames are the host's only where its MAC is the
 	// answered one by itself, as Calico makes it.

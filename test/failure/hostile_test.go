@@ -94,6 +94,7 @@ func (h *hostile) ipv4(p []byte) {
 // TestHostileFrames floods from a pod with what a fuzzer would send. Whatever
 // it is, each frame that was taken ends in one verdict.
 func TestHostileFrames(t *testing.T) {
+	t.Parallel()
 	const frames, gsoFrames, perMS = 200_000, 50_000, 192
 	seed := uint64(0x70617270) // found something? then say so in the test's name
 	t.Logf("seed %#x", seed)

@@ -44,7 +44,7 @@ func TestKillLosesMilliseconds(t *testing.T) {
 		l := forwarding(t, 8, true)
 		all := pods(l, 0)
 		var kills []time.Duration // what each cost
-		for range 5 {
+		for range 3 {
 			p := serve(t, l, mode)[0]
 			labtest.Warm(t, l, all[0].Node, ip(all[1]))
 			f := startTimed(t, l, all[0], all[1], time.Millisecond, 100_000)
@@ -60,9 +60,9 @@ func TestKillLosesMilliseconds(t *testing.T) {
 			}
 			kills = append(kills, f.time(a.missing))
 		}
-		// A thread that waits for a CPU dies no sooner: of five kills the middle one
+		// A thread that waits for a CPU dies no sooner: of three kills the middle one
 		// says what one costs.
-		if slices.Sort(kills); kills[2] > 2*time.Millisecond || kills[4] > 20*time.Millisecond {
+		if slices.Sort(kills); kills[1] > 2*time.Millisecond || kills[2] > 20*time.Millisecond {
 			t.Errorf("%s: kills cost a flow %v", mode, kills)
 		}
 	}
@@ -165,6 +165,7 @@ func TestShortStop(t *testing.T) {
 // TestStopWhereKernelDoesNotForward: there nobody else could have the packets, and
 // the daemon sends them when it runs again.
 func TestStopWhereKernelDoesNotForward(t *testing.T) {
+	t.Parallel()
 	labtest.Need(t, "ip")
 	l := forwarding(t, 2, false)
 	all := pods(l, 0)
@@ -247,7 +248,7 @@ func TestQuotaDoesNotFlap(t *testing.T) {
 	waited = p.WaitedForCPU(t) - waited
 	fl := startFlood(t, l, all[2], datagram(t, all[2], ip(all[3])))
 	began := f.number()
-	f.progress(8000)
+	f.progress(5000)
 	fl.stop()
 	a := f.stop()
 	s := status(t, p).Forward

@@ -97,7 +97,7 @@ func builtAs(t *testing.T, version string, protocol int) string {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(dir, "proxyarpd")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-ldflags", "-X main.version="+version, "-o", bin, "proxyarpd/cmd/proxyarpd")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-overlay", filepath.Join(dir, "overlay.json"), "-ldflags", "-s -w -X main.version="+version, "-o", bin, "proxyarpd/cmd/proxyarpd")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

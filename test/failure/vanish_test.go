@@ -26,11 +26,12 @@ func undisturbed(t testing.TB, what string, p pings) {
 // TestVanishMidPacket deletes the interfaces on both sides of a flood while it
 // runs, and has new ones take their places.
 func TestVanishMidPacket(t *testing.T) {
+	t.Parallel()
 	l := hosts(t, 1, 2)
 	stable := pods(l, 0)
 	p := serve(t, l)[0]
 	ping := startPing(t, l, stable[0], ip(stable[1]), 5*time.Millisecond)
-	for round := range 12 {
+	for round := range 8 {
 		pair, err := l.AddPods(t.Context(), 0, 2, lab.PodOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +52,7 @@ func TestVanishMidPacket(t *testing.T) {
 		}
 		f.stop()
 	}
-	undisturbed(t, "12 pairs of interfaces deleted in a flood", ping.stop(t))
+	undisturbed(t, "8 pairs of interfaces deleted in a flood", ping.stop(t))
 	s := alive(t, p)
 	if len(s.Workloads) != 2 {
 		t.Errorf("%d workloads, want the 2 that are left", len(s.Workloads))
@@ -76,10 +77,11 @@ func balanced(t testing.TB, p *labtest.Process) {
 // endsOf sums the verdicts of packets that came out of the ring.
 func endsOf(s *daemon.Status) uint64 { return labtest.Ends(&s.Forward) }
 
-// TestManyInterfaces has 500 interfaces come and go in random order while two
+// TestManyInterfaces has 300 interfaces come and go in random order while two
 // other pods talk.
 func TestManyInterfaces(t *testing.T) {
-	const before, total, atOnce = 100, 500, 60
+	t.Parallel()
+	const before, total, atOnce = 100, 300, 60
 	l := hosts(t, 1, 2)
 	stable := pods(l, 0)
 	p := serve(t, l)[0]

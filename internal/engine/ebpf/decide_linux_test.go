@@ -105,6 +105,9 @@ func testCarriesAsTable(t *testing.T, family route.Family) {
 			}
 		}
 		b.ports(t, w, nil)
+		if n >= nstest.Rounds(500) && carried >= nstest.Rounds(500) {
+			break
+		}
 		builder := w.Builder()
 		for range 6 {
 			table := builder.Publish()
@@ -176,7 +179,7 @@ func testCarriesAsTable(t *testing.T, family route.Family) {
 		}
 	}
 	t.Logf("%d carried, left: %v", carried, left)
-	if carried < 500 {
+	if carried < nstest.Rounds(500) {
 		t.Errorf("%d carried", carried)
 	}
 }

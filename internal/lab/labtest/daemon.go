@@ -107,7 +107,9 @@ func start(t testing.TB, binary string, l *lab.Lab, node, control string, args [
 		p.err = p.Cmd.Wait()
 		close(p.done)
 	}()
+	running.Store(p, nil)
 	t.Cleanup(func() {
+		running.Delete(p)
 		if !p.ended {
 			p.Stop(t)
 		}
@@ -208,6 +210,21 @@ func (p *Process) WaitedForCPU(t testing.TB) (sum time.Duration) {
 		}
 		sum += waited
 	}
+	return sum
+}
+
+// running are the daemons whose tests have not ended.
+var running sync.Map // *Process -> nil
+
+// WaitedForCPU is Process.WaitedForCPU of all daemons of a lab.
+func WaitedForCPU(t testing.TB, l *lab.Lab) (sum time.Duration) {
+	t.Helper()
+	running.Range(func(key, _ any) bool {
+		if p := key.(*Process); p.lab == l {
+			sum += p.WaitedForCPU(t)
+		}
+		return true
+	})
 	return sum
 }
 
