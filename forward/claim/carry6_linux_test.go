@@ -3,7 +3,10 @@ package claim
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 
 	"proxyarpd/internal/pktring"
@@ -176,4 +179,33 @@ func TestRoutes6(t *testing.T) {
 		t.Fatal(err)
 	}
 	try("2001:db8:2::1", false)
+}
+
+// BenchmarkRoutes6 tells the programs of a full table's destinations.
+func BenchmarkRoutes6(b *testing.B) {
+	x := newCarrying(b, true)
+	const size = 200000
+	rng := rand.New(rand.NewPCG(1, 2))
+	n := 0
+	for b.Loop() {
+		for range size {
+			a := [16]byte{0: 0x20}
+			binary.BigEndian.PutUint64(a[1:], rng.Uint64())
+			p, _ := netip.AddrFrom16(a).Prefix([]int{32, 48, 48, 48, 44, 40, 36, 29}[n%8])
+			n++
+			if err := x.Carrier().SetRoute6(p, 3); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/prefix")
+	text, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", x.objs.ParpRoutes6.FD()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var memory float64
+	for line := range strings.Lines(string(text)) {
+		fmt.Sscanf(line, "memlock: %g", &memory)
+	}
+	b.ReportMetric(memory/float64(n), "B/prefix")
 }

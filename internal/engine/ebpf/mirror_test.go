@@ -1,7 +1,6 @@
 package ebpf
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -12,101 +11,6 @@ import (
 	"proxyarpd/forward/route"
 	"proxyarpd/forward/route/routetest"
 )
-
-// heap is a memory of no program's.
-type heap struct {
-	root       [1 << 16]claim.Root
-	segments   [][]claim.Chunk
-	hops       [claim.MaxHops]claim.Hop
-	ways       [64]claim.Way
-	neighbours map[hopKey]uint32
-	routes6    map[netip.Prefix]uint32
-	on         [2]bool // by family
-	until      uint64
-	full       bool // Grow fails
-	full6      bool // SetRoute6 fails for what is new
-}
-
-func newHeap() *heap {
-	return &heap{segments: [][]claim.Chunk{make([]claim.Chunk, 256)}, neighbours: map[hopKey]uint32{}, routes6: map[netip.Prefix]uint32{}}
-}
-
-func (h *heap) Root(at uint16) *claim.Root   { return &h.root[at] }
-func (h *heap) Chunk(id uint32) *claim.Chunk { return &h.segments[id>>24][id&0xffffff] }
-func (h *heap) Hop(id uint32) *claim.Hop     { return &h.hops[id] }
-func (h *heap) Way(slot uint32) *claim.Way   { return &h.ways[slot] }
-
-func (h *heap) Grow() (first, n uint32, err error) {
-	if h.full {
-		return 0, 0, errors.New("full")
-	}
-	n = 64 << (len(h.segments) - 1)
-	h.segments = append(h.segments, make([]claim.Chunk, n))
-	return uint32(len(h.segments)-1) << 24, n, nil
-}
-
-func (h *heap) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
-	key := hopKey{ifindex: ifindex, next: addr}
-	if hop == 0 {
-		delete(h.neighbours, key)
-	} else {
-		h.neighbours[key] = hop
-	}
-	return nil
-}
-
-func (h *heap) SetRoute6(p netip.Prefix, word uint32) error {
-	switch _, known := h.routes6[p]; {
-	case word == claim.AsAbove:
-		delete(h.routes6, p)
-	case h.full6 && !known:
-		return errors.New("full")
-	default:
-		h.routes6[p] = word
-	}
-	return nil
-}
-
-func (h *heap) Switch(six, on bool) error {
-	if six {
-		h.on[route.IPv6] = on
-	} else {
-		h.on[route.IPv4] = on
-	}
-	return nil
-}
-
-func (h *heap) Changed() error             { return nil }
-func (h *heap) Freshen(until uint64) error { h.until = until; return nil }
-
-// lookup is hop_to of claim/bpf/carry.h, and hop_to6 of carry6.h.
-func (h *heap) lookup(addr netip.Addr) uint32 {
-	for bits := addr.BitLen(); addr.Is6() && bits >= 0; bits-- {
-		p, _ := addr.Prefix(bits)
-		if word, ok := h.routes6[p]; ok || bits == 0 {
-			return word
-		}
-	}
-	a := number(addr)
-	r := h.root[a>>16]
-	best := r.Hop
-	if r.Chunk != 0 {
-		word := h.Chunk(r.Chunk).Word[a>>8&255]
-		if word&claim.ToChunk != 0 {
-			c := h.Chunk(word &^ claim.ToChunk)
-			if word = c.Word[a&255]; word == 0 {
-				word = c.Above
-			}
-		}
-		if word != 0 {
-			best = word
-		}
-	}
-	if best != 0 {
-		return best
-	}
-	return h.Chunk(0).Word[a>>24]
-}
 
 // means is what the programs do with packets to an address.
 func (m *mirror) means(addr netip.Addr) string {
@@ -206,7 +110,7 @@ func testMirrorFollows(t *testing.T, family route.Family) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	kinds := map[string]int{}
-	for range 80 {
+	for range map[route.Family]int{route.IPv4: 80, route.IPv6: 30}[family] {
 		w := newWorld(rng, family)
 		b := w.Builder()
 		m := testMirror()
@@ -311,56 +215,6 @@ func mtuOf(a netip.Addr, r *route.Route) int {
 		return max(r.MTU, 1280)
 	}
 	return r.MTU
-}
-
-// What there is no room for is IPv6's alone, if it is IPv6.
-func TestMirrorFull6(t *testing.T) {
-	b := routetest.Host(route.Policy{IPv6: true})
-	m := testMirror()
-	h := m.mem.(*heap)
-	route6 := func(prefix string) {
-		b.SetRoutes(route.TableMain, netip.MustParsePrefix(prefix), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1}}}})
-	}
-	route6("2001:db8::/32")
-	if err := m.publish(b.Publish()); err != nil || h.on != [2]bool{true, true} {
-		t.Fatal(err, h.on)
-	}
-	h.full6 = true
-	route6("2001:db8:1::/48")
-	table := b.Publish()
-	if err := m.publish(table); !errors.As(err, &error6{}) || h.on != [2]bool{route.IPv4: true} {
-		t.Errorf("error %v, carries %v", err, h.on)
-	}
-	if err := m.publish(table); err != nil || len(h.routes6) != 0 {
-		t.Errorf("it is said again: %v, or there are still %v", err, h.routes6)
-	}
-	m.check(t)
-}
-
-// A family whose rules are not plain does not keep the other from being carried.
-func TestMirrorFamilies(t *testing.T) {
-	b := routetest.Host(route.Policy{IPv6: true})
-	m := testMirror()
-	h := m.mem.(*heap)
-	rule := func(family route.Family, table uint32, priority uint32) route.Rule {
-		return route.Rule{Priority: priority, Action: route.RuleToTable, Table: table, SuppressPrefixLen: -1}
-	}
-	defaults := [][]route.Rule{
-		route.IPv4: {rule(route.IPv4, route.TableLocal, 0), rule(route.IPv4, route.TableMain, 32766), rule(route.IPv4, route.TableDefault, 32767)},
-		route.IPv6: {rule(route.IPv6, route.TableLocal, 0), rule(route.IPv6, route.TableMain, 32766)},
-	}
-	for _, family := range families {
-		b.SetRules(family, append(defaults[family][:1:1], append([]route.Rule{rule(family, 100, 5)}, defaults[family][1:]...)...))
-		want := [2]bool{true, true}
-		want[family] = false
-		if err := m.publish(b.Publish()); err != nil || h.on != want {
-			t.Errorf("a rule of %v: carries %v, %v", family, h.on, err)
-		}
-		b.SetRules(family, defaults[family])
-		if err := m.publish(b.Publish()); err != nil || h.on != [2]bool{true, true} {
-			t.Errorf("none any more: carries %v, %v", h.on, err)
-		}
-	}
 }
 
 // Without room nothing is carried, rather than something wrong.
