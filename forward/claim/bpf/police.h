@@ -33,17 +33,13 @@ volatile const __u64 arp_burst_ns = 125000000;
 volatile const __u64 arp_sender_cost_ns = 500000;
 volatile const __u64 arp_sender_burst_ns = 125000000;
 
-// Takes from a bucket; false if it is empty. Another CPU may have taken from it at a later
-// time than now by this one's clock: that is no time that has passed.
+// Takes from a bucket; false if it is empty.
 static __always_inline bool take_arp(struct arpbucket *b, __u64 now, __u64 cost, __u64 burst)
 {
-	__u64 last = b->last, credit = b->credit;
-	if ((__s64)(now - last) > 0) {
-		credit += now - last;
-		b->last = now;
-	}
+	__u64 last = b->last, passed = since(now, last), credit = b->credit + passed;
 	if (credit > burst)
 		credit = burst;
+	b->last = last + passed;
 	b->credit = credit < cost ? credit : credit - cost;
 	return credit >= cost;
 }
