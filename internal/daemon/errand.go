@@ -141,6 +141,7 @@ type adopted struct{}
 type macErrand struct {
 	refs    []ref
 	changes []macs.Change
+	moved   []moved // of each change; what takes frames to the former MAC, too, has nothing to tell
 }
 
 type macsSet struct {
@@ -148,13 +149,21 @@ type macsSet struct {
 	errs []error
 }
 
-func (e macErrand) do(h *hands) outcome { return macsSet{e, h.macs.SetAll(e.changes)} }
+func (e macErrand) do(h *hands) outcome {
+	errs := h.macs.SetAll(e.changes)
+	for i, err := range errs {
+		if err == nil {
+			h.tell(e.moved[i])
+		}
+	}
+	return macsSet{e, errs}
+}
 
 // endErrand puts MACs back, and detaches tc programs where nothing depends on
 // them, while packets still pass: for many interfaces it takes a while.
 type endErrand struct {
-	restored []restored
-	release  []int32
+	moved   []moved
+	release []int32
 }
 
 type ended struct{ err error }
@@ -162,7 +171,7 @@ type ended struct{ err error }
 func (e endErrand) do(h *hands) outcome {
 	err := h.macs.Close()
 	if err == nil {
-		h.tell(e.restored)
+		h.tell(e.moved...)
 	}
 	for _, index := range e.release {
 		err = errors.Join(err, h.eng.Release(index))
@@ -186,8 +195,8 @@ func (deviceErrand) do(h *hands) outcome {
 // putBackErrand gives interfaces that lead to workloads no more the MACs that they
 // had.
 type putBackErrand struct {
-	changes  []macs.Change
-	restored []restored // of each change
+	changes []macs.Change
+	moved   []moved // of each change
 }
 
 type putBack struct{}
@@ -196,7 +205,7 @@ func (e putBackErrand) do(h *hands) outcome {
 	for i, err := range h.macs.SetAll(e.changes) {
 		switch {
 		case err == nil:
-			h.tell(e.restored[i : i+1])
+			h.tell(e.moved[i])
 		case !errors.Is(err, unix.ENODEV):
 			h.log.Warn("the MAC from before is not back; it is at the end", "interface", e.changes[i].Name, "err", err)
 		}

@@ -11,12 +11,14 @@ import (
 // program mends. Others drop them, unless they are asked for that address too.
 
 // takesAll are the kinds of devices that take every frame.
-var takesAll = map[string]bool{"veth": true, "tun": true, "bridge": true, "dummy": true, "netkit": true, "ifb": true}
+var takesAll = map[string]bool{"veth": true, "tun": true, "dummy": true, "netkit": true, "ifb": true}
 
 // takesOwn are the kinds that take frames to their own address alone, whatever
 // they are asked for: their lower device is shared by address
-// (drivers/net/macvlan.c, macvlan_hash_lookup).
-var takesOwn = map[string]bool{"macvlan": true, "macvtap": true, "ipvlan": true, "ipvtap": true}
+// (drivers/net/macvlan.c, macvlan_hash_lookup); a bridge sends what is to an address
+// that it does not know to its ports alone (net/bridge/br_input.c,
+// br_handle_frame_finish).
+var takesOwn = map[string]bool{"bridge": true, "macvlan": true, "macvtap": true, "ipvlan": true, "ipvtap": true}
 
 // members are the devices that were asked for frames to --mac. They are let go
 // of with the process.

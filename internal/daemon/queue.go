@@ -129,7 +129,7 @@ func (o *owner) nextMAC() errand {
 	case len(q.putBack) > 0:
 		e := putBackErrand{changes: q.putBack}
 		for _, c := range e.changes {
-			e.restored = append(e.restored, o.restores(c.Ifindex, c.Want))
+			e.moved = append(e.moved, o.moves(c.Ifindex, c.Want, false))
 		}
 		q.putBack = nil
 		return e
@@ -150,6 +150,11 @@ func (o *owner) nextMAC() errand {
 		}
 		e.refs = append(e.refs, r)
 		e.changes = append(e.changes, macs.Change{Ifindex: r.index, Name: l.Name, Current: l.MAC, Want: w.device})
+		var m moved
+		if takesOwn[l.Kind] {
+			m = o.moves(r.index, w.device, true)
+		}
+		e.moved = append(e.moved, m)
 	}
 	if q.mac = nil; len(e.refs) == 0 {
 		return nil

@@ -461,7 +461,7 @@ func (o *owner) end() {
 	for index := range o.ports {
 		if original, changed := o.macs.Original(index); changed && o.links[index] != nil {
 			o.describe(index)
-			e.restored = append(e.restored, o.restores(index, original))
+			e.moved = append(e.moved, o.moves(index, original, false))
 		}
 	}
 	o.publish()
