@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,9 @@ func TestNeighbours(t *testing.T) {
 		t.Run("stale", func(t *testing.T) { testStale(t, p, c) })
 		t.Run("MAC changes", func(t *testing.T) { testMACChange(t, p, c) })
 		t.Run("address moves", func(t *testing.T) { testAddressMoves(t, p, c) })
+		if !p.w.ipv6 {
+			t.Run("IPv6 gateway", func(t *testing.T) { testIPv6Gateway(t, p, c) })
+		}
 	})
 }
 
@@ -354,6 +358,38 @@ func testAddressMoves(t *testing.T, p *pair, c *plan) {
 			if n != 20 {
 				t.Errorf("%s: round %d: %d of 20", h.name, round, n)
 			}
+		}
+	}
+}
+
+// testIPv6Gateway: an IPv4 route's next hop with an IPv6 address (RFC 8950) is solicited as IPv6's are; senders
+// are told of its failure by ICMP.
+func testIPv6Gateway(t *testing.T, p *pair, c *plan) {
+	labtest.NeedIPv6(t)
+	for _, l := range p.labs {
+		setAll(t, l, []string{"net/ipv6/conf/up0/accept_dad=0", "net/ipv6/conf/up0/disable_ipv6=0",
+			"net/ipv6/neigh/up0/mcast_solicit=2", "net/ipv6/neigh/up0/app_solicit=0", "net/ipv6/neigh/up0/retrans_time_ms=300"})
+		ipBatch(t, l, "route add 10.90.0.0/24 via inet6 fe80::f:1 dev up0\nroute add 10.90.1.0/24 via inet6 fe80::f:2 dev up0\n")
+	}
+	dead, alive := netip.MustParseAddr("fe80::f:1"), netip.MustParseAddr("fe80::f:2")
+	w := watch(t, p)
+	w.holders[alive] = macOf(alive)
+	// A moment passes until the interface's own address is there, from which is asked.
+	ready := func(h *host) bool {
+		return !strings.Contains(labtest.Run(t, h.lab, node, "ip", "-6", "addr", "show", "dev", "up0", "tentative"), "inet6") &&
+			strings.Contains(labtest.Run(t, h.lab, node, "ip", "-6", "addr", "show", "dev", "up0"), "inet6 fe80:")
+	}
+	labtest.Await(t, "link-local addresses", func() bool { return ready(p.kernel) && ready(p.ours) })
+	for i, dst := range []string{"10.90.0.1", "10.90.0.2", "10.90.1.1", "10.90.1.2"} {
+		w.send(pod0, c.sender(i), netip.MustParseAddr(dst), 32)
+	}
+	w.until(time.Second)
+	w.same("", dead)
+	for _, h := range w.hosts() {
+		errors, _ := w.marked(h, report)
+		sent, _ := w.marked(h, forwarded)
+		if len(errors) != 2 || len(sent) != 2 {
+			t.Errorf("%s: %d errors, %d forwarded, want two of each", h.name, len(errors), len(sent))
 		}
 	}
 }
