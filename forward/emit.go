@@ -26,6 +26,7 @@ type emitter struct {
 	scratch []byte // frames made here, until the next flush
 	used    int
 	piece   []byte // segments and fragments before they are framed
+	big     []byte // super-packets that another was too long for
 }
 
 const (
@@ -67,6 +68,10 @@ func (e *emitter) forwardOne(f *Frame, r *result) {
 
 // send puts a frame on its way; buf is borrowed until the next flush.
 func (e *emitter) send(buf []byte, out *route.Link, as route.Verdict) {
+	if len(buf) > maxSuper && big(buf[VnetLen+out.L2Len():], Vnet(buf)) {
+		e.sendBig(buf, out, as)
+		return
+	}
 	o := &e.out[e.nout]
 	o.Buf, o.Ifindex, o.Received = buf, out.Ifindex, e.since
 	e.l2len[e.nout] = out.L2Len()

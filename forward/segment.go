@@ -70,20 +70,30 @@ func segmentLen(ip []byte, v Vnet) int {
 // are complete. segmentLen must have accepted the packet.
 func segments(ip []byte, v Vnet, scratch []byte, emit func([]byte)) {
 	at, proto := upper(ip)
+	pseudo, hlen := pseudoOf(ip, v, at, proto), at-jumboLen(ip)
+	cut(ip, v.gsoSize(), func(n int) []byte { return scratch[:min(n, len(scratch))] }, func(seg []byte, _ int) {
+		finishChecksum(seg[hlen:], proto, pseudo)
+		emit(seg)
+	})
+}
+
+// cut makes a super-packet several that have at most size bytes of data each, in buffers that
+// room gives: less than n bytes end it. Checksums are not what they should be.
+func cut(ip []byte, size int, room func(n int) []byte, emit func(seg []byte, data int)) {
+	at, proto := upper(ip)
 	l4len := udpLen
 	if proto == wire.ProtoTCP {
 		l4len = int(ip[at+12]>>4) * 4
 	}
 	data := ip[at+l4len:]
-	pseudo := pseudoOf(ip, v, at, proto)
 	hlen := at - jumboLen(ip)
 	headers := hlen + l4len
 	for number, done := 0, 0; done < len(data) || done == 0; number++ {
-		n := min(v.gsoSize(), len(data)-done)
-		if len(scratch) < headers+n {
+		n := min(size, len(data)-done)
+		seg := room(headers + n)
+		if len(seg) < headers+n {
 			return
 		}
-		seg := scratch[:headers+n]
 		copy(seg, ip[:hlen])
 		copy(seg[hlen:], ip[at:at+l4len])
 		copy(seg[headers:], data[done:done+n])
@@ -110,8 +120,7 @@ func segments(ip []byte, v Vnet, scratch []byte, emit func([]byte)) {
 		} else {
 			binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
 		}
-		finishChecksum(l4, proto, pseudo)
-		emit(seg)
+		emit(seg, n)
 		done += n
 		if n == 0 {
 			return

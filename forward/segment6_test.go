@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
@@ -174,5 +175,69 @@ func TestSegmentLen6(t *testing.T) {
 		if got := segmentLen(ip[:n], v); got != -1 {
 			t.Errorf("cut to %d bytes: %d", n, got)
 		}
+	}
+}
+
+// TestSendsBigTCP6: a super-packet of more than 64 KB leaves as several that a packet socket may send, which stand
+// for the same segments.
+func TestSendsBigTCP6(t *testing.T) {
+	jumbo := binary.BigEndian.AppendUint32([]byte{wire.ProtoTCP, 0, wire.IPv6OptJumbo, 4}, 185_000+32+8)
+	for _, c := range []struct {
+		name       string
+		first      uint8
+		extensions []byte
+		payload    int
+		sent       int
+	}{
+		{"with an option", wire.ProtoHopByHop, jumbo, 185_000, 3},
+		{"without an option", wire.ProtoTCP, nil, 185_000, 3},
+		{"the last is one segment", wire.ProtoTCP, nil, 46 * 1428, 2},
+		{"of 64 KB", wire.ProtoTCP, nil, 65535 - VnetLen - wire.EthernetLen - wire.IPv6Len - 32, 1},
+	} {
+		ip, v := gso6(wire.ProtoTCP, c.first, c.extensions, c.payload, 1428)
+		var want, got [][]byte
+		segments(ip, v, make([]byte, pieceSize), func(seg []byte) { want = append(want, bytes.Clone(seg)) })
+		conn := new(sentFrames)
+		e := emitter{conn: conn, turn: new(turn), counters: new(Counters), drops: new(dropper)}
+		e.join.reset()
+		for range 2 { // its memory is used again
+			got = nil
+			conn.frames = nil
+			e.send(framed6(v, ip), &route.Link{Ifindex: ifPod2, Flags: route.LinkUp | route.LinkEthernet}, route.Forward)
+			e.flush()
+			for i, f := range conn.frames {
+				p, v := f[VnetLen+wire.EthernetLen:], Vnet(f)
+				if len(f) > maxSuper || v.csumStart() != wire.EthernetLen+wire.IPv6Len || v.csumOffset() != 16 || v.headerLen() != wire.EthernetLen+wire.IPv6Len+32 {
+					t.Errorf("%s: frame %d of %d bytes: % x", c.name, i, len(f), f[:VnetLen])
+				}
+				if v.gso() == gsoNone {
+					if !completeChecksum(p, v, wire.EthernetLen) {
+						t.Errorf("%s: frame %d: no checksum", c.name, i)
+					}
+					got = append(got, p)
+					continue
+				}
+				segments(p, v, make([]byte, pieceSize), func(seg []byte) { got = append(got, bytes.Clone(seg)) })
+			}
+		}
+		if len(conn.frames) != c.sent || !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("%s: %d frames of %d segments, want %d of %d", c.name, len(conn.frames), len(got), c.sent, len(want))
+		}
+		if n := e.counters.Read().ByVerdict[route.Forward]; n != 2 {
+			t.Errorf("%s: %d forwarded, want 2", c.name, n)
+		}
+	}
+}
+
+// sentFrames keeps what is sent.
+type sentFrames struct {
+	Conn
+	frames [][]byte
+}
+
+func (c *sentFrames) Send(out []Out) {
+	for i := range out {
+		c.frames = append(c.frames, bytes.Clone(out[i].Buf))
+		out[i].Err = route.Forward
 	}
 }
