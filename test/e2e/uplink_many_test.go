@@ -153,7 +153,8 @@ func TestAnswerUplink6Many(t *testing.T) {
 	}
 	s.manyRoutes(t, "del", s.pods[0].Iface, route)
 	s.releasedAll(t, heard, of)
-	await(t, "all groups are left", func() bool {
+	await(t, "all groups are left", func() bool { s.d[0].StatusJSON(t, &st); return st.ND.Joined < many && st.ND.Joined == st.ND.Groups })
+	await(t, "the switch has noticed", func() bool {
 		return !strings.Contains(run(t, s.Lab, s.sw, "bridge mdb show dev sw"), "port0 grp ff02::1:ff77:")
 	})
 }
