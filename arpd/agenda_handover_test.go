@@ -40,7 +40,7 @@ func TestAgendaHandedOver(t *testing.T) {
 		next.hold(3, fmt.Sprintf("10.0.0.%d", 1+i)) // .4 and .5 are new
 	}
 	next.hold(3, "10.0.0.7")
-	next.Hold(Announcement{4, netip.MustParseAddr("10.0.0.1"), wire.MAC{2, 4}}, 0)
+	next.Hold(Announcement{Index: 4, IP: netip.MustParseAddr("10.0.0.1"), MAC: wire.MAC{2, 4}}, 0)
 	next.GoOn(&h, next.now)
 	next.run(time.Minute, nil)
 	at := map[string][]string{}
