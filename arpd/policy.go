@@ -33,8 +33,9 @@ const (
 	// UplinkOwn: the workload that has the target asks for it itself.
 	UplinkOwn
 	// UplinkElsewhere: the way back to the sender, or to the target if no route tells
-	// of the sender, is not by the interface asked on, or rp_filter does not let him in. Where several uplinks share a segment
-	// all of them hear a request, and one is to answer: the kernel's arp_filter.
+	// of the sender, is not by the interface asked on, or rp_filter does not let him in.
+	// Where several uplinks share a segment all of them hear a request, and one is to
+	// answer: the kernel's arp_filter.
 	UplinkElsewhere
 	// UplinkYes: the target is a workload's, and this is the interface to say so.
 	UplinkYes

@@ -224,7 +224,7 @@ func awaitUp(ctx context.Context, h *netlink.Handle, index int) (netlink.Link, e
 // awaitSolicited returns once the link hears those who ask for an address: the kernel joins
 // the solicited-node group from a work item that follows the link (addrconf_dad_work).
 func awaitSolicited(ctx context.Context, netns, link string, a netip.Addr) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	b := a.As16()
 	group := fmt.Sprintf("ff0200000000000000000001ff%x", b[13:])

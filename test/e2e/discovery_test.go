@@ -43,7 +43,7 @@ func TestUnicastProbes(t *testing.T) {
 		flow := labtest.StartFlow(t, s.Lab, from, to, 1)
 		unicast, others := 0, 0
 		for unicast < 3 && others == 0 {
-			f := heard.next(patience, func(f wire.Ethernet) bool { return asks(f, next) })
+			f := heard.next(patience, func(f wire.Ethernet) bool { return f.Src() == heard.mac && asks(f, next) }) // others announce
 			if f == nil {
 				t.Fatalf("%s: %s is not probed: %s", from.Node, next, run(t, s.Lab, from.Node, "ip neigh show dev "+dev))
 			}

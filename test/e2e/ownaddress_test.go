@@ -83,9 +83,17 @@ func (s *station) answersARP(target, tell string) bool {
 // answersND is answersARP for a solicitation, and for other targets than the gateway.
 func (s *station) answersND(target, tell string) bool {
 	s.t.Helper()
-	fence := s.whoHas6(gateway6, "")
-	return s.answered(s.whoHas6(target, tell).frame(), fence.frame(), func(f wire.Ethernet) (answer, last bool) {
-		return discovery(f, wire.ICMPv6NeighAdvert) != nil, fence.isAnswer(f)
+	return s.answersBefore(s.whoHas6(target, tell), s.whoHas6(gateway6, ""))
+}
+
+// answersBefore reports whether a solicitation is answered before another one, for another
+// target, is.
+func (s *station) answersBefore(ask, fence solicit) bool {
+	s.t.Helper()
+	return s.answered(ask.frame(), fence.frame(), func(f wire.Ethernet) (answer, last bool) {
+		last = fence.isAnswer(f)
+		msg := discovery(f, wire.ICMPv6NeighAdvert)
+		return last || msg != nil && msg.Target().String() == ask.target, last
 	})
 }
 

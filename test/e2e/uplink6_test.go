@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,8 +45,10 @@ func newSegment6(t *testing.T) *segment {
 	return s
 }
 
-// snooping is a bridge that snoops and asks, and brings groups to members alone.
-const snooping = "type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10 mcast_last_member_interval 10"
+// snooping is a bridge that snoops and asks (MLDv2: a thousand groups are reported in few
+// packets), and brings groups to members alone. Should a
+// report be lost, as where a CPU's backlog is full, it notices after ten seconds.
+const snooping = "type bridge mcast_snooping 1 mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 10 mcast_last_member_interval 10 mcast_membership_interval 1000 mcast_mld_version 2"
 
 // snoops has a bridge bring solicitations to those alone who have joined their group.
 func (s *segment) snoops(node, bridge string) {
@@ -122,9 +125,7 @@ func TestAnswerUplink6(t *testing.T) {
 			fence := asks.whoHas6(lanInRange6, lanHostIP6)
 			for i, r := range elsewhere {
 				for _, from := range []string{lanHostIP6, ""} {
-					if asks.answered(asks.whoHas6(fmt.Sprintf("2001:db8:2::%d", 61+i), from).frame(), fence.frame(), func(f wire.Ethernet) (answer, last bool) {
-						return discovery(f, wire.ICMPv6NeighAdvert) != nil, fence.isAnswer(f)
-					}) {
+					if asks.answersBefore(asks.whoHas6(fmt.Sprintf("2001:db8:2::%d", 61+i), from), fence) {
 						t.Errorf("route %s: answered, asked from %q", r, from)
 					}
 				}
@@ -149,20 +150,20 @@ func TestAnswerUplink6(t *testing.T) {
 // captures6 looks at the verdicts of solicitations by the uplink.
 func (s *segment) captures6(t *testing.T) {
 	t.Helper()
-	shown := spawn(t, s.Lab, "host0", labtest.Binary(t)+" capture --control "+s.d[0].Control+" -lni lan0 -c3 icmp6 and ( ip6[40] = 135 or ip6[40] = 136 ) and src net "+lanCIDR6)
+	// The kernels look for each other by the same messages.
+	shown := spawn(t, s.Lab, "host0", labtest.Binary(t)+" capture --control "+s.d[0].Control+" -lni lan0 icmp6 and ( ip6[40] = 135 or ip6[40] = 136 ) and src net "+lanCIDR6)
 	shown.await("listening")
 	s.solicits(lanPodIP6)
 	s.solicits(lanNobody6)
-	out := shown.end()
 	for _, want := range []string{
 		"neighbor solicitation, who has " + lanPodIP6 + ", length 32 => answer is-at " + macOf(t, s.Lab, "host0", lanUplink),
 		"neighbor advertisement, tgt is " + lanPodIP6 + ", length 32 => originate",
 		"neighbor solicitation, who has " + lanNobody6 + ", length 32 => ignore nd-no-workload",
 	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("no %q in\n%s", want, out)
-		}
+		shown.await(regexp.QuoteMeta(want))
 	}
+	shown.cmd.Process.Signal(syscall.SIGINT)
+	shown.end()
 }
 
 // ip6Of is an address that is not in lanCIDR6, of a workload.

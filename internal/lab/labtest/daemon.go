@@ -139,7 +139,7 @@ func (p *Process) AwaitReady(t testing.TB) {
 		case <-ctx.Done():
 		}
 	}()
-	out, err := p.lab.Command(ctx, p.Node, Binary(t), "status", "--wait", "10s", "--control", p.Control).CombinedOutput()
+	out, err := p.lab.Command(ctx, p.Node, Binary(t), "status", "--wait", "25s", "--control", p.Control).CombinedOutput()
 	if err != nil {
 		t.Fatalf("daemon in %s is not ready: status: %v\n%s%s", p.Node, err, out, p.Stderr())
 	}
