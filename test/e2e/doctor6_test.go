@@ -22,7 +22,7 @@ func faults6(t *testing.T, pod, other lab.Pod) (all []fault) {
 		{3, "pod-neighbour", "error", pod.Node, "ip neigh replace GW lladdr 02:00:00:00:00:88 nud permanent dev IN", "ip neigh del GW dev IN", "", "GW"},
 		{3, "pod-neighbour", "warning", other.Node, "ip neigh replace GW lladdr 02:00:00:00:00:88 nud stale dev IN", "ip neigh del GW dev IN", "", "GW"},
 		{4, "pod-gateway", "warning", other.Node, "ip -6 route replace default dev IN", "ip -6 route del default dev IN; ip -6 route replace default via GW dev IN", "", "IPv6"},
-		{5, "pod-address", "warning", pod.Node, "ip addr add 2001:db8::77/128 dev IN nodad", "ip addr del 2001:db8::77/128 dev IN", "", "2001:db8::77: not routed"},
+		{5, "pod-address", "warning", pod.Node, "ip addr add 2001:db8::77/128 dev IN nodad", "ip addr del 2001:db8::77/128 dev IN", "", "here: 2001:db8::77"},
 		{5, "pod-address", "warning", other.Node, "ip addr del POD2/128 dev IN", "ip addr add POD2/128 dev IN nodad; ip -6 route replace default via GW dev IN", "", "it has no IPv6 address, and POD2"},
 		{6, "pod-gateway", "error", pod.Node, "ip -6 route replace default via fe80::99 dev IN", "ip -6 route replace default via GW dev IN", "", "fe80::99"},
 		{6, "ipv6-disabled", "error", "host0", "sysctl -qw net.ipv6.conf.DEV2.disable_ipv6=1",
