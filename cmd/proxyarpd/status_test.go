@@ -141,16 +141,21 @@ func TestPrintStalls(t *testing.T) {
 func TestManyInterfaces(t *testing.T) {
 	s := &daemon.Status{Ready: true, IPv6: true}
 	for i := range 1000 {
-		s.Workloads = append(s.Workloads, daemon.Interface{Name: fmt.Sprintf("cali%d", i), IPv6: &status.IPv6{Why: "not served: x"}})
+		s.Workloads = append(s.Workloads, daemon.Interface{Name: fmt.Sprintf("cali%011d", i), Index: 10000 + i, MAC: "ee:ee:ee:ee:ee:ee", Answers: "ee:ee:ee:ee:ee:ee", Forwards: true, Up: true, IPv6: &status.IPv6{Why: "not served: x"}})
 	}
 	s.Workloads[500].IPv6 = &status.IPv6{Answers: "ee:ee:ee:ee:ee:ee", Solicitations: 7}
 	var out strings.Builder
 	if err := printStatus(&out, s); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"\nIPv6 on cali0, cali1, cali2, cali3 and 995 more: not served: x\n", "\n\nINTERFACE  ND SOL\ncali500    7\n\nforwarding: "} {
+	for _, want := range []string{"\nIPv6 on cali00000000000, cali00000000001, cali00000000002, cali00000000003 and 995 more: not served: x\n", "\n\nINTERFACE        ND SOL\ncali00000000500  7\n\nforwarding: "} {
 		if strings.Count(out.String(), want) != 1 {
 			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.HasPrefix(line, "cali") && len(line) > 81 {
+			t.Errorf("wider than 80 columns: %s", line)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (f *facts) checkPodAnswer(a *answer) (found []Finding) {
 			fmt.Sprintf("proxyarpd explain %s --iif %s; proxyarpd capture -ni %s %s", a.gateway, a.host, a.host, v.capture)})
 	}
 	if len(a.hosts) > 0 && f.status != nil {
-		found = append(found, Finding{"no-router-flag", Warning, a.where, fmt.Sprintf("%s answers for the gateway %s too, without the router flag: it is the kernel, which does not forward IPv6, and which no tc program keeps from that; who has the gateway from an advertisement gives it up",
+		found = append(found, Finding{"no-router-flag", Warning, a.where, fmt.Sprintf("%s answers for the gateway %s without the router flag: the kernel does, for an address of its own, since no tc program keeps it from that, and net.ipv6.conf.all.forwarding is 0; a pod with a default route of an advertisement gives that up",
 			listMACs(a.hosts), a.gateway), "what doctor and the daemon's log say of eBPF and tc programs; or sysctl -w net.ipv6.conf.all.forwarding=1"})
 	}
 	return found

@@ -145,13 +145,13 @@ func TestFindings(t *testing.T) {
 			s["../ipv6/conf/eth0/forwarding"], s["../ipv6/conf/eth0/accept_ra"] = 1, 1
 		}},
 		{"proxy-ndp-too", Warning, "cali1", func(f *facts, s map[string]int) {
-			f.host.proxied = map[int][]netip.Addr{2: {gateway6}}
+			f.host.proxied, f.programs = map[int][]netip.Addr{2: {gateway6}}, errors.New("none")
 			s["../ipv6/conf/all/proxy_ndp"], s["../ipv6/conf/cali1/forwarding"] = 1, 1
 		}},
 		{"proxy-ndp-too", Warning, "eth0", func(f *facts, s map[string]int) {
 			answerUplinks(f, false)
 			f.host.proxied = map[int][]netip.Addr{4: {netip.MustParseAddr("2001:db8:1::5")}}
-			s["../ipv6/conf/eth0/proxy_ndp"], s["../ipv6/conf/all/forwarding"] = 1, 1
+			s["../ipv6/conf/eth0/proxy_ndp"], s["../ipv6/conf/eth0/forwarding"] = 1, 1
 		}},
 		{"drop-unsolicited-na", Warning, "cali1, cali2, eth0, eth1", func(_ *facts, s map[string]int) { s["../ipv6/conf/all/drop_unsolicited_na"] = 1 }},
 		{"proxy-arp-too", Warning, "cali1, cali2", func(_ *facts, s map[string]int) { s["conf/all/proxy_arp"] = 1 }},

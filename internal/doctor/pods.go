@@ -156,7 +156,7 @@ func (p *pod) checkAddresses(v *family, say say) {
 		say("pod-address", Error, cure, "none of its %s addresses (%s) is routed to %s here", v.name, few(stray), p.host)
 		return
 	}
-	say("pod-address", Warning, cure, "of its %s addresses, %s: not routed to %s here, so that nothing reaches them, and with --rp-filter 1 or 2 nothing from them is forwarded", v.name, few(stray), p.host)
+	say("pod-address", Warning, cure, "of its %s addresses some are not routed to %s here: %s. Nothing reaches them, and with --rp-filter 1 or 2 nothing from them is forwarded", v.name, p.host, few(stray))
 }
 
 // checkGateways looks at its default routes of a family, and its neighbour entries.

@@ -3,10 +3,11 @@ package doctor
 import (
 	"cmp"
 	"fmt"
-	"proxyarpd/internal/hostpolicy"
-	"proxyarpd/internal/netstate"
 	"slices"
 	"strings"
+
+	"proxyarpd/internal/hostpolicy"
+	"proxyarpd/internal/netstate"
 )
 
 // ruleIDs are those of findings by the kind of what was found.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"proxyarpd/forward/claim"
 )
 
 // checkARPSysctls looks at what makes the kernel answer too, or not.
@@ -77,7 +79,8 @@ func checkNDSysctls(f *facts) (found []Finding) {
 		}
 		// The kernel looks at its entries where it forwards alone (ndisc_recv_ns).
 		p := f.view.Policies6[l.Index]
-		if p == nil || most(l.Name, "proxy_ndp") == 0 || most(l.Name, "forwarding") == 0 {
+		forwards, _ := f.ipv6("conf/" + l.Name + "/forwarding")
+		if p == nil || most(l.Name, "proxy_ndp") == 0 || forwards == 0 {
 			continue
 		}
 		targets := slices.Clone(p.Proxy)
@@ -85,7 +88,8 @@ func checkNDSysctls(f *facts) (found []Finding) {
 			targets = append(targets, p.Uplink.Targets...)
 		}
 		for _, a := range f.host.proxied[l.Index] {
-			if p.IsGateway(a) || slices.ContainsFunc(targets, func(c netip.Prefix) bool { return c.Contains(a) }) {
+			// Of gateways a tc program keeps it.
+			if p.IsGateway(a) && (f.programs != nil || f.cfg.Claim == claim.None) || slices.ContainsFunc(targets, func(c netip.Prefix) bool { return c.Contains(a) }) {
 				found = append(found, Finding{"proxy-ndp-too", Warning, l.Name, fmt.Sprintf("proxy_ndp is 1, and %s has a proxy entry: the kernel answers the same solicitations", a),
 					fmt.Sprintf("ip -6 neigh del proxy %s dev %s", a, l.Name)})
 			}

@@ -96,7 +96,7 @@ func TestDoctor(t *testing.T) {
 		{5, "pod-address", "error", "host0", "ip route del " + address + " dev " + dev, "ip route add " + address + "/32 dev " + dev, "", address},
 		{5, "pod-gateway", "error", pod.Node, "ip route add 169.254.9.9 dev " + in + "; ip route replace default via 169.254.9.9 dev " + in, "ip route replace default via 169.254.1.1 dev " + in, "", "169.254.9.9"},
 		{6, "forward-hook-rules", "warning", "host0", "nft add table ip t; nft add chain ip t f '{ type filter hook forward priority 0 ; }'; nft add rule ip t f drop", "nft delete table ip t", "--bypass-policy", ""},
-		{7, "arp-filter", "warning", "host0", "sysctl -qw net.ipv4.conf." + dev + ".arp_filter=1", "sysctl -qw net.ipv4.conf." + dev + ".arp_filter=0", "--proxy 10.65.0.0/16", ""},
+		{7, "arp-filter", "warning", "host0", "sysctl -qw net.ipv4.conf." + dev + ".arp_filter=1", "sysctl -qw net.ipv4.conf." + dev + ".arp_filter=0", "--proxy 10.65.0.0/16 --proxy 2001:db8:99::/64", ""},
 		{8, "forwarding-off", "error", "host0", "true", "sysctl -qw net.ipv4.ip_forward=1", "--engine none", ""},
 	}
 	faults = append(faults, faults6(t, pod, other)...)
