@@ -9,7 +9,8 @@ import (
 // It is a trie of eight bits a level whose nodes hold their routes and their
 // children packed, so that a route costs little more than the pointer to it. What
 // all destinations below a node have alike is passed over at once (fibPath), or a
-// workload's IPv6 address would be sixteen levels down.
+// workload's IPv6 address would be sixteen levels down; and a route that has no other
+// beside it takes no node (fibLeaf), or those of a full IPv6 table would be mostly empty.
 //
 // A fib has the addresses of one family, as the kernel's tables have: its keys
 // are as many octets of a fibKey as an address has, from the first on. IPv6 is a
@@ -32,11 +33,27 @@ type fib struct {
 type fibNode struct {
 	path   fibPath
 	kids   [4]uint64
-	nodes  []*fibNode // in the order of the bits of kids
+	nodes  []fibKid // in the order of the bits of kids
 	has    [8]uint64
 	routes []*Route // in the order of the bits of has
 	edit   uint64
 }
+
+// fibKid is what is below an octet: a node, or a route alone.
+type fibKid struct {
+	node *fibNode
+	leaf *fibLeaf // nil: it is a node
+}
+
+// fibLeaf is a prefix with its route. It is immutable.
+type fibLeaf struct {
+	key   fibKey
+	bits  uint8
+	route *Route
+}
+
+// holds reports whether an address is in the prefix.
+func (l *fibLeaf) holds(k fibKey) bool { return k.shares(l.key, int(l.bits)) }
 
 // Lookup finds the route for an address, which is of the fib's family or none.
 func (f *fib) Lookup(addr netip.Addr) (r *Route, ok bool) {
@@ -54,9 +71,15 @@ func (n *fibNode) find(k fibKey) *Route {
 	root, more := n, false
 	for rest := k; ; { // from the octet that n decides about on
 		octet := byte(rest.high >> 56)
-		kid := n.kid(octet)
+		var below *fibNode
+		if kid := n.kid(octet); kid != nil {
+			if kid.leaf != nil && kid.leaf.holds(k) {
+				return kid.leaf.route
+			}
+			below = kid.node
+		}
 		rest = rest.shifted(1)
-		if kid == nil || kid.path.length() != 0 && !kid.path.leads(rest) {
+		if below == nil || below.path.length() != 0 && !below.path.leads(rest) {
 			if len(n.routes) > 0 {
 				if r := n.match(octet); r != nil {
 					return r
@@ -64,14 +87,14 @@ func (n *fibNode) find(k fibKey) *Route {
 			}
 			break
 		}
-		if passed := kid.path.length(); passed != 0 {
+		if passed := below.path.length(); passed != 0 {
 			rest = rest.shifted(passed)
 		}
 		if len(n.routes) > 0 {
 			more = more || higher != nil
 			above, higher = n, above
 		}
-		n = kid
+		n = below
 	}
 	for ; above != nil; above, higher = higher, nil {
 		if r := above.match(k.octet(above.path.depth())); r != nil {
@@ -84,12 +107,11 @@ func (n *fibNode) find(k fibKey) *Route {
 	return nil
 }
 
-// findAll is find by a walk back over all of the way.
-func (n *fibNode) findAll(rest fibKey) *Route {
-	octet := byte(rest.high >> 56)
-	rest = rest.shifted(1)
-	if kid := n.kid(octet); kid != nil && kid.path.leads(rest) {
-		if r := kid.findAll(rest.shifted(kid.path.length())); r != nil {
+// findAll is find by a walk back over all of the way, where no leaf has the address.
+func (n *fibNode) findAll(k fibKey) *Route {
+	octet := k.octet(n.path.depth())
+	if kid := n.kid(octet); kid != nil && kid.node != nil && kid.node.path.parts(k) == kid.node.path.depth() {
+		if r := kid.node.findAll(k); r != nil {
 			return r
 		}
 	}
@@ -115,13 +137,13 @@ func (n *fibNode) match(octet byte) *Route {
 	return nil
 }
 
-// kid is the node below an octet, or nil.
-func (n *fibNode) kid(octet byte) *fibNode {
+// kid is what is below an octet, or nil.
+func (n *fibNode) kid(octet byte) *fibKid {
 	o := uint(octet)
 	if n.kids[o>>6]>>(o&63)&1 == 0 {
 		return nil
 	}
-	return n.nodes[rank(n.kids[:], o)]
+	return &n.nodes[rank(n.kids[:], o)]
 }
 
 // rank counts the bits below bit i.
@@ -139,7 +161,17 @@ func (f *fib) Get(p netip.Prefix) (r *Route, ok bool) {
 	k, length := keyOf(p.Addr()), p.Bits()
 	n, last := &f.root, lastOctet(length)
 	for n.path.depth() < last {
-		if n = n.kid(k.octet(n.path.depth())); n == nil || n.path.depth() > last || n.path.parts(k) < n.path.depth() {
+		kid := n.kid(k.octet(n.path.depth()))
+		switch {
+		case kid == nil:
+			return nil, false
+		case kid.leaf != nil:
+			if l := kid.leaf; l.key == k && int(l.bits) == length {
+				return l.route, true
+			}
+			return nil, false
+		}
+		if n = kid.node; n.path.depth() > last || n.path.parts(k) < n.path.depth() {
 			return nil, false
 		}
 	}
@@ -166,7 +198,14 @@ func (f *fib) upTo(p netip.Prefix) (r *Route, length int) {
 		if got := n.match(octet); got != nil {
 			r, length = got, int(got.Bits)
 		}
-		n = n.kid(octet)
+		kid := n.kid(octet)
+		if kid == nil {
+			break
+		}
+		if l := kid.leaf; l != nil && lastOctet(int(l.bits)) <= level && l.holds(k) {
+			r, depth = l.route, lastOctet(int(l.bits))
+		}
+		n = kid.node
 	}
 	return r, length
 }

@@ -8,15 +8,38 @@ import (
 
 // Insert makes r the route to a prefix.
 func (f *fib) Insert(p netip.Prefix, r *Route) {
-	k, length := keyOf(p.Addr()), p.Bits()
-	n, last := f.own(&f.root), lastOctet(length)
-	for n.path.depth() < last {
-		n = f.below(n, k, last)
-	}
-	if n.insert(baseIndex(k.octet(last), length-8*last), r) {
-		f.lengths[length]++
+	leaf := &fibLeaf{keyOf(p.Addr()), uint8(p.Bits()), r}
+	if f.insert(leaf) {
+		f.lengths[p.Bits()]++
 	}
 }
+
+// insert reports whether the prefix had no route.
+func (f *fib) insert(l *fibLeaf) bool {
+	n, last := f.own(&f.root), l.last()
+	for n.path.depth() < last {
+		octet := l.key.octet(n.path.depth())
+		kid := n.kid(octet)
+		switch {
+		case kid == nil:
+			n.addKid(octet, fibKid{leaf: l})
+			return true
+		case kid.leaf == nil:
+			f.ownKid(kid)
+			f.fork(kid, l.key, n.path.depth()+1, last)
+		case kid.leaf.key == l.key && kid.leaf.bits == l.bits:
+			kid.leaf = l
+			return false
+		default:
+			*kid = fibKid{node: f.branch(kid.leaf, l, n.path.depth()+1)}
+		}
+		n = kid.node
+	}
+	return n.insert(baseIndex(l.key.octet(last), int(l.bits)-8*last), l.route)
+}
+
+// last is the number of the octet in which the prefix ends.
+func (l *fibLeaf) last() int { return lastOctet(int(l.bits)) }
 
 // insert reports whether the prefix had no route.
 func (n *fibNode) insert(i uint, r *Route) bool {
@@ -30,50 +53,63 @@ func (n *fibNode) insert(i uint, r *Route) bool {
 	return true
 }
 
-// below gives the next node from n on the way of a key to the one that decides about
-// its octet last, made if it is not there, to change. n itself must be ours.
-func (f *fib) below(n *fibNode, k fibKey, last int) *fibNode {
-	next := n.path.depth() + 1
-	o := uint(k.octet(next - 1))
-	at := rank(n.kids[:], o)
-	if n.kids[o>>6]>>(o&63)&1 == 0 {
-		kid := &fibNode{edit: f.edit, path: pathOf(k, next, min(last, next+maxPath))}
-		n.kids[o>>6] |= 1 << (o & 63)
-		n.nodes = slices.Insert(n.nodes, at, kid)
-		return kid
-	}
-	kid := f.ownKid(n, at)
-	if fork := min(last, kid.path.parts(k)); fork < kid.path.depth() {
-		between := &fibNode{edit: f.edit, path: pathOf(k, next, fork)}
-		between.addKid(kid.path.octet(fork))
-		kid.path = kid.path.behind(fork)
-		between.nodes = []*fibNode{f.joined(kid)}
-		n.nodes[at] = between
-		return between
-	}
-	return kid
+// addKid puts something below an octet that has nothing.
+func (n *fibNode) addKid(octet byte, kid fibKid) {
+	n.nodes = slices.Insert(n.nodes, rank(n.kids[:], uint(octet)), kid)
+	n.kids[octet>>6] |= 1 << (octet & 63)
 }
 
-// addKid says that there is a node below an octet.
-func (n *fibNode) addKid(octet byte) { n.kids[octet>>6] |= 1 << (octet & 63) }
-
-// firstKid is the lowest octet below which there is a node.
-func (n *fibNode) firstKid() byte {
-	for w, set := range n.kids {
-		if set != 0 {
-			return byte(w*64 + bits.TrailingZeros64(set))
-		}
-	}
-	return 0
+// removeKid is the opposite.
+func (n *fibNode) removeKid(octet byte) {
+	at := rank(n.kids[:], uint(octet))
+	n.kids[octet>>6] &^= 1 << (octet & 63)
+	n.nodes = slices.Delete(n.nodes, at, at+1)
 }
 
-// ownKid makes the node at a place of n.nodes ours. n must be.
-func (f *fib) ownKid(n *fibNode, at int) *fibNode {
-	if n.nodes[at].edit != f.edit {
-		c := *n.nodes[at]
-		n.nodes[at] = f.own(&c)
+// branch gives a node that holds the leaf l, on the way to another one, as deep as the two
+// go together. next is the number of the first octet of its path.
+func (f *fib) branch(l, to *fibLeaf, next int) *fibNode {
+	end := min(l.last(), to.last(), next+maxPath)
+	depth := next
+	for depth < end && l.key.octet(depth) == to.key.octet(depth) {
+		depth++
 	}
-	return n.nodes[at]
+	n := &fibNode{edit: f.edit, path: pathOf(l.key, next, depth)}
+	n.hold(l)
+	return n
+}
+
+// hold puts a leaf in a node on its way that has nothing there.
+func (n *fibNode) hold(l *fibLeaf) {
+	depth := n.path.depth()
+	if l.last() == depth {
+		n.insert(baseIndex(l.key.octet(depth), int(l.bits)-8*depth), l.route)
+	} else {
+		n.addKid(l.key.octet(depth), fibKid{leaf: l})
+	}
+}
+
+// fork puts a node before the one of kid, which is ours, if that one's path leads past
+// the octet last of a key or elsewhere. next is the number of the first octet of its path.
+func (f *fib) fork(kid *fibKid, k fibKey, next, last int) {
+	n := kid.node
+	depth := min(last, n.path.parts(k))
+	if depth == n.path.depth() {
+		return
+	}
+	between := &fibNode{edit: f.edit, path: pathOf(k, next, depth)}
+	octet := n.path.octet(depth)
+	n.path = n.path.behind(depth)
+	between.addKid(octet, fibKid{node: f.joined(n)})
+	kid.node = between
+}
+
+// ownKid makes the node of a kid ours. The node that the kid is of must be.
+func (f *fib) ownKid(kid *fibKid) {
+	if kid.node.edit != f.edit {
+		c := *kid.node
+		kid.node = f.own(&c)
+	}
 }
 
 // own makes what a copied node refers to its own as well.
@@ -91,40 +127,69 @@ func (f *fib) Delete(p netip.Prefix) {
 	var way [fibDepth]*fibNode
 	n, above, last := f.own(&f.root), 0, lastOctet(length)
 	for n.path.depth() < last {
+		octet := k.octet(n.path.depth())
+		kid := n.kid(octet)
+		if kid.leaf != nil {
+			n.removeKid(octet)
+			break
+		}
+		f.ownKid(kid)
 		way[above], above = n, above+1
-		n = f.below(n, k, last)
+		n = kid.node
 	}
-	i := baseIndex(k.octet(last), length-8*last)
-	at := rank(n.has[:], i)
-	n.has[i>>6] &^= 1 << (i & 63)
-	n.routes = slices.Delete(n.routes, at, at+1)
+	if n.path.depth() == last {
+		i := baseIndex(k.octet(last), length-8*last)
+		at := rank(n.has[:], i)
+		n.has[i>>6] &^= 1 << (i & 63)
+		n.routes = slices.Delete(n.routes, at, at+1)
+	}
 	for above--; above >= 0 && f.prune(way[above], n, k); above-- {
 		n = way[above]
 	}
 }
 
-// prune takes a node that decides about nothing any more out of the one above it. It
-// reports whether that one has lost a node.
+// prune takes a node of which little is left, on the way of k, out of the one above it, or
+// puts what is left in its place. It reports whether that one may be as little now.
 func (f *fib) prune(above, n *fibNode, k fibKey) bool {
-	o := uint(k.octet(above.path.depth()))
-	at := rank(above.kids[:], o)
-	if len(n.routes) > 0 || len(n.nodes) > 0 {
-		above.nodes[at] = f.joined(n)
+	octet := k.octet(above.path.depth())
+	switch kid := above.kid(octet); {
+	case len(n.routes)+len(n.nodes) > 1:
+		return false
+	case len(n.routes) == 1:
+		i, _ := lowest(n.has[:])
+		length := bits.Len(i) - 1
+		kid.node, kid.leaf = nil, &fibLeaf{hasKey(k, n.path.depth(), i), uint8(8*n.path.depth() + length), n.routes[0]}
+	case len(n.nodes) == 0:
+		above.removeKid(octet)
+	case n.nodes[0].leaf != nil:
+		*kid = n.nodes[0]
+	default:
+		kid.node = f.joined(n)
 		return false
 	}
-	above.kids[o>>6] &^= 1 << (o & 63)
-	above.nodes = slices.Delete(above.nodes, at, at+1)
 	return true
 }
 
 // joined gives the one node below n in the place of n, where n is of no other use. n must
 // be ours.
 func (f *fib) joined(n *fibNode) *fibNode {
-	if len(n.routes) > 0 || len(n.nodes) != 1 || n.path.length()+1+n.nodes[0].path.length() > maxPath {
+	if len(n.routes) > 0 || len(n.nodes) != 1 || n.nodes[0].leaf != nil || n.path.length()+1+n.nodes[0].node.path.length() > maxPath {
 		return n
 	}
-	kid := f.ownKid(n, 0)
-	way := n.path.key(fibKey{}).with(n.path.depth(), uint64(n.firstKid())<<56)
+	f.ownKid(&n.nodes[0])
+	octet, _ := lowest(n.kids[:])
+	kid := n.nodes[0].node
+	way := n.path.key(fibKey{}).with(n.path.depth(), uint64(octet)<<56)
 	kid.path = pathOf(kid.path.key(way), n.path.first(), kid.path.depth())
 	return kid
+}
+
+// lowest is the lowest bit of a set.
+func lowest(set []uint64) (bit uint, ok bool) {
+	for w, word := range set {
+		if word != 0 {
+			return uint(w*64 + bits.TrailingZeros64(word)), true
+		}
+	}
+	return 0, false
 }

@@ -69,16 +69,21 @@ func soundNodes(t *testing.T, n *fibNode, first int) {
 	if n.path.first() != first || n.path.length() > maxPath {
 		t.Fatalf("path %#x does not begin at %d", uint64(n.path), first)
 	}
-	if first > 0 && len(n.routes) == 0 && len(n.nodes) == 0 {
-		t.Fatalf("a node at %d with nothing in it", n.path.depth())
+	if first > 0 {
+		kept := len(n.nodes) > 0 && n.nodes[0].leaf == nil && n.path.length()+1+n.nodes[0].node.path.length() > maxPath
+		if things := len(n.routes) + len(n.nodes); things == 0 || things == 1 && !kept {
+			t.Fatalf("a node at %d that is of no use", n.path.depth())
+		}
 	}
-	if first > 0 && len(n.routes) == 0 && len(n.nodes) == 1 && n.path.length()+1+n.nodes[0].path.length() <= maxPath {
-		t.Fatalf("a node at %d that is of no use", n.path.depth())
-	}
-	if m := n.path; n.path.depth() != first+m.length() {
-		t.Fatalf("path %#x", uint64(m))
-	}
-	for _, kid := range n.nodes {
-		soundNodes(t, kid, n.path.depth()+1)
+	for o := range bitsIn(n.kids[:], 0, 256) {
+		kid := n.kid(byte(o))
+		if (kid.leaf == nil) == (kid.node == nil) {
+			t.Fatalf("below %d: %+v", o, *kid)
+		}
+		if kid.node != nil {
+			soundNodes(t, kid.node, n.path.depth()+1)
+		} else if l := kid.leaf; l.last() <= n.path.depth() || l.key.octet(n.path.depth()) != byte(o) || l.key.before(l.last()+1) != l.key {
+			t.Fatalf("below %d at %d: %+v", o, n.path.depth(), *l)
+		}
 	}
 }

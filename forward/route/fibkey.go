@@ -58,6 +58,14 @@ func (k fibKey) from(depth int) uint64 {
 	return k.high<<s | k.low>>(64-s) | k.low<<(s-64) // what is shifted by more than there is, is 0
 }
 
+// shares reports whether two addresses have the same first bits.
+func (k fibKey) shares(o fibKey, bits int) bool {
+	if bits <= 64 {
+		return (k.high^o.high)>>(64-uint(bits)) == 0
+	}
+	return k.high == o.high && (k.low^o.low)>>(128-uint(bits)) == 0
+}
+
 func (k fibKey) octet(depth int) byte { return byte(k.from(depth) >> 56) }
 
 // before are the octets before one.

@@ -12,18 +12,24 @@ func (f *fib) within(p netip.Prefix, fn func(netip.Prefix, *Route)) {
 	w := fibWalk{like: p.Addr(), fn: fn}
 	n, last := &f.root, lastOctet(length)
 	for n.path.depth() < last {
-		if n = n.kid(k.octet(n.path.depth())); n == nil {
+		kid := n.kid(k.octet(n.path.depth()))
+		switch {
+		case kid == nil:
+			return
+		case kid.leaf != nil:
+			if l := kid.leaf; int(l.bits) > length && l.key.shares(k, length) {
+				w.leaf(l)
+			}
 			return
 		}
-		same := n.path.parts(k)
-		if n.path.depth() > last && same >= last { // the path leads past where p ends: inside of it or beside it
-			rest := 8 - (length - 8*last)
-			if same > last || n.path.octet(last)>>rest == k.octet(last)>>rest {
+		n = kid.node
+		if n.path.depth() > last { // its path leads past where p ends: inside of it or beside it
+			if n.path.key(k).shares(k, length) {
 				w.node(n, k, 1)
 			}
 			return
 		}
-		if same < n.path.depth() {
+		if n.path.parts(k) < n.path.depth() {
 			return
 		}
 	}
@@ -50,8 +56,16 @@ func (w *fibWalk) node(n *fibNode, k fibKey, base uint) {
 	}
 	first := base << (8 - length) & 0xff
 	for o := range bitsIn(n.kids[:], first, first+1<<(8-length)) {
-		w.node(n.nodes[rank(n.kids[:], o)], k.with(depth, uint64(o)<<56), 1)
+		if kid := &n.nodes[rank(n.kids[:], o)]; kid.leaf != nil {
+			w.leaf(kid.leaf)
+		} else {
+			w.node(kid.node, k.with(depth, uint64(o)<<56), 1)
+		}
 	}
+}
+
+func (w *fibWalk) leaf(l *fibLeaf) {
+	w.fn(netip.PrefixFrom(l.key.addr(w.like), int(l.bits)), l.route)
 }
 
 // hasKey is the address of the prefix that a bit of has stands for in a node at a depth of
@@ -86,7 +100,7 @@ func bitsIn(set []uint64, from, to uint) func(func(uint) bool) {
 // share is passed over.
 func (f *fib) diff(o *fib, like netip.Addr, fn func(p netip.Prefix, gone bool)) {
 	d := fibDiff{like, fn}
-	d.nodes(&f.root, &o.root, fibKey{}, 0)
+	d.kids(fibKid{node: &f.root}, fibKid{node: &o.root}, fibKey{}, 0)
 }
 
 // fibDiff is diff under way.
@@ -95,19 +109,22 @@ type fibDiff struct {
 	fn   func(p netip.Prefix, gone bool)
 }
 
-// nodes is diff for two nodes, either of which may be nil. k has the octets above them,
-// which they have alike, and next is the number of the first of the others.
-func (d *fibDiff) nodes(n, o *fibNode, k fibKey, next int) {
+// kids is diff for what is below one place of both, of either maybe nothing. k has the
+// octets above them, and next is the number of the first of the others.
+func (d *fibDiff) kids(n, o fibKid, k fibKey, next int) {
 	if n == o {
 		return
 	}
 	depth := fork(n, o, next)
 	some := n
-	if n == nil {
+	if n == (fibKid{}) {
 		some = o
 	}
-	k = some.path.key(k).before(depth)
-	n, o = n.shown(depth), o.shown(depth)
+	d.nodes(n.shown(depth), o.shown(depth), some.key(k).before(depth), depth)
+}
+
+// nodes is diff for two nodes of one depth and k.
+func (d *fibDiff) nodes(n, o *fibNode, k fibKey, depth int) {
 	in, io := 0, 0
 	for w := range n.has {
 		for set := n.has[w] | o.has[w]; set != 0; set &= set - 1 {
@@ -131,7 +148,7 @@ func (d *fibDiff) nodes(n, o *fibNode, k fibKey, next int) {
 	for w := range n.kids {
 		for set := n.kids[w] | o.kids[w]; set != 0; set &= set - 1 {
 			bit := set & -set
-			var kn, ko *fibNode
+			var kn, ko fibKid
 			if n.kids[w]&bit != 0 {
 				kn = n.nodes[in]
 				in++
@@ -141,39 +158,68 @@ func (d *fibDiff) nodes(n, o *fibNode, k fibKey, next int) {
 				io++
 			}
 			octet := uint64(w*64 + bits.TrailingZeros64(bit))
-			d.nodes(kn, ko, k.with(depth, octet<<56), depth+1)
+			d.kids(kn, ko, k.with(depth, octet<<56), depth+1)
 		}
 	}
 }
 
-// fork is the number of the first octet, from one on, in which the paths of two nodes
-// part, or that one of the nodes decides about.
-func fork(n, o *fibNode, next int) int {
-	switch {
-	case n == nil:
-		return o.path.depth()
-	case o == nil:
-		return n.path.depth()
+// fork is the number of the first octet, from one on, in which the ways of two part, or
+// that one of them decides about.
+func fork(n, o fibKid, next int) int {
+	switch none := (fibKid{}); {
+	case n == none:
+		return o.depth()
+	case o == none:
+		return n.depth()
 	}
-	end := min(n.path.depth(), o.path.depth())
-	for next < end && n.path.octet(next) == o.path.octet(next) {
+	end := min(n.depth(), o.depth())
+	for next < end && n.octet(next) == o.octet(next) {
 		next++
 	}
 	return next
 }
 
+// depth is the number of the octet that it decides about.
+func (d fibKid) depth() int {
+	if d.leaf != nil {
+		return d.leaf.last()
+	}
+	return d.node.path.depth()
+}
+
+// octet is one of those on the way to it.
+func (d fibKid) octet(number int) byte {
+	if d.leaf != nil {
+		return d.leaf.key.octet(number)
+	}
+	return d.node.path.octet(number)
+}
+
+// key adds the octets on the way to it to those of what is above.
+func (d fibKid) key(above fibKey) fibKey {
+	if d.leaf != nil {
+		return d.leaf.key
+	}
+	return d.node.path.key(above)
+}
+
 // noFibNode decides about nothing; nobody writes it.
 var noFibNode fibNode
 
-// shown is a node as one of that depth: with one below it if it is deeper itself.
-func (n *fibNode) shown(depth int) *fibNode {
+// shown is the node that decides about an octet on the way there: with one below it if it
+// is deeper itself.
+func (d fibKid) shown(depth int) *fibNode {
 	switch {
-	case n == nil:
+	case d == (fibKid{}):
 		return &noFibNode
-	case n.path.depth() == depth:
-		return n
+	case d.leaf == nil && d.node.path.depth() == depth:
+		return d.node
 	}
-	one := &fibNode{nodes: []*fibNode{n}}
-	one.addKid(n.path.octet(depth))
+	one := &fibNode{path: pathOf(fibKey{}, depth, depth)}
+	if d.leaf != nil {
+		one.hold(d.leaf)
+	} else {
+		one.addKid(d.octet(depth), d)
+	}
 	return one
 }
