@@ -202,8 +202,8 @@ func (f *fib) upTo(p netip.Prefix) (r *Route, length int) {
 		if kid == nil {
 			break
 		}
-		if l := kid.leaf; l != nil && lastOctet(int(l.bits)) <= level && l.holds(k) {
-			r, depth = l.route, lastOctet(int(l.bits))
+		if l := kid.leaf; l != nil && int(l.bits) <= p.Bits() && l.holds(k) {
+			r, length = l.route, int(l.bits)
 		}
 		n = kid.node
 	}
