@@ -340,7 +340,7 @@ func (v *View) forward(q *Question, in *netstate.Link, f *Forward) *route.Decisi
 func (v *View) left(q *Question, owner route.Verdict, say func(what, format string, args ...any)) {
 	switch owner {
 	case route.Local:
-		say("owner", "%s is an address of this host, or a group's", q.Dst)
+		say("owner", "%s is an address of this host, a group's, or a local segment", q.Dst)
 	case route.Punt:
 		say("--punt", "%s is left to the kernel", q.Dst)
 	default:
