@@ -73,7 +73,7 @@ func (v *View) left(q *Question, owner route.Verdict, say func(what, format stri
 		case q.Dst.Is6() && q.Dst.IsLinkLocalUnicast():
 			say("owner", "%s belongs to the link: no router forwards there", q.Dst)
 		default:
-			say("owner", "%s is an address of this host, or a group's", q.Dst)
+			say("owner", "%s is an address of this host, a group's, or a local segment", q.Dst)
 		}
 	case route.Punt:
 		say("--punt", "%s is left to the kernel", q.Dst)
