@@ -110,7 +110,7 @@ func testMirrorFollows(t *testing.T, family route.Family) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	kinds := map[string]int{}
-	for range map[route.Family]int{route.IPv4: 80, route.IPv6: 30}[family] {
+	for range map[route.Family]int{route.IPv4: 60, route.IPv6: 20}[family] {
 		w := newWorld(rng, family)
 		b := w.Builder()
 		m := testMirror()
