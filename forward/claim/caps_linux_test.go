@@ -43,7 +43,7 @@ func TestCapabilities(t *testing.T) {
 				namespace(t)
 				e := veth(t, "a")
 				drop(t, c.caps...)
-				s, err := Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}, Rooms: workers})
+				s, err := Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}, Rooms: workers, Carry: workers == 1})
 				if (err == nil) != c.loads || err != nil && !errors.Is(err, ErrNotSupported) {
 					t.Fatalf("load: %v", err)
 				}

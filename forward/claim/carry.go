@@ -30,6 +30,7 @@ const (
 	OutWorkload             // it leads to a workload
 	OutPeer                 // frames may go to its peer at once
 	OutOrdinary             // or the ordinary way
+	OutOK6                  // OutOK of IPv6
 
 	HopValid  = 1 // the MAC may be used
 	HopStale  = 2 // Carrier.Used is to tell of its use
@@ -47,6 +48,8 @@ const (
 	InStrict                // rp_filter 1
 	InLoose                 // rp_filter 2
 	InAddresses             // it has addresses
+	InStrict6               // InStrict and InLoose of IPv6
+	InLoose6
 )
 
 // MaxHops is how many next hops there may be; the first two numbers are not one.
@@ -67,6 +70,7 @@ type Carrier struct {
 	maps     []*ebpf.Map // of segments
 	gone     Carried     // of interfaces that have left
 	used     *ringbuf.Reader
+	spilled6 bool                     // parp_routes6 has had single addresses
 	wants    func(ifindex int32) bool // Shown.Want's; the set's mu guards it
 
 	changes    sync.Mutex // guards what follows
@@ -133,6 +137,8 @@ type Way struct {
 	In      uint32 // In* flags
 	Shown   uint32 // not 0: somebody captures there; see Shown.Want
 	Fresh   uint64 // as of a Hop, for all that comes in or leaves there
+	MTU6    uint32 // of IPv6
+	_       uint32
 }
 
 // Carried counts what the programs carried of an interface's frames.
@@ -204,18 +210,28 @@ func (c *Carrier) Grow() (first, n uint32, err error) {
 
 // SetNeighbour says what next hop an address on a subnet is; 0 that it is none.
 func (c *Carrier) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
-	key := bpfNeighkey{Ifindex: uint32(ifindex), Addr: nativeAddr(addr)}
-	if hop != 0 {
-		return c.set.objs.ParpNeighs.Put(&key, hop)
+	if addr.Is4() {
+		return put(c.set.objs.ParpNeighs, &bpfNeighkey{Ifindex: uint32(ifindex), Addr: nativeAddr(addr)}, hop)
 	}
-	if err := c.set.objs.ParpNeighs.Delete(&key); !errors.Is(err, ebpf.ErrKeyNotExist) {
+	return put(c.set.objs.ParpNeighs6, &bpfNeighkey6{Ifindex: uint32(ifindex), Addr: nativeAddr6(addr)}, hop)
+}
+
+// put makes the entry of a key a word; 0 is none.
+func put(m *ebpf.Map, key any, word uint32) error {
+	if word != 0 {
+		return m.Put(key, word)
+	}
+	if err := m.Delete(key); !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return err
 	}
 	return nil
 }
 
-// Switch says whether frames may be carried.
-func (c *Carrier) Switch(on bool) error {
+// Switch says whether frames of IPv4, or of IPv6, may be carried.
+func (c *Carrier) Switch(six, on bool) error {
+	if six {
+		return setFlag(c.set.vars.CarryOn6, on)
+	}
 	return setFlag(c.set.vars.CarryOn, on)
 }
 
@@ -368,7 +384,8 @@ const firstSegment = 256
 // placeholders are what stands for the maps of carrying where nothing is
 // carried: kernels that lack some of them have all the rest.
 func placeholders(spec *ebpf.CollectionSpec) {
-	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo, bpfMapParpShown} {
+	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo, bpfMapParpShown,
+		bpfMapParpDirect6, bpfMapParpRoutes6, bpfMapParpNeighs6, bpfMapParpMemo6} {
 		spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
 	}
 }

@@ -3,6 +3,7 @@ package claim
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"testing"
@@ -33,36 +34,48 @@ func (c *Carrier) route(a netip.Addr, next uint32, hop uint32) uint32 {
 type carrying struct {
 	*Set
 	e, f  *end
+	six   bool
 	frame []byte // is carried from e to f
 }
 
-func newCarrying(t testing.TB) *carrying {
+func newCarrying(t testing.TB, six ...bool) *carrying {
 	t.Helper()
 	namespace(t)
-	x := &carrying{e: veth(t, "a"), f: veth(t, "c")}
+	x := &carrying{e: veth(t, "a"), f: veth(t, "c"), six: six != nil}
 	var err error
-	if x.Set, err = Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}, Carry: true}); err != nil {
+	if x.Set, err = Load(Config{ARP: ARPPolice{PerSecond: 1, Burst: 1}, Carry: true, IPv6: x.six, Replaceable: true}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { x.Set.Close() })
 	c := x.Carrier()
 	from, to := netip.MustParseAddr("10.65.0.1"), netip.MustParseAddr("10.65.0.2")
+	if x.six {
+		from, to = netip.MustParseAddr("fd00:65::1"), netip.MustParseAddr("fd00:65::2")
+	}
 	next := uint32(1)
 	for i, of := range []struct {
 		e    *end
 		addr netip.Addr
 	}{{x.e, from}, {x.f, to}} {
-		slot, err := x.SetPort(Port{Ifindex: of.e.index, Forward: true, Workload: true, Anywhere: true, Quota: 1000, L2Len: 14})
+		slot, err := x.SetPort(Port{Ifindex: of.e.index, Forward: true, IPv6: x.six, Workload: true, Anywhere: true, Quota: 1000, L2Len: 14})
 		if err != nil {
 			t.Fatal(err)
 		}
-		*c.Way(slot) = Way{MAC: MACWord(of.e.mac, OutOK|OutWorkload|OutPeer), Ifindex: uint32(of.e.index), MTU: 1500, In: InOK | InStrict}
+		*c.Way(slot) = Way{MAC: MACWord(of.e.mac, OutOK|OutOK6|OutWorkload|OutPeer), Ifindex: uint32(of.e.index), MTU: 1500, MTU6: 1400, In: InOK | InStrict | InStrict6}
 		id := uint32(2 + i)
 		*c.Hop(id) = Hop{MAC: MACWord(wire.MAC{2, 0, 0, 0, 0, byte(i)}, HopValid), Ifindex: uint32(of.e.index), Way: slot}
-		next = c.route(of.addr, next, id)
+		if !x.six {
+			next = c.route(of.addr, next, id)
+		} else if err := c.SetRoute6(netip.PrefixFrom(of.addr, 128), id); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := c.Switch(true); err != nil {
+	if err := c.Switch(x.six, true); err != nil {
 		t.Fatal(err)
+	}
+	if x.six {
+		x.frame = packet6(x.e.mac, from.String(), to.String(), wire.ProtoUDP)[pktring.VnetLen:]
+		return x
 	}
 	x.frame = packet(x.e.mac, to.String())[pktring.VnetLen:]
 	ip := wire.IPv4(x.frame[14:])
@@ -169,8 +182,16 @@ func TestShown(t *testing.T) {
 
 // Where the kernel forwards, too, nothing is carried by what nobody keeps.
 func TestUnkept(t *testing.T) {
-	x := newCarrying(t)
-	p := Port{Ifindex: x.e.index, Forward: true, Workload: true, Anywhere: true, Quota: 1000, L2Len: 14, KernelForwards: true}
+	for _, six := range [][]bool{nil, {true}} {
+		t.Run(fmt.Sprint("IPv6 ", six != nil), func(t *testing.T) {
+			t.Parallel()
+			testUnkept(t, newCarrying(t, six...))
+		})
+	}
+}
+
+func testUnkept(t *testing.T, x *carrying) {
+	p := Port{Ifindex: x.e.index, Forward: true, IPv6: x.six, Workload: true, Anywhere: true, Quota: 1000, L2Len: 14, KernelForwards: !x.six, KernelForwards6: x.six}
 	try := func(want bool) {
 		t.Helper()
 		if d, err := x.Carrier().Try(x.e.index, x.frame); err != nil || d.Carried != want {
@@ -205,16 +226,21 @@ func TestUnkept(t *testing.T) {
 	if s := x.Stalls(); s.Count != 1 || s.Now || s.Ended.Sub(s.Began) < 50*time.Millisecond {
 		t.Errorf("%+v", s)
 	}
-	p.KernelForwards = false
+	p.KernelForwards, p.KernelForwards6 = false, false
 	if _, err := x.SetPort(p); err != nil {
 		t.Fatal(err)
 	}
 	try(true)
 }
 
-// BenchmarkCarry measures the ring's filter alone, for a frame that it carries.
+// BenchmarkCarry measures the ring's filter alone, for a frame that it carries by what it
+// remembers, and by what it looks up.
 func BenchmarkCarry(b *testing.B) {
-	x := newCarrying(b)
+	b.Run("IPv4", func(b *testing.B) { benchmarkCarry(b, newCarrying(b)) })
+	b.Run("IPv6", func(b *testing.B) { benchmarkCarry(b, newCarrying(b, true)) })
+}
+
+func benchmarkCarry(b *testing.B, x *carrying) {
 	for i := range 40 { // others
 		if _, err := x.SetPort(Port{Ifindex: int32(1000 + i), Forward: true, Workload: true, Quota: 1000, L2Len: 14}); err != nil {
 			b.Fatal(err)
@@ -228,15 +254,26 @@ func BenchmarkCarry(b *testing.B) {
 		b.Fatalf("%+v, %v", d, err)
 	}
 	const runs = 1 << 20
-	began := time.Now()
-	ret, err := x.ring.Run(&ebpf.RunOptions{Data: frame, Context: ctx, Repeat: runs})
-	took := time.Since(began)
-	if err != nil || ret != 0 {
-		b.Fatalf("%v, it returns %d", err, ret)
+	took := map[string]time.Duration{}
+	for _, what := range []string{"ns/remembered", "ns/looked-up"} {
+		began := time.Now()
+		ret, err := x.ring.Run(&ebpf.RunOptions{Data: frame, Context: ctx, Repeat: runs})
+		took[what] = time.Since(began)
+		if err != nil || ret != 0 {
+			b.Fatalf("%v, it returns %d", err, ret)
+		}
+		for slot := range uint32(MaxPorts) { // nothing is remembered of what is new
+			x.Carrier().Way(slot).Fresh = 1 << 63
+		}
+		if err := x.Carrier().Changed(); err != nil {
+			b.Fatal(err)
+		}
 	}
 	for b.Loop() {
 	}
-	b.ReportMetric(float64(took)/runs, "ns/frame")
+	for what, took := range took {
+		b.ReportMetric(float64(took)/runs, what)
+	}
 }
 
 // Where loads are reordered the generation is counted up once more, a moment after

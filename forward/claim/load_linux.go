@@ -283,7 +283,8 @@ func configure(spec *ebpf.CollectionSpec, cfg Config, judges bool) error {
 }
 
 // maps6 are the maps of IPv6.
-var maps6 = []string{bpfMapParpHosts6, bpfMapParpNets6, bpfMapParpNdTargets}
+var maps6 = []string{bpfMapParpHosts6, bpfMapParpNets6, bpfMapParpNdTargets,
+	bpfMapParpDirect6, bpfMapParpRoutes6, bpfMapParpNeighs6, bpfMapParpMemo6}
 
 func number(on bool) uint32 {
 	if on {
@@ -311,12 +312,15 @@ func withoutTypes(p *ebpf.Program) *ebpf.Program {
 // that are mapped into memory: a limit of 48 is to be enough for a small host.
 func (s *Set) shed(cfg Config) error {
 	m := &s.objs
-	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpRoot, m.ParpHops, m.ParpWays}
+	unused := []*ebpf.Map{m.ParpBuckets, m.ParpStats, m.ParpConsumed, m.ParpReader, m.ParpMemo, m.ParpMemo6, m.ParpRoot, m.ParpHops, m.ParpWays}
 	if !cfg.Translates {
 		unused = append(unused, m.ParpFlows, m.ParpNatted)
 	}
 	if !cfg.IPv6 {
 		unused = append(unused, m.ParpHosts6, m.ParpNets6, m.ParpNdTargets)
+	}
+	if !cfg.IPv6 || !cfg.Carry {
+		unused = append(unused, m.ParpDirect6, m.ParpRoutes6, m.ParpNeighs6)
 	}
 	if !cfg.Carry {
 		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)

@@ -1,12 +1,14 @@
 package claim
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"proxyarpd/internal/pktring"
 	"proxyarpd/internal/wire"
 )
 
@@ -146,6 +148,53 @@ func TestHandOverIPv6(t *testing.T) {
 		e.put(t, solicit(target))
 		if types := k.got(t); len(types) != 1 || types[0] != want {
 			t.Errorf("solicitation for %s: types %v, want %d", target, types, want)
+		}
+	}
+}
+
+// TestReplaceCarriedIPv6 has programs that carry replaced by such that carry IPv6, too, and
+// back: IPv4 is carried all the time, and IPv6 by what it is told.
+func TestReplaceCarriedIPv6(t *testing.T) {
+	x := newCarrying(t)
+	c, cfg := x.Carrier(), x.cfg
+	frame6 := packet6(x.e.mac, "fd00:65::1", "fd00:65::2", wire.ProtoUDP)[pktring.VnetLen:]
+	try := func(what string, want bool) {
+		t.Helper()
+		if d, err := c.Try(x.e.index, x.frame); err != nil || !d.Carried {
+			t.Errorf("%s: IPv4: %+v, %v", what, d, err)
+		}
+		if d, err := c.Try(x.e.index, frame6); err != nil || d.Carried != want {
+			t.Errorf("%s: IPv6: %+v, %v", what, d, err)
+		}
+	}
+	try("IPv6 is off", false)
+	for range 2 {
+		for _, six := range []bool{true, false} {
+			cfg.IPv6 = six
+			next, err := x.Prepare(cfg)
+			if err == nil {
+				err = next.Apply(nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := x.SetPort(Port{Ifindex: x.e.index, Forward: true, IPv6: six, Workload: true, Anywhere: true, Quota: 1000, L2Len: 14}); err != nil {
+				t.Fatal(err)
+			}
+			try("nobody has said where to", false)
+			for i, prefix := range []string{"fd00:65::1/128", "fd00:65::2/128"} {
+				word := AsAbove
+				if six {
+					word = uint32(2 + i) // of newCarrying
+				}
+				if err := c.SetRoute6(netip.MustParsePrefix(prefix), word); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(c.Switch(true, six), c.Changed()); err != nil {
+				t.Fatal(err)
+			}
+			try("IPv6 is told", six)
 		}
 	}
 }

@@ -57,6 +57,11 @@ func (s *Set) kept(cfg Config) map[string]*ebpf.Map {
 		for name, m := range s.carried() {
 			have[name] = *m
 		}
+		if s.keepsCarried6(cfg) {
+			for name, m := range s.carried6() {
+				have[name] = *m
+			}
+		}
 	}
 	return have
 }
@@ -71,14 +76,27 @@ func (s *Set) keeps6(cfg Config) bool {
 	return !cfg.IPv6 || s.objs.ParpHosts6.MaxEntries() > 1
 }
 
-// maps6 are the maps of IPv6.
+// keepsCarried6 is keeps6 for programs that carry, and carry on.
+func (s *Set) keepsCarried6(cfg Config) bool {
+	return !cfg.IPv6 || s.objs.ParpDirect6.MaxEntries() > 1
+}
+
+// maps6 are the maps of IPv6, but for those of carrying.
 func (s *Set) maps6() map[string]**ebpf.Map {
 	return map[string]**ebpf.Map{
 		bpfMapParpHosts6: &s.objs.ParpHosts6, bpfMapParpNets6: &s.objs.ParpNets6, bpfMapParpNdTargets: &s.objs.ParpNdTargets,
 	}
 }
 
-// carried are the maps of carrying.
+// carried6 are the maps of carrying that are IPv6's.
+func (s *Set) carried6() map[string]**ebpf.Map {
+	return map[string]**ebpf.Map{
+		bpfMapParpDirect6: &s.objs.ParpDirect6, bpfMapParpRoutes6: &s.objs.ParpRoutes6, bpfMapParpNeighs6: &s.objs.ParpNeighs6,
+		bpfMapParpMemo6: &s.objs.ParpMemo6,
+	}
+}
+
+// carried are the other maps of carrying.
 func (s *Set) carried() map[string]**ebpf.Map {
 	return map[string]**ebpf.Map{
 		bpfMapParpRoot: &s.objs.ParpRoot, bpfMapParpChunks: &s.objs.ParpChunks, bpfMapParpHops: &s.objs.ParpHops, bpfMapParpWays: &s.objs.ParpWays,
@@ -150,7 +168,13 @@ func (s *Set) admit(r *Replacement) (err error) {
 
 // exchangeCarried exchanges the maps of carrying with those that were loaded.
 func (s *Set) exchangeCarried(r *Replacement) {
-	for name, m := range s.carried() {
+	s.exchange(r, s.carried())
+	s.exchange(r, s.carried6())
+}
+
+// exchange exchanges maps with those that were loaded.
+func (s *Set) exchange(r *Replacement, maps map[string]**ebpf.Map) {
+	for name, m := range maps {
 		*m, r.now.coll.Maps[name] = r.now.coll.Maps[name], *m
 	}
 }
@@ -180,9 +204,10 @@ func (s *Set) settle(r *Replacement) error {
 		s.objs.ParpNatted, coll.Maps[bpfMapParpNatted] = coll.Maps[bpfMapParpNatted], s.objs.ParpNatted
 	}
 	if !s.keeps6(r.cfg) {
-		for name, m := range s.maps6() {
-			*m, coll.Maps[name] = coll.Maps[name], *m
-		}
+		s.exchange(r, s.maps6())
+	}
+	if s.cfg.Carry && r.cfg.Carry && !s.keepsCarried6(r.cfg) {
+		s.exchange(r, s.carried6())
 	}
 	switch {
 	case r.cfg.IPv6 && s.nd == nil:

@@ -212,7 +212,11 @@ func (t *carriedTap) leaves(p *claim.ShownPacket) []byte {
 	eth := wire.Ethernet(t.left)
 	eth.SetDst(p.Dst)
 	eth.SetSrc(p.Src)
-	wire.IPv4(eth.Payload()).DecrementTTL()
+	if eth.Type() == wire.EtherTypeIPv6 {
+		wire.IPv6(eth.Payload()).DecrementHopLimit()
+	} else {
+		wire.IPv4(eth.Payload()).DecrementTTL()
+	}
 	return t.left
 }
 
@@ -231,7 +235,12 @@ func (t *carriedTap) explain(k *forward.Look, p *claim.ShownPacket) {
 		return
 	}
 	var d route.Decision
-	table.Decide(wire.IPv4(p.Data[wire.EthernetLen:]), wire.IPv4MinLen, k.From, &d)
+	switch packet := p.Data[wire.EthernetLen:]; {
+	case wire.Ethernet(p.Data).Type() != wire.EtherTypeIPv6:
+		table.Decide(wire.IPv4(packet), wire.IPv4MinLen, k.From, &d)
+	case len(packet) >= wire.IPv6Len:
+		table.Decide6(wire.IPv6(packet), wire.IPv6Len, k.From, &d)
+	}
 	if d.Verdict == route.Forward && d.Out == k.To {
 		k.Rule, k.Route, k.Next, k.Neighbour = d.Rule, d.Route, d.Next, d.Neighbour
 	}

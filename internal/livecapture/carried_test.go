@@ -2,6 +2,7 @@ package livecapture
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -78,7 +79,14 @@ func (c carrier) ShowCarried() (Carried, error) { return c.program, nil }
 // it left, under one id, with the way that the tables name if it went there.
 func TestCarried(t *testing.T) {
 	p := newProgram()
-	h := New(Config{Log: slog.New(slog.DiscardHandler), Sources: carrier{table: routetest.Host(route.Policy{}).Publish(), program: p}})
+	b, pod6 := routetest.Host(route.Policy{IPv6: true}), netip.MustParseAddr("fd00:65::2")
+	for _, index := range []int32{routetest.IfPod1, routetest.IfPod2} {
+		b.SetLink(route.Link{Ifindex: index, Flags: route.LinkUp | route.LinkEthernet | route.LinkWorkload, MTU: 1500, MTU6: 1500})
+	}
+	b.SetRoutes(route.TableMain, netip.PrefixFrom(pod6, 128), []route.Route{{Table: route.TableMain, Type: route.TypeUnicast,
+		Nexthops: []route.Nexthop{{Ifindex: routetest.IfPod2, Weight: 1}}}})
+	b.SetNeighbour(routetest.IfPod2, pod6, &route.Neighbour{MAC: routetest.MACPod2, Valid: true})
+	h := New(Config{Log: slog.New(slog.DiscardHandler), Sources: carrier{table: b.Publish(), program: p}})
 	h.SetLink(testLink(int(routetest.IfPod1), "cali1"), true)
 	h.SetLink(testLink(int(routetest.IfPod2), "cali2"), true)
 	s, err := newSession(capture.Request{Interfaces: []string{"cali*"}, Snap: 96}, 1)
@@ -105,7 +113,11 @@ func TestCarried(t *testing.T) {
 			if e.out {
 				want = slices.Clone(came)
 				copy(want, []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2})
-				wire.IPv4(wire.Ethernet(want).Payload()).DecrementTTL()
+				if wire.Ethernet(want).Type() == wire.EtherTypeIPv6 {
+					want[wire.EthernetLen+7]--
+				} else {
+					wire.IPv4(wire.Ethernet(want).Payload()).DecrementTTL()
+				}
 			}
 			if !slices.Equal(data, want) {
 				t.Errorf("% x, want % x", data, want)
@@ -127,6 +139,16 @@ func TestCarried(t *testing.T) {
 	p.packets <- forwarded
 	if all = of(); all[0].look.Route != nil || all[0].look.To.Ifindex != routetest.IfPod1 {
 		t.Errorf("a way that it did not go: %+v", all[0].look)
+	}
+
+	six := make([]byte, wire.EthernetLen+wire.IPv6Len+8)
+	wire.Ethernet(six).SetType(wire.EtherTypeIPv6)
+	wire.PutIPv6(six[wire.EthernetLen:], 0, 0, 8, wire.ProtoUDP, 64, netip.MustParseAddr("fd00:65::1").As16(), pod6.As16())
+	came, forwarded.Data, forwarded.Out = six, six, routetest.IfPod2
+	forwarded.Len, forwarded.LeftLen = len(six), len(six)
+	p.packets <- forwarded
+	if all = of(); all[0].look.Route == nil || all[0].look.Next != pod6 {
+		t.Errorf("no way of IPv6: %+v", all[0].look)
 	}
 
 	request := make([]byte, wire.EthernetLen+wire.ARPLen)

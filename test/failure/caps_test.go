@@ -43,21 +43,23 @@ func TestCapabilityMissing(t *testing.T) {
 func TestCapabilityLess(t *testing.T) {
 	labtest.Need(t, "ip", "tc")
 	for _, c := range []struct {
-		caps  []string
-		warns string
-		claim string
+		caps   []string
+		engine string
+		warns  string
+		claim  string
 	}{
 		// CAP_SYS_ADMIN stands for both.
-		{[]string{"bpf", "sys_admin"}, "no eBPF", "none"},
-		{[]string{"perfmon", "sys_admin"}, "can't see GSO types", "tcx"},
-		{[]string{"bpf", "perfmon", "sys_admin", "sys_module", "ipc_lock", "sys_resource"}, "no eBPF", "none"},
+		{[]string{"bpf", "sys_admin"}, "af_packet", "no eBPF", "none"},
+		{[]string{"perfmon", "sys_admin"}, "af_packet", "can't see GSO types", "tcx"},
+		{[]string{"perfmon", "sys_admin"}, "ebpf", "can't see GSO types", "tcx"},
+		{[]string{"bpf", "perfmon", "sys_admin", "sys_module", "ipc_lock", "sys_resource"}, "af_packet", "no eBPF", "none"},
 	} {
 		without(t, c.caps...)
 		name := strings.Join(c.caps, ", ")
 		l := hosts(t, 1, 2)
 		all := pods(l, 0)
 		before := traces(t, l, "host0")
-		p := serve(t, l, "--engine", "af_packet")[0]
+		p := serve(t, l, "--engine", c.engine)[0]
 		t.Logf("without %s:\n%s", name, p.Stderr())
 		var warned bool
 		for line := range strings.Lines(p.Stderr()) {

@@ -9,6 +9,10 @@
 // parp_carry, the claim of this engine, which runs next for the same frame, does
 // it. All else goes the ordinary way: whose(), the ring, userspace.
 //
+// The families have in common what a packet comes in and leaves by: interfaces, next
+// hops, freshness, counters, captures. Header, destinations and memory of decisions
+// are each one's own: IPv4's are here, IPv6's in carry6.h.
+//
 // What it decides by is written by userspace (internal/engine/ebpf) into memory
 // that both have mapped. Each word is whole by itself: a frame sees it before
 // or after a change. A word never names what is not there: next hops are written
@@ -33,6 +37,7 @@ enum {
 	OUT_WORKLOAD = 2,
 	OUT_PEER = 4, // its peer is in another namespace, and nothing at its egress is passed by
 	OUT_ORDINARY = 8, // its queueing discipline takes frames
+	OUT_OK6 = 16, // OUT_OK of IPv6
 
 	HOP_VALID = 1,
 	HOP_STALE = 2,  // userspace is to be told of its use
@@ -47,6 +52,8 @@ enum {
 	IN_STRICT = 2, // rp_filter 1
 	IN_LOOSE = 4, // rp_filter 2
 	IN_ADDRESSES = 8, // it has addresses of its own
+	IN_STRICT6 = 16, // IN_STRICT and IN_LOOSE of IPv6
+	IN_LOOSE6 = 32,
 };
 
 // How a frame is carried.
@@ -55,6 +62,7 @@ enum {
 	TRIM = 2, // link-layer padding follows the packet
 	RETYPE = 4, // it came to another MAC of the interface
 	WATCHED = 8, // the kernel forwards there, too: not by tables that nobody keeps
+	SIX = 16, // it is IPv6
 };
 
 // An interface, by its slot. 0 is none.
@@ -65,6 +73,8 @@ struct way {
 	__u32 in; // IN_*
 	__u32 shown; // somebody captures there
 	__u64 fresh; // until when it counts as new, as in struct hop
+	__u32 mtu6; // of IPv6
+	__u32 pad;
 };
 
 // One that stands for several is for source validation alone: ifindex, way and mtu
@@ -231,7 +241,8 @@ struct {
 } parp_memo SEC(".maps");
 
 volatile __u32 carry_generation;
-volatile __u32 carry_on;      // frames may be carried
+volatile __u32 carry_on;      // frames of IPv4 may be carried
+volatile __u32 carry_on6;     // and of IPv6
 volatile __u32 carry_waiting; // packets wait in userspace
 volatile __u64 carry_fresh;   // until when all counts as new: see is_fresh()
 volatile __u32 carry_shown;   // somebody captures
@@ -252,6 +263,10 @@ volatile __u64 pulse_ns; // the same, ns of CLOCK_MONOTONIC
 volatile __u64 pulse_sent; // when it was sent last, jiffies
 volatile const __u32 pulse_hz = 250; // jiffies a second
 
+// A function of its own, which the verifier looks at once, and not behind each way to
+// where it is called. With those that call it it shares the stack's 512 bytes.
+#define own_function __attribute__((noinline)) int
+
 static __always_inline __u16 flags_of(__u64 word)
 {
 	__u16 part[4];
@@ -268,7 +283,7 @@ static __always_inline struct chunk *chunk_of(__u32 id)
 }
 
 // The word for an address: a next hop, TO_RING, or AS_ABOVE for one without a route.
-static __always_inline __u32 hop_to(__be32 addr)
+own_function parp_hop_to(__be32 addr)
 {
 	__u32 a = bpf_ntohl(addr), at = a >> 16, word;
 	struct root *r = bpf_map_lookup_elem(&parp_root, &at);
@@ -304,21 +319,25 @@ static __always_inline struct hop *hop_at(__u32 id)
 	return id > TO_RING ? bpf_map_lookup_elem(&parp_hops, &id) : 0;
 }
 
+// Does a next hop, or one of several, lead over an interface?
+static __always_inline bool leads_by(const struct hop *h, __u32 ifindex)
+{
+	if (h->ifindex == ifindex)
+		return true;
+	return (flags_of(h->mac) & HOP_SEVERAL) && (h->way == ifindex || h->mtu == ifindex);
+}
+
 // fib_validate_source for a packet that leaves by another interface: what
 // Table.validateSource of forward/route/source.go says of a plain route back.
 static __always_inline bool source_ok(__be32 src, const struct way *in)
 {
-	__u32 id = hop_to(src);
+	__u32 id = parp_hop_to(src);
 	__u32 rp = in->in & (IN_STRICT | IN_LOOSE);
 
 	if (!rp)
 		return id != TO_RING; // an address of this host is
 	struct hop *back = hop_at(id);
-	if (!back)
-		return false;
-	if (back->ifindex == in->ifindex || (rp == IN_LOOSE && (in->in & IN_ADDRESSES)))
-		return true;
-	return (flags_of(back->mac) & HOP_SEVERAL) && (back->way == in->ifindex || back->mtu == in->ifindex);
+	return back && (leads_by(back, in->ifindex) || (rp == IN_LOOSE && (in->in & IN_ADDRESSES)));
 }
 
 static __always_inline bool header_ok(const __u8 *hdr)
@@ -332,22 +351,22 @@ static __always_inline bool header_ok(const __u8 *hdr)
 	return sum == 0xffff;
 }
 
-// What counts for the MTU: the length of the packet, or of the largest of the
-// segments that it stands for. 0 for what is not plain.
-static __always_inline __u32 length_of(struct __sk_buff *skb, const __u8 *hdr, __u32 len, __u32 total, bool sees)
+// The length of the largest of the segments that a frame stands for, 0 if that is not
+// plain. head is the length of its IP header, bytes. Of one that no length fits (BIG
+// TCP) total is 0.
+static __always_inline __u32 segment_of(struct __sk_buff *skb, __u32 head, __u8 protocol, __u32 len, __u32 total, bool sees)
 {
+	const __u32 tcp = head == IPV4_MIN ? GSO_TCPV4 : GSO_TCPV6;
 	__u32 gso = skb->gso_size;
-	__u8 protocol = hdr[IPV4_PROTO], words;
+	__u8 words;
 
-	if (!gso)
-		return total >= IPV4_MIN && total <= len ? total : 0;
 	if (sees) {
 		struct sk_buff *k = bpf_cast_to_kern_ctx(skb);
 		struct skb_shared_info *info = bpf_rdonly_cast(k->head + k->end, bpf_core_type_id_kernel(struct skb_shared_info));
 		__u32 type = info->gso_type & ~(GSO_BESIDE & ~GSO_FRAGLIST);
-		if (type != GSO_TCPV4 && type != GSO_UDP_L4)
+		if (type != tcp && type != GSO_UDP_L4)
 			return 0;
-		if ((type == GSO_TCPV4) != (protocol == PROTO_TCP))
+		if ((type == tcp) != (protocol == PROTO_TCP))
 			return 0;
 	} else if (protocol != PROTO_TCP) {
 		return 0; // it may be a tunnel
@@ -355,13 +374,32 @@ static __always_inline __u32 length_of(struct __sk_buff *skb, const __u8 *hdr, _
 	if (total != len && (total || protocol != PROTO_TCP)) // 0: BIG TCP
 		return 0;
 	if (protocol == PROTO_UDP)
-		return IPV4_MIN + 8 + gso;
-	if (protocol != PROTO_TCP || bpf_skb_load_bytes(skb, ETH_HLEN + IPV4_MIN + 12, &words, 1))
+		return head + 8 + gso;
+	if (protocol != PROTO_TCP || bpf_skb_load_bytes(skb, ETH_HLEN + head + 12, &words, 1))
 		return 0;
 	words >>= 4;
-	if (words < 5 || IPV4_MIN + words * 4 > len)
+	if (words < 5 || head + words * 4 > len)
 		return 0;
-	return IPV4_MIN + words * 4 + gso;
+	return head + words * 4 + gso;
+}
+
+own_function parp_segment(struct __sk_buff *skb, __u32 head, __u32 protocol, __u32 total)
+{
+	return segment_of(skb, head, protocol, skb->len - ETH_HLEN, total, true);
+}
+
+own_function parp_segment_basic(struct __sk_buff *skb, __u32 head, __u32 protocol, __u32 total)
+{
+	return segment_of(skb, head, protocol, skb->len - ETH_HLEN, total, false);
+}
+
+// What counts for the MTU: the length of the packet, or of its largest segment. 0 for
+// what is not plain.
+static __always_inline __u32 length_of(struct __sk_buff *skb, __u32 head, __u8 protocol, __u32 len, __u32 total, bool sees)
+{
+	if (!skb->gso_size)
+		return total >= head && total <= len ? total : 0;
+	return sees ? parp_segment(skb, head, protocol, total) : parp_segment_basic(skb, head, protocol, total);
 }
 
 // Did packets come to be carried a moment ago that were not before?
@@ -404,7 +442,7 @@ static __always_inline bool unanswered(void)
 
 // Asks userspace now and then whether it keeps the tables; and again, should the
 // question have been lost. CPUs that ask at the same time get one answer.
-static __always_inline bool unkept(void)
+own_function parp_unkept(void)
 {
 	__u64 now = bpf_jiffies64();
 	__u32 asked = pulse_asked, zero = 0;
@@ -421,44 +459,48 @@ static __always_inline bool unkept(void)
 	return unanswered();
 }
 
-// Carries a frame if it is a plain hit: d says where to.
-static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool sees)
+// translated, of a whole frame.
+own_function parp_translated(struct __sk_buff *skb)
 {
 	struct ip ip;
-	__u8 *hdr = ip.hdr;
-	__u32 ifindex = skb->ifindex, generation = carry_generation;
 
-	if (!carry_on || skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present || skb->mark == MARK_RETURNED)
-		return false;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, hdr, IPV4_MIN) || hdr[0] != 0x45 || hdr[IPV4_TTL] <= 1 || !header_ok(hdr))
-		return false;
-	__be32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
-	__u32 len = skb->len - ETH_HLEN, total = bpf_ntohs(*(__be16 *)(hdr + 2));
-	__u32 need = length_of(skb, hdr, len, total, sees);
-	if (!need)
-		return false;
-	__u8 how = total && total < len ? TRIM : 0;
+	return !read_ip(skb, ETH_HLEN, &ip) || translated(skb, &ip);
+}
 
-	__u32 at = (src * 0x9e3779b1 ^ dst * 0x85ebca6b ^ ifindex * 0xc2b2ae35) >> (32 - MEMO_BITS);
-	struct memo *memo = bpf_map_lookup_elem(&parp_memo, &at);
-	if (!memo)
-		return false;
-	if (memo->src == src && memo->dst == dst && memo->in == ifindex && memo->generation == generation &&
-	    need <= memo->mtu && skb->pkt_type == PACKET_HOST) {
-		if ((memo->how & WATCHED) && unkept())
-			return false;
-		d->ifindex = memo->out;
-		d->dst = memo->dst_mac;
-		d->src = memo->src_mac;
-		d->slot = memo->slot;
-		d->total = total;
-		d->how = how | memo->how;
-		d->decision = CARRIED;
-		return true;
-	}
+// How a frame goes, from the interface where it came in.
+struct passage {
+	struct port *port;
+	struct way *in;
+	struct hop *hop; // that its destination names
+	__u32 id; // of hop
+	__u32 mtu; // of the route, 0: the interface's
+	__u32 slot; // of where it came in
+	__u64 dst, src; // MACs with which it leaves
+	__u8 how;
+	bool lasts; // the same will be decided about the next one
+};
 
+// What a family calls its flags and fields.
+struct family {
+	bool six;
+	__u32 forward, kernel_forwards; // PORT_*
+	__u32 ok; // OUT_OK
+};
+
+#define CARRY4 { .six = false, .forward = PORT_FORWARD, .kernel_forwards = PORT_KERNEL_FORWARDS, .ok = OUT_OK }
+
+static __always_inline __u32 mtu_of(const struct way *out, const struct family *f)
+{
+	return f->six ? out->mtu6 : out->mtu;
+}
+
+// Is the interface where a frame came in one from which frames are carried?
+static __always_inline bool enters(struct __sk_buff *skb, const struct family *f, struct passage *x)
+{
+	__u32 ifindex = skb->ifindex;
 	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-	if (!p || !(p->flags & PORT_FORWARD) || p->l2len != ETH_HLEN)
+
+	if (!p || !(p->flags & f->forward) || p->l2len != ETH_HLEN)
 		return false;
 	__u32 slot = p->slot;
 	struct way *in = bpf_map_lookup_elem(&parp_ways, &slot);
@@ -467,86 +509,192 @@ static __always_inline bool carry(struct __sk_buff *skb, struct decided *d, bool
 	if (skb->pkt_type != PACKET_HOST) {
 		if (!alias_mac(skb, p))
 			return false;
-		how |= RETYPE;
+		x->how |= RETYPE;
 	}
-	if (to_host(dst) || to_host(src))
-		return false;
+	x->port = p;
+	x->in = in;
+	x->slot = slot;
+	return true;
+}
 
-	__u32 id = hop_to(dst);
-	struct hop *h = hop_at(id);
-	if (!h)
-		return false;
-	__u32 mtu = h->mtu;
-	__u64 mac = h->mac;
-	if (flags_of(mac) & HOP_SUBNET) {
-		struct neighkey key = { .ifindex = h->ifindex, .addr = dst };
-		__u32 *own = bpf_map_lookup_elem(&parp_neighs, &key);
-		if (!own)
-			return false;
-		id = *own;
-		h = hop_at(id);
-		if (!h)
-			return false;
-		mac = h->mac;
-	}
+// Can a packet of need bytes leave by its next hop, to which it is let from where it
+// came in?
+static __always_inline struct way *leaves(struct __sk_buff *skb, const struct family *f, struct passage *x, __u32 need, bool sees)
+{
+	struct hop *h = x->hop;
+	struct port *p = x->port;
 	__u32 to = h->way;
 	struct way *out = bpf_map_lookup_elem(&parp_ways, &to);
-	if (!out || !(flags_of(mac) & HOP_VALID))
-		return false;
-	__u64 own = out->mac;
-	__u16 egress = flags_of(own);
-	if (!(egress & OUT_OK) || out->ifindex != h->ifindex || out->ifindex == ifindex || need > out->mtu || (mtu && need > mtu))
-		return false;
-	bool forwards = p->flags & PORT_KERNEL_FORWARDS;
-	bool lasts = !(translates && forwards); // so will be the next one's
+
+	x->dst = h->mac;
+	if (!out || !(flags_of(x->dst) & HOP_VALID))
+		return 0;
+	x->src = out->mac;
+	__u16 egress = flags_of(x->src);
+	if (!(egress & f->ok) || out->ifindex != h->ifindex || out->ifindex == skb->ifindex || need > mtu_of(out, f) ||
+	    (x->mtu && need > x->mtu))
+		return 0;
+	bool forwards = p->flags & f->kernel_forwards;
+	x->lasts = !(translates && forwards); // so will be the next one's
 	if (forwards) {
-		if (unkept())
-			return false;
-		how |= WATCHED;
+		if (parp_unkept())
+			return 0;
+		x->how |= WATCHED;
 	}
 	if (!(egress & OUT_WORKLOAD)) {
 		if (!(p->flags & PORT_ANYWHERE))
-			return false;
+			return 0;
 		if (!forwards && !(p->flags & PORT_WORKLOAD)) {
 			if (has_upper(skb, sees))
-				return false;
-			lasts = false;
+				return 0;
+			x->lasts = false;
 		}
 	}
 	// A peer takes a frame whatever MAC it bears.
-	__u8 by = (egress & OUT_PEER) && !(flags_of(mac) & HOP_FIXED) ? BY_PEER : 0;
-	if (!by && !(egress & OUT_ORDINARY))
+	if ((egress & OUT_PEER) && !(flags_of(x->dst) & HOP_FIXED))
+		x->how |= BY_PEER;
+	else if (!(egress & OUT_ORDINARY))
+		return 0;
+	return out;
+}
+
+// May a frame whose way is known take it now? If so *remember says whether what was
+// decided may be remembered.
+static __always_inline bool in_turn(struct passage *x, const struct way *out, bool *remember)
+{
+	bool fresh = is_fresh(x->hop, x->in, out);
+
+	if (fresh && overtakes(x->slot))
 		return false;
-	ip.off = ETH_HLEN;
-	ip.six = false;
-	if (!source_ok(src, in) || (translates && forwards && translated(skb, &ip)))
+	bool stale = flags_of(x->dst) & HOP_STALE;
+	if (stale)
+		note_use(x->hop, x->id);
+	*remember = !stale && x->lasts && !(x->how & RETYPE) && !fresh;
+	return true;
+}
+
+// Leaves for the claim what was decided. There is no slot for who only asks.
+static __always_inline void leave_decided(__u32 slot, const struct passage *x, __u32 out, __u32 total)
+{
+	struct decided *d = bpf_map_lookup_elem(&parp_decision, &slot);
+
+	if (!d)
+		return;
+	d->ifindex = out;
+	d->dst = x->dst;
+	d->src = x->src;
+	d->slot = x->slot;
+	d->total = total;
+	d->how = x->how;
+	d->decision = CARRIED;
+}
+
+// Carries a frame of IPv4 if it is a plain hit: the entry of parp_decision says where to.
+static __always_inline bool carry4(struct __sk_buff *skb, __u32 slot, bool sees)
+{
+	const struct family f = CARRY4;
+	struct passage x = {};
+	__u8 hdr[IPV4_MIN] __attribute__((aligned(8)));
+	__u32 ifindex = skb->ifindex, generation = carry_generation;
+
+	if (!carry_on || skb->vlan_present || skb->mark == MARK_RETURNED)
 		return false;
-	bool fresh = is_fresh(h, in, out);
-	if (fresh && overtakes(slot))
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, hdr, IPV4_MIN) || hdr[0] != 0x45 || hdr[IPV4_TTL] <= 1 || !header_ok(hdr))
 		return false;
-	if (flags_of(mac) & HOP_STALE)
-		note_use(h, id);
-	else if (lasts && !(how & RETYPE) && !fresh) {
+	__be32 src = *(__be32 *)(hdr + IPV4_SRC), dst = *(__be32 *)(hdr + IPV4_DST);
+	__u32 len = skb->len - ETH_HLEN, total = bpf_ntohs(*(__be16 *)(hdr + 2));
+	__u32 need = length_of(skb, IPV4_MIN, hdr[IPV4_PROTO], len, total, sees);
+	if (!need)
+		return false;
+	x.how = total && total < len ? TRIM : 0;
+
+	__u32 at = (src * 0x9e3779b1 ^ dst * 0x85ebca6b ^ ifindex * 0xc2b2ae35) >> (32 - MEMO_BITS);
+	struct memo *memo = bpf_map_lookup_elem(&parp_memo, &at);
+	if (!memo)
+		return false;
+	if (memo->src == src && memo->dst == dst && memo->in == ifindex && memo->generation == generation &&
+	    need <= memo->mtu && skb->pkt_type == PACKET_HOST) {
+		if ((memo->how & WATCHED) && parp_unkept())
+			return false;
+		x.dst = memo->dst_mac;
+		x.src = memo->src_mac;
+		x.slot = memo->slot;
+		x.how |= memo->how;
+		leave_decided(slot, &x, memo->out, total);
+		return true;
+	}
+
+	if (!enters(skb, &f, &x) || to_host(dst) || to_host(src))
+		return false;
+	x.id = parp_hop_to(dst);
+	x.hop = hop_at(x.id);
+	if (!x.hop)
+		return false;
+	x.mtu = x.hop->mtu;
+	if (flags_of(x.hop->mac) & HOP_SUBNET) {
+		struct neighkey key = { .ifindex = x.hop->ifindex, .addr = dst };
+		__u32 *own = bpf_map_lookup_elem(&parp_neighs, &key);
+		if (!own)
+			return false;
+		x.id = *own;
+		x.hop = hop_at(x.id);
+		if (!x.hop)
+			return false;
+	}
+	struct way *out = leaves(skb, &f, &x, need, sees);
+	if (!out)
+		return false;
+	if (!source_ok(src, x.in) || (translates && (x.port->flags & PORT_KERNEL_FORWARDS) && parp_translated(skb)))
+		return false;
+	bool remember;
+	if (!in_turn(&x, out, &remember))
+		return false;
+	if (remember) {
 		memo->generation = generation;
 		memo->in = ifindex;
-		memo->out = h->ifindex;
+		memo->out = x.hop->ifindex;
 		memo->src = src;
 		memo->dst = dst;
-		memo->dst_mac = mac;
-		memo->src_mac = own;
-		memo->slot = slot;
-		memo->mtu = mtu && mtu < out->mtu ? mtu : out->mtu;
-		memo->how = by | (how & WATCHED);
+		memo->dst_mac = x.dst;
+		memo->src_mac = x.src;
+		memo->slot = x.slot;
+		memo->mtu = x.mtu && x.mtu < out->mtu ? x.mtu : out->mtu;
+		memo->how = x.how & (BY_PEER | WATCHED);
 	}
-	how |= by;
-	d->ifindex = h->ifindex;
-	d->dst = mac;
-	d->src = own;
-	d->slot = slot;
-	d->total = total;
-	d->how = how;
-	d->decision = CARRIED;
+	leave_decided(slot, &x, x.hop->ifindex, total);
 	return true;
+}
+
+#include "carry6.h"
+
+own_function parp_carry4(struct __sk_buff *skb, __u32 slot)
+{
+	return carry4(skb, slot, true);
+}
+
+own_function parp_carry4_basic(struct __sk_buff *skb, __u32 slot)
+{
+	return carry4(skb, slot, false);
+}
+
+own_function parp_carry6(struct __sk_buff *skb, __u32 slot)
+{
+	return carry6(skb, slot, true);
+}
+
+own_function parp_carry6_basic(struct __sk_buff *skb, __u32 slot)
+{
+	return carry6(skb, slot, false);
+}
+
+// Carries a frame if it is a plain hit: the entry of parp_decision says where to.
+static __always_inline bool carry(struct __sk_buff *skb, __u32 slot, bool sees)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return sees ? parp_carry4(skb, slot) : parp_carry4_basic(skb, slot);
+	if (ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6))
+		return sees ? parp_carry6(skb, slot) : parp_carry6_basic(skb, slot);
+	return false;
 }
 
 // The sizes of which copies are made: the verifier wants to know them.
@@ -659,10 +807,17 @@ static __always_inline int carried(struct __sk_buff *skb, const struct decided *
 	__builtin_memcpy(data, &d->dst, ETH_ALEN);
 	__builtin_memcpy(data + ETH_ALEN, &d->src, ETH_ALEN);
 	__u8 tos = data[ETH_HLEN + IPV4_TOS];
-	data[ETH_HLEN + IPV4_TTL]--;
-	__u16 *sum = (__u16 *)(data + ETH_HLEN + IPV4_SUM);
-	__u32 sum1 = *sum + bpf_htons(0x0100); // include/net/ip.h, ip_decrease_ttl
-	*sum = sum1 + (sum1 >= 0xffff);
+	if (d->how & SIX) {
+		data[ETH_HLEN + IPV6_HOPS]--;
+		// No checksum of the header makes up for it in that of all, if a device has
+		// given one (CHECKSUM_COMPLETE). The kernel would forget it (skb_forward_csum).
+		bpf_csum_update(skb, ~(__u32)bpf_htons(0x0001));
+	} else {
+		data[ETH_HLEN + IPV4_TTL]--;
+		__u16 *sum = (__u16 *)(data + ETH_HLEN + IPV4_SUM);
+		__u32 sum1 = *sum + bpf_htons(0x0100); // include/net/ip.h, ip_decrease_ttl
+		*sum = sum1 + (sum1 >= 0xffff);
+	}
 	if (d->how & RETYPE)
 		bpf_skb_change_type(skb, PACKET_HOST);
 	c->packets++;
@@ -672,7 +827,7 @@ static __always_inline int carried(struct __sk_buff *skb, const struct decided *
 		skb->mark = carry_mark;
 	if (d->how & BY_PEER) // where the priority is forgotten
 		return bpf_redirect_peer(d->ifindex, 0);
-	if (!carry_keeps_priority)
+	if (!carry_keeps_priority && !(d->how & SIX)) // IPv6 keeps it (net/ipv6/ip6_output.c, ip6_forward)
 		skb->priority = priority_of(tos);
 	return bpf_redirect(d->ifindex, 0);
 }
@@ -736,7 +891,7 @@ static __always_inline bool answers(struct __sk_buff *skb)
 	copy_mac(sender, a->sha);
 	if (from == to || to_host(from) || to_host(to) || !is_gateway(to))
 		return false;
-	struct hop *h = hop_at(hop_to(from));
+	struct hop *h = hop_at(parp_hop_to(from));
 	if (!h || h->ifindex != ifindex)
 		return false;
 	if (flags_of(h->mac) & HOP_SUBNET) {

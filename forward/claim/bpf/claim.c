@@ -285,6 +285,8 @@ struct {
 	__type(value, struct decided);
 } parp_decision SEC(".maps");
 
+#define NO_SLOT 1 // of parp_decision: for who asks what would be decided
+
 // What a capture's filter goes by: how much of a frame is wanted, bytes, and
 // the mark of frames that userspace sends meanwhile. (A tap of outgoing frames
 // gets a clone, which no longer knows its socket.)
@@ -777,20 +779,38 @@ static __always_inline int decide(struct __sk_buff *skb, struct decided *d, bool
 	return TAKE_ALL;
 }
 
-static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
+// What is decided of a frame that is not carried.
+static __always_inline int decide_anew(struct __sk_buff *skb, bool sees, bool carries)
 {
 	__u32 zero = 0;
 	struct decided *d = bpf_map_lookup_elem(&parp_decision, &zero);
 	if (!d)
 		return 0;
+	d->decision = LEAVE;
+	return decide(skb, d, sees, carries);
+}
+
+own_function parp_decide(struct __sk_buff *skb)
+{
+	return decide_anew(skb, true, true);
+}
+
+own_function parp_decide_basic(struct __sk_buff *skb)
+{
+	return decide_anew(skb, false, true);
+}
+
+static __always_inline int ring(struct __sk_buff *skb, bool sees, bool carries)
+{
 	// A group of rings is told of what is sent as well before Linux 6.7
 	// (PACKET_FANOUT_FLAG_IGNORE_OUTGOING).
 	if (rooms > 1 && skb->pkt_type == PACKET_OUTGOING)
 		return 0;
-	d->decision = LEAVE;
-	if (carries && carry(skb, d, sees))
+	if (!carries)
+		return decide_anew(skb, sees, false);
+	if (carry(skb, 0, sees))
 		return 0;
-	return decide(skb, d, sees, carries);
+	return sees ? parp_decide(skb) : parp_decide_basic(skb);
 }
 
 // Runs before parp_ring, for the same frame and on the same CPU. A group may have
@@ -1019,52 +1039,74 @@ static __always_inline bool shown_refused(struct __sk_buff *skb, const struct po
 	return true;
 }
 
+enum { SHOWN_HERE, SHOWN_ELSEWHERE, SHOWN_IF_CARRIED };
+
 // What the datapath and the ARP responder take is shown where they decide about
 // it, and so is what they send. All else is the host's own traffic, or none of
-// ours.
-static __always_inline bool shown_elsewhere(struct __sk_buff *skb, bool sees, bool carries)
+// ours. What the ring's filter refuses is shown here, unless it is carried.
+static __always_inline int shown_where(struct __sk_buff *skb, bool sees, bool carries)
 {
 	struct ip ip;
-	struct decided d;
 	__u32 ifindex = skb->ifindex;
 	struct port *p;
 
 	if (ifindex == relay || skb->mark == MARK_RETURNED)
-		return true;
+		return SHOWN_ELSEWHERE;
 	if (skb->pkt_type == PACKET_OUTGOING)
-		return skb->mark == watch_mark;
+		return skb->mark == watch_mark ? SHOWN_ELSEWHERE : SHOWN_HERE;
 	if (skb->protocol == bpf_htons(ETH_P_ARP) && !in_vlan(skb)) {
 		// Of another host's the responder can't tell whether a tag was on it.
 		p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-		return p && (p->flags & PORT_ARP) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
+		return p && (p->flags & PORT_ARP) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p)) ? SHOWN_ELSEWHERE : SHOWN_HERE;
 	}
 	if (ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && shown_as_nd(skb))
-		return true;
+		return SHOWN_ELSEWHERE;
 	if (whose(skb, &p, &ip, sees) != OWNER_US)
-		return false;
-	return !shown_refused(skb, p, kernel_forwards(p, &ip), carries) || (carries && carry(skb, &d, sees));
+		return SHOWN_HERE;
+	return shown_refused(skb, p, kernel_forwards(p, &ip), carries) ? SHOWN_IF_CARRIED : SHOWN_ELSEWHERE;
+}
+
+own_function parp_where(struct __sk_buff *skb)
+{
+	return shown_where(skb, true, true);
+}
+
+own_function parp_where_basic(struct __sk_buff *skb)
+{
+	return shown_where(skb, false, true);
+}
+
+static __always_inline int watch(struct __sk_buff *skb, bool sees, bool carries)
+{
+	int where;
+
+	if (!carries)
+		where = shown_where(skb, sees, false);
+	else
+		where = sees ? parp_where(skb) : parp_where_basic(skb);
+	return where == SHOWN_ELSEWHERE || (carries && where == SHOWN_IF_CARRIED && carry(skb, NO_SLOT, sees)) ? 0 : watch_snap;
 }
 
 SEC("socket")
 int parp_watch(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb, true, false) ? 0 : watch_snap;
+	return watch(skb, true, false);
 }
 
 SEC("socket")
 int parp_watch_carry(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb, true, true) ? 0 : watch_snap;
+	return watch(skb, true, true);
 }
 
 SEC("socket")
 int parp_watch_basic(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb, false, false) ? 0 : watch_snap;
+	return watch(skb, false, false);
 }
 
 SEC("socket")
 int parp_watch_carry_basic(struct __sk_buff *skb)
 {
-	return shown_elsewhere(skb, false, true) ? 0 : watch_snap;
+	return watch(skb, false, true);
 }

@@ -4,12 +4,13 @@ import (
 	"sync/atomic"
 
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 )
 
 // store writes a word.
 func (m *mirror) store(at *uint32, word uint32) {
 	old := *at
-	if old <= claim.ToRing && word > claim.ToRing && m.on {
+	if m.of[route.IPv4].on && begins(old, word) {
 		m.freshen()
 	}
 	if old != word {
@@ -127,7 +128,7 @@ func (m *mirror) setFourth(a, word uint32) {
 			m.drop(word)
 			return
 		}
-		if m.on && word > claim.ToRing {
+		if m.of[route.IPv4].on && word > claim.ToRing {
 			m.freshen()
 		}
 		c.Above, c.Word[a&255] = *at, word
@@ -151,8 +152,12 @@ func (m *mirror) setFourth(a, word uint32) {
 	}
 }
 
-// forget lets go of all destinations. Nothing is carried meanwhile.
-func (m *mirror) forget() {
+// forget lets go of all destinations of a family. Nothing of it is carried meanwhile.
+func (m *mirror) forget(family route.Family) {
+	if family == route.IPv6 {
+		m.forget6()
+		return
+	}
 	top := m.mem.Chunk(0)
 	for i := range top.Word {
 		m.store(&top.Word[i], claim.AsAbove)

@@ -113,7 +113,12 @@ func (e *Engine) follow() {
 
 // say tells of what ends carrying: all goes through userspace from then on.
 func (e *Engine) say(err error) {
-	if err != nil && !errors.Is(err, errStopped) {
+	var six error6
+	switch {
+	case err == nil || errors.Is(err, errStopped):
+	case errors.As(err, &six):
+		e.log.Error("all IPv6 packets go through userspace from now on", "err", err)
+	default:
 		e.log.Error("all packets go through userspace from now on", "err", err)
 	}
 }

@@ -5,14 +5,16 @@ import (
 	"sync/atomic"
 
 	"proxyarpd/forward/claim"
+	"proxyarpd/forward/route"
 	"proxyarpd/internal/wire"
 )
 
 // hopKey is a way on.
 type hopKey struct {
 	ifindex int32
-	next    netip.Addr // invalid: a subnet, whose addresses are next hops themselves
-	mtu     int        // of the route, 0: the interface's
+	next    netip.Addr   // invalid: a subnet, whose addresses are next hops themselves
+	family  route.Family // of the subnet
+	mtu     int          // of the route, 0: the interface's
 	// several: it is several ways, by ifindex and these interfaces.
 	several bool
 	others  [2]int32
@@ -69,7 +71,7 @@ func (m *mirror) hold(key hopKey) uint32 {
 		m.setHop(id, l)
 	}
 	if key.subnet() {
-		if l.subnets++; l.subnets == 1 {
+		if l.subnets[key.family]++; l.subnets[key.family] == 1 {
 			m.setNeighbours(key.ifindex, l)
 		}
 	}
@@ -92,7 +94,7 @@ func (m *mirror) drop(word uint32) {
 	l := m.links[key.ifindex]
 	delete(l.hops, word)
 	if key.subnet() {
-		if l.subnets--; l.subnets == 0 {
+		if l.subnets[key.family]--; l.subnets[key.family] == 0 {
 			m.setNeighbours(key.ifindex, l)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 type link struct {
 	link       *route.Link // nil: the table has none
 	hops       map[uint32]bool
-	subnets    int // of hops those that stand for a subnet
+	subnets    [2]int // of hops those that stand for a subnet, by family
 	neighbours map[netip.Addr]uint32
 }
 
@@ -73,14 +73,22 @@ func (m *mirror) setWay(l *route.Link) {
 		m.ageLater()
 	}
 	atomic.StoreUint32(&w.MTU, uint32(l.MTU))
+	atomic.StoreUint32(&w.MTU6, uint32(l.MTU6))
 	atomic.StoreUint32(&w.In, in)
 	atomic.StoreUint64(&w.MAC, mac)
 }
 
 func wayFlags(l *route.Link, claimed bool) (out uint16, in uint32) {
 	peer := l.Flags&(route.LinkPeer|route.LinkBypass) == route.LinkPeer|route.LinkBypass
-	if l.Ethernet() && l.Serves() && l.Up() {
-		out = claim.OutOK
+	if l.Ethernet() && l.Up() {
+		if l.Serves(route.IPv4) {
+			out |= claim.OutOK
+		}
+		if l.Serves(route.IPv6) {
+			out |= claim.OutOK6
+		}
+	}
+	if out != 0 {
 		if l.Workload() {
 			out |= claim.OutWorkload
 		}
@@ -99,6 +107,12 @@ func wayFlags(l *route.Link, claimed bool) (out uint16, in uint32) {
 		case 2:
 			in |= claim.InLoose
 		}
+		switch l.Conf6.RPFilter {
+		case 1:
+			in |= claim.InStrict6
+		case 2:
+			in |= claim.InLoose6
+		}
 		if l.HasAddresses() {
 			in |= claim.InAddresses
 		}
@@ -108,9 +122,15 @@ func wayFlags(l *route.Link, claimed bool) (out uint16, in uint32) {
 
 // setNeighbours tells of the neighbours of an interface that has subnets.
 func (m *mirror) setNeighbours(ifindex int32, l *link) {
-	usable := func(n *route.Neighbour) bool { return n != nil && n.Valid }
+	subnets := l.subnets
+	if l.link == nil {
+		subnets = [2]int{}
+	}
+	usable := func(addr netip.Addr, n *route.Neighbour) bool {
+		return subnets[route.FamilyOf(addr)] > 0 && n != nil && n.Valid && (addr.Is4() || !addr.IsLinkLocalUnicast()) // of IPv6 these are no destinations
+	}
 	for addr, id := range l.neighbours {
-		if l.subnets == 0 || l.link == nil || !usable(l.link.Neighbour(addr)) {
+		if l.link == nil || !usable(addr, l.link.Neighbour(addr)) {
 			if err := m.mem.SetNeighbour(ifindex, addr, 0); err != nil {
 				m.fail(err)
 			}
@@ -118,11 +138,11 @@ func (m *mirror) setNeighbours(ifindex int32, l *link) {
 			m.drop(id)
 		}
 	}
-	if l.link == nil || l.subnets == 0 {
+	if subnets == [2]int{} {
 		return
 	}
 	l.link.EachNeighbour(func(addr netip.Addr, n *route.Neighbour) {
-		if _, known := l.neighbours[addr]; known || !usable(n) || !addr.Is4() {
+		if _, known := l.neighbours[addr]; known || !usable(addr, n) {
 			return
 		}
 		id := m.hold(hopKey{ifindex: ifindex, next: addr})

@@ -20,7 +20,8 @@ type memory interface {
 	Way(slot uint32) *claim.Way
 	Grow() (first, n uint32, err error)
 	SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error
-	Switch(on bool) error
+	SetRoute6(p netip.Prefix, word uint32) error
+	Switch(six, on bool) error
 	Freshen(until uint64) error
 	Changed() error
 }
@@ -45,9 +46,8 @@ type mirror struct {
 	grace  func() error  // waits for an RCU grace period
 	failed error         // why nothing is carried any more
 
-	last  *route.Table // whose links are mirrored; nil: none's
-	table *route.Table // whose routes are mirrored; nil: none's
-	on    bool         // what Switch was told
+	last *route.Table // whose links are mirrored; nil: none's
+	of   [2]routes    // by family
 
 	until     uint64   // what Freshen was told last; 0: nothing is fresh
 	freshHops []uint32 // those that count as new
@@ -57,12 +57,23 @@ type mirror struct {
 	links   map[int32]*link
 	claimed map[int32]bool
 	hops    hops
-	chunks  chunks
-	changed []change // scratch
+	chunks  chunks          // the destinations of IPv4
+	words6  map[key6]uint32 // those of IPv6
+	changed []change        // scratch
 }
 
+// routes is what is mirrored of a family's: a family that can't be does not keep the
+// other from it.
+type routes struct {
+	table  *route.Table // nil: none's
+	on     bool         // what Switch was told
+	failed error        // why nothing of it is carried any more
+}
+
+var families = [...]route.Family{route.IPv4, route.IPv6}
+
 func newMirror(mem memory, now func() uint64, grace func() error) *mirror {
-	m := &mirror{mem: mem, now: now, grace: grace, links: map[int32]*link{}, claimed: map[int32]bool{}}
+	m := &mirror{mem: mem, now: now, grace: grace, links: map[int32]*link{}, claimed: map[int32]bool{}, words6: map[key6]uint32{}}
 	m.hops = hops{byKey: map[hopKey]uint32{}, all: make([]hop, 2)}
 	m.chunks.used = map[uint32]int{}
 	for id := uint32(1); id < 256; id++ { // 0 is that of the first octet
@@ -86,16 +97,20 @@ func (m *mirror) publish(t *route.Table) error {
 		}
 	})
 	m.last = t
-	switch {
-	case t.Plain():
-		m.setRoutes(t)
-	case m.table != nil:
-		m.table = nil
-		m.settle()
-		m.forget()
+	var err error
+	for _, family := range families {
+		switch of := &m.of[family]; {
+		case of.failed == nil && t.Plain(family):
+			m.setRoutes(family, t)
+			err = errors.Join(err, of.failed)
+		case of.table != nil:
+			of.table = nil
+			m.settle()
+			m.forget(family)
+		}
 	}
 	m.settle()
-	return m.failed
+	return errors.Join(m.failed, err)
 }
 
 // setClaimed says whether the claim of an interface is attached.
@@ -124,6 +139,17 @@ func (m *mirror) fail(err error) {
 	}
 }
 
+// fail6 ends carrying of IPv6 for good.
+func (m *mirror) fail6(err error) {
+	if of := &m.of[route.IPv6]; of.failed == nil {
+		of.failed = error6{err}
+		m.settle()
+	}
+}
+
+// error6 is why nothing of IPv6 is carried any more.
+type error6 struct{ error }
+
 // stop ends it too, and is no fault.
 func (m *mirror) stop() {
 	m.mu.Lock()
@@ -138,18 +164,21 @@ func (m *mirror) settle() {
 	if err := m.mem.Changed(); err != nil && m.failed == nil {
 		m.failed = err
 	}
-	on := m.table != nil && m.failed == nil
-	if on == m.on {
-		return
+	for _, family := range families {
+		of := &m.of[family]
+		on := of.table != nil && of.failed == nil && m.failed == nil
+		if on == of.on {
+			continue
+		}
+		if on {
+			m.freshen()
+		}
+		if err := m.mem.Switch(family == route.IPv6, on); err != nil {
+			m.fail(err)
+			return
+		}
+		of.on = on
 	}
-	if on {
-		m.freshen()
-	}
-	if err := m.mem.Switch(on); err != nil {
-		m.fail(err)
-		return
-	}
-	m.on = on
 }
 
 // freshen is called before frames are carried that went to the ring before. A

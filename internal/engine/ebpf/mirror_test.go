@@ -1,7 +1,6 @@
 package ebpf
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -12,73 +11,6 @@ import (
 	"proxyarpd/forward/route"
 	"proxyarpd/forward/route/routetest"
 )
-
-// heap is a memory of no program's.
-type heap struct {
-	root       [1 << 16]claim.Root
-	segments   [][]claim.Chunk
-	hops       [claim.MaxHops]claim.Hop
-	ways       [64]claim.Way
-	neighbours map[hopKey]uint32
-	on         bool
-	until      uint64
-	full       bool // Grow fails
-}
-
-func newHeap() *heap {
-	return &heap{segments: [][]claim.Chunk{make([]claim.Chunk, 256)}, neighbours: map[hopKey]uint32{}}
-}
-
-func (h *heap) Root(at uint16) *claim.Root   { return &h.root[at] }
-func (h *heap) Chunk(id uint32) *claim.Chunk { return &h.segments[id>>24][id&0xffffff] }
-func (h *heap) Hop(id uint32) *claim.Hop     { return &h.hops[id] }
-func (h *heap) Way(slot uint32) *claim.Way   { return &h.ways[slot] }
-
-func (h *heap) Grow() (first, n uint32, err error) {
-	if h.full {
-		return 0, 0, errors.New("full")
-	}
-	n = 64 << (len(h.segments) - 1)
-	h.segments = append(h.segments, make([]claim.Chunk, n))
-	return uint32(len(h.segments)-1) << 24, n, nil
-}
-
-func (h *heap) SetNeighbour(ifindex int32, addr netip.Addr, hop uint32) error {
-	key := hopKey{ifindex: ifindex, next: addr}
-	if hop == 0 {
-		delete(h.neighbours, key)
-	} else {
-		h.neighbours[key] = hop
-	}
-	return nil
-}
-
-func (h *heap) Switch(on bool) error       { h.on = on; return nil }
-func (h *heap) Changed() error             { return nil }
-func (h *heap) Freshen(until uint64) error { h.until = until; return nil }
-
-// lookup is hop_to of claim/bpf/carry.h.
-func (h *heap) lookup(addr netip.Addr) uint32 {
-	a := number(addr)
-	r := h.root[a>>16]
-	best := r.Hop
-	if r.Chunk != 0 {
-		word := h.Chunk(r.Chunk).Word[a>>8&255]
-		if word&claim.ToChunk != 0 {
-			c := h.Chunk(word &^ claim.ToChunk)
-			if word = c.Word[a&255]; word == 0 {
-				word = c.Above
-			}
-		}
-		if word != 0 {
-			best = word
-		}
-	}
-	if best != 0 {
-		return best
-	}
-	return h.Chunk(0).Word[a>>24]
-}
 
 // means is what the programs do with packets to an address.
 func (m *mirror) means(addr netip.Addr) string {
@@ -146,6 +78,15 @@ func (m *mirror) check(t *testing.T) {
 	for _, id := range h.neighbours {
 		name(id)
 	}
+	for p, word := range h.routes6 {
+		name(word)
+		if kept := m.words6[key6{p.Addr().As16(), uint8(p.Bits())}]; kept != word || word == claim.AsAbove {
+			t.Fatalf("%v: word %d, kept is %d", p, word, kept)
+		}
+	}
+	if len(h.routes6) != len(m.words6) {
+		t.Fatalf("%d prefixes, kept are %d", len(h.routes6), len(m.words6))
+	}
 	for id, hop := range m.hops.all {
 		if hop.refs != refs[uint32(id)] {
 			t.Fatalf("next hop %d: %d words name it, counted are %d", id, refs[uint32(id)], hop.refs)
@@ -159,12 +100,18 @@ func (m *mirror) check(t *testing.T) {
 // A mirror that has followed changes says the same as one that is made at once,
 // and what the table says.
 func TestMirrorFollows(t *testing.T) {
+	for _, family := range families {
+		t.Run(family.String(), func(t *testing.T) { testMirrorFollows(t, family) })
+	}
+}
+
+func testMirrorFollows(t *testing.T, family route.Family) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	kinds := map[string]int{}
-	for range 80 {
-		w := routetest.New(rng)
+	for range map[route.Family]int{route.IPv4: 60, route.IPv6: 20}[family] {
+		w := newWorld(rng, family)
 		b := w.Builder()
 		m := testMirror()
 		for step := range 12 {
@@ -177,23 +124,27 @@ func TestMirrorFollows(t *testing.T) {
 			if err := anew.publish(table); err != nil {
 				t.Fatal(err)
 			}
-			if on := m.mem.(*heap).on; on != table.Plain() {
-				t.Fatalf("carries: %v, rules are plain: %v", on, table.Plain())
+			for _, f := range families {
+				if on := m.mem.(*heap).on[f]; on != table.Plain(f) {
+					t.Fatalf("carries %v: %v, rules are plain: %v", f, on, table.Plain(f))
+				}
 			}
 			for _, a := range w.Probes(rng) {
 				got, want := m.means(a), anew.means(a)
 				if got != want {
 					t.Fatalf("step %d, %v: %s, want %s\n%v", step, a, got, want, w)
 				}
-				if table.Plain() {
+				if table.Plain(family) {
 					kinds[m.compare(t, table, a)]++
 				}
 			}
 			w.Change(rng, b)
 		}
 		m.mu.Lock()
-		m.table = nil
-		m.forget()
+		for _, f := range families {
+			m.of[f].table = nil
+			m.forget(f)
+		}
 		m.mu.Unlock()
 		m.check(t)
 		if len(m.hops.byKey) != 0 || len(m.chunks.used) != 0 {
@@ -208,29 +159,46 @@ func TestMirrorFollows(t *testing.T) {
 	}
 }
 
+// newWorld is a random host that has a family.
+func newWorld(rng *rand.Rand, family route.Family) *routetest.World {
+	if family == route.IPv6 {
+		return routetest.New6(rng)
+	}
+	return routetest.New(rng)
+}
+
 // compare holds a word to what the table says of a packet to the address.
 func (m *mirror) compare(t *testing.T, table *route.Table, a netip.Addr) string {
 	t.Helper()
 	word := m.mem.(*heap).lookup(a)
-	switch word {
-	case claim.ToRing:
-		return "ring"
-	case claim.AsAbove:
-		if r := table.Lookup(a, netip.MustParseAddr("10.9.9.9"), 2, 0); r != nil {
-			t.Fatalf("%v: no way, and a route %+v", a, r)
-		}
-		return "none"
+	sources := []netip.Addr{netip.MustParseAddr("10.9.9.9")}
+	if a.Is6() { // what has routes for sources of its own is the ring's
+		sources = []netip.Addr{netip.MustParseAddr("4000::9"), routetest.To6(netip.MustParseAddr("10.0.0.1")), routetest.To6(netip.MustParseAddr("192.168.1.7"))}
 	}
-	for _, tos := range []uint8{0, 4, 8, 16, 0x18} {
-		r := table.Lookup(a, netip.MustParseAddr("10.9.9.9"), 2, tos)
-		key := m.hops.all[word].key
-		if key.several && r != nil && r.Type == route.TypeUnicast && len(r.Nexthops) > 1 {
-			continue
+	for _, src := range sources {
+		for _, tos := range []uint8{0, 4, 8, 16, 0x18} {
+			r := table.Lookup(a, src, 2, tos)
+			if word == claim.ToRing {
+				return "ring"
+			}
+			if word == claim.AsAbove {
+				if r != nil {
+					t.Fatalf("%v: no way, and a route %+v", a, r)
+				}
+				continue
+			}
+			key := m.hops.all[word].key
+			if key.several && r != nil && r.Type == route.TypeUnicast && len(r.Nexthops) > 1 {
+				continue
+			}
+			if r == nil || r.Type != route.TypeUnicast || len(r.Nexthops) != 1 || r.Nexthops[0].Ifindex != key.ifindex || mtuOf(a, r) != key.mtu ||
+				r.Nexthops[0].Gateway != key.next && (r.Nexthops[0].Gateway.IsValid() || key.next.IsValid() && key.next != a) {
+				t.Fatalf("%v, TOS %d: %+v, and the route is %+v", a, tos, key, r)
+			}
 		}
-		if r == nil || r.Type != route.TypeUnicast || len(r.Nexthops) != 1 || r.Nexthops[0].Ifindex != key.ifindex || r.MTU != key.mtu ||
-			r.Nexthops[0].Gateway != key.next && (r.Nexthops[0].Gateway.IsValid() || key.next.IsValid() && key.next != a) {
-			t.Fatalf("%v, TOS %d: %+v, and the route is %+v", a, tos, key, r)
-		}
+	}
+	if word == claim.AsAbove {
+		return "none"
 	}
 	switch key := m.hops.all[word].key; {
 	case key.several:
@@ -241,11 +209,19 @@ func (m *mirror) compare(t *testing.T, table *route.Table, a netip.Addr) string 
 	return "hop"
 }
 
+// mtuOf is the MTU of a route as packets to an address have it.
+func mtuOf(a netip.Addr, r *route.Route) int {
+	if a.Is6() && r.MTULock && r.MTU != 0 {
+		return max(r.MTU, 1280)
+	}
+	return r.MTU
+}
+
 // Without room nothing is carried, rather than something wrong.
 func TestMirrorFull(t *testing.T) {
 	b := routetest.Host(route.Policy{})
 	m := testMirror()
-	if err := m.publish(b.Publish()); err != nil || !m.mem.(*heap).on {
+	if err := m.publish(b.Publish()); err != nil || !m.mem.(*heap).on[route.IPv4] {
 		t.Fatal(err)
 	}
 	m.mem.(*heap).full = true
@@ -256,7 +232,7 @@ func TestMirrorFull(t *testing.T) {
 			b.SetRoutes(route.TableMain, p, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1}}}})
 		}
 	}
-	if err := m.publish(b.Publish()); err == nil || m.mem.(*heap).on {
+	if err := m.publish(b.Publish()); err == nil || m.mem.(*heap).on[route.IPv4] {
 		t.Errorf("error %v, carries %v", err, m.mem.(*heap).on)
 	}
 	if err := m.publish(b.Publish()); err != nil {
