@@ -89,6 +89,20 @@ type bpfMemo struct {
 	How        uint32
 }
 
+type bpfMemo6 struct {
+	_          structs.HostLayout
+	Src        [2]uint64
+	Dst        [2]uint64
+	DstMac     uint64
+	SrcMac     uint64
+	Generation uint32
+	In         uint32
+	Out        uint32
+	Slot       uint32
+	Mtu        uint32
+	How        uint32
+}
+
 type bpfNdkey struct {
 	_       structs.HostLayout
 	Ifindex uint32
@@ -99,6 +113,12 @@ type bpfNeighkey struct {
 	_       structs.HostLayout
 	Ifindex uint32
 	Addr    uint32
+}
+
+type bpfNeighkey6 struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Addr    bpfAddr6
 }
 
 type bpfPort struct {
@@ -149,6 +169,8 @@ type bpfWay struct {
 	In      uint32
 	Shown   uint32
 	Fresh   uint64
+	Mtu6    uint32
+	Pad     uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -160,19 +182,23 @@ const (
 	bpfMapParpChunks           = "parp_chunks"
 	bpfMapParpConsumed         = "parp_consumed"
 	bpfMapParpDecision         = "parp_decision"
+	bpfMapParpDirect6          = "parp_direct6"
 	bpfMapParpFlows            = "parp_flows"
 	bpfMapParpHops             = "parp_hops"
 	bpfMapParpHosts            = "parp_hosts"
 	bpfMapParpHosts6           = "parp_hosts6"
 	bpfMapParpMemo             = "parp_memo"
+	bpfMapParpMemo6            = "parp_memo6"
 	bpfMapParpNatted           = "parp_natted"
 	bpfMapParpNdTargets        = "parp_nd_targets"
 	bpfMapParpNeighs           = "parp_neighs"
+	bpfMapParpNeighs6          = "parp_neighs6"
 	bpfMapParpNets             = "parp_nets"
 	bpfMapParpNets6            = "parp_nets6"
 	bpfMapParpPorts            = "parp_ports"
 	bpfMapParpReader           = "parp_reader"
 	bpfMapParpRoot             = "parp_root"
+	bpfMapParpRoutes6          = "parp_routes6"
 	bpfMapParpShown            = "parp_shown"
 	bpfMapParpStats            = "parp_stats"
 	bpfMapParpUsed             = "parp_used"
@@ -202,6 +228,7 @@ const (
 	bpfVarCarryKeepsPriority   = "carry_keeps_priority"
 	bpfVarCarryMark            = "carry_mark"
 	bpfVarCarryOn              = "carry_on"
+	bpfVarCarryOn6             = "carry_on6"
 	bpfVarCarryShown           = "carry_shown"
 	bpfVarCarrySnap            = "carry_snap"
 	bpfVarCarryUnshown         = "carry_unshown"
@@ -299,19 +326,23 @@ type bpfMapSpecs struct {
 	ParpChunks    *ebpf.MapSpec `ebpf:"parp_chunks"`
 	ParpConsumed  *ebpf.MapSpec `ebpf:"parp_consumed"`
 	ParpDecision  *ebpf.MapSpec `ebpf:"parp_decision"`
+	ParpDirect6   *ebpf.MapSpec `ebpf:"parp_direct6"`
 	ParpFlows     *ebpf.MapSpec `ebpf:"parp_flows"`
 	ParpHops      *ebpf.MapSpec `ebpf:"parp_hops"`
 	ParpHosts     *ebpf.MapSpec `ebpf:"parp_hosts"`
 	ParpHosts6    *ebpf.MapSpec `ebpf:"parp_hosts6"`
 	ParpMemo      *ebpf.MapSpec `ebpf:"parp_memo"`
+	ParpMemo6     *ebpf.MapSpec `ebpf:"parp_memo6"`
 	ParpNatted    *ebpf.MapSpec `ebpf:"parp_natted"`
 	ParpNdTargets *ebpf.MapSpec `ebpf:"parp_nd_targets"`
 	ParpNeighs    *ebpf.MapSpec `ebpf:"parp_neighs"`
+	ParpNeighs6   *ebpf.MapSpec `ebpf:"parp_neighs6"`
 	ParpNets      *ebpf.MapSpec `ebpf:"parp_nets"`
 	ParpNets6     *ebpf.MapSpec `ebpf:"parp_nets6"`
 	ParpPorts     *ebpf.MapSpec `ebpf:"parp_ports"`
 	ParpReader    *ebpf.MapSpec `ebpf:"parp_reader"`
 	ParpRoot      *ebpf.MapSpec `ebpf:"parp_root"`
+	ParpRoutes6   *ebpf.MapSpec `ebpf:"parp_routes6"`
 	ParpShown     *ebpf.MapSpec `ebpf:"parp_shown"`
 	ParpStats     *ebpf.MapSpec `ebpf:"parp_stats"`
 	ParpUsed      *ebpf.MapSpec `ebpf:"parp_used"`
@@ -331,6 +362,7 @@ type bpfVariableSpecs struct {
 	CarryKeepsPriority *ebpf.VariableSpec `ebpf:"carry_keeps_priority"`
 	CarryMark          *ebpf.VariableSpec `ebpf:"carry_mark"`
 	CarryOn            *ebpf.VariableSpec `ebpf:"carry_on"`
+	CarryOn6           *ebpf.VariableSpec `ebpf:"carry_on6"`
 	CarryShown         *ebpf.VariableSpec `ebpf:"carry_shown"`
 	CarrySnap          *ebpf.VariableSpec `ebpf:"carry_snap"`
 	CarryUnshown       *ebpf.VariableSpec `ebpf:"carry_unshown"`
@@ -384,19 +416,23 @@ type bpfMaps struct {
 	ParpChunks    *ebpf.Map `ebpf:"parp_chunks"`
 	ParpConsumed  *ebpf.Map `ebpf:"parp_consumed"`
 	ParpDecision  *ebpf.Map `ebpf:"parp_decision"`
+	ParpDirect6   *ebpf.Map `ebpf:"parp_direct6"`
 	ParpFlows     *ebpf.Map `ebpf:"parp_flows"`
 	ParpHops      *ebpf.Map `ebpf:"parp_hops"`
 	ParpHosts     *ebpf.Map `ebpf:"parp_hosts"`
 	ParpHosts6    *ebpf.Map `ebpf:"parp_hosts6"`
 	ParpMemo      *ebpf.Map `ebpf:"parp_memo"`
+	ParpMemo6     *ebpf.Map `ebpf:"parp_memo6"`
 	ParpNatted    *ebpf.Map `ebpf:"parp_natted"`
 	ParpNdTargets *ebpf.Map `ebpf:"parp_nd_targets"`
 	ParpNeighs    *ebpf.Map `ebpf:"parp_neighs"`
+	ParpNeighs6   *ebpf.Map `ebpf:"parp_neighs6"`
 	ParpNets      *ebpf.Map `ebpf:"parp_nets"`
 	ParpNets6     *ebpf.Map `ebpf:"parp_nets6"`
 	ParpPorts     *ebpf.Map `ebpf:"parp_ports"`
 	ParpReader    *ebpf.Map `ebpf:"parp_reader"`
 	ParpRoot      *ebpf.Map `ebpf:"parp_root"`
+	ParpRoutes6   *ebpf.Map `ebpf:"parp_routes6"`
 	ParpShown     *ebpf.Map `ebpf:"parp_shown"`
 	ParpStats     *ebpf.Map `ebpf:"parp_stats"`
 	ParpUsed      *ebpf.Map `ebpf:"parp_used"`
@@ -410,19 +446,23 @@ func (m *bpfMaps) Close() error {
 		m.ParpChunks,
 		m.ParpConsumed,
 		m.ParpDecision,
+		m.ParpDirect6,
 		m.ParpFlows,
 		m.ParpHops,
 		m.ParpHosts,
 		m.ParpHosts6,
 		m.ParpMemo,
+		m.ParpMemo6,
 		m.ParpNatted,
 		m.ParpNdTargets,
 		m.ParpNeighs,
+		m.ParpNeighs6,
 		m.ParpNets,
 		m.ParpNets6,
 		m.ParpPorts,
 		m.ParpReader,
 		m.ParpRoot,
+		m.ParpRoutes6,
 		m.ParpShown,
 		m.ParpStats,
 		m.ParpUsed,
@@ -443,6 +483,7 @@ type bpfVariables struct {
 	CarryKeepsPriority *ebpf.Variable `ebpf:"carry_keeps_priority"`
 	CarryMark          *ebpf.Variable `ebpf:"carry_mark"`
 	CarryOn            *ebpf.Variable `ebpf:"carry_on"`
+	CarryOn6           *ebpf.Variable `ebpf:"carry_on6"`
 	CarryShown         *ebpf.Variable `ebpf:"carry_shown"`
 	CarrySnap          *ebpf.Variable `ebpf:"carry_snap"`
 	CarryUnshown       *ebpf.Variable `ebpf:"carry_unshown"`
