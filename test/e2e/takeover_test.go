@@ -32,6 +32,11 @@ func TestTakeover(t *testing.T) {
 		"in":     labtest.StartFlow(t, l, there[0], here[0], 1),
 		"within": labtest.StartFlow(t, l, here[0], here[1], 1),
 	}
+	if here[0].Addr6.IsValid() {
+		six := pods6(t, l, 0)
+		labtest.Warm(t, l, six[0].Node, ip(six[1]))
+		flows["within, IPv6"] = labtest.StartFlow(t, l, six[0], six[1], 1)
+	}
 	stalled := statusOf(t, p).Forward.Drops["PARP_STALLED"]
 	overflowed := nstest.BacklogDrops(t)
 	for _, args := range [][]string{
