@@ -89,11 +89,7 @@ func testCarriesAsTable(t *testing.T, family route.Family) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	carried, left, unexplained := 0, map[string]int{}, 0
-<<<<<<< ours
-	enough := nstest.Rounds(map[route.Family]int{route.IPv4: 500, route.IPv6: 200}[family])
-=======
-	enough := map[route.Family]int{route.IPv4: 400, route.IPv6: 150}[family]
->>>>>>> theirs
+	enough := nstest.Rounds(map[route.Family]int{route.IPv4: 400, route.IPv6: 150}[family])
 	for n := 0; n < enough || n < 6*enough && carried < enough; n++ { // in some 500 hosts few have a plain way
 		w := newWorld(rng, family)
 		w.Policy.Copies = false
