@@ -86,8 +86,11 @@ func flowEnd(packet []byte) (key bpfFlowkey, ok bool) {
 				key.Proto = 0
 				return key, true
 			}
-			if l4, port = inner.rest, 0; inner.controls() {
+			switch l4, port = inner.rest, 0; {
+			case inner.controls():
 				port = 4
+			case !hasPorts(inner.proto):
+				return key, true
 			}
 		}
 	} else if !hasPorts(key.Proto) {

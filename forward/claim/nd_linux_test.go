@@ -247,6 +247,10 @@ func TestRouterGuard(t *testing.T) {
 	}
 	fragment := func(offset byte) []byte { return extension(wire.ProtoFragment, 0, 0, offset|1, 1, 2, 3, 4) }
 	cut := func(f []byte, n int) []byte { return f[:len(f)-n] }
+	ends := func(f []byte, length byte) []byte { // the packet, by its header, and not its frame
+		f[pktring.VnetLen+14+4], f[pktring.VnetLen+14+5] = 0, length
+		return f
+	}
 	far := advertise()
 	far[pktring.VnetLen+14+7] = 64
 	var many [][]byte
@@ -258,24 +262,27 @@ func TestRouterGuard(t *testing.T) {
 		at    *end
 		drops bool
 	}{
-		"an advertisement":               {advertise(), e, true},
-		"a redirect":                     {nd(e.mac, pod6, "fe80::1", wire.ICMPv6Redirect, gateway6), e, true},
-		"to one host":                    {nd(e.mac, pod6, "fe80::1", wire.ICMPv6RouterAdvert, gateway6), e, true},
-		"behind hop-by-hop options":      {advertise(extension(wire.ProtoHopByHop)), e, true},
-		"behind destination options":     {advertise(extension(wire.ProtoDestOpts)), e, true},
-		"behind several":                 {advertise(extension(wire.ProtoHopByHop), extension(wire.ProtoDestOpts), extension(wire.ProtoRouting)), e, true},
-		"behind longer ones":             {advertise(append(extension(wire.ProtoDestOpts, 1), make([]byte, 8)...)), e, true},
-		"behind an AH":                   {advertise(append(extension(wire.ProtoAH, 1), make([]byte, 4)...)), e, true},
-		"in a first fragment":            {advertise(fragment(0)), e, true},
-		"in one behind options":          {advertise(extension(wire.ProtoDestOpts), fragment(0)), e, true},
-		"a first fragment that is short": {cut(advertise(fragment(0)), 24), e, true},
-		"in a later fragment":            {advertise(fragment(8)), e, false},
-		"behind ever more":               {advertise(many...), e, true},
-		"from an uplink":                 {advertise(), up, false},
-		"from behind a router":           {far, e, false},
-		"a router solicitation":          {nd(group, pod6, "ff02::2", wire.ICMPv6RouterSolicit, gateway6), e, false},
-		"an echo request behind options": {nd(group, pod6, all, wire.ICMPv6EchoRequest, gateway6, extension(wire.ProtoDestOpts)), e, false},
-		"to another host":                {nd(wire.MAC{2, 7, 7, 7, 7, 7}, pod6, "fe80::1", wire.ICMPv6RouterAdvert, gateway6), e, false},
+		"an advertisement":                           {advertise(), e, true},
+		"a redirect":                                 {nd(e.mac, pod6, "fe80::1", wire.ICMPv6Redirect, gateway6), e, true},
+		"to one host":                                {nd(e.mac, pod6, "fe80::1", wire.ICMPv6RouterAdvert, gateway6), e, true},
+		"behind hop-by-hop options":                  {advertise(extension(wire.ProtoHopByHop)), e, true},
+		"behind destination options":                 {advertise(extension(wire.ProtoDestOpts)), e, true},
+		"behind several":                             {advertise(extension(wire.ProtoHopByHop), extension(wire.ProtoDestOpts), extension(wire.ProtoRouting)), e, true},
+		"behind longer ones":                         {advertise(append(extension(wire.ProtoDestOpts, 1), make([]byte, 8)...)), e, true},
+		"behind an AH":                               {advertise(append(extension(wire.ProtoAH, 1), make([]byte, 4)...)), e, true},
+		"in a first fragment":                        {advertise(fragment(0)), e, true},
+		"in one behind options":                      {advertise(extension(wire.ProtoDestOpts), fragment(0)), e, true},
+		"a first fragment that is short":             {cut(advertise(fragment(0)), 24), e, true},
+		"another in a first fragment":                {nd(group, pod6, all, wire.ICMPv6EchoRequest, gateway6, fragment(0), extension(wire.ProtoDestOpts)), e, false},
+		"one that ends before it, in a longer frame": {ends(nd(group, pod6, all, wire.ICMPv6EchoRequest, gateway6, fragment(0), extension(wire.ProtoDestOpts)), 16), e, true},
+		"a jumbogram":                                {ends(nd(group, pod6, all, wire.ICMPv6EchoRequest, gateway6, extension(wire.ProtoHopByHop)), 0), e, false},
+		"in a later fragment":                        {advertise(fragment(8)), e, false},
+		"behind ever more":                           {advertise(many...), e, true},
+		"from an uplink":                             {advertise(), up, false},
+		"from behind a router":                       {far, e, false},
+		"a router solicitation":                      {nd(group, pod6, "ff02::2", wire.ICMPv6RouterSolicit, gateway6), e, false},
+		"an echo request behind options":             {nd(group, pod6, all, wire.ICMPv6EchoRequest, gateway6, extension(wire.ProtoDestOpts)), e, false},
+		"to another host":                            {nd(wire.MAC{2, 7, 7, 7, 7, 7}, pod6, "fe80::1", wire.ICMPv6RouterAdvert, gateway6), e, false},
 	} {
 		k := openKernel(t, c.at, unix.ETH_P_IPV6)
 		was := s.Counters(c.at.index).Left[RAGuard]

@@ -145,13 +145,28 @@ func TestTranslated6(t *testing.T) {
 	if packet := packet6(e.mac, source6, "2001:db8::2", unix.IPPROTO_ICMPV6, icmp...)[pktring.VnetLen+14:]; !s.Translated(packet) {
 		t.Error("Translated tells otherwise of an error")
 	}
+	const gre = 47 // has no ports
+	set(End{end.Addr, gre, 0}, true)
+	tunnel := packet6(e.mac, "2001:db8::2", "2001:db8::7", gre)[pktring.VnetLen+14:]
+	tunnel[wire.IPv6Len] = 0x20
+	icmp = append([]byte{wire.ICMPv6PacketTooBig, 0, 0, 0, 0, 0, 5, 0}, tunnel...)
+	try("an error about what has no ports", packet6(e.mac, source6, "2001:db8::2", unix.IPPROTO_ICMPV6, icmp...), Translated)
+	if packet := packet6(e.mac, source6, "2001:db8::2", unix.IPPROTO_ICMPV6, icmp...)[pktring.VnetLen+14:]; !s.Translated(packet) {
+		t.Error("Translated tells otherwise of an error about what has no ports")
+	}
 	// Who sends to what the kernel may translate is remembered.
 	try("to a service", to("fd96::a", 9, 53), Punted)
+	first := packet6(e.mac, source6, "fd96::a", unix.IPPROTO_FRAGMENT, unix.IPPROTO_UDP, 0, 0, 1, 0, 0, 0, 1, 0x20, 11, 0x20, 53, 0, 8, 0, 0)
+	try("a first fragment to a service", first, Punted)
+	later := packet6(e.mac, source6, "fd96::a", unix.IPPROTO_FRAGMENT, unix.IPPROTO_UDP, 0, 0, 8, 0, 0, 0, 1, 0x20, 12, 0x20, 53, 0, 8, 0, 0)
+	try("a later one", later, Punted)
 	back := func(dst byte) []byte {
 		return packet6(e.mac, "2001:db8::9", source6, unix.IPPROTO_UDP, 0x20, 53, 0x20, dst, 0, 8, 0, 0)
 	}
 	try("to the same port", back(9), Translated)
 	try("to another one", back(10), ours)
+	try("to that of a fragment", back(11), Translated)
+	try("to what is none", back(12), ours)
 	d := openRelay(t, s)
 	for what, frame := range map[string][]byte{"conntrack knows of no flow": to("2001:db8::2", 1, 3), "nor that it is an answer": back(9)} {
 		e.put(t, frame)

@@ -437,7 +437,7 @@ static __always_inline void note_use(struct hop *h, __u32 id)
 // Has userspace left a question unanswered for too long?
 static __always_inline bool unanswered(void)
 {
-	return pulse_asked != pulse_answered && bpf_jiffies64() - pulse_at > pulse_hz / PULSE;
+	return pulse_asked != pulse_answered && since(bpf_jiffies64(), pulse_at) > pulse_hz / PULSE;
 }
 
 // Asks userspace now and then whether it keeps the tables; and again, should the

@@ -3,6 +3,26 @@
 // May a packet be of a flow that the kernel translates? What the ring's filter can tell of
 // it by what is known of the ends.
 
+// Do a protocol's packets begin with two ports?
+static __always_inline bool has_ports(__u8 proto)
+{
+	return proto == PROTO_TCP || proto == PROTO_UDP || proto == 33 || proto == 132 || proto == 136; // DCCP, SCTP, UDP-Lite
+}
+
+// Reads the ports of a packet that does not hide them: of ICMP both are the identifier,
+// of protocols that have none 0. False if they are not there.
+static __always_inline bool ports_of(struct __sk_buff *skb, const struct ip *ip, __be16 *ports)
+{
+	ports[0] = ports[1] = 0;
+	if (is_icmp(ip)) {
+		if (bpf_skb_load_bytes(skb, end_of(ip) + 4, ports, sizeof(*ports)))
+			return false;
+		ports[1] = ports[0];
+		return true;
+	}
+	return !has_ports(proto_of(ip)) || !bpf_skb_load_bytes(skb, end_of(ip), ports, 2 * sizeof(*ports));
+}
+
 // Reads the ends of a packet's flow. An ICMP error belongs to the flow that it quotes,
 // the way back, and has no source of its own: that end is empty. Protocol and ports are
 // left out where the packet hides its ports.
@@ -37,23 +57,15 @@ static __always_inline bool flow_ends(struct __sk_buff *skb, const struct ip *ip
 			to->proto = 0;
 			return true;
 		}
-		l4 = end_of(&inner);
-		if (bpf_skb_load_bytes(skb, is_icmp(&inner) ? l4 + 4 : l4, ports, 2))
+		if (!ports_of(skb, &inner, ports))
 			return false;
 		to->port = ports[0];
 		return true;
 	}
-	switch (to->proto) {
-	case PROTO_TCP:
-	case PROTO_UDP:
-	case 33: // DCCP
-	case 132: // SCTP
-	case 136: // UDP-Lite
-		if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
-			return false;
-		from->port = ports[0];
-		to->port = ports[1];
-	}
+	if (!ports_of(skb, ip, ports))
+		return false;
+	from->port = ports[0];
+	to->port = ports[1];
 	return true;
 }
 
@@ -68,20 +80,36 @@ static __always_inline void note_end(struct flowkey *key)
 		*last = now;
 }
 
-// Notes who sent a packet that the kernel has, and may translate. The first fragment
-// of a datagram of IPv4 tells the port, too.
+// Reads the port of a datagram's sender from its first fragment, which tells it.
+static __always_inline void first_port(struct __sk_buff *skb, const struct ip *ip, struct flowkey *from)
+{
+	__u32 at = end_of(ip);
+	__u8 proto = proto_of(ip), head[4];
+	__be16 port;
+
+	if (!ip->six) {
+		if (*(__be16 *)(ip->hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET))
+			return;
+	} else {
+		if (proto != PROTO_FRAGMENT || bpf_skb_load_bytes(skb, at, head, sizeof(head)) || head[2] || head[3] & 0xf8)
+			return;
+		proto = head[0];
+		at += FRAGMENT_LEN;
+	}
+	if (!has_ports(proto) || bpf_skb_load_bytes(skb, at, &port, sizeof(port)))
+		return;
+	from->proto = proto;
+	from->port = port;
+}
+
+// Notes who sent a packet that the kernel has, and may translate.
 static __always_inline void note_flow(struct __sk_buff *skb, const struct ip *ip)
 {
 	struct flowkey from, to;
-	__be16 ports[2];
 
 	if (flow_ends(skb, ip, &from, &to) && !is_zero(&from.addr)) {
-		if (!ip->six && !from.proto && !(*(__be16 *)(ip->hdr + IPV4_FRAG) & bpf_htons(IPV4_OFFSET)) &&
-		    (proto_of(ip) == PROTO_UDP || proto_of(ip) == PROTO_TCP) &&
-		    !bpf_skb_load_bytes(skb, end_of(ip), ports, sizeof(ports))) {
-			from.proto = proto_of(ip);
-			from.port = ports[0];
-		}
+		if (!from.proto)
+			first_port(skb, ip, &from);
 		if (from.proto)
 			note_end(&from);
 	}
@@ -95,7 +123,7 @@ static __always_inline bool noted(struct flowkey *key)
 {
 	__u32 *last = bpf_map_lookup_elem(&parp_flows, key), lasts = notes_last;
 
-	return last && (!lasts || seconds() - *last < lasts);
+	return last && (!lasts || within(seconds(), *last, lasts));
 }
 
 static __always_inline bool end_translated(struct flowkey *key)
@@ -114,7 +142,7 @@ static __always_inline bool translated(struct __sk_buff *skb, const struct ip *i
 		return false;
 	if (end_translated(&to) || (!is_zero(&from.addr) && end_translated(&from)))
 		return true;
-	if (!collided || seconds() - collided >= COLLIDED_FOR)
+	if (!collided || !within(seconds(), collided, COLLIDED_FOR))
 		return false;
 	to.proto = PROTO_COLLIDED;
 	to.port = 0;

@@ -12,11 +12,13 @@
 #define IPV4_MIN 20
 #define IPV4_MF 0x2000
 #define IPV4_OFFSET 0x1fff
+#define IPV6_PAYLOAD 4
 #define IPV6_NEXT 6
 #define IPV6_HOPS 7
 #define IPV6_SRC 8
 #define IPV6_DST 24
 #define IPV6_LEN 40
+#define FRAGMENT_LEN 8
 
 #define PROTO_HOP_BY_HOP 0
 #define PROTO_ICMP 1

@@ -64,12 +64,16 @@ static __always_inline bool is_solicitation(struct __sk_buff *skb, const struct 
 // Does a packet hold a router advertisement or a redirect, or hide whether it does?
 // Extension headers and fragments hide neither (RFC 7113): a packet that does not reach
 // to the upper layer's header, which of a first fragment is forbidden (RFC 7112), and a
-// chain of more headers than anybody needs are taken for one.
+// chain of more headers than anybody needs are taken for one. So is a frame that goes on
+// behind a packet with such headers, which no frame has to: what is read there would not
+// be the packet's. A jumbogram has all of its frame (RFC 2675).
 static __always_inline bool is_router_message(struct __sk_buff *skb, const struct ip *ip)
 {
-	__u32 at = ip->off + IPV6_LEN;
+	__u32 at = ip->off + IPV6_LEN, len = bpf_ntohs(*(__be16 *)(ip->hdr + IPV6_PAYLOAD));
 	__u8 next = ip->hdr[IPV6_NEXT], head[4];
 
+	if (is_extension(next) && len && skb->len > at + len)
+		return true;
 #pragma unroll
 	for (int i = 0; i < MAX_HEADERS; i++) {
 		if (next != PROTO_ICMPV6 && !is_extension(next))

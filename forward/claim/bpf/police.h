@@ -36,10 +36,10 @@ volatile const __u64 arp_sender_burst_ns = 125000000;
 // Takes from a bucket; false if it is empty.
 static __always_inline bool take_arp(struct arpbucket *b, __u64 now, __u64 cost, __u64 burst)
 {
-	__u64 credit = b->credit + (now - b->last);
+	__u64 last = b->last, passed = since(now, last), credit = b->credit + passed;
 	if (credit > burst)
 		credit = burst;
-	b->last = now;
+	b->last = last + passed;
 	b->credit = credit < cost ? credit : credit - cost;
 	return credit >= cost;
 }
