@@ -25,12 +25,13 @@ type bpfArpbucket struct {
 }
 
 type bpfCarried struct {
-	_        structs.HostLayout
-	Packets  uint64
-	Bytes    uint64
-	Small    uint64
-	Nomem    uint64
-	Answered uint64
+	_          structs.HostLayout
+	Packets    uint64
+	Bytes      uint64
+	Small      uint64
+	Nomem      uint64
+	Answered   uint64
+	AnsweredNd uint64
 }
 
 type bpfDecided struct {

@@ -148,7 +148,8 @@ type Carried struct {
 	Small   uint64 // dropped: padding was to be checksummed
 	NoMem   uint64 // dropped: no memory
 
-	Answered uint64 // ARP requests
+	Answered   uint64 // ARP requests
+	AnsweredND uint64 // neighbour solicitations
 }
 
 // Taken is how many frames came to it: sent on or dropped.
@@ -160,6 +161,7 @@ func (c *Carried) add(o Carried) {
 	c.Small += o.Small
 	c.NoMem += o.NoMem
 	c.Answered += o.Answered
+	c.AnsweredND += o.AnsweredND
 }
 
 // MACWord packs a MAC and flags.
@@ -343,7 +345,7 @@ func (c *Carrier) read(slot uint32) (sum Carried) {
 		return sum
 	}
 	for i := range each {
-		sum.add(Carried{Packets: each[i].Packets, Bytes: each[i].Bytes, Small: each[i].Small, NoMem: each[i].Nomem, Answered: each[i].Answered})
+		sum.add(Carried{Packets: each[i].Packets, Bytes: each[i].Bytes, Small: each[i].Small, NoMem: each[i].Nomem, Answered: each[i].Answered, AnsweredND: each[i].AnsweredNd})
 	}
 	return sum
 }
@@ -426,6 +428,22 @@ func (c *Carrier) Try(ifindex int32, frame []byte) (d Decision, err error) {
 		d.Dst, d.Src = wordMAC(of.Dst), wordMAC(of.Src)
 	}
 	return d, nil
+}
+
+// TryAnswer runs the claim on a frame with an Ethernet header, as if it had come in by an
+// interface, and gives its answer if it sends one there, or is nil; then left is the frame
+// as it goes on. It is for tests.
+func (c *Carrier) TryAnswer(ifindex int32, frame []byte) (answer, left []byte, err error) {
+	const ctxSize, ifindexAt = 192, 40 // struct __sk_buff
+	const redirected = 7               // TC_ACT_REDIRECT
+	ctx := make([]byte, ctxSize)
+	native.PutUint32(ctx[ifindexAt:], uint32(ifindex))
+	run := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256), Context: ctx}
+	ret, err := c.set.claim.Run(&run)
+	if err == nil && ret == redirected {
+		return run.DataOut, nil, nil
+	}
+	return nil, run.DataOut, err
 }
 
 // Of bpf/claim.c and bpf/carry.h.

@@ -51,8 +51,9 @@ type Port struct {
 	Quota           uint32
 	L2Len           uint32      // 14 with an Ethernet header, else 0
 	Aliases         [2]wire.MAC // destinations besides its own MAC that mean it; zero: none
-	// Answer is what programs that carry answer ARP requests for a gateway with,
-	// as far as they are plain; zero: they answer none. Of other programs it is ignored.
+	// Answer is what programs that carry answer ARP requests and neighbour solicitations
+	// for a gateway with, as far as they are plain; zero: they answer none. Of other
+	// programs it is ignored.
 	Answer wire.MAC
 }
 

@@ -46,14 +46,14 @@ type Config struct {
 	// Carry loads the programs that forward on their own: see Carrier.
 	Carry bool
 	// Gateways are whom ARP requests ask for that these programs answer; they answer
-	// none if there are more than MaxGateways.
+	// none if there are more than MaxGateways. Of solicitations see Set.SetNDTarget.
 	Gateways []netip.Addr
 	// Rooms is for how many rings there is to be room, up to MaxWorkers; 0 is one.
 	// Where it is more than one, rings are to be a group, also if there is one.
 	Rooms int
 }
 
-// MaxGateways is MAX_GATEWAYS of bpf/carry.h.
+// MaxGateways is MAX_GATEWAYS of bpf/answer.h.
 const MaxGateways = 8
 
 // Load loads programs and maps. An error that is ErrNotSupported, by

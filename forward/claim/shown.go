@@ -14,8 +14,8 @@ import (
 	"proxyarpd/internal/wire"
 )
 
-// Shown are the packets that the programs carry and the ARP requests that they
-// answer, for who captures. Want may be called by any goroutine, Next by one.
+// Shown are the packets that the programs carry, and the ARP requests and neighbour
+// solicitations that they answer, for who captures. Want may be called by any goroutine, Next by one.
 // Packets for which its ring has no room are counted, and carried all the same.
 type Shown struct {
 	set     *Set
@@ -46,7 +46,7 @@ const (
 	ShownForward ShownVerdict = iota
 	ShownSmall                // dropped: Carried.Small
 	ShownNoMem                // dropped: Carried.NoMem
-	ShownAnswer               // an ARP request
+	ShownAnswer               // an ARP request, or a neighbour solicitation
 )
 
 // ShownPacket is a packet as it came, and how it leaves.
@@ -56,8 +56,8 @@ type ShownPacket struct {
 	In      int32
 	Out     int32 // 0 if it was dropped
 	PktType uint8 // PACKET_* as it came
-	// Dst and Src are the MACs with which it leaves. Of an ARP request Src is the
-	// one that was answered, and Dst is zero.
+	// Dst and Src are the MACs with which it leaves. Of what was answered Src is the
+	// one that was told, and Dst is zero.
 	Dst, Src wire.MAC
 	Len      int    // bytes on the wire, from the Ethernet header on
 	LeftLen  int    // the same as it left: without padding

@@ -297,8 +297,10 @@ func (d *Daemon) ndStats() *arpd.Stats {
 	return &s
 }
 
-func (d *Daemon) ndStatus(s *arpd.Stats) status.ND {
-	n := status.ND{Verdicts: arpVerdicts(s.ByVerdict), Unrouted: s.Unrouted}
+// ndStatus is what is told of neighbour discovery; carried are those of the answers that a
+// program gave.
+func (d *Daemon) ndStatus(s *arpd.Stats, carried uint64) status.ND {
+	n := status.ND{Verdicts: arpVerdicts(s.ByVerdict), Unrouted: s.Unrouted, Carried: carried}
 	if d.groups != nil {
 		g := d.groups.Stats()
 		n.Groups, n.Joined = g.Groups, g.Joined
@@ -309,13 +311,15 @@ func (d *Daemon) ndStatus(s *arpd.Stats) status.ND {
 	return n
 }
 
-// ipv6Status is what is told of an interface's IPv6.
-func (o *owner) ipv6Status(l *netstate.Link, p *port, s arpd.InterfaceStats) *status.IPv6 {
+// ipv6Status is what is told of an interface's IPv6; a program gave n answers beside those
+// that s counts.
+func (o *owner) ipv6Status(l *netstate.Link, p *port, s arpd.InterfaceStats, n uint64) *status.IPv6 {
 	if !o.cfg.IPv6 {
 		return nil
 	}
 	i := &status.IPv6{Forwards: p.filter.IPv6, Why: printable.UTF8(o.ipv6Why(l))}
 	if p.policy6 != nil {
+		s.Requests, s.Replies, s.ByVerdict[arpd.Answered] = s.Requests+n, s.Replies+n, s.ByVerdict[arpd.Answered]+n
 		i.Solicitations, i.Advertisements, i.Unrouted, i.Verdicts = s.Requests, s.Replies, s.Unrouted, arpVerdicts(s.ByVerdict)
 	}
 	return i

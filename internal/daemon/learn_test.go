@@ -24,7 +24,7 @@ var (
 // learningTable has interface 7, with a route to 10.65.0.0/24 and what is in
 // neighbours, and 8, with one to 10.66.0.0/24; 10.65.0.99 is the host's.
 func learningTable(change func(*route.Link), neighbours map[string]*route.Neighbour) *route.Table {
-	b := route.NewBuilder(route.Policy{})
+	b := route.NewBuilder(route.Policy{IPv6: true})
 	add := func(table uint32, typ route.Type, prefix string, ifindex int32) {
 		b.SetRoutes(table, netip.MustParsePrefix(prefix), []route.Route{{Table: table, Type: typ,
 			Nexthops: []route.Nexthop{{Ifindex: ifindex, Weight: 1}}}})
@@ -95,6 +95,8 @@ func TestLessons(t *testing.T) {
 		{"the host's, accept_local", func(l *route.Link) { l.Conf.AcceptLocal = true }, asker("10.65.0.99"), lessonRefused},
 		{"the host's, accept_local and rp_filter 0", func(l *route.Link) { l.Conf = route.LinkConf{AcceptLocal: true} }, asker("10.65.0.99"), lessonRefused},
 		{"broadcast address, rp_filter 0", rp(0), asker("10.65.0.255"), lessonRefused},
+		{"link-local: the eBPF programs go by that (knows6)", nil, asker("fe80::2"), lessonRefused},
+		{"link-local, rp_filter 0", rp(0), asker("fe80::2"), lessonRefused},
 		{"device without ARP", func(l *route.Link) { l.Flags |= route.LinkNoARP }, asker("10.65.0.2"), lessonRefused},
 		{"unknown interface", nil, arpd.Asker{Index: 9, IP: netip.MustParseAddr("10.65.0.2"), MAC: podMAC, Target: gatewayAddr}, lessonRefused},
 		{"for a target that is routed", nil, arpd.Asker{Index: 7, IP: netip.MustParseAddr("10.65.0.2"), MAC: podMAC, Target: netip.MustParseAddr("10.66.0.2")}, lessonNew},

@@ -54,8 +54,9 @@ func (d *Daemon) status(ctx context.Context) (*Status, bool) {
 	arp.ByVerdict[arpd.Answered] += carried
 	addPoliced(&arp, &eng)
 	nd := d.ndStats()
+	nd.ByVerdict[arpd.Answered] += eng.NDAnswered
 	s := &Status{
-		IPv6: cfg.IPv6, ND: d.ndStatus(nd),
+		IPv6: cfg.IPv6, ND: d.ndStatus(nd, eng.NDAnswered),
 		Version: cfg.Version, PID: os.Getpid(), Engine: cfg.Engine, Workers: cfg.workers(),
 		Uptime:    time.Since(d.owner.began).Round(time.Millisecond).Seconds(),
 		Workloads: []Interface{}, Uplinks: []Interface{}, Left: []Left{},
@@ -102,7 +103,7 @@ func (o *owner) status(s *Status, arp, nd *arpd.Stats, eng *engine.Stats) {
 			continue
 		}
 		i := o.interfaceStatus(l, p, arp.Interfaces[index], byInterface[int32(index)])
-		i.IPv6 = o.ipv6Status(l, p, nd.Interfaces[index])
+		i.IPv6 = o.ipv6Status(l, p, nd.Interfaces[index], o.eng.Carried(int32(l.Index)).AnsweredND)
 		if i.Answers == "" && p.policy6 != nil {
 			i.Answers = p.policy6.Answer.String()
 		}

@@ -141,6 +141,8 @@ type Stats struct {
 	Carried  uint64   // of PacketsOut, packets that never came to userspace
 	// ARPAnswered are requests that the programs answered.
 	ARPAnswered uint64
+	// NDAnswered are solicitations that they answered.
+	NDAnswered uint64
 	// ARPPoliced are frames of ARP and neighbour discovery that the programs refused:
 	// their interfaces had had their share. ARPSender are those whose senders had.
 	ARPPoliced, ARPSender uint64
@@ -152,6 +154,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Rebuilt += o.Rebuilt
 	s.Carried += o.Carried
 	s.ARPAnswered += o.ARPAnswered
+	s.NDAnswered += o.NDAnswered
 	s.ARPPoliced += o.ARPPoliced
 	s.ARPSender += o.ARPSender
 }

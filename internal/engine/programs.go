@@ -169,7 +169,7 @@ func (p *Programs) Stats() (s Stats) {
 	s.ByVerdict[route.Forward] = carried.Packets
 	s.ByVerdict[route.DropPktTooSmall] = carried.Small
 	s.ByVerdict[route.DropNoMem] = carried.NoMem
-	s.Carried, s.ARPAnswered = carried.Packets, carried.Answered
+	s.Carried, s.ARPAnswered, s.NDAnswered = carried.Packets, carried.Answered, carried.AnsweredND
 	return s
 }
 

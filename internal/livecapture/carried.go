@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"proxyarpd/arpd"
@@ -167,7 +168,7 @@ func (t *carriedTap) run() {
 // look tells of a packet, as it came and as it left.
 func (t *carriedTap) look(v *view, p *claim.ShownPacket) {
 	if p.Verdict == claim.ShownAnswer {
-		t.lookARP(v, p)
+		t.lookAnswer(v, p)
 		return
 	}
 	came := sight{source: fromPrograms, known: true, ethernet: true, pktType: p.PktType, ifindex: p.In, length: p.Len, received: p.At, verdict: uint8(carriedVerdict(p.Verdict))}
@@ -246,21 +247,43 @@ func (t *carriedTap) explain(k *forward.Look, p *claim.ShownPacket) {
 	}
 }
 
-// lookARP tells of a request that was answered, and of the reply
-// (answers in forward/claim/bpf/carry.h).
-func (t *carriedTap) lookARP(v *view, p *claim.ShownPacket) {
-	if len(p.Data) < wire.EthernetLen+wire.ARPLen {
+// lookAnswer tells of a request or solicitation that was answered, and of the answer
+// (forward/claim/bpf/answer.h).
+func (t *carriedTap) lookAnswer(v *view, p *claim.ShownPacket) {
+	if !t.answer(p) {
 		return
 	}
 	e := sight{source: fromPrograms, arp: true, known: true, ethernet: true, pktType: p.PktType, ifindex: p.In, id: t.h.ID(),
 		received: p.At, verdict: uint8(arpd.Answered), answer: p.Src}
 	v.offer(&e, nil, p.Data, p.Len)
-	q := wire.ARP(wire.Ethernet(p.Data).Payload())
-	t.left = append(t.left[:0], p.Data[:wire.EthernetLen+wire.ARPLen]...)
-	eth := wire.Ethernet(t.left)
-	eth.SetDst(q.SenderMAC())
-	eth.SetSrc(p.Src)
-	wire.PutARP(eth.Payload(), wire.ARPReply, p.Src, q.TargetIP(), q.SenderMAC(), q.SenderIP())
 	e.out = true
 	v.offer(&e, nil, t.left, len(t.left))
+}
+
+// answer makes of a request what was answered to it; false if it was shown too little of it.
+func (t *carriedTap) answer(p *claim.ShownPacket) bool {
+	eth := wire.Ethernet(p.Data)
+	if !eth.Valid() {
+		return false
+	}
+	if eth.Type() == wire.EtherTypeIPv6 {
+		ip := wire.IPv6(eth.Payload())
+		if !ip.Valid() || !wire.ND(ip.Payload()).Valid() {
+			return false
+		}
+		target := wire.ND(ip.Payload()).Target().As16()
+		t.left = slices.Grow(t.left[:0], wire.AdvertisementLen)[:wire.AdvertisementLen]
+		wire.PutAdvertisement(t.left, p.Src, target, target, wire.NDRouter|wire.NDSolicited|wire.NDOverride, eth.Src(), ip.Src())
+		return true
+	}
+	q := wire.ARP(eth.Payload())
+	if !q.Valid() {
+		return false
+	}
+	t.left = append(t.left[:0], p.Data[:wire.EthernetLen+wire.ARPLen]...)
+	left := wire.Ethernet(t.left)
+	left.SetDst(q.SenderMAC())
+	left.SetSrc(p.Src)
+	wire.PutARP(left.Payload(), wire.ARPReply, p.Src, q.TargetIP(), q.SenderMAC(), q.SenderIP())
+	return true
 }

@@ -164,6 +164,18 @@ func TestCarried(t *testing.T) {
 		t.Errorf("%+v, % x", e, reply)
 	}
 
+	pod, gateway := netip.MustParseAddr("fe80::1").As16(), netip.MustParseAddr("fe80::2").As16()
+	solicitation := make([]byte, wire.AdvertisementLen) // the same form
+	wire.PutAdvertisement(solicitation, wire.MAC{2, 0, 0, 0, 0, 1}, pod, gateway, 0, wire.MAC{0x33, 0x33, 0xff, 0, 0, 2}, wire.SolicitedNode(gateway))
+	p.packets <- claim.ShownPacket{At: 3000, Verdict: claim.ShownAnswer, In: routetest.IfPod1, Src: wire.MAC{2, 2, 2, 2, 2, 2}, Len: len(solicitation), LeftLen: len(solicitation), Data: solicitation}
+	e, data := awaitEvent(t, s, fromPrograms)
+	left, advertisement := awaitEvent(t, s, fromPrograms)
+	want := make([]byte, wire.AdvertisementLen)
+	wire.PutAdvertisement(want, wire.MAC{2, 2, 2, 2, 2, 2}, gateway, gateway, wire.NDRouter|wire.NDSolicited|wire.NDOverride, wire.MAC{2, 0, 0, 0, 0, 1}, pod)
+	if e.verdict != uint8(arpd.Answered) || !left.out || left.id != e.id || !slices.Equal(data, solicitation) || !slices.Equal(advertisement, want) {
+		t.Errorf("%+v, % x", e, advertisement)
+	}
+
 	if n, counted := s.missed(); !counted || n != 0 {
 		t.Errorf("%d missed, counted: %v", n, counted)
 	}

@@ -60,6 +60,7 @@ var (
 	ndSeconds    = desc("nd_answer_seconds", "Time from the kernel's receipt of a neighbour solicitation until the advertisement was handed to the interface.")
 	ipv6On       = desc("interface_ipv6", "1 if IPv6 is forwarded for a served interface; proxyarpd status says why not.", "interface")
 	arpCarried   = desc("arp_carried_total", "ARP requests that the tc program of the engine ebpf answered.")
+	ndCarried    = desc("nd_carried_total", "Neighbour solicitations that the tc program of the engine ebpf answered.")
 	arpSeconds   = desc("arp_answer_seconds", "Time from the kernel's receipt of an ARP request until the reply was handed to the interface.")
 
 	packetsIn   = desc("forward_packets_in_total", "Packets that came to be forwarded.")
@@ -177,6 +178,7 @@ func (o *page) nd(s *status.Status) {
 	for v, n := range s.ND.Verdicts {
 		o.counter(ndAll, n, v)
 	}
+	o.counter(ndCarried, s.ND.Carried)
 	o.gauge(ndGroups, float64(s.ND.Groups), "wanted")
 	o.gauge(ndGroups, float64(s.ND.Joined), "joined")
 	if h := s.ND.Times; h != nil {

@@ -187,6 +187,7 @@ type ARP struct {
 type ND struct {
 	Verdicts map[string]uint64 `json:"verdicts"`
 	Unrouted uint64            `json:"unrouted"`
+	Carried  uint64            `json:"carried"` // solicitations that the program of --engine ebpf answered
 	// Groups are the solicited-node groups that are to be joined, Joined those that are.
 	Groups int        `json:"groups"`
 	Joined int        `json:"groups_joined"`

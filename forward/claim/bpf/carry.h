@@ -114,6 +114,7 @@ struct carried {
 	__u64 small; // dropped: what is to be checksummed lies in the padding
 	__u64 nomem; // dropped: no memory
 	__u64 answered; // ARP requests
+	__u64 answered_nd; // neighbour solicitations
 };
 
 struct {
@@ -212,11 +213,6 @@ struct {
 	__type(key, __u32);
 	__array(values, struct shown_ring);
 } parp_shown SEC(".maps");
-
-// Whom ARP requests may ask for that are answered here.
-#define MAX_GATEWAYS 8
-volatile const __be32 gateways[MAX_GATEWAYS];
-volatile const __u32 gateway_count = 0;
 
 // What was decided about packets from one address to another, of one interface.
 // It holds as long as nothing changes that a decision goes by: userspace counts
@@ -830,110 +826,4 @@ static __always_inline int carried(struct __sk_buff *skb, const struct decided *
 	if (!carry_keeps_priority && !(d->how & SIX)) // IPv6 keeps it (net/ipv6/ip6_output.c, ip6_forward)
 		skb->priority = priority_of(tos);
 	return bpf_redirect(d->ifindex, 0);
-}
-
-struct arp {
-	__be16 hrd, pro;
-	__u8 hln, pln;
-	__be16 op;
-	__u8 sha[6], spa[4], tha[6], tpa[4];
-} __attribute__((packed));
-
-#define ARP_FRAME (ETH_HLEN + sizeof(struct arp))
-
-static __always_inline bool is_gateway(__be32 addr)
-{
-	for (__u32 i = 0; i < MAX_GATEWAYS; i++)
-		if (i < gateway_count && gateways[i] == addr)
-			return true;
-	return false;
-}
-
-static __always_inline void copy_mac(__u8 *to, const __u8 *from)
-{
-	__builtin_memcpy(to, from, ETH_ALEN);
-}
-
-// Answers an ARP request if it is plain: for a gateway, from a sender that the
-// tables know by this MAC, and route to this interface. So there is nothing to
-// learn of it, and nothing to be said. What judge() of arpd/answer.go would not
-// answer is not plain.
-static __always_inline bool answers(struct __sk_buff *skb)
-{
-	__u32 ifindex = skb->ifindex;
-
-	if (!carry_on || skb->vlan_present || (skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_BROADCAST))
-		return false;
-	struct port *p = bpf_map_lookup_elem(&parp_ports, &ifindex);
-	if (!p || (p->flags & (PORT_FORWARD | PORT_WORKLOAD)) != (PORT_FORWARD | PORT_WORKLOAD) || p->l2len != ETH_HLEN)
-		return false;
-	__u32 slot = p->slot;
-	struct way *in = bpf_map_lookup_elem(&parp_ways, &slot);
-	struct carried *c = bpf_map_lookup_elem(&parp_carried, &slot);
-	__u64 own = in ? in->mac : 0;
-	__u8 mac[8], answer[8] = {}, sender[8] = {};
-	if (!in || !c || !(in->in & IN_OK) || in->ifindex != ifindex || !(flags_of(own) & OUT_OK))
-		return false;
-	__builtin_memcpy(mac, &own, sizeof(mac));
-	copy_mac(answer, p->answer);
-	if (!*(__u32 *)answer && !*(__u16 *)(answer + 4))
-		return false;
-
-	__u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	if (data + ARP_FRAME > end)
-		return false; // it is short, or lies in pieces
-	struct arp *a = (void *)(data + ETH_HLEN);
-	if (a->hrd != bpf_htons(1) || a->pro != bpf_htons(ETH_P_IP) || a->hln != 6 || a->pln != 4 || a->op != bpf_htons(1))
-		return false;
-	__be32 from, to;
-	__builtin_memcpy(&from, a->spa, 4);
-	__builtin_memcpy(&to, a->tpa, 4);
-	copy_mac(sender, a->sha);
-	if (from == to || to_host(from) || to_host(to) || !is_gateway(to))
-		return false;
-	struct hop *h = hop_at(parp_hop_to(from));
-	if (!h || h->ifindex != ifindex)
-		return false;
-	if (flags_of(h->mac) & HOP_SUBNET) {
-		struct neighkey key = { .ifindex = ifindex, .addr = from };
-		__u32 *id = bpf_map_lookup_elem(&parp_neighs, &key);
-		h = id ? hop_at(*id) : 0;
-		if (!h)
-			return false;
-	}
-	__u64 known = h->mac;
-	__u8 neigh[8];
-	__builtin_memcpy(neigh, &known, sizeof(neigh));
-	if ((flags_of(known) & (HOP_VALID | HOP_SUBNET)) != HOP_VALID || !same_mac(neigh, sender) || sender[0] & 1 ||
-	    !same_mac(data + ETH_ALEN, sender))
-		return false;
-	if (same_mac(sender, mac) || same_mac(sender, answer) || same_mac(sender, p->alias[0]) || same_mac(sender, p->alias[1]))
-		return false;
-
-	struct decided d = { .ifindex = ifindex };
-	struct shown *s = carry_shown ? show(skb, slot, ifindex) : 0;
-	if (skb->len > ARP_FRAME) {
-		long failed = bpf_skb_change_tail(skb, ARP_FRAME, 0);
-		data = (void *)(long)skb->data;
-		end = (void *)(long)skb->data_end;
-		if (failed || data + ARP_FRAME > end) {
-			if (s)
-				bpf_ringbuf_discard(s, 0);
-			return false;
-		}
-		a = (void *)(data + ETH_HLEN);
-	}
-	copy_mac(data, sender);
-	copy_mac(data + ETH_ALEN, answer);
-	a->op = bpf_htons(2);
-	copy_mac(a->sha, answer);
-	copy_mac(a->tha, sender);
-	__builtin_memcpy(a->spa, &to, 4);
-	__builtin_memcpy(a->tpa, &from, 4);
-	c->answered++;
-	__builtin_memcpy(&d.src, answer, sizeof(d.src));
-	tell(s, &d, SHOWN_ANSWER);
-	if (carry_mark)
-		skb->mark = carry_mark;
-	return true;
 }

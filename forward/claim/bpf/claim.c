@@ -7,7 +7,7 @@
 //   parp_claim   tc ingress: drops the original of each frame that the ring took,
 //                sends to the relay what the ring can't take as it is, and makes
 //                frames to another MAC of the interface the host's
-//   parp_carry   parp_claim of --engine ebpf: also forwards (carry.h)
+//   parp_carry   parp_claim of --engine ebpf: also forwards (carry.h), and answers (answer.h)
 //   parp_claim_ct, parp_carry_ct
 //                the same, and ask the kernel's conntrack where the filter can't
 //                tell whether a flow is translated
@@ -599,6 +599,7 @@ static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 }
 
 #include "carry.h"
+#include "answer.h"
 
 static __always_inline __s64 in_ring(struct portstat *st, __u64 *consumed)
 {
@@ -970,7 +971,7 @@ static __always_inline int claim(struct __sk_buff *skb, bool carries, bool asks)
 		note_asked(skb);
 	if (carries && skb->protocol == bpf_htons(ETH_P_ARP) && answers(skb))
 		return bpf_redirect(skb->ifindex, 0);
-	if (ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && discovers(skb, &verdict))
+	if (ipv6 && skb->protocol == bpf_htons(ETH_P_IPV6) && discovers(skb, carries, &verdict))
 		return verdict;
 	if (skb->mark == MARK_RETURNED)
 		skb->mark = 0;

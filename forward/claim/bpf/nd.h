@@ -119,9 +119,12 @@ static __always_inline bool nd_frame(struct __sk_buff *skb, const struct port *p
 	return p->l2len == ETH_HLEN && !in_vlan(skb) && (skb->pkt_type != PACKET_OTHERHOST || alias_mac(skb, p));
 }
 
+// Answers a solicitation for a gateway if it is plain: answer.h.
+static __always_inline bool advertises(struct __sk_buff *skb);
+
 // The claim's part, of an IPv6 frame that no ring has taken: true if it is decided,
 // and how.
-static __always_inline bool discovers(struct __sk_buff *skb, int *verdict)
+static __always_inline bool discovers(struct __sk_buff *skb, bool carries, int *verdict)
 {
 	struct ip ip;
 	struct ndkey key = {};
@@ -149,6 +152,10 @@ static __always_inline bool discovers(struct __sk_buff *skb, int *verdict)
 		key.ifindex = 0;
 		if (!bpf_map_lookup_elem(&parp_nd_targets, &key))
 			return false;
+	}
+	if (carries && advertises(skb)) {
+		*verdict = bpf_redirect(ifindex, 0);
+		return true;
 	}
 	if (!police(slot, nd_sender(skb, &ip)))
 		return true;

@@ -26,11 +26,11 @@ type bench struct {
 	macs   map[int32]wire.MAC
 }
 
-func newBench(t *testing.T, family route.Family) *bench {
+func newBench(t *testing.T, cfg claim.Config) *bench {
 	t.Helper()
 	nstest.Enter(t)
 	nstest.NoIPv6()
-	set, err := claim.Load(claim.Config{ARP: claim.ARPPolice{PerSecond: 1, Burst: 1}, Carry: true, IPv6: family == route.IPv6})
+	set, err := claim.Load(cfg)
 	if errors.Is(err, claim.ErrNotSupported) {
 		nstest.Skip(t, "%v", err)
 	}
@@ -84,7 +84,7 @@ func TestCarriesAsTable(t *testing.T) {
 }
 
 func testCarriesAsTable(t *testing.T, family route.Family) {
-	b := newBench(t, family)
+	b := newBench(t, claim.Config{ARP: claim.ARPPolice{PerSecond: 1, Burst: 1}, Carry: true, IPv6: family == route.IPv6})
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
