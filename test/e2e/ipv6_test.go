@@ -281,7 +281,8 @@ func TestIPv6Transfer(t *testing.T) {
 	} {
 		r := transfer(t, w.Lab, mine[0].Node, c.to, c.args)
 		t.Logf("%s: %.0f Mbit/s, %.0f retransmissions", c.name, r.End.Received.BPS/1e6, r.End.Sent.Retransmits)
-		if r.End.Received.Bytes < 50e6 {
+		// What lies in the sockets' buffers at the end, up to 10 MB of each stream, iperf3 does not read.
+		if r.End.Received.Bytes < 15e6 {
 			t.Errorf("%s: %.0f bytes received", c.name, r.End.Received.Bytes)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type flows struct {
 	out  []*net.UDPConn
 	in   *net.UDPConn
 	sent []uint32
+	all  atomic.Int64 // have been sent
 
 	got       []uint32 // datagrams that have arrived, by flow
 	last      []int64
@@ -66,6 +68,7 @@ func (f *flows) send(rounds int, pause time.Duration, size func(flow, round int)
 					binary.BigEndian.PutUint16(b, uint16(i))
 					binary.BigEndian.PutUint32(b[2:], f.sent[i])
 					f.sent[i]++
+					f.all.Add(1)
 					if _, err := f.out[i].Write(b[:max(size(i, round), flowHeader)]); err != nil {
 						f.t.Error(err)
 						return
@@ -78,20 +81,22 @@ func (f *flows) send(rounds int, pause time.Duration, size func(flow, round int)
 	all.Wait()
 }
 
-// receive reads what arrives until nothing has for a while, twice: a reader that gets no CPU finds its time over although
-// something is there.
+// receive reads what arrives until nothing has for a while; for longer if some are missing, for a worker may get no CPU. A
+// reader that gets none finds its time over although something is there, so it asks several times.
 func (f *flows) receive(idle time.Duration) {
+	const times, timesMissing = 2, 6
 	b := make([]byte, 1<<14)
-	for quiet := 0; ; {
-		_ = f.in.SetReadDeadline(time.Now().Add(idle / 2))
+	for quiet, got := 0, int64(0); ; {
+		_ = f.in.SetReadDeadline(time.Now().Add(idle / times))
 		n, err := f.in.Read(b)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if quiet++; quiet == 2 {
+			if quiet++; quiet >= times && got >= f.all.Load() || quiet >= timesMissing {
 				return
 			}
 			continue
 		}
 		quiet = 0
+		got++
 		if err != nil || n < flowHeader {
 			f.t.Errorf("%d bytes, %v", n, err)
 			return
