@@ -71,7 +71,7 @@ func TestAnnounce(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	d.now = 0
-	d.Hold(Announcement{3, netip.MustParseAddr("10.0.0.1"), wire.MAC{2, 9}}, d.now) // another MAC
+	d.Hold(Announcement{Index: 3, IP: netip.MustParseAddr("10.0.0.1"), MAC: wire.MAC{2, 9}}, d.now) // another MAC
 	d.run(time.Minute, nil)
 	d.want("the interface's MAC is another one", "0s 3 10.0.0.1", "2s 3 10.0.0.1")
 	d.Forget(3)
@@ -187,7 +187,7 @@ func TestClaimed(t *testing.T) {
 
 // TestAnnouncementFrame: it is what RFC 5227 section 2.3 says, as another parser reads it.
 func TestAnnouncementFrame(t *testing.T) {
-	a := Announcement{3, remoteIP, otherMAC}
+	a := Announcement{Index: 3, IP: remoteIP, MAC: otherMAC}
 	b := make([]byte, ReplyLen)
 	if n := a.Frame(b); n != ReplyLen {
 		t.Fatalf("%d bytes", n)
