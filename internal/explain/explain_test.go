@@ -158,7 +158,7 @@ func TestPackets(t *testing.T) {
 		{dst: "2001:db8:65:1::9", from: "2001:db8:65::99", iif: "cali1", want: "drop IP_RPFILTER 2001:db8:65:1::/64", says: "2001:db8:65::99 is not routed to cali1, and rp_filter is 1"},
 		{dst: "10.97.0.1", want: "punt", says: "10.97.0.1 is left to the kernel"},
 		{dst: "2001:db8:96::1", want: "punt", says: "2001:db8:96::1 is left to the kernel"},
-		{dst: "192.168.1.32", want: "local", says: "192.168.1.32 is an address of this host, or a group's"},
+		{dst: "192.168.1.32", want: "local", says: "192.168.1.32 is an address of this host, a group's, or a local segment"},
 		{dst: "fe80::ecee:eeff:feee:eeee", want: "local", says: "fe80::ecee:eeff:feee:eeee belongs to the link: no router forwards there"},
 		{dst: "ff02::1", want: "local", says: "ff02::1 is a group's: the kernel's matter"},
 		{dst: "2001:db8:65:1::9", left6: "rules", want: "punt", says: "rules"},
