@@ -40,6 +40,9 @@ func lan(t testing.TB, l *lab.Lab) (station string) {
 		node, command, _ := strings.Cut(line, ": ")
 		run(t, l, node, command)
 	}
+	for _, node := range []string{"host0", station} { // before, it loses what it is to send
+		await(t, "lan0 is up", func() bool { return strings.Contains(run(t, l, node, "ip -br link show lan0"), " UP ") })
+	}
 	return station
 }
 

@@ -34,6 +34,7 @@ type flows struct {
 	in   *net.UDPConn
 	sent []uint32
 	all  atomic.Int64 // have been sent
+	over atomic.Bool  // no more will be
 
 	got       []uint32 // datagrams that have arrived, by flow
 	last      []int64
@@ -81,8 +82,8 @@ func (f *flows) send(rounds int, pause time.Duration, size func(flow, round int)
 	all.Wait()
 }
 
-// receive reads what arrives until nothing has for a while; for longer if some are missing, for a worker may get no CPU. A
-// reader that gets none finds its time over although something is there, so it asks several times.
+// receive reads what arrives until all is sent and nothing has come for a while; for longer if some are missing, for a
+// worker may get no CPU. A reader that gets none finds its time over although something is there, so it asks several times.
 func (f *flows) receive(idle time.Duration) {
 	const times, timesMissing = 2, 6
 	b := make([]byte, 1<<14)
@@ -90,7 +91,10 @@ func (f *flows) receive(idle time.Duration) {
 		_ = f.in.SetReadDeadline(time.Now().Add(idle / times))
 		n, err := f.in.Read(b)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if quiet++; quiet >= times && got >= f.all.Load() || quiet >= timesMissing {
+			switch quiet++; {
+			case !f.over.Load():
+				quiet = 0
+			case quiet >= timesMissing, quiet >= times && got >= f.all.Load():
 				return
 			}
 			continue
@@ -176,6 +180,7 @@ func testWorkersOrder(t *testing.T, workers int, engine string) {
 		var reading sync.WaitGroup
 		reading.Go(func() { f.receive(700 * time.Millisecond) })
 		f.send(c.rounds, c.pause, c.size)
+		f.over.Store(true)
 		reading.Wait()
 		f.in.Close()
 		sent, got := f.totals()
@@ -209,6 +214,7 @@ func TestWorkersWait(t *testing.T) {
 		run(t, w.Lab, "host0", "ip neigh flush dev "+b.Iface)
 		f.send(20, 50*time.Microsecond, func(int, int) int { return 64 })
 	}
+	f.over.Store(true)
 	reading.Wait()
 	sent, got := f.totals()
 	s := statusOf(t, w.d[0])
@@ -293,6 +299,7 @@ func TestWorkersReloaded(t *testing.T) {
 			end := sync.OnceFunc(func() {
 				close(stop)
 				sending.Wait()
+				f.over.Store(true)
 				reading.Wait()
 				f.in.Close()
 			})
