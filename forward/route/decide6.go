@@ -42,7 +42,7 @@ func (t *Table) findWay6(ip wire.IPv6, d *Decision) bool {
 	}
 	d.Route, d.Rule = t.v6.lookupKey(&f, dst)
 	switch {
-	case d.Route != nil && d.Route.delivers():
+	case d.Route != nil && (d.Route.delivers() || d.Route.inputs()):
 		d.drop(Local)
 		return false
 	case t.punted(f.dst):

@@ -94,6 +94,17 @@ func (r *Route) delivers() bool {
 	return false
 }
 
+// inputs reports whether all packets that take an IPv6 route end in the kernel, by what is
+// done at its input. As for the host's own addresses no Policy.Punt changes that.
+func (r *Route) inputs() bool {
+	for i := range r.Nexthops {
+		if !r.Nexthops[i].Input {
+			return false
+		}
+	}
+	return len(r.Nexthops) > 0
+}
+
 // Class is the class of a destination, exactly. Builder.UpdateClasses tells the
 // same of all destinations.
 func (t *Table) Class(dst netip.Addr) Class {

@@ -23,7 +23,7 @@ func (t *Table) owner6(packet []byte, in *Link) Verdict {
 	}
 	route, _ := t.v6.lookup(&f)
 	switch {
-	case route != nil && route.delivers():
+	case route != nil && (route.delivers() || route.inputs()):
 		return Local
 	case t.punted(f.dst):
 		return Punt
