@@ -15,6 +15,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 SOAK        ?= 20m
+FRAMES      ?= 100000
 # Packages in which goroutines share something.
 RACE        ?= ./arpd/... ./capture ./capture/source ./forward/... ./internal/conntrack ./internal/control/... ./internal/daemon ./internal/engine/... ./internal/handover ./internal/instance ./internal/livecapture ./internal/logging ./internal/top ./internal/macs ./internal/netstate ./internal/pktring
 CLANG_FILE  := forward/claim/bpf/CLANG
@@ -77,6 +78,13 @@ test-race: build
 .PHONY: test-ebpf
 test-ebpf: build
 	CGO_ENABLED=0 $(TEST_ENV) $(GO) test $(TEST_FLAGS) ./test/differential -engine ebpf
+
+.PHONY: differential
+differential: ## FRAMES (100000) IPv4 and as many IPv6 frames through the kernel and through proxyarpd (root)
+	@[ "$(ROOT)" = yes ] || { echo "make differential needs root: it makes network namespaces (try: sudo make differential)" >&2; exit 1; }
+	@scripts/need ip:iproute2
+	@$(MAKE) build
+	LAB_REQUIRED=1 PROXYARPD_BIN=$(CURDIR)/$(BIN) $(GO) test ./test/differential -count=1 -v -timeout 60m -run '^TestDifferential$$' -args -total $(FRAMES)
 
 .PHONY: vet
 vet:

@@ -236,6 +236,28 @@ func TestConvertInput(t *testing.T) {
 	}
 }
 
+// An IPv6 route by lo refuses, but that to ::1, and one by an object.
+func TestConvertLoopback6(t *testing.T) {
+	lo := []netstate.Nexthop{{Index: 1}}
+	for _, c := range []struct {
+		dst  string
+		r    netstate.Route
+		want route.Type
+	}{
+		{"2001:db8::/64", netstate.Route{Type: unix.RTN_UNICAST, Nexthops: lo}, route.TypeUnreachable},
+		{"::1/128", netstate.Route{Type: unix.RTN_UNICAST, Nexthops: lo}, route.TypeUnicast},
+		{"2001:db8::/64", netstate.Route{Type: unix.RTN_UNICAST, NHID: 7, Nexthops: lo}, route.TypeUnicast},
+		{"2001:db8::/64", netstate.Route{Type: unix.RTN_LOCAL, Nexthops: lo}, route.TypeLocal},
+		{"2001:db8::/64", netstate.Route{Type: unix.RTN_UNICAST, Nexthops: []netstate.Nexthop{{Index: 2}}}, route.TypeUnicast},
+		{"10.0.0.0/8", netstate.Route{Type: unix.RTN_UNICAST, Nexthops: lo}, route.TypeUnicast},
+	} {
+		got := new(routeScratch).convert(&netstate.RouteSet{Dst: netip.MustParsePrefix(c.dst), Routes: []netstate.Route{c.r}})
+		if len(got) != 1 || got[0].Type != c.want {
+			t.Errorf("%s %+v: %+v, want type %v", c.dst, c.r, got, c.want)
+		}
+	}
+}
+
 func TestConvertRules(t *testing.T) {
 	never := map[string]netstate.Rule{
 		"oif": {OIF: "eth0"}, "fwmark": {Mark: 1, Mask: 3}, "l3mdev": {L3MDev: true}, "other": {Other: "tun_id=1"},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 var (
 	seedFlag   = flag.Uint64("seed", 0, "of the frames; 0: another one each time")
 	framesFlag = flag.Int("frames", 1200, "how many frames, for each world")
+	totalFlag  = flag.Int("total", 0, "at least so many frames of each family, over all its worlds, in place of -frames")
 	worldFlag  = flag.String("world", "", "only this one")
 	replayFlag = flag.String("replay", "", "CLASS:INDEX of one frame to send alone")
 	showFlag   = flag.Int("show", 20, "how many differing frames to show")
@@ -28,12 +30,31 @@ func init() {
 
 func TestDifferential(t *testing.T) {
 	t.Parallel()
+	var four, six atomic.Int64 // frames that were compared
+	t.Cleanup(func() {         // when all worlds are done
+		t.Logf("%d frames of IPv4, %d of IPv6", four.Load(), six.Load())
+		if n := min(four.Load(), six.Load()); n < int64(*totalFlag) && *worldFlag == "" {
+			t.Errorf("%d frames of a family, want %d", n, *totalFlag)
+		}
+	})
+	each := func(w *world) int {
+		n := len(worlds)
+		if w.ipv6 {
+			n = len(worlds6)
+		}
+		return max(*framesFlag, *totalFlag*110/100/n) // a world has a few less than it is asked for
+	}
 	eachWorld(t, slices.Concat(worlds, worlds6), func(t *testing.T, p *pair, seed uint64) {
-		frames := schedule(seed, p.w, *framesFlag)
+		frames := schedule(seed, p.w, each(p.w))
 		if *replayFlag != "" {
 			frames = []*Frame{replayed(t, seed, p.w)}
 		}
 		compare(t, p, seed, frames)
+		if p.w.ipv6 {
+			six.Add(int64(len(frames)))
+		} else {
+			four.Add(int64(len(frames)))
+		}
 		if p.daemon != nil && *replayFlag == "" {
 			explained(t, p, seed)
 		}

@@ -142,7 +142,7 @@ func (p *pair) agrees(verdict, out *string, outputs []output) bool {
 			left = append(left, ports[o.port].name)
 		}
 	}
-	if *verdict != "forward" && *verdict != "queue" {
+	if *verdict != "forward" && *verdict != "queue" || *verdict == "queue" && len(left) == 0 { // nobody is asked for a MAC
 		return len(left) == 0
 	}
 	return len(left) == 1 && out != nil && left[0] == *out

@@ -43,9 +43,10 @@ func markLimited6(results []*result) {
 	}
 }
 
-// probeOptions6 has an option for which any host sends a parameter problem.
+// probeOptions6 has an option for which any host sends a parameter problem, to where no world
+// forbids it.
 func probeOptions6(i int) *Frame {
-	from := [...]addr6{ip6("fd00:72::ff:1"), ip6("fd00:73::ff:1"), ip6("2001:db8:66::ff:1"), ip6("2001:db8:67::ff:1")}[i]
+	from := [...]addr6{ip6("fd00:72::ff:1"), ip6("fd00:73::ff:1"), ip6("2001:db8:66::ff:1"), ip6("2001:db8:67:8000::ff:1")}[i]
 	p := packet6{port: i, src: from, dst: podAddrs6[(i+1)%2][0], hops: 64, proto: wire.ProtoUDP, l4: udp(9, 9, nil), l4sum: 6}
 	p.hop(option6(0x9e, 1))
 	return p.frame("probe", i)
