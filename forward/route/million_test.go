@@ -103,8 +103,12 @@ func benchmarkLookup(b *testing.B, prefixes []netip.Prefix, draw func([]netip.Pr
 
 // BenchmarkMillionChange: what changes cost that are published one by one, or
 // as a burst is, 4096 at a time.
-func BenchmarkMillionChange(b *testing.B) {
-	prefixes := fulltable.Prefixes(million, 1)
+func BenchmarkMillionChange(b *testing.B) { benchmarkChange(b, fulltable.Prefixes(million, 1)) }
+
+// BenchmarkMillionChange6 is the same for IPv6.
+func BenchmarkMillionChange6(b *testing.B) { benchmarkChange(b, fulltable.Prefixes6(million, 1)) }
+
+func benchmarkChange(b *testing.B, prefixes []netip.Prefix) {
 	builder := NewBuilder(Policy{})
 	fullTable(builder, prefixes)
 	builder.Publish()

@@ -10,11 +10,24 @@ import (
 // BenchmarkLoadRoutes loads a million routes over 200 gateways as a dump does,
 // kernel apart, and says what memory they keep.
 func BenchmarkLoadRoutes(b *testing.B) {
+	b.Run("IPv4", func(b *testing.B) {
+		benchmarkLoad(b, IPv4, func(i int) payload {
+			return rtmsg(32, unix.RT_TABLE_MAIN, 0).attr(unix.RTA_DST, 10, byte(i>>16), byte(i>>8), byte(i)).
+				attr(unix.RTA_GATEWAY, 192, 0, 2, byte(i%200)).u32(unix.RTA_OIF, uint32(2+i%7))
+		})
+	})
+	b.Run("IPv6", func(b *testing.B) {
+		benchmarkLoad(b, IPv6, func(i int) payload {
+			dst, gateway := [16]byte{0: 0x20, 1: 0x01, 3: byte(i >> 16), 4: byte(i >> 8), 5: byte(i)}, [16]byte{0: 0xfe, 1: 0x80, 15: byte(i % 200)}
+			m := rtmsg(48, unix.RT_TABLE_MAIN, 0)
+			m[0] = unix.AF_INET6
+			return m.attr(unix.RTA_DST, dst[:]...).attr(unix.RTA_GATEWAY, gateway[:]...).u32(unix.RTA_OIF, uint32(2+i%7)).u32(unix.RTA_PRIORITY, 1024)
+		})
+	})
+}
+
+func benchmarkLoad(b *testing.B, family Family, message func(i int) payload) {
 	const count = 1_000_000
-	message := func(i int) payload {
-		return rtmsg(32, unix.RT_TABLE_MAIN, 0).attr(unix.RTA_DST, 10, byte(i>>16), byte(i>>8), byte(i)).
-			attr(unix.RTA_GATEWAY, 192, 0, 2, byte(i%200)).u32(unix.RTA_OIF, uint32(2+i%7))
-	}
 	messages := make([]payload, count)
 	for i := range messages {
 		messages[i] = message(i)
@@ -24,16 +37,16 @@ func BenchmarkLoadRoutes(b *testing.B) {
 		b.StopTimer()
 		before := heap()
 		b.StartTimer()
-		s, n := newState(false), &snapshot{}
-		n.begin(kind{unix.RTM_GETROUTE, IPv4}, s)
+		s, n := newState(true), &snapshot{}
+		n.begin(kind{unix.RTM_GETROUTE, family}, s)
 		for _, m := range messages {
-			n.add(s, IPv4, unix.RTM_NEWROUTE, m)
+			n.add(s, family, unix.RTM_NEWROUTE, m)
 		}
 		s.adoptRoutes(n)
 		b.StopTimer()
 		kept = heap() - before
-		if s.v4.routes.count != count {
-			b.Fatal(s.v4.routes.count)
+		if got := s.fib(family).routes.count; got != count {
+			b.Fatal(got)
 		}
 		runtime.KeepAlive(s)
 		b.StartTimer()
