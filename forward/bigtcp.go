@@ -29,6 +29,7 @@ func (e *emitter) sendBig(buf []byte, out *route.Link, as route.Verdict) {
 	hlen := at - jumbo
 	pseudo := pseudoOf(ip, v, at, proto)
 	size := (maxSuper - VnetLen - l2len - hlen - int(ip[at+12]>>4)*4) / v.gsoSize() * v.gsoSize()
+	size = max(size, v.gsoSize()) // with an MTU of 64 KB one segment may be longer, and is a packet
 	if need := len(buf) + (len(ip)/size+1)*(VnetLen+l2len+hlen+60); len(e.big) < need {
 		e.big = make([]byte, need)
 	}
