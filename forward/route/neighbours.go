@@ -1,6 +1,7 @@
 package route
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -64,7 +65,7 @@ func (s *neighbours) snapshot() neighbourTable {
 	for size < 2*len(s.many) {
 		size *= 2
 	}
-	t := neighbourTable{list: make([]neighbour, size), mask: uint32(size - 1)}
+	t := neighbourTable{list: make([]neighbour, size), mask: uint32(size - 1), shift: uint8(64 - bits.TrailingZeros(uint(size)))}
 	for a, n := range s.many {
 		i := t.place(a)
 		for t.list[i].addr.IsValid() {
@@ -78,17 +79,19 @@ func (s *neighbours) snapshot() neighbourTable {
 // neighbourTable is a snapshot of neighbours, immutable: a list or, with a mask, an
 // open-addressed table that is half empty.
 type neighbourTable struct {
-	list []neighbour
-	mask uint32
+	list  []neighbour
+	mask  uint32
+	shift uint8 // of a hash of 64 bits, for a place
 }
 
 // Nobody outside is to know which neighbours come to stand in one place.
 var placeBy = [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}
 
-// place is where an address is looked for first.
+// place is where an address is looked for first. The uppermost bits of a product are what
+// all bits of its factors count for; to lower ones the bits above them do not.
 func (t *neighbourTable) place(a netip.Addr) uint32 {
 	k := keyOf(a)
-	return uint32((k.high*placeBy[0]^k.low)*placeBy[1]>>32) & t.mask
+	return uint32((k.high*placeBy[0] ^ k.low) * placeBy[1] >> (t.shift & 63))
 }
 
 func (t *neighbourTable) get(a netip.Addr) *Neighbour {

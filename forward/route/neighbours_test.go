@@ -49,3 +49,30 @@ func TestNeighbours(t *testing.T) {
 		}
 	}
 }
+
+// TestNeighbourPlaces: neighbours whose addresses differ in some bits alone, as one may
+// choose who has a subnet to itself, do not all come to stand in one place.
+func TestNeighbourPlaces(t *testing.T) {
+	for name, nth := range map[string]func(i int) netip.Addr{
+		"low bits":                 func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) },
+		"high bits":                func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 1), byte(i << 7), 1}) },
+		"IPv6, low bits":           func(i int) netip.Addr { return netip.AddrFrom16([16]byte{0xfd, 14: byte(i >> 8), 15: byte(i)}) },
+		"IPv6, high bits":          func(i int) netip.Addr { return netip.AddrFrom16([16]byte{0xfd, 8: byte(i >> 8), 9: byte(i)}) },
+		"IPv6, bits of the prefix": func(i int) netip.Addr { return netip.AddrFrom16([16]byte{0xfd, byte(i >> 8), byte(i), 15: 1}) },
+	} {
+		const n = 512
+		var s neighbours
+		for i := range n {
+			s.set(nth(i), new(Neighbour))
+		}
+		table, away := s.snapshot(), 0
+		for i, at := range table.list {
+			if at.addr.IsValid() {
+				away += int((uint32(i) - table.place(at.addr)) & table.mask)
+			}
+		}
+		if away > 32*n {
+			t.Errorf("%s: %d of %d steps to each", name, away/n, n)
+		}
+	}
+}
