@@ -354,7 +354,7 @@ func (d *Daemon) newOwner(ctx context.Context) *owner {
 		d.errands.Go(func() { o.outcomes <- arrival{l, e.do(h)} })
 	}
 	if d.nd != nil {
-		o.discovery = discovery{to: d.nd, groups: d.groups, linkLocal: map[int]linkLocal{}}
+		o.discovery = discovery{to: d.nd, groups: d.groups, linkLocal: map[int]netstate.AddressState{}}
 		o.herald.to = announcing{d.announcer, d.groups}
 	}
 	if d.heir != nil {

@@ -6,14 +6,13 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"proxyarpd/arpd"
 	"proxyarpd/arpd/ndp"
 	"proxyarpd/forward/claim"
 	"proxyarpd/internal/netstate"
 	"proxyarpd/internal/printable"
 	"proxyarpd/internal/status"
+	"proxyarpd/internal/wire"
 )
 
 // groups is what the owner asks of the memberships in solicited-node groups. Nothing
@@ -33,18 +32,8 @@ type discovery struct {
 	// targets are the gateways that the claims have the kernel not answer for.
 	targets []netip.Addr
 	// linkLocal is what the link-local addresses of interfaces are good for.
-	linkLocal map[int]linkLocal
+	linkLocal map[int]netstate.AddressState
 }
-
-// linkLocal is what an interface's link-local addresses are good for.
-type linkLocal uint8
-
-const (
-	linkLocalMissing linkLocal = iota
-	linkLocalFailed            // duplicate address detection has found another
-	linkLocalTentative
-	linkLocalUsable
-)
 
 // openND opens the responder to neighbour solicitations, as openARP that to requests.
 func (d *Daemon) openND() error {
@@ -98,27 +87,22 @@ func (o *owner) noteAddresses(set *netstate.AddressSet) {
 	}
 	had := o.discovery.linkLocal[set.Index]
 	has := linkLocalOf(set)
-	if has == linkLocalMissing {
+	if has == netstate.AddressMissing {
 		delete(o.discovery.linkLocal, set.Index)
 	} else {
 		o.discovery.linkLocal[set.Index] = has
 	}
-	if had == linkLocalMissing && has != had {
+	if had == netstate.AddressMissing && has != had {
 		// The kernel forgets memberships where IPv6 ends, which it says by this alone.
 		o.discovery.groups.Again(set.Index)
 	}
 }
 
-func linkLocalOf(set *netstate.AddressSet) (best linkLocal) {
+// linkLocalOf is the state of the best of an interface's link-local addresses.
+func linkLocalOf(set *netstate.AddressSet) (best netstate.AddressState) {
 	for i := range set.Addresses {
-		switch a := &set.Addresses[i]; {
-		case !a.Local.IsLinkLocalUnicast():
-		case a.Flags&unix.IFA_F_DADFAILED != 0:
-			best = max(best, linkLocalFailed)
-		case a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0:
-			best = max(best, linkLocalTentative)
-		default:
-			return linkLocalUsable
+		if a := &set.Addresses[i]; a.Local.IsLinkLocalUnicast() {
+			best = max(best, netstate.AddressStateOf(a.Flags))
 		}
 	}
 	return best
@@ -246,21 +230,20 @@ func (a announcing) Forget(index int) {
 // ipv6Why says why IPv6 is not served on an interface that is served, or what it
 // lacks; "" if it is.
 func (o *owner) ipv6Why(l *netstate.Link) string {
-	const minMTU = 1280 // IPV6_MIN_MTU, RFC 8200 section 5
 	switch {
 	case !o.cfg.IPv6:
 		return ""
 	case o.eng.Forwards() && l.IPv6 && o.gated6(l) != nil:
 		return o.gated6(l).Error()
-	case !l.IPv6 && l.MTU < minMTU:
+	case !l.IPv6 && l.MTU < wire.IPv6MinMTU:
 		return "not served: its MTU is less than 1280, and the kernel has no IPv6 there"
 	case !l.IPv6:
 		return "not served: disable_ipv6 is 1, and the kernel has no IPv6 there"
-	case o.discovery.linkLocal[l.Index] == linkLocalUsable || !l.Up() || !resolves(l):
+	case o.discovery.linkLocal[l.Index] == netstate.AddressUsable || !l.Up() || !resolves(l):
 		return ""
-	case o.discovery.linkLocal[l.Index] == linkLocalFailed:
+	case o.discovery.linkLocal[l.Index] == netstate.AddressFailed:
 		return "duplicate address detection of its link-local address has failed: neighbours can't be resolved"
-	case o.discovery.linkLocal[l.Index] == linkLocalTentative:
+	case o.discovery.linkLocal[l.Index] == netstate.AddressTentative:
 		return "its link-local address is tentative: neighbours can't be resolved until duplicate address detection is over"
 	}
 	return "it has no link-local address: neighbours can't be resolved"

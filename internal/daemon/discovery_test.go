@@ -96,7 +96,7 @@ func (g *fakeGroups) Again(index int)                  { g.again = append(g.agai
 func TestOwnerIPv6(t *testing.T) {
 	nd, groups := new(fakeResponder), &fakeGroups{held: map[string]bool{}}
 	b := newBench(t, nil)
-	b.discovery = discovery{to: nd, groups: groups, linkLocal: map[int]linkLocal{}}
+	b.discovery = discovery{to: nd, groups: groups, linkLocal: map[int]netstate.AddressState{}}
 	l := pod(1)
 	l.IPv6, l.MTU6 = true, 1500
 	none := pod(2)

@@ -74,7 +74,7 @@ func newSurvey(ctx context.Context, cfg *Config, log *slog.Logger) *survey {
 		send: func(l lane, e errand) { s.sent[l] = e },
 	}
 	if cfg.IPv6 {
-		s.owner.discovery = discovery{to: unheard{}, groups: unjoined{}, linkLocal: map[int]linkLocal{}}
+		s.owner.discovery = discovery{to: unheard{}, groups: unjoined{}, linkLocal: map[int]netstate.AddressState{}}
 	}
 	return s
 }

@@ -36,7 +36,7 @@ func good() (*facts, map[string]int) {
 			Policies: map[int]*arpd.Policy{2: {Answer: gatewayMAC}, 3: {Answer: gatewayMAC}}, Policies6: map[int]*arpd.Policy{2: {Answer: gatewayMAC, Gateways: []netip.Addr{gateway6}}, 3: {Answer: gatewayMAC}}, Used: map[int32]bool{2: true, 3: true, 4: true}, Forwards: true},
 		has:  func(int) bool { return true },
 		pods: []pod{goodPod("cali1", "2"), goodPod("cali2", "3")},
-		host: hostIPv6{linkLocal: map[int]linkLocal{2: linkLocalUsable, 3: linkLocalUsable, 4: linkLocalUsable, 5: linkLocalUsable}},
+		host: hostIPv6{linkLocal: map[int]netstate.AddressState{2: netstate.AddressUsable, 3: netstate.AddressUsable, 4: netstate.AddressUsable, 5: netstate.AddressUsable}},
 		answers: []answer{{where: "cali1", pod: true, host: "cali1", gateway: gateway4, macs: []wire.MAC{gatewayMAC}},
 			{where: "cali1", pod: true, host: "cali1", gateway: gateway6, macs: []wire.MAC{gatewayMAC}}, {where: "eth0", gateway: gateway4}},
 	}
@@ -135,8 +135,8 @@ func TestFindings(t *testing.T) {
 			without6(&f.pods[1])
 		}},
 		{"ipv6-link-local", Error, "cali1, eth0", func(f *facts, _ map[string]int) { delete(f.host.linkLocal, 2); delete(f.host.linkLocal, 4) }},
-		{"ipv6-link-local", Error, "cali1", func(f *facts, _ map[string]int) { f.host.linkLocal[2] = linkLocalFailed }},
-		{"ipv6-link-local", Warning, "cali1", func(f *facts, _ map[string]int) { f.host.linkLocal[2] = linkLocalTentative }},
+		{"ipv6-link-local", Error, "cali1", func(f *facts, _ map[string]int) { f.host.linkLocal[2] = netstate.AddressFailed }},
+		{"ipv6-link-local", Warning, "cali1", func(f *facts, _ map[string]int) { f.host.linkLocal[2] = netstate.AddressTentative }},
 		{"forwarding6-off", Error, "cali1, cali2", func(f *facts, _ map[string]int) {
 			f.view.Forwards, f.workloads[0].Forwards, f.workloads[1].Forwards = false, true, true
 		}},

@@ -182,8 +182,8 @@ func advertisedDefaults() map[int]bool {
 
 // hostAddresses are those of this host's interfaces, and what the link-local ones are good
 // for.
-func hostAddresses() (local map[string]bool, of map[int]linkLocal) {
-	local, of = map[string]bool{}, map[int]linkLocal{}
+func hostAddresses() (local map[string]bool, of map[int]netstate.AddressState) {
+	local, of = map[string]bool{}, map[int]netstate.AddressState{}
 	for _, v := range families {
 		all, err := netlink.AddrList(nil, v.netlink())
 		if err != nil {
@@ -194,7 +194,7 @@ func hostAddresses() (local map[string]bool, of map[int]linkLocal) {
 			addr = addr.Unmap()
 			if v == ipv6 && addr.IsLinkLocalUnicast() {
 				addr = addr.WithZone(strconv.Itoa(a.LinkIndex))
-				of[a.LinkIndex] = max(of[a.LinkIndex], linkLocalOf(a.Flags))
+				of[a.LinkIndex] = max(of[a.LinkIndex], netstate.AddressStateOf(uint32(a.Flags)))
 			}
 			local[addr.String()] = true
 		}

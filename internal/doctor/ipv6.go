@@ -8,6 +8,7 @@ import (
 
 	"proxyarpd/forward/route"
 	"proxyarpd/internal/netstate"
+	"proxyarpd/internal/wire"
 )
 
 // hostIPv6 is what the host's IPv6 is like, by interface.
@@ -15,19 +16,9 @@ type hostIPv6 struct {
 	// advertised are the interfaces over which a default route of a router advertisement
 	// leads.
 	advertised map[int]bool
-	linkLocal  map[int]linkLocal
-	proxied    map[int][]netip.Addr // entries of ip -6 neigh show proxy
+	linkLocal  map[int]netstate.AddressState // of the best link-local address
+	proxied    map[int][]netip.Addr          // entries of ip -6 neigh show proxy
 }
-
-// linkLocal is what an interface's link-local addresses are good for.
-type linkLocal uint8
-
-const (
-	linkLocalMissing linkLocal = iota
-	linkLocalFailed            // duplicate address detection has found another
-	linkLocalTentative
-	linkLocalUsable
-)
 
 // ipv6 is a setting below net.ipv6.
 func (f *facts) ipv6(key string) (int, bool) { return f.sysctl("../ipv6/" + key) }
@@ -76,9 +67,8 @@ func checkIPv6(f *facts) (found []Finding) {
 // unserved6 tells of an interface on which the kernel has no IPv6. others says that other
 // workloads have it.
 func (f *facts) unserved6(l *netstate.Link, p *pod, others bool) Finding {
-	const minMTU = 1280 // RFC 8200 section 5
 	why, cure := "disable_ipv6 is 1 there", "sysctl -w net.ipv6.conf.IF.disable_ipv6=0, and the routes to the workload anew"
-	if l.MTU < minMTU {
+	if l.MTU < wire.IPv6MinMTU {
 		why, cure = "its MTU is less than 1280", "ip link set IF mtu 1500, and the routes to the workload anew"
 	}
 	severity := Info
@@ -100,14 +90,14 @@ func (f *facts) checkLinkLocal(l *netstate.Link) []Finding {
 	}
 	severity, what, cure := Error, "", "ip -6 address show dev IF; sysctl net.ipv6.conf.IF.addr_gen_mode, and ip link set IF down and up for another address"
 	switch f.host.linkLocal[l.Index] {
-	case linkLocalUsable:
+	case netstate.AddressUsable:
 		return nil
-	case linkLocalMissing:
+	case netstate.AddressMissing:
 		what = "it has no link-local address: neighbours there can't be resolved"
-	case linkLocalFailed:
+	case netstate.AddressFailed:
 		what = "duplicate address detection of its link-local address has failed, somebody else there has it: neighbours can't be resolved"
 		cure = "find who has the address (ip -6 address show dev IF tells which); then ip link set IF down and up"
-	case linkLocalTentative:
+	case netstate.AddressTentative:
 		severity, what, cure = Warning, "its link-local address is tentative: neighbours there can't be resolved until duplicate address detection is over", "ask again in two seconds; ip -6 address show dev IF"
 	}
 	return []Finding{{"ipv6-link-local", severity, l.Name, what, cure}}

@@ -143,22 +143,11 @@ func sendersOf(index int) (all []netip.Addr) {
 		return nil
 	}
 	for _, a := range addrs {
-		if addr, ok := netip.AddrFromSlice(a.IP); ok && linkLocalOf(a.Flags) == linkLocalUsable {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok && netstate.AddressStateOf(uint32(a.Flags)) == netstate.AddressUsable {
 			all = append(all, addr.Unmap())
 		}
 	}
 	return all
-}
-
-// linkLocalOf says so of one address, by its flags.
-func linkLocalOf(flags int) linkLocal {
-	switch {
-	case flags&unix.IFA_F_DADFAILED != 0:
-		return linkLocalFailed
-	case flags&unix.IFA_F_TENTATIVE != 0 && flags&unix.IFA_F_OPTIMISTIC == 0:
-		return linkLocalTentative
-	}
-	return linkLocalUsable
 }
 
 // resolves reports whether addresses are resolved on an interface, by ARP or neighbour discovery.
@@ -225,8 +214,8 @@ func (p *pod) look(f *facts, l *netstate.Link) error {
 func (p *pod) note(a *addressing, addr netlink.Addr) {
 	ip, _ := netip.AddrFromSlice(addr.IP)
 	ip = ip.Unmap()
-	is := linkLocalOf(addr.Flags)
-	has := podAddress{Addr: ip, tentative: is == linkLocalTentative, failed: is == linkLocalFailed}
+	is := netstate.AddressStateOf(uint32(addr.Flags))
+	has := podAddress{Addr: ip, tentative: is == netstate.AddressTentative, failed: is == netstate.AddressFailed}
 	if ip.Is6() && ip.IsLinkLocalUnicast() {
 		p.linkLocals = append(p.linkLocals, has)
 	} else {
