@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -175,44 +173,7 @@ func TestAnswerUplink6Move(t *testing.T) {
 	s := newSegment6(t)
 	s.route6(0, true)
 	s.daemons(t, "--answer-uplink", lanCIDR6)
-	macs := [2]string{macOf(t, s.Lab, "host0", lanUplink), macOf(t, s.Lab, "host1", lanUplink)}
-	wantTTL(t, s.Lab, s.station, lanPodIP6, 63)
-	if m := s.neighbour(lanPodIP6); m != macs[0] {
-		t.Fatalf("the station has %s, want host0's %s", m, macs[0])
-	}
-	const interval, many = 20 * time.Millisecond, 160
-	from, to := 0, 1
-	for range 2 { // there and back: the second time host0 announces anew
-		ping := spawn(t, s.Lab, s.station, fmt.Sprintf("ping -n -O -i %v -c %d %s", interval.Seconds(), many, lanPodIP6))
-		ping.await("icmp_seq=25 ttl")
-		s.route6(from, false)
-		s.route6(to, true)
-		await(t, "the station sends to the other host", func() bool { return s.neighbour(lanPodIP6) == macs[to] })
-		out := ping.end()
-		m := regexp.MustCompile(`(\d+) received`).FindStringSubmatch(out)
-		if m == nil {
-			t.Fatal(out)
-		}
-		received, _ := strconv.Atoi(m[1])
-		lost := time.Duration(many-received) * interval
-		t.Logf("%d of %d lost: %v", many-received, many, lost)
-		if lost > arpd.AnnounceInterval { // of which the first announcement may be lost
-			t.Errorf("%v of a flow lost\n%s", lost, out)
-		}
-		if a, b := s.of(from, lanUplink), s.of(to, lanUplink); a.Held != 0 || a.Released == 0 || b.Held != 1 || b.Taken == 0 || b.Sent == 0 {
-			t.Errorf("%+v, then %+v", a, b)
-		}
-		if mac := s.solicits(lanPodIP6); mac != macs[to] {
-			t.Errorf("%s answers, want host%d", mac, to)
-		}
-		from, to = to, from
-	}
-	for host := range s.d {
-		var st uplinkStatus
-		if s.d[host].StatusJSON(t, &st); len(st.Conflicts) > 0 {
-			t.Errorf("a move is no conflict: host%d has %+v", host, st.Conflicts)
-		}
-	}
+	s.moves(t, lanPodIP6, s.route6, func() string { return s.solicits(lanPodIP6) })
 }
 
 // TestAnswerUplink6Carrier: when the uplink's carrier returns, what is there is announced

@@ -265,20 +265,33 @@ func TestAnswerUplinkMove(t *testing.T) {
 	s := newSegment(t)
 	s.route(0, true)
 	s.daemons(t, "--answer-uplink", lanCIDR)
+	s.moves(t, lanPodIP, s.route, func() string {
+		mac, replies, _ := s.asks("-b -c1 -w5 " + lanPodIP)
+		if replies != 1 {
+			t.Errorf("%d replies", replies)
+		}
+		return mac
+	})
+}
+
+// moves has an address, which route has lead to a workload of a host, go from host0 to
+// host1 and back. answers asks who has it.
+func (s *segment) moves(t *testing.T, addr string, route func(host int, on bool), answers func() (mac string)) {
+	t.Helper()
 	macs := [2]string{macOf(t, s.Lab, "host0", lanUplink), macOf(t, s.Lab, "host1", lanUplink)}
-	wantTTL(t, s.Lab, s.station, lanPodIP, 63)
-	if m := s.neighbour(lanPodIP); m != macs[0] {
+	wantTTL(t, s.Lab, s.station, addr, 63)
+	if m := s.neighbour(addr); m != macs[0] {
 		t.Fatalf("the station has %s, want host0's %s", m, macs[0])
 	}
 	const interval, many = 20 * time.Millisecond, 160
 	from, to := 0, 1
 	for range 2 { // there and back: the second time host0 announces anew
-		ping := spawn(t, s.Lab, s.station, fmt.Sprintf("ping -n -O -i %v -c %d %s", interval.Seconds(), many, lanPodIP))
+		ping := spawn(t, s.Lab, s.station, fmt.Sprintf("ping -n -O -i %v -c %d %s", interval.Seconds(), many, addr))
 		ping.await("icmp_seq=25 ttl")
 		took := time.Now()
-		s.route(from, false)
-		s.route(to, true)
-		await(t, "the station sends to the other host", func() bool { return s.neighbour(lanPodIP) == macs[to] })
+		route(from, false)
+		route(to, true)
+		await(t, "the station sends to the other host", func() bool { return s.neighbour(addr) == macs[to] })
 		t.Logf("the entry is another one after %v", time.Since(took).Round(time.Millisecond))
 		out := ping.end()
 		m := regexp.MustCompile(`(\d+) received`).FindStringSubmatch(out)
@@ -294,8 +307,8 @@ func TestAnswerUplinkMove(t *testing.T) {
 		if a, b := s.of(from, lanUplink), s.of(to, lanUplink); a.Held != 0 || a.Released == 0 || b.Held != 1 || b.Taken == 0 || b.Sent == 0 {
 			t.Errorf("%+v, then %+v", a, b)
 		}
-		if mac, replies, _ := s.asks("-b -c1 -w5 " + lanPodIP); mac != macs[to] || replies != 1 {
-			t.Errorf("%s answers, %d replies; want host%d", mac, replies, to)
+		if mac := answers(); mac != macs[to] {
+			t.Errorf("%s answers, want host%d", mac, to)
 		}
 		from, to = to, from
 	}
