@@ -40,23 +40,6 @@ type Engine struct {
 
 var _ engine.Engine = (*Engine)(nil)
 
-// Open makes the engine, as [afpacket.Open] does. The programs must have been
-// loaded with [claim.Config.Carry].
-func Open(p *engine.Programs, c afpacket.Config, log *slog.Logger) (*Engine, error) {
-	if err := carries(p); err != nil {
-		return nil, err
-	}
-	ring, err := afpacket.Open(p, c, log)
-	if err != nil {
-		return nil, err
-	}
-	e, err := Around(ring, c.Forward.Resolve, log)
-	if err != nil {
-		return nil, errors.Join(err, ring.CloseRing())
-	}
-	return e, nil
-}
-
 // Around makes the engine of one that runs already, and has by now programs of
 // [claim.Config.Carry]: they carry from the next Publish on. ring is the Engine's
 // until Leave.
