@@ -585,16 +585,9 @@ static __always_inline __u32 worker_of(struct __sk_buff *skb, __u32 off)
 		return 0;
 	if (!whole)
 		j->fragment = now;
-	else if (!j->fragment || !within(now, j->fragment, JOINED_FOR))
-		switch (proto_of(&ip)) {
-		case PROTO_TCP:
-		case PROTO_UDP:
-		case 33: // DCCP
-		case 132: // SCTP
-		case 136: // UDP-Lite
-			if (!bpf_skb_load_bytes(skb, end_of(&ip), ports, sizeof(ports)))
-				h = mix(h + (ports[0] ^ ports[1]) + ((__u32)(__u16)(ports[0] + ports[1]) << 16));
-		}
+	else if ((!j->fragment || !within(now, j->fragment, JOINED_FOR)) && has_ports(proto_of(&ip)) &&
+		 !bpf_skb_load_bytes(skb, end_of(&ip), ports, sizeof(ports)))
+		h = mix(h + (ports[0] ^ ports[1]) + ((__u32)(__u16)(ports[0] + ports[1]) << 16));
 	return (__u64)h * workers >> 32;
 }
 
