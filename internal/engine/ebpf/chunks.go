@@ -39,7 +39,7 @@ func (m *mirror) take() (id uint32, c *claim.Chunk, ok bool) {
 	if len(m.chunks.free) == 0 {
 		first, n, err := m.mem.Grow()
 		if err != nil {
-			m.fail(err)
+			m.failOf(route.IPv4, err)
 			return 0, nil, false
 		}
 		for i := range n {
@@ -125,6 +125,9 @@ func (m *mirror) setFourth(a, word uint32) {
 	if *at&claim.ToChunk == 0 {
 		child, c, ok := m.take()
 		if !ok {
+			if fresh {
+				m.give(id)
+			}
 			m.drop(word)
 			return
 		}

@@ -96,11 +96,11 @@ func (e *Engine) follow() {
 
 // say tells of what ends carrying: all goes through userspace from then on.
 func (e *Engine) say(err error) {
-	var six error6
+	var one familyError
 	switch {
 	case err == nil || errors.Is(err, errStopped):
-	case errors.As(err, &six):
-		e.log.Error("all IPv6 packets go through userspace from now on", "err", err)
+	case errors.As(err, &one):
+		e.log.Error("all "+one.family.String()+" packets go through userspace from now on", "err", err)
 	default:
 		e.log.Error("all packets go through userspace from now on", "err", err)
 	}

@@ -132,7 +132,7 @@ func (m *mirror) setNeighbours(ifindex int32, l *link) {
 	for addr, id := range l.neighbours {
 		if l.link == nil || !usable(addr, l.link.Neighbour(addr)) {
 			if err := m.mem.SetNeighbour(ifindex, addr, 0); err != nil {
-				m.fail(err)
+				m.failOf(route.FamilyOf(addr), err)
 			}
 			delete(l.neighbours, addr)
 			m.drop(id)

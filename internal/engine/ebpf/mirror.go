@@ -139,16 +139,19 @@ func (m *mirror) fail(err error) {
 	}
 }
 
-// fail6 ends carrying of IPv6 for good.
-func (m *mirror) fail6(err error) {
-	if of := &m.of[route.IPv6]; of.failed == nil {
-		of.failed = error6{err}
+// failOf ends carrying of a family for good.
+func (m *mirror) failOf(family route.Family, err error) {
+	if of := &m.of[family]; of.failed == nil {
+		of.failed = familyError{family, err}
 		m.settle()
 	}
 }
 
-// error6 is why nothing of IPv6 is carried any more.
-type error6 struct{ error }
+// familyError is why nothing of a family is carried any more.
+type familyError struct {
+	family route.Family
+	error
+}
 
 // stop ends it too, and is no fault.
 func (m *mirror) stop() {

@@ -24,7 +24,7 @@ func TestMirrorFull6(t *testing.T) {
 	h.full6 = true
 	route6("2001:db8:1::/48")
 	table := b.Publish()
-	if err := m.publish(table); !errors.As(err, &error6{}) || h.on != [2]bool{route.IPv4: true} {
+	if err := m.publish(table); !errors.As(err, &familyError{}) || h.on != [2]bool{route.IPv4: true} {
 		t.Errorf("error %v, carries %v", err, h.on)
 	}
 	if err := m.publish(table); err != nil || len(h.routes6) != 0 {

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -217,9 +218,9 @@ func mtuOf(a netip.Addr, r *route.Route) int {
 	return r.MTU
 }
 
-// Without room nothing is carried, rather than something wrong.
+// Without room nothing is carried, rather than something wrong; of IPv4, if it is IPv4's.
 func TestMirrorFull(t *testing.T) {
-	b := routetest.Host(route.Policy{})
+	b := routetest.Host(route.Policy{IPv6: true})
 	m := testMirror()
 	if err := m.publish(b.Publish()); err != nil || !m.mem.(*heap).on[route.IPv4] {
 		t.Fatal(err)
@@ -232,12 +233,14 @@ func TestMirrorFull(t *testing.T) {
 			b.SetRoutes(route.TableMain, p, []route.Route{{Table: route.TableMain, Type: route.TypeUnicast, Nexthops: []route.Nexthop{{Ifindex: routetest.IfUplink, Weight: 1}}}})
 		}
 	}
-	if err := m.publish(b.Publish()); err == nil || m.mem.(*heap).on[route.IPv4] {
+	table := b.Publish()
+	if err := m.publish(table); !errors.As(err, &familyError{}) || m.mem.(*heap).on != [2]bool{route.IPv6: true} {
 		t.Errorf("error %v, carries %v", err, m.mem.(*heap).on)
 	}
-	if err := m.publish(b.Publish()); err != nil {
-		t.Errorf("it is said again: %v", err)
+	if err := m.publish(table); err != nil || m.mem.(*heap).lookup(netip.MustParseAddr("20.0.7.1")) != claim.AsAbove {
+		t.Errorf("it is said again: %v, or something is still there", err)
 	}
+	m.check(t)
 }
 
 // An interface that is claimed is new by itself: it keeps no flow of others in the ring.

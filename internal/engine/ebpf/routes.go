@@ -58,6 +58,9 @@ func (m *mirror) refresh(t *route.Table, p netip.Prefix) {
 	level := max(p.Bits()-1, 0) / 8
 	first := number(p.Addr())
 	for i := range uint32(1) << (8*(level+1) - p.Bits()) {
+		if m.failed != nil || m.of[route.IPv4].failed != nil {
+			return
+		}
 		a := first | i<<(24-8*level)
 		r, own := t.OneRoute(address(a), level)
 		word := m.word(address(a), r, own)
@@ -70,9 +73,6 @@ func (m *mirror) refresh(t *route.Table, p netip.Prefix) {
 			m.setThird(a, word)
 		case 3:
 			m.setFourth(a, word)
-		}
-		if m.failed != nil {
-			return
 		}
 	}
 }
@@ -109,7 +109,7 @@ func (m *mirror) refresh6(t *route.Table, p netip.Prefix) {
 	}
 	if err := m.mem.SetRoute6(p, word); err != nil {
 		m.drop(word)
-		m.fail6(err)
+		m.failOf(route.IPv6, err)
 		return
 	}
 	if word == claim.AsAbove {
@@ -124,7 +124,7 @@ func (m *mirror) refresh6(t *route.Table, p netip.Prefix) {
 func (m *mirror) forget6() {
 	for key, word := range m.words6 {
 		if err := m.mem.SetRoute6(netip.PrefixFrom(netip.AddrFrom16(key.addr), int(key.bits)), claim.AsAbove); err != nil {
-			m.fail6(err)
+			m.failOf(route.IPv6, err)
 		}
 		m.drop(word)
 	}
