@@ -240,7 +240,6 @@ func (w *watcher) same(what string, target addr) {
 
 // TestNeighboursLimited: errors about failed next hops meet the kernel's limits.
 func TestNeighboursLimited(t *testing.T) {
-	t.Parallel()
 	settings := dynamic
 	settings.sysctls = slices.Concat(dynamic.sysctls, limited.sysctls)
 	p := setUp(t, &settings)
@@ -258,7 +257,6 @@ func TestNeighboursLimited(t *testing.T) {
 func sender(n int) addr { return addr{10, 72, 3, byte(n)} }
 
 func TestNeighbours(t *testing.T) {
-	t.Parallel()
 	p := setUp(t, &dynamic)
 	if err := newExchange(p).begin(); err != nil {
 		t.Fatal(err)
