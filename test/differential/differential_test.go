@@ -94,14 +94,6 @@ func eachWorld(t *testing.T, all []world, fn func(t *testing.T, p *pair, seed ui
 	}
 }
 
-// starved is for how long the daemon has waited for a CPU: what it was to do in that time it does later.
-func (p *pair) starved() time.Duration {
-	if p.daemon == nil {
-		return 0
-	}
-	return p.daemon.WaitedForCPU(p.t)
-}
-
 func (p *pair) status(t *testing.T, args ...string) string {
 	if p.daemon == nil {
 		return "no daemon runs"

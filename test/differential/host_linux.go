@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"proxyarpd/internal/lab"
 	"proxyarpd/internal/lab/labtest"
@@ -30,6 +31,14 @@ type pair struct {
 	own          *owned
 	labs         []*lab.Lab // of kernel and ours
 	daemon       *labtest.Process
+}
+
+// starved is for how long the daemon has waited for a CPU: what it was to do in that time it does later.
+func (p *pair) starved() time.Duration {
+	if p.daemon == nil {
+		return 0
+	}
+	return p.daemon.WaitedForCPU(p.t)
 }
 
 const node = "host0"
