@@ -16,7 +16,7 @@ type resident struct{ all, own int }
 func residentOf(t *testing.T, name string) resident {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), name)
-	if out, err := exec.Command("go", "build", "-o", bin, "./testdata/memory/"+name).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", bin, "./testdata/memory/"+name).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	const runs = 9

@@ -603,7 +603,7 @@ func TestDropsProgram(t *testing.T) {
 		"-r":       "22:13:20.001000 cali1 => drop NEIGH_FAILED ens1 nh 10.0.0.3 route 10.0.0.0/24 #2\n22:13:20.002000 cali2 => drop IP_INHDR #3\n",
 	}
 	bin := filepath.Join(t.TempDir(), "drops")
-	if out, err := exec.Command("go", "build", "-o", bin, "../../examples/drops").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", bin, "../../examples/drops").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, args := range [][]string{{"-control", control, "udp"}, {"-r", captured, "udp"}} {

@@ -69,9 +69,14 @@ func (t *fib) rereadAfter(begun, now time.Time) {
 	}
 }
 
-// awaitExpiry has the wait for messages end when a route expires.
+// awaitExpiry has the wait for messages end when a route expires, or links are looked at
+// again.
 func (w *Watcher) awaitExpiry() {
-	if at := w.state.v6.expiry.at; !at.Equal(w.deadline) {
+	at := w.state.v6.expiry.at
+	if again := w.state.recheck; at.IsZero() || !again.IsZero() && again.Before(at) {
+		at = again
+	}
+	if !at.Equal(w.deadline) {
 		w.deadline = at
 		w.events.until(at)
 		if w.isCanceled() != nil {
@@ -80,7 +85,7 @@ func (w *Watcher) awaitExpiry() {
 	}
 }
 
-// expired reports whether a wait has ended because a route may have expired.
+// expired reports whether a wait has ended for awaitExpiry.
 func (w *Watcher) expired(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) && !w.deadline.IsZero() && w.isCanceled() == nil
 }

@@ -171,6 +171,10 @@ func TestLink6(t *testing.T) {
 		is("link a0 ipv6=true forwards=true mtu6=1300")
 		late := follow(t, ns, Config{IPv6: true})
 		late.awaitKernel(ns)
+		ns.set6("all/forwarding", "0") // as it was, and yet takes it away, in silence
+		is("link a0 ipv6=true forwards=false mtu6=1300")
+		ns.set6("a0/force_forwarding", "1")
+		is("link a0 ipv6=true forwards=true mtu6=1300")
 	}
 	ns.set6("all/forwarding", "1")
 	ns.set6("all/forwarding", "0") // takes force_forwarding away

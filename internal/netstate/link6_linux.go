@@ -1,6 +1,10 @@
 package netstate
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // Numbers of struct ipv6_devconf in IFLA_INET6_CONF, each 32 bits (DEVCONF_* of
 // include/uapi/linux/ipv6.h; ipv6_store_devconf in net/ipv6/addrconf.c).
@@ -39,6 +43,30 @@ func (s *state) completeInet6(l *Link) {
 		l.IPv6, l.MTU6, l.forced6 = false, 0, false
 	}
 	l.Forwards6 = l.IPv6 && (s.forwards6 || l.forced6)
+	if l.forced6 && s.recheck.IsZero() {
+		s.recheck = time.Now().Add(recheckPause)
+	}
+}
+
+// recheckPause is how long it may take until it is noticed that links have
+// force_forwarding no more.
+const recheckPause = 2 * time.Second
+
+// recheckForced asks for one of the links with force_forwarding, when it is time: who
+// writes 0 to net.ipv6.conf.all.forwarding takes it from all of them, in silence if 0 was
+// there before (addrconf_fixup_forwarding in net/ipv6/addrconf.c).
+func (s *state) recheckForced(now time.Time) {
+	if s.recheck.IsZero() || now.Before(s.recheck) {
+		return
+	}
+	s.recheck = time.Time{}
+	for index, l := range s.links {
+		if l.forced6 {
+			s.ask6(index)
+			s.recheck = now.Add(recheckPause)
+			return
+		}
+	}
 }
 
 // setInet6 takes what is told of a link's IPv6 alone.
@@ -46,6 +74,13 @@ func (s *state) setInet6(said Link) {
 	l, known := s.links[said.Index]
 	if !known {
 		return
+	}
+	if l.forced6 && !said.forced6 { // and nothing has told of it
+		for index, other := range s.links {
+			if other.forced6 && index != l.Index {
+				s.ask6(index)
+			}
+		}
 	}
 	l.IPv6, l.MTU6, l.forced6 = said.IPv6, said.MTU6, said.forced6
 	s.setLink(l)
@@ -66,8 +101,9 @@ func (s *state) inet6Changed(old, l *Link) {
 		s.v6.stale = s.v6.stale || s.v6.routed(l.Index)
 	}
 	// The message about another MTU comes before IPv6 has taken it over
-	// (rtnetlink_event is called before addrconf_notify).
-	if old.MTU != l.MTU {
+	// (rtnetlink_event is called before addrconf_notify). One that is older than the
+	// dump, and applied behind it, tells of settings that no later one need take back.
+	if old.MTU != l.MTU || old.MTU6 != l.MTU6 || old.IPv6 != l.IPv6 {
 		s.ask6(l.Index)
 	}
 }
@@ -77,6 +113,17 @@ func (s *state) inet6Changed(old, l *Link) {
 func (s *state) ask6(index int) {
 	if _, known := s.links[index]; known && s.ipv6 {
 		s.unasked[index] = true
+	}
+}
+
+// askAll6 is ask6 for one link or AllLinks.
+func (s *state) askAll6(index int) {
+	if index != AllLinks {
+		s.ask6(index)
+		return
+	}
+	for index := range s.links {
+		s.ask6(index)
 	}
 }
 
@@ -90,6 +137,15 @@ func readInet6Link(b []byte) (Link, outcome) {
 // askLinks asks for the IPv6 settings of links. The answer is given under the RTNL
 // lock, when what the messages told of is complete.
 func (w *Watcher) askLinks() error {
+	for len(w.state.unasked) > 0 { // an answer may raise questions
+		if err := w.askEach(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Watcher) askEach() error {
 	for index := range w.state.unasked {
 		var said []Link
 		err := w.ask(getLink(index), func(_ uint16, body []byte) error {

@@ -38,8 +38,10 @@ func (s *state) setNetconf(b []byte) outcome {
 	n := Netconf{Family: Family(b[0])}
 	ignoreLinkdown, forwards := false, false
 	force, forces := false, false
+	bare := true // nothing but the link is told
 	a := attrs{rest: b[sizeofNetconfmsg:]}
 	for a.next() {
+		bare = bare && a.typ == netconfIfindex
 		switch a.typ {
 		case netconfIfindex:
 			n.Index = int(int32(a.u32()))
@@ -61,6 +63,10 @@ func (s *state) setNetconf(b []byte) outcome {
 		return ignored // "default", or a link that is being made, which tells it itself
 	}
 	switch {
+	case n.Family == IPv6 && bare:
+		// Of force_forwarding the kernel tells without the value: inet6_netconf_fill_devconf
+		// does not know of it (6.17, 6.18).
+		s.askAll6(n.Index)
 	case n.Family == IPv6 && n.Index == AllLinks && n.Forwarding:
 		s.setForwards6(forwards)
 	case n.Family == IPv6 && known && force && l.forced6 != forces:

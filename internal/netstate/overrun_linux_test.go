@@ -12,8 +12,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"proxyarpd/internal/nstest"
 )
 
 // TestOverrun holds the consumer while far more routes change than the socket
@@ -110,35 +108,28 @@ func TestShortage(t *testing.T) {
 // then, while dumps and events run into each other.
 func TestChurn(t *testing.T) {
 	for _, cfg := range []Config{{}, {ReceiveBuffer: 4096}, {IPv6: true}, {IPv6: true, ReceiveBuffer: 4096}} {
-		t.Run(fmt.Sprintf("IPv6 %v, buffer %d", cfg.IPv6, cfg.ReceiveBuffer), func(t *testing.T) {
-			t.Parallel() // the most of it waits for the kernel
-			testChurn(t, cfg)
-		})
-	}
-}
-
-func testChurn(t *testing.T, cfg Config) {
-	ns := newNetns(t)
-	f := follow(t, ns, cfg)
-	rng := rand.New(rand.NewPCG(1, uint64(cfg.ReceiveBuffer)))
-	names := []string{"a0", "b0", "c0"}
-	for _, n := range names {
-		ns.veth(n, n+"x")
-	}
-	for range 6 {
-		ns.do(func() error {
-			for range nstest.Rounds(400) {
-				if cfg.IPv6 && rng.IntN(2) == 0 {
-					churn6(ns, rng, names)
-				} else {
-					churn(ns, rng, names)
+		ns := newNetns(t)
+		f := follow(t, ns, cfg)
+		rng := rand.New(rand.NewPCG(1, uint64(cfg.ReceiveBuffer)))
+		names := []string{"a0", "b0", "c0"}
+		for _, n := range names {
+			ns.veth(n, n+"x")
+		}
+		for range 6 {
+			ns.do(func() error {
+				for range 400 {
+					if cfg.IPv6 && rng.IntN(2) == 0 {
+						churn6(ns, rng, names)
+					} else {
+						churn(ns, rng, names)
+					}
 				}
-			}
-			return nil
-		})
-		f.awaitKernel(ns)
+				return nil
+			})
+			f.awaitKernel(ns)
+		}
+		t.Logf("%+v: %+v", cfg, f.w.Stats())
 	}
-	t.Logf("%+v", f.w.Stats())
 }
 
 // churn does one thing that may well fail.

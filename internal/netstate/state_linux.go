@@ -3,6 +3,7 @@ package netstate
 import (
 	"iter"
 	"net/netip"
+	"time"
 )
 
 // A state is what the kernel has told so far. It is Run's.
@@ -18,7 +19,9 @@ type state struct {
 	// unasked are links whose IPv6 settings may have changed without a message.
 	ipv6      bool
 	forwards6 bool
-	unasked   map[int]bool
+	// recheck is when links with force_forwarding are looked at again; zero: there are none.
+	unasked map[int]bool
+	recheck time.Time
 
 	emit   func(Event) // nil: nobody listens yet
 	untold untold

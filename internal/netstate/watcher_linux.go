@@ -138,8 +138,9 @@ func (w *Watcher) Incomplete() bool { return w.reading.Load() }
 // were not enough.
 func (w *Watcher) step() error {
 	w.expire()
+	w.state.recheckForced(time.Now())
 	w.awaitExpiry()
-	if !w.overrun && !w.state.incomplete() {
+	if !w.overrun && !w.state.incomplete() && len(w.state.unasked) == 0 {
 		empty, err := w.events.drain(MaxBatch, !w.state.replaying(), w.datagram)
 		if empty {
 			w.state.endReplay()

@@ -32,7 +32,6 @@ func burst6(class string, port int, src addr6, n int, dst func(i int) addr6, hop
 // fast (net/ipv6/icmp.c, icmpv6_xrlim_allow), however it is reached; redirects are
 // limited by their receiver and by the destination.
 func TestLimits6(t *testing.T) {
-	t.Parallel()
 	labtest.NeedIPv6(t)
 	p := setUp(t, &limited6)
 	runtime.LockOSThread() // and the thread ends with the test

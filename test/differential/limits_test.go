@@ -30,7 +30,6 @@ func burst(class string, port int, src addr, n int, dst func(i int) addr, ttl fu
 // TestLimits: the same messages of those that a sender asks for too fast are
 // kept back, and of a flood from everywhere about as many.
 func TestLimits(t *testing.T) {
-	t.Parallel()
 	p := setUp(t, &limited)
 	runtime.LockOSThread() // and the thread ends with the test
 	if err := pin(); err != nil {

@@ -27,12 +27,13 @@ type watcher struct {
 	seen  map[*host][]sight
 	// waited is for how long the daemon had waited for a CPU when the account began.
 	waited time.Duration
+	to     map[uint32]netip.Addr // where packets go, by their mark
 	// holders are addresses that answer who asks for them, with a MAC each.
 	holders map[netip.Addr][6]byte
 }
 
 func watch(t *testing.T, p *pair) *watcher {
-	w := &watcher{t: t, p: p, id: 4096, buf: make([]byte, 1<<18), seen: map[*host][]sight{}, holders: map[netip.Addr][6]byte{}}
+	w := &watcher{t: t, p: p, id: 4096, buf: make([]byte, 1<<18), seen: map[*host][]sight{}, to: map[uint32]netip.Addr{}, holders: map[netip.Addr][6]byte{}}
 	w.begin()
 	return w
 }
@@ -50,6 +51,7 @@ func (w *watcher) hosts() []*host { return []*host{w.p.kernel, w.p.ours} }
 func (w *watcher) send(port int, src, dst netip.Addr, data int, opts ...byte) uint32 {
 	w.t.Helper()
 	w.id++
+	w.to[w.id] = dst
 	f := datagram(port, src, dst, data, opts)
 	f.mark(w.id)
 	for _, h := range w.hosts() {
@@ -269,9 +271,11 @@ func (w *watcher) same(what string, target netip.Addr) {
 	for name, want := range map[string]kind{"errors": report, "forwarded": forwarded} {
 		ki, ka := w.marked(k, want)
 		oi, oa := w.marked(o, want)
-		if !labtest.OneWorker() {
-			slices.Sort(ki)
-			slices.Sort(oi)
+		for _, ids := range [][]uint32{ki, oi} { // those of several next hops that fail at a time have no order
+			slices.SortStableFunc(ids, func(a, b uint32) int { return w.to[a].Compare(w.to[b]) })
+			if !labtest.OneWorker() {
+				slices.Sort(ids)
+			}
 		}
 		if !slices.Equal(ki, oi) {
 			w.t.Errorf("%s: %s: about %v by the kernel, %v by proxyarpd", what, name, ki, oi)

@@ -186,3 +186,38 @@ func ndisc6Client(t *testing.T, c *client) {
 func npingClient6(t *testing.T, c *client) {
 	c.same(t, c.node, "nping -6 -c 1 --tcp-connect -p 80 "+c.far, "Connection refused")
 }
+
+// TestIPv6KernelProxies: the kernel goes on answering who asks, on the wire, whether an
+// address that it proxies is still there: by unicast, to the address itself.
+func TestIPv6KernelProxies(t *testing.T) {
+	t.Parallel()
+	labtest.Need(t, "ping", "ip")
+	labtest.NeedIPv6(t)
+	l := labtest.New(t, lab.Spec{Form: lab.FormCalico})
+	kernelForwards6(t, l)
+	if err := l.SetSysctl("host0", "net.ipv6.conf.all.proxy_ndp", "1"); err != nil {
+		t.Fatal(err)
+	}
+	const proxied = "fd00:192:168:1::50"
+	pod := pods(l, 0)[0]
+	dev := func(host, to string) string {
+		_, rest, _ := strings.Cut(run(t, l, host, "ip -6 route get "+to), " dev ")
+		name, _, _ := strings.Cut(rest, " ")
+		return name
+	}
+	run(t, l, pod.Node, "ip addr add "+proxied+"/128 dev eth0 nodad")
+	run(t, l, "host0", "ip route add "+proxied+"/128 dev "+pod.Iface)
+	run(t, l, "host0", "ip neigh add proxy "+proxied+" dev "+dev("host0", host1IP6))
+	labtest.Daemon(t, l, "host0")
+	wantTTL(t, l, "host1", proxied, 63)
+	wire := dev("host1", host0IP6)
+	run(t, l, "host1", "ip neigh change "+proxied+" lladdr "+macOf(t, l, "host0", dev("host0", host1IP6))+" dev "+wire+" nud probe")
+	state := ""
+	await(t, "an answer to a probe", func() bool {
+		state = run(t, l, "host1", "ip neigh show dev "+wire+" to "+proxied)
+		return !strings.Contains(state, "PROBE")
+	})
+	if !strings.Contains(state, "REACHABLE") {
+		t.Errorf("the neighbour is %q", state)
+	}
+}

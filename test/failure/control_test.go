@@ -73,7 +73,6 @@ func TestBadClients(t *testing.T) {
 
 // TestIdleClients: a hundred that connect and say nothing, some that don't read.
 func TestIdleClients(t *testing.T) {
-	t.Parallel()
 	l := hosts(t, 1, 2)
 	p := serve(t, l)[0]
 	fds := files(t, p)
