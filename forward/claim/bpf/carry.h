@@ -219,14 +219,18 @@ struct {
 // carry_generation up behind each change. Each CPU has its own.
 #define MEMO_BITS 10
 
-struct memo {
+struct remembered {
 	__u64 dst_mac, src_mac;
 	__u32 generation;
 	__u32 in, out; // interfaces
-	__be32 src, dst;
 	__u32 slot;
 	__u32 mtu;
 	__u32 how; // but for what a frame alone says
+};
+
+struct memo {
+	struct remembered way;
+	__be32 src, dst;
 };
 
 struct {
@@ -554,9 +558,9 @@ static __always_inline struct way *leaves(struct __sk_buff *skb, const struct fa
 	return out;
 }
 
-// May a frame whose way is known take it now? If so *remember says whether what was
+// May a frame whose way is known take it now? If so *holds says whether what was
 // decided may be remembered.
-static __always_inline bool in_turn(struct passage *x, const struct way *out, bool *remember)
+static __always_inline bool in_turn(struct passage *x, const struct way *out, bool *holds)
 {
 	bool fresh = is_fresh(x->hop, x->in, out);
 
@@ -565,7 +569,7 @@ static __always_inline bool in_turn(struct passage *x, const struct way *out, bo
 	bool stale = flags_of(x->dst) & HOP_STALE;
 	if (stale)
 		note_use(x->hop, x->id);
-	*remember = !stale && x->lasts && !(x->how & RETYPE) && !fresh;
+	*holds = !stale && x->lasts && !(x->how & RETYPE) && !fresh;
 	return true;
 }
 
@@ -583,6 +587,39 @@ static __always_inline void leave_decided(__u32 slot, const struct passage *x, _
 	d->total = total;
 	d->how = x->how;
 	d->decision = CARRIED;
+}
+
+// Is what is remembered of a frame's addresses about this one, of need bytes, too?
+static __always_inline bool recalls(struct __sk_buff *skb, const struct remembered *r, __u32 generation, __u32 need)
+{
+	return r->in == skb->ifindex && r->generation == generation && need <= r->mtu && skb->pkt_type == PACKET_HOST;
+}
+
+// Decides as is remembered.
+static __always_inline bool decide_as(const struct remembered *r, struct passage *x, __u32 slot, __u32 total)
+{
+	if ((r->how & WATCHED) && parp_unkept())
+		return false;
+	x->dst = r->dst_mac;
+	x->src = r->src_mac;
+	x->slot = r->slot;
+	x->how |= r->how;
+	leave_decided(slot, x, r->out, total);
+	return true;
+}
+
+// Remembers what was decided. generation is of before it was; mtu is that of the
+// interface out.
+static __always_inline void remember(struct remembered *r, const struct passage *x, __u32 in, __u32 generation, __u32 mtu)
+{
+	r->generation = generation;
+	r->in = in;
+	r->out = x->hop->ifindex;
+	r->dst_mac = x->dst;
+	r->src_mac = x->src;
+	r->slot = x->slot;
+	r->mtu = x->mtu && x->mtu < mtu ? x->mtu : mtu;
+	r->how = x->how & (BY_PEER | WATCHED);
 }
 
 // Carries a frame of IPv4 if it is a plain hit: the entry of parp_decision says where to.
@@ -608,17 +645,8 @@ static __always_inline bool carry4(struct __sk_buff *skb, __u32 slot, bool sees)
 	struct memo *memo = bpf_map_lookup_elem(&parp_memo, &at);
 	if (!memo)
 		return false;
-	if (memo->src == src && memo->dst == dst && memo->in == ifindex && memo->generation == generation &&
-	    need <= memo->mtu && skb->pkt_type == PACKET_HOST) {
-		if ((memo->how & WATCHED) && parp_unkept())
-			return false;
-		x.dst = memo->dst_mac;
-		x.src = memo->src_mac;
-		x.slot = memo->slot;
-		x.how |= memo->how;
-		leave_decided(slot, &x, memo->out, total);
-		return true;
-	}
+	if (memo->src == src && memo->dst == dst && recalls(skb, &memo->way, generation, need))
+		return decide_as(&memo->way, &x, slot, total);
 
 	if (!enters(skb, &f, &x) || to_host(dst) || to_host(src))
 		return false;
@@ -642,20 +670,13 @@ static __always_inline bool carry4(struct __sk_buff *skb, __u32 slot, bool sees)
 		return false;
 	if (!source_ok(src, x.in) || (translates && (x.port->flags & PORT_KERNEL_FORWARDS) && parp_translated(skb)))
 		return false;
-	bool remember;
-	if (!in_turn(&x, out, &remember))
+	bool holds;
+	if (!in_turn(&x, out, &holds))
 		return false;
-	if (remember) {
-		memo->generation = generation;
-		memo->in = ifindex;
-		memo->out = x.hop->ifindex;
+	if (holds) {
 		memo->src = src;
 		memo->dst = dst;
-		memo->dst_mac = x.dst;
-		memo->src_mac = x.src;
-		memo->slot = x.slot;
-		memo->mtu = x.mtu && x.mtu < out->mtu ? x.mtu : out->mtu;
-		memo->how = x.how & (BY_PEER | WATCHED);
+		remember(&memo->way, &x, ifindex, generation, out->mtu);
 	}
 	leave_decided(slot, &x, x.hop->ifindex, total);
 	return true;

@@ -50,13 +50,8 @@ struct {
 
 // struct memo of IPv6. Flow label and traffic class do not matter.
 struct memo6 {
+	struct remembered way;
 	__u64 src[2], dst[2];
-	__u64 dst_mac, src_mac;
-	__u32 generation;
-	__u32 in, out;
-	__u32 slot;
-	__u32 mtu;
-	__u32 how;
 };
 
 struct {
@@ -142,16 +137,8 @@ static __always_inline bool carry6(struct __sk_buff *skb, __u32 slot, bool sees)
 	if (!memo)
 		return false;
 	if (memo->src[1] == src[1] && memo->dst[1] == dst[1] && memo->src[0] == src[0] && memo->dst[0] == dst[0] &&
-	    memo->in == ifindex && memo->generation == generation && need <= memo->mtu && skb->pkt_type == PACKET_HOST) {
-		if ((memo->how & WATCHED) && parp_unkept())
-			return false;
-		x.dst = memo->dst_mac;
-		x.src = memo->src_mac;
-		x.slot = memo->slot;
-		x.how |= memo->how;
-		leave_decided(slot, &x, memo->out, total);
-		return true;
-	}
+	    recalls(skb, &memo->way, generation, need))
+		return decide_as(&memo->way, &x, slot, total);
 
 	if (!enters(skb, &f, &x) || to_host6(hdr + IPV6_DST) || to_host6(hdr + IPV6_SRC))
 		return false;
@@ -175,22 +162,15 @@ static __always_inline bool carry6(struct __sk_buff *skb, __u32 slot, bool sees)
 	if (!out || !source_ok6(hdr + IPV6_SRC, x.in) ||
 	    (translates && (x.port->flags & PORT_KERNEL_FORWARDS6) && parp_translated(skb)))
 		return false;
-	bool remember;
-	if (!in_turn(&x, out, &remember))
+	bool holds;
+	if (!in_turn(&x, out, &holds))
 		return false;
-	if (remember) {
-		memo->generation = generation;
-		memo->in = ifindex;
-		memo->out = x.hop->ifindex;
+	if (holds) {
 		memo->src[0] = src[0];
 		memo->src[1] = src[1];
 		memo->dst[0] = dst[0];
 		memo->dst[1] = dst[1];
-		memo->dst_mac = x.dst;
-		memo->src_mac = x.src;
-		memo->slot = x.slot;
-		memo->mtu = x.mtu && x.mtu < out->mtu6 ? x.mtu : out->mtu6;
-		memo->how = x.how & (BY_PEER | WATCHED);
+		remember(&memo->way, &x, ifindex, generation, out->mtu6);
 	}
 	leave_decided(slot, &x, x.hop->ifindex, total);
 	return true;
