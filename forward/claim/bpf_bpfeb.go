@@ -77,31 +77,37 @@ type bpfLpmkey6 struct {
 }
 
 type bpfMemo struct {
-	_          structs.HostLayout
-	DstMac     uint64
-	SrcMac     uint64
-	Generation uint32
-	In         uint32
-	Out        uint32
-	Src        uint32
-	Dst        uint32
-	Slot       uint32
-	Mtu        uint32
-	How        uint32
+	_   structs.HostLayout
+	Way struct {
+		_          structs.HostLayout
+		DstMac     uint64
+		SrcMac     uint64
+		Generation uint32
+		In         uint32
+		Out        uint32
+		Slot       uint32
+		Mtu        uint32
+		How        uint32
+	}
+	Src uint32
+	Dst uint32
 }
 
 type bpfMemo6 struct {
-	_          structs.HostLayout
-	Src        [2]uint64
-	Dst        [2]uint64
-	DstMac     uint64
-	SrcMac     uint64
-	Generation uint32
-	In         uint32
-	Out        uint32
-	Slot       uint32
-	Mtu        uint32
-	How        uint32
+	_   structs.HostLayout
+	Way struct {
+		_          structs.HostLayout
+		DstMac     uint64
+		SrcMac     uint64
+		Generation uint32
+		In         uint32
+		Out        uint32
+		Slot       uint32
+		Mtu        uint32
+		How        uint32
+	}
+	Src [2]uint64
+	Dst [2]uint64
 }
 
 type bpfNdkey struct {
