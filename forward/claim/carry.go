@@ -141,29 +141,6 @@ type Way struct {
 	_       uint32
 }
 
-// Carried counts what the programs carried of an interface's frames.
-type Carried struct {
-	Packets uint64
-	Bytes   uint64 // network layer
-	Small   uint64 // dropped: padding was to be checksummed
-	NoMem   uint64 // dropped: no memory
-
-	Answered   uint64 // ARP requests
-	AnsweredND uint64 // neighbour solicitations
-}
-
-// Taken is how many frames came to it: sent on or dropped.
-func (c *Carried) Taken() uint64 { return c.Packets + c.Small + c.NoMem }
-
-func (c *Carried) add(o Carried) {
-	c.Packets += o.Packets
-	c.Bytes += o.Bytes
-	c.Small += o.Small
-	c.NoMem += o.NoMem
-	c.Answered += o.Answered
-	c.AnsweredND += o.AnsweredND
-}
-
 // MACWord packs a MAC and flags.
 func MACWord(mac wire.MAC, flags uint16) uint64 {
 	var b [8]byte
@@ -310,46 +287,6 @@ func (c *Carrier) unanswered() (asked uint32, since int64, err error) {
 // Stop ends Used.
 func (c *Carrier) Stop() error { return c.used.Close() }
 
-// Carried are the counters of an interface.
-func (s *Set) Carried(ifindex int32) Carried {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p, ok := s.ports[ifindex]
-	if ok && s.carrier != nil {
-		p.carried.add(s.carrier.read(p.slot))
-	}
-	return p.carried
-}
-
-// AllCarried are those of all interfaces, the ones that have left included.
-func (s *Set) AllCarried() (sum Carried) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sum = s.carriedGone
-	if s.carrier != nil {
-		sum.add(s.carrier.gone)
-	}
-	for _, p := range s.ports {
-		sum.add(p.carried)
-		if s.carrier != nil {
-			sum.add(s.carrier.read(p.slot))
-		}
-	}
-	return sum
-}
-
-// read adds up what the CPUs counted for a slot.
-func (c *Carrier) read(slot uint32) (sum Carried) {
-	var each []bpfCarried
-	if c.set.objs.ParpCarried.Lookup(slot, &each) != nil {
-		return sum
-	}
-	for i := range each {
-		sum.add(Carried{Packets: each[i].Packets, Bytes: each[i].Bytes, Small: each[i].Small, NoMem: each[i].Nomem, Answered: each[i].Answered, AnsweredND: each[i].AnsweredNd})
-	}
-	return sum
-}
-
 // leave is for a slot whose interface has gone: its counters start anew.
 func (c *Carrier) leave(slot uint32) error {
 	atomic.StoreUint64(&c.ways[slot].MAC, 0)
@@ -390,71 +327,4 @@ func placeholders(spec *ebpf.CollectionSpec) {
 		bpfMapParpDirect6, bpfMapParpRoutes6, bpfMapParpNeighs6, bpfMapParpMemo6} {
 		spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
 	}
-}
-
-// Decision is what the ring's filter decided about a frame.
-type Decision struct {
-	Carried  bool
-	Ifindex  uint32
-	Dst, Src wire.MAC
-	Total    uint16 // length of the packet, from its header on
-	Peer     bool   // by the peer
-	Trim     bool   // without what follows the packet
-}
-
-// Try runs the ring's filter on a frame with an Ethernet header, as if it had
-// come in by an interface, and tells what it decided. It is for tests.
-func (c *Carrier) Try(ifindex int32, frame []byte) (d Decision, err error) {
-	const ctxSize, ifindexAt = 192, 40 // struct __sk_buff
-	ctx := make([]byte, ctxSize)
-	native.PutUint32(ctx[ifindexAt:], uint32(ifindex))
-	// The kernel takes an Ethernet header away before it runs a socket filter.
-	twice := append(append([]byte(nil), frame[:wire.EthernetLen]...), frame...)
-	none := make([]bpfDecided, ebpf.MustPossibleCPU())
-	if err := c.set.objs.ParpDecision.Put(uint32(0), none); err != nil {
-		return d, err
-	}
-	if _, err := c.set.ring.Run(&ebpf.RunOptions{Data: twice, Context: ctx}); err != nil {
-		return d, err
-	}
-	if err := c.set.objs.ParpDecision.Lookup(uint32(0), &none); err != nil {
-		return d, err
-	}
-	for _, of := range none {
-		if of.Decision != decisionCarried {
-			continue
-		}
-		d = Decision{Carried: true, Ifindex: of.Ifindex, Total: of.Total, Peer: of.How&byPeer != 0, Trim: of.How&trim != 0}
-		d.Dst, d.Src = wordMAC(of.Dst), wordMAC(of.Src)
-	}
-	return d, nil
-}
-
-// TryAnswer runs the claim on a frame with an Ethernet header, as if it had come in by an
-// interface, and gives its answer if it sends one there, or is nil; then left is the frame
-// as it goes on. It is for tests.
-func (c *Carrier) TryAnswer(ifindex int32, frame []byte) (answer, left []byte, err error) {
-	const ctxSize, ifindexAt = 192, 40 // struct __sk_buff
-	const redirected = 7               // TC_ACT_REDIRECT
-	ctx := make([]byte, ctxSize)
-	native.PutUint32(ctx[ifindexAt:], uint32(ifindex))
-	run := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256), Context: ctx}
-	ret, err := c.set.claim.Run(&run)
-	if err == nil && ret == redirected {
-		return run.DataOut, nil, nil
-	}
-	return nil, run.DataOut, err
-}
-
-// Of bpf/claim.c and bpf/carry.h.
-const (
-	decisionCarried = 3
-	byPeer          = 1
-	trim            = 2
-)
-
-func wordMAC(word uint64) wire.MAC {
-	var b [8]byte
-	native.PutUint64(b[:], word)
-	return wire.MAC(b[:6])
 }
