@@ -177,7 +177,7 @@ func TestEveryCounter(t *testing.T) {
 	without := []string{"Workloads.ARPUnrouted", "Workloads.ARPDefended", "Workloads.IPv6.Unrouted", "Workloads.IPv6.Defended", "Uplinks.ARPUnrouted", "Uplinks.ARPDefended", "Uplinks.IPv6.Unrouted", "Uplinks.IPv6.Defended",
 		"Workloads.ForeignAnswers", "Uplinks.ForeignAnswers", "Workloads.AddressTwice", "Uplinks.AddressTwice", "Workloads.UplinkClaims", "Uplinks.UplinkClaims", "Workloads.Unlearned", "Uplinks.Unlearned", "ARP.Unrouted", "ND.Unrouted",
 		"Workloads.Egress.Device", "Workloads.Egress.Qdisc", "Uplinks.Egress.Device", "Uplinks.Egress.Qdisc", "Workloads.Announced.Taken", "Workloads.Announced.Released", "Workloads.Announced.Sent", "Workloads.Announced.Failed",
-		"ARP.Carried", "Forward.InRing", "Forward.Rebuilt", "Forward.Returned", "Kernel.Events", "Kernel.Overruns", "Kernel.Resyncs", "Kernel.Malformed", "Kernel.Resolved", "Kernel.Refused", "Kernel.NoneQueued",
+		"ARP.Carried", "ND.Carried", "Forward.InRing", "Forward.Rebuilt", "Forward.Returned", "Kernel.Events", "Kernel.Overruns", "Kernel.Resyncs", "Kernel.Malformed", "Kernel.Resolved", "Kernel.Refused", "Kernel.NoneQueued",
 		"Process.Goroutines", "Process.Resident", "Process.Heap", "Process.Live", "Process.Unused", "Gate.Changes", "Gate.Looks"}
 	for path, n := range numbers {
 		if shown := strings.Contains(out.String(), fmt.Sprint(n)); shown == slices.Contains(without, path[1:]) {
