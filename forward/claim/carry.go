@@ -320,11 +320,16 @@ func (c *Carrier) close() error {
 // firstSegment is FIRST_SEGMENT of bpf/carry.h.
 const firstSegment = 256
 
-// placeholders are what stands for the maps of carrying where nothing is
-// carried: kernels that lack some of them have all the rest.
-func placeholders(spec *ebpf.CollectionSpec) {
+// uncarried takes the maps of carrying out of spec where nothing is carried. If they
+// may be wanted later placeholders stand for them: kernels that lack some of them have
+// all the rest.
+func uncarried(spec *ebpf.CollectionSpec, later bool) {
 	for _, name := range []string{bpfMapParpRoot, bpfMapParpChunks, bpfMapParpHops, bpfMapParpWays, bpfMapParpNeighs, bpfMapParpCarried, bpfMapParpUsed, bpfMapParpMemo, bpfMapParpShown,
 		bpfMapParpDirect6, bpfMapParpRoutes6, bpfMapParpNeighs6, bpfMapParpMemo6} {
-		spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
+		if later {
+			spec.Maps[name] = &ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
+		} else {
+			delete(spec.Maps, name)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -126,9 +127,10 @@ func loadSet(cfg Config, exact bool, have map[string]*ebpf.Map) (*Set, error) {
 	coll := l.coll
 	defer coll.Close()
 	s := &Set{seesGSO: l.sees, judges: l.judges, cfg: cfg, ports: map[int32]ported{}, ids: map[uint32]bool{}, classes: map[netip.Prefix]classed{}, targets: map[NDTarget]bool{}, claims: map[int32]attached{}}
-	if err := errors.Join(coll.Assign(&s.objs), coll.Assign(&s.vars)); err != nil {
+	if err := coll.Assign(&s.vars); err != nil {
 		return nil, err
 	}
+	s.objs = detachMaps(coll)
 	s.sections = coll.DetachMap(sectionBSS)
 	s.ring, s.watch, s.claim = l.ring, l.watch, l.claim
 	take := func(name string) *ebpf.Program { return withoutTypes(coll.DetachProgram(name)) }
@@ -164,6 +166,16 @@ func loadSet(cfg Config, exact bool, have map[string]*ebpf.Map) (*Set, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// detachMaps takes all maps that a collection has; the others are nil.
+func detachMaps(coll *ebpf.Collection) (to bpfMaps) {
+	v := reflect.ValueOf(&to).Elem()
+	for i := range v.NumField() {
+		m := coll.DetachMap(v.Type().Field(i).Tag.Get("ebpf"))
+		v.Field(i).Set(reflect.ValueOf(m))
+	}
+	return to
 }
 
 // sectionBSS is the map of the programs' variables.
@@ -210,7 +222,7 @@ func loadKind(cfg Config, kernel func() kernelNames, k kind, have map[string]*eb
 	if err := configure(spec, cfg, k.judges); err != nil {
 		return nil, err
 	}
-	names := choose(spec, cfg.Carry, k.judges)
+	names := choose(spec, cfg, k.judges)
 	for name, m := range have {
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 	}
@@ -366,17 +378,17 @@ func setGateways(spec *ebpf.CollectionSpec, all []netip.Addr) error {
 type chosen struct{ ring, ringBasic, watch, watchBasic, claim string }
 
 // choose takes those programs out of spec that are not wanted, and their maps.
-func choose(spec *ebpf.CollectionSpec, carry, judges bool) chosen {
+func choose(spec *ebpf.CollectionSpec, cfg Config, judges bool) chosen {
 	plain := chosen{bpfProgParpRing, bpfProgParpRingBasic, bpfProgParpWatch, bpfProgParpWatchBasic, bpfProgParpClaim}
 	carrying := chosen{bpfProgParpRingCarry, bpfProgParpRingCarryBasic, bpfProgParpWatchCarry, bpfProgParpWatchCarryBasic, bpfProgParpCarry}
 	if judges {
 		plain.claim, carrying.claim = bpfProgParpClaimCt, bpfProgParpCarryCt
 	}
 	want, other := plain, carrying
-	if carry {
+	if cfg.Carry {
 		want, other = carrying, plain
 	} else {
-		placeholders(spec)
+		uncarried(spec, cfg.Replaceable)
 	}
 	for _, name := range []string{other.ring, other.ringBasic, other.watch, other.watchBasic} {
 		delete(spec.Programs, name)

@@ -141,7 +141,7 @@ type adopted struct{}
 type macErrand struct {
 	refs    []ref
 	changes []macs.Change
-	moved   []moved // of each change; what takes frames to the former MAC, too, has nothing to tell
+	moved   []moved // of each change; nothing is told where the former MAC is taken as well, and nobody has told of it
 }
 
 type macsSet struct {

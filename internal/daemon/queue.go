@@ -151,7 +151,8 @@ func (o *owner) nextMAC() errand {
 		e.refs = append(e.refs, r)
 		e.changes = append(e.changes, macs.Change{Ifindex: r.index, Name: l.Name, Current: l.MAC, Want: w.device})
 		var m moved
-		if takesOwn[l.Kind] {
+		// Where the kernel forwards, a daemon that ended has told of the former one, too.
+		if takesOwn[l.Kind] || l.Forwards || l.Forwards6 {
 			m = o.moves(r.index, w.device, true)
 		}
 		e.moved = append(e.moved, m)

@@ -175,7 +175,11 @@ func TestIPv6NoWay(t *testing.T) {
 		}
 	}
 	run(t, w.Lab, "host0", "ip -6 route add 2001:db8::1 via "+host1IP6)
-	run(t, w.Lab, "host1", "ip addr add 2001:db8::1/128 dev lo")
+	run(t, w.Lab, "host1", "ip addr add 2001:db8::1/128 dev lo") // which first has a route by lo, and then one to it
+	await(t, "host1 answers", func() bool {
+		_, code := try(t, w.Lab, pods(w.Lab, 0)[4].Node, "ping -n -c1 -W1 2001:db8::1")
+		return code == 0
+	})
 	if ttl := ping(t, w.Lab, pods(w.Lab, 0)[5].Node, "2001:db8::1", "-W5"); ttl != 63 {
 		t.Errorf("ttl %d, want 63", ttl)
 	}

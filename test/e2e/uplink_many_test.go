@@ -135,7 +135,7 @@ func TestAnswerUplink6Many(t *testing.T) {
 		return known
 	}
 	t.Cleanup(func() { t.Logf("the switch knows %d groups", known) })
-	await(t, "the switch has been told", func() bool { return count() == many })
+	await(t, "the switch has been told", func() bool { return count() >= many }) // the host's own address may be in one
 	s.d[0].StatusJSON(t, &st)
 	t.Logf("ready after %v, groups joined after %v, known to the switch after %v; %.1f MB resident", ready.Round(time.Millisecond),
 		joined.Round(time.Millisecond), time.Since(began).Round(time.Millisecond), float64(st.Process.Resident)/(1<<20))
