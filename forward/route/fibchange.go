@@ -17,6 +17,7 @@ func (f *fib) Insert(p netip.Prefix, r *Route) {
 // insert reports whether the prefix had no route.
 func (f *fib) insert(l *fibLeaf) bool {
 	n, last := f.own(&f.root), l.last()
+	var at *fibKid // what n is, below another; nil: it is the root
 	for n.path.depth() < last {
 		octet := l.key.octet(n.path.depth())
 		kid := n.kid(octet)
@@ -27,13 +28,18 @@ func (f *fib) insert(l *fibLeaf) bool {
 		case kid.leaf == nil:
 			f.ownKid(kid)
 			f.fork(kid, l.key, n.path.depth()+1, last)
+			if at != nil { // the way through n may be short enough now
+				if at.node = f.joined(n); at.node != n {
+					kid = at
+				}
+			}
 		case kid.leaf.key == l.key && kid.leaf.bits == l.bits:
 			kid.leaf = l
 			return false
 		default:
 			*kid = fibKid{node: f.branch(kid.leaf, l, n.path.depth()+1)}
 		}
-		n = kid.node
+		n, at = kid.node, kid
 	}
 	return n.insert(baseIndex(l.key.octet(last), int(l.bits)-8*last), l.route)
 }

@@ -63,6 +63,23 @@ func TestFIBDiff(t *testing.T) {
 	}
 }
 
+// TestFIBJoins: a node through which one way leads, too long for one path, is of no use any
+// more when that way is parted.
+func TestFIBJoins(t *testing.T) {
+	var f fib
+	insert := func(text string) netip.Prefix {
+		p := netip.MustParsePrefix(text)
+		f.Insert(p, new(Route))
+		soundNodes(t, &f.root, 0)
+		return p
+	}
+	insert("2001:db8::/128")
+	beside := insert("2001:db9::/128")
+	insert("2001:db8::1:0:0/128")
+	f.Delete(beside)
+	insert("2001:db8:1::/128")
+}
+
 // soundNodes checks a node, whose path must begin at an octet, and those below it.
 func soundNodes(t *testing.T, n *fibNode, first int) {
 	t.Helper()

@@ -42,6 +42,9 @@ func (v *View) askKernel(q *Question, in *netstate.Link, d *route.Decision, req 
 	case err == nil && six && len(way.Nexthops) == 1 && way.Nexthops[0].Input():
 		say("route", "its encapsulation ends packets here, whatever the kernel forwards: a local segment of SRv6, or a program")
 		k.Verdict = text(route.KindLocal.String())
+	case err == nil && six && v.rejects(way):
+		say("route", "to lo, by which the kernel reaches its own addresses alone: unreachable")
+		k.Verdict, k.Reason = text(route.KindDrop.String()), text(route.DropRouteUnreachable.String())
 	case err == nil && six && !in.Forwards6 && route.Type(way.Type) == route.TypeUnicast:
 		say("route", "dropped: the kernel forwards nothing that comes in by %s", in.Name)
 		k.Verdict = text(route.KindDrop.String())
@@ -62,6 +65,16 @@ func (v *View) askKernel(q *Question, in *netstate.Link, d *route.Decision, req 
 	if !a.Agree && k.Verdict != nil {
 		a.Differs = v.why(in, d, &conf, a)
 	}
+}
+
+// rejects reports whether an IPv6 route is over lo and does not end there (RTF_REJECT:
+// ip6_route_info_create in net/ipv6/route.c).
+func (v *View) rejects(way *netstate.Route) bool {
+	if route.Type(way.Type) != route.TypeUnicast || len(way.Nexthops) == 0 {
+		return false
+	}
+	l := v.Links[way.Nexthops[0].Index]
+	return l != nil && l.Flags&unix.IFF_LOOPBACK != 0
 }
 
 func digit(on bool) int {

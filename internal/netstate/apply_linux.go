@@ -92,6 +92,8 @@ func (s *state) setLink(l Link) {
 	}
 	for _, t := range s.fibs() {
 		switch {
+		case !l.Up() && t == &s.v6 && had && !old.Up() && !t.replay:
+			// What was added meanwhile stays: an address's own route.
 		case !l.Up():
 			s.disableLink(t, l.Index, t == &s.v6)
 		case had && (!old.Up() || carrier(old) != carrier(l) || t == &s.v6 && old.Running() != l.Running()):

@@ -99,6 +99,14 @@ func TestRoutes6GoWithTheLink(t *testing.T) {
 			}
 			return errors.Join(netlink.LinkSetMTU(l, 1200), netlink.LinkSetMTU(l, 1500))
 		},
+		"down, and addressed then": func(ns *netns) error { // its address is this host's all the same
+			l, err := netlink.LinkByName("a0")
+			if err != nil {
+				return err
+			}
+			a := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP("2001:db8:d::5"), Mask: net.CIDRMask(128, 128)}, Flags: unix.IFA_F_NODAD}
+			return errors.Join(ns.setDown("a0"), netlink.AddrAdd(l, a), netlink.LinkSetMTU(l, 1400))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns, f := twoLinks6(t)

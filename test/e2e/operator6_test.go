@@ -69,6 +69,17 @@ func TestOperatorIPv6(t *testing.T) {
 	e := explained(t, l, "--control", d.Control, "--iif", both.Iface, "--from", six(both), six(only6))
 	is(t, "without a route", e.Forward.Reason, "IP_INNOROUTES")
 	is(t, "without a route", e.Forward.ICMP, "1/0")
+	// The subnet of an address on lo is unreachable (RTF_REJECT), whether the kernel forwards or not.
+	line("host0", "ip addr add 2001:db8:fff::1/64 dev lo")
+	await(t, "a route over lo", func() bool {
+		e = explained(t, l, "--control", d.Control, "--iif", both.Iface, "--from", six(both), "2001:db8:fff::2")
+		return e.Forward.Reason != nil && *e.Forward.Reason == "PARP_ROUTE_UNREACHABLE"
+	})
+	is(t, "over lo, in the kernel", e.Kernel.Reason, "PARP_ROUTE_UNREACHABLE")
+	if e.Agree == nil || !*e.Agree {
+		t.Errorf("over lo they differ: %+v", e)
+	}
+	line("host0", "ip addr del 2001:db8:fff::1/64 dev lo")
 	// All as it should be, but no pod like the other: one has several addresses, one IPv6 alone, one IPv4 alone. The
 	// gateway is another.
 	d.Stop(t)
