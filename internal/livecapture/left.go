@@ -26,6 +26,7 @@ func leftToKernel(src Sources, s *pktring.Slot) (verdict uint8, known bool) {
 		return uint8(route.IgnoreTagged), true
 	}
 	ip, six := s.Data, len(s.Data) > 0 && s.Data[0]>>4 == 6
+	aliased := false // the claim gives it to the host all the same
 	if s.Hatype == unix.ARPHRD_ETHER {
 		eth := wire.Ethernet(s.Data)
 		if !eth.Valid() {
@@ -36,6 +37,7 @@ func leftToKernel(src Sources, s *pktring.Slot) (verdict uint8, known bool) {
 			return uint8(route.IgnoreProto), true
 		}
 		ip = eth.Payload()
+		aliased = s.PktType == unix.PACKET_OTHERHOST && eth.Dst() != ours.MAC && ours.AnswersTo(eth.Dst())
 	}
 	length := wire.IPv4MinLen
 	if six {
@@ -46,9 +48,9 @@ func leftToKernel(src Sources, s *pktring.Slot) (verdict uint8, known bool) {
 		return uint8(route.IgnoreProto), true
 	case six && guarded(src, ip, ours):
 		return uint8(route.DropRAGuard), true
-	case s.PktType == unix.PACKET_OTHERHOST:
+	case s.PktType == unix.PACKET_OTHERHOST && !aliased:
 		return uint8(route.DropOtherHost), true
-	case s.PktType != unix.PACKET_HOST:
+	case s.PktType != unix.PACKET_HOST && !aliased:
 		return uint8(route.IgnoreType), true
 	case len(ip) < length:
 		return uint8(route.Local), true

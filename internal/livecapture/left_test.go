@@ -24,6 +24,9 @@ const (
 	other     = 14 // none of ours
 )
 
+// testAlias is a former MAC of testPod.
+var testAlias = wire.MAC{2, 0xa1, 1, 1, 1, 1}
+
 // host are Sources with a table, and with what the programs counted.
 type host struct {
 	nothing
@@ -49,7 +52,7 @@ func (h *host) Stalled(at int64) bool { return at == h.stalled }
 func newHost() *host {
 	b := route.NewBuilder(route.Policy{Punt: []netip.Prefix{netip.MustParsePrefix("10.65.1.99/32")}})
 	up := route.LinkUp | route.LinkEthernet
-	b.SetLink(route.Link{Ifindex: testPod, Name: "cali1", MTU: 1500, Flags: up | route.LinkWorkload})
+	b.SetLink(route.Link{Ifindex: testPod, Name: "cali1", MTU: 1500, Flags: up | route.LinkWorkload, Aliases: [2]wire.MAC{testAlias}})
 	b.SetLink(route.Link{Ifindex: testHost, Name: "ens192", MTU: 1500, Flags: up | route.LinkUplink})
 	b.SetLink(route.Link{Ifindex: kernelPod, Name: "cali2", MTU: 1500, Flags: up | route.LinkWorkload | route.LinkKernelForwards})
 	b.SetLink(route.Link{Ifindex: kernelUp, Name: "ens193", MTU: 1500, Flags: up | route.LinkUplink | route.LinkKernelForwards})
@@ -96,7 +99,8 @@ func TestLeftToKernel(t *testing.T) {
 	bare := func(s *pktring.Slot) { s.Hatype, s.Data = unix.ARPHRD_NONE, s.Data[wire.EthernetLen:] }
 	arp := make([]byte, 60)
 	binary.BigEndian.PutUint16(arp[12:], unix.ETH_P_ARP)
-	there, here := frame("10.65.1.2"), frame("10.65.1.32")
+	there, here, aliased := frame("10.65.1.2"), frame("10.65.1.32"), frame("10.65.1.2")
+	wire.Ethernet(aliased).SetDst(testAlias)
 	gso := onto(func(h *host) { h.left[claim.GSO] = 1 })
 	upper := onto(func(h *host) { h.left[claim.Upper] = 1 })
 	nat := onto(func(h *host) { h.translated = true })
@@ -119,6 +123,7 @@ func TestLeftToKernel(t *testing.T) {
 		"no IPv4":                    {plain, slot(testPod, arp), int(route.IgnoreProto)},
 		"no IPv4, to others":         {plain, slot(testPod, arp, as(unix.PACKET_OTHERHOST)), int(route.IgnoreProto)},
 		"to others":                  {plain, slot(testPod, there, as(unix.PACKET_OTHERHOST)), int(route.DropOtherHost)},
+		"to an alias":                {plain, slot(testPod, aliased, as(unix.PACKET_OTHERHOST)), int(route.DropRateLimit)},
 		"to all":                     {plain, slot(testPod, there, as(unix.PACKET_BROADCAST)), int(route.IgnoreType)},
 		"to a group":                 {plain, slot(testPod, there, as(unix.PACKET_MULTICAST)), int(route.IgnoreType)},
 		"no whole header":            {plain, slot(testPod, there[:33]), int(route.Local)},
