@@ -85,13 +85,16 @@ type neighbourTable struct {
 }
 
 // Nobody outside is to know which neighbours come to stand in one place.
-var placeBy = [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}
+var placeBy = [3]uint64{rand.Uint64() | 1, rand.Uint64() | 1, rand.Uint64() | 1}
 
 // place is where an address is looked for first. The uppermost bits of a product are what
-// all bits of its factors count for; to lower ones the bits above them do not.
+// all bits of its factors count for; to lower ones the bits above them do not. By one
+// factor alone addresses that follow each other would stand a step of one width apart,
+// which some factors make close to nothing.
 func (t *neighbourTable) place(a netip.Addr) uint32 {
 	k := keyOf(a)
-	return uint32((k.high*placeBy[0] ^ k.low) * placeBy[1] >> (t.shift & 63))
+	h := (k.high*placeBy[0] ^ k.low) * placeBy[1]
+	return uint32((h ^ h>>29) * placeBy[2] >> (t.shift & 63))
 }
 
 func (t *neighbourTable) get(a netip.Addr) *Neighbour {
