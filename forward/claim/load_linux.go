@@ -329,13 +329,10 @@ func (s *Set) shed(cfg Config) error {
 		unused = append(unused, m.ParpFlows, m.ParpNatted)
 	}
 	if !cfg.IPv6 {
-		unused = append(unused, m.ParpHosts6, m.ParpNets6, m.ParpNdTargets)
+		unused = append(unused, m.ParpHosts6, m.ParpNets6, m.ParpNdTargets, m.ParpDirect6, m.ParpRoutes6, m.ParpNeighs6)
 	}
-	if !cfg.IPv6 || !cfg.Carry {
-		unused = append(unused, m.ParpDirect6, m.ParpRoutes6, m.ParpNeighs6)
-	}
-	if !cfg.Carry {
-		unused = append(unused, m.ParpDecision, m.ParpChunks, m.ParpNeighs, m.ParpCarried, m.ParpUsed, m.ParpShown)
+	if !cfg.Carry { // the maps of carrying there are none: uncarried
+		unused = append(unused, m.ParpDecision)
 	}
 	var errs []error
 	for _, m := range unused {
