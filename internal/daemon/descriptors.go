@@ -31,14 +31,19 @@ func enoughDescriptors() error {
 		limit, base+fewest, base+spareDescriptors)
 }
 
-// enoughForIPv6 is with how many descriptors IPv6 is served, which takes some ten more: with
-// fewer, IPv4 has them.
-const enoughForIPv6 = 64
+// enoughForIPv6 is with how many descriptors IPv6 is served, which takes some ten more, and
+// as many again where programs carry it: with fewer, IPv4 has them.
+func (c *Config) enoughForIPv6() int {
+	if c.Engine == EngineEBPF {
+		return 80
+	}
+	return 64
+}
 
 // spare leaves out what the limit of descriptors is too low for.
 func (c *Config) spare(log *slog.Logger) {
-	if limit := descriptors.Limit(); c.IPv6 && limit < enoughForIPv6 {
-		log.Warn("IPv6 is left to the kernel: the limit of descriptors is too low, raise it (ulimit -n, LimitNOFILE)", "needed", enoughForIPv6, "limit", limit)
+	if limit, enough := descriptors.Limit(), c.enoughForIPv6(); c.IPv6 && limit < enough {
+		log.Warn("IPv6 is left to the kernel: the limit of descriptors is too low, raise it (ulimit -n, LimitNOFILE)", "needed", enough, "limit", limit)
 		c.IPv6 = false
 	}
 }

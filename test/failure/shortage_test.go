@@ -123,7 +123,7 @@ func TestNoDescriptors(t *testing.T) {
 	if os.Getenv("PROXYARPD_ENGINE") == daemon.EngineEBPF {
 		enough = 56
 	}
-	for limit := 16; limit <= 64; limit += 8 {
+	for limit := 16; limit <= 80; limit += 8 {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			wrapped(t, "prlimit", fmt.Sprintf("--nofile=%d", limit))
 			p := labtest.Start(t, l, "host0", "--workload", "veth*", "--workers", "1")
